@@ -1,0 +1,92 @@
+//! What can go wrong, as one closed list that travels: `Kind` is the wire's `kind` and Elixir's `reason`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use rmpv::Value;
+
+macro_rules! kinds {
+    ($($name:ident $wire:literal $retryable:literal,)*) => {
+        /// The closed list of reasons (`protocol/README.md`, "Kinds of error").
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub(crate) enum Kind { $($name,)* }
+
+        impl Kind {
+            #[cfg(test)]
+            pub(crate) const ALL: &[Kind] = &[$(Kind::$name,)*];
+
+            pub(crate) fn as_str(self) -> &'static str {
+                match self { $(Kind::$name => $wire,)* }
+            }
+
+            /// Whether the same request may succeed later without anyone changing it.
+            pub(crate) fn retryable(self) -> bool {
+                match self { $(Kind::$name => $retryable,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    Network "network" true,
+    RateLimited "rate_limited" true,
+    Timeout "timeout" true,
+    Overloaded "overloaded" true,
+    Incomplete "incomplete" true,
+    Invalid "invalid" false,
+    Unsupported "unsupported" false,
+    Auth "auth" false,
+    HostKey "host_key" false,
+    Certificate "certificate" false,
+    Protocol "protocol" false,
+    RefNotFound "ref_not_found" false,
+    RepoNotFound "repo_not_found" false,
+    PathNotFound "path_not_found" false,
+    NotARepository "not_a_repository" false,
+    Occupied "occupied" false,
+    Dirty "dirty" false,
+    UnsafePath "unsafe_path" false,
+    TooLarge "too_large" false,
+    Signature "signature" false,
+    Corrupt "corrupt" false,
+    Io "io" false,
+    Cancelled "cancelled" false,
+    Internal "internal" false,
+}
+
+/// An error as it travels: a sentence that says what failed, on what, and what to do about it.
+/// It must never hold a secret; URLs in it are shown through [`crate::net::url::RemoteUrl`]'s `Display`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Error {
+    pub(crate) kind: Kind,
+    pub(crate) message: String,
+    pub(crate) detail: BTreeMap<&'static str, Value>,
+}
+
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Error { kind, message: message.into(), detail: BTreeMap::new() }
+    }
+
+    /// Adds one key of `detail` (the list is in `protocol/README.md`, "Replies").
+    pub(crate) fn with(mut self, key: &'static str, value: impl Into<Value>) -> Self {
+        self.detail.insert(key, value.into());
+        self
+    }
+
+    /// Puts what was being done before what went wrong: `context: message`.
+    pub(crate) fn context(mut self, context: impl fmt::Display) -> Self {
+        self.message = format!("{context}: {}", self.message);
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.message)
+    }
+}
+
+impl std::error::Error for Error {}
