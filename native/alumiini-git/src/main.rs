@@ -1,1 +1,4 @@
+mod error;
+mod net;
+
 fn main() {}
