@@ -67,7 +67,11 @@ pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Error { kind, message: message.into(), detail: BTreeMap::new() }
+        Error {
+            kind,
+            message: message.into(),
+            detail: BTreeMap::new(),
+        }
     }
 
     /// Adds one key of `detail` (the list is in `protocol/README.md`, "Replies").

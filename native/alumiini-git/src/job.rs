@@ -1,0 +1,107 @@
+//! What a running piece of work knows of the requests it runs for: whether they still want it, and where their events go.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, Kind, Result};
+use crate::fault::Fault;
+use crate::protocol::{Event, Phase};
+
+/// Where the events of one request go: to the client, in its reply's order, or nowhere for a request without an id.
+pub(crate) trait Listener: Send + Sync {
+    /// Must not wait: an event may be dropped, the work may not be slowed down.
+    fn event(&self, event: &Event);
+}
+
+/// One piece of work, for one request or, where identical syncs share it, for several.
+pub(crate) struct Job {
+    cancel: CancellationToken,
+    listeners: Mutex<Vec<Arc<dyn Listener>>>,
+    pub(crate) fault: Fault,
+    /// Microseconds since `started` at which progress was last told, to bound how often.
+    told: AtomicU64,
+    started: Instant,
+}
+
+const PROGRESS_EVERY: Duration = Duration::from_millis(50);
+
+impl Job {
+    pub(crate) fn new(cancel: CancellationToken, fault: Fault) -> Self {
+        Job {
+            cancel,
+            listeners: Mutex::default(),
+            fault,
+            told: AtomicU64::new(0),
+            started: Instant::now(),
+        }
+    }
+
+    pub(crate) fn listen(&self, listener: Arc<dyn Listener>) {
+        self.listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(listener);
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+
+    pub(crate) fn token(&self) -> &CancellationToken {
+        &self.cancel
+    }
+
+    /// For loops in blocking code: the way out when nobody waits for the result any more.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.is_cancelled() {
+            Err(Error::new(Kind::Cancelled, "cancelled"))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// A named moment of the work; only tests make something happen there.
+    pub(crate) fn reach(&self, at: &str) {
+        self.fault.reach(at, self);
+    }
+
+    /// Tells how far a phase is. At most about twenty times a second, but always the first (`done` 0) and the last.
+    pub(crate) fn progress(&self, phase: Phase, done: u64, total: u64, bytes: u64) {
+        let now = self.started.elapsed().as_micros() as u64;
+        let edge = done == 0 || done == total;
+        if edge || now.saturating_sub(self.told.load(Ordering::Relaxed)) >= PROGRESS_EVERY.as_micros() as u64 {
+            self.told.store(now, Ordering::Relaxed);
+            self.tell(&Event::Progress {
+                phase,
+                done,
+                total,
+                bytes,
+            });
+        }
+    }
+
+    /// Tells nothing once the work is cancelled or answered: an event comes before its request's reply or not at all.
+    pub(crate) fn tell(&self, event: &Event) {
+        if self.is_cancelled() {
+            return;
+        }
+        for listener in self.listeners.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            listener.event(event);
+        }
+    }
+
+    #[cfg(feature = "fault-injection")]
+    pub(crate) fn fault_reached(&self, at: &str) {
+        self.tell(&Event::Fault { at: at.to_owned() });
+    }
+}
+
+/// A request that shares work with others hears of it through its own job.
+impl Listener for Job {
+    fn event(&self, event: &Event) {
+        self.tell(event);
+    }
+}

@@ -1,0 +1,103 @@
+//! `checkout`: put the work tree at a commit, with HEAD detached there. The branch is not moved.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use git2::{ErrorCode, Repository};
+
+use crate::error::{Error, Kind, Result};
+use crate::job::Job;
+use crate::ops::{Worker, sync};
+use crate::protocol::{Answer, Name};
+use crate::repo::lock::DirLock;
+use crate::repo::marker::{self, Target};
+use crate::repo::{git_failure, open, unmanaged};
+
+pub(crate) async fn run(
+    worker: &Arc<Worker>,
+    path: PathBuf,
+    rev: String,
+    force: bool,
+    job: &Arc<Job>,
+) -> Result<Answer> {
+    if rev.is_empty() || rev.contains('\0') || rev.starts_with('-') {
+        return Err(Error::new(
+            Kind::Invalid,
+            format!("`{}` is not a revision", rev.escape_debug()),
+        ));
+    }
+    let repo = {
+        let shared = worker.clone();
+        worker.reads.run(move || shared.repos.at(&path)).await?
+    };
+    let turn = repo.turn.clone().lock_owned().await;
+    // Nothing is locked, and so nothing made, where there is no repository.
+    let path = repo.path.clone();
+    worker.reads.run(move || open::any(&path).map(drop)).await?;
+    let lock = DirLock::take(|| {
+        let path = repo.path.clone();
+        worker.disk.run(move || DirLock::try_take(&path))
+    })
+    .await?;
+    let tree = repo.tree.clone().write_owned().await;
+    let job = job.clone();
+    let work = move || {
+        let _held = (turn, lock, tree);
+        let sha = check_out(&repo.path, &rev, force, &job)?;
+        Ok(Answer::Id(sha))
+    };
+    worker.disk.run(work).await
+}
+
+fn check_out(path: &Path, rev: &str, force: bool, job: &Job) -> Result<String> {
+    let git_dir = open::git_dir(path);
+    // An unfinished move comes first: this one starts from a whole commit.
+    sync::finish(path, job)?;
+    let repo = open::any(path)?;
+    let commit = find(&repo, path, rev)?;
+    let target = Target { commit, branch: None };
+    let managed = open::is_managed(&git_dir);
+    if !managed && !force {
+        unmanaged::refuse_changes(&repo, path)?;
+        unmanaged::refuse_commits(&repo, path, &target)?;
+    }
+    let git_dir = repo.path().to_owned();
+    drop(repo);
+    marker::set(&git_dir, &target)?;
+    if managed {
+        sync::finish(path, job)?;
+    } else {
+        if let Err(error) = unmanaged::check_out(path, &target, force, job) {
+            if error.kind == Kind::Dirty {
+                marker::clear(&git_dir)?;
+            }
+            return Err(error);
+        }
+        let repo = open::any(path)?;
+        repo.set_head_detached(commit).map_err(git_failure("detach HEAD"))?;
+        marker::clear(&git_dir)?;
+    }
+    Ok(commit.to_string())
+}
+
+fn find(repo: &Repository, path: &Path, rev: &str) -> Result<git2::Oid> {
+    let unknown = |error: git2::Error| match error.code() {
+        ErrorCode::NotFound | ErrorCode::InvalidSpec | ErrorCode::Ambiguous | ErrorCode::Peel => {
+            let why = match error.code() {
+                ErrorCode::Ambiguous => "more than one object begins like that; give more of the id",
+                ErrorCode::InvalidSpec => "that is not the form of a revision (see gitrevisions)",
+                ErrorCode::Peel => "that is not a commit",
+                _ if repo.is_shallow() => "the clone is shallow; sync with a greater depth, or depth: :infinity",
+                _ => "sync first if the remote has it",
+            };
+            let message = format!("{} has no commit `{}`: {why}", path.display(), rev.escape_debug());
+            Error::new(Kind::RefNotFound, message)
+                .with("ref", rev)
+                .with("path", Name::of(path))
+        }
+        _ => git_failure("find the revision")(error),
+    };
+    let object = repo.revparse_single(rev).map_err(unknown)?;
+    let commit = object.peel_to_commit().map_err(unknown)?;
+    Ok(commit.id())
+}

@@ -1,0 +1,132 @@
+//! The operations: one verb, one file.
+
+pub(crate) mod checkout;
+pub(crate) mod files;
+pub(crate) mod head;
+pub(crate) mod ls_remote;
+pub(crate) mod pool;
+pub(crate) mod read;
+pub(crate) mod settled;
+pub(crate) mod sync;
+
+use std::sync::Arc;
+
+use crate::error::{Error, Kind, Result};
+use crate::job::Job;
+use crate::net::Net;
+use crate::net::url::RemoteUrl;
+use crate::ops::pool::Pool;
+use crate::outbox::Held;
+use crate::protocol::{Answer, Hello, Op, PROTOCOL, RemoteRequest, Stats};
+use crate::repos::Repos;
+
+/// What all requests share. The pools are apart so that slow remotes can stop no read, no cancel and no exit.
+pub(crate) struct Worker {
+    pub(crate) repos: Repos,
+    pub(crate) net: Net,
+    /// Local reads: `files`, `read`, `head`.
+    pub(crate) reads: Pool,
+    /// Bytes of files that may wait to be written to the client.
+    pub(crate) unsent: Pool,
+    /// Short work on a repository during a sync: opening, comparing, moving refs and files.
+    pub(crate) disk: Pool,
+    /// One thread per pack that is arriving, for as long as it takes.
+    pub(crate) indexing: Pool,
+}
+
+impl Worker {
+    pub(crate) fn new() -> Arc<Worker> {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        Arc::new(Worker {
+            repos: Repos::default(),
+            net: Net::new(),
+            reads: Pool::new(cores * 4),
+            unsent: Pool::new(64 << 20),
+            disk: Pool::new(cores * 2),
+            indexing: Pool::new(512),
+        })
+    }
+}
+
+pub(crate) async fn run(
+    worker: &Arc<Worker>,
+    op: Op,
+    job: &Arc<Job>,
+    held: &mut Held,
+) -> Result<(Answer, Option<Stats>)> {
+    #[cfg(feature = "fault-injection")]
+    start(job).await?;
+    let answer = match op {
+        Op::Hello { protocol } => hello(protocol)?,
+        // The reader of requests carries it out itself.
+        Op::Cancel { .. } => return Err(Error::new(Kind::Internal, "a cancel is not an operation")),
+        Op::Sync(request) => {
+            let synced = sync::run(worker, request, job).await?;
+            return Ok((Answer::Id(synced.sha), Some(synced.stats)));
+        }
+        Op::Files { path, subpath } => files::run(worker, path, subpath).await?,
+        Op::Read {
+            path,
+            file,
+            raw,
+            max_bytes,
+        } => read::run(worker, path, file, raw, max_bytes, held).await?,
+        Op::Head { path } => head::run(worker, path).await?,
+        Op::Checkout { path, rev, force } => checkout::run(worker, path, rev, force, job).await?,
+        Op::LsRemote { remote, name } => ls_remote::run(worker, &remote, &name).await?,
+    };
+    Ok((answer, None))
+}
+
+/// The fault at `start`, in a thread of its own since it may park there.
+#[cfg(feature = "fault-injection")]
+async fn start(job: &Arc<Job>) -> Result<()> {
+    if !job.fault.is_set() {
+        return Ok(());
+    }
+    let job = job.clone();
+    tokio::task::spawn_blocking(move || job.reach("start"))
+        .await
+        .map_err(|_| panicked())
+}
+
+fn hello(protocol: u64) -> Result<Answer> {
+    if protocol != PROTOCOL {
+        let message = format!(
+            "the client speaks protocol {protocol}, this worker ({}) speaks {PROTOCOL}; use the binary and the library of \
+             one release",
+            env!("CARGO_PKG_VERSION")
+        );
+        return Err(Error::new(Kind::Protocol, message));
+    }
+    Ok(Answer::Hello(Hello {
+        protocol: PROTOCOL,
+        version: env!("CARGO_PKG_VERSION"),
+        libgit2: crate::libgit2_version(),
+        pid: std::process::id(),
+        target: env!("TARGET"),
+    }))
+}
+
+/// Names a request in an error of the server's own: what, on what.
+pub(crate) fn describe(op: &Op) -> String {
+    let url = |remote: &RemoteRequest| RemoteUrl::parse(&remote.url).map_or("a remote".to_owned(), |url| url.shown());
+    match op {
+        Op::Hello { .. } => "hello".into(),
+        Op::Cancel { .. } => "cancel".into(),
+        Op::Sync(sync) => format!("sync of {} into {}", url(&sync.remote), sync.path.display()),
+        Op::Files { path, .. } => format!("files of {}", path.display()),
+        Op::Read { path, file, .. } => format!("read of {}", path.join(file).display()),
+        Op::Head { path } => format!("head of {}", path.display()),
+        Op::Checkout { path, .. } => format!("checkout of {}", path.display()),
+        Op::LsRemote { remote, .. } => format!("ls_remote of {}", url(remote)),
+    }
+}
+
+/// The answer to a request whose work panicked. The panic itself went to standard error.
+pub(crate) fn panicked() -> Error {
+    Error::new(
+        Kind::Internal,
+        "the worker failed in an unforeseen way (a panic); please report it with the worker's log",
+    )
+}

@@ -1,0 +1,139 @@
+//! Reads of a work tree see one whole commit, or nothing.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, Kind, Result};
+use crate::fault::Fault;
+use crate::job::Job;
+use crate::ops::Worker;
+use crate::ops::pool::Pool;
+use crate::protocol::Name;
+use crate::repo::lock::DirLock;
+use crate::repo::{BUILD_PREFIX, marker, open};
+use crate::repos::Repo;
+
+/// Why a read did not happen.
+enum Unsettled {
+    /// Somebody of this process is moving the work tree.
+    Moving(Arc<Repo>),
+    /// A checkout was interrupted, or another process is at one.
+    Unfinished(Arc<Repo>),
+    /// The work tree changed during the read.
+    Moved,
+}
+
+/// How often a read is tried again when another process moves the work tree under it.
+const ATTEMPTS: usize = 8;
+
+/// Runs `read` on the work tree at `path` while nobody moves it. An interrupted checkout is finished first, where nobody else is
+/// at it; otherwise the answer is `incomplete`.
+pub(crate) async fn read<T, F>(worker: &Arc<Worker>, path: PathBuf, read: F) -> Result<T>
+where
+    T: Send + 'static,
+    F: Fn(&Path) -> Result<T> + Send + Sync + 'static,
+{
+    let read = Arc::new(read);
+    for _ in 0..ATTEMPTS {
+        let attempt = {
+            let (worker, path, read) = (worker.clone(), path.clone(), read.clone());
+            let pool: &Pool = &worker.clone().reads;
+            pool.run(move || try_read(&worker, &path, read.as_ref())).await?
+        };
+        match attempt {
+            Ok(answer) => return Ok(answer),
+            Err(Unsettled::Moving(repo)) => drop(repo.tree.clone().read_owned().await),
+            Err(Unsettled::Unfinished(repo)) => finish(worker, repo).await?,
+            Err(Unsettled::Moved) => {}
+        }
+    }
+    Err(incomplete(&path, "another process keeps changing it"))
+}
+
+fn try_read<T>(worker: &Worker, path: &Path, read: impl Fn(&Path) -> Result<T>) -> Result<Result<T, Unsettled>> {
+    let repo = worker.repos.at(path)?;
+    let Ok(_reading) = repo.tree.clone().try_read_owned() else {
+        return Ok(Err(Unsettled::Moving(repo)));
+    };
+    let git_dir = open::git_dir(&repo.path);
+    let Some(before) = generation(&git_dir) else {
+        return Ok(Err(Unsettled::Unfinished(repo)));
+    };
+    refuse_unborn(&repo.path)?;
+    let answer = read(&repo.path);
+    // Our own lock keeps this process away; another one is only seen by what it changed.
+    if generation(&git_dir) != Some(before) {
+        return Ok(Err(Unsettled::Moved));
+    }
+    answer.map(Ok)
+}
+
+/// What changes when a checkout happens: the index is replaced by each, within the time that the marker is there. `None`: one is
+/// unfinished. `Some(None)`: there is no index.
+fn generation(git_dir: &Path) -> Option<Option<(u64, i64, i64)>> {
+    if marker::is_set(git_dir) {
+        return None;
+    }
+    let index = fs::metadata(git_dir.join("index")).ok();
+    Some(index.map(|index| (index.ino(), index.mtime(), index.mtime_nsec())))
+}
+
+/// An interrupted clone must not look like a directory without manifests: a controller would delete what is deployed.
+fn refuse_unborn(path: &Path) -> Result<()> {
+    if fs::symlink_metadata(open::git_dir(path)).is_ok() {
+        return Ok(());
+    }
+    let Ok(entries) = fs::read_dir(path) else { return Ok(()) };
+    let mut empty = true;
+    for entry in entries.flatten() {
+        empty = false;
+        if entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(BUILD_PREFIX.as_bytes())
+        {
+            return Err(incomplete(path, "its first clone is under way or was interrupted"));
+        }
+    }
+    if empty {
+        Err(incomplete(path, "the directory is empty"))
+    } else {
+        Ok(())
+    }
+}
+
+/// Completes an interrupted checkout; it needs no network.
+async fn finish(worker: &Arc<Worker>, repo: Arc<Repo>) -> Result<()> {
+    let moving = repo.tree.clone().write_owned().await;
+    let work = move || {
+        let _moving = moving;
+        let git_dir = open::git_dir(&repo.path);
+        if !marker::is_set(&git_dir) {
+            return Ok(());
+        }
+        let Some(_lock) = DirLock::try_take(&repo.path)? else {
+            return Err(incomplete(&repo.path, "a sync by another process is at work on it"));
+        };
+        // Readers that wait share the result, so nobody's cancel may stop it.
+        let job = Job::new(CancellationToken::new(), Fault::default());
+        crate::ops::sync::finish(&repo.path, &job).map_err(|error| {
+            incomplete(
+                &repo.path,
+                &format!("an interrupted checkout cannot be finished ({error})"),
+            )
+        })
+    };
+    worker.disk.run(work).await
+}
+
+fn incomplete(path: &Path, why: &str) -> Error {
+    let message = format!(
+        "{} does not hold a whole commit: {why}; sync it and read again",
+        path.display()
+    );
+    Error::new(Kind::Incomplete, message).with("path", Name::of(path))
+}

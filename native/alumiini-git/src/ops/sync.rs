@@ -1,0 +1,483 @@
+//! `sync`: make a path hold a commit of a remote's branch.
+//!
+//! Clone where there is nothing, else fetch what is missing; then move refs and work tree under a marker that lets anyone finish
+//! the move (`repo::marker`). Nothing is locked across the network but the right to sync this path.
+
+use std::fs;
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::FutureExt;
+use git2::{Oid, Repository};
+use tokio::sync::OwnedMutexGuard;
+
+use crate::error::{Error, Kind, Result};
+use crate::job::Job;
+use crate::ops::{Worker, ls_remote::valid_ref, panicked};
+use crate::protocol::{Event, Name, Phase, Stats, SyncRequest};
+use crate::remote::{Remote, Wanted, is_moved};
+use crate::repo::lock::{DirLock, make_dir, remove_made};
+use crate::repo::marker::{self, Target};
+use crate::repo::open::{self, Found, State};
+use crate::repo::{build, git_failure, receive, refs, sweep, unmanaged, worktree};
+use crate::repos::{Repo, Shared, SyncKey, Synced};
+
+/// How often the branch may move between asking and fetching.
+const ATTEMPTS: usize = 3;
+
+/// Runs the sync, or shares one that has not begun yet and is the same.
+pub(crate) async fn run(worker: &Arc<Worker>, request: SyncRequest, job: &Arc<Job>) -> Result<Synced> {
+    let remote = Arc::new(Remote::new(&request.remote)?);
+    valid_ref(&format!("refs/heads/{}", request.branch))?;
+    let repo = {
+        let (shared, path) = (worker.clone(), request.path.clone());
+        worker.reads.run(move || shared.repos.at(&path)).await?
+    };
+    let key = SyncKey {
+        remote: request.remote,
+        branch: request.branch,
+        depth: request.depth,
+        force: request.force,
+    };
+    let (worker, lead_repo, lead_key) = (worker.clone(), repo.clone(), key.clone());
+    let start = |shared: Arc<Shared>| {
+        tokio::spawn(async move {
+            let job = shared.job.clone();
+            let sync = Sync {
+                worker,
+                repo: lead_repo,
+                remote,
+                key: lead_key,
+                job: job.clone(),
+            };
+            let result = tokio::select! {
+                biased;
+                done = AssertUnwindSafe(sync.lead(&shared)).catch_unwind() => done.unwrap_or_else(|_| Err(panicked())),
+                () = job.token().cancelled() => Err(Error::new(Kind::Cancelled, "cancelled")),
+            };
+            shared.finish(result);
+        });
+    };
+    repo.sync(key, job, start).await
+}
+
+struct Sync {
+    worker: Arc<Worker>,
+    repo: Arc<Repo>,
+    remote: Arc<Remote>,
+    key: SyncKey,
+    job: Arc<Job>,
+}
+
+/// The right to sync a path, and what has to be cleaned away if that does not end well. Held by every thread that is at
+/// work there; the path is free again when the last of them has let go.
+struct Site {
+    path: PathBuf,
+    made: Vec<PathBuf>,
+    /// The new `.git` until it has its name.
+    build: Mutex<Option<PathBuf>>,
+    held: Option<(OwnedMutexGuard<()>, DirLock)>,
+}
+
+impl Site {
+    fn building(&self) -> std::sync::MutexGuard<'_, Option<PathBuf>> {
+        self.build.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes away what an unfinished sync made.
+    fn clean(path: &Path, build: Option<PathBuf>, made: &[PathBuf]) {
+        if let Some(build) = build {
+            let _ = fs::remove_dir_all(build);
+        }
+        let _ = fs::remove_dir_all(receive::incoming(&open::git_dir(path)));
+        remove_made(made);
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let (path, made) = (std::mem::take(&mut self.path), std::mem::take(&mut self.made));
+        let build = self.building().take();
+        let held = self.held.take();
+        let clean = move || {
+            Site::clean(&path, build, &made);
+            drop(held);
+        };
+        // After a cancel the last to let go may be a thread of the runtime, which must not wait for the disk.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(clean)),
+            Err(_) => clean(),
+        }
+    }
+}
+
+impl Sync {
+    fn full_branch(&self) -> String {
+        format!("refs/heads/{}", self.key.branch)
+    }
+
+    async fn lead(&self, shared: &Arc<Shared>) -> Result<Synced> {
+        let turn = self.repo.turn.clone().lock_owned().await;
+        self.repo.begin(&self.key, shared);
+        let path = self.repo.path.clone();
+        let made = Arc::new(Mutex::new(Vec::new()));
+        let lock = DirLock::take(|| {
+            let (path, made) = (path.clone(), made.clone());
+            self.worker.disk.run(move || {
+                let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
+                made.extend(make_dir(&path)?);
+                DirLock::try_take(&path)
+            })
+        })
+        .await?;
+        let made = std::mem::take(&mut *made.lock().unwrap_or_else(PoisonError::into_inner));
+        let site = Arc::new(Site {
+            path,
+            made,
+            build: Mutex::new(None),
+            held: Some((turn, lock)),
+        });
+
+        let result = self.at(&site).await;
+        if result.is_err() {
+            // Before the answer, so that who gets it finds nothing left behind.
+            let site = site.clone();
+            let clean = move || {
+                let build = site.building().take();
+                Site::clean(&site.path, build, &site.made);
+                Ok(())
+            };
+            self.worker.disk.run(clean).await?;
+        }
+        result
+    }
+
+    /// Runs `work` where blocking is allowed, holding the site until it has ended.
+    async fn disk<T, F>(&self, site: &Arc<Site>, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Path, &Job) -> Result<T> + Send + 'static,
+    {
+        let (site, job) = (site.clone(), self.job.clone());
+        self.worker.disk.run(move || work(&site.path, &job)).await
+    }
+
+    /// The same while nobody reads the work tree.
+    async fn moving<T, F>(&self, site: &Arc<Site>, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Path, &Job) -> Result<T> + Send + 'static,
+    {
+        let tree = self.repo.tree.clone().write_owned().await;
+        self.disk(site, move |path, job| {
+            let _tree = tree;
+            work(path, job)
+        })
+        .await
+    }
+
+    async fn at(&self, site: &Arc<Site>) -> Result<Synced> {
+        let found = self.disk(site, |path, _| {
+            sweep::builds(path);
+            let found = open::look(path)?;
+            if matches!(found, Found::Managed) {
+                sweep::managed(&open::git_dir(path));
+            }
+            Ok((found, marker::is_set(&open::git_dir(path))))
+        });
+        let (found, unfinished) = found.await?;
+        if unfinished {
+            // Readers need not wait for the network to see a whole commit. Where it cannot be finished, what follows
+            // replaces it.
+            let _ = self.moving(site, finish).await;
+        }
+        let (sha, stats) = match found {
+            Found::Occupied => return Err(self.occupied(site)),
+            Found::Empty => self.clone(site).await?,
+            Found::Unmanaged => self.unmanaged(site).await?,
+            Found::Managed => match self.managed(site).await {
+                Err(damage) if damage.kind == Kind::Corrupt => self.heal(site, damage).await?,
+                result => result?,
+            },
+        };
+        Ok(Synced {
+            sha: sha.to_string(),
+            stats,
+        })
+    }
+
+    fn occupied(&self, site: &Site) -> Error {
+        let message = format!(
+            "{} holds files but no Git repository, and nothing there was touched; sync into a directory that is \
+             empty or does not exist",
+            site.path.display()
+        );
+        Error::new(Kind::Occupied, message).with("path", Name::of(&site.path))
+    }
+
+    /// What the remote's branch is at.
+    async fn resolve(&self) -> Result<Oid> {
+        self.job.progress(Phase::Connect, 0, 0, 0);
+        self.reach("connect").await?;
+        self.remote
+            .resolve(&self.worker, &self.full_branch())
+            .await
+            .map_err(fetching)
+    }
+
+    /// Brings the branch's commit into `git_dir`, asking again where the branch has moved meanwhile. Answers what it is.
+    async fn fetch(
+        &self,
+        site: &Arc<Site>,
+        git_dir: &Path,
+        mut commit: Oid,
+        depth: Option<u32>,
+    ) -> Result<(Oid, Stats)> {
+        for attempt in 1.. {
+            let wanted = Wanted {
+                commit,
+                branch: &self.key.branch,
+                depth,
+            };
+            match self.remote.fetch(&self.worker, git_dir, &wanted, &self.job, site).await {
+                Ok(stats) => return Ok((commit, stats)),
+                Err(error) if attempt < ATTEMPTS && is_moved(&error) => commit = self.resolve().await?,
+                Err(error) => return Err(fetching(error)),
+            }
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    /// Builds a new `.git` with the branch in it, and puts it and the work tree in place.
+    async fn clone(&self, site: &Arc<Site>) -> Result<(Oid, Stats)> {
+        let commit = self.resolve().await?;
+        let keep = site.clone();
+        let git_dir = self.disk(site, move |path, _| {
+            let git_dir = build::begin(path)?;
+            *keep.building() = Some(git_dir.clone());
+            Ok(git_dir)
+        });
+        let git_dir = git_dir.await?;
+        let depth = Some(self.key.depth).filter(|depth| *depth > 0);
+        let (commit, stats) = self.fetch(site, &git_dir, commit, depth).await?;
+        let (target, record, keep) = (self.target(commit), self.record(), site.clone());
+        self.moving(site, move |path, job| {
+            // With the marker in it from before it has its name: what is renamed is a checkout to be finished.
+            job.reach("marker");
+            marker::set(&git_dir, &target)?;
+            let repo = open::managed(&git_dir)?;
+            record.write(&repo)?;
+            refs::point(&repo, &target, true, job)?;
+            drop(repo);
+            build::take_place(path, &git_dir, job)?;
+            *keep.building() = None;
+            finish(path, job)
+        })
+        .await?;
+        Ok((commit, stats))
+    }
+
+    /// Builds a damaged repository anew. What is there stays until the new one is whole.
+    async fn heal(&self, site: &Arc<Site>, damage: Error) -> Result<(Oid, Stats)> {
+        let done = self.clone(site).await.map_err(|error| match error.kind {
+            // The remote's copy is damaged too, or the disk is: the first error is as good.
+            Kind::Corrupt => damage.clone(),
+            _ => error,
+        })?;
+        let path = Name(std::os::unix::ffi::OsStrExt::as_bytes(site.path.as_os_str()).to_vec());
+        self.job.tell(&Event::Healed {
+            path,
+            reason: damage.message,
+        });
+        Ok(done)
+    }
+
+    async fn managed(&self, site: &Arc<Site>) -> Result<(Oid, Stats)> {
+        // The comparison of the work tree costs about as long as the remote's answer: both at once.
+        let branch = self.key.branch.clone();
+        let local = self.disk(site, move |path, job| {
+            let repo = open::managed(&open::git_dir(path))?;
+            let state = open::state(&repo, &branch)?;
+            let settled = match state.head {
+                Some(head) if !marker::is_set(repo.path()) => {
+                    let commit = repo.find_commit(head).map_err(git_failure("read the commit at HEAD"))?;
+                    worktree::is_settled(&repo, path, commit.tree_id(), job)?
+                }
+                _ => false,
+            };
+            Ok((state, settled))
+        });
+        let ((state, settled), commit) = tokio::try_join!(local, self.resolve())?;
+
+        let same_depth = state.depth == Some(self.key.depth);
+        let on_branch = state.branch == Some(self.full_branch());
+        let record = self.record();
+        if state.head == Some(commit) && on_branch && state.tracked == Some(commit) && same_depth && settled {
+            if state.url.as_deref() != Some(&record.url) {
+                let set_url = move |path: &Path, _: &Job| record.write(&open::managed(&open::git_dir(path))?);
+                self.disk(site, set_url).await?;
+            }
+            return Ok((commit, Stats::default()));
+        }
+        let (commit, stats) = if self.is_here(site, commit, &state).await? {
+            (commit, Stats::default())
+        } else {
+            self.fetch(site, &open::git_dir(&site.path), commit, Some(self.key.depth))
+                .await?
+        };
+        let target = self.target(commit);
+        self.moving(site, move |path, job| {
+            let git_dir = open::git_dir(path);
+            job.reach("marker");
+            marker::set(&git_dir, &target)?;
+            record.write(&open::managed(&git_dir)?)?;
+            finish(path, job)
+        })
+        .await?;
+        Ok((commit, stats))
+    }
+
+    /// Whether a fetch would bring nothing: the branch was at this commit, to this depth, last time.
+    async fn is_here(&self, site: &Arc<Site>, commit: Oid, state: &State) -> Result<bool> {
+        if state.tracked != Some(commit) || state.depth != Some(self.key.depth) {
+            return Ok(false);
+        }
+        self.disk(site, move |path, _| {
+            let repo = open::managed(&open::git_dir(path))?;
+            let found = repo.find_commit(commit).is_ok();
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn unmanaged(&self, site: &Arc<Site>) -> Result<(Oid, Stats)> {
+        let (branch, force) = (self.key.branch.clone(), self.key.force);
+        let local = self.disk(site, move |path, _| {
+            let git_dir = open::git_dir(path);
+            if !git_dir.is_dir() {
+                let message = format!(
+                    "{} is a linked work tree or a submodule (its .git is a file); sync needs a repository of its own",
+                    path.display()
+                );
+                return Err(Error::new(Kind::Unsupported, message).with("path", Name::of(path)));
+            }
+            let repo = open::any(path)?;
+            if !force {
+                unmanaged::refuse_changes(&repo, path)?;
+            }
+            open::state(&repo, &branch)
+        });
+        let (state, commit) = tokio::try_join!(local, self.resolve())?;
+        if state.head == Some(commit) && state.branch == Some(self.full_branch()) && !force {
+            return Ok((commit, Stats::default()));
+        }
+        let here = self.disk(site, move |path, _| {
+            let found = open::any(path)?.find_commit(commit).is_ok();
+            Ok(found)
+        });
+        // Its history is its owner's: made neither deeper nor shallower.
+        let (commit, stats) = match here.await? {
+            true if state.tracked == Some(commit) || state.head == Some(commit) => (commit, Stats::default()),
+            _ => self.fetch(site, &open::git_dir(&site.path), commit, None).await?,
+        };
+        let target = self.target(commit);
+        self.moving(site, move |path, job| {
+            let git_dir = open::git_dir(path);
+            if !force {
+                let repo = open::any(path)?;
+                unmanaged::refuse_changes(&repo, path)?;
+                unmanaged::refuse_commits(&repo, path, &target)?;
+            }
+            job.reach("marker");
+            marker::set(&git_dir, &target)?;
+            if let Err(error) = unmanaged::check_out(path, &target, force, job) {
+                // libgit2 looks for conflicts before it writes anything.
+                if error.kind == Kind::Dirty {
+                    marker::clear(&git_dir)?;
+                }
+                return Err(error);
+            }
+            refs::point(&open::any(path)?, &target, false, job)?;
+            job.reach("unmark");
+            marker::clear(&git_dir)
+        })
+        .await?;
+        Ok((commit, stats))
+    }
+
+    fn target(&self, commit: Oid) -> Target {
+        Target {
+            commit,
+            branch: Some(self.key.branch.clone()),
+        }
+    }
+
+    fn record(&self) -> Record {
+        Record {
+            depth: self.key.depth,
+            url: self.remote.shown(),
+        }
+    }
+
+    /// A moment that only tests make something of; in a thread, since a test may park it there.
+    async fn reach(&self, at: &'static str) -> Result<()> {
+        if !self.job.fault.is_set() {
+            return Ok(());
+        }
+        let job = self.job.clone();
+        tokio::task::spawn_blocking(move || job.reach(at))
+            .await
+            .map_err(|_| panicked())
+    }
+}
+
+/// What a managed repository remembers of its last sync, beside its refs.
+struct Record {
+    depth: u32,
+    url: String,
+}
+
+impl Record {
+    fn write(&self, repo: &Repository) -> Result<()> {
+        let fail = git_failure("write the repository's config");
+        let mut config = repo.config().map_err(&fail)?;
+        if config.get_i64(open::DEPTH).ok() != Some(i64::from(self.depth)) {
+            config.set_i64(open::DEPTH, i64::from(self.depth)).map_err(&fail)?;
+        }
+        if config.get_string(open::URL).ok().as_ref() != Some(&self.url) {
+            config.set_str(open::URL, &self.url).map_err(&fail)?;
+        }
+        Ok(())
+    }
+}
+
+/// Completes the move that the marker tells of: refs, work tree, index; then the marker goes. May be interrupted and called
+/// again. The caller holds the directory's lock and keeps readers away.
+pub(crate) fn finish(path: &Path, job: &Job) -> Result<()> {
+    let git_dir = open::git_dir(path);
+    let Some(target) = marker::get(&git_dir)? else {
+        return Ok(());
+    };
+    if open::is_managed(&git_dir) {
+        let repo = open::managed(&git_dir)?;
+        let commit = repo
+            .find_commit(target.commit)
+            .map_err(git_failure("read the commit to check out"))?;
+        refs::point(&repo, &target, true, job)?;
+        worktree::settle(&repo, path, commit.tree_id(), job)?;
+    } else {
+        // Nothing of the owner's was in the way when the marker was set.
+        unmanaged::check_out(path, &target, true, job)?;
+        refs::point(&open::any(path)?, &target, false, job)?;
+    }
+    job.reach("unmark");
+    marker::clear(&git_dir)
+}
+
+fn fetching(error: Error) -> Error {
+    match error.kind {
+        Kind::Cancelled => error,
+        _ => error.context("failed to fetch"),
+    }
+}

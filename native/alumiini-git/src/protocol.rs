@@ -1,0 +1,545 @@
+//! The wire: what a request's bytes mean, and a reply's. The contract is `protocol/README.md`.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base64::Engine;
+use rmpv::Value;
+use serde::{Serialize, Serializer};
+
+use crate::error::{Error, Kind, Result};
+use crate::fault::Fault;
+use crate::net::auth::Auth;
+
+pub(crate) const PROTOCOL: u64 = 1;
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
+const DEFAULT_MAX_BYTES: u64 = 16 << 20;
+const MOST_MAX_BYTES: u64 = 64 << 20;
+/// A frame nests two maps (`auth` in the request); deeper than this is somebody's attack on the stack.
+const MAX_DEPTH: usize = 16;
+
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) id: Option<u64>,
+    pub(crate) timeout: Duration,
+    pub(crate) progress: bool,
+    pub(crate) fault: Fault,
+    pub(crate) op: Op,
+}
+
+#[derive(Debug)]
+pub(crate) enum Op {
+    Hello {
+        protocol: u64,
+    },
+    Cancel {
+        id: u64,
+    },
+    Sync(SyncRequest),
+    Files {
+        path: PathBuf,
+        subpath: PathBuf,
+    },
+    Read {
+        path: PathBuf,
+        file: PathBuf,
+        raw: bool,
+        max_bytes: u64,
+    },
+    Head {
+        path: PathBuf,
+    },
+    Checkout {
+        path: PathBuf,
+        rev: String,
+        force: bool,
+    },
+    LsRemote {
+        remote: RemoteRequest,
+        name: String,
+    },
+}
+
+/// A remote and how to get in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct RemoteRequest {
+    pub(crate) url: Vec<u8>,
+    pub(crate) auth: Option<Auth>,
+    pub(crate) allow_insecure: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct SyncRequest {
+    pub(crate) remote: RemoteRequest,
+    pub(crate) branch: String,
+    pub(crate) path: PathBuf,
+    /// Commits of history; 0 is all of it.
+    pub(crate) depth: u32,
+    pub(crate) force: bool,
+}
+
+/// Decodes the body of a frame. On failure the id is there where one could be read, so that the error finds its request.
+pub(crate) fn decode(body: &[u8]) -> Result<Request, (Option<u64>, Error)> {
+    let mut rest = body;
+    let value = rmpv::decode::read_value_with_max_depth(&mut rest, MAX_DEPTH).map_err(|_| {
+        (
+            None,
+            Error::new(Kind::Invalid, "the frame is not msgpack (see protocol/README.md)"),
+        )
+    })?;
+    let Value::Map(pairs) = value else {
+        return Err((None, Error::new(Kind::Invalid, "the frame is not a msgpack map")));
+    };
+    let mut fields = Fields::new(pairs);
+    let id = match fields.id("id") {
+        Ok(id) => id,
+        Err(error) => return Err((None, error)),
+    };
+    if !rest.is_empty() {
+        let message = format!("{} bytes follow the map in the frame", rest.len());
+        return Err((id, Error::new(Kind::Invalid, message)));
+    }
+    request(id, &mut fields).map_err(|error| (id, error))
+}
+
+fn request(id: Option<u64>, fields: &mut Fields) -> Result<Request> {
+    let name = fields.text("op")?;
+    let op = match name.as_str() {
+        "hello" => Op::Hello {
+            protocol: fields.integer("protocol")?.ok_or_else(|| missing("protocol"))?,
+        },
+        // The id of a `cancel` names the request to end.
+        "cancel" => Op::Cancel {
+            id: id.ok_or_else(|| missing("id"))?,
+        },
+        "sync" => Op::Sync(SyncRequest {
+            branch: branch(fields)?,
+            path: fields.path("path")?,
+            depth: match fields.integer("depth")? {
+                None => 1,
+                Some(depth) => u32::try_from(depth)
+                    .ok()
+                    .filter(|depth| *depth < i32::MAX as u32)
+                    .ok_or_else(|| {
+                        invalid(format!(
+                            "`depth` is at most {}, got {depth}; 0 is full history",
+                            i32::MAX - 1
+                        ))
+                    })?,
+            },
+            force: fields.flag("force")?,
+            remote: remote(fields)?,
+        }),
+        "files" => Op::Files {
+            path: fields.path("path")?,
+            subpath: fields.path_or_empty("subpath")?,
+        },
+        "read" => Op::Read {
+            path: fields.path("path")?,
+            file: fields.path("file")?,
+            raw: fields.flag("raw")?,
+            max_bytes: match fields.integer("max_bytes")? {
+                None => DEFAULT_MAX_BYTES,
+                Some(most) if most <= MOST_MAX_BYTES => most,
+                Some(most) => return Err(invalid(format!("`max_bytes` is at most {MOST_MAX_BYTES}, got {most}"))),
+            },
+        },
+        "head" => Op::Head {
+            path: fields.path("path")?,
+        },
+        "checkout" => Op::Checkout {
+            path: fields.path("path")?,
+            rev: fields.text("rev")?,
+            force: fields.flag("force")?,
+        },
+        "ls_remote" => Op::LsRemote {
+            name: fields.text_or("ref", "HEAD")?,
+            remote: remote(fields)?,
+        },
+        other => {
+            let shown: String = other.chars().take(40).flat_map(char::escape_default).collect();
+            let known = "hello, cancel, sync, files, read, head, checkout, ls_remote";
+            return Err(invalid(format!("unknown op `{shown}`; this worker knows {known}")));
+        }
+    };
+    let timeout = match fields.integer("timeout")? {
+        None => DEFAULT_TIMEOUT,
+        Some(0) => return Err(invalid("`timeout` is a positive number of milliseconds, got 0")),
+        // Past a year it is "never" for all purposes, and far from overflowing a clock.
+        Some(ms) => Duration::from_millis(ms.min(365 * 24 * 3600 * 1000)),
+    };
+    Ok(Request {
+        id,
+        timeout,
+        progress: fields.flag("progress")?,
+        fault: fault(fields)?,
+        op,
+    })
+}
+
+fn branch(fields: &mut Fields) -> Result<String> {
+    let Some(reference) = fields.map("ref")? else {
+        return fields.text("branch");
+    };
+    let mut reference = Fields::new(reference);
+    for reserved in ["tag", "commit", "name"] {
+        if reference.take(reserved).is_some() {
+            let message = format!("a ref given as `{reserved}` is not supported by this version; give a branch");
+            return Err(Error::new(Kind::Unsupported, message));
+        }
+    }
+    reference.text("branch")
+}
+
+fn remote(fields: &mut Fields) -> Result<RemoteRequest> {
+    let auth = match fields.map("auth")? {
+        None => None,
+        Some(auth) => {
+            let mut auth = Fields::new(auth);
+            Some(match auth.text("type")?.as_str() {
+                "basic" => Auth::Basic {
+                    username: auth.text("username")?,
+                    password: auth.text("password")?,
+                },
+                "bearer" => Auth::Bearer {
+                    token: auth.text("token")?,
+                },
+                _ => {
+                    let message = "this version knows `auth` of type basic and bearer";
+                    return Err(Error::new(Kind::Unsupported, message));
+                }
+            })
+        }
+    };
+    Ok(RemoteRequest {
+        url: fields.bytes("url")?,
+        auth,
+        allow_insecure: fields.flag("allow_insecure")?,
+    })
+}
+
+#[cfg(not(feature = "fault-injection"))]
+fn fault(_fields: &mut Fields) -> Result<Fault> {
+    Ok(Fault)
+}
+
+#[cfg(feature = "fault-injection")]
+fn fault(fields: &mut Fields) -> Result<Fault> {
+    use crate::fault::Act;
+    let Some(plan) = fields.map("fault")? else {
+        return Ok(Fault::default());
+    };
+    let mut plan = Fields::new(plan);
+    let act = match plan.text("do")?.as_str() {
+        "kill" => Act::Kill,
+        "stop" => Act::Stop,
+        "hang" => Act::Hang,
+        _ => return Err(invalid("`fault.do` is kill, stop or hang")),
+    };
+    Ok(Fault::new(plan.text("at")?, act, plan.integer("after")?.unwrap_or(1)))
+}
+
+fn invalid(message: impl Into<String>) -> Error {
+    Error::new(Kind::Invalid, message)
+}
+
+fn missing(name: &str) -> Error {
+    invalid(format!("field `{name}` is missing"))
+}
+
+/// The fields of a map that have not been asked for yet. Where a key is given twice, the last one counts.
+struct Fields(BTreeMap<Vec<u8>, Value>);
+
+impl Fields {
+    fn new(pairs: Vec<(Value, Value)>) -> Self {
+        let named = pairs.into_iter().filter_map(|(key, value)| match key {
+            Value::String(key) => Some((key.into_bytes(), value)),
+            _ => None,
+        });
+        Fields(named.collect())
+    }
+
+    fn take(&mut self, name: &str) -> Option<Value> {
+        self.0.remove(name.as_bytes()).filter(|value| !value.is_nil())
+    }
+
+    fn ill_typed<T>(name: &str, wanted: &str, got: &Value) -> Result<T> {
+        let got = match got {
+            Value::Nil => "nil",
+            Value::Boolean(_) => "a boolean",
+            Value::Integer(_) => "an integer out of range",
+            Value::F32(_) | Value::F64(_) => "a float",
+            Value::String(_) | Value::Binary(_) => "text that is not UTF-8, or a string",
+            Value::Array(_) => "an array",
+            Value::Map(_) => "a map",
+            Value::Ext(..) => "an extension",
+        };
+        Err(invalid(format!("field `{name}` must be {wanted}, got {got}")))
+    }
+
+    fn id(&mut self, name: &str) -> Result<Option<u64>> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(value) => match value.as_u64() {
+                Some(id) if id > 0 => Ok(Some(id)),
+                _ => Self::ill_typed(name, "a positive integer", &value),
+            },
+        }
+    }
+
+    fn integer(&mut self, name: &str) -> Result<Option<u64>> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(value) => match value.as_u64() {
+                Some(integer) => Ok(Some(integer)),
+                None => Self::ill_typed(name, "a non-negative integer", &value),
+            },
+        }
+    }
+
+    fn flag(&mut self, name: &str) -> Result<bool> {
+        match self.take(name) {
+            None => Ok(false),
+            Some(Value::Boolean(flag)) => Ok(flag),
+            Some(value) => Self::ill_typed(name, "a boolean", &value),
+        }
+    }
+
+    fn map(&mut self, name: &str) -> Result<Option<Vec<(Value, Value)>>> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Map(pairs)) => Ok(Some(pairs)),
+            Some(value) => Self::ill_typed(name, "a map", &value),
+        }
+    }
+
+    fn bytes_if(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.into_bytes())),
+            Some(Value::Binary(bytes)) => Ok(Some(bytes)),
+            Some(value) => Self::ill_typed(name, "a string", &value),
+        }
+    }
+
+    fn bytes(&mut self, name: &str) -> Result<Vec<u8>> {
+        self.bytes_if(name)?.ok_or_else(|| missing(name))
+    }
+
+    fn text_if(&mut self, name: &str) -> Result<Option<String>> {
+        // Not `from_utf8`'s own error: it would carry the bytes, and these may be a password.
+        self.bytes_if(name)?
+            .map(|bytes| String::from_utf8(bytes).map_err(|_| invalid(format!("field `{name}` is not valid UTF-8"))))
+            .transpose()
+    }
+
+    fn text(&mut self, name: &str) -> Result<String> {
+        self.text_if(name)?.ok_or_else(|| missing(name))
+    }
+
+    fn text_or(&mut self, name: &str, default: &str) -> Result<String> {
+        Ok(self.text_if(name)?.unwrap_or_else(|| default.to_owned()))
+    }
+
+    fn path_or_empty(&mut self, name: &str) -> Result<PathBuf> {
+        let bytes = self.bytes_if(name)?.unwrap_or_default();
+        if bytes.contains(&0) {
+            return Err(Error::new(Kind::UnsafePath, format!("`{name}` holds a NUL byte")));
+        }
+        Ok(OsString::from_vec(bytes).into())
+    }
+
+    fn path(&mut self, name: &str) -> Result<PathBuf> {
+        if !self.0.contains_key(name.as_bytes()) {
+            return Err(missing(name));
+        }
+        let path = self.path_or_empty(name)?;
+        if path.as_os_str().is_empty() {
+            Err(invalid(format!("`{name}` is empty")))
+        } else {
+            Ok(path)
+        }
+    }
+}
+
+/// A name or path: str where it is UTF-8, else bin.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Name(pub(crate) Vec<u8>);
+
+impl Name {
+    pub(crate) fn value(bytes: &[u8]) -> Value {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => text.into(),
+            Err(_) => bytes.into(),
+        }
+    }
+
+    pub(crate) fn of(path: &Path) -> Value {
+        Self::value(path.as_os_str().as_bytes())
+    }
+}
+
+impl Serialize for Name {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match std::str::from_utf8(&self.0) {
+            Ok(text) => serializer.serialize_str(text),
+            Err(_) => serializer.serialize_bytes(&self.0),
+        }
+    }
+}
+
+/// What an operation answers.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Answer {
+    Hello(Hello),
+    Id(String),
+    Names(Vec<Name>),
+    /// base64, as the contract's plain `read` has it.
+    Text(String),
+    Bytes(#[serde(with = "serde_bytes")] Vec<u8>),
+    Commit(Box<Commit>),
+}
+
+impl Answer {
+    pub(crate) fn content(content: Vec<u8>, raw: bool) -> Answer {
+        if raw {
+            Answer::Bytes(content)
+        } else {
+            Answer::Text(base64::engine::general_purpose::STANDARD.encode(content))
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Hello {
+    pub(crate) protocol: u64,
+    pub(crate) version: &'static str,
+    pub(crate) libgit2: String,
+    pub(crate) pid: u32,
+    pub(crate) target: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Commit {
+    pub(crate) sha: String,
+    pub(crate) tree: String,
+    pub(crate) parents: Vec<String>,
+    pub(crate) author: Name,
+    pub(crate) email: Name,
+    pub(crate) timestamp: i64,
+    pub(crate) offset: i32,
+    pub(crate) committer: Name,
+    pub(crate) committer_email: Name,
+    pub(crate) committed_at: i64,
+    pub(crate) committed_offset: i32,
+    pub(crate) message: Name,
+    pub(crate) branch: Option<Name>,
+}
+
+/// What came over the network for a sync.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub(crate) struct Stats {
+    pub(crate) bytes: u64,
+    pub(crate) objects: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Phase {
+    Connect,
+    Receive,
+    Index,
+    Checkout,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub(crate) enum Event {
+    Progress {
+        phase: Phase,
+        done: u64,
+        total: u64,
+        bytes: u64,
+    },
+    Healed {
+        path: Name,
+        reason: String,
+    },
+    #[cfg(feature = "fault-injection")]
+    Fault {
+        at: String,
+    },
+}
+
+/// Encodes a reply. Always succeeds: an answer that cannot be sent becomes the error that says so.
+pub(crate) fn reply(id: Option<u64>, result: &Result<(Answer, Option<Stats>)>) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Success<'a> {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<u64>,
+        ok: &'a Answer,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        stats: Option<Stats>,
+    }
+    #[derive(Serialize)]
+    struct Failure<'a> {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<u64>,
+        err: &'a str,
+        kind: &'static str,
+        retryable: bool,
+        detail: &'a BTreeMap<&'static str, Value>,
+    }
+    let encoded = match result {
+        // The contract's exchange without an id is `{"ok": …}` and nothing else.
+        Ok((answer, stats)) => rmp_serde::to_vec_named(&Success {
+            id,
+            ok: answer,
+            stats: stats.filter(|_| id.is_some()),
+        }),
+        Err(error) => rmp_serde::to_vec_named(&Failure {
+            id,
+            err: &error.message,
+            kind: error.kind.as_str(),
+            retryable: error.kind.retryable(),
+            detail: &error.detail,
+        }),
+    };
+    match encoded {
+        Ok(body) if body.len() <= crate::frame::MAX_REPLY => body,
+        Ok(body) => {
+            let message = format!(
+                "the answer has {} bytes, more than a frame may have ({})",
+                body.len(),
+                crate::frame::MAX_REPLY
+            );
+            reply(id, &Err(Error::new(Kind::TooLarge, message)))
+        }
+        Err(error) => reply(
+            id,
+            &Err(Error::new(
+                Kind::Internal,
+                format!("the answer could not be encoded: {error}"),
+            )),
+        ),
+    }
+}
+
+/// Encodes an event of the request `id`.
+pub(crate) fn event(id: u64, event: &Event) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Named<'a> {
+        id: u64,
+        #[serde(flatten)]
+        event: &'a Event,
+    }
+    rmp_serde::to_vec_named(&Named { id, event }).unwrap_or_default()
+}
+
+#[cfg(test)]
+#[path = "protocol_tests.rs"]
+mod tests;

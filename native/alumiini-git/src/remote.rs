@@ -1,0 +1,298 @@
+//! A remote, however it is reached: what its refs are at, and its objects.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use git2::{ErrorCode, Oid, Repository};
+
+use crate::error::{Error, Kind, Result};
+use crate::job::Job;
+use crate::net::auth::Auth;
+use crate::net::fetch::{FetchRequest, fetch};
+use crate::net::http::Endpoint;
+use crate::net::refs::ls_refs;
+use crate::net::url::{Location, RemoteUrl};
+use crate::ops::Worker;
+use crate::protocol::{Name, Phase, RemoteRequest, Stats};
+use crate::repo::receive::{self, Boundary};
+use crate::repo::{git_failure, open, refs};
+
+/// `deepen` by this much means "all of it" (gitprotocol-pack, "INFINITE_DEPTH" in Git's `commit.h`).
+const ALL_HISTORY: u32 = 0x7fff_ffff;
+
+pub(crate) enum Remote {
+    Http(Endpoint),
+    Local { path: PathBuf, shown: String },
+}
+
+/// What a fetch is to bring.
+pub(crate) struct Wanted<'a> {
+    pub(crate) commit: Oid,
+    pub(crate) branch: &'a str,
+    /// `None`: leave the depth of the repository as it is.
+    pub(crate) depth: Option<u32>,
+}
+
+impl Remote {
+    pub(crate) fn new(request: &RemoteRequest) -> Result<Remote> {
+        let url = RemoteUrl::parse(&request.url)?;
+        let auth = Auth::effective(request.auth.clone(), &url, request.allow_insecure)?;
+        let shown = url.shown();
+        Ok(match url.into_location() {
+            Location::Http(url) => Remote::Http(Endpoint { url, auth }),
+            Location::Local(path) => Remote::Local { path, shown },
+        })
+    }
+
+    /// The URL as it may be shown and stored: without credentials.
+    pub(crate) fn shown(&self) -> String {
+        match self {
+            Remote::Http(endpoint) => endpoint.url.shown(),
+            Remote::Local { shown, .. } => shown.clone(),
+        }
+    }
+
+    /// The commit that the remote has for `name`: `HEAD`, or a ref in full.
+    pub(crate) async fn resolve(&self, worker: &Arc<Worker>, name: &str) -> Result<Oid> {
+        let found = match self {
+            Remote::Http(endpoint) => {
+                let refs = ls_refs(&worker.net, endpoint, &[name.to_owned()]).await?;
+                refs.into_iter()
+                    .find(|r| r.name == name.as_bytes())
+                    .map(|r| r.peeled.unwrap_or(r.oid))
+            }
+            Remote::Local { path, .. } => {
+                let (path, name) = (path.clone(), name.to_owned());
+                worker.disk.run(move || local_ref(&path, &name)).await?
+            }
+        };
+        match found {
+            Some(oid) => Ok(oid),
+            None => Err(self.not_found(worker, name).await),
+        }
+    }
+
+    /// Why there is no such ref, and which ones are near.
+    async fn not_found(&self, worker: &Arc<Worker>, name: &str) -> Error {
+        let branches = match self {
+            Remote::Http(endpoint) => ls_refs(&worker.net, endpoint, &["refs/heads/".to_owned()])
+                .await
+                .map(|refs| {
+                    refs.into_iter()
+                        .filter_map(|r| String::from_utf8(r.name).ok())
+                        .collect()
+                }),
+            Remote::Local { path, .. } => {
+                let path = path.clone();
+                worker.disk.run(move || local_branches(&path)).await
+            }
+        };
+        let branches: Vec<String> = match branches {
+            Ok(names) => names
+                .iter()
+                .filter_map(|name| name.strip_prefix("refs/heads/"))
+                .map(str::to_owned)
+                .collect(),
+            Err(error) => return error,
+        };
+        let shown = self.shown();
+        let short = name.strip_prefix("refs/heads/").unwrap_or(name);
+        let error = if branches.is_empty() {
+            let message = format!("{shown} is empty: it has no branch yet; push a first commit to it");
+            Error::new(Kind::RefNotFound, message)
+        } else {
+            let near = near(short, &branches);
+            let hint = if near.is_empty() {
+                format!("it has {} other branches", branches.len())
+            } else {
+                format!("near names are {}", near.join(", "))
+            };
+            let near: Vec<rmpv::Value> = near.into_iter().map(rmpv::Value::from).collect();
+            Error::new(Kind::RefNotFound, format!("{shown} has no branch `{short}`; {hint}"))
+                .with("near", rmpv::Value::Array(near))
+        };
+        error.with("url", shown).with("ref", short)
+    }
+
+    /// Brings what `wanted` needs into the repository at `git_dir`. Moves no ref. `held` is what must not be let go while
+    /// a thread is still at work there.
+    pub(crate) async fn fetch<H>(
+        &self,
+        worker: &Arc<Worker>,
+        git_dir: &Path,
+        wanted: &Wanted<'_>,
+        job: &Arc<Job>,
+        held: &Arc<H>,
+    ) -> Result<Stats>
+    where
+        H: Send + Sync + 'static,
+    {
+        let git_dir = git_dir.to_owned();
+        let want = wanted.commit;
+        match self {
+            Remote::Local { path, .. } => {
+                let (path, branch, job, held) = (path.clone(), wanted.branch.to_owned(), job.clone(), held.clone());
+                let copy = move || {
+                    let _held = held;
+                    let stats = receive::from_local(&git_dir, &path, &branch, &job)?;
+                    let repo = open::managed(&git_dir)?;
+                    repo.find_commit(want).map(|_| stats).map_err(|_| moved(&branch))
+                };
+                worker.indexing.run(copy).await
+            }
+            Remote::Http(endpoint) => {
+                let depth = wanted.depth;
+                let (dir, keep) = (git_dir.clone(), held.clone());
+                let request = worker.disk.run(move || {
+                    let _keep = keep;
+                    request(&dir, want, depth)
+                });
+                let request = request.await?;
+                let (sender, chunks) = tokio::sync::mpsc::channel(16);
+                let complete = Arc::new(AtomicBool::new(false));
+                let indexed = {
+                    let (git_dir, complete) = (git_dir.clone(), complete.clone());
+                    let (job, held) = (job.clone(), held.clone());
+                    worker.indexing.run(move || {
+                        let _held = held;
+                        receive::index(&git_dir, chunks, &complete, &job)
+                    })
+                };
+                let fetched = async {
+                    let outcome = fetch(&worker.net, endpoint, &request, &sender).await;
+                    if outcome.is_ok() {
+                        complete.store(true, Ordering::Release);
+                    }
+                    drop(sender);
+                    outcome
+                };
+                job.progress(Phase::Receive, 0, 0, 0);
+                let (fetched, indexed) = tokio::join!(fetched, indexed);
+                let boundary = match fetched {
+                    Ok(outcome) => Boundary {
+                        shallow: outcome.shallow,
+                        unshallow: outcome.unshallow,
+                    },
+                    // The indexer closed its end: its own error says why.
+                    Err(error) if error.kind == Kind::Cancelled => return Err(indexed.err().unwrap_or(error)),
+                    Err(error) => return Err(error),
+                };
+                let pack = indexed.map_err(|error| error.with("url", self.shown()))?;
+                let (job, held) = (job.clone(), held.clone());
+                let install = move || {
+                    let _held = held;
+                    receive::install(&git_dir, &pack, &boundary, want, &job).map(|()| pack.stats)
+                };
+                worker.disk.run(install).await
+            }
+        }
+    }
+}
+
+/// The branch moved between asking what it is at and fetching it: to be asked again.
+pub(crate) fn moved(branch: &str) -> Error {
+    Error::new(
+        Kind::Network,
+        format!("the remote's branch `{branch}` moved during the fetch; try again"),
+    )
+    .with("moved", true)
+}
+
+pub(crate) fn is_moved(error: &Error) -> bool {
+    error.detail.contains_key("moved") || crate::net::fetch::is_want_gone(error)
+}
+
+fn request(git_dir: &Path, want: Oid, depth: Option<u32>) -> Result<FetchRequest> {
+    let repo = open::managed(git_dir)?;
+    let shallow = open::shallow(git_dir)?;
+    let deepen = match depth {
+        Some(0) if shallow.is_empty() => None,
+        Some(0) => Some(ALL_HISTORY),
+        other => other,
+    };
+    Ok(FetchRequest {
+        want,
+        haves: refs::haves(&repo)?,
+        shallow,
+        depth: deepen,
+        thin: true,
+    })
+}
+
+fn local(path: &Path) -> Result<Repository> {
+    Repository::open(path).map_err(|error| {
+        let shown = path.display();
+        let found = match error.code() {
+            ErrorCode::NotFound => Error::new(Kind::RepoNotFound, format!("there is no Git repository at {shown}")),
+            _ if error.message().contains("extension") || error.message().contains("object format") => {
+                let message = format!(
+                    "the repository at {shown} needs what libgit2 lacks: {}",
+                    error.message()
+                );
+                Error::new(Kind::Unsupported, message)
+            }
+            _ => git_failure("open the remote repository")(error),
+        };
+        found.with("path", Name::of(path))
+    })
+}
+
+fn local_ref(path: &Path, name: &str) -> Result<Option<Oid>> {
+    let repo = local(path)?;
+    let reference = match repo.find_reference(name).and_then(|reference| reference.resolve()) {
+        Ok(reference) => reference,
+        Err(error) if error.code() == ErrorCode::NotFound => return Ok(None),
+        Err(error) => return Err(git_failure("read the remote's ref")(error)),
+    };
+    let commit = reference
+        .peel_to_commit()
+        .map_err(git_failure("read the remote's ref"))?;
+    Ok(Some(commit.id()))
+}
+
+fn local_branches(path: &Path) -> Result<Vec<String>> {
+    let repo = local(path)?;
+    let heads = repo
+        .references_glob("refs/heads/*")
+        .map_err(git_failure("list the remote's branches"))?;
+    Ok(heads
+        .flatten()
+        .filter_map(|head| head.name().ok().map(str::to_owned))
+        .collect())
+}
+
+/// The three names that somebody most likely meant.
+fn near(name: &str, names: &[String]) -> Vec<String> {
+    let wanted = name.to_lowercase();
+    let mut ranked: Vec<(usize, &String)> = names
+        .iter()
+        .filter_map(|other| {
+            let lower = other.to_lowercase();
+            let distance = strsim::damerau_levenshtein(&wanted, &lower);
+            let close = distance <= 2.max(wanted.len() / 3);
+            let related = lower.contains(&wanted) || wanted.contains(&lower);
+            // `main` and `master` are meant for each other.
+            let usual = ["main", "master"];
+            let default = usual.contains(&wanted.as_str()) && usual.contains(&lower.as_str());
+            (close || related || default).then_some((distance, other))
+        })
+        .collect();
+    ranked.sort();
+    ranked.into_iter().take(3).map(|(_, name)| name.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::near;
+
+    #[test]
+    fn near_names_come_closest_first_and_far_ones_not_at_all() {
+        let names: Vec<String> = ["master", "release-1", "release-12", "Main", "docs"]
+            .map(String::from)
+            .to_vec();
+        assert_eq!(near("main", &names), ["Main", "master"]);
+        assert_eq!(near("relaese-1", &names), ["release-1", "release-12"]);
+        assert!(near("zzzzzz", &names).is_empty());
+    }
+}

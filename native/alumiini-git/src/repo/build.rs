@@ -1,0 +1,62 @@
+//! A new `.git`, made beside where it will be and given its name when it is whole: for a clone, and to heal a damaged one.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use git2::{Repository, RepositoryInitOptions};
+
+use crate::error::{Error, Kind, Result};
+use crate::job::Job;
+use crate::protocol::Name;
+use crate::repo::{BUILD_PREFIX, OLD_GIT, git_failure, open};
+
+/// Committed bytes are what is checked out, whatever a repository's own `.gitattributes` ask for; `git status` has to know.
+const ATTRIBUTES: &str = "* -text -eol -ident -filter -working-tree-encoding\n";
+
+/// Makes an empty managed repository beside `path`'s `.git`.
+pub(crate) fn begin(path: &Path) -> Result<PathBuf> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let git_dir = path.join(format!("{BUILD_PREFIX}{}-{count}", std::process::id()));
+    let fail = |error: git2::Error| git_failure("make a repository")(error).with("path", Name::of(path));
+    let mut options = RepositoryInitOptions::new();
+    options.bare(true).external_template(false).initial_head("main");
+    let repo = Repository::init_opts(&git_dir, &options).map_err(fail)?;
+    let mut config = repo.config().map_err(fail)?;
+    config.set_bool("core.bare", false).map_err(fail)?;
+    config.set_bool("core.autocrlf", false).map_err(fail)?;
+    // Refs move with every sync; nobody reads their log, and it would only grow.
+    config.set_bool("core.logallrefupdates", false).map_err(fail)?;
+    config.set_bool(open::MANAGED, true).map_err(fail)?;
+    let info = git_dir.join("info");
+    fs::create_dir_all(&info)
+        .and_then(|()| fs::create_dir_all(git_dir.join("objects/pack")))
+        .and_then(|()| fs::write(info.join("attributes"), ATTRIBUTES))
+        .map_err(|error| failed("write in", &info, &error))?;
+    Ok(git_dir)
+}
+
+/// Gives the new repository its name. A kill between the two renames is undone by [`crate::repo::sweep::builds`].
+pub(crate) fn take_place(path: &Path, git_dir: &Path, job: &Job) -> Result<()> {
+    let (git, old) = (open::git_dir(path), path.join(OLD_GIT));
+    job.reach("rename");
+    match fs::rename(&git, &old) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed("move aside", &git, &error)),
+    }
+    fs::rename(git_dir, &git).map_err(|error| {
+        let _ = fs::rename(&old, &git);
+        failed("rename the new repository to", &git, &error)
+    })?;
+    job.reach("renamed");
+    // What stays is swept by the next sync.
+    let _ = fs::remove_dir_all(&old);
+    Ok(())
+}
+
+fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
+    Error::new(Kind::Io, format!("cannot {what} {}: {error}", path.display())).with("path", Name::of(path))
+}

@@ -1,0 +1,67 @@
+//! Repositories on disk. Everything here blocks; nothing here touches the network.
+
+pub(crate) mod build;
+pub(crate) mod lock;
+pub(crate) mod marker;
+pub(crate) mod open;
+pub(crate) mod receive;
+pub(crate) mod refs;
+pub(crate) mod safe_path;
+pub(crate) mod sweep;
+pub(crate) mod unmanaged;
+pub(crate) mod worktree;
+
+use git2::{ErrorClass, ErrorCode};
+
+use crate::error::{Error, Kind};
+
+/// How the names of directories begin in which a new `.git` is built, beside the old one.
+pub(crate) const BUILD_PREFIX: &str = ".git.alumiini-";
+/// Where the old `.git` waits while the new one takes its name.
+pub(crate) const OLD_GIT: &str = ".git.alumiini-old";
+
+/// libgit2 must not see this machine's configuration, and must not refuse volumes with foreign owners: nothing in a repository is ever
+/// executed here. To be called before any other use of libgit2.
+pub(crate) fn make_hermetic() -> Result<(), git2::Error> {
+    use git2::ConfigLevel::{Global, ProgramData, System, XDG};
+    // SAFETY: these write libgit2's global settings and are not thread-safe; no other thread runs yet.
+    unsafe {
+        for level in [ProgramData, System, XDG, Global] {
+            git2::opts::set_search_path(level, "")?;
+        }
+        git2::opts::set_verify_owner_validation(false)?;
+        // Packs are mapped in windows; smaller ones than libgit2's 1 GiB keep what is resident in bounds.
+        git2::opts::set_mwindow_size(4 << 20)?;
+        git2::opts::set_mwindow_mapped_limit(128 << 20)?;
+        git2::opts::set_cache_max_size(16 << 20)?;
+    }
+    // The index entries we add name objects that a walk has just seen.
+    git2::opts::strict_object_creation(false);
+    Ok(())
+}
+
+/// Turns a libgit2 error into ours: `what` was being done, as in "cannot `what`".
+pub(crate) fn git_failure(what: &'static str) -> impl Fn(git2::Error) -> Error {
+    move |error| Error::new(kind_of(&error), format!("cannot {what}: {}", error.message()))
+}
+
+pub(crate) fn kind_of(error: &git2::Error) -> Kind {
+    match (error.code(), error.class()) {
+        // A callback of ours said no, which only a cancelled job does.
+        (ErrorCode::User, _) => Kind::Cancelled,
+        (_, ErrorClass::Os | ErrorClass::Filesystem) => Kind::Io,
+        (
+            _,
+            ErrorClass::Odb
+            | ErrorClass::Reference
+            | ErrorClass::Zlib
+            | ErrorClass::Index
+            | ErrorClass::Indexer
+            | ErrorClass::Object
+            | ErrorClass::Tree
+            | ErrorClass::Config
+            | ErrorClass::Repository,
+        ) => Kind::Corrupt,
+        _ => Kind::Internal,
+    }
+}

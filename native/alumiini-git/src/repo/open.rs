@@ -1,0 +1,142 @@
+//! What is at a path, and what a managed repository remembers.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use git2::{Config, Oid, Repository, RepositoryOpenFlags};
+
+use crate::error::{Error, Kind, Result};
+use crate::protocol::Name;
+use crate::repo::{BUILD_PREFIX, git_failure};
+
+/// The key in a repository's config that says this library made it and may treat its work tree as its own.
+pub(crate) const MANAGED: &str = "alumiini.managed";
+pub(crate) const DEPTH: &str = "alumiini.depth";
+pub(crate) const URL: &str = "remote.origin.url";
+
+/// What a path holds.
+pub(crate) enum Found {
+    /// Nothing, or only what an interrupted clone left.
+    Empty,
+    /// A repository that this library made.
+    Managed,
+    /// Somebody's own repository.
+    Unmanaged,
+    /// Files, but no repository.
+    Occupied,
+}
+
+/// Looks at `path`, which is there.
+pub(crate) fn look(path: &Path) -> Result<Found> {
+    let git = path.join(".git");
+    match fs::symlink_metadata(&git) {
+        Ok(_) => Ok(if is_managed(&git) {
+            Found::Managed
+        } else {
+            Found::Unmanaged
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let entries = fs::read_dir(path).map_err(|error| failed(path, &error))?;
+            for entry in entries {
+                let entry = entry.map_err(|error| failed(path, &error))?;
+                if !entry
+                    .file_name()
+                    .as_encoded_bytes()
+                    .starts_with(BUILD_PREFIX.as_bytes())
+                {
+                    return Ok(Found::Occupied);
+                }
+            }
+            Ok(Found::Empty)
+        }
+        Err(error) => Err(failed(path, &error)),
+    }
+}
+
+/// Read from the file itself, so that a damaged repository is still known as ours.
+pub(crate) fn is_managed(git_dir: &Path) -> bool {
+    Config::open(&git_dir.join("config"))
+        .and_then(|config| config.get_bool(MANAGED))
+        .unwrap_or(false)
+}
+
+/// Opens a managed repository's `.git`. As a bare one, since the work tree is none of libgit2's business there.
+pub(crate) fn managed(git_dir: &Path) -> Result<Repository> {
+    Repository::open_bare(git_dir).map_err(git_failure("open the repository"))
+}
+
+/// Opens the repository whose work tree is `path`, whoever made it.
+pub(crate) fn any(path: &Path) -> Result<Repository> {
+    Repository::open_ext(path, RepositoryOpenFlags::NO_SEARCH, &[] as &[&str]).map_err(|error| {
+        if error.code() == git2::ErrorCode::NotFound {
+            let message = match fs::symlink_metadata(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Error::new(
+                        Kind::PathNotFound,
+                        format!("{} does not exist; sync it first", path.display()),
+                    )
+                    .with("path", Name::of(path));
+                }
+                _ => format!("{} is not a Git repository; sync one there first", path.display()),
+            };
+            return Error::new(Kind::NotARepository, message).with("path", Name::of(path));
+        }
+        git_failure("open the repository")(error).with("path", Name::of(path))
+    })
+}
+
+pub(crate) fn git_dir(path: &Path) -> PathBuf {
+    path.join(".git")
+}
+
+/// What a repository is at, before a sync.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) head: Option<Oid>,
+    /// The branch HEAD is on, in full (`refs/heads/…`); none where it is detached.
+    pub(crate) branch: Option<String>,
+    /// What the remote's branch was at last time.
+    pub(crate) tracked: Option<Oid>,
+    pub(crate) depth: Option<u32>,
+    pub(crate) url: Option<String>,
+}
+
+/// Reads what `repo` is at, for a sync of `branch`.
+pub(crate) fn state(repo: &Repository, branch: &str) -> Result<State> {
+    let config = repo
+        .config()
+        .and_then(|mut config| config.snapshot())
+        .map_err(git_failure("read the repository's config"))?;
+    let head = repo.find_reference("HEAD").map_err(git_failure("read HEAD"))?;
+    let find = |name: &str| match repo.refname_to_id(name) {
+        Ok(oid) => Ok(Some(oid)),
+        Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(None),
+        Err(error) => Err(git_failure("read a ref")(error)),
+    };
+    Ok(State {
+        head: find("HEAD")?,
+        branch: head.symbolic_target().ok().flatten().map(str::to_owned),
+        tracked: find(&format!("refs/remotes/origin/{branch}"))?,
+        depth: config.get_i64(DEPTH).ok().and_then(|depth| u32::try_from(depth).ok()),
+        url: config.get_string(URL).ok(),
+    })
+}
+
+/// The commits whose parents were left out, from `.git/shallow`.
+pub(crate) fn shallow(git_dir: &Path) -> Result<Vec<Oid>> {
+    let file = git_dir.join("shallow");
+    match fs::read_to_string(&file) {
+        Ok(text) => text
+            .lines()
+            .map(|line| Oid::from_str(line))
+            .collect::<Result<_, _>>()
+            .map_err(|_| Error::new(Kind::Corrupt, format!("{} is damaged", file.display()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(failed(&file, &error)),
+    }
+}
+
+fn failed(path: &Path, error: &io::Error) -> Error {
+    Error::new(Kind::Io, format!("cannot read {}: {error}", path.display())).with("path", Name::of(path))
+}

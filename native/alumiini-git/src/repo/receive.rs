@@ -1,0 +1,360 @@
+//! A pack on its way into a repository: indexed as it arrives, apart from the objects, then moved in.
+//!
+//! `.git/shallow` names the commits that a pack leaves without parents, so it is written before the pack is moved in: whenever a kill
+//! comes, `git fsck` finds no commit whose parents are missing without being told so.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use git2::{Indexer, ObjectType, Odb, OdbLookupFlags, Oid, Repository};
+use tokio::sync::mpsc;
+
+use crate::error::{Error, Kind, Result};
+use crate::job::Job;
+use crate::protocol::{Name, Phase, Stats};
+use crate::repo::{git_failure, kind_of, marker, open};
+
+/// Below `.git`: where packs are until they are whole.
+pub(crate) const INCOMING: &str = "alumiini-incoming";
+
+/// A pack that has arrived whole and lies in [`INCOMING`].
+#[derive(Debug)]
+pub(crate) struct Pack {
+    /// `pack-<hash>`; none where the remote had nothing to send.
+    name: Option<String>,
+    pub(crate) stats: Stats,
+}
+
+/// What a fetch changes in `.git/shallow`.
+#[derive(Debug, Default)]
+pub(crate) struct Boundary {
+    pub(crate) shallow: Vec<Oid>,
+    pub(crate) unshallow: Vec<Oid>,
+}
+
+/// Indexes the pack that comes in `chunks`. It is whole if `complete` is set by the time they end.
+pub(crate) fn index(
+    git_dir: &Path,
+    mut chunks: mpsc::Receiver<Bytes>,
+    complete: &AtomicBool,
+    job: &Job,
+) -> Result<Pack> {
+    let dir = git_dir.join(INCOMING);
+    fs::create_dir_all(&dir).map_err(|error| failed("make", &dir, &error))?;
+    let mut head = Vec::new();
+    while head.len() < 12 {
+        match chunks.blocking_recv() {
+            Some(chunk) => head.extend_from_slice(&chunk),
+            None => break,
+        }
+    }
+    let mut stats = Stats {
+        bytes: head.len() as u64,
+        objects: 0,
+    };
+    stats.objects = match head.get(..12) {
+        Some([b'P', b'A', b'C', b'K', _, _, _, _, count @ ..]) => {
+            count.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+        }
+        _ if !complete.load(Ordering::Acquire) => return Err(cut()),
+        _ => return Err(corrupt("it does not begin like a pack")),
+    };
+    if stats.objects == 0 {
+        while chunks.blocking_recv().is_some() {}
+        return if complete.load(Ordering::Acquire) {
+            Ok(Pack { name: None, stats })
+        } else {
+            Err(cut())
+        };
+    }
+
+    let repo = open::managed(git_dir)?;
+    let odb = repo.odb().map_err(git_failure("open the objects"))?;
+    // No connectivity check: libgit2's refuses packs of shallow clones. `verify` does ours.
+    let mut indexer = Indexer::new(Some(&odb), &dir, 0, false).map_err(git_failure("index the pack"))?;
+    indexer.progress(|progress| {
+        job.reach("index");
+        let (received, total) = (progress.received_objects() as u64, progress.total_objects() as u64);
+        let bytes = progress.received_bytes() as u64;
+        if received < total {
+            job.progress(Phase::Receive, received, total, bytes);
+        } else {
+            job.progress(
+                Phase::Index,
+                progress.indexed_deltas() as u64,
+                progress.total_deltas() as u64,
+                bytes,
+            );
+        }
+        !job.is_cancelled()
+    });
+    let mut room = Room::of(&dir)?;
+    let mut chunk = Bytes::from(head);
+    loop {
+        room.reserve(chunk.len())?;
+        indexer
+            .write_all(&chunk)
+            .map_err(|error| indexing_failed(&error, job))?;
+        job.reach("pack");
+        match chunks.blocking_recv() {
+            Some(next) => chunk = next,
+            None => break,
+        }
+        stats.bytes += chunk.len() as u64;
+    }
+    if !complete.load(Ordering::Acquire) {
+        return Err(cut());
+    }
+    let name = indexer
+        .commit()
+        .map_err(|error| indexing_failed(&io::Error::other(error), job))?;
+    Ok(Pack {
+        name: Some(format!("pack-{name}")),
+        stats,
+    })
+}
+
+/// The caller knows better why the chunks ended; this is what it replaces.
+fn cut() -> Error {
+    Error::new(Kind::Network, "the pack ended before it was whole")
+}
+
+fn corrupt(why: &str) -> Error {
+    Error::new(
+        Kind::Corrupt,
+        format!("the pack that the remote sent is damaged: {why}"),
+    )
+}
+
+fn indexing_failed(error: &io::Error, job: &Job) -> Error {
+    if let Err(cancelled) = job.check() {
+        return cancelled;
+    }
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<git2::Error>()) {
+        Some(error) => match kind_of(error) {
+            Kind::Io => Error::new(Kind::Io, format!("cannot write the pack: {}", error.message())),
+            _ => corrupt(error.message()),
+        },
+        None => Error::new(Kind::Io, format!("cannot write the pack: {error}")),
+    }
+}
+
+/// Disk space for the pack. libgit2 writes packs through a memory map, where a full disk is no error but a SIGBUS; asking the file
+/// system for the blocks first makes it an error.
+struct Room {
+    file: Option<fs::File>,
+    used: u64,
+}
+
+impl Room {
+    fn of(dir: &Path) -> Result<Room> {
+        let mut entries = fs::read_dir(dir)
+            .map_err(|error| failed("list", dir, &error))?
+            .flatten();
+        let pack = entries.find(|entry| entry.file_name().as_encoded_bytes().starts_with(b"pack_git2_"));
+        let file = pack.and_then(|pack| fs::OpenOptions::new().write(true).open(pack.path()).ok());
+        Ok(Room { file, used: 0 })
+    }
+
+    #[cfg(target_os = "linux")]
+    fn reserve(&mut self, length: usize) -> Result<()> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        use rustix::io::Errno;
+        // libgit2 extends the file by whole pages.
+        const PAGE: u64 = 1 << 16;
+        if let Some(file) = &self.file {
+            match fallocate(file, FallocateFlags::KEEP_SIZE, self.used, length as u64 + PAGE) {
+                Ok(()) => self.used += length as u64,
+                Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => {
+                    return Err(Error::new(
+                        Kind::Io,
+                        format!("cannot write the pack: {}", io::Error::from(errno)),
+                    ));
+                }
+                // A file system that cannot reserve.
+                Err(_) => self.file = None,
+            }
+        }
+        Ok(())
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn reserve(&mut self, length: usize) -> Result<()> {
+        self.used += length as u64;
+        let _ = &self.file;
+        Ok(())
+    }
+}
+
+/// Moves a pack in and brings `.git/shallow` up to date, in the order that keeps every moment between sound; then checks that
+/// all that `want` needs is there. What is not is taken out again.
+pub(crate) fn install(git_dir: &Path, pack: &Pack, boundary: &Boundary, want: Oid, job: &Job) -> Result<()> {
+    let before = open::shallow(git_dir)?;
+    let mut union: Vec<Oid> = before.clone();
+    union.extend(boundary.shallow.iter().filter(|oid| !before.contains(oid)));
+    let gone: HashSet<Oid> = boundary.unshallow.iter().copied().collect();
+    let after: Vec<Oid> = union.iter().copied().filter(|oid| !gone.contains(oid)).collect();
+
+    let repo = open::managed(git_dir)?;
+    let known = repo.odb().map_err(git_failure("open the objects"))?;
+    // The first look loads the list of packs; from then on this handle, asked not to refresh, knows the old ones only.
+    known.exists(want);
+    write_shallow(git_dir, &before, &union)?;
+    if let Some(name) = &pack.name {
+        // The index last: a pack counts from when its index is there.
+        for extension in ["pack", "idx"] {
+            let file = Path::new(name).with_extension(extension);
+            let (from, to) = (
+                git_dir.join(INCOMING).join(&file),
+                git_dir.join("objects/pack").join(&file),
+            );
+            fs::rename(&from, &to).map_err(|error| failed("move the pack to", &to, &error))?;
+        }
+    }
+    let fresh = open::managed(git_dir)?;
+    if let Err(error) = verify(
+        &fresh,
+        &known,
+        want,
+        &after.iter().copied().collect(),
+        &boundary.unshallow,
+        job,
+    ) {
+        if let Some(name) = &pack.name {
+            for extension in ["idx", "pack"] {
+                let _ = fs::remove_file(git_dir.join("objects/pack").join(name).with_extension(extension));
+            }
+        }
+        write_shallow(git_dir, &union, &before)?;
+        return Err(error);
+    }
+    write_shallow(git_dir, &union, &after)
+}
+
+fn write_shallow(git_dir: &Path, is: &[Oid], wanted: &[Oid]) -> Result<()> {
+    let file = git_dir.join("shallow");
+    if is == wanted {
+        return Ok(());
+    }
+    if wanted.is_empty() {
+        return fs::remove_file(&file).map_err(|error| failed("remove", &file, &error));
+    }
+    let text: String = wanted.iter().map(|oid| format!("{oid}\n")).collect();
+    marker::write_atomically(&file, text.as_bytes())
+}
+
+/// Walks what is new from `want`: every commit down to the boundary or to what `known` holds, their trees, their blobs.
+fn verify(
+    repo: &Repository,
+    known: &Odb<'_>,
+    want: Oid,
+    shallow: &HashSet<Oid>,
+    unshallow: &[Oid],
+    job: &Job,
+) -> Result<()> {
+    let odb = repo.odb().map_err(git_failure("open the objects"))?;
+    let is_known = |oid: Oid| known.exists_ext(oid, OdbLookupFlags::NO_REFRESH);
+    let lost = |oid: Oid| {
+        let message = format!("the remote did not send everything: {oid} is missing");
+        Error::new(Kind::Corrupt, message)
+    };
+    let mut seen: HashSet<Oid> = HashSet::new();
+    let mut commits = vec![want];
+    // These were known without their parents.
+    let reopened: HashSet<Oid> = unshallow.iter().copied().collect();
+    commits.extend(&reopened);
+    let mut trees = Vec::new();
+    while let Some(oid) = commits.pop() {
+        if !seen.insert(oid) || is_known(oid) && !reopened.contains(&oid) {
+            continue;
+        }
+        job.check()?;
+        let commit = repo.find_commit(oid).map_err(|_| lost(oid))?;
+        trees.push(commit.tree_id());
+        if !shallow.contains(&oid) {
+            commits.extend(commit.parent_ids());
+        }
+    }
+    while let Some(oid) = trees.pop() {
+        if !seen.insert(oid) || is_known(oid) {
+            continue;
+        }
+        job.check()?;
+        let tree = repo.find_tree(oid).map_err(|_| lost(oid))?;
+        for entry in &tree {
+            match entry.kind() {
+                Some(ObjectType::Tree) => trees.push(entry.id()),
+                Some(ObjectType::Blob) if !odb.exists_ext(entry.id(), OdbLookupFlags::NO_REFRESH) => {
+                    return Err(lost(entry.id()));
+                }
+                // Commits are submodules: theirs is another repository.
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
+    Error::new(Kind::Io, format!("cannot {what} {}: {error}", path.display())).with("path", Name::of(path))
+}
+
+/// Fetches `branch` of the repository at `from` through libgit2's local transport, with its whole history: that transport has no
+/// shallow fetch.
+pub(crate) fn from_local(git_dir: &Path, from: &Path, branch: &str, job: &Job) -> Result<Stats> {
+    let repo = open::managed(git_dir)?;
+    let url = local_url(from);
+    let mut remote = repo.remote_anonymous(&url).map_err(git_failure("name the remote"))?;
+    let mut callbacks = git2::RemoteCallbacks::new();
+    callbacks.transfer_progress(|progress| {
+        job.reach("index");
+        let bytes = progress.received_bytes() as u64;
+        job.progress(
+            Phase::Receive,
+            progress.received_objects() as u64,
+            progress.total_objects() as u64,
+            bytes,
+        );
+        !job.is_cancelled()
+    });
+    let mut options = git2::FetchOptions::new();
+    options
+        .remote_callbacks(callbacks)
+        .download_tags(git2::AutotagOption::None);
+    let refspec = format!("+refs/heads/{branch}:refs/remotes/origin/{branch}");
+    job.reach("pack");
+    remote
+        .download(&[&refspec], Some(&mut options))
+        .map_err(|error| match error.code() {
+            git2::ErrorCode::User => Error::new(Kind::Cancelled, "cancelled"),
+            _ => git_failure("copy the objects of the local repository")(error),
+        })?;
+    let stats = remote.stats();
+    Ok(Stats {
+        bytes: stats.received_bytes() as u64,
+        objects: stats.received_objects() as u64,
+    })
+}
+
+/// libgit2 takes URLs as text only; the bytes of a path that are not go as `%XX` in a `file://` URL.
+fn local_url(path: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt;
+    let mut url = String::from("file://");
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'-' | b'_' | b'.' | b'~' => url.push(*byte as char),
+            byte if byte.is_ascii_alphanumeric() => url.push(*byte as char),
+            byte => url.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    url
+}
+
+/// A place below `.git` that [`index`] uses, for those who clean up.
+pub(crate) fn incoming(git_dir: &Path) -> PathBuf {
+    git_dir.join(INCOMING)
+}

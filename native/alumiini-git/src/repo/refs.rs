@@ -1,0 +1,107 @@
+//! Refs and HEAD of a repository, and the haves it can offer.
+
+use git2::{ErrorCode, Oid, Repository, Sort};
+
+use crate::error::Result;
+use crate::job::Job;
+use crate::repo::git_failure;
+use crate::repo::marker::Target;
+
+/// No more haves than this go into one request.
+const MOST_HAVES: usize = 256;
+/// No more commits than this are looked at to find them.
+const MOST_LOOKED_AT: usize = 16_384;
+
+/// Moves the refs and HEAD to `target`: the local branch, what we know of the remote's, and HEAD. Refs that are in the way
+/// (`a` when `a/b` is to be) go; with `only`, so do all other branches.
+pub(crate) fn point(repo: &Repository, target: &Target, only: bool, job: &Job) -> Result<()> {
+    let Some(branch) = &target.branch else {
+        job.reach("refs");
+        return repo
+            .set_head_detached(target.commit)
+            .map_err(git_failure("detach HEAD"));
+    };
+    let local = format!("refs/heads/{branch}");
+    let tracking = format!("refs/remotes/origin/{branch}");
+    for name in names(repo)? {
+        let ours = name == local || name == tracking;
+        let blocks = [&local, &tracking].iter().any(|wanted| blocks(&name, wanted));
+        let remembered = name.starts_with("refs/remotes/origin/") || name.starts_with("refs/heads/");
+        if !ours && (blocks || only && remembered) {
+            let mut reference = match repo.find_reference(&name) {
+                Ok(reference) => reference,
+                Err(error) if error.code() == ErrorCode::NotFound => continue,
+                Err(error) => return Err(git_failure("read a ref")(error)),
+            };
+            reference.delete().map_err(git_failure("delete a ref"))?;
+        }
+    }
+    for name in [&tracking, &local] {
+        if repo.refname_to_id(name).ok() != Some(target.commit) {
+            repo.reference(name, target.commit, true, "sync")
+                .map_err(git_failure("write a ref"))?;
+        }
+    }
+    job.reach("refs");
+    let head = repo.find_reference("HEAD").ok();
+    if head
+        .and_then(|head| head.symbolic_target().ok().flatten().map(str::to_owned))
+        .as_ref()
+        != Some(&local)
+    {
+        repo.set_head(&local).map_err(git_failure("write HEAD"))?;
+    }
+    Ok(())
+}
+
+/// Whether one of the two would have to be a file and a directory at once.
+pub(crate) fn blocks(name: &str, wanted: &str) -> bool {
+    let below = |a: &str, b: &str| a.strip_prefix(b).is_some_and(|rest| rest.starts_with('/'));
+    below(name, wanted) || below(wanted, name)
+}
+
+fn names(repo: &Repository) -> Result<Vec<String>> {
+    let references = repo.references().map_err(git_failure("list the refs"))?;
+    // A ref whose name is not UTF-8 is none of ours.
+    Ok(references
+        .flatten()
+        .filter_map(|reference| reference.name().ok().map(str::to_owned))
+        .collect())
+}
+
+/// Commits to tell a server that we have: ancestors of all that our refs hold, the newest ones densely and older ones at growing gaps,
+/// so that one round suffices to find something in common.
+pub(crate) fn haves(repo: &Repository) -> Result<Vec<Oid>> {
+    let fail = git_failure("walk the history");
+    let mut walk = repo.revwalk().map_err(&fail)?;
+    walk.set_sorting(Sort::TIME).map_err(&fail)?;
+    let mut any = false;
+    for name in names(repo)?.iter().map(String::as_str).chain(["HEAD"]) {
+        if let Ok(commit) = repo
+            .find_reference(name)
+            .and_then(|reference| reference.peel_to_commit())
+        {
+            walk.push(commit.id()).map_err(&fail)?;
+            any = true;
+        }
+    }
+    let mut haves = Vec::new();
+    if !any {
+        return Ok(haves);
+    }
+    let (mut next, mut gap) = (0, 1);
+    for (place, oid) in walk.enumerate().take(MOST_LOOKED_AT) {
+        let oid = oid.map_err(&fail)?;
+        if place == next {
+            haves.push(oid);
+            if haves.len() == MOST_HAVES {
+                break;
+            }
+            if haves.len() % 32 == 0 {
+                gap *= 2;
+            }
+            next += gap;
+        }
+    }
+    Ok(haves)
+}

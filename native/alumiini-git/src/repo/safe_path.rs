@@ -1,0 +1,185 @@
+//! Opens what a path names inside a directory, and nothing outside it.
+//!
+//! Each step is opened without following a link, relative to the directory opened before it; links are read and walked the
+//! same way. Nothing is checked first and opened later, so swapping a link in between changes which file inside is opened, never
+//! whether it is inside. `.git` is refused by name and, against file systems that have several names for it (case, ignorable
+//! characters), by identity.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, open, openat, readlinkat, statat};
+use rustix::io::Errno;
+
+use crate::error::{Error, Kind, Result};
+use crate::protocol::Name;
+
+/// As many links as Linux follows in one path.
+const MOST_LINKS: usize = 40;
+const DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+/// NONBLOCK: opening a pipe somebody put there must not wait for its writer.
+const FILE: OFlags = OFlags::RDONLY
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::CLOEXEC);
+
+/// An open directory together with its name, for messages.
+pub(crate) struct Root {
+    dir: OwnedFd,
+    git: Option<(u64, u64)>,
+    path: PathBuf,
+}
+
+fn identity(stat: &Stat) -> (u64, u64) {
+    (stat.st_dev as u64, stat.st_ino as u64)
+}
+
+impl Root {
+    pub(crate) fn open(path: &Path) -> Result<Root> {
+        let dir = open(path, DIR, Mode::empty()).map_err(|errno| match errno {
+            Errno::NOENT => not_found(format!("{} does not exist; sync the repository first", path.display())),
+            Errno::NOTDIR => not_found(format!("{} is not a directory", path.display())),
+            _ => io_error(path, errno),
+        });
+        let dir = dir.map_err(|error| error.with("path", Name::of(path)))?;
+        let git = statat(&dir, ".git", AtFlags::SYMLINK_NOFOLLOW)
+            .ok()
+            .map(|stat| identity(&stat));
+        Ok(Root {
+            dir,
+            git,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Opens the directory `path`, relative to this one; an empty path is this one.
+    pub(crate) fn dir(&self, path: &Path) -> Result<OwnedFd> {
+        self.walk(path, DIR)
+    }
+
+    /// Opens the regular file `path`, relative to this directory.
+    pub(crate) fn file(&self, path: &Path) -> Result<File> {
+        let file = self.walk(path, FILE)?;
+        let stat = fstat(&file).map_err(|errno| self.failed(path, errno))?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Ok(File::from(file)),
+            FileType::Directory => Err(self.no(path, "is a directory, not a file")),
+            _ => Err(self.no(path, "is not a regular file")),
+        }
+    }
+
+    fn walk(&self, path: &Path, last: OFlags) -> Result<OwnedFd> {
+        let mut steps: Vec<Vec<u8>> = Vec::new();
+        for component in path.components() {
+            match component {
+                Component::Normal(name) => steps.push(name.as_bytes().to_vec()),
+                Component::CurDir => {}
+                Component::ParentDir => return Err(self.refused(path, "`..` is not allowed in it")),
+                Component::RootDir | Component::Prefix(_) => {
+                    return Err(self.refused(path, "it must be relative to the repository"));
+                }
+            }
+        }
+        if path.as_os_str().as_bytes().contains(&0) {
+            return Err(self.refused(path, "it holds a NUL byte"));
+        }
+        steps.reverse();
+        let mut links = 0;
+        let mut trail: Vec<OwnedFd> = Vec::new();
+        // A file must have a name: the walk of an empty path ends at the directory itself.
+        while let Some(step) = steps.pop() {
+            if step == b".." {
+                // Only links bring us here: the caller's own `..` was refused above.
+                if trail.pop().is_none() {
+                    return Err(self.refused(path, "a link in it leads out of the repository"));
+                }
+                continue;
+            }
+            if step.eq_ignore_ascii_case(b".git") {
+                return Err(self.refused(path, "it leads into .git"));
+            }
+            let here = trail.last().map_or(self.dir.as_fd(), AsFd::as_fd);
+            let flags = if steps.is_empty() { last } else { DIR };
+            match openat(here, OsStr::from_bytes(&step), flags | OFlags::NOFOLLOW, Mode::empty()) {
+                Ok(opened) => {
+                    if self.git.is_some() && fstat(&opened).ok().map(|stat| identity(&stat)) == self.git {
+                        return Err(self.refused(path, "it leads into .git"));
+                    }
+                    trail.push(opened);
+                }
+                // A link; with O_DIRECTORY some systems say so by ENOTDIR.
+                Err(errno @ (Errno::LOOP | Errno::NOTDIR | Errno::MLINK)) => {
+                    let target = self.link(here, &step, path, errno)?;
+                    links += 1;
+                    if links > MOST_LINKS {
+                        return Err(self.refused(path, "it goes through too many links"));
+                    }
+                    for component in target.components().rev() {
+                        match component {
+                            Component::Normal(name) => steps.push(name.as_bytes().to_vec()),
+                            Component::ParentDir => steps.push(b"..".to_vec()),
+                            Component::CurDir => {}
+                            Component::RootDir | Component::Prefix(_) => {
+                                return Err(self.refused(path, "a link in it leads out of the repository"));
+                            }
+                        }
+                    }
+                }
+                Err(errno) => return Err(self.failed(path, errno)),
+            }
+        }
+        match trail.pop() {
+            Some(opened) => Ok(opened),
+            None => openat(&self.dir, ".", last, Mode::empty()).map_err(|errno| self.failed(path, errno)),
+        }
+    }
+
+    fn link(&self, here: BorrowedFd<'_>, step: &[u8], path: &Path, why: Errno) -> Result<PathBuf> {
+        match readlinkat(here, OsStr::from_bytes(step), Vec::new()) {
+            Ok(target) => Ok(PathBuf::from(std::ffi::OsString::from_vec(target.into_bytes()))),
+            // Not a link after all: a file where a directory was expected.
+            Err(Errno::INVAL) if why == Errno::NOTDIR => {
+                Err(self.no(path, "is not a directory, or goes through a file"))
+            }
+            Err(errno) => Err(self.failed(path, errno)),
+        }
+    }
+
+    fn refused(&self, path: &Path, why: &str) -> Error {
+        let message = format!(
+            "the path `{}` in {} is refused: {why}",
+            path.display(),
+            self.path.display()
+        );
+        Error::new(Kind::UnsafePath, message).with("path", Name::of(path))
+    }
+
+    fn no(&self, path: &Path, why: &str) -> Error {
+        not_found(format!("`{}` in {} {why}", path.display(), self.path.display())).with("path", Name::of(path))
+    }
+
+    fn failed(&self, path: &Path, errno: Errno) -> Error {
+        match errno {
+            Errno::NOENT => self.no(path, "does not exist"),
+            // Opening a socket, or a device without a driver.
+            Errno::NXIO | Errno::NODEV => self.no(path, "is not a regular file"),
+            _ => io_error(&self.path.join(path), errno).with("path", Name::of(path)),
+        }
+    }
+}
+
+fn not_found(message: String) -> Error {
+    Error::new(Kind::PathNotFound, message)
+}
+
+fn io_error(path: &Path, errno: Errno) -> Error {
+    let cause = std::io::Error::from(errno);
+    Error::new(Kind::Io, format!("cannot open {}: {cause}", path.display()))
+}
+
+#[cfg(test)]
+#[path = "safe_path_tests.rs"]
+mod tests;

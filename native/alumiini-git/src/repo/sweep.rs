@@ -1,0 +1,60 @@
+//! What a killed process left behind. Only under the directory's lock: nobody else is at work then.
+
+use std::fs;
+use std::path::Path;
+
+use crate::repo::receive::INCOMING;
+use crate::repo::{BUILD_PREFIX, OLD_GIT};
+
+/// Undoes or removes the leftovers of an interrupted clone or heal. What cannot be removed is no error here: the sync will
+/// tell if it is in its way.
+pub(crate) fn builds(path: &Path) {
+    let git = path.join(".git");
+    let old = path.join(OLD_GIT);
+    // Killed between the two renames of an exchange.
+    if fs::symlink_metadata(&git).is_err() && fs::symlink_metadata(&old).is_ok() {
+        let _ = fs::rename(&old, &git);
+    }
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(BUILD_PREFIX.as_bytes())
+        {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Removes half-written packs and stale locks from a managed repository. Not for anyone's own repository: a `git` at work there
+/// does not know our lock.
+pub(crate) fn managed(git_dir: &Path) {
+    let _ = fs::remove_dir_all(git_dir.join(INCOMING));
+    for entry in fs::read_dir(git_dir.join("objects/pack"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let name = entry.file_name();
+        let name = name.as_encoded_bytes();
+        // libgit2's temporary packs and indexes, Git's own, and a pack whose index never came.
+        let partial = name.starts_with(b"pack_git2_") || name.starts_with(b"tmp_") || name.ends_with(b".lock");
+        let orphan = name.ends_with(b".pack") && !entry.path().with_extension("idx").exists();
+        if partial || orphan {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+    locks(git_dir, false);
+    locks(&git_dir.join("refs"), true);
+}
+
+fn locks(dir: &Path, below: bool) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_dir && below {
+            locks(&entry.path(), true);
+        } else if !is_dir && entry.file_name().as_encoded_bytes().ends_with(b".lock") {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}

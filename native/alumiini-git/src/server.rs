@@ -1,0 +1,242 @@
+//! Reads requests, runs them side by side, sends their answers.
+//!
+//! Standard input and output have OS threads of their own. Requests with an id run as tasks, as many as
+//! [`MAX_IN_FLIGHT`]; requests without one share a lane that answers them in order.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::AsFd;
+use std::panic::AssertUnwindSafe;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use rustix::event::{PollFd, PollFlags};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, Kind, Result};
+use crate::frame::{self, Frame, MAX_REQUEST};
+use crate::job::{Job, Listener};
+use crate::ops::{self, Worker};
+use crate::outbox::{Held, Outbox};
+use crate::protocol::{self, Answer, Event, Op, Request, Stats};
+
+pub(crate) const MAX_IN_FLIGHT: usize = 4096;
+/// Requests without an id that are read ahead of the one being answered.
+const LANE: usize = 1024;
+
+struct Server {
+    worker: Arc<Worker>,
+    outbox: Arc<Outbox>,
+    in_flight: Mutex<HashMap<u64, CancellationToken>>,
+    slots: Arc<Semaphore>,
+}
+
+/// Serves standard input until it ends.
+pub(crate) fn serve() -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().min(4)))
+        .max_blocking_threads(1024)
+        .thread_keep_alive(Duration::from_secs(5))
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("alumiini-git: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outbox = Arc::new(Outbox::default());
+    let server = Arc::new(Server {
+        worker: Worker::new(),
+        outbox: outbox.clone(),
+        in_flight: Mutex::default(),
+        slots: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
+    });
+    let (lane, requests) = mpsc::channel(LANE);
+    let (done, answered) = oneshot::channel();
+    runtime.spawn(server.clone().lane(requests, done));
+
+    let writer = std::thread::Builder::new().name("stdout".into()).spawn(move || {
+        // Not std's handle: it looks for line ends in every frame.
+        let failure = io::stdout()
+            .as_fd()
+            .try_clone_to_owned()
+            .map_or_else(|error| error, |output| outbox.write_to(std::fs::File::from(output)));
+        // Nobody reads our answers any more: whatever is in flight is for nobody.
+        if failure.kind() != io::ErrorKind::BrokenPipe {
+            eprintln!("alumiini-git: cannot write to standard output: {failure}");
+        }
+        std::process::exit(0);
+    });
+    if let Err(error) = writer {
+        eprintln!("alumiini-git: cannot start: {error}");
+        return ExitCode::FAILURE;
+    }
+
+    server.read(io::stdin().lock(), runtime.handle(), &lane);
+    drop(lane);
+    server.finish(answered)
+}
+
+impl Server {
+    /// Takes frames until the input ends.
+    fn read(self: &Arc<Self>, mut input: impl io::Read, runtime: &Handle, lane: &mpsc::Sender<(Request, Instant)>) {
+        loop {
+            let request = match frame::read(&mut input) {
+                Ok(None) => return,
+                Ok(Some(Frame::Body(body))) => protocol::decode(&body),
+                Ok(Some(Frame::TooLong(length))) => {
+                    let message = format!("the frame has {length} bytes; a request has at most {MAX_REQUEST}");
+                    Err((None, Error::new(Kind::Invalid, message)))
+                }
+                Ok(Some(Frame::Truncated)) => Err((
+                    None,
+                    Error::new(Kind::Invalid, "the input ended in the middle of a frame"),
+                )),
+                Err(error) => {
+                    eprintln!("alumiini-git: cannot read standard input: {error}");
+                    return;
+                }
+            };
+            let arrived = Instant::now();
+            match request {
+                Ok(Request {
+                    op: Op::Cancel { id }, ..
+                }) => self.cancel(id),
+                Ok(request) => match request.id {
+                    // In order means one at a time: who sends without ids gets flow control by the pipe.
+                    None => drop(lane.blocking_send((request, arrived))),
+                    Some(id) => {
+                        if let Err(error) = self.accept(id, request, arrived, runtime) {
+                            self.outbox.refusal(protocol::reply(Some(id), &Err(error)));
+                        }
+                    }
+                },
+                Err((id, error)) => self.outbox.refusal(protocol::reply(id, &Err(error))),
+            }
+        }
+    }
+
+    fn cancel(&self, id: u64) {
+        if let Some(token) = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
+            token.cancel();
+        }
+    }
+
+    fn accept(self: &Arc<Self>, id: u64, request: Request, arrived: Instant, runtime: &Handle) -> Result<()> {
+        let token = CancellationToken::new();
+        let slot = self.slots.clone().try_acquire_owned().map_err(|_| {
+            let message = format!("{MAX_IN_FLIGHT} requests are in flight, which is the most; try again later");
+            Error::new(Kind::Overloaded, message).with("limit", MAX_IN_FLIGHT as u64)
+        })?;
+        {
+            let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+            if in_flight.contains_key(&id) {
+                return Err(Error::new(
+                    Kind::Invalid,
+                    format!("the id {id} is still in flight; use another"),
+                ));
+            }
+            in_flight.insert(id, token.clone());
+        }
+        let server = self.clone();
+        runtime.spawn(async move {
+            let listener = Requester {
+                id,
+                progress: request.progress,
+                outbox: server.outbox.clone(),
+            };
+            let (result, mut held) = server.run(request, arrived, token, Some(Arc::new(listener))).await;
+            server
+                .in_flight
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&id);
+            held.push(slot);
+            server.outbox.answer(protocol::reply(Some(id), &result), held);
+        });
+        Ok(())
+    }
+
+    /// Answers requests without an id, one after the other.
+    async fn lane(self: Arc<Self>, mut requests: mpsc::Receiver<(Request, Instant)>, done: oneshot::Sender<()>) {
+        while let Some((request, arrived)) = requests.recv().await {
+            let (result, held) = self.run(request, arrived, CancellationToken::new(), None).await;
+            self.outbox.answer(protocol::reply(None, &result), held);
+        }
+        let _ = done.send(());
+    }
+
+    /// Runs one request to its answer, its cancellation or its deadline, whichever is first.
+    async fn run(
+        &self,
+        request: Request,
+        arrived: Instant,
+        token: CancellationToken,
+        listener: Option<Arc<dyn Listener>>,
+    ) -> (Result<(Answer, Option<Stats>)>, Held) {
+        let what = ops::describe(&request.op);
+        let job = Arc::new(Job::new(token.clone(), request.fault));
+        if let Some(listener) = listener {
+            job.listen(listener);
+        }
+        // Blocking work that the request leaves behind looks at the token and stops.
+        let _stop = token.clone().drop_guard();
+        let mut held = Held::new();
+        let result = tokio::select! {
+            biased;
+            done = AssertUnwindSafe(ops::run(&self.worker, request.op, &job, &mut held)).catch_unwind() => {
+                done.unwrap_or_else(|_| Err(ops::panicked()))
+            }
+            () = token.cancelled() => Err(Error::new(Kind::Cancelled, format!("{what} was cancelled"))),
+            () = tokio::time::sleep_until(arrived + request.timeout) => {
+                let ms = request.timeout.as_millis();
+                Err(Error::new(Kind::Timeout, format!("{what} did not end within its timeout of {ms} ms")))
+            }
+        };
+        (result, held)
+    }
+
+    /// After the end of the input: answers what came without an id, unless nobody listens, and ends the process.
+    fn finish(&self, mut answered: oneshot::Receiver<()>) -> ! {
+        let stdout = io::stdout();
+        let mut lane_is_done = false;
+        loop {
+            lane_is_done = lane_is_done || answered.try_recv() != Err(oneshot::error::TryRecvError::Empty);
+            if lane_is_done && self.outbox.is_empty() {
+                std::process::exit(0);
+            }
+            // A pipe whose reader is gone polls as an error, without being written to.
+            let wait = rustix::event::Timespec {
+                tv_sec: 0,
+                tv_nsec: 5_000_000,
+            };
+            let mut polled = [PollFd::new(&stdout, PollFlags::empty())];
+            match rustix::event::poll(&mut polled, Some(&wait)) {
+                Ok(n) if n > 0 => std::process::exit(0),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The request that events are for.
+struct Requester {
+    id: u64,
+    progress: bool,
+    outbox: Arc<Outbox>,
+}
+
+impl Listener for Requester {
+    fn event(&self, event: &Event) {
+        if self.progress || !matches!(event, Event::Progress { .. }) {
+            self.outbox.event(protocol::event(self.id, event));
+        }
+    }
+}
