@@ -13,6 +13,7 @@ use serde::{Serialize, Serializer};
 use crate::error::{Error, Kind, Result};
 use crate::fault::Fault;
 use crate::net::auth::Auth;
+use crate::net::url::RemoteUrl;
 
 pub(crate) const PROTOCOL: u64 = 1;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
@@ -63,12 +64,18 @@ pub(crate) enum Op {
     },
 }
 
-/// A remote and how to get in.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// A remote and how to get in. Shown by its URL without credentials.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct RemoteRequest {
     pub(crate) url: Vec<u8>,
     pub(crate) auth: Option<Auth>,
     pub(crate) allow_insecure: bool,
+}
+
+impl std::fmt::Debug for RemoteRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&RemoteUrl::parse(&self.url).map_or("a remote".to_owned(), |url| url.shown()))
+    }
 }
 
 #[derive(Debug)]

@@ -1,0 +1,299 @@
+use super::*;
+
+use proptest::prelude::*;
+
+fn pack(value: &Value) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    rmpv::encode::write_value(&mut bytes, value).unwrap();
+    bytes
+}
+
+fn map(pairs: &[(&str, Value)]) -> Value {
+    Value::Map(
+        pairs
+            .iter()
+            .map(|(key, value)| ((*key).into(), value.clone()))
+            .collect(),
+    )
+}
+
+fn refused(value: &Value) -> (Option<u64>, String) {
+    let (id, error) = decode(&pack(value)).unwrap_err();
+    assert_eq!(error.kind, Kind::Invalid, "{error}");
+    (id, error.message)
+}
+
+/// The table in `protocol/README.md` is the list in `error.rs`.
+#[test]
+fn the_documented_kinds_are_the_kinds_there_are() {
+    let page = include_str!("../../../protocol/README.md");
+    let table = page.split("### Kinds of error").nth(1).unwrap();
+    let row = table.lines().find(|line| line.starts_with("| `")).unwrap();
+    let columns: Vec<&str> = row.split('|').collect();
+    for (column, retryable) in [(columns[1], true), (columns[2], false)] {
+        let documented: Vec<&str> = column.split('`').skip(1).step_by(2).collect();
+        let ours: Vec<&str> = Kind::ALL
+            .iter()
+            .filter(|kind| kind.retryable() == retryable)
+            .map(|kind| kind.as_str())
+            .collect();
+        assert_eq!(documented, ours);
+    }
+}
+
+#[test]
+fn the_exchanges_of_the_contract_are_byte_for_byte() {
+    let ask = b"\x85\xa2op\xa4sync\xa3url\xa6/a.git\xa6branch\xa4main\xa4path\xa2/b\xa5depth\x01";
+    let request = decode(ask).unwrap();
+    let Op::Sync(sync) = request.op else { panic!() };
+    assert_eq!(
+        (request.id, sync.branch.as_str(), sync.depth, sync.path),
+        (None, "main", 1, "/b".into())
+    );
+
+    let sha = "0123456789012345678901234567890123456789";
+    let synced = Ok((Answer::Id(sha.into()), Some(Stats { bytes: 9, objects: 1 })));
+    assert_eq!(reply(None, &synced), [b"\x81\xa2ok\xd9\x28", sha.as_bytes()].concat());
+    let names = Ok((
+        Answer::Names(vec![Name(b"a.yaml".to_vec()), Name(b"\xff.yml".to_vec())]),
+        None,
+    ));
+    assert_eq!(reply(None, &names), b"\x81\xa2ok\x92\xa6a.yaml\xc4\x05\xff.yml");
+    assert_eq!(
+        reply(None, &Ok((Answer::content(b"hi".to_vec(), false), None))),
+        b"\x81\xa2ok\xa4aGk="
+    );
+    assert_eq!(
+        reply(Some(7), &Ok((Answer::content(b"hi".to_vec(), true), None))),
+        b"\x82\xa2id\x07\xa2ok\xc4\x02hi"
+    );
+}
+
+#[test]
+fn wrong_requests_say_what_is_wrong_and_keep_their_id() {
+    let ask = |pairs: &[(&str, Value)]| refused(&map(&[&[("id", 3.into())], pairs].concat()));
+    let cases = [
+        (ask(&[]), "field `op` is missing"),
+        (
+            ask(&[("op", 1.into())]),
+            "field `op` must be a string, got an integer out of range",
+        ),
+        (ask(&[("op", "push".into())]), "unknown op `push`"),
+        (ask(&[("op", "files".into())]), "field `path` is missing"),
+        (ask(&[("op", "files".into()), ("path", "".into())]), "`path` is empty"),
+        (
+            ask(&[("op", "head".into()), ("path", "/a".into()), ("timeout", 0.into())]),
+            "`timeout`",
+        ),
+        (
+            ask(&[
+                ("op", "read".into()),
+                ("path", "/a".into()),
+                ("file", "b".into()),
+                ("raw", 1.into()),
+            ]),
+            "field `raw` must be a boolean",
+        ),
+        (
+            ask(&[
+                ("op", "sync".into()),
+                ("path", "/a".into()),
+                ("branch", "b".into()),
+                ("url", "u".into()),
+                ("depth", Value::from(-1)),
+            ]),
+            "field `depth` must be a non-negative integer",
+        ),
+    ];
+    for ((id, message), expected) in cases {
+        assert_eq!(id, Some(3), "{message}");
+        assert!(message.contains(expected), "{message:?} should contain {expected:?}");
+    }
+    assert_eq!(refused(&map(&[("op", "head".into()), ("id", 0.into())])).0, None);
+    assert_eq!(refused(&Value::Array(vec![])).0, None);
+    assert!(decode(b"\xc1").is_err() && decode(b"").is_err());
+    let (id, error) = decode(
+        &[
+            pack(&map(&[("op", "head".into()), ("path", "/".into()), ("id", 9.into())])),
+            vec![0],
+        ]
+        .concat(),
+    )
+    .unwrap_err();
+    assert_eq!((id, error.kind), (Some(9), Kind::Invalid));
+}
+
+#[test]
+fn what_later_versions_will_know_is_unsupported_rather_than_ignored() {
+    let sync = |key: &str, value: Value| {
+        let base = [
+            ("op", "sync".into()),
+            ("url", "https://h/r".into()),
+            ("path", "/a".into()),
+            (key, value),
+        ];
+        decode(&pack(&map(&base))).unwrap_err().1.kind
+    };
+    assert_eq!(sync("ref", map(&[("tag", "v1".into())])), Kind::Unsupported);
+    let auth = map(&[("type", "ssh_key".into()), ("private_key", "k".into())]);
+    let base = [
+        ("op", "ls_remote".into()),
+        ("url", "https://h/r".into()),
+        ("auth", auth),
+    ];
+    assert_eq!(decode(&pack(&map(&base))).unwrap_err().1.kind, Kind::Unsupported);
+}
+
+#[test]
+fn no_error_shows_a_credential() {
+    let auth = map(&[
+        ("type", "basic".into()),
+        ("username", "u".into()),
+        ("password", Value::Binary(b"hunter2\xff".to_vec())),
+    ]);
+    let base = [
+        ("op", "sync".into()),
+        ("url", "https://h/r".into()),
+        ("path", "/a".into()),
+        ("branch", "b".into()),
+        ("auth", auth),
+    ];
+    let (_, error) = decode(&pack(&map(&base))).unwrap_err();
+    assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+    let auth = map(&[
+        ("type", "basic".into()),
+        ("username", "u".into()),
+        ("password", "hunter2".into()),
+    ]);
+    let base = [
+        ("op", "sync".into()),
+        ("url", "https://h/r".into()),
+        ("path", "/a".into()),
+        ("branch", "b".into()),
+        ("auth", auth),
+    ];
+    let request = decode(&pack(&map(&base))).unwrap();
+    assert!(!format!("{request:?}").contains("hunter2"));
+}
+
+#[test]
+fn events_carry_their_request_and_names_that_are_not_utf8_travel_as_bin() {
+    let progress = event(
+        5,
+        &Event::Progress {
+            phase: Phase::Receive,
+            done: 1,
+            total: 2,
+            bytes: 3,
+        },
+    );
+    let value = rmpv::decode::read_value(&mut &progress[..]).unwrap();
+    assert_eq!(value["id"], 5.into());
+    assert_eq!(
+        (&value["event"], &value["phase"], &value["total"]),
+        (&"progress".into(), &"receive".into(), &2.into())
+    );
+    let healed = event(
+        6,
+        &Event::Healed {
+            path: Name(b"/a\xff".to_vec()),
+            reason: "odb".into(),
+        },
+    );
+    let value = rmpv::decode::read_value(&mut &healed[..]).unwrap();
+    assert_eq!(value["path"], Value::Binary(b"/a\xff".to_vec()));
+    let ask = map(&[("op", "files".into()), ("path", Value::Binary(b"/a\xff".to_vec()))]);
+    assert!(
+        matches!(decode(&pack(&ask)).unwrap().op, Op::Files { path, .. } if path.as_os_str().as_bytes() == b"/a\xff")
+    );
+}
+
+/// Every frame under `protocol/golden/`: requests decode to what their second line says, replies are maps that say it.
+#[test]
+fn the_golden_frames_decode() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../protocol/golden");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(dir)
+        .unwrap()
+        .map(Result::unwrap)
+        .filter(|e| e.path().extension().is_some_and(|x| x == "hex"))
+    {
+        let text = std::fs::read_to_string(entry.path()).unwrap();
+        let (comments, hex): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with('#'));
+        let digits: Vec<u8> = hex.concat().bytes().filter(u8::is_ascii_hexdigit).collect();
+        let frame: Vec<u8> = digits
+            .chunks(2)
+            .map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap())
+            .collect();
+        let mut input = &frame[..];
+        let Some(crate::frame::Frame::Body(body)) = crate::frame::read(&mut input).unwrap() else {
+            panic!("{text}")
+        };
+        assert!(input.is_empty(), "{:?} is one frame", entry.path());
+        if comments[0].contains("request") {
+            let decoded = decode(&body);
+            assert!(decoded.is_ok(), "{:?}: {decoded:?}", entry.path());
+        } else {
+            let value = rmpv::decode::read_value(&mut &body[..]).unwrap();
+            assert!(value.is_map(), "{:?}", entry.path());
+        }
+        seen += 1;
+    }
+    assert!(seen >= 10, "only {seen} golden frames");
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Nil),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,12}".prop_map(Value::from),
+        prop::collection::vec(any::<u8>(), 0..12).prop_map(Value::Binary),
+    ];
+    leaf.prop_recursive(3, 12, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
+            prop::collection::vec((inner.clone(), inner), 0..4).prop_map(Value::Map),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_decode_or_are_refused(body in prop::collection::vec(any::<u8>(), 0..256)) {
+        let _ = decode(&body);
+    }
+
+    /// Maps with the right keys and any values get past the first checks.
+    #[test]
+    fn any_values_decode_or_are_refused_with_their_id(
+        op in prop::sample::select(vec!["hello", "cancel", "sync", "files", "read", "head", "checkout", "ls_remote", "x"]),
+        id in 1u64..,
+        fields in prop::collection::btree_map(
+            prop::sample::select(vec!["url", "path", "branch", "ref", "depth", "file", "raw", "max_bytes", "auth", "timeout", "subpath", "rev", "protocol", "force"]),
+            value(), 0..8),
+    ) {
+        let mut pairs: Vec<(Value, Value)> = fields.into_iter().map(|(key, value)| (key.into(), value)).collect();
+        pairs.push(("op".into(), op.into()));
+        pairs.push(("id".into(), id.into()));
+        match decode(&pack(&Value::Map(pairs))) {
+            Ok(request) => prop_assert_eq!(request.id, Some(id)),
+            Err((at, error)) => {
+                prop_assert_eq!(at, Some(id));
+                prop_assert!(matches!(error.kind, Kind::Invalid | Kind::Unsupported | Kind::UnsafePath), "{}", error);
+            }
+        }
+    }
+
+    /// What was asked with one byte wrong, cut short, or with a length that lies.
+    #[test]
+    fn damaged_requests_do_no_harm(at in 0usize..60, byte in any::<u8>(), cut in 0usize..60) {
+        let mut body = pack(&map(&[("op", "sync".into()), ("id", 7.into()), ("url", "https://h/r".into()), ("branch", "main".into()), ("path", "/p".into())]));
+        let length = body.len();
+        body[at % length] = byte;
+        let _ = decode(&body);
+        let _ = decode(&body[..cut % length]);
+    }
+}
