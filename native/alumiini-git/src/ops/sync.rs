@@ -20,7 +20,7 @@ use crate::remote::{Remote, Wanted, is_moved};
 use crate::repo::lock::{DirLock, make_dir, remove_made};
 use crate::repo::marker::{self, Target};
 use crate::repo::open::{self, Found, State};
-use crate::repo::{build, git_failure, receive, refs, sweep, unmanaged, worktree};
+use crate::repo::{build, compact, git_failure, receive, refs, sweep, unmanaged, worktree};
 use crate::repos::{Repo, Shared, SyncKey, Synced};
 
 /// How often the branch may move between asking and fetching.
@@ -335,7 +335,27 @@ impl Sync {
             finish(path, job)
         })
         .await?;
+        self.compact(site, commit).await?;
         Ok((commit, stats))
+    }
+
+    /// Now and then, after a fetch: one pack instead of many.
+    async fn compact(&self, site: &Arc<Site>, commit: Oid) -> Result<()> {
+        let (target, keep) = (self.target(commit), site.clone());
+        let copied = self.disk(site, move |path, job| {
+            if !compact::is_due(&open::git_dir(path)) {
+                return Ok(None);
+            }
+            compact::copy(path, &target, job, |git_dir| *keep.building() = Some(git_dir)).map(Some)
+        });
+        let Some(git_dir) = copied.await? else { return Ok(()) };
+        let keep = site.clone();
+        self.moving(site, move |path, job| {
+            build::take_place(path, &git_dir, job)?;
+            *keep.building() = None;
+            finish(path, job)
+        })
+        .await
     }
 
     /// Whether a fetch would bring nothing: the branch was at this commit, to this depth, last time.

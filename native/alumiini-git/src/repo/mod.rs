@@ -1,6 +1,7 @@
 //! Repositories on disk. Everything here blocks; nothing here touches the network.
 
 pub(crate) mod build;
+pub(crate) mod compact;
 pub(crate) mod lock;
 pub(crate) mod marker;
 pub(crate) mod open;

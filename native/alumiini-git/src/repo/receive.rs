@@ -215,24 +215,17 @@ pub(crate) fn install(git_dir: &Path, pack: &Pack, boundary: &Boundary, want: Oi
             fs::rename(&from, &to).map_err(|error| failed("move the pack to", &to, &error))?;
         }
     }
+    // Before the walk: libgit2 shows a commit that the file names without its parents.
+    write_shallow(git_dir, &union, &after)?;
     let fresh = open::managed(git_dir)?;
-    if let Err(error) = verify(
-        &fresh,
-        &known,
-        want,
-        &after.iter().copied().collect(),
-        &boundary.unshallow,
-        job,
-    ) {
+    verify(&fresh, &known, want, &boundary.unshallow, job).inspect_err(|_| {
         if let Some(name) = &pack.name {
             for extension in ["idx", "pack"] {
                 let _ = fs::remove_file(git_dir.join("objects/pack").join(name).with_extension(extension));
             }
         }
-        write_shallow(git_dir, &union, &before)?;
-        return Err(error);
-    }
-    write_shallow(git_dir, &union, &after)
+        let _ = write_shallow(git_dir, &after, &before);
+    })
 }
 
 fn write_shallow(git_dir: &Path, is: &[Oid], wanted: &[Oid]) -> Result<()> {
@@ -248,14 +241,7 @@ fn write_shallow(git_dir: &Path, is: &[Oid], wanted: &[Oid]) -> Result<()> {
 }
 
 /// Walks what is new from `want`: every commit down to the boundary or to what `known` holds, their trees, their blobs.
-fn verify(
-    repo: &Repository,
-    known: &Odb<'_>,
-    want: Oid,
-    shallow: &HashSet<Oid>,
-    unshallow: &[Oid],
-    job: &Job,
-) -> Result<()> {
+fn verify(repo: &Repository, known: &Odb<'_>, want: Oid, unshallow: &[Oid], job: &Job) -> Result<()> {
     let odb = repo.odb().map_err(git_failure("open the objects"))?;
     let is_known = |oid: Oid| known.exists_ext(oid, OdbLookupFlags::NO_REFRESH);
     let lost = |oid: Oid| {
@@ -275,9 +261,7 @@ fn verify(
         job.check()?;
         let commit = repo.find_commit(oid).map_err(|_| lost(oid))?;
         trees.push(commit.tree_id());
-        if !shallow.contains(&oid) {
-            commits.extend(commit.parent_ids());
-        }
+        commits.extend(commit.parent_ids());
     }
     while let Some(oid) = trees.pop() {
         if !seen.insert(oid) || is_known(oid) {

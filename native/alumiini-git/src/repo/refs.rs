@@ -1,6 +1,8 @@
 //! Refs and HEAD of a repository, and the haves it can offer.
 
-use git2::{ErrorCode, Oid, Repository, Sort};
+use std::collections::{BinaryHeap, HashSet};
+
+use git2::{Commit, ErrorCode, Oid, Repository};
 
 use crate::error::Result;
 use crate::job::Job;
@@ -72,28 +74,19 @@ fn names(repo: &Repository) -> Result<Vec<String>> {
 /// Commits to tell a server that we have: ancestors of all that our refs hold, the newest ones densely and older ones at growing gaps,
 /// so that one round suffices to find something in common.
 pub(crate) fn haves(repo: &Repository) -> Result<Vec<Oid>> {
-    let fail = git_failure("walk the history");
-    let mut walk = repo.revwalk().map_err(&fail)?;
-    walk.set_sorting(Sort::TIME).map_err(&fail)?;
-    let mut any = false;
+    let mut starts = Vec::new();
     for name in names(repo)?.iter().map(String::as_str).chain(["HEAD"]) {
-        if let Ok(commit) = repo
-            .find_reference(name)
-            .and_then(|reference| reference.peel_to_commit())
-        {
-            walk.push(commit.id()).map_err(&fail)?;
-            any = true;
-        }
+        starts.extend(
+            repo.find_reference(name)
+                .and_then(|reference| reference.peel_to_commit())
+                .map(|commit| commit.id()),
+        );
     }
     let mut haves = Vec::new();
-    if !any {
-        return Ok(haves);
-    }
     let (mut next, mut gap) = (0, 1);
-    for (place, oid) in walk.enumerate().take(MOST_LOOKED_AT) {
-        let oid = oid.map_err(&fail)?;
+    for (place, commit) in Ancestors::of(repo, starts).take(MOST_LOOKED_AT).enumerate() {
         if place == next {
-            haves.push(oid);
+            haves.push(commit?.id());
             if haves.len() == MOST_HAVES {
                 break;
             }
@@ -104,4 +97,56 @@ pub(crate) fn haves(repo: &Repository) -> Result<Vec<Oid>> {
         }
     }
     Ok(haves)
+}
+
+/// Whether `commit` is `of` or one of its ancestors.
+pub(crate) fn is_ancestor(repo: &Repository, commit: Oid, of: Oid) -> Result<bool> {
+    for ancestor in Ancestors::of(repo, vec![of]) {
+        if ancestor?.id() == commit {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Commits and their ancestors, newest first, down to the boundary of a shallow repository. Not libgit2's revwalk and graph, which
+/// ask for the parents of a shallow commit and fail (its commit objects honour `.git/shallow`, its walks do not).
+pub(crate) struct Ancestors<'a> {
+    repo: &'a Repository,
+    queue: BinaryHeap<(i64, Oid)>,
+    unread: Vec<Oid>,
+    seen: HashSet<Oid>,
+}
+
+impl<'a> Ancestors<'a> {
+    pub(crate) fn of(repo: &'a Repository, starts: Vec<Oid>) -> Ancestors<'a> {
+        Ancestors {
+            repo,
+            queue: BinaryHeap::new(),
+            unread: starts,
+            seen: HashSet::new(),
+        }
+    }
+}
+
+impl<'a> Iterator for Ancestors<'a> {
+    type Item = Result<Commit<'a>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let fail = git_failure("walk the history");
+        while let Some(oid) = self.unread.pop() {
+            if self.seen.insert(oid) {
+                match self.repo.find_commit(oid) {
+                    Ok(commit) => self.queue.push((commit.time().seconds(), oid)),
+                    Err(error) => return Some(Err(fail(error))),
+                }
+            }
+        }
+        let (_, oid) = self.queue.pop()?;
+        let commit = self.repo.find_commit(oid).map_err(fail);
+        if let Ok(commit) = &commit {
+            self.unread.extend(commit.parent_ids());
+        }
+        Some(commit)
+    }
 }

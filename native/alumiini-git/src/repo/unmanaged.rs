@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::job::Job;
 use crate::protocol::{Name, Phase};
 use crate::repo::marker::Target;
-use crate::repo::{git_failure, open};
+use crate::repo::{git_failure, open, refs};
 
 /// How many changed paths an error names.
 const SHOWN: usize = 20;
@@ -58,10 +58,10 @@ pub(crate) fn refuse_commits(repo: &Repository, path: &Path, target: &Target) ->
     }
     for commit in held {
         // What the remote once had is not theirs alone, even where the remote dropped it by a force-push.
-        let safe = [Some(target.commit), tracked]
-            .into_iter()
-            .flatten()
-            .any(|kept| kept == commit || repo.graph_descendant_of(kept, commit).unwrap_or(false));
+        let mut safe = false;
+        for kept in [Some(target.commit), tracked].into_iter().flatten() {
+            safe = safe || refs::is_ancestor(repo, commit, kept)?;
+        }
         if !safe {
             return Err(dirty(
                 path,
