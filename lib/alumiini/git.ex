@@ -1,0 +1,505 @@
+defmodule Alumiini.Git do
+  @moduledoc """
+  Git for BEAM applications: clone and update repositories, list and read what is in them.
+
+  The work is done by a separate process, the worker `alumiini-git`, which serves all repositories at once. It may crash;
+  the BEAM does not notice more than that a call took longer. There is no NIF and no `git` command involved.
+
+  ## Getting started
+
+  Put a server into your supervision tree:
+
+      children = [
+        Alumiini.Git
+      ]
+
+  and call it from any process:
+
+      {:ok, sha} = Alumiini.Git.sync("https://github.com/octocat/Hello-World.git", "master", "/var/lib/hello")
+      {:ok, names} = Alumiini.Git.files("/var/lib/hello", "deploy")
+      {:ok, yaml} = Alumiini.Git.read("/var/lib/hello", "deploy/app.yaml")
+
+  Calling `sync/4` again is how a repository is kept current: if there is nothing new, that costs one round trip on a
+  connection that is open already.
+
+  ## What to expect
+
+    * Calls run concurrently, also on one server. A slow remote delays nobody else. Two syncs of one directory run one
+      after the other, and identical ones share the work.
+    * Every call ends by its `:timeout`. When a caller dies, its work is stopped.
+    * If the worker dies, it is replaced and the calls that were under way are run again; none of them fails, except one
+      that ends every worker it is given to (`:worker_exited`).
+    * Functions return `{:ok, value}` or `{:error, error}` with an `Alumiini.Git.Error`, and do not exit. Only misuse
+      raises (`ArgumentError`: an unknown option, a path that is no string), and a `:progress` function that does.
+    * No secret is in any error, log line, telemetry event or file. See `Alumiini.Git.Auth`.
+
+  ## Options of every call
+
+    * `:server` - which server: a pid, a name, `{name, node}`, `{:global, term}` or `{:via, module, term}`.
+      Default: `Alumiini.Git`
+    * `:timeout` - in milliseconds, the time in queues included. Default: 300,000
+
+  ## Several nodes
+
+  A server can be called from any node: `server: {Alumiini.Git, :"git@host"}`. The repositories are then on that node's
+  disk, and relative paths are not of use. Run the same version of this library on both.
+
+  ## While there is no worker
+
+  A worker that dies is replaced at once. Calls wait, within their timeouts, while one is starting. After three starts in
+  a row that failed, and at once if the binary is missing or speaks another protocol version, calls are answered
+  with `:worker_unavailable` or `:protocol` and the cause, until a start succeeds. Attempts go on, with growing pauses.
+
+  Events for metrics and logs are documented in `Alumiini.Git.Telemetry`.
+  """
+
+  alias Alumiini.Git.{Auth, Commit, Error, Options, Secret, Server, Telemetry, Url}
+
+  @typedoc """
+  What to sync: a branch, by name or as `{:branch, name}`. The other forms are answered with the reason `:unsupported` by
+  this version.
+  """
+  @type ref ::
+          String.t()
+          | {:branch, String.t()}
+          | {:tag, String.t()}
+          | {:semver, String.t()}
+          | {:commit, String.t()}
+          | {:ref, String.t()}
+
+  @typedoc "The id of a commit, in hex."
+  @type sha :: String.t()
+
+  @typedoc "See `Alumiini.Git.Error`."
+  @type reason :: Error.reason()
+
+  @typedoc """
+  How far a call is, as a `:progress` function gets it.
+
+  `phase` is `:connect` (no numbers are known yet), `:receive` (`done` of `total` objects, `bytes` of the pack so far),
+  `:index` (deltas) or `:checkout` (files). Not every phase occurs in every call.
+  """
+  @type progress :: %{
+          phase: :connect | :receive | :index | :checkout,
+          done: non_neg_integer,
+          total: non_neg_integer,
+          bytes: non_neg_integer
+        }
+
+  @typedoc "An option of `start_link/1`."
+  @type start_option ::
+          {:name, GenServer.name() | nil}
+          | {:binary, Path.t()}
+          | {:max_pending, pos_integer}
+          | {:grace, pos_integer}
+          | {:handshake_timeout, pos_integer}
+          | {:backoff_initial, pos_integer}
+          | {:backoff_max, pos_integer}
+
+  @typedoc "An option of every call."
+  @type call_option :: {:server, GenServer.server()} | {:timeout, pos_integer}
+
+  @typedoc "An option of the calls that talk to a remote."
+  @type remote_option :: {:auth, Auth.t()} | {:allow_insecure, boolean}
+
+  @type sync_option ::
+          call_option
+          | remote_option
+          | {:depth, pos_integer | :infinity}
+          | {:force, boolean}
+          | {:progress, (progress -> any)}
+
+  @phases %{"connect" => :connect, "receive" => :receive, "index" => :index, "checkout" => :checkout}
+
+  @doc """
+  A child specification. Its id is the `:name`, so several servers fit under one supervisor:
+
+      children = [
+        Alumiini.Git,
+        {Alumiini.Git, name: MyApp.OtherGit, max_pending: 100}
+      ]
+  """
+  @spec child_spec([start_option]) :: Supervisor.child_spec()
+  def child_spec(options) do
+    # Wrong options are for start_link/1 to refuse.
+    name = if Keyword.keyword?(options), do: options[:name]
+    %{id: name || __MODULE__, start: {__MODULE__, :start_link, [options]}, type: :worker}
+  end
+
+  @doc """
+  Starts a server, linked to the caller. It does not wait for its worker, and a worker that cannot be started does not
+  take it down: calls then tell why.
+
+  ## Options
+
+    * `:name` - what to register it as: an atom, `{:global, term}` or `{:via, module, term}`; `nil` for no name.
+      Default: `Alumiini.Git`
+    * `:binary` - the absolute path of the worker's binary. Default: the application environment's
+      `config :alumiini_git, binary: path`, else the one in this library's `priv/`
+    * `:max_pending` - how many requests may be pending before further ones are answered `:overloaded`. Default: 4096
+    * `:grace` - how long, in milliseconds, the worker may take to let go of a request that timed out or was cancelled,
+      before it is killed and replaced. Default: 5,000
+    * `:handshake_timeout` - how long, in milliseconds, a worker may take to start. Default: 5,000
+    * `:backoff_initial`, `:backoff_max` - the first and the longest pause, in milliseconds, between two attempts to start
+      a worker. Each is twice as long as the one before, and up to half of it is left out at random. Defaults: 100
+      and 10,000
+
+  Raises `ArgumentError` for an option that is none or has a wrong value.
+  """
+  @spec start_link([start_option]) :: GenServer.on_start()
+  def start_link(options \\ []), do: options |> Options.start!() |> Server.start_link()
+
+  @doc """
+  Makes `path` equal to the newest commit of `ref` at `url`, and returns that commit's id.
+
+  If `path` is absent or empty, the repository is cloned there. Otherwise the remote is asked what is new, only that is
+  fetched, and the work tree follows, also when the remote was force-pushed, or when `url`, `ref` or the depth are
+  not those of the last call. Files that somebody changed, deleted or added in the work tree of a repository that this
+  library cloned are put right even if there is nothing new.
+
+  `url` is an `https://`, `http://` or `file://` URL, or a local path. It may hold credentials
+  (`https://user:password@host/…`, percent-encoded); they are taken out before anything else happens.
+
+  An integer as the last argument is the depth: `sync(url, "main", path, 1)` is `sync(url, "main", path, depth: 1)`.
+
+  ## Options
+
+    * `:depth` - how many commits of history to have, or `:infinity` for all. Default: 1
+    * `:auth` - credentials from `Alumiini.Git.Auth`; they stand above those in the URL
+    * `:allow_insecure` - send credentials over plain `http://`, too. Default: `false`
+    * `:force` - overwrite local changes and commits in a repository that this library did not clone (one that it did is
+      always overwritten). Default: `false`
+    * `:progress` - a function that is called, in the calling process, with a `t:progress/0` now and then. If it
+      raises, the work is stopped and the call raises the same
+    * `:server`, `:timeout` - see "Options of every call"
+
+  ## Errors
+
+  Among others: `:ref_not_found` (`detail.near` has similar names; what is at `path` stays), `:occupied` and `:dirty` (`path`
+  holds something else, or local work; nothing was touched), `:auth`, `:repo_not_found`, `:network`, `:certificate`,
+  `:timeout`.
+
+  ## Examples
+
+      iex> Alumiini.Git.sync("https://git.example.com/team/app.git", "main", "/var/lib/app")
+      {:ok, "7fd1a60b01f91b314f59955a4e4d4e80d8edf11d"}
+
+      auth = Alumiini.Git.Auth.token(System.fetch_env!("GIT_TOKEN"))
+
+      Alumiini.Git.sync(url, "main", path,
+        auth: auth,
+        depth: :infinity,
+        timeout: 60_000,
+        progress: fn p -> IO.puts("\#{p.phase} \#{p.done}/\#{p.total}") end
+      )
+  """
+  @spec sync(String.t(), ref, Path.t(), pos_integer | [sync_option]) :: {:ok, sha} | {:error, Error.t()}
+  def sync(url, ref, path, depth_or_options \\ 1)
+
+  def sync(url, ref, path, depth) when is_integer(depth), do: sync(url, ref, path, depth: depth)
+
+  def sync(url, ref, path, options) do
+    Options.call!(:sync, options)
+    {remote, shown} = remote(url, options)
+    path = Options.path!(path)
+    wire_ref = ref!(ref)
+
+    Telemetry.call(:sync, metadata(options, %{url: shown, path: path, ref: ref}), fn ->
+      with {:ok, wire_ref} <- wire_ref do
+        request =
+          Map.merge(remote, %{
+            "op" => "sync",
+            "ref" => wire_ref,
+            "path" => path,
+            "depth" => depth(options),
+            "force" => Keyword.get(options, :force, false)
+          })
+
+        with {{:ok, sha}, reply} <- id(run(request, options), :sync), do: {{:ok, sha}, received(reply)}
+      else
+        {:error, error} -> {{:error, error}, 0}
+      end
+    end)
+  end
+
+  @doc """
+  The names of the YAML files in a directory of a repository: those that end in `.yaml` or `.yml` and are not hidden, not
+  those in directories below it. Sorted by bytes, relative to that directory.
+
+  `subpath` is the directory, relative to `path`; `nil` is `path` itself. This looks at the work tree, and any directory
+  will do for `path`; in a repository, nothing outside of it can be reached.
+
+  A name that is not UTF-8 is returned as the bytes it consists of.
+
+  ## Options
+
+    * `:server`, `:timeout` - see "Options of every call"
+
+  ## Errors
+
+  Among others: `:path_not_found`, `:unsafe_path`, `:incomplete` (a sync was interrupted in a way that only the next one
+  can mend).
+
+  ## Examples
+
+      iex> Alumiini.Git.files("/var/lib/app", "deploy")
+      {:ok, ["configmap.yaml", "deployment.yaml"]}
+  """
+  @spec files(Path.t(), Path.t() | nil, [call_option]) :: {:ok, [binary]} | {:error, Error.t()}
+  def files(path, subpath \\ nil, options \\ []) do
+    Options.call!(:files, options)
+    path = Options.path!(path)
+    if subpath != nil, do: Options.name!(subpath, "the subpath")
+
+    Telemetry.call(:files, metadata(options, %{path: path}), fn ->
+      case run(%{"op" => "files", "path" => path, "subpath" => subpath}, options) do
+        {:ok, %{"ok" => names}} when is_list(names) -> {{:ok, Enum.map(names, &:binary.copy/1)}, 0}
+        other -> {failed(other, :files), 0}
+      end
+    end)
+  end
+
+  @doc """
+  The content of a file in a repository, byte for byte.
+
+  `file` is relative to `path`. This looks at the work tree, and any directory will do for `path`. Symbolic links are
+  followed while they stay inside of it; nothing outside and nothing in `.git` can be read.
+
+  ## Options
+
+    * `:max_bytes` - a file that is larger is answered with `:too_large`. Default: 16 MiB, at most 64 MiB
+    * `:server`, `:timeout` - see "Options of every call"
+
+  ## Errors
+
+  Among others: `:path_not_found`, `:unsafe_path`, `:too_large`, `:incomplete` (see `files/3`).
+
+  ## Examples
+
+      iex> Alumiini.Git.read("/var/lib/app", "deploy/configmap.yaml")
+      {:ok, "kind: ConfigMap\\n"}
+  """
+  @spec read(Path.t(), Path.t(), [call_option | {:max_bytes, pos_integer}]) ::
+          {:ok, binary} | {:error, Error.t()}
+  def read(path, file, options \\ []) do
+    Options.call!(:read, options)
+    path = Options.path!(path)
+    Options.name!(file, "the name of the file")
+
+    request = %{
+      "op" => "read",
+      "path" => path,
+      "file" => file,
+      "raw" => true,
+      "max_bytes" => options[:max_bytes]
+    }
+
+    Telemetry.call(:read, metadata(options, %{path: path}), fn ->
+      case run(request, options) do
+        {:ok, %{"ok" => content}} when is_binary(content) -> {{:ok, content}, byte_size(content)}
+        other -> {failed(other, :read), 0}
+      end
+    end)
+  end
+
+  @doc """
+  The commit that HEAD of a repository is at, as an `Alumiini.Git.Commit`.
+
+  ## Options
+
+    * `:server`, `:timeout` - see "Options of every call"
+
+  ## Errors
+
+  Among others: `:path_not_found`, `:not_a_repository`, `:ref_not_found` (HEAD is on a branch without a commit).
+
+  ## Examples
+
+      iex> {:ok, commit} = Alumiini.Git.head("/var/lib/app")
+      iex> {commit.author, DateTime.from_unix!(commit.timestamp)}
+      {"Grace Hopper", ~U[2024-05-01 12:00:00Z]}
+  """
+  @spec head(Path.t(), [call_option]) :: {:ok, Commit.t()} | {:error, Error.t()}
+  def head(path, options \\ []) do
+    Options.call!(:head, options)
+    path = Options.path!(path)
+
+    Telemetry.call(:head, metadata(options, %{path: path}), fn ->
+      with {:ok, %{"ok" => wire}} <- run(%{"op" => "head", "path" => path}, options),
+           {:ok, commit} <- Commit.from_wire(wire) do
+        {{:ok, commit}, 0}
+      else
+        other -> {failed(other, :head), 0}
+      end
+    end)
+  end
+
+  @doc """
+  Makes the work tree equal to a commit that the repository has, and returns its id. HEAD is detached there; no branch is
+  moved. The next `sync/4` puts HEAD back on its branch.
+
+  `rev` is the id of a commit, or the name of a branch or tag that the repository has. Nothing is fetched: after
+  a sync with depth 1 there is one commit.
+
+  ## Options
+
+    * `:force` - overwrite local changes in a repository that this library did not clone. Default: `false`
+    * `:progress` - see `sync/4`
+    * `:server`, `:timeout` - see "Options of every call"
+
+  ## Errors
+
+  Among others: `:ref_not_found`, `:not_a_repository`, `:dirty`.
+
+  ## Examples
+
+      iex> Alumiini.Git.checkout("/var/lib/app", "7fd1a60b01f91b314f59955a4e4d4e80d8edf11d")
+      {:ok, "7fd1a60b01f91b314f59955a4e4d4e80d8edf11d"}
+  """
+  @spec checkout(Path.t(), String.t(), [call_option | {:force, boolean} | {:progress, (progress -> any)}]) ::
+          {:ok, sha} | {:error, Error.t()}
+  def checkout(path, rev, options \\ []) do
+    Options.call!(:checkout, options)
+    path = Options.path!(path)
+    Options.name!(rev, "the revision")
+
+    request = %{
+      "op" => "checkout",
+      "path" => path,
+      "rev" => rev,
+      "force" => Keyword.get(options, :force, false)
+    }
+
+    Telemetry.call(:checkout, metadata(options, %{path: path, ref: rev}), fn ->
+      with {result, _reply} <- id(run(request, options), :checkout), do: {result, 0}
+    end)
+  end
+
+  @doc """
+  The id of the commit that a remote has for a ref, without fetching anything.
+
+  `ref` is `"HEAD"`, the name of a branch, `{:branch, name}`, or a full name such as `"refs/heads/main"`.
+
+  ## Options
+
+    * `:auth`, `:allow_insecure` - see `sync/4`
+    * `:server`, `:timeout` - see "Options of every call"
+
+  ## Errors
+
+  Among others: `:ref_not_found`, `:auth`, `:repo_not_found`, `:network`, `:certificate`.
+
+  ## Examples
+
+      iex> Alumiini.Git.ls_remote("https://git.example.com/team/app.git", "main")
+      {:ok, "7fd1a60b01f91b314f59955a4e4d4e80d8edf11d"}
+  """
+  @spec ls_remote(String.t(), ref, [call_option | remote_option]) :: {:ok, sha} | {:error, Error.t()}
+  def ls_remote(url, ref \\ "HEAD", options \\ []) do
+    Options.call!(:ls_remote, options)
+    {remote, shown} = remote(url, options)
+    name = remote_name!(ref)
+
+    Telemetry.call(:ls_remote, metadata(options, %{url: shown, ref: ref}), fn ->
+      with {:ok, name} <- name do
+        request = Map.merge(remote, %{"op" => "ls_remote", "ref" => name})
+        with {result, _reply} <- id(run(request, options), :ls_remote), do: {result, 0}
+      else
+        {:error, error} -> {{:error, error}, 0}
+      end
+    end)
+  end
+
+  ## Requests
+
+  # The fields that name a remote, with everything secret sealed, and the URL as it may be shown.
+  defp remote(url, options) do
+    url = Options.url!(url)
+    {bare, from_url} = Url.split(url)
+    auth = options[:auth] || from_url
+
+    fields = %{
+      "url" => Secret.seal(bare),
+      "auth" => auth && Auth.wire(auth),
+      "allow_insecure" => Keyword.get(options, :allow_insecure, false)
+    }
+
+    {fields, Url.clean(url)}
+  end
+
+  defp ref!(branch) when is_binary(branch), do: {:ok, %{"branch" => branch}}
+  defp ref!({:branch, branch}) when is_binary(branch), do: {:ok, %{"branch" => branch}}
+  defp ref!({:tag, tag}) when is_binary(tag), do: {:ok, %{"tag" => tag}}
+  defp ref!({:commit, sha}) when is_binary(sha), do: {:ok, %{"commit" => sha}}
+  defp ref!({:ref, name}) when is_binary(name), do: {:ok, %{"name" => name}}
+  defp ref!({:semver, range}) when is_binary(range), do: {:error, unsupported(:sync, ":semver")}
+  defp ref!(other), do: wrong_ref!(other)
+
+  defp remote_name!(name) when is_binary(name), do: {:ok, name}
+  defp remote_name!({:branch, branch}) when is_binary(branch), do: {:ok, "refs/heads/" <> branch}
+  defp remote_name!({:tag, tag}) when is_binary(tag), do: {:ok, "refs/tags/" <> tag}
+  defp remote_name!({:ref, name}) when is_binary(name), do: {:ok, name}
+
+  defp remote_name!({kind, value}) when kind in [:commit, :semver] and is_binary(value),
+    do: {:error, unsupported(:ls_remote, inspect(kind))}
+
+  defp remote_name!(other), do: wrong_ref!(other)
+
+  defp unsupported(op, kind) do
+    Error.new(:unsupported, op, "a ref given as #{kind} is not supported by this version; give a branch")
+  end
+
+  @spec wrong_ref!(term) :: no_return
+  defp wrong_ref!(ref) do
+    raise ArgumentError, "the ref must be the name of a branch, or {:branch, name}, got: #{inspect(ref)}"
+  end
+
+  # 0 is the wire's full history.
+  defp depth(options) do
+    case Keyword.get(options, :depth, 1) do
+      :infinity -> 0
+      depth -> depth
+    end
+  end
+
+  defp metadata(options, fields), do: Map.put(fields, :server, Keyword.get(options, :server, __MODULE__))
+
+  defp run(request, options) do
+    server = Keyword.get(options, :server, __MODULE__)
+    call = Keyword.take(options, [:timeout])
+
+    case options[:progress] do
+      nil ->
+        Server.call(server, request, call)
+
+      progress ->
+        Server.call(server, Map.put(request, "progress", true), [on_event: on_event(progress)] ++ call)
+    end
+  end
+
+  # An event that this version does not know is nothing to tell.
+  defp on_event(progress) do
+    fn
+      "progress", %{"phase" => phase, "done" => done, "total" => total, "bytes" => bytes} ->
+        case @phases do
+          %{^phase => phase} -> progress.(%{phase: phase, done: done, total: total, bytes: bytes})
+          _unknown -> :ok
+        end
+
+      _name, _event ->
+        :ok
+    end
+  end
+
+  ## Answers
+
+  # What a reply holds are parts of the frame it came in. A copy lets go of the frame.
+  defp id({:ok, %{"ok" => sha} = reply}, _op) when is_binary(sha), do: {{:ok, :binary.copy(sha)}, reply}
+  defp id(other, op), do: {failed(other, op), %{}}
+
+  defp received(%{"stats" => %{"bytes" => bytes}}) when is_integer(bytes), do: bytes
+  defp received(_none), do: 0
+
+  defp failed({:error, %Error{} = error}, _op), do: {:error, error}
+  defp failed(_not_as_documented, op), do: {:error, Error.unexpected(op)}
+end

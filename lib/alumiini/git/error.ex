@@ -1,0 +1,173 @@
+defmodule Alumiini.Git.Error do
+  @moduledoc """
+  What went wrong, as every function of `Alumiini.Git` returns it in `{:error, error}`.
+
+  It is an exception, so it can be raised, and `Exception.message/1` gives a sentence that says what failed, on what, and
+  what to do about it. It holds no secrets.
+
+  | field | |
+  | --- | --- |
+  | `reason` | one of the atoms below; match on this |
+  | `op` | the function that was called, as an atom: `:sync`, `:files`, `:read`, `:head`, `:checkout`, `:ls_remote` |
+  | `message` | the sentence |
+  | `detail` | a map, empty where there is nothing to add. Its keys: `:url` (without credentials), `:path`, `:ref`, `:status` (of HTTP), `:near` (ref names close to the one asked for), `:limit`, `:changed` (paths with local changes, at most 20) |
+  | `retryable?` | whether the same call may succeed later without anyone changing anything |
+
+  ## Reasons
+
+  The list is closed: matching on these is matching on everything.
+
+  | reason | retryable | meaning |
+  | --- | --- | --- |
+  | `:network` | yes | the remote could not be reached, or the connection broke |
+  | `:rate_limited` | yes | the remote asked for fewer requests |
+  | `:timeout` | yes | the call's `:timeout` was over |
+  | `:overloaded` | yes | more requests are pending than `:max_pending` allows |
+  | `:incomplete` | yes | the work tree waits for its next sync |
+  | `:worker_unavailable` | yes | no worker could be started, or the server or its node is not there |
+  | `:invalid` | no | the worker refused what was asked for: a URL that is none, credentials over plain HTTP |
+  | `:unsupported` | no | a scheme, a kind of ref or a repository that this version does not speak |
+  | `:auth` | no | the remote wants other credentials |
+  | `:host_key` | no | the SSH host key is not known or not the known one |
+  | `:certificate` | no | the certificate of the remote does not verify |
+  | `:protocol` | no | the remote's answer is not Git's, or library and worker are of different protocol versions |
+  | `:ref_not_found` | no | the remote or the repository has no such ref |
+  | `:repo_not_found` | no | there is no repository at that URL, or it may not be seen with these credentials |
+  | `:path_not_found` | no | there is no such file or directory |
+  | `:not_a_repository` | no | the directory is not a Git repository |
+  | `:occupied` | no | the directory holds something else; nothing was touched |
+  | `:dirty` | no | there are local changes or commits; nothing was touched |
+  | `:unsafe_path` | no | the path leads out of the repository, or into `.git` |
+  | `:too_large` | no | over a limit, such as `:max_bytes` |
+  | `:signature` | no | the commit's signature is not good |
+  | `:corrupt` | no | the repository is damaged |
+  | `:io` | no | the file system refused: full, read-only, no permission |
+  | `:cancelled` | no | the request was cancelled |
+  | `:internal` | no | a defect of this library; please report it |
+  | `:worker_exited` | no | this request ended three workers, the last of which had nothing else to do |
+
+  ## Examples
+
+      case Alumiini.Git.sync(url, "main", path) do
+        {:ok, sha} -> deploy(path, sha)
+        {:error, %Alumiini.Git.Error{retryable?: true}} -> retry_later()
+        {:error, %Alumiini.Git.Error{reason: :auth}} -> renew_credentials()
+        {:error, error} -> raise error
+      end
+  """
+
+  alias Alumiini.Git.Url
+
+  @retryable [:network, :rate_limited, :timeout, :overloaded, :incomplete, :worker_unavailable]
+  @final [
+    :invalid,
+    :unsupported,
+    :auth,
+    :host_key,
+    :certificate,
+    :protocol,
+    :ref_not_found,
+    :repo_not_found,
+    :path_not_found,
+    :not_a_repository,
+    :occupied,
+    :dirty,
+    :unsafe_path,
+    :too_large,
+    :signature,
+    :corrupt,
+    :io,
+    :cancelled,
+    :internal,
+    :worker_exited
+  ]
+  # The Elixir side says these; a worker cannot.
+  @never_on_the_wire [:worker_unavailable, :worker_exited]
+
+  @wire_kinds Map.new((@retryable ++ @final) -- @never_on_the_wire, &{Atom.to_string(&1), &1})
+  @wire_detail Map.new(~w(url path ref status near limit changed)a, &{Atom.to_string(&1), &1})
+
+  @typedoc "Why it failed. See the table in the module's documentation."
+  @type reason ::
+          :network
+          | :rate_limited
+          | :timeout
+          | :overloaded
+          | :incomplete
+          | :worker_unavailable
+          | :invalid
+          | :unsupported
+          | :auth
+          | :host_key
+          | :certificate
+          | :protocol
+          | :ref_not_found
+          | :repo_not_found
+          | :path_not_found
+          | :not_a_repository
+          | :occupied
+          | :dirty
+          | :unsafe_path
+          | :too_large
+          | :signature
+          | :corrupt
+          | :io
+          | :cancelled
+          | :internal
+          | :worker_exited
+
+  @type t :: %__MODULE__{
+          reason: reason,
+          op: atom,
+          message: String.t(),
+          detail: map,
+          retryable?: boolean
+        }
+
+  defexception [:reason, :op, :message, detail: %{}, retryable?: false]
+
+  @impl true
+  def message(%__MODULE__{op: op, message: message}), do: "#{op}: #{message}"
+
+  @doc false
+  @spec new(reason, atom, String.t(), map) :: t
+  def new(reason, op, message, detail \\ %{}) when reason in @retryable or reason in @final do
+    %__MODULE__{
+      reason: reason,
+      op: op,
+      message: message,
+      detail: detail,
+      retryable?: reason in @retryable
+    }
+  end
+
+  # From an error reply. What a newer worker adds to the list of kinds reads as `internal`, with its own sentence. The
+  # list here says what is retryable, so that `reason` and `retryable?` always agree.
+  @doc false
+  @spec from_reply(map, atom) :: t
+  def from_reply(%{"err" => message} = reply, op) when is_binary(message) do
+    reason = Map.get(@wire_kinds, reply["kind"], :internal)
+    new(reason, op, message |> Url.clean_text() |> :binary.copy(), detail(reply["detail"]))
+  end
+
+  def from_reply(_not_an_error, op), do: unexpected(op)
+
+  @doc false
+  @spec unexpected(atom) :: t
+  def unexpected(op) do
+    new(:internal, op, "the worker's answer is not of the form that this library knows; please report it")
+  end
+
+  @doc false
+  @spec reasons() :: %{retryable: [reason], final: [reason], never_on_the_wire: [reason]}
+  def reasons, do: %{retryable: @retryable, final: @final, never_on_the_wire: @never_on_the_wire}
+
+  defp detail(detail) when is_map(detail) do
+    for {key, value} <- detail, atom = @wire_detail[key], into: %{}, do: {atom, clean(atom, value)}
+  end
+
+  defp detail(_none), do: %{}
+
+  defp clean(:url, url) when is_binary(url), do: Url.clean(url)
+  defp clean(_key, value), do: value
+end

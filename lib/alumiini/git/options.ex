@@ -1,0 +1,190 @@
+defmodule Alumiini.Git.Options do
+  @moduledoc false
+
+  # What callers may pass. Whatever is wrong raises ArgumentError in their own process, before anything is sent. A message
+  # names keys and what would be right; it never shows a value that could be a secret.
+
+  alias Alumiini.Git.Auth
+
+  # Erlang's timers go to 2^32-1 ms; past 24 days nobody waits for Git.
+  @longest 2_147_483_647
+  # The worker's limits, as `protocol/README.md` has them.
+  @most_bytes 67_108_864
+  @deepest 2_147_483_646
+
+  @start [:name, :binary, :max_pending, :grace, :handshake_timeout, :backoff_initial, :backoff_max]
+  @common [:server, :timeout]
+  @remote [:auth, :allow_insecure]
+
+  @calls %{
+    sync: @common ++ @remote ++ [:depth, :force, :progress],
+    files: @common,
+    read: @common ++ [:max_bytes],
+    head: @common,
+    checkout: @common ++ [:force, :progress],
+    ls_remote: @common ++ @remote
+  }
+
+  @type start :: %{
+          name: GenServer.name() | nil,
+          binary: Path.t() | nil,
+          max_pending: pos_integer,
+          grace: pos_integer,
+          handshake_timeout: pos_integer,
+          backoff_initial: pos_integer,
+          backoff_max: pos_integer
+        }
+
+  @doc "The options of `Alumiini.Git.start_link/1`, checked and complete."
+  @spec start!(keyword) :: start
+  def start!(options) do
+    known!(options, @start, "Alumiini.Git.start_link/1")
+    Enum.each(options, fn {key, value} -> start_option!(key, value) end)
+
+    Map.merge(
+      %{
+        name: Alumiini.Git,
+        binary: nil,
+        max_pending: 4096,
+        grace: 5_000,
+        handshake_timeout: 5_000,
+        backoff_initial: 100,
+        backoff_max: 10_000
+      },
+      # The first of two counts, as everywhere with keywords.
+      options |> Enum.reverse() |> Map.new()
+    )
+  end
+
+  defp start_option!(:name, name) do
+    case name do
+      name when is_atom(name) -> :ok
+      {:global, _term} -> :ok
+      {:via, module, _term} when is_atom(module) -> :ok
+      _other -> wrong!(:name, "an atom, {:global, term}, {:via, module, term}, or nil for none", name)
+    end
+  end
+
+  defp start_option!(:binary, path) do
+    unless path == nil or (is_binary(path) and Path.type(path) == :absolute) do
+      wrong!(:binary, "an absolute path", path)
+    end
+  end
+
+  defp start_option!(key, value), do: positive!(key, value, @longest)
+
+  @doc "The options of a call, checked."
+  @spec call!(atom, keyword) :: keyword
+  def call!(op, options) do
+    known!(options, Map.fetch!(@calls, op), "Alumiini.Git.#{op}")
+    Enum.each(options, fn {key, value} -> call_option!(key, value) end)
+    options
+  end
+
+  defp call_option!(:timeout, value), do: positive!(:timeout, value, @longest)
+  defp call_option!(:max_bytes, value), do: positive!(:max_bytes, value, @most_bytes)
+  defp call_option!(:depth, :infinity), do: :ok
+
+  defp call_option!(:depth, value) do
+    unless is_integer(value) and value in 1..@deepest do
+      wrong!(:depth, "a positive number of commits, or :infinity for the full history", value)
+    end
+  end
+
+  defp call_option!(key, value) when key in [:force, :allow_insecure] do
+    unless is_boolean(value), do: wrong!(key, "true or false", value)
+  end
+
+  defp call_option!(:progress, value) do
+    unless is_function(value, 1), do: wrong!(:progress, "a function of one argument", value)
+  end
+
+  defp call_option!(:auth, %Auth{}), do: :ok
+
+  defp call_option!(:auth, _perhaps_a_secret) do
+    raise ArgumentError,
+          "option :auth must be made by a function of Alumiini.Git.Auth, such as Alumiini.Git.Auth.token/2"
+  end
+
+  defp call_option!(:server, server) do
+    case server do
+      server when is_pid(server) ->
+        :ok
+
+      server when is_atom(server) and server not in [nil, true, false] ->
+        :ok
+
+      {name, node} when is_atom(name) and is_atom(node) ->
+        :ok
+
+      {:global, _term} ->
+        :ok
+
+      {:via, module, _term} when is_atom(module) ->
+        :ok
+
+      _other ->
+        wrong!(:server, "a pid, a name, {name, node}, {:global, term} or {:via, module, term}", server)
+    end
+  end
+
+  @doc "The URL of a remote, as it was given."
+  @spec url!(term) :: binary
+  def url!(url) do
+    # Not the value: there may be a password in it.
+    unless is_binary(url) and url != "" do
+      raise ArgumentError, "the URL must be a string that is not empty"
+    end
+
+    url
+  end
+
+  @doc "The absolute path of a repository. The worker has a current directory of its own."
+  @spec path!(term) :: binary
+  def path!(path) do
+    unless is_binary(path) and path != "" do
+      raise ArgumentError,
+            "the path of the repository must be a string that is not empty, got: #{inspect(path)}"
+    end
+
+    # Not Path.absname/1, which takes no names that are not UTF-8.
+    case Path.type(path) do
+      :relative -> File.cwd!() <> "/" <> path
+      _absolute -> path
+    end
+  end
+
+  @doc "A name within a repository."
+  @spec name!(term, String.t()) :: binary
+  def name!(name, what) do
+    unless is_binary(name), do: raise(ArgumentError, "#{what} must be a string, got: #{inspect(name)}")
+    name
+  end
+
+  defp known!(options, known, function) do
+    unless Keyword.keyword?(options) do
+      raise ArgumentError, "the options of #{function} must be a keyword list"
+    end
+
+    case Enum.find(options, fn {key, _value} -> key not in known end) do
+      nil ->
+        :ok
+
+      {key, _value} ->
+        raise ArgumentError,
+              "unknown option #{inspect(key)} of #{function}; the known ones are " <>
+                Enum.map_join(known, ", ", &inspect/1)
+    end
+  end
+
+  defp positive!(key, value, most) do
+    unless is_integer(value) and value in 1..most do
+      wrong!(key, "a positive integer of at most #{most}", value)
+    end
+  end
+
+  @spec wrong!(atom, String.t(), term) :: no_return
+  defp wrong!(key, right, value) do
+    raise ArgumentError, "option #{inspect(key)} must be #{right}, got: #{inspect(value)}"
+  end
+end

@@ -1,0 +1,139 @@
+defmodule Alumiini.Git.Telemetry do
+  @moduledoc """
+  The [telemetry](https://hexdocs.pm/telemetry) events of this library.
+
+  In the table `op` stands for each of `sync`, `files`, `read`, `head`, `checkout` and `ls_remote`. `events/0` lists all
+  of them, ready for `:telemetry.attach_many/4`. A test reads this table and holds it true.
+
+  | event | measurements | metadata |
+  | --- | --- | --- |
+  | `[:alumiini_git, op, :start]` | `system_time` `monotonic_time` | `op` `server` `url` `path` `ref` |
+  | `[:alumiini_git, op, :stop]` | `duration` `monotonic_time` `bytes` | `op` `server` `url` `path` `ref` `result` |
+  | `[:alumiini_git, op, :exception]` | `duration` `monotonic_time` | `op` `server` `url` `path` `ref` `kind` `reason` `stacktrace` |
+  | `[:alumiini_git, :worker, :up]` | `system_time` `monotonic_time` `duration` | `server` `os_pid` `version` `attempt` `isolated` |
+  | `[:alumiini_git, :worker, :down]` | `system_time` `monotonic_time` `uptime` | `server` `os_pid` `version` `attempt` `isolated` `reason` |
+  | `[:alumiini_git, :repo, :healed]` | `system_time` `monotonic_time` | `server` `path` `reason` |
+
+  Times and durations are in native units (`System.convert_time_unit/3`).
+
+  ## Calls
+
+  Executed in the process that calls. A call that returns an error stops like any other, with its reason in `result`;
+  `:exception` is for calls that raise, which only a `:progress` function that raises can make them. Wrong options raise
+  before the start.
+
+    * `op` - the function, as an atom
+    * `server` - the `:server` option as it was given
+    * `url` - of `sync` and `ls_remote`, without credentials, query and fragment; otherwise `nil`
+    * `path` - the repository's directory; `nil` for `ls_remote`
+    * `ref` - the ref as it was given; for `checkout` the revision; otherwise `nil`
+    * `result` - `:ok`, or a `t:Alumiini.Git.Error.reason/0`
+    * `bytes` - for `read` the size of the file; for `sync` what came over the network for it; otherwise 0
+    * `kind`, `reason`, `stacktrace` - what was raised, as `try`/`catch` has it
+
+  ## Workers
+
+  Executed in the server, so a slow handler delays every call: send a message instead.
+
+    * `server` - the name of the server, or its pid if it has none
+    * `os_pid` - the process id of the worker, `nil` if it could not be started
+    * `version` - of the worker, `nil` if it never told
+    * `attempt` - counts the workers that this server started, from 1
+    * `isolated` - whether it was started for one request that had been in flight when two others ended
+    * `reason` - why it is down: `{:exit_status, status}` (128 and the signal's number if a signal killed it),
+      `{:port, posix}`, `:enoent`, `:eacces` or another reason for which it was not started, `:protocol`,
+      `:handshake_timeout`, `:garbage`, `:unresponsive` (it did not let go of a cancelled request), `:writer`,
+      `:done` (an isolated one that is not needed any more), `:shutdown` (the server stops)
+    * `duration` - from its start to its answer to the handshake
+    * `uptime` - since then; 0 if it was never up
+
+  ## Repositories
+
+  `[:alumiini_git, :repo, :healed]` tells that a damaged repository has been built anew: once for each time, however
+  many calls shared the work. Executed in the server. `path` is its directory and `reason` a sentence.
+  """
+
+  @ops [:sync, :files, :read, :head, :checkout, :ls_remote]
+
+  @doc """
+  The names of all events.
+
+      :telemetry.attach_many("git-metrics", Alumiini.Git.Telemetry.events(), &MyApp.Metrics.handle/4, nil)
+  """
+  @spec events() :: [[atom, ...]]
+  def events do
+    for(op <- @ops, event <- [:start, :stop, :exception], do: [:alumiini_git, op, event]) ++
+      [[:alumiini_git, :worker, :up], [:alumiini_git, :worker, :down], [:alumiini_git, :repo, :healed]]
+  end
+
+  @doc false
+  @spec ops() :: [atom]
+  def ops, do: @ops
+
+  # Runs a call. The function returns the result and the bytes it is about.
+  @doc false
+  @spec call(atom, map, (() -> {result, non_neg_integer})) :: result when result: {:ok, term} | {:error, term}
+  def call(op, metadata, function) do
+    metadata = Map.merge(%{op: op, url: nil, path: nil, ref: nil}, metadata)
+    start = System.monotonic_time()
+
+    execute([op, :start], %{system_time: System.system_time(), monotonic_time: start}, metadata)
+
+    try do
+      function.()
+    catch
+      kind, reason ->
+        stop = System.monotonic_time()
+        raised = Map.merge(metadata, %{kind: kind, reason: reason, stacktrace: __STACKTRACE__})
+        execute([op, :exception], %{duration: stop - start, monotonic_time: stop}, raised)
+        :erlang.raise(kind, reason, __STACKTRACE__)
+    else
+      {result, bytes} ->
+        stop = System.monotonic_time()
+        measurements = %{duration: stop - start, monotonic_time: stop, bytes: bytes}
+        execute([op, :stop], measurements, Map.put(metadata, :result, outcome(result)))
+        result
+    end
+  end
+
+  defp outcome({:ok, _value}), do: :ok
+  defp outcome({:error, %{reason: reason}}), do: reason
+
+  @doc false
+  @spec worker_up(term, map) :: :ok
+  def worker_up(server, worker) do
+    measurements = Map.put(now(), :duration, worker.up_at - worker.opened_at)
+    execute([:worker, :up], measurements, worker_metadata(server, worker))
+  end
+
+  @doc false
+  @spec worker_down(term, map, term) :: :ok
+  def worker_down(server, worker, reason) do
+    now = now()
+    uptime = if worker.up_at, do: now.monotonic_time - worker.up_at, else: 0
+    metadata = worker |> then(&worker_metadata(server, &1)) |> Map.put(:reason, reason)
+    execute([:worker, :down], Map.put(now, :uptime, uptime), metadata)
+  end
+
+  @doc false
+  @spec healed(term, binary | nil, binary) :: :ok
+  def healed(server, path, reason) do
+    execute([:repo, :healed], now(), %{server: server, path: path, reason: reason})
+  end
+
+  defp worker_metadata(server, worker) do
+    %{
+      server: server,
+      os_pid: worker.os_pid,
+      version: worker.version,
+      attempt: worker.attempt,
+      isolated: worker.job != :main
+    }
+  end
+
+  defp now, do: %{system_time: System.system_time(), monotonic_time: System.monotonic_time()}
+
+  defp execute(event, measurements, metadata) do
+    :telemetry.execute([:alumiini_git | event], measurements, metadata)
+  end
+end

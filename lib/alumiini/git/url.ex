@@ -1,0 +1,111 @@
+defmodule Alumiini.Git.Url do
+  @moduledoc false
+
+  # What may be shown of a URL, and the credentials taken out of it. Whether it is a URL that we speak is for the worker
+  # to say; here the only question is what is secret in it, and in doubt it is more rather than less.
+
+  alias Alumiini.Git.Auth
+
+  @doc """
+  The URL without credentials, and those as `t:Alumiini.Git.Auth.t/0` where it is an HTTP one that had any.
+  """
+  @spec split(binary) :: {binary, Auth.t() | nil}
+  def split(url) do
+    case parts(url) do
+      {scheme, userinfo, rest} when scheme in ["http://", "https://"] and userinfo != nil ->
+        {scheme <> rest, auth(userinfo)}
+
+      _no_credentials ->
+        {url, nil}
+    end
+  end
+
+  @doc """
+  The URL as errors, logs and telemetry show it: without credentials, query and fragment.
+  """
+  @spec clean(binary) :: binary
+  def clean(url) do
+    case parts(url) do
+      {"ssh://", user, rest} when user != nil -> "ssh://" <> user_name(user) <> "@" <> bare(rest)
+      {scheme, _userinfo, rest} -> scheme <> bare(rest)
+      nil -> clean_scp(url)
+    end
+  end
+
+  @doc """
+  Takes what looks like credentials of a URL out of a sentence.
+  """
+  @spec clean_text(binary) :: binary
+  def clean_text(text) do
+    if String.valid?(text), do: Regex.replace(~r{(\w://)[^/\s@]*@}u, text, "\\1"), else: text
+  end
+
+  # {"https://", "user:password" or nil, "host/path?query"}
+  defp parts(url) do
+    with [scheme, rest] <- :binary.split(url, "://"),
+         true <- scheme =~ ~r/\A[A-Za-z][A-Za-z0-9+.\-]*\z/ do
+      {userinfo, rest} = userinfo(rest)
+      {String.downcase(scheme) <> "://", userinfo, rest}
+    else
+      _not_a_url -> nil
+    end
+  end
+
+  # A password with a `/`, `?` or `#` that nobody escaped ends the authority too early, and what is left of it then
+  # has no sound port: in that case everything up to the last `@` counts as credentials.
+  defp userinfo(rest) do
+    [authority | _path] = :binary.split(rest, ["/", "?", "#"])
+
+    case split_last(authority) do
+      {userinfo, _host} ->
+        {userinfo, binary_part(rest, byte_size(userinfo) + 1, byte_size(rest) - byte_size(userinfo) - 1)}
+
+      nil ->
+        case not (authority =~ ~r/\A(\[[^\]]*\]|[^:]*)(:\d*)?\z/) && split_last(rest) do
+          {userinfo, rest} -> {userinfo, rest}
+          _sound_host_or_no_at -> {nil, rest}
+        end
+    end
+  end
+
+  defp split_last(text) do
+    case :binary.matches(text, "@") do
+      [] ->
+        nil
+
+      matches ->
+        {at, 1} = List.last(matches)
+        {binary_part(text, 0, at), binary_part(text, at + 1, byte_size(text) - at - 1)}
+    end
+  end
+
+  defp auth(userinfo) do
+    case :binary.split(userinfo, ":") do
+      [username, password] -> Auth.basic(decode(username), decode(password))
+      [username] -> Auth.basic(decode(username), "")
+    end
+  end
+
+  # Userinfo is percent-encoded; one that is not (a bare `%`) is meant as it stands.
+  defp decode(text) do
+    decoded = URI.decode(text)
+    if String.valid?(decoded), do: decoded, else: lossy(text)
+  rescue
+    ArgumentError -> lossy(text)
+  end
+
+  # Credentials are text on the wire. Bytes that are none cannot be anyone's password there: let the remote refuse them.
+  defp lossy(text), do: if(String.valid?(text), do: text, else: Base.encode16(text))
+
+  defp user_name(userinfo), do: userinfo |> :binary.split(":") |> hd()
+
+  defp bare(rest), do: rest |> :binary.split(["?", "#"]) |> hd()
+
+  # `user@host:path`, SSH's short form, has no place for a password; who puts one there shall not see it in a log.
+  defp clean_scp(url) do
+    case Regex.run(~r/\A[^\/@:]+:[^\/@]*@(.+)\z/s, url) do
+      [_all, rest] -> rest
+      nil -> url
+    end
+  end
+end

@@ -1,0 +1,82 @@
+defmodule AlumiiniGit.MixProject do
+  use Mix.Project
+
+  @version "0.1.0-dev"
+  @source_url "https://github.com/yairfalse/alumiini_git"
+
+  def project do
+    [
+      app: :alumiini_git,
+      version: @version,
+      elixir: "~> 1.14",
+      start_permanent: Mix.env() == :prod,
+      elixirc_paths: elixirc_paths(Mix.env()),
+      # Last, because the compiler of the worker is a module of this very project.
+      compilers: Mix.compilers() ++ [:alumiini_git],
+      deps: deps(),
+      name: "Alumiini.Git",
+      description: "Git for BEAM applications: a supervised Rust worker on a port, no NIF and no git command",
+      package: package(),
+      docs: docs(),
+      source_url: @source_url
+    ]
+  end
+
+  # No `mod:`. Users start `{Alumiini.Git, opts}` in their own supervision tree.
+  def application do
+    [extra_applications: [:logger]]
+  end
+
+  defp elixirc_paths(:test), do: ["lib", "test/support"]
+  defp elixirc_paths(_env), do: ["lib"]
+
+  defp deps do
+    if offline?() do
+      [
+        {:msgpax, path: "test/offline/msgpax"},
+        {:telemetry, path: "test/offline/telemetry"}
+      ]
+    else
+      [
+        {:msgpax, "~> 2.4"},
+        {:telemetry, "~> 1.0"},
+        {:ex_doc, "~> 0.31", only: :dev, runtime: false}
+      ]
+    end
+  end
+
+  # Stand-ins for a network without Hex. They are not in the package, so the variable means nothing to its users.
+  defp offline? do
+    System.get_env("ALUMIINI_GIT_OFFLINE") in ["1", "true"] and
+      File.dir?(Path.join(__DIR__, "test/offline"))
+  end
+
+  defp package do
+    [
+      licenses: ["Apache-2.0"],
+      links: %{"GitHub" => @source_url},
+      files: ~w(
+        lib mix.exs .formatter.exs README.md CHANGELOG.md ARCHITECTURE.md SECURITY.md LICENSE
+        protocol/README.md Cargo.toml Cargo.lock native/alumiini-git/Cargo.toml native/alumiini-git/src
+      )
+    ]
+  end
+
+  defp docs do
+    [
+      main: "readme",
+      extras:
+        ~w(README.md ARCHITECTURE.md CHANGELOG.md SECURITY.md protocol/README.md)
+        |> Enum.filter(&File.exists?(Path.join(__DIR__, &1)))
+        |> Enum.map(&extra/1),
+      source_ref: "v#{@version}",
+      groups_for_modules: [
+        "Mix tasks": [~r/Mix\.Tasks\./]
+      ]
+    ]
+  end
+
+  # Two pages are called README.
+  defp extra("protocol/README.md"), do: {:"protocol/README.md", filename: "protocol"}
+  defp extra(page), do: page
+end
