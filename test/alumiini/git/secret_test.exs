@@ -1,0 +1,143 @@
+defmodule Alumiini.Git.SecretTest do
+  use ExUnit.Case, async: true
+
+  alias Alumiini.Git.{Auth, Error, Secret, Url}
+
+  @secret "s3cr3t-Äß"
+
+  doctest Auth
+
+  defp reveal(auth) do
+    {:ok, wire} = Secret.reveal(Auth.wire(auth))
+    wire
+  end
+
+  describe "credentials" do
+    test "are what the wire has" do
+      assert reveal(Auth.basic("u", @secret)) == %{
+               "type" => "basic",
+               "username" => "u",
+               "password" => @secret
+             }
+
+      assert reveal(Auth.token(@secret)) == %{"type" => "basic", "username" => "git", "password" => @secret}
+
+      assert reveal(Auth.token(@secret, "x")) == %{
+               "type" => "basic",
+               "username" => "x",
+               "password" => @secret
+             }
+
+      assert reveal(Auth.bearer(@secret)) == %{"type" => "bearer", "token" => @secret}
+    end
+
+    test "cannot be seen, however they are printed" do
+      for auth <- [Auth.basic("u", @secret), Auth.token(@secret), Auth.bearer(@secret)] do
+        assert inspect(auth) =~ ~r/^#Alumiini.Git.Auth<(basic|bearer)>$/
+
+        for shown <- [
+              inspect(auth),
+              inspect(auth, structs: false),
+              inspect([opts: [auth: auth]], limit: :infinity),
+              to_string(:io_lib.format("~p ~w", [auth, auth])),
+              to_string(:io_lib.format("~tp", [%{state: auth}]))
+            ] do
+          refute shown =~ "s3cr3t"
+          # As a list of bytes, which is what ~w makes of it.
+          refute shown =~ "115,51,99,114,51,116"
+        end
+      end
+    end
+
+    test "must be text, and the refusal does not repeat them" do
+      for wrong <- [
+            fn -> Auth.basic(:u, @secret) end,
+            fn -> Auth.basic("u", {@secret}) end,
+            fn -> Auth.token([@secret]) end,
+            fn -> Auth.token(@secret <> <<255>>) end,
+            fn -> Auth.bearer(%{token: @secret}) end
+          ] do
+        error = assert_raise ArgumentError, wrong
+        refute Exception.message(error) =~ "s3cr3t"
+      end
+    end
+  end
+
+  describe "a URL" do
+    test "loses its credentials, which become authentication" do
+      for {url, bare, username, password} <- [
+            {"https://u:p@h/x.git", "https://h/x.git", "u", "p"},
+            {"http://u:p@h:8080/x", "http://h:8080/x", "u", "p"},
+            {"HTTPS://u:p@h/x", "https://h/x", "u", "p"},
+            {"https://u@h/x", "https://h/x", "u", ""},
+            {"https://:p@h/x", "https://h/x", "", "p"},
+            {"https://u%40corp:p%3A%2Fq@h/x", "https://h/x", "u@corp", "p:/q"},
+            {"https://u:p%zz@h/x", "https://h/x", "u", "p%zz"},
+            {"https://u:a@b@h/x", "https://h/x", "u", "a@b"},
+            {"https://u:a/b@h/x", "https://h/x", "u", "a/b"},
+            {"https://u:a?b#c@h/x", "https://h/x", "u", "a?b#c"},
+            {"https://u:p@[::1]:1/x", "https://[::1]:1/x", "u", "p"}
+          ] do
+        assert {^bare, %Auth{} = auth} = Url.split(url)
+
+        assert {url, reveal(auth)} ==
+                 {url, %{"type" => "basic", "username" => username, "password" => password}}
+      end
+    end
+
+    test "without credentials stays as it is" do
+      for url <- [
+            "https://h/x",
+            "https://h/x@v1/y",
+            "https://h:1/a@b",
+            "https://[::1]:1/a@b",
+            "ssh://git@h/x",
+            "git@h:x/y.git",
+            "/srv/a@b/x.git",
+            "file:///srv/x@y",
+            "C:\\x",
+            ""
+          ] do
+        assert Url.split(url) == {url, nil}
+      end
+    end
+
+    test "is shown without anything that could be secret" do
+      for {url, shown} <- [
+            {"https://u:p@h/x.git?token=t#f", "https://h/x.git"},
+            {"https://u:a/b@h/x", "https://h/x"},
+            {"https://u:1/b@h/x", "https://u:1/b@h/x"},
+            {"ssh://git:p@h/x", "ssh://git@h/x"},
+            {"git@h:x.git", "git@h:x.git"},
+            {"git:p@h:x.git", "h:x.git"},
+            {"/srv/x.git", "/srv/x.git"},
+            {"file:///srv/x.git", "file:///srv/x.git"}
+          ] do
+        assert {url, Url.clean(url)} == {url, shown}
+      end
+    end
+
+    test "in a sentence is cleaned" do
+      assert Url.clean_text("cannot reach https://u:p@h/x: refused, http://t@h") ==
+               "cannot reach https://h/x: refused, http://h"
+
+      assert Url.clean_text("mail a@b.c about https://h/x") == "mail a@b.c about https://h/x"
+    end
+  end
+
+  test "an error from the worker is cleaned once more" do
+    error =
+      Error.from_reply(
+        %{
+          "err" => "no https://u:#{@secret}@h/x",
+          "kind" => "network",
+          "detail" => %{"url" => "https://u:#{@secret}@h/x", "unknown" => @secret, "near" => ["main"]}
+        },
+        :sync
+      )
+
+    refute inspect(error, structs: false) =~ "s3cr3t"
+    assert error.detail == %{url: "https://h/x", near: ["main"]}
+    assert Exception.message(error) == "sync: no https://h/x"
+  end
+end

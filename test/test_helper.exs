@@ -1,0 +1,4 @@
+Code.require_file("alumiini/git/scripted_worker.exs", __DIR__)
+
+# `:soak` is for the long forms of tests; `make soak` includes them.
+ExUnit.start(exclude: [:soak], capture_log: true)
