@@ -8,7 +8,7 @@ use git2::{ErrorCode, Oid, Repository};
 
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
-use crate::net::auth::Auth;
+use crate::net::auth;
 use crate::net::fetch::{FetchRequest, fetch};
 use crate::net::http::Endpoint;
 use crate::net::refs::ls_refs;
@@ -37,12 +37,19 @@ pub(crate) struct Wanted<'a> {
 impl Remote {
     pub(crate) fn new(request: &RemoteRequest) -> Result<Remote> {
         let url = RemoteUrl::parse(&request.url)?;
-        let auth = Auth::effective(request.auth.clone(), &url, request.allow_insecure)?;
         let shown = url.shown();
-        Ok(match url.into_location() {
-            Location::Http(url) => Remote::Http(Endpoint { url, auth }),
-            Location::Local(path) => Remote::Local { path, shown },
-        })
+        match url.location {
+            Location::Http(url) => {
+                let auth = auth::effective(request.auth.clone(), &url);
+                auth::refuse_plaintext(auth.as_ref(), &url, request.allow_insecure)?;
+                Ok(Remote::Http(Endpoint { url, auth }))
+            }
+            Location::Local(_) if request.auth.is_some() => {
+                let message = format!("credentials mean nothing for {shown}, which is on this machine; leave auth out");
+                Err(Error::new(Kind::Invalid, message))
+            }
+            Location::Local(path) => Ok(Remote::Local { path, shown }),
+        }
     }
 
     /// The URL as it may be shown and stored: without credentials.
