@@ -1,0 +1,79 @@
+defmodule Alumiini.Git.Test.Certificates do
+  @moduledoc """
+  Certificates for servers on loopback, made with OTP alone.
+
+      certificate = Certificates.build(:good)
+      {HttpServer, root: root, tls: certificate.tls}
+      File.write!(ca_file, certificate.ca)
+  """
+
+  @curve {:namedCurve, {1, 2, 840, 10045, 3, 1, 7}}
+  @key_usage {2, 5, 29, 15}
+  @subject_alt_name {2, 5, 29, 17}
+  @basic_constraints {2, 5, 29, 19}
+
+  @type kind :: :good | :expired | :wrong_host | :self_signed
+  @type t :: %{tls: keyword, ca: String.t(), certificate: String.t()}
+
+  @doc """
+  A certificate for `localhost` and `127.0.0.1`, or one with a flaw.
+
+  `tls` is for the server; `ca` is the authority that a client has to trust, as PEM. For `:self_signed`, `ca` is the
+  authority of another certificate, so that no client that checks can trust it.
+  """
+  @spec build(kind) :: t
+  def build(:self_signed) do
+    # OTP would make it an authority, which clients refuse for that and not for what is to be tested.
+    extensions = [
+      names(["localhost"], [{127, 0, 0, 1}]),
+      {:Extension, @key_usage, false, [:digitalSignature]},
+      {:Extension, @basic_constraints, true, {:BasicConstraints, false, :asn1_NOVALUE}}
+    ]
+
+    options = [key: @curve, digest: :sha256, extensions: extensions]
+    %{cert: der, key: key} = :public_key.pkix_test_root_cert(~c"localhost", options)
+
+    tls = [cert: der, key: {:ECPrivateKey, :public_key.der_encode(:ECPrivateKey, key)}]
+    %{tls: tls, ca: build(:good).ca, certificate: pem([der])}
+  end
+
+  def build(kind) do
+    authority = [key: @curve, digest: :sha256]
+
+    peer =
+      case kind do
+        :good ->
+          [extensions: [names(["localhost"], [{127, 0, 0, 1}])]]
+
+        :wrong_host ->
+          [extensions: [names(["elsewhere.example"], [])]]
+
+        :expired ->
+          [extensions: [names(["localhost"], [{127, 0, 0, 1}])], validity: {{2019, 1, 1}, {2020, 1, 1}}]
+      end
+
+    chain = %{root: authority, intermediates: [], peer: authority ++ peer}
+
+    %{server_config: server, client_config: client} =
+      :public_key.pkix_test_data(%{server_chain: chain, client_chain: chain})
+
+    %{
+      # Without `cacerts`, which would be sent along and asked of clients.
+      tls: Keyword.take(server, [:cert, :key]),
+      ca: pem(client[:cacerts]),
+      certificate: pem([server[:cert]])
+    }
+  end
+
+  defp names(hosts, addresses) do
+    names =
+      for(host <- hosts, do: {:dNSName, String.to_charlist(host)}) ++
+        for {a, b, c, d} <- addresses, do: {:iPAddress, <<a, b, c, d>>}
+
+    {:Extension, @subject_alt_name, false, names}
+  end
+
+  defp pem(ders) do
+    :public_key.pem_encode(for der <- ders, do: {:Certificate, der, :not_encrypted})
+  end
+end
