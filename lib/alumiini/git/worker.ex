@@ -254,13 +254,11 @@ defmodule Alumiini.Git.Worker do
     _not_started in [ErlangError, ArgumentError] -> :error
   end
 
-  @doc "Whether its writer waits for it to read."
+  @doc "Whether it does not read what is written to it: the port holds back a frame, or the writer waits for the port."
   @spec stuck?(t) :: boolean
   def stuck?(worker) do
-    case Process.info(worker.writer, [:status, :message_queue_len]) do
-      [status: status, message_queue_len: length] -> status == :suspended or length > 0
-      nil -> false
-    end
+    Port.info(worker.port, :queue_size) not in [nil, {:queue_size, 0}] or
+      Process.info(worker.writer, :status) == {:status, :suspended}
   end
 
   @doc "Closes the port: the worker reads the end of its input and exits."

@@ -6,43 +6,61 @@ defmodule Alumiini.Git.ScriptedWorker do
   A script is a list of steps. `write!/2` takes one for each start; the last one counts for all later starts.
 
     * `:read` - take one frame
-    * `{:reply, map}` - write a frame
+    * `{:answer, value}` - answer the frame that was taken last
+    * `{:reply, map}` - write a frame; an `"id"` of `:last` is that of the frame that was taken last
+    * `:serve` - take frames for ever: a `cancel` is answered with `cancelled`, a frame that holds the text `poison` kills
+      the peer, one that holds `silent` is not answered, and every other one is answered with `"served"`
     * `{:raw, bytes}` - write bytes
-    * `{:touch, path}` - make a file
+    * `{:shell, line}` - anything else
     * `:hang` - take whatever comes, say nothing, end with the input
     * `:stop` - SIGSTOP
     * `{:exit, status}` - end
 
-  At the end of its script it ends with status 0. Ids count from 1: the handshake has the first, each request and each
-  later handshake the next one.
+  At the end of its script it ends with status 0. Ids must be below 128.
   """
 
   @hello %{"protocol" => 1, "version" => "1.2.3", "libgit2" => "1.9.1", "pid" => 1, "target" => "test"}
+  # Stands for the id that is known only when the script runs.
+  @last 127
 
   @doc "The steps of a handshake that succeeds."
-  def hello(id \\ 1), do: [:read, {:reply, %{"id" => id, "ok" => @hello}}]
+  def hello, do: [:read, {:answer, @hello}]
 
   @doc "Writes the script of a peer that follows these steps, and returns its path."
   def write!(directory, scripts) do
     path = Path.join(directory, "worker-#{System.unique_integer([:positive])}")
-    scripts = Enum.map(scripts, &Enum.map_join(&1, "\n", fn step -> step(step) end))
 
     cases =
       scripts
       |> Enum.with_index(1)
       |> Enum.map_join("\n", fn {script, start} ->
         pattern = if start == length(scripts), do: "*", else: "#{start}"
-        "#{pattern})\n#{script}\n;;"
+        "#{pattern})\n#{Enum.map_join(script, "\n", &step/1)}\n;;"
       end)
 
     File.write!(path, """
     #!/bin/sh
     if [ "$1" = --kill ]; then kill -9 "$2"; exit $?; fi
+    # It is no news when it writes to a port that is closed.
+    exec 2>/dev/null
     take() { dd bs=1 count="$1" 2>/dev/null; }
     frame() {
       size=$(take 4 | od -An -tu1 | { read -r a b c d && echo $((((a * 256 + b) * 256 + c) * 256 + d)); })
       [ -n "$size" ] || exit 0
-      take "$size" >/dev/null
+      frame=$(take "$size" | od -An -v -tx1 | tr -d ' \\n')
+      # The key "id" and the byte after it.
+      id=${frame#*a26964}
+      id=$(printf '%03o' "0x$(printf %.2s "$id")")
+    }
+    serve() {
+      while frame; do
+        case $frame in
+        *#{hex("poison")}*) kill -9 $$ ;;
+        *#{hex("cancel")}*) #{step({:reply, %{"id" => :last, "err" => "cancelled", "kind" => "cancelled"}})} ;;
+        *#{hex("silent")}*) ;;
+        *) #{step({:answer, "served"})} ;;
+        esac
+      done
     }
     echo start >> "$0.starts"
     case $(($(wc -l < "$0.starts"))) in
@@ -63,21 +81,25 @@ defmodule Alumiini.Git.ScriptedWorker do
   end
 
   defp step(:read), do: "frame"
+  defp step(:serve), do: "serve"
   defp step(:stop), do: "kill -STOP $$"
+  # The duplicate keeps the port's input open: a peer that closes its output is another case.
   defp step(:hang), do: "exec cat 3>&1 >/dev/null"
   defp step({:exit, status}), do: "exit #{status}"
-  defp step({:touch, path}), do: ": > #{path}"
-  defp step({:raw, bytes}), do: printf(bytes)
+  defp step({:shell, line}), do: line
+  defp step({:raw, bytes}), do: ~s(printf "#{octal(bytes)}")
+  defp step({:answer, value}), do: step({:reply, %{"id" => :last, "ok" => value}})
 
   defp step({:reply, map}) do
+    map = Map.new(map, fn {key, value} -> {key, if(value == :last, do: @last, else: value)} end)
     body = Msgpax.pack!(map, iodata: false)
-    printf(<<byte_size(body)::32, body::binary>>)
+    frame = octal(<<byte_size(body)::32, body::binary>>)
+    ~s(printf "#{String.replace(frame, octal(<<0xA2, "id", @last>>), octal(<<0xA2, "id">>) <> "\\\\$id")}")
   end
 
-  defp printf(bytes) do
-    octal =
-      for <<byte <- bytes>>, into: "", do: "\\" <> String.pad_leading(Integer.to_string(byte, 8), 3, "0")
-
-    "printf '#{octal}'"
+  defp octal(bytes) do
+    for <<byte <- bytes>>, into: "", do: "\\" <> String.pad_leading(Integer.to_string(byte, 8), 3, "0")
   end
+
+  defp hex(text), do: Base.encode16(text, case: :lower)
 end
