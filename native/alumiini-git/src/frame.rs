@@ -1,6 +1,6 @@
 //! Frames on a pipe: a 4-byte big-endian length and that many bytes (Erlang's `{packet, 4}`).
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 
 /// The longest request that is read. Requests hold names, URLs and keys; none of them comes near this.
 pub(crate) const MAX_REQUEST: usize = 1 << 20;
@@ -58,16 +58,28 @@ fn fill(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-/// Writes one frame. The caller flushes, so that frames that are ready together leave in one write.
-pub(crate) fn write(output: &mut impl Write, body: &[u8]) -> io::Result<()> {
-    output.write_all(&(body.len() as u32).to_be_bytes())?;
-    output.write_all(body)
+/// Makes room for the length before a body that is going to be written.
+pub(crate) fn begin() -> Vec<u8> {
+    vec![0; 4]
+}
+
+/// Fills the length in.
+pub(crate) fn end(mut frame: Vec<u8>) -> Vec<u8> {
+    let length = (frame.len() - 4) as u32;
+    frame[..4].copy_from_slice(&length.to_be_bytes());
+    frame
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn framed(body: &[u8]) -> Vec<u8> {
+        let mut frame = begin();
+        frame.extend_from_slice(body);
+        end(frame)
+    }
 
     fn all(mut bytes: &[u8]) -> Vec<Frame> {
         std::iter::from_fn(|| read(&mut bytes).unwrap()).collect()
@@ -85,7 +97,7 @@ mod tests {
     fn a_frame_that_is_too_long_is_skipped_and_the_next_one_read() {
         let mut bytes = ((MAX_REQUEST + 1) as u32).to_be_bytes().to_vec();
         bytes.resize(4 + MAX_REQUEST + 1, 7);
-        write(&mut bytes, b"next").unwrap();
+        bytes.extend(framed(b"next"));
         assert_eq!(
             all(&bytes),
             [Frame::TooLong(MAX_REQUEST as u32 + 1), Frame::Body(b"next".to_vec())]
@@ -98,7 +110,7 @@ mod tests {
         fn what_was_written_is_read(bodies in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..8)) {
             let mut bytes = Vec::new();
             for body in &bodies {
-                write(&mut bytes, body).unwrap();
+                bytes.extend(framed(body));
             }
             prop_assert_eq!(all(&bytes), bodies.into_iter().map(Frame::Body).collect::<Vec<_>>());
         }

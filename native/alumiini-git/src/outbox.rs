@@ -1,13 +1,18 @@
-//! Frames on their way to standard output. One thread writes them; nobody else ever waits for the client to read,
-//! except the reader of requests when it has thousands of refusals to tell to a client that does not listen.
+//! Frames on their way to standard output.
+//!
+//! Whoever has an answer writes it at once where that needs no waiting; otherwise a thread of its own does. So an answer costs no
+//! change of threads, and still nobody waits for the client to read, except the reader of requests when it has thousands of
+//! refusals to tell to a client that does not listen.
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use tokio::sync::OwnedSemaphorePermit;
-
-use crate::frame;
 
 /// Events are dropped while this many frames wait: the client reads slower than they come.
 const EVENTS_UP_TO: usize = 1024;
@@ -17,8 +22,10 @@ const REFUSALS_UP_TO: usize = 8192;
 /// What a frame holds until it is written: a place among the requests in flight, a share of the bytes that may wait.
 pub(crate) type Held = Vec<OwnedSemaphorePermit>;
 
-#[derive(Default)]
 pub(crate) struct Outbox {
+    output: File,
+    /// Writing to `output` never waits: it says so instead.
+    immediate: bool,
     queue: Mutex<Queue>,
     filled: Condvar,
     drained: Condvar,
@@ -26,49 +33,86 @@ pub(crate) struct Outbox {
 
 #[derive(Default)]
 struct Queue {
-    frames: VecDeque<(Vec<u8>, Held)>,
+    frames: VecDeque<Waiting>,
     writing: bool,
 }
 
+struct Waiting {
+    frame: Vec<u8>,
+    written: usize,
+    _held: Held,
+}
+
 impl Outbox {
+    /// An outbox to standard output.
+    pub(crate) fn to_stdout() -> io::Result<Outbox> {
+        let stdout = io::stdout();
+        let output = File::from(stdout.as_fd().try_clone_to_owned()?);
+        // Our end of a pipe is ours alone; a terminal is shared with the shell, which does not expect this.
+        let immediate = !stdout.is_terminal()
+            && fcntl_getfl(&output).is_ok_and(|flags| fcntl_setfl(&output, flags | OFlags::NONBLOCK).is_ok());
+        Ok(Outbox {
+            output,
+            immediate,
+            queue: Mutex::default(),
+            filled: Condvar::new(),
+            drained: Condvar::new(),
+        })
+    }
+
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues an answer. Never waits: `held` bounds how many there can be.
-    pub(crate) fn answer(&self, frame: Vec<u8>, held: Held) {
-        self.lock().frames.push_back((frame, held));
+    fn push(&self, queue: &mut Queue, frame: Vec<u8>, held: Held) {
+        let mut written = 0;
+        if self.immediate && queue.frames.is_empty() && !queue.writing {
+            // What does not go out now, and what is wrong with the output, is for the thread.
+            written = (&self.output).write(&frame).unwrap_or(0);
+            if written == frame.len() {
+                return;
+            }
+        }
+        queue.frames.push_back(Waiting {
+            frame,
+            written,
+            _held: held,
+        });
         self.filled.notify_one();
     }
 
-    /// Queues an event, or drops it.
+    /// Sends an answer. Never waits: `held` bounds how many there can be.
+    pub(crate) fn answer(&self, frame: Vec<u8>, held: Held) {
+        self.push(&mut self.lock(), frame, held);
+    }
+
+    /// Sends an event, or drops it.
     pub(crate) fn event(&self, frame: Vec<u8>) {
         let mut queue = self.lock();
         if queue.frames.len() < EVENTS_UP_TO {
-            queue.frames.push_back((frame, Held::new()));
-            self.filled.notify_one();
+            self.push(&mut queue, frame, Held::new());
         }
     }
 
-    /// Queues the answer to a request that took no place. Waits for room: only the reader of requests calls it.
+    /// Sends the answer to a request that took no place. Waits for room: only the reader of requests calls it.
     pub(crate) fn refusal(&self, frame: Vec<u8>) {
         let mut queue = self.lock();
         while queue.frames.len() >= REFUSALS_UP_TO {
             queue = self.drained.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
-        queue.frames.push_back((frame, Held::new()));
-        self.filled.notify_one();
+        self.push(&mut queue, frame, Held::new());
     }
 
-    /// Whether everything queued has been handed to the system.
+    /// Whether everything has been handed to the system.
     pub(crate) fn is_empty(&self) -> bool {
         let queue = self.lock();
         queue.frames.is_empty() && !queue.writing
     }
 
-    /// Writes frames until the output fails. Frames that are ready together leave in one write.
-    pub(crate) fn write_to(&self, output: impl Write) -> io::Error {
-        let mut output = io::BufWriter::with_capacity(1 << 16, output);
+    /// Writes what could not be written at once, until the output fails.
+    pub(crate) fn write_waiting(&self) -> io::Error {
+        // Frames that wait together leave together.
+        let mut output = io::BufWriter::with_capacity(1 << 16, Patient(&self.output));
         loop {
             let batch = {
                 let mut queue = self.lock();
@@ -80,15 +124,34 @@ impl Outbox {
                 queue.writing = true;
                 std::mem::take(&mut queue.frames)
             };
-            for (body, held) in batch {
-                if let Err(error) = frame::write(&mut output, &body) {
+            for waiting in batch {
+                if let Err(error) = output.write_all(&waiting.frame[waiting.written..]) {
                     return error;
                 }
-                drop(held);
             }
             if let Err(error) = output.flush() {
                 return error;
             }
         }
+    }
+}
+
+/// Writes to what does not wait, by waiting.
+struct Patient<'a>(&'a File);
+
+impl Write for Patient<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.0.write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    poll(&mut [PollFd::new(self.0, PollFlags::OUT)], None)?;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

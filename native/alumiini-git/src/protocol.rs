@@ -12,6 +12,7 @@ use serde::{Serialize, Serializer};
 
 use crate::error::{Error, Kind, Result};
 use crate::fault::Fault;
+use crate::frame;
 use crate::net::auth::Auth;
 use crate::net::url::RemoteUrl;
 
@@ -482,7 +483,7 @@ pub(crate) enum Event {
     },
 }
 
-/// Encodes a reply. Always succeeds: an answer that cannot be sent becomes the error that says so.
+/// The frame of a reply. Always succeeds: an answer that cannot be sent becomes the error that says so.
 pub(crate) fn reply(id: Option<u64>, result: &Result<(Answer, Option<Stats>)>) -> Vec<u8> {
     #[derive(Serialize)]
     struct Success<'a> {
@@ -501,28 +502,35 @@ pub(crate) fn reply(id: Option<u64>, result: &Result<(Answer, Option<Stats>)>) -
         retryable: bool,
         detail: &'a BTreeMap<&'static str, Value>,
     }
+    let mut frame = frame::begin();
     let encoded = match result {
         // The contract's exchange without an id is `{"ok": …}` and nothing else.
-        Ok((answer, stats)) => rmp_serde::to_vec_named(&Success {
-            id,
-            ok: answer,
-            stats: stats.filter(|_| id.is_some()),
-        }),
-        Err(error) => rmp_serde::to_vec_named(&Failure {
-            id,
-            err: &error.message,
-            kind: error.kind.as_str(),
-            retryable: error.kind.retryable(),
-            detail: &error.detail,
-        }),
+        Ok((answer, stats)) => {
+            let success = Success {
+                id,
+                ok: answer,
+                stats: stats.filter(|_| id.is_some()),
+            };
+            rmp_serde::encode::write_named(&mut frame, &success)
+        }
+        Err(error) => {
+            let failure = Failure {
+                id,
+                err: &error.message,
+                kind: error.kind.as_str(),
+                retryable: error.kind.retryable(),
+                detail: &error.detail,
+            };
+            rmp_serde::encode::write_named(&mut frame, &failure)
+        }
     };
+    let bytes = frame.len();
     match encoded {
-        Ok(body) if body.len() <= crate::frame::MAX_REPLY => body,
-        Ok(body) => {
+        Ok(()) if bytes <= frame::MAX_REPLY => frame::end(frame),
+        Ok(()) => {
             let message = format!(
-                "the answer has {} bytes, more than a frame may have ({})",
-                body.len(),
-                crate::frame::MAX_REPLY
+                "the answer has {bytes} bytes, more than a frame may have ({})",
+                frame::MAX_REPLY
             );
             reply(id, &Err(Error::new(Kind::TooLarge, message)))
         }
@@ -536,7 +544,7 @@ pub(crate) fn reply(id: Option<u64>, result: &Result<(Answer, Option<Stats>)>) -
     }
 }
 
-/// Encodes an event of the request `id`.
+/// The frame of an event of the request `id`.
 pub(crate) fn event(id: u64, event: &Event) -> Vec<u8> {
     #[derive(Serialize)]
     struct Named<'a> {
@@ -544,7 +552,10 @@ pub(crate) fn event(id: u64, event: &Event) -> Vec<u8> {
         #[serde(flatten)]
         event: &'a Event,
     }
-    rmp_serde::to_vec_named(&Named { id, event }).unwrap_or_default()
+    let mut frame = frame::begin();
+    // Writing numbers and text into memory does not fail.
+    let _ = rmp_serde::encode::write_named(&mut frame, &Named { id, event });
+    frame::end(frame)
 }
 
 #[cfg(test)]

@@ -5,16 +5,15 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::AsFd;
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use rustix::event::{PollFd, PollFlags};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -32,9 +31,24 @@ const LANE: usize = 1024;
 struct Server {
     worker: Arc<Worker>,
     outbox: Arc<Outbox>,
-    in_flight: Mutex<HashMap<u64, CancellationToken>>,
+    /// Who takes a request out of here answers it.
+    in_flight: Mutex<HashMap<u64, InFlight>>,
     slots: Arc<Semaphore>,
 }
+
+enum InFlight {
+    /// A task sees to the request's cancellation and deadline.
+    Task(CancellationToken),
+    /// A thread is reading the disk for it and sees to nothing else.
+    Read {
+        what: String,
+        arrived: Instant,
+        timeout: Duration,
+    },
+}
+
+/// How late a read that hangs in the disk may be told to have passed its deadline.
+const SWEEP: Duration = Duration::from_millis(50);
 
 /// Serves standard input until it ends.
 pub(crate) fn serve() -> ExitCode {
@@ -51,7 +65,13 @@ pub(crate) fn serve() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let outbox = Arc::new(Outbox::default());
+    let outbox = match Outbox::to_stdout() {
+        Ok(outbox) => Arc::new(outbox),
+        Err(error) => {
+            eprintln!("alumiini-git: cannot use standard output: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let server = Arc::new(Server {
         worker: Worker::new(),
         outbox: outbox.clone(),
@@ -61,13 +81,10 @@ pub(crate) fn serve() -> ExitCode {
     let (lane, requests) = mpsc::channel(LANE);
     let (done, answered) = oneshot::channel();
     runtime.spawn(server.clone().lane(requests, done));
+    runtime.spawn(server.clone().sweep());
 
     let writer = std::thread::Builder::new().name("stdout".into()).spawn(move || {
-        // Not std's handle: it looks for line ends in every frame.
-        let failure = io::stdout()
-            .as_fd()
-            .try_clone_to_owned()
-            .map_or_else(|error| error, |output| outbox.write_to(std::fs::File::from(output)));
+        let failure = outbox.write_waiting();
         // Nobody reads our answers any more: whatever is in flight is for nobody.
         if failure.kind() != io::ErrorKind::BrokenPipe {
             eprintln!("alumiini-git: cannot write to standard output: {failure}");
@@ -123,45 +140,116 @@ impl Server {
         }
     }
 
+    fn in_flight(&self) -> MutexGuard<'_, HashMap<u64, InFlight>> {
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn cancel(&self, id: u64) {
-        if let Some(token) = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
-            token.cancel();
+        let mut in_flight = self.in_flight();
+        match in_flight.get(&id) {
+            Some(InFlight::Task(token)) => token.cancel(),
+            Some(InFlight::Read { .. }) => {
+                if let Some(InFlight::Read { what, .. }) = in_flight.remove(&id) {
+                    drop(in_flight);
+                    self.outbox
+                        .answer(protocol::reply(Some(id), &Err(cancelled(&what))), Held::new());
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// Answers reads whose deadline has passed while the disk does not answer.
+    async fn sweep(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(SWEEP).await;
+            let late: Vec<(u64, Error)> = {
+                let mut in_flight = self.in_flight();
+                in_flight
+                    .extract_if(|_, request| match request {
+                        InFlight::Read { arrived, timeout, .. } => arrived.elapsed() >= *timeout,
+                        InFlight::Task(_) => false,
+                    })
+                    .filter_map(|(id, request)| match request {
+                        InFlight::Read { what, timeout, .. } => Some((id, expired(&what, timeout))),
+                        InFlight::Task(_) => None,
+                    })
+                    .collect()
+            };
+            for (id, error) in late {
+                self.outbox.answer(protocol::reply(Some(id), &Err(error)), Held::new());
+            }
         }
     }
 
     fn accept(self: &Arc<Self>, id: u64, request: Request, arrived: Instant, runtime: &Handle) -> Result<()> {
-        let token = CancellationToken::new();
         let slot = self.slots.clone().try_acquire_owned().map_err(|_| {
             let message = format!("{MAX_IN_FLIGHT} requests are in flight, which is the most; try again later");
             Error::new(Kind::Overloaded, message).with("limit", MAX_IN_FLIGHT as u64)
         })?;
-        {
-            let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
-            if in_flight.contains_key(&id) {
-                return Err(Error::new(
-                    Kind::Invalid,
-                    format!("the id {id} is still in flight; use another"),
-                ));
-            }
-            in_flight.insert(id, token.clone());
+        let mut in_flight = self.in_flight();
+        if in_flight.contains_key(&id) {
+            return Err(Error::new(
+                Kind::Invalid,
+                format!("the id {id} is still in flight; use another"),
+            ));
         }
+        let place = ops::is_local_read(&request)
+            .then(|| self.worker.reads.try_take())
+            .flatten();
         let server = self.clone();
+        if let Some(place) = place {
+            let (what, timeout) = (ops::describe(&request.op), request.timeout);
+            in_flight.insert(id, InFlight::Read { what, arrived, timeout });
+            drop(in_flight);
+            // Straight to a thread: most reads are done there before a task would have been scheduled.
+            runtime.spawn_blocking(move || {
+                let read = std::panic::catch_unwind(AssertUnwindSafe(|| ops::try_read(&server.worker, &request.op)));
+                drop(place);
+                match read.unwrap_or_else(|_| Some(Err(ops::panicked()))) {
+                    Some(result) => {
+                        if server.in_flight().remove(&id).is_some() {
+                            let result = result.map(|answer| (answer, None));
+                            server.outbox.answer(protocol::reply(Some(id), &result), vec![slot]);
+                        }
+                    }
+                    // It has to wait for something, so it needs a task after all.
+                    None => server.task(id, request, arrived, slot, &Handle::current()),
+                }
+            });
+        } else {
+            in_flight.insert(id, InFlight::Task(CancellationToken::new()));
+            drop(in_flight);
+            server.task(id, request, arrived, slot, runtime);
+        }
+        Ok(())
+    }
+
+    /// Runs a request that is in flight as a task, unless it has been answered meanwhile.
+    fn task(
+        self: Arc<Self>,
+        id: u64,
+        request: Request,
+        arrived: Instant,
+        slot: OwnedSemaphorePermit,
+        runtime: &Handle,
+    ) {
+        let token = CancellationToken::new();
+        match self.in_flight().get_mut(&id) {
+            Some(entry) => *entry = InFlight::Task(token.clone()),
+            None => return,
+        }
         runtime.spawn(async move {
             let listener = Requester {
                 id,
                 progress: request.progress,
-                outbox: server.outbox.clone(),
+                outbox: self.outbox.clone(),
             };
-            let (result, mut held) = server.run(request, arrived, token, Some(Arc::new(listener))).await;
-            server
-                .in_flight
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&id);
+            let (result, mut held) = self.run(request, arrived, token, Some(Arc::new(listener))).await;
+            self.in_flight().remove(&id);
             held.push(slot);
-            server.outbox.answer(protocol::reply(Some(id), &result), held);
+            self.outbox.answer(protocol::reply(Some(id), &result), held);
         });
-        Ok(())
     }
 
     /// Answers requests without an id, one after the other.
@@ -194,11 +282,8 @@ impl Server {
             done = AssertUnwindSafe(ops::run(&self.worker, request.op, &job, &mut held)).catch_unwind() => {
                 done.unwrap_or_else(|_| Err(ops::panicked()))
             }
-            () = token.cancelled() => Err(Error::new(Kind::Cancelled, format!("{what} was cancelled"))),
-            () = tokio::time::sleep_until(arrived + request.timeout) => {
-                let ms = request.timeout.as_millis();
-                Err(Error::new(Kind::Timeout, format!("{what} did not end within its timeout of {ms} ms")))
-            }
+            () = token.cancelled() => Err(cancelled(&what)),
+            () = tokio::time::sleep_until(arrived + request.timeout) => Err(expired(&what, request.timeout)),
         };
         (result, held)
     }
@@ -224,6 +309,18 @@ impl Server {
             }
         }
     }
+}
+
+fn cancelled(what: &str) -> Error {
+    Error::new(Kind::Cancelled, format!("{what} was cancelled"))
+}
+
+fn expired(what: &str, timeout: Duration) -> Error {
+    let ms = timeout.as_millis();
+    Error::new(
+        Kind::Timeout,
+        format!("{what} did not end within its timeout of {ms} ms"),
+    )
 }
 
 /// The request that events are for.

@@ -1,9 +1,8 @@
 //! `files`: the YAML files of a directory.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{Dir, FileType};
@@ -16,39 +15,44 @@ use crate::repo::safe_path::Root;
 /// The names of the files ending in `.yaml` or `.yml` directly in `subpath`, not hidden, sorted by bytes. A link counts where it leads
 /// to a file inside the repository.
 pub(crate) async fn run(worker: &Arc<Worker>, path: PathBuf, subpath: PathBuf) -> Result<Answer> {
-    let names = settled::read(worker, path, move |path| {
-        let root = Root::open(path)?;
-        let dir = root.dir(&subpath)?;
-        let fail = |errno: rustix::io::Errno| {
-            let cause = std::io::Error::from(errno);
-            Error::new(
-                Kind::Io,
-                format!("cannot list {}: {cause}", path.join(&subpath).display()),
-            )
-        };
-        let mut names = Vec::new();
-        for entry in Dir::read_from(&dir).map_err(fail)? {
-            let entry = entry.map_err(fail)?;
-            let name = entry.file_name().to_bytes();
-            if !is_manifest(name) {
-                continue;
-            }
-            let is_file = match entry.file_type() {
-                FileType::RegularFile => true,
-                FileType::Symlink | FileType::Unknown => {
-                    let opened: Result<File> = root.file(&subpath.join(OsStr::from_bytes(name)));
-                    opened.is_ok()
-                }
-                _ => false,
-            };
-            if is_file {
-                names.push(Name(name.to_vec()));
-            }
+    Ok(Answer::Names(
+        settled::read(worker, path, move |path| list(path, &subpath)).await?,
+    ))
+}
+
+pub(crate) fn now(worker: &Worker, path: &Path, subpath: &Path) -> Option<Result<Answer>> {
+    let names = settled::read_now(worker, path, |path| list(path, subpath))?;
+    Some(names.map(Answer::Names))
+}
+
+fn list(path: &Path, subpath: &Path) -> Result<Vec<Name>> {
+    let root = Root::open(path)?;
+    let dir = root.dir(subpath)?;
+    let fail = |errno: rustix::io::Errno| {
+        let cause = std::io::Error::from(errno);
+        Error::new(
+            Kind::Io,
+            format!("cannot list {}: {cause}", path.join(subpath).display()),
+        )
+    };
+    let mut names = Vec::new();
+    for entry in Dir::read_from(&dir).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        let name = entry.file_name().to_bytes();
+        if !is_manifest(name) {
+            continue;
         }
-        names.sort();
-        Ok(names)
-    });
-    Ok(Answer::Names(names.await?))
+        let is_file = match entry.file_type() {
+            FileType::RegularFile => true,
+            FileType::Symlink | FileType::Unknown => root.file(&subpath.join(OsStr::from_bytes(name))).is_ok(),
+            _ => false,
+        };
+        if is_file {
+            names.push(Name(name.to_vec()));
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 fn is_manifest(name: &[u8]) -> bool {

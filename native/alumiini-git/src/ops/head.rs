@@ -1,6 +1,6 @@
 //! `head`: the commit that a work tree is at.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use git2::{ErrorCode, Repository};
@@ -13,6 +13,11 @@ use crate::repo::{git_failure, open};
 pub(crate) async fn run(worker: &Arc<Worker>, path: PathBuf) -> Result<Answer> {
     let commit = settled::read(worker, path, |path| commit(&open::any(path)?)).await?;
     Ok(Answer::Commit(Box::new(commit)))
+}
+
+pub(crate) fn now(worker: &Worker, path: &Path) -> Option<Result<Answer>> {
+    let commit = settled::read_now(worker, path, |path| commit(&open::any(path)?))?;
+    Some(commit.map(|commit| Answer::Commit(Box::new(commit))))
 }
 
 fn commit(repo: &Repository) -> Result<Commit> {

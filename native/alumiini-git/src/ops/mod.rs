@@ -17,7 +17,7 @@ use crate::net::Net;
 use crate::net::url::RemoteUrl;
 use crate::ops::pool::Pool;
 use crate::outbox::Held;
-use crate::protocol::{Answer, Hello, Op, PROTOCOL, RemoteRequest, Stats};
+use crate::protocol::{Answer, Hello, Op, PROTOCOL, RemoteRequest, Request, Stats};
 use crate::repos::Repos;
 
 /// What all requests share. The pools are apart so that slow remotes can stop no read, no cancel and no exit.
@@ -76,6 +76,26 @@ pub(crate) async fn run(
         Op::LsRemote { remote, name } => ls_remote::run(worker, &remote, &name).await?,
     };
     Ok((answer, None))
+}
+
+/// Whether [`try_read`] may answer the request.
+pub(crate) fn is_local_read(request: &Request) -> bool {
+    matches!(request.op, Op::Files { .. } | Op::Read { .. } | Op::Head { .. }) && !request.fault.is_set()
+}
+
+/// Answers a read of the disk, where it has to wait for nothing else. Blocks.
+pub(crate) fn try_read(worker: &Worker, op: &Op) -> Option<Result<Answer>> {
+    match op {
+        Op::Files { path, subpath } => files::now(worker, path, subpath),
+        Op::Read {
+            path,
+            file,
+            raw,
+            max_bytes,
+        } => read::now(worker, path, file, *raw, *max_bytes),
+        Op::Head { path } => head::now(worker, path),
+        _ => None,
+    }
 }
 
 /// The fault at `start`, in a thread of its own since it may park there.

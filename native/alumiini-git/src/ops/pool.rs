@@ -36,6 +36,11 @@ impl Pool {
         thread.await.unwrap_or_else(|_| Err(panicked()))
     }
 
+    /// A place, if one is free now.
+    pub(crate) fn try_take(&self) -> Option<OwnedSemaphorePermit> {
+        self.places.clone().try_acquire_owned().ok()
+    }
+
     /// Waits for `count` places; more than there are count as all.
     pub(crate) async fn take(&self, count: usize) -> Result<OwnedSemaphorePermit> {
         let count = u32::try_from(count.min(self.size)).unwrap_or(u32::MAX);

@@ -1,7 +1,7 @@
 //! `read`: the bytes of one file.
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Kind, Result};
@@ -27,32 +27,11 @@ pub(crate) async fn run(
     loop {
         let file = file.clone();
         let outcome = settled::read(worker, path.clone(), move |path| {
-            let mut opened = Root::open(path)?.file(&file)?;
-            let fail = |error: std::io::Error| {
-                Error::new(Kind::Io, format!("cannot read {}: {error}", path.join(&file).display()))
-            };
-            let size = opened.metadata().map_err(fail)?.len();
-            if size > max_bytes {
-                let message = format!(
-                    "`{}` in {} has {size} bytes, more than the {max_bytes} that max_bytes allows",
-                    file.display(),
-                    path.display()
-                );
-                return Err(Error::new(Kind::TooLarge, message)
-                    .with("path", Name::of(&file))
-                    .with("limit", max_bytes));
-            }
-            if size > allowance {
-                return Ok(Err(size));
-            }
-            let mut content = Vec::with_capacity(size as usize);
-            // A file that grows while it is read is read as far as it was.
-            opened.by_ref().take(size).read_to_end(&mut content).map_err(fail)?;
-            Ok(Ok(content))
+            content(path, &file, max_bytes, allowance)
         });
         match outcome.await? {
-            Ok(content) => return Ok(Answer::content(content, raw)),
-            Err(size) => {
+            Content::Whole(content) => return Ok(Answer::content(content, raw)),
+            Content::Larger(size) => {
                 held.clear();
                 // base64 and the frame around it need more than the content itself.
                 held.push(worker.unsent.take(size as usize * if raw { 2 } else { 3 }).await?);
@@ -60,4 +39,43 @@ pub(crate) async fn run(
             }
         }
     }
+}
+
+/// The answer, if nothing has to be waited for.
+pub(crate) fn now(worker: &Worker, path: &Path, file: &Path, raw: bool, max_bytes: u64) -> Option<Result<Answer>> {
+    match settled::read_now(worker, path, |path| content(path, file, max_bytes, FREE))? {
+        Ok(Content::Whole(content)) => Some(Ok(Answer::content(content, raw))),
+        Ok(Content::Larger(_)) => None,
+        Err(error) => Some(Err(error)),
+    }
+}
+
+enum Content {
+    Whole(Vec<u8>),
+    /// Not read, since it has this many bytes.
+    Larger(u64),
+}
+
+fn content(path: &Path, file: &Path, max_bytes: u64, allowance: u64) -> Result<Content> {
+    let mut opened = Root::open(path)?.file(file)?;
+    let fail =
+        |error: std::io::Error| Error::new(Kind::Io, format!("cannot read {}: {error}", path.join(file).display()));
+    let size = opened.metadata().map_err(fail)?.len();
+    if size > max_bytes {
+        let message = format!(
+            "`{}` in {} has {size} bytes, more than the {max_bytes} that max_bytes allows",
+            file.display(),
+            path.display()
+        );
+        return Err(Error::new(Kind::TooLarge, message)
+            .with("path", Name::of(file))
+            .with("limit", max_bytes));
+    }
+    if size > allowance {
+        return Ok(Content::Larger(size));
+    }
+    let mut content = Vec::with_capacity(size as usize);
+    // A file that grows while it is read is read as far as it was.
+    opened.by_ref().take(size).read_to_end(&mut content).map_err(fail)?;
+    Ok(Content::Whole(content))
 }

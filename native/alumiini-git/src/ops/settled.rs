@@ -54,6 +54,15 @@ where
     Err(incomplete(&path, "another process keeps changing it"))
 }
 
+/// The same, where it can be done without waiting for anything but the disk; none where it cannot.
+pub(crate) fn read_now<T>(worker: &Worker, path: &Path, read: impl Fn(&Path) -> Result<T>) -> Option<Result<T>> {
+    match try_read(worker, path, read) {
+        Ok(Ok(answer)) => Some(Ok(answer)),
+        Ok(Err(_)) => None,
+        Err(error) => Some(Err(error)),
+    }
+}
+
 fn try_read<T>(worker: &Worker, path: &Path, read: impl Fn(&Path) -> Result<T>) -> Result<Result<T, Unsettled>> {
     let repo = worker.repos.at(path)?;
     let Ok(_reading) = repo.tree.clone().try_read_owned() else {
