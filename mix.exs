@@ -24,8 +24,12 @@ defmodule AlumiiniGit.MixProject do
 
   # No `mod:`. Users start `{Alumiini.Git, opts}` in their own supervision tree.
   def application do
-    [extra_applications: [:logger]]
+    [extra_applications: extra_applications(Mix.env())]
   end
+
+  # The tests' own Git server speaks TLS.
+  defp extra_applications(:test), do: [:logger, :crypto, :public_key, :ssl]
+  defp extra_applications(_env), do: [:logger]
 
   defp elixirc_paths(:test), do: ["lib", "test/support"]
   defp elixirc_paths(_env), do: ["lib"]

@@ -215,7 +215,7 @@ defmodule Alumiini.Git do
             "force" => Keyword.get(options, :force, false)
           })
 
-        with {{:ok, sha}, reply} <- id(run(request, options), :sync), do: {{:ok, sha}, received(reply)}
+        id(run(request, options), :sync)
       else
         {:error, error} -> {{:error, error}, 0}
       end
@@ -249,7 +249,7 @@ defmodule Alumiini.Git do
   def files(path, subpath \\ nil, options \\ []) do
     Options.call!(:files, options)
     path = Options.path!(path)
-    if subpath != nil, do: Options.name!(subpath, "the subpath")
+    :ok = if subpath == nil, do: :ok, else: Options.name!(subpath, "the subpath")
 
     Telemetry.call(:files, metadata(options, %{path: path}), fn ->
       case run(%{"op" => "files", "path" => path, "subpath" => subpath}, options) do
@@ -371,7 +371,7 @@ defmodule Alumiini.Git do
     }
 
     Telemetry.call(:checkout, metadata(options, %{path: path, ref: rev}), fn ->
-      with {result, _reply} <- id(run(request, options), :checkout), do: {result, 0}
+      id(run(request, options), :checkout)
     end)
   end
 
@@ -403,7 +403,7 @@ defmodule Alumiini.Git do
     Telemetry.call(:ls_remote, metadata(options, %{url: shown, ref: ref}), fn ->
       with {:ok, name} <- name do
         request = Map.merge(remote, %{"op" => "ls_remote", "ref" => name})
-        with {result, _reply} <- id(run(request, options), :ls_remote), do: {result, 0}
+        id(run(request, options), :ls_remote)
       else
         {:error, error} -> {{:error, error}, 0}
       end
@@ -494,8 +494,10 @@ defmodule Alumiini.Git do
   ## Answers
 
   # What a reply holds are parts of the frame it came in. A copy lets go of the frame.
-  defp id({:ok, %{"ok" => sha} = reply}, _op) when is_binary(sha), do: {{:ok, :binary.copy(sha)}, reply}
-  defp id(other, op), do: {failed(other, op), %{}}
+  defp id({:ok, %{"ok" => sha} = reply}, _op) when is_binary(sha),
+    do: {{:ok, :binary.copy(sha)}, received(reply)}
+
+  defp id(other, op), do: {failed(other, op), 0}
 
   defp received(%{"stats" => %{"bytes" => bytes}}) when is_integer(bytes), do: bytes
   defp received(_none), do: 0

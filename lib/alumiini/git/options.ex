@@ -73,12 +73,11 @@ defmodule Alumiini.Git.Options do
 
   defp start_option!(key, value), do: positive!(key, value, @longest)
 
-  @doc "The options of a call, checked."
-  @spec call!(atom, keyword) :: keyword
+  @doc "Checks the options of a call."
+  @spec call!(atom, keyword) :: :ok
   def call!(op, options) do
     known!(options, Map.fetch!(@calls, op), "Alumiini.Git.#{op}")
     Enum.each(options, fn {key, value} -> call_option!(key, value) end)
-    options
   end
 
   defp call_option!(:timeout, value), do: positive!(:timeout, value, @longest)
@@ -154,11 +153,11 @@ defmodule Alumiini.Git.Options do
     end
   end
 
-  @doc "A name within a repository."
-  @spec name!(term, String.t()) :: binary
+  @doc "Checks a name within a repository."
+  @spec name!(term, String.t()) :: :ok
   def name!(name, what) do
     unless is_binary(name), do: raise(ArgumentError, "#{what} must be a string, got: #{inspect(name)}")
-    name
+    :ok
   end
 
   defp known!(options, known, function) do

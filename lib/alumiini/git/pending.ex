@@ -115,7 +115,7 @@ defmodule Alumiini.Git.Pending do
   def next_suspect(pending) do
     if :gb_sets.is_empty(pending.suspects),
       do: :none,
-      else: Map.fetch(pending.entries, :gb_sets.smallest(pending.suspects))
+      else: {:ok, Map.fetch!(pending.entries, :gb_sets.smallest(pending.suspects))}
   end
 
   @doc """

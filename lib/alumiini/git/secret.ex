@@ -5,7 +5,8 @@ defmodule Alumiini.Git.Secret do
   # way (a crash report, `:sys.get_state/1`, `inspect(term, structs: false)`, the last message of a dead process)
   # shows a function, not what is in it.
 
-  @opaque t :: (() -> term)
+  # A function of no arguments.
+  @type t :: function
 
   @spec seal(term) :: t
   def seal(term), do: fn -> term end

@@ -2,7 +2,7 @@ defmodule Alumiini.Git.Server do
   @moduledoc false
 
   # The process between the callers and the worker. It owns the worker's port, the pending requests with their deadlines,
-  # and the decision what to do when a worker dies. It never waits for anything: not for a worker (`Writer` writes), not
+  # and the decision what to do when a worker dies (`Workers` has that half of it). It never waits for anything: not for a worker (`Writer` writes), not
   # for a caller (`Reply` answers), not for a kill.
   #
   # What is sent to it: `{Server, :request, request}` and `{Server, :cancel, ref}`, both by `Alumiini.Git.Call`, where
@@ -10,47 +10,21 @@ defmodule Alumiini.Git.Server do
 
   use GenServer
 
-  alias Alumiini.Git.{Backoff, Call, Options, Pending, Protocol, Reply, Telemetry, Worker, Writer}
+  alias Alumiini.Git.{
+    Backoff,
+    Call,
+    Options,
+    Pending,
+    Protocol,
+    Reply,
+    State,
+    Telemetry,
+    Worker,
+    Workers,
+    Writer
+  }
 
-  require Logger
-
-  # Suspects that run at the same time, each in a worker of its own.
-  @isolated_at_once 4
-  # A kill works at once. Where it has not after this time, it will not.
-  @kill_timeout 2_000
-
-  @enforce_keys [:name, :options, :starts, :isolated_starts]
-  defstruct [
-    :name,
-    :options,
-    # The backoff of the main worker's starts, and that of isolated ones.
-    :starts,
-    :isolated_starts,
-    # The port of the main worker, also while it is starting.
-    :main,
-    # Why callers do not wait for a worker: the cause of the last start that failed.
-    :unavailable,
-    # A pause between two starts of isolated workers is under way.
-    isolated_paused?: false,
-    pending: %Pending{},
-    workers: %{},
-    last_id: 0,
-    attempts: 0
-  ]
-
-  @type t :: %__MODULE__{
-          name: term,
-          options: Options.start(),
-          starts: Backoff.t(),
-          isolated_starts: Backoff.t(),
-          main: port | nil,
-          unavailable: Worker.cause() | nil,
-          isolated_paused?: boolean,
-          pending: Pending.t(),
-          workers: %{port => Worker.t()},
-          last_id: non_neg_integer,
-          attempts: non_neg_integer
-        }
+  import State, only: [log: 3, now: 0, put_worker: 2, send_to: 3, take: 2]
 
   @spec start_link(Options.start()) :: GenServer.on_start()
   def start_link(options) do
@@ -81,18 +55,11 @@ defmodule Alumiini.Git.Server do
   def init(options) do
     Process.flag(:trap_exit, true)
 
-    state = %__MODULE__{
-      name: options.name || self(),
-      options: options,
-      starts: Backoff.new(options.backoff_initial, options.backoff_max),
-      isolated_starts: Backoff.new(options.backoff_initial, options.backoff_max)
-    }
-
-    {:ok, state, {:continue, :start}}
+    {:ok, State.new(options), {:continue, :start}}
   end
 
   @impl true
-  def handle_continue(:start, state), do: {:noreply, start_main(state)}
+  def handle_continue(:start, state), do: {:noreply, Workers.start_main(state)}
 
   @impl true
   def handle_call(:info, _from, state) do
@@ -115,7 +82,14 @@ defmodule Alumiini.Git.Server do
   def handle_cast(_unknown, state), do: {:noreply, state}
 
   @impl true
-  def handle_info({__MODULE__, :request, request}, state), do: {:noreply, request(state, request)}
+  # What another version of this library may send from another node is not taken.
+  def handle_info(
+        {__MODULE__, :request,
+         %{ref: _, caller: _, op: _, request: %{}, timeout: _, deadline: _, events?: _} = request},
+        state
+      ) do
+    {:noreply, request(state, request)}
+  end
 
   def handle_info({__MODULE__, :cancel, ref}, state) do
     case Pending.id(state.pending, ref) do
@@ -146,17 +120,17 @@ defmodule Alumiini.Git.Server do
   end
 
   def handle_info({port, {:exit_status, status}}, state) when is_port(port) do
-    {:noreply, worker_gone(state, port, {:exit_status, status})}
+    {:noreply, Workers.gone(state, port, {:exit_status, status})}
   end
 
   def handle_info({:EXIT, port, reason}, state) when is_port(port) do
-    {:noreply, worker_gone(state, port, {:exit, reason})}
+    {:noreply, Workers.gone(state, port, {:exit, reason})}
   end
 
   # A writer ends normally when its port is closed, and then the port tells why.
   def handle_info({:EXIT, writer, reason}, state) when is_pid(writer) and reason != :normal do
     case Enum.find(state.workers, fn {_port, worker} -> worker.writer == writer end) do
-      {_port, worker} -> {:noreply, kill(state, worker, Worker.writer_gone(worker))}
+      {_port, worker} -> {:noreply, Workers.kill(state, worker, Worker.writer_gone(worker))}
       nil -> {:noreply, state}
     end
   end
@@ -165,16 +139,16 @@ defmodule Alumiini.Git.Server do
     {:noreply, answer(state, port, id, &Reply.unsendable(&1, why))}
   end
 
-  def handle_info({:start, :main}, state), do: {:noreply, start_main(state)}
+  def handle_info({:start, :main}, state), do: {:noreply, Workers.start_main(state)}
 
   def handle_info({:start, :isolated}, state) do
-    {:noreply, run_suspects(%{state | isolated_paused?: false})}
+    {:noreply, Workers.run_suspects(%{state | isolated_paused?: false})}
   end
 
   def handle_info({:handshake_timeout, port}, state) do
     case state.workers do
       %{^port => %{status: :starting} = worker} ->
-        {:noreply, start_failed(state, worker, Worker.late(worker, state.options.handshake_timeout))}
+        {:noreply, Workers.start_failed(state, worker, Worker.late(worker, state.options.handshake_timeout))}
 
       _up_or_gone ->
         {:noreply, state}
@@ -184,7 +158,7 @@ defmodule Alumiini.Git.Server do
   def handle_info({:grace, port, id}, state) do
     case state.workers do
       %{^port => %{releasing: %{^id => _timer}} = worker} ->
-        {:noreply, kill(state, worker, Worker.unresponsive(worker, state.options.grace))}
+        {:noreply, Workers.kill(state, worker, Worker.unresponsive(worker, state.options.grace))}
 
       _let_go ->
         {:noreply, state}
@@ -197,7 +171,7 @@ defmodule Alumiini.Git.Server do
     case state.workers do
       %{^port => worker} ->
         Worker.close(worker)
-        {:noreply, worker_gone(state, port, {:exit, :abandoned})}
+        {:noreply, Workers.gone(state, port, {:exit, :abandoned})}
 
       _gone ->
         {:noreply, state}
@@ -223,7 +197,7 @@ defmodule Alumiini.Git.Server do
 
   def format_status(status) do
     Map.new(status, fn
-      {:state, %__MODULE__{} = state} ->
+      {:state, %State{} = state} ->
         {:state,
          %{
            name: state.name,
@@ -287,13 +261,6 @@ defmodule Alumiini.Git.Server do
     end
   end
 
-  defp send_to(state, worker, id) do
-    {:ok, entry} = Pending.fetch(state.pending, id)
-    added = %{"id" => id, "timeout" => max(1, entry.deadline - now())}
-    Writer.write(worker.writer, id, Map.merge(entry.request, added))
-    %{state | pending: Pending.place(state.pending, id, {:worker, worker.port})}
-  end
-
   # A request ends without the worker's answer: its time is over, or its caller is not interested or not there.
   defp give_up(state, id, reply) do
     case take(state, id) do
@@ -303,14 +270,6 @@ defmodule Alumiini.Git.Server do
 
       :error ->
         state
-    end
-  end
-
-  defp take(state, id) do
-    with {entry, pending} <- Pending.take(state.pending, id) do
-      Process.demonitor(entry.monitor, [:flush])
-      Process.cancel_timer(entry.timer)
-      {entry, %{state | pending: pending}}
     end
   end
 
@@ -328,7 +287,7 @@ defmodule Alumiini.Git.Server do
   end
 
   # The worker that was started for it is not needed.
-  defp release(state, %{place: {:starting, port}}), do: dismiss(state, port)
+  defp release(state, %{place: {:starting, port}}), do: Workers.dismiss(state, port)
   defp release(state, _unsent), do: state
 
   # The worker's answer, or what stands for it, to the request `id`.
@@ -345,13 +304,13 @@ defmodule Alumiini.Git.Server do
   defp released(state, port, id) do
     case state.workers do
       %{^port => %{releasing: %{^id => timer}} = worker} ->
-        Process.cancel_timer(timer)
+        _ = Process.cancel_timer(timer)
         state |> put_worker(%{worker | releasing: Map.delete(worker.releasing, id)}) |> answered(port)
 
       _unknown ->
         log(
-          :warning,
           state,
+          :warning,
           "a worker answered a request that nobody made (id #{id}); the answer was dropped"
         )
 
@@ -363,7 +322,7 @@ defmodule Alumiini.Git.Server do
   defp answered(state, port) do
     case state.workers do
       %{^port => %{job: {:isolated, _id}}} ->
-        dismiss(state, port)
+        Workers.dismiss(state, port)
 
       %{^port => %{job: :main, proven?: false} = worker} ->
         put_worker(%{state | starts: Backoff.proven(state.starts)}, %{worker | proven?: true})
@@ -377,21 +336,21 @@ defmodule Alumiini.Git.Server do
 
   defp frame(state, %{status: :starting, hello_id: id} = worker, {:ok, {:reply, id, reply}}) do
     case Worker.handshake(worker, reply) do
-      {:ok, worker} -> up(state, worker)
-      {:error, cause} -> start_failed(state, worker, cause)
+      {:ok, worker} -> Workers.up(state, worker)
+      {:error, cause} -> Workers.start_failed(state, worker, cause)
     end
   end
 
   # A worker that cannot read `hello` cannot say which request its error is for.
   defp frame(state, %{status: :starting} = worker, {:ok, {:reply, nil, reply}}) do
     case Worker.handshake(worker, reply) do
-      {:ok, worker} -> start_failed(state, worker, Worker.garbage(worker))
-      {:error, cause} -> start_failed(state, worker, cause)
+      {:ok, worker} -> Workers.start_failed(state, worker, Worker.garbage(worker))
+      {:error, cause} -> Workers.start_failed(state, worker, cause)
     end
   end
 
   defp frame(state, %{status: :starting} = worker, _too_early) do
-    start_failed(state, worker, Worker.garbage(worker))
+    Workers.start_failed(state, worker, Worker.garbage(worker))
   end
 
   defp frame(state, worker, {:ok, {:reply, id, reply}}) when is_integer(id) do
@@ -399,7 +358,7 @@ defmodule Alumiini.Git.Server do
   end
 
   defp frame(state, _worker, {:ok, {:reply, nil, _reply}}) do
-    log(:warning, state, "a worker answered without saying which request; the answer was dropped")
+    log(state, :warning, "a worker answered without saying which request; the answer was dropped")
     state
   end
 
@@ -411,8 +370,8 @@ defmodule Alumiini.Git.Server do
   end
 
   defp frame(state, worker, :error) do
-    log(:error, state, "worker #{worker.os_pid} wrote something that is no frame, and is replaced")
-    kill(state, worker, Worker.garbage(worker))
+    log(state, :error, "worker #{worker.os_pid} wrote something that is no frame, and is replaced")
+    Workers.kill(state, worker, Worker.garbage(worker))
   end
 
   defp event(state, entry, "healed", event) do
@@ -424,190 +383,5 @@ defmodule Alumiini.Git.Server do
   defp event(state, entry, name, event) do
     Reply.event(entry, name, event)
     state
-  end
-
-  ## Workers
-
-  defp start_main(%{main: nil} = state) do
-    case open(state, :main) do
-      {:ok, worker, state} -> put_worker(%{state | main: worker.port}, worker)
-      {:error, cause, state} -> main_failed(state, cause)
-    end
-  end
-
-  defp start_main(state), do: state
-
-  defp open(state, job) do
-    state = %{state | attempts: state.attempts + 1, last_id: state.last_id + 1}
-
-    case Worker.open(state.options.binary, job, state.attempts, state.last_id) do
-      {:ok, worker} ->
-        timer = Process.send_after(self(), {:handshake_timeout, worker.port}, state.options.handshake_timeout)
-        {:ok, %{worker | timer: timer}, state}
-
-      {:error, cause} ->
-        never = %{os_pid: nil, version: nil, attempt: state.attempts, job: job, up_at: nil}
-        Telemetry.worker_down(state.name, never, cause.why)
-        {:error, cause, state}
-    end
-  end
-
-  defp up(state, worker) do
-    Process.cancel_timer(worker.timer)
-    worker = %{worker | timer: nil}
-    Telemetry.worker_up(state.name, worker)
-    state |> put_worker(worker) |> serve(worker)
-  end
-
-  defp serve(state, %{job: :main} = worker) do
-    if state.unavailable, do: log(:info, state, "a worker is up again")
-    state = %{state | unavailable: nil, starts: Backoff.up(state.starts)}
-
-    state.pending
-    |> Pending.waiting()
-    |> Enum.reduce(state, fn entry, state -> send_to(state, worker, entry.id) end)
-    |> run_suspects()
-  end
-
-  defp serve(state, %{job: {:isolated, id}} = worker) do
-    send_to(%{state | isolated_starts: Backoff.up(state.isolated_starts)}, worker, id)
-  end
-
-  defp kill(state, worker, cause) do
-    if worker.timer, do: Process.cancel_timer(worker.timer)
-    worker = Worker.kill(worker, cause)
-    put_worker(state, %{worker | timer: Process.send_after(self(), {:abandon, worker.port}, @kill_timeout)})
-  end
-
-  defp worker_gone(state, port, how) do
-    case Map.pop(state.workers, port) do
-      # It was dismissed, or told twice.
-      {nil, _workers} ->
-        state
-
-      {worker, workers} ->
-        Worker.forget(worker)
-        cause = worker.ending || Worker.gone(worker, how)
-        Telemetry.worker_down(state.name, worker, cause.why)
-        state = %{state | workers: workers}
-        if worker.settled?, do: state, else: lost(state, worker, cause)
-    end
-  end
-
-  # One that does not come up is killed, but what follows from it does not wait for its end: nothing was sent to it.
-  defp start_failed(state, worker, cause) do
-    state |> kill(%{worker | settled?: true}, cause) |> lost(worker, cause)
-  end
-
-  defp lost(state, worker, cause) do
-    {exited, replayed, pending} = Pending.worker_died(state.pending, worker.port)
-    Enum.each(exited, &done(&1, fn entry -> Reply.worker_exited(entry, cause) end))
-    after_death(%{state | pending: pending}, worker, cause, replayed)
-  end
-
-  defp done(entry, reply) do
-    Process.demonitor(entry.monitor, [:flush])
-    Process.cancel_timer(entry.timer)
-    reply.(entry)
-  end
-
-  defp after_death(state, %{job: :main, up_at: nil}, cause, _replayed) do
-    main_failed(%{state | main: nil}, cause)
-  end
-
-  defp after_death(state, %{job: :main} = worker, cause, replayed) do
-    log(:warning, state, "#{cause.message}; #{replayed} requests in flight are run again")
-    starts = if Worker.proven?(worker), do: Backoff.proven(state.starts), else: state.starts
-    {pause, starts} = Backoff.died(starts)
-    run_suspects(start_in(%{state | main: nil, starts: starts}, pause))
-  end
-
-  defp after_death(state, %{job: {:isolated, _id}, up_at: nil}, cause, _replayed) do
-    isolated_failed(state, cause)
-  end
-
-  defp after_death(state, %{job: {:isolated, _id}}, cause, _replayed) do
-    log(:error, state, "#{cause.message}; the request that it ran alone is given up")
-    run_suspects(state)
-  end
-
-  defp main_failed(state, cause) do
-    {pause, starts} = Backoff.start_failed(state.starts)
-    state = start_in(%{state | starts: starts}, pause)
-
-    if cause.final? or Backoff.hopeless?(starts), do: unavailable(state, cause), else: state
-  end
-
-  defp start_in(state, 0), do: start_main(state)
-
-  defp start_in(state, pause) do
-    Process.send_after(self(), {:start, :main}, pause)
-    state
-  end
-
-  defp unavailable(state, cause) do
-    # Once for each cause, not for each attempt.
-    unless state.unavailable && state.unavailable.why == cause.why do
-      log(:error, state, "#{cause.message}; trying again")
-    end
-
-    refuse(%{state | unavailable: cause}, Pending.unsent(state.pending), cause)
-  end
-
-  defp refuse(state, entries, cause) do
-    Enum.reduce(entries, state, fn %{id: id}, state ->
-      {entry, state} = take(state, id)
-      Reply.cause(entry, cause)
-      state
-    end)
-  end
-
-  ## Suspects
-
-  defp run_suspects(%{isolated_paused?: true} = state), do: state
-
-  defp run_suspects(state) do
-    with true <-
-           Enum.count(state.workers, &match?({_port, %{job: {:isolated, _}, settled?: false}}, &1)) <
-             @isolated_at_once,
-         {:ok, %{id: id}} <- Pending.next_suspect(state.pending) do
-      case open(state, {:isolated, id}) do
-        {:ok, worker, state} ->
-          pending = Pending.place(state.pending, id, {:starting, worker.port})
-          run_suspects(put_worker(%{state | pending: pending}, worker))
-
-        {:error, cause, state} ->
-          isolated_failed(state, cause)
-      end
-    else
-      _enough_or_none -> state
-    end
-  end
-
-  # It is not the suspect's fault, which has not been sent to that worker.
-  defp isolated_failed(state, cause) do
-    {pause, starts} = Backoff.start_failed(state.isolated_starts)
-    Process.send_after(self(), {:start, :isolated}, pause)
-    state = %{state | isolated_starts: starts, isolated_paused?: true}
-
-    if cause.final? or Backoff.hopeless?(starts),
-      do: refuse(state, Pending.suspects(state.pending), cause),
-      else: state
-  end
-
-  # Ends an isolated worker that has nothing to do, and gives its place to the next suspect.
-  defp dismiss(state, port) do
-    {worker, workers} = Map.pop!(state.workers, port)
-    Worker.close(worker)
-    Telemetry.worker_down(state.name, worker, :done)
-    run_suspects(%{state | workers: workers, isolated_starts: Backoff.proven(state.isolated_starts)})
-  end
-
-  defp put_worker(state, worker), do: %{state | workers: Map.put(state.workers, worker.port, worker)}
-
-  defp now, do: System.monotonic_time(:millisecond)
-
-  defp log(level, state, message) do
-    Logger.log(level, fn -> "Alumiini.Git #{inspect(state.name)}: #{message}" end)
   end
 end

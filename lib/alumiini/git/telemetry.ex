@@ -72,7 +72,7 @@ defmodule Alumiini.Git.Telemetry do
 
   # Runs a call. The function returns the result and the bytes it is about.
   @doc false
-  @spec call(atom, map, (() -> {result, non_neg_integer})) :: result when result: {:ok, term} | {:error, term}
+  @spec call(atom, map, function) :: {:ok, term} | {:error, Alumiini.Git.Error.t()}
   def call(op, metadata, function) do
     metadata = Map.merge(%{op: op, url: nil, path: nil, ref: nil}, metadata)
     start = System.monotonic_time()

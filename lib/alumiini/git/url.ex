@@ -54,7 +54,7 @@ defmodule Alumiini.Git.Url do
   # A password with a `/`, `?` or `#` that nobody escaped ends the authority too early, and what is left of it then
   # has no sound port: in that case everything up to the last `@` counts as credentials.
   defp userinfo(rest) do
-    [authority | _path] = :binary.split(rest, ["/", "?", "#"])
+    authority = up_to(rest, ["/", "?", "#"])
 
     case split_last(authority) do
       {userinfo, _host} ->
@@ -97,15 +97,17 @@ defmodule Alumiini.Git.Url do
   # Credentials are text on the wire. Bytes that are none cannot be anyone's password there: let the remote refuse them.
   defp lossy(text), do: if(String.valid?(text), do: text, else: Base.encode16(text))
 
-  defp user_name(userinfo), do: userinfo |> :binary.split(":") |> hd()
+  defp user_name(userinfo), do: up_to(userinfo, ":")
 
-  defp bare(rest), do: rest |> :binary.split(["?", "#"]) |> hd()
+  defp bare(rest), do: up_to(rest, ["?", "#"])
 
-  # `user@host:path`, SSH's short form, has no place for a password; who puts one there shall not see it in a log.
-  defp clean_scp(url) do
-    case Regex.run(~r/\A[^\/@:]+:[^\/@]*@(.+)\z/s, url) do
-      [_all, rest] -> rest
-      nil -> url
+  defp up_to(text, marks) do
+    case :binary.match(text, marks) do
+      {at, _length} -> binary_part(text, 0, at)
+      :nomatch -> text
     end
   end
+
+  # `user@host:path`, SSH's short form, has no place for a password; who puts one there shall not see it in a log.
+  defp clean_scp(url), do: Regex.replace(~r/\A[^\/@:]+:[^\/@]*@(.+)\z/s, url, "\\1")
 end

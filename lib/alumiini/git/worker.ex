@@ -277,7 +277,7 @@ defmodule Alumiini.Git.Worker do
   def forget(worker) do
     Process.unlink(worker.writer)
     Process.exit(worker.writer, :kill)
-    if worker.timer, do: Process.cancel_timer(worker.timer)
+    _ = if worker.timer, do: Process.cancel_timer(worker.timer)
     Enum.each(worker.releasing, fn {_id, timer} -> Process.cancel_timer(timer) end)
   end
 

@@ -44,8 +44,8 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
 
   @impl true
   def clean do
-    File.rm(destination())
-    File.rm(manifest())
+    _ = File.rm(destination())
+    _ = File.rm(manifest())
     :ok
   end
 
@@ -145,7 +145,7 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
       :installed
     else
       {:error, reason} ->
-        File.rm(temporary)
+        _ = File.rm(temporary)
         {:error, "alumiini_git: cannot put #{from} into #{destination()}: #{:file.format_error(reason)}"}
     end
   end

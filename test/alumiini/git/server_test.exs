@@ -69,7 +69,7 @@ defmodule Alumiini.Git.ServerTest do
       out = Path.join(context.tmp_dir, "frame")
 
       {server, _binary} =
-        scripted!(context, [hello() ++ [:read, {:shell, "echo $frame > #{out}"}, {:answer, 1}, :serve]])
+        scripted!(context, [hello() ++ [:read, {:shell, ~s(echo $frame > "#{out}")}, {:answer, 1}, :serve]])
 
       assert {:ok, %{"ok" => 1}} =
                Server.call(server, %{"op" => "head", "path" => <<"/x", 255>>}, timeout: 10_000)
@@ -98,23 +98,6 @@ defmodule Alumiini.Git.ServerTest do
 
       assert [{:ok, %{"ok" => "for 2"}}, {:ok, %{"ok" => "for 3"}}] = Task.await_many([first, second])
       assert {:ok, %{"ok" => "for 4"}} = third
-    end
-
-    test "gets none of the variables that would make it behave differently", context do
-      for name <- ~w(GIT_DIR https_proxy ALL_PROXY), do: System.put_env(name, "http://u:pass@proxy")
-      System.put_env("ALUMIINI_GIT_UNRELATED", "stays")
-
-      on_exit(fn ->
-        Enum.each(~w(GIT_DIR https_proxy ALL_PROXY ALUMIINI_GIT_UNRELATED), &System.delete_env/1)
-      end)
-
-      out = Path.join(context.tmp_dir, "env")
-      {server, _binary} = scripted!(context, [[{:shell, "env > #{out}"}] ++ hello() ++ [:serve]])
-      assert {:ok, _reply} = Server.call(server, %{"op" => "head"})
-
-      env = File.read!(out)
-      assert env =~ "ALUMIINI_GIT_UNRELATED=stays"
-      refute env =~ ~r/^(GIT_|https?_proxy|all_proxy|no_proxy)/im
     end
 
     test "goes when the server stops", context do
@@ -313,7 +296,7 @@ defmodule Alumiini.Git.ServerTest do
   describe "a caller" do
     test "that dies cancels its request", context do
       out = Path.join(context.tmp_dir, "cancelled")
-      take = {:shell, "echo $frame > #{out}.new && mv #{out}.new #{out}"}
+      take = {:shell, ~s(echo $frame > "#{out}.new" && mv "#{out}.new" "#{out}")}
       cancelled = {:reply, %{"id" => 2, "err" => "cancelled", "kind" => "cancelled"}}
       {server, _binary} = scripted!(context, [hello() ++ [:read, event(), :read, take, cancelled, :serve]])
       test = self()
@@ -641,6 +624,8 @@ defmodule Alumiini.Git.ServerTest do
       assert {:error, %Error{reason: :internal}} = Alumiini.Git.head("/x", options)
       assert {:ok, "served"} = Alumiini.Git.checkout("/x", "main", options)
       assert {:ok, "served"} = Alumiini.Git.ls_remote("https://h/x", "main", options)
+      no_server = [server: :nobody_has_this_name]
+      assert {:error, _unavailable} = Alumiini.Git.sync("https://h/x", "main", "/x", no_server)
       stop_supervised!(Alumiini.Git)
 
       # Each operation raises with a progress function that does; those that take none cannot.
@@ -650,7 +635,7 @@ defmodule Alumiini.Git.ServerTest do
       assert_raise RuntimeError, fn -> Alumiini.Git.checkout("/x", "main", raise_it) end
       stop_supervised!(Alumiini.Git)
 
-      events = received_events(server) ++ received_events(raising)
+      events = received_events(server) ++ received_events(raising) ++ received_events(:nobody_has_this_name)
       seen = events |> Enum.map(&elem(&1, 0)) |> Enum.uniq()
       cannot_raise = for op <- [:files, :read, :head, :ls_remote], do: [:alumiini_git, op, :exception]
       assert Enum.sort(seen ++ cannot_raise) == Enum.sort(Telemetry.events())

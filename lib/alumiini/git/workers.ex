@@ -1,0 +1,205 @@
+defmodule Alumiini.Git.Workers do
+  @moduledoc false
+
+  # The server's half that deals with workers: starting, replacing and ending them, and where the requests of one that
+  # died go. There is one main worker for everybody, and one more for each suspect that runs (`Pending` says who is one).
+
+  alias Alumiini.Git.{Backoff, Pending, Reply, State, Telemetry, Worker}
+
+  import State, only: [log: 3, put_worker: 2, send_to: 3]
+
+  # Suspects that run at the same time, each in a worker of its own.
+  @isolated_at_once 4
+  # A kill works at once. Where it has not after this time, it will not.
+  @kill_timeout 2_000
+
+  @doc "Starts the main worker, if there is none."
+  @spec start_main(State.t()) :: State.t()
+  def start_main(%{main: nil} = state) do
+    case open(state, :main) do
+      {:ok, worker, state} -> put_worker(%{state | main: worker.port}, worker)
+      {:error, cause, state} -> main_failed(state, cause)
+    end
+  end
+
+  def start_main(state), do: state
+
+  defp open(state, job) do
+    state = %{state | attempts: state.attempts + 1, last_id: state.last_id + 1}
+
+    case Worker.open(state.options.binary, job, state.attempts, state.last_id) do
+      {:ok, worker} ->
+        timer = Process.send_after(self(), {:handshake_timeout, worker.port}, state.options.handshake_timeout)
+        {:ok, %{worker | timer: timer}, state}
+
+      {:error, cause} ->
+        never = %{os_pid: nil, version: nil, attempt: state.attempts, job: job, up_at: nil}
+        Telemetry.worker_down(state.name, never, cause.why)
+        {:error, cause, state}
+    end
+  end
+
+  @doc "A worker has answered the handshake."
+  @spec up(State.t(), Worker.t()) :: State.t()
+  def up(state, worker) do
+    _ = Process.cancel_timer(worker.timer)
+    worker = %{worker | timer: nil}
+    Telemetry.worker_up(state.name, worker)
+    state |> put_worker(worker) |> serve(worker)
+  end
+
+  defp serve(state, %{job: :main} = worker) do
+    if state.unavailable, do: log(state, :info, "a worker is up again")
+    state = %{state | unavailable: nil, starts: Backoff.up(state.starts)}
+
+    state.pending
+    |> Pending.waiting()
+    |> Enum.reduce(state, fn entry, state -> send_to(state, worker, entry.id) end)
+    |> run_suspects()
+  end
+
+  defp serve(state, %{job: {:isolated, id}} = worker) do
+    send_to(%{state | isolated_starts: Backoff.up(state.isolated_starts)}, worker, id)
+  end
+
+  @doc "Ends a worker that is of no use any more. What follows from that follows when it is gone."
+  @spec kill(State.t(), Worker.t(), Worker.cause()) :: State.t()
+  def kill(state, worker, cause) do
+    _ = if worker.timer, do: Process.cancel_timer(worker.timer)
+    worker = Worker.kill(worker, cause)
+    put_worker(state, %{worker | timer: Process.send_after(self(), {:abandon, worker.port}, @kill_timeout)})
+  end
+
+  @doc "A port told that its process is gone."
+  @spec gone(State.t(), port, {:exit_status, integer} | {:exit, term}) :: State.t()
+  def gone(state, port, how) do
+    case Map.pop(state.workers, port) do
+      # It was dismissed, or told twice.
+      {nil, _workers} ->
+        state
+
+      {worker, workers} ->
+        Worker.forget(worker)
+        cause = worker.ending || Worker.gone(worker, how)
+        Telemetry.worker_down(state.name, worker, cause.why)
+        state = %{state | workers: workers}
+        if worker.settled?, do: state, else: lost(state, worker, cause)
+    end
+  end
+
+  @doc """
+  A worker does not come up. It is killed, but what follows from that does not wait for its end: nothing was sent to it.
+  """
+  @spec start_failed(State.t(), Worker.t(), Worker.cause()) :: State.t()
+  def start_failed(state, worker, cause) do
+    state |> kill(%{worker | settled?: true}, cause) |> lost(worker, cause)
+  end
+
+  defp lost(state, worker, cause) do
+    {exited, replayed, pending} = Pending.worker_died(state.pending, worker.port)
+
+    Enum.each(exited, fn entry ->
+      State.unwatch(entry)
+      Reply.worker_exited(entry, cause)
+    end)
+
+    after_death(%{state | pending: pending}, worker, cause, replayed)
+  end
+
+  defp after_death(state, %{job: :main, up_at: nil}, cause, _replayed) do
+    main_failed(%{state | main: nil}, cause)
+  end
+
+  defp after_death(state, %{job: :main} = worker, cause, replayed) do
+    log(state, :warning, "#{cause.message}; #{replayed} requests in flight are run again")
+    starts = if Worker.proven?(worker), do: Backoff.proven(state.starts), else: state.starts
+    {pause, starts} = Backoff.died(starts)
+    run_suspects(start_in(%{state | main: nil, starts: starts}, pause))
+  end
+
+  defp after_death(state, %{job: {:isolated, _id}, up_at: nil}, cause, _replayed) do
+    isolated_failed(state, cause)
+  end
+
+  defp after_death(state, %{job: {:isolated, _id}}, cause, _replayed) do
+    log(state, :error, "#{cause.message}; the request that it ran alone is given up")
+    run_suspects(state)
+  end
+
+  defp main_failed(state, cause) do
+    {pause, starts} = Backoff.start_failed(state.starts)
+    state = start_in(%{state | starts: starts}, pause)
+
+    if cause.final? or Backoff.hopeless?(starts), do: unavailable(state, cause), else: state
+  end
+
+  defp start_in(state, 0), do: start_main(state)
+
+  defp start_in(state, pause) do
+    Process.send_after(self(), {:start, :main}, pause)
+    state
+  end
+
+  defp unavailable(state, cause) do
+    # Once for each cause, not for each attempt.
+    unless state.unavailable && state.unavailable.why == cause.why do
+      log(state, :error, "#{cause.message}; trying again")
+    end
+
+    refuse(%{state | unavailable: cause}, Pending.unsent(state.pending), cause)
+  end
+
+  defp refuse(state, entries, cause) do
+    Enum.reduce(entries, state, fn %{id: id}, state ->
+      {entry, state} = State.take(state, id)
+      Reply.cause(entry, cause)
+      state
+    end)
+  end
+
+  ## Suspects
+
+  @doc "Gives suspects workers of their own, as many as may run at a time."
+  @spec run_suspects(State.t()) :: State.t()
+  def run_suspects(%{isolated_paused?: true} = state), do: state
+
+  def run_suspects(state) do
+    with true <-
+           Enum.count(state.workers, &match?({_port, %{job: {:isolated, _}, settled?: false}}, &1)) <
+             @isolated_at_once,
+         {:ok, %{id: id}} <- Pending.next_suspect(state.pending) do
+      case open(state, {:isolated, id}) do
+        {:ok, worker, state} ->
+          pending = Pending.place(state.pending, id, {:starting, worker.port})
+          run_suspects(put_worker(%{state | pending: pending}, worker))
+
+        {:error, cause, state} ->
+          isolated_failed(state, cause)
+      end
+    else
+      _enough_or_none -> state
+    end
+  end
+
+  # It is not the suspect's fault, which has not been sent to that worker. Several that fail together count as one.
+  defp isolated_failed(%{isolated_paused?: true} = state, _cause), do: state
+
+  defp isolated_failed(state, cause) do
+    {pause, starts} = Backoff.start_failed(state.isolated_starts)
+    Process.send_after(self(), {:start, :isolated}, pause)
+    state = %{state | isolated_starts: starts, isolated_paused?: true}
+
+    if cause.final? or Backoff.hopeless?(starts),
+      do: refuse(state, Pending.suspects(state.pending), cause),
+      else: state
+  end
+
+  @doc "Ends an isolated worker that has nothing to do, and gives its place to the next suspect."
+  @spec dismiss(State.t(), port) :: State.t()
+  def dismiss(state, port) do
+    {worker, workers} = Map.pop!(state.workers, port)
+    Worker.close(worker)
+    Telemetry.worker_down(state.name, worker, :done)
+    run_suspects(%{state | workers: workers, isolated_starts: Backoff.proven(state.isolated_starts)})
+  end
+end

@@ -1,0 +1,114 @@
+defmodule Alumiini.Git.DistributionTest do
+  # It makes this node a distributed one.
+  use ExUnit.Case, async: false
+
+  alias Alumiini.Git
+  alias Alumiini.Git.{Auth, Error, ScriptedWorker}
+
+  import ScriptedWorker, only: [hello: 0]
+
+  @moduletag :tmp_dir
+
+  # Two nodes on the loopback interface: this one calls, the other one has the server.
+  setup_all do
+    # Both must be able to find each other. The daemon stays; it is one for all of the machine's nodes.
+    {_output, 0} = System.cmd("epmd", ["-daemon"])
+    unless Node.alive?(), do: {:ok, _pid} = :net_kernel.start([name("caller"), :longnames])
+
+    {:ok, peer, node} = :peer.start_link(%{name: :alumiini_git_server, host: ~c"127.0.0.1", args: args()})
+
+    for application <- [:elixir, :logger, :telemetry],
+        do: {:ok, _} = :erpc.call(node, :application, :ensure_all_started, [application])
+
+    on_exit(fn -> :net_kernel.stop() end)
+    %{peer: peer, node: node}
+  end
+
+  defp name(name), do: :"alumiini_git_#{name}_#{System.pid()}@127.0.0.1"
+
+  defp args do
+    Enum.flat_map(:code.get_path(), &[~c"-pa", &1]) ++ [~c"-setcookie", Atom.to_charlist(Node.get_cookie())]
+  end
+
+  defp start!(node, directory, script) do
+    name = :"server_#{System.unique_integer([:positive])}"
+    binary = ScriptedWorker.write!(directory, [hello() ++ script])
+    # Not linked to the process that handles the call, which ends.
+    {:ok, _pid} = :erpc.call(node, __MODULE__, :start_unlinked, [[name: name, binary: binary, grace: 100]])
+    {name, node}
+  end
+
+  def start_unlinked(options) do
+    {:ok, pid} = Git.start_link(options)
+    Process.unlink(pid)
+    {:ok, pid}
+  end
+
+  test "a server on another node is called by {name, node}; progress and secrets get there and back",
+       context do
+    out = Path.join(context.tmp_dir, "frame")
+
+    progress = %{
+      "id" => :last,
+      "event" => "progress",
+      "phase" => "index",
+      "done" => 1,
+      "total" => 1,
+      "bytes" => 0
+    }
+
+    script = [:read, {:shell, ~s(echo $frame > "#{out}")}, {:reply, progress}, {:answer, "sha"}, :serve]
+    server = start!(context.node, context.tmp_dir, script)
+    told = self()
+
+    assert {:ok, "sha"} =
+             Git.sync("https://h/x", "main", "/x",
+               server: server,
+               auth: Auth.bearer("t"),
+               progress: &send(told, {:progress, self(), &1})
+             )
+
+    assert_received {:progress, ^told, %{phase: :index}}
+    frame = out |> File.read!() |> String.trim() |> Base.decode16!(case: :lower) |> Msgpax.unpack!()
+    assert frame["auth"] == %{"type" => "bearer", "token" => "t"}
+  end
+
+  test "a deadline holds, and what comes late reaches nobody", context do
+    server = start!(context.node, context.tmp_dir, [:serve])
+    assert {:error, %Error{reason: :timeout}} = Git.head("/silent", server: server, timeout: 100)
+    assert {:ok, "served"} = Git.checkout("/x", "main", server: server)
+    assert {:messages, []} = Process.info(self(), :messages)
+  end
+
+  test "large answers arrive whole", context do
+    script = [
+      :read,
+      {:reply, %{"id" => :last, "ok" => Msgpax.Bin.new(String.duplicate("x", 30_000))}},
+      :serve
+    ]
+
+    server = start!(context.node, context.tmp_dir, script)
+    assert {:ok, content} = Git.read("/x", "f", server: server)
+    assert byte_size(content) == 30_000
+  end
+
+  test "a node that is gone is told as such, at once", context do
+    {:ok, peer, node} = :peer.start(%{name: :alumiini_git_gone, host: ~c"127.0.0.1", args: args()})
+
+    for application <- [:elixir, :logger, :telemetry],
+        do: {:ok, _} = :erpc.call(node, :application, :ensure_all_started, [application])
+
+    server = start!(node, context.tmp_dir, [:hang])
+    call = Task.async(fn -> Git.head("/x", server: server) end)
+    # The request is pending there before the node goes.
+    pending(server)
+    :peer.stop(peer)
+    assert {:error, %Error{reason: :worker_unavailable, message: message}} = Task.await(call)
+    assert message =~ "cannot be reached"
+    assert {:error, %Error{reason: :worker_unavailable}} = Git.head("/x", server: server)
+  end
+
+  defp pending(server) do
+    if Git.Server.info(server).pending == 0, do: pending(server), else: :ok
+  end
+end
