@@ -109,5 +109,12 @@ defmodule Alumiini.Git.Url do
   end
 
   # `user@host:path`, SSH's short form, has no place for a password; who puts one there shall not see it in a log.
-  defp clean_scp(url), do: Regex.replace(~r/\A[^\/@:]+:[^\/@]*@(.+)\z/s, url, "\\1")
+  defp clean_scp(url) do
+    if url =~ ~r/\A[^\/@:]+:[^\/@]*@./s do
+      {at, 1} = :binary.match(url, "@")
+      binary_part(url, at + 1, byte_size(url) - at - 1)
+    else
+      url
+    end
+  end
 end

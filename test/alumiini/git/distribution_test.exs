@@ -12,10 +12,11 @@ defmodule Alumiini.Git.DistributionTest do
   # Two nodes on the loopback interface: this one calls, the other one has the server.
   setup_all do
     # Both must be able to find each other. The daemon stays; it is one for all of the machine's nodes.
-    {_output, 0} = System.cmd("epmd", ["-daemon"])
+    epmd = System.find_executable("epmd") || Path.join(List.to_string(:code.root_dir()), "bin/epmd")
+    {_output, 0} = System.cmd(epmd, ["-daemon"])
     unless Node.alive?(), do: {:ok, _pid} = :net_kernel.start([name("caller"), :longnames])
 
-    {:ok, peer, node} = :peer.start_link(%{name: :alumiini_git_server, host: ~c"127.0.0.1", args: args()})
+    {:ok, peer, node} = :peer.start_link(%{name: peer_name("server"), host: ~c"127.0.0.1", args: args()})
 
     for application <- [:elixir, :logger, :telemetry],
         do: {:ok, _} = :erpc.call(node, :application, :ensure_all_started, [application])
@@ -24,7 +25,9 @@ defmodule Alumiini.Git.DistributionTest do
     %{peer: peer, node: node}
   end
 
-  defp name(name), do: :"alumiini_git_#{name}_#{System.pid()}@127.0.0.1"
+  # Others may run the same tests on this machine.
+  defp peer_name(name), do: :"alumiini_git_#{name}_#{System.pid()}"
+  defp name(name), do: :"#{peer_name(name)}@127.0.0.1"
 
   defp args do
     Enum.flat_map(:code.get_path(), &[~c"-pa", &1]) ++ [~c"-setcookie", Atom.to_charlist(Node.get_cookie())]
@@ -33,15 +36,10 @@ defmodule Alumiini.Git.DistributionTest do
   defp start!(node, directory, script) do
     name = :"server_#{System.unique_integer([:positive])}"
     binary = ScriptedWorker.write!(directory, [hello() ++ script])
-    # Not linked to the process that handles the call, which ends.
-    {:ok, _pid} = :erpc.call(node, __MODULE__, :start_unlinked, [[name: name, binary: binary, grace: 100]])
+    options = Git.Options.start!(name: name, binary: binary, grace: 100)
+    # Not linked, for the process that does this there ends with it.
+    {:ok, _pid} = :erpc.call(node, GenServer, :start, [Git.Server, options, [name: name]])
     {name, node}
-  end
-
-  def start_unlinked(options) do
-    {:ok, pid} = Git.start_link(options)
-    Process.unlink(pid)
-    {:ok, pid}
   end
 
   test "a server on another node is called by {name, node}; progress and secrets get there and back",
@@ -93,7 +91,7 @@ defmodule Alumiini.Git.DistributionTest do
   end
 
   test "a node that is gone is told as such, at once", context do
-    {:ok, peer, node} = :peer.start(%{name: :alumiini_git_gone, host: ~c"127.0.0.1", args: args()})
+    {:ok, peer, node} = :peer.start(%{name: peer_name("gone"), host: ~c"127.0.0.1", args: args()})
 
     for application <- [:elixir, :logger, :telemetry],
         do: {:ok, _} = :erpc.call(node, :application, :ensure_all_started, [application])
