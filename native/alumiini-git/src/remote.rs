@@ -223,7 +223,6 @@ fn request(git_dir: &Path, want: Oid, depth: Option<u32>) -> Result<FetchRequest
         haves: refs::haves(&repo)?,
         shallow,
         depth: deepen,
-        thin: true,
     })
 }
 

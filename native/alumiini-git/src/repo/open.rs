@@ -129,7 +129,7 @@ pub(crate) fn shallow(git_dir: &Path) -> Result<Vec<Oid>> {
     match fs::read_to_string(&file) {
         Ok(text) => text
             .lines()
-            .map(|line| Oid::from_str(line))
+            .map(Oid::from_str)
             .collect::<Result<_, _>>()
             .map_err(|_| Error::new(Kind::Corrupt, format!("{} is damaged", file.display()))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),

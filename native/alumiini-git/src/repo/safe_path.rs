@@ -33,6 +33,7 @@ pub(crate) struct Root {
     path: PathBuf,
 }
 
+#[allow(clippy::unnecessary_cast, reason = "these types differ between systems")]
 fn identity(stat: &Stat) -> (u64, u64) {
     (stat.st_dev as u64, stat.st_ino as u64)
 }

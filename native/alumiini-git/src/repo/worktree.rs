@@ -7,6 +7,8 @@
 //!
 //! Every step is relative to an open directory and follows no link.
 
+#![allow(clippy::unnecessary_cast, reason = "the types of a stat differ between systems")]
+
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
@@ -117,7 +119,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(repo: &'a Repository, work: &Path, job: &'a Job, wanted: Vec<IndexEntry>, mend: bool) -> Result<Walk<'a>> {
-        let indexed_at = match rustix::fs::stat(&repo.path().join("index")) {
+        let indexed_at = match rustix::fs::stat(repo.path().join("index")) {
             Ok(stat) => (stat.st_mtime as i64, stat.st_mtime_nsec as i64),
             Err(_) => (0, 0),
         };
