@@ -1,0 +1,33 @@
+# Rust and git must be there; `bin/setup`, which every target runs first, sees to the rest.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test soak bench fuzz
+
+run := bin/in-env
+
+# For `make demo`. What is not given is taken from the local sample.
+export URL BRANCH DIR
+
+# For `make fuzz`.
+SECONDS ?= 600
+
+help: ## this list
+	@echo "make <target>"
+	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: ## install what is missing (every other target does that, too)
+	@bin/setup
+
+demo: setup ## see it at work, on a local sample or with URL=… BRANCH=… DIR=… on any repository
+	@$(run) mix run test/support/demo/run.exs
+
+test: setup ## all checks and tests
+	@$(run) sh bin/check
+
+soak: setup ## the tests in their long form
+	@MIX_ENV=test $(run) mix test --include soak
+
+bench: setup ## measure, beside the git command
+	@MIX_ENV=prod $(run) mix run bench/run.exs
+
+fuzz: setup ## feed the decoder with noise, for SECONDS=600
+	@$(run) sh bin/fuzz $(SECONDS)
