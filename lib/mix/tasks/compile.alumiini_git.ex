@@ -178,8 +178,8 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
   end
 
   defp sources do
-    ["Cargo.toml", "Cargo.lock", "native/alumiini-git/Cargo.toml"] ++
-      Path.wildcard("native/alumiini-git/{build.rs,src/**/*.rs}")
+    ["Cargo.toml", "Cargo.lock", "native/alumiini-git/Cargo.toml", "native/alumiini-git/build.rs"] ++
+      Path.wildcard("native/alumiini-git/src/**/*.rs")
   end
 
   defp mtime(path) do
