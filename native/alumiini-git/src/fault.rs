@@ -70,8 +70,9 @@ mod injected {
 mod injected {
     use crate::job::Job;
 
+    /// Never set.
     #[derive(Debug, Clone, Default)]
-    pub(crate) struct Fault;
+    pub(crate) struct Fault {}
 
     impl Fault {
         pub(crate) fn is_set(&self) -> bool {

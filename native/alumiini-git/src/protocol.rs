@@ -231,7 +231,7 @@ fn remote(fields: &mut Fields) -> Result<RemoteRequest> {
 
 #[cfg(not(feature = "fault-injection"))]
 fn fault(_fields: &mut Fields) -> Result<Fault> {
-    Ok(Fault)
+    Ok(Fault::default())
 }
 
 #[cfg(feature = "fault-injection")]

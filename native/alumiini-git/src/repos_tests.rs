@@ -89,7 +89,7 @@ async fn a_shared_sync_is_cancelled_when_its_last_member_has_gone_and_not_before
     // And nobody can join what was cancelled.
     let fresh = AtomicUsize::new(0);
     let c = job();
-    let mut third = Box::pin(repo.sync(key("main"), &c, |_| drop(fresh.fetch_add(1, Ordering::SeqCst))));
+    let mut third = Box::pin(repo.sync(key("main"), &c, |_| _ = fresh.fetch_add(1, Ordering::SeqCst)));
     assert!(futures_util::poll!(&mut third).is_pending());
     assert_eq!(fresh.load(Ordering::SeqCst), 1);
 }
