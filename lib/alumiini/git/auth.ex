@@ -74,7 +74,7 @@ defmodule Alumiini.Git.Auth do
 
   # Not the value: it may well be the secret, wrongly wrapped.
   defp text!(function, what, value) do
-    unless is_binary(value) and String.valid?(value) do
+    if not (is_binary(value) and String.valid?(value)) do
       raise ArgumentError, "Alumiini.Git.Auth.#{function}: the #{what} must be a UTF-8 string"
     end
   end

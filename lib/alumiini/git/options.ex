@@ -66,7 +66,7 @@ defmodule Alumiini.Git.Options do
   end
 
   defp start_option!(:binary, path) do
-    unless path == nil or (is_binary(path) and Path.type(path) == :absolute) do
+    if path != nil and not (is_binary(path) and Path.type(path) == :absolute) do
       wrong!(:binary, "an absolute path", path)
     end
   end
@@ -85,17 +85,17 @@ defmodule Alumiini.Git.Options do
   defp call_option!(:depth, :infinity), do: :ok
 
   defp call_option!(:depth, value) do
-    unless is_integer(value) and value in 1..@deepest do
+    if not (is_integer(value) and value in 1..@deepest) do
       wrong!(:depth, "a positive number of commits, or :infinity for the full history", value)
     end
   end
 
   defp call_option!(key, value) when key in [:force, :allow_insecure] do
-    unless is_boolean(value), do: wrong!(key, "true or false", value)
+    if not is_boolean(value), do: wrong!(key, "true or false", value)
   end
 
   defp call_option!(:progress, value) do
-    unless is_function(value, 1), do: wrong!(:progress, "a function of one argument", value)
+    if not is_function(value, 1), do: wrong!(:progress, "a function of one argument", value)
   end
 
   defp call_option!(:auth, %Auth{}), do: :ok
@@ -131,7 +131,7 @@ defmodule Alumiini.Git.Options do
   @spec url!(term) :: binary
   def url!(url) do
     # Not the value: there may be a password in it.
-    unless is_binary(url) and url != "" do
+    if not (is_binary(url) and url != "") do
       raise ArgumentError, "the URL must be a string that is not empty"
     end
 
@@ -141,7 +141,7 @@ defmodule Alumiini.Git.Options do
   @doc "The absolute path of a repository. The worker has a current directory of its own."
   @spec path!(term) :: binary
   def path!(path) do
-    unless is_binary(path) and path != "" do
+    if not (is_binary(path) and path != "") do
       raise ArgumentError,
             "the path of the repository must be a string that is not empty, got: #{inspect(path)}"
     end
@@ -156,12 +156,12 @@ defmodule Alumiini.Git.Options do
   @doc "Checks a name within a repository."
   @spec name!(term, String.t()) :: :ok
   def name!(name, what) do
-    unless is_binary(name), do: raise(ArgumentError, "#{what} must be a string, got: #{inspect(name)}")
+    if not is_binary(name), do: raise(ArgumentError, "#{what} must be a string, got: #{inspect(name)}")
     :ok
   end
 
   defp known!(options, known, function) do
-    unless Keyword.keyword?(options) do
+    if not Keyword.keyword?(options) do
       raise ArgumentError, "the options of #{function} must be a keyword list"
     end
 
@@ -177,7 +177,7 @@ defmodule Alumiini.Git.Options do
   end
 
   defp positive!(key, value, most) do
-    unless is_integer(value) and value in 1..most do
+    if not (is_integer(value) and value in 1..most) do
       wrong!(key, "a positive integer of at most #{most}", value)
     end
   end

@@ -142,7 +142,7 @@ defmodule Alumiini.Git.Workers do
 
   defp unavailable(state, cause) do
     # Once for each cause, not for each attempt.
-    unless state.unavailable && state.unavailable.why == cause.why do
+    if state.unavailable == nil or state.unavailable.why != cause.why do
       log(state, :error, "#{cause.message}; trying again")
     end
 

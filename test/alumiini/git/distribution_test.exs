@@ -14,7 +14,7 @@ defmodule Alumiini.Git.DistributionTest do
     # Both must be able to find each other. The daemon stays; it is one for all of the machine's nodes.
     epmd = System.find_executable("epmd") || Path.join(List.to_string(:code.root_dir()), "bin/epmd")
     {_output, 0} = System.cmd(epmd, ["-daemon"])
-    unless Node.alive?(), do: {:ok, _pid} = :net_kernel.start([name("caller"), :longnames])
+    if not Node.alive?(), do: {:ok, _pid} = :net_kernel.start([name("caller"), :longnames])
 
     {:ok, peer, node} = :peer.start_link(%{name: peer_name("server"), host: ~c"127.0.0.1", args: args()})
 
@@ -30,7 +30,8 @@ defmodule Alumiini.Git.DistributionTest do
   defp name(name), do: :"#{peer_name(name)}@127.0.0.1"
 
   defp args do
-    Enum.flat_map(:code.get_path(), &[~c"-pa", &1]) ++ [~c"-setcookie", Atom.to_charlist(Node.get_cookie())]
+    Enum.flat_map(:code.get_path(), &[~c"-pa", &1]) ++
+      [~c"-kernel", ~c"logger_level", ~c"error", ~c"-setcookie", Atom.to_charlist(Node.get_cookie())]
   end
 
   defp start!(node, directory, script) do

@@ -348,6 +348,33 @@ defmodule Alumiini.Git.ServerTest do
       refute_received {:told, _name}
     end
 
+    # A server of the test's own, which answers when it should not.
+    test "finds nothing in its mailbox that came with or after the answer" do
+      test = self()
+
+      server =
+        spawn_link(fn ->
+          receive do
+            {Server, :request, %{ref: ref}} ->
+              send(ref, {ref, :event, "x", %{}})
+              for n <- 1..2, do: send(ref, {ref, :answer, %{"ok" => n}})
+              send(ref, {ref, :event, "x", %{}})
+              send(ref, {ref, :error, :internal, "late"})
+              send(test, :all_sent)
+              assert_receive :over, @soon
+              send(ref, {ref, :answer, %{"ok" => 3}})
+              send(test, :sent_late)
+          end
+        end)
+
+      wait = fn _name, _event -> assert_receive :all_sent, @soon end
+      assert {:ok, %{"ok" => 1}} = Server.call(server, %{"op" => "head", "progress" => true}, on_event: wait)
+      assert mailbox() == []
+      send(server, :over)
+      assert_receive :sent_late, @soon
+      assert mailbox() == []
+    end
+
     test "is refused past :max_pending, and what was given up counts until the worker lets go", context do
       {server, _binary} =
         scripted!(context, [hello() ++ [:read, event(), :read, event(), :hang]], max_pending: 2, grace: 20_000)
