@@ -109,6 +109,24 @@ defmodule Alumiini.Git.Test.Manifests do
     """
   end
 
+  @spec autoscaler(String.t()) :: String.t()
+  def autoscaler(name) do
+    """
+    apiVersion: autoscaling/v2
+    kind: HorizontalPodAutoscaler
+    metadata:
+      name: #{name}
+      namespace: shop
+    spec:
+      scaleTargetRef:
+        apiVersion: apps/v1
+        kind: Deployment
+        name: #{name}
+      minReplicas: 3
+      maxReplicas: 10
+    """
+  end
+
   defp service(name) do
     """
     apiVersion: v1
