@@ -61,7 +61,7 @@ defmodule AlumiiniGit.MixProject do
       links: %{"GitHub" => @source_url},
       files: ~w(
         lib mix.exs .formatter.exs README.md CHANGELOG.md ARCHITECTURE.md SECURITY.md LICENSE
-        protocol/README.md Cargo.toml Cargo.lock native/alumiini-git/Cargo.toml native/alumiini-git/src
+        protocol/README.md Cargo.toml Cargo.lock native/alumiini-git/Cargo.toml native/alumiini-git/build.rs native/alumiini-git/src
       )
     ]
   end
