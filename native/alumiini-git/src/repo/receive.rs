@@ -204,6 +204,7 @@ pub(crate) fn install(git_dir: &Path, pack: &Pack, boundary: &Boundary, want: Oi
     // The first look loads the list of packs; from then on this handle, asked not to refresh, knows the old ones only.
     known.exists(want);
     write_shallow(git_dir, &before, &union)?;
+    job.reach("shallow");
     if let Some(name) = &pack.name {
         // The index last: a pack counts from when its index is there.
         for extension in ["pack", "idx"] {
@@ -215,6 +216,8 @@ pub(crate) fn install(git_dir: &Path, pack: &Pack, boundary: &Boundary, want: Oi
             fs::rename(&from, &to).map_err(|error| failed("move the pack to", &to, &error))?;
         }
     }
+    let _ = fs::remove_dir_all(git_dir.join(INCOMING));
+    job.reach("installed");
     // Before the walk: libgit2 shows a commit that the file names without its parents.
     write_shallow(git_dir, &union, &after)?;
     let fresh = open::managed(git_dir)?;
