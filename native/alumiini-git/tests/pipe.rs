@@ -333,3 +333,25 @@ fn reads_see_nothing_of_an_unfinished_clone() {
         Value::Array(vec!["a.yaml".into()])
     );
 }
+
+/// A subdirectory named as the place to read in is still part of the work tree that it belongs to.
+#[test]
+fn reads_below_a_work_tree_wait_for_its_unfinished_checkout() {
+    let dir = tempfile::tempdir().unwrap();
+    let origin = origin(dir.path());
+    let path = dir.path().join("clone");
+    let mut worker = Worker::start();
+    let head = worker.ok(&[
+        ("op", "sync".into()),
+        ("url", text(&origin)),
+        ("branch", "main".into()),
+        ("path", text(&path)),
+    ]);
+    // As a kill in the middle of a checkout leaves it.
+    let marker = path.join(".git/alumiini-checkout");
+    std::fs::write(&marker, format!("{}\nmain\n", head.as_str().unwrap())).unwrap();
+    std::fs::remove_file(path.join("deploy/app.yaml")).unwrap();
+    let names = worker.ok(&[("op", "files".into()), ("path", text(&path.join("deploy")))]);
+    assert_eq!(names, Value::Array(vec!["app.yaml".into(), "service.yml".into()]));
+    assert!(!marker.exists());
+}

@@ -64,7 +64,16 @@ pub(crate) fn read_now<T>(worker: &Worker, path: &Path, read: impl Fn(&Path) -> 
 }
 
 fn try_read<T>(worker: &Worker, path: &Path, read: impl Fn(&Path) -> Result<T>) -> Result<Result<T, Unsettled>> {
-    let repo = worker.repos.at(path)?;
+    let place = worker.repos.at(path)?;
+    // A directory of a work tree moves with it.
+    let repo = match enclosing(&place.path) {
+        Some(root) if root != place.path => worker.repos.at(root)?,
+        Some(_) => place.clone(),
+        None => {
+            refuse_unborn(&place.path)?;
+            place.clone()
+        }
+    };
     let Ok(_reading) = repo.tree.clone().try_read_owned() else {
         return Ok(Err(Unsettled::Moving(repo)));
     };
@@ -72,8 +81,7 @@ fn try_read<T>(worker: &Worker, path: &Path, read: impl Fn(&Path) -> Result<T>) 
     let Some(before) = generation(&git_dir) else {
         return Ok(Err(Unsettled::Unfinished(repo)));
     };
-    refuse_unborn(&repo.path)?;
-    let answer = read(&repo.path);
+    let answer = read(&place.path);
     // Our own lock keeps this process away; another one is only seen by what it changed.
     if generation(&git_dir) != Some(before) {
         return Ok(Err(Unsettled::Moved));
@@ -91,11 +99,14 @@ fn generation(git_dir: &Path) -> Option<Option<(u64, i64, i64)>> {
     Some(index.map(|index| (index.ino(), index.mtime(), index.mtime_nsec())))
 }
 
+/// The work tree that `path` is in, if it is in one.
+fn enclosing(path: &Path) -> Option<&Path> {
+    path.ancestors()
+        .find(|dir| fs::symlink_metadata(open::git_dir(dir)).is_ok())
+}
+
 /// An interrupted clone must not look like a directory without manifests: a controller would delete what is deployed.
 fn refuse_unborn(path: &Path) -> Result<()> {
-    if fs::symlink_metadata(open::git_dir(path)).is_ok() {
-        return Ok(());
-    }
     let Ok(entries) = fs::read_dir(path) else { return Ok(()) };
     let mut empty = true;
     for entry in entries.flatten() {

@@ -6,6 +6,7 @@
 use std::fs;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
@@ -78,6 +79,8 @@ struct Site {
     /// The new `.git` until it has its name.
     build: Mutex<Option<PathBuf>>,
     held: Option<(OwnedMutexGuard<()>, DirLock)>,
+    /// The sync ended well, or was cleaned up after.
+    ended: AtomicBool,
 }
 
 impl Site {
@@ -100,6 +103,9 @@ impl Drop for Site {
         let (path, made) = (std::mem::take(&mut self.path), std::mem::take(&mut self.made));
         let build = self.building().take();
         let held = self.held.take();
+        if self.ended.load(Ordering::Acquire) {
+            return drop(held);
+        }
         let clean = move || {
             Site::clean(&path, build, &made);
             drop(held);
@@ -137,6 +143,7 @@ impl Sync {
             made,
             build: Mutex::new(None),
             held: Some((turn, lock)),
+            ended: AtomicBool::new(false),
         });
 
         let result = self.at(&site).await;
@@ -150,6 +157,7 @@ impl Sync {
             };
             self.worker.disk.run(clean).await?;
         }
+        site.ended.store(true, Ordering::Release);
         result
     }
 
