@@ -1,0 +1,141 @@
+//! Who we are to a server: what a request gave, above what the URL holds.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::header::HeaderValue;
+
+use crate::error::{Error, Kind, Result};
+use crate::net::url::HttpUrl;
+
+/// Credentials for HTTP. `Eq` and `Hash`, so that they can be part of a coalescing key; `Debug` shows only the kind.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Auth {
+    Basic { username: String, password: String },
+    Bearer { token: String },
+}
+
+impl Auth {
+    /// The `Authorization` header, marked sensitive: HTTP/2 then never puts it into its compression table.
+    ///
+    /// `invalid` where the credentials cannot stand in a header.
+    pub(crate) fn header(&self) -> Result<HeaderValue> {
+        let text = match self {
+            // The server splits at the first colon (RFC 7617), so this user could only be somebody else.
+            Auth::Basic { username, .. } if username.contains(':') => {
+                return Err(Error::new(Kind::Invalid, "a username for HTTP cannot hold a colon"));
+            }
+            Auth::Basic { username, password } => {
+                format!("Basic {}", STANDARD.encode(format!("{username}:{password}")))
+            }
+            Auth::Bearer { token } => format!("Bearer {token}"),
+        };
+        let mut value = HeaderValue::from_str(&text).map_err(|_| {
+            Error::new(
+                Kind::Invalid,
+                "the token holds characters that HTTP cannot send, such as a line break",
+            )
+        })?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Auth::Basic { .. } => "Auth::Basic(redacted)",
+            Auth::Bearer { .. } => "Auth::Bearer(redacted)",
+        })
+    }
+}
+
+/// The credentials that count: `explicit`, those of the request, stand above those in `url`.
+pub(crate) fn effective(explicit: Option<Auth>, url: &HttpUrl) -> Option<Auth> {
+    explicit.or_else(|| url.auth().cloned())
+}
+
+/// `invalid` where `auth` would travel readable by anyone on the way and the request did not say `allow_insecure`.
+pub(crate) fn refuse_plaintext(auth: Option<&Auth>, url: &HttpUrl, allow_insecure: bool) -> Result<()> {
+    if auth.is_some() && url.is_plaintext() && !allow_insecure {
+        let message = format!(
+            "credentials for {url} would travel unencrypted: use https://, or allow_insecure: true to send them all the same"
+        );
+        return Err(Error::new(Kind::Invalid, message).with("url", url.shown()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::url::{Location, RemoteUrl};
+
+    fn http(text: &str) -> HttpUrl {
+        match RemoteUrl::parse(text.as_bytes()).unwrap().location {
+            Location::Http(http) => http,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn basic(username: &str, password: &str) -> Auth {
+        Auth::Basic {
+            username: username.into(),
+            password: password.into(),
+        }
+    }
+
+    #[test]
+    fn what_the_request_gives_stands_above_the_url() {
+        let url = http("https://a:b@h/r");
+        let bearer = Auth::Bearer { token: "t".into() };
+        assert_eq!(effective(Some(bearer.clone()), &url), Some(bearer));
+        assert_eq!(effective(None, &url), Some(basic("a", "b")));
+        assert_eq!(effective(None, &http("https://h/r")), None);
+    }
+
+    #[test]
+    fn plain_http_gets_no_credentials_unless_told_to() {
+        let url = http("http://ann:sesame@h/r?k=sesame");
+        let error = refuse_plaintext(url.auth(), &url, false).unwrap_err();
+        assert_eq!(error.kind, Kind::Invalid);
+        assert!(error.message.contains("allow_insecure: true") && error.message.contains("https://"));
+        assert!(!format!("{error:?}").contains("sesame") && !format!("{error:?}").contains("ann"));
+        assert!(refuse_plaintext(url.auth(), &url, true).is_ok());
+        assert!(refuse_plaintext(None, &url, false).is_ok());
+        let tls = http("https://ann:sesame@h/r");
+        assert!(refuse_plaintext(tls.auth(), &tls, false).is_ok());
+    }
+
+    #[test]
+    fn headers() {
+        assert_eq!(
+            basic("Aladdin", "open sesame").header().unwrap(),
+            "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
+        );
+        let token = Auth::Bearer { token: "abc".into() }.header().unwrap();
+        assert_eq!(token, "Bearer abc");
+        assert!(token.is_sensitive());
+        assert_eq!(
+            Auth::Bearer {
+                token: "a\r\nX: y".into()
+            }
+            .header()
+            .unwrap_err()
+            .kind,
+            Kind::Invalid
+        );
+        assert_eq!(basic("a:b", "c").header().unwrap_err().kind, Kind::Invalid);
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let shown = format!(
+            "{:?} {:?}",
+            basic("ann", "sesame"),
+            Auth::Bearer { token: "sesame".into() }
+        );
+        assert!(!shown.contains("sesame") && !shown.contains("ann"), "{shown}");
+    }
+}
