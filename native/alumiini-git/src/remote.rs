@@ -8,18 +8,14 @@ use git2::{ErrorCode, Oid, Repository};
 
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
-use crate::net::auth;
-use crate::net::fetch::{FetchRequest, fetch};
-use crate::net::http::Endpoint;
+use crate::net::Endpoint;
+use crate::net::fetch::{self, FetchRequest, UNSHALLOW, fetch};
 use crate::net::refs::ls_refs;
 use crate::net::url::{Location, RemoteUrl};
 use crate::ops::Worker;
 use crate::protocol::{Name, Phase, RemoteRequest, Stats};
 use crate::repo::receive::{self, Boundary};
 use crate::repo::{git_failure, open, refs};
-
-/// `deepen` by this much means "all of it" (gitprotocol-pack, "INFINITE_DEPTH" in Git's `commit.h`).
-const ALL_HISTORY: u32 = 0x7fff_ffff;
 
 pub(crate) enum Remote {
     Http(Endpoint),
@@ -39,11 +35,7 @@ impl Remote {
         let url = RemoteUrl::parse(&request.url)?;
         let shown = url.shown();
         match url.location {
-            Location::Http(url) => {
-                let auth = auth::effective(request.auth.clone(), &url);
-                auth::refuse_plaintext(auth.as_ref(), &url, request.allow_insecure)?;
-                Ok(Remote::Http(Endpoint { url, auth }))
-            }
+            Location::Http(url) => Endpoint::new(url, request.auth.clone(), request.allow_insecure).map(Remote::Http),
             Location::Local(_) if request.auth.is_some() => {
                 let message = format!("credentials mean nothing for {shown}, which is on this machine; leave auth out");
                 Err(Error::new(Kind::Invalid, message))
@@ -65,9 +57,7 @@ impl Remote {
         let found = match self {
             Remote::Http(endpoint) => {
                 let refs = ls_refs(&worker.net, endpoint, &[name.to_owned()]).await?;
-                refs.into_iter()
-                    .find(|r| r.name == name.as_bytes())
-                    .map(|r| r.peeled.unwrap_or(r.oid))
+                refs.into_iter().find(|r| r.name == name.as_bytes()).map(|r| r.target())
             }
             Remote::Local { path, .. } => {
                 let (path, name) = (path.clone(), name.to_owned());
@@ -207,7 +197,7 @@ pub(crate) fn moved(branch: &str) -> Error {
 }
 
 pub(crate) fn is_moved(error: &Error) -> bool {
-    error.detail.contains_key("moved") || crate::net::fetch::is_want_gone(error)
+    error.detail.contains_key("moved") || fetch::is_want_gone(error)
 }
 
 fn request(git_dir: &Path, want: Oid, depth: Option<u32>) -> Result<FetchRequest> {
@@ -215,7 +205,7 @@ fn request(git_dir: &Path, want: Oid, depth: Option<u32>) -> Result<FetchRequest
     let shallow = open::shallow(git_dir)?;
     let deepen = match depth {
         Some(0) if shallow.is_empty() => None,
-        Some(0) => Some(ALL_HISTORY),
+        Some(0) => Some(UNSHALLOW),
         other => other,
     };
     Ok(FetchRequest {
@@ -223,6 +213,8 @@ fn request(git_dir: &Path, want: Oid, depth: Option<u32>) -> Result<FetchRequest
         haves: refs::haves(&repo)?,
         shallow,
         depth: deepen,
+        thin: true,
+        max_bytes: fetch::DEFAULT_MAX_BYTES,
     })
 }
 

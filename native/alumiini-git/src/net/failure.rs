@@ -1,168 +1,247 @@
-//! What HTTP and TLS failures mean: one place that decides on kind and sentence.
+//! What went wrong on the way to a server, as a kind and a sentence that says what to do. One place decides it.
 
-use std::error::Error as Cause;
+use std::error::Error as StdError;
 use std::io;
 
-use reqwest::header::CONTENT_TYPE;
-use reqwest::{Response, StatusCode};
+use reqwest::StatusCode;
 use rustls::CertificateError;
 
-use crate::error::{Error, Kind, Result};
-use crate::net::http::Endpoint;
+use crate::error::{Error, Kind};
+use crate::net::url::HttpUrl;
 
-/// Refuses an answer by its status.
-pub(crate) fn of_status(response: &Response, endpoint: &Endpoint) -> Result<()> {
-    let status = response.status();
-    if status.is_success() {
-        return Ok(());
-    }
-    let shown = endpoint.url.shown();
+/// Whether the request that failed said who we are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Credentials {
+    None,
+    Sent,
+    /// There are some, but the server redirected to another one, where they do not go.
+    Withheld,
+}
+
+/// An answer whose status is not 200.
+pub(super) fn status(status: StatusCode, url: &HttpUrl, credentials: Credentials) -> Error {
+    use Credentials as C;
     let code = status.as_u16();
-    let (kind, what) = match status {
-        StatusCode::UNAUTHORIZED if endpoint.auth.is_some() => (
+    let (kind, sentence) = match (code, credentials) {
+        (401, C::None) => (
             Kind::Auth,
-            "does not accept the credentials (401); check user, token and its expiry",
+            format!("{url} asks for credentials and none were given: pass auth"),
         ),
-        StatusCode::UNAUTHORIZED => (Kind::Auth, "asks for credentials (401); pass auth"),
-        StatusCode::FORBIDDEN => (Kind::Auth, "refuses access (403); check what the credentials may read"),
-        StatusCode::PROXY_AUTHENTICATION_REQUIRED => (Kind::Auth, "is behind a proxy that asks for credentials (407)"),
-        StatusCode::NOT_FOUND | StatusCode::GONE => (
+        (401, C::Sent) => (
+            Kind::Auth,
+            format!("{url} did not accept the credentials: check that they are right and not expired"),
+        ),
+        (401 | 403, C::Withheld) => (
+            Kind::Auth,
+            format!(
+                "{url}, another server that the URL redirects to, asks for credentials and was sent none: use its URL"
+            ),
+        ),
+        (403, C::None) => (
+            Kind::Auth,
+            format!("{url} refuses access without credentials (HTTP 403): pass auth"),
+        ),
+        (403, C::Sent) => (
+            Kind::Auth,
+            format!("{url} refuses access (HTTP 403): the credentials lack a permission, or too much was asked"),
+        ),
+        (404 | 410, C::Sent) => (
             Kind::RepoNotFound,
-            "does not exist, or is hidden from these credentials; check the URL and auth",
+            format!("there is no repository at {url}, or these credentials may not see it"),
         ),
-        StatusCode::TOO_MANY_REQUESTS => (
+        (404 | 410, _) => (
+            Kind::RepoNotFound,
+            format!("there is no repository at {url}, or it cannot be seen without credentials"),
+        ),
+        (407, _) => (Kind::Auth, format!("a proxy before {url} asks for credentials")),
+        (429, _) => (
             Kind::RateLimited,
-            "says there were too many requests (429); try again later",
+            format!("{url} is asked too often (HTTP 429): try again later"),
         ),
-        _ if status.is_server_error() => (Kind::Network, "failed on its side; try again later"),
-        _ => (Kind::Protocol, "gave an answer that is not Git's; check the URL"),
-    };
-    let message =
-        format!("{shown} {what} (HTTP {code})").replace(&format!("({code}) (HTTP {code})"), &format!("(HTTP {code})"));
-    Err(Error::new(kind, message).with("url", shown).with("status", code))
-}
-
-/// Refuses an answer that is not of the media type `wanted`.
-pub(crate) fn of_type(response: &Response, wanted: &str, endpoint: &Endpoint) -> Result<()> {
-    let given = response
-        .headers()
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let given = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if given == wanted {
-        return Ok(());
-    }
-    let shown = endpoint.url.shown();
-    let error = match given.as_str() {
-        "text/html" | "application/xhtml+xml" => Error::new(
+        // The server gave up on waiting for us, or will not answer this early: neither is about what was asked.
+        (408 | 425, _) => (
+            Kind::Network,
+            format!("{url} did not take the request (HTTP {code}): try again"),
+        ),
+        (500..=599, _) => (Kind::Network, format!("{url} failed (HTTP {code}): try again later")),
+        (300..=399, _) => (
             Kind::Protocol,
-            format!(
-                "{shown} answered with an HTML page, not with Git; check the URL, or whether a login is in the way"
-            ),
+            format!("{url} redirects in a place where Git does not follow (HTTP {code}): use its new URL"),
         ),
-        "text/plain" | "application/octet-stream" => Error::new(
-            Kind::Unsupported,
-            format!(
-                "{shown} speaks the dumb HTTP protocol, or no Git at all; serve it with git http-backend or the like"
-            ),
+        _ => (
+            Kind::Protocol,
+            format!("{url} answered with HTTP {code}, which is not Git's answer: check the URL"),
         ),
-        _ => {
-            let given: String = given.chars().filter(|c| !c.is_control()).take(60).collect();
-            Error::new(
-                Kind::Protocol,
-                format!("{shown} answered with `{given}`, not with Git; check the URL"),
-            )
-        }
     };
-    Err(error.with("url", shown))
+    Error::new(kind, sentence).with("url", url.shown()).with("status", code)
 }
 
-/// Whether a connection ended before anything of the answer came.
-pub(crate) fn was_closed(error: &reqwest::Error) -> bool {
-    if !error.is_request() || error.is_connect() || error.is_timeout() {
+/// A request that got no answer, or an answer whose body broke off.
+pub(super) fn transport(error: &reqwest::Error, url: &HttpUrl) -> Error {
+    let host = url.as_url().host_str().unwrap_or("");
+    let (kind, sentence) = if let Some(tls) = find::<rustls::Error>(error) {
+        handshake(tls, url)
+    } else if error.is_dns() {
+        (
+            Kind::Network,
+            format!("cannot reach {url}: the host name {host} does not resolve"),
+        )
+    } else if error.is_connect() && error.is_timeout() {
+        (
+            Kind::Network,
+            format!("cannot reach {url}: {host} did not take the connection in time"),
+        )
+    } else if error.is_connect() {
+        (Kind::Network, format!("cannot reach {url}: {}", io_reason(error)))
+    } else if error.is_body() || error.is_decode() {
+        (
+            Kind::Network,
+            format!("the connection to {url} was cut before its answer was complete"),
+        )
+    } else if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) {
+        (
+            Kind::Protocol,
+            format!("{url} did not answer in HTTP: check the URL's port"),
+        )
+    } else {
+        (Kind::Network, format!("{url} did not answer: {}", io_reason(error)))
+    };
+    Error::new(kind, sentence).with("url", url.shown())
+}
+
+/// A client that cannot be built: with TLS, that is a system without roots.
+pub(super) fn client(error: &reqwest::Error) -> Error {
+    match find::<rustls::Error>(error) {
+        Some(_) => Error::new(
+            Kind::Certificate,
+            "this system has no certificates to verify servers by: install them (ca-certificates), or name a file of them in SSL_CERT_FILE",
+        ),
+        None => Error::new(Kind::Internal, "the HTTP client cannot be built"),
+    }
+}
+
+/// Whether `error` says that the connection ended before any answer came: what the race with a server that closes an idle
+/// connection looks like. Our requests only read, so asking again is sound; hyper itself does it only for those it had not yet begun to write.
+pub(super) fn unanswered(error: &reqwest::Error) -> bool {
+    if error.is_connect() || error.is_timeout() || error.is_body() || error.is_decode() || error.is_builder() {
         return false;
     }
-    causes(error).any(|cause| {
-        cause
-            .downcast_ref::<hyper::Error>()
-            .is_some_and(|error| error.is_incomplete_message() || error.is_closed())
-            || cause
-                .downcast_ref::<io::Error>()
-                .is_some_and(|error| matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe))
-    })
+    let closed =
+        find::<hyper::Error>(error).is_some_and(|e| e.is_incomplete_message() || e.is_canceled() || e.is_closed());
+    closed || find::<io::Error>(error).is_some_and(|e| is_cut(e.kind()))
 }
 
-/// Why no answer came.
-pub(crate) fn of_transport(error: &reqwest::Error, endpoint: &Endpoint) -> Error {
-    let shown = endpoint.url.shown();
-    let host = endpoint.url.as_url().host_str().unwrap_or_default().to_owned();
-    let tls = causes(error).find_map(|cause| {
-        let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        cause
-            .downcast_ref::<rustls::Error>()
-            .or_else(|| wrapped.and_then(|inner| inner.downcast_ref::<rustls::Error>()))
-    });
-    if let Some(tls) = tls {
-        let found = match tls {
-            rustls::Error::InvalidCertificate(problem) => Error::new(
-                Kind::Certificate,
-                format!("the certificate of {host} is not accepted: {}", certificate(problem)),
-            ),
-            other => Error::new(Kind::Network, format!("no TLS connection to {shown}: {other}")),
-        };
-        return found.with("url", shown);
-    }
-    let kind_of_io = causes(error)
-        .find_map(|cause| cause.downcast_ref::<io::Error>())
-        .map(io::Error::kind);
-    let message = if causes(error).any(|cause| cause.to_string().contains("dns error")) {
-        format!("the host {host} does not resolve; check the URL and the DNS")
-    } else if error.is_timeout() {
-        format!("{shown} cannot be reached: no connection in 30 s; check host, port and firewalls")
-    } else if kind_of_io == Some(io::ErrorKind::ConnectionRefused) {
-        format!("{shown} refuses the connection; check host and port, and whether the server runs")
-    } else if error.is_connect() {
-        format!("{shown} cannot be reached: {}", cause(error))
-    } else {
-        format!(
-            "the connection to {shown} was cut before an answer came: {}",
-            cause(error)
-        )
+fn is_cut(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind as K;
+    matches!(
+        kind,
+        K::ConnectionReset | K::ConnectionAborted | K::BrokenPipe | K::UnexpectedEof | K::NotConnected
+    )
+}
+
+fn handshake(error: &rustls::Error, url: &HttpUrl) -> (Kind, String) {
+    use CertificateError as C;
+    let certificate = match error {
+        rustls::Error::InvalidCertificate(certificate) => certificate,
+        // No InvalidCertificate: the server has none at all, or it and we have no TLS version or cipher in common.
+        other => return (Kind::Network, format!("the TLS connection to {url} failed: {other}")),
     };
-    Error::new(Kind::Network, message).with("url", shown)
+    let why = match certificate {
+        C::Expired | C::ExpiredContext { .. } => "has expired: it must be renewed there (or this machine's clock is wrong)".to_owned(),
+        C::NotValidYet | C::NotValidYetContext { .. } => {
+            "is not valid yet: this machine's clock may be wrong".to_owned()
+        }
+        C::UnknownIssuer => {
+            "is from an issuer that this system does not trust: add that CA to the system's, or name its file in SSL_CERT_FILE".to_owned()
+        }
+        C::NotValidForName | C::NotValidForNameContext { .. } => "is for another host name: check the URL".to_owned(),
+        C::Revoked => "has been revoked".to_owned(),
+        other => format!("is not accepted: {other}"),
+    };
+    (Kind::Certificate, format!("the TLS certificate of {url} {why}"))
 }
 
-fn certificate(problem: &CertificateError) -> String {
-    match problem {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "it has expired; renew it on the server, or check this machine's clock".into()
-        }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "it is not valid yet; check this machine's clock".into()
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "it is for another host; check the URL".into()
-        }
-        CertificateError::UnknownIssuer => {
-            "its issuer is not known here; add the issuing CA to the system's certificates".into()
-        }
-        other => format!("{other:?}").chars().take(200).collect(),
+fn io_reason(error: &reqwest::Error) -> String {
+    match find::<io::Error>(error) {
+        Some(e) if e.kind() == io::ErrorKind::ConnectionRefused => "the connection was refused".to_owned(),
+        Some(e) if is_cut(e.kind()) => "the connection was cut".to_owned(),
+        // The system's own words, "No route to host": they hold no URL.
+        Some(e) if e.raw_os_error().is_some() => e.to_string(),
+        _ if unanswered(error) => "the connection was closed without an answer".to_owned(),
+        _ => "the connection failed".to_owned(),
     }
 }
 
-/// The innermost cause, in its own words: the outer ones hold the URL, which may hold a secret.
-pub(crate) fn cause(error: &reqwest::Error) -> String {
-    causes(error)
-        .last()
-        .map_or_else(|| "unknown".into(), ToString::to_string)
+/// The first `E` among the causes of `error`. `io::Error::source` skips the error that it wraps, so this looks into it.
+fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<E>() {
+            return Some(found);
+        }
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = match wrapped {
+            Some(wrapped) => Some(wrapped as &(dyn StdError + 'static)),
+            None => error.source(),
+        };
+    }
+    None
 }
 
-fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Cause + 'static)> {
-    let mut next = error.source();
-    std::iter::from_fn(move || {
-        let cause = next?;
-        next = cause.source();
-        Some(cause)
-    })
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::url::{Location, RemoteUrl};
+
+    fn url() -> HttpUrl {
+        match RemoteUrl::parse(b"https://ann:sesame@h/r?k=sesame").unwrap().location {
+            Location::Http(http) => http,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_status_has_a_kind() {
+        use Credentials as C;
+        for (code, credentials, kind, says) in [
+            (401, C::None, Kind::Auth, "none were given"),
+            (401, C::Sent, Kind::Auth, "did not accept"),
+            (401, C::Withheld, Kind::Auth, "redirects to"),
+            (403, C::Sent, Kind::Auth, "permission"),
+            (404, C::None, Kind::RepoNotFound, "no repository at"),
+            (410, C::Sent, Kind::RepoNotFound, "may not see"),
+            (407, C::None, Kind::Auth, "proxy"),
+            (429, C::None, Kind::RateLimited, "too often"),
+            (408, C::None, Kind::Network, "try again"),
+            (418, C::None, Kind::Protocol, "check the URL"),
+            (302, C::None, Kind::Protocol, "redirects"),
+            (204, C::None, Kind::Protocol, "HTTP 204"),
+            (500, C::None, Kind::Network, "try again later"),
+            (503, C::Sent, Kind::Network, "try again later"),
+        ] {
+            let error = status(StatusCode::from_u16(code).unwrap(), &url(), credentials);
+            assert_eq!(error.kind, kind, "{code}");
+            assert!(error.message.contains(says), "{error}");
+            assert!(error.message.contains("https://h/r"), "{error}");
+            assert!(!format!("{error:?}").contains("sesame"));
+            assert_eq!(error.detail["status"], rmpv::Value::from(code));
+        }
+    }
+
+    #[test]
+    fn certificates_say_what_is_wrong_with_them() {
+        for (certificate, says) in [
+            (CertificateError::Expired, "has expired"),
+            (CertificateError::UnknownIssuer, "SSL_CERT_FILE"),
+            (CertificateError::NotValidForName, "another host name"),
+        ] {
+            // As it arrives: rustls inside an io::Error, inside others.
+            let error = io::Error::other(io::Error::other(rustls::Error::InvalidCertificate(certificate)));
+            let (kind, sentence) = handshake(find(&error).unwrap(), &url());
+            assert_eq!(kind, Kind::Certificate);
+            assert!(sentence.contains(says), "{sentence}");
+        }
+        let other = rustls::Error::General("no".into());
+        assert_eq!(handshake(&other, &url()).0, Kind::Network);
+    }
 }

@@ -1,219 +1,331 @@
-//! `fetch`, in one round: what we want and have, and a pack for an answer (gitprotocol-v2; gitprotocol-pack for v0).
+//! One round of `fetch`: what is wanted and what is there go out, and the pack comes back as it is made.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use git2::Oid;
 use tokio::sync::mpsc;
 
 use crate::error::{Error, Kind, Result};
-use crate::net::discover::{Spoken, Version, discover};
-use crate::net::http::{AGENT, Body, Endpoint, Net};
-use crate::net::pkt::{Line, Reader, Request};
+use crate::net::Endpoint;
+use crate::net::discovery::{self, AGENT, Server, Speaks, V0, V2};
+use crate::net::http::Net;
+use crate::net::pkt::{Chunks, Line, Reader, Request};
+use crate::net::refs::parse_oid;
 
-/// Bytes of one answer that are read.
-const MOST_BYTES: u64 = 8 << 30;
+/// The pack bytes that a fetch takes unless told otherwise.
+pub(crate) const DEFAULT_MAX_BYTES: u64 = 8 << 30;
+/// As `depth`: the whole history, also of what was shallow before (Git's INFINITE_DEPTH).
+pub(crate) const UNSHALLOW: u32 = 2_147_483_647;
+/// The most `shallow`, `unshallow`, `ACK` and `NAK` lines before the pack.
+const MAX_LINES: usize = 1_000_000;
+/// The most bytes of progress messages, which are thrown away, that may come with a pack.
+const MAX_PROGRESS: u64 = 64 << 20;
 
-#[derive(Debug)]
+/// What to fetch.
+#[derive(Debug, Clone)]
 pub(crate) struct FetchRequest {
+    /// The commit (or tag object) to fetch, as [`ls_refs`](super::refs::ls_refs) told it.
     pub(crate) want: Oid,
+    /// Commits that are here whole, up to what `shallow` cuts off.
     pub(crate) haves: Vec<Oid>,
-    /// The lines of `.git/shallow`.
+    /// All entries of `.git/shallow`.
     pub(crate) shallow: Vec<Oid>,
-    /// Commits of history from the wanted one; `None` leaves the boundary where it is.
+    /// Commits of history from `want` on. None asks for all that is not here, and leaves what is shallow shallow;
+    /// [`UNSHALLOW`] completes it.
     pub(crate) depth: Option<u32>,
+    /// Whether the pack may hold deltas against objects that are here: whoever indexes it must be able to complete it.
+    pub(crate) thin: bool,
+    /// Pack bytes after which the fetch ends with `too_large`; see [`DEFAULT_MAX_BYTES`].
+    pub(crate) max_bytes: u64,
 }
 
-/// How the boundary of the history moves.
-#[derive(Debug, Default, PartialEq)]
-pub(crate) struct Outcome {
+/// What came beside the pack.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct FetchOutcome {
+    /// Commits that are shallow now.
     pub(crate) shallow: Vec<Oid>,
+    /// Commits that were and are no longer.
     pub(crate) unshallow: Vec<Oid>,
+    /// Bytes of the pack.
+    pub(crate) bytes: u64,
 }
 
-/// Whether the server no longer has what was wanted: the branch has moved since it was asked.
-pub(crate) fn is_want_gone(error: &Error) -> bool {
-    error.kind == Kind::RefNotFound
-}
-
-/// Fetches a pack into `pack`, chunk by chunk, at the pace of its receiver. `cancelled` where the receiver is gone.
+/// Fetches into `sink`: the pack's bytes in order, as they arrive. A full channel holds the connection back. Only when this
+/// returns `Ok` is the pack complete; the channel stays open, so its owner must drop the sender then.
+///
+/// `ref_not_found` means only that the server no longer has (or offers) `want`: see [`is_want_gone`]. `cancelled` means that the
+/// receiver of `sink` is gone, whose own error says why. Others: `network`, `rate_limited`, `certificate`, `auth`, `repo_not_found`,
+/// `protocol`, `unsupported` (a server without `shallow` or side-band), `too_large`, `invalid` (a depth of 0).
 pub(crate) async fn fetch(
     net: &Net,
     endpoint: &Endpoint,
     request: &FetchRequest,
-    pack: &mpsc::Sender<Bytes>,
-) -> Result<Outcome> {
-    let spoken = match net.known(endpoint) {
-        Some(known) => known,
-        None => discover(net, endpoint).await?.0,
-    };
-    let shallow = match spoken.version {
-        Version::V2 => spoken.offers("fetch", "shallow"),
-        Version::V0 => spoken.has("shallow"),
-    };
-    if !shallow && (request.depth.is_some() || !request.shallow.is_empty()) {
-        let shown = endpoint.url.shown();
-        let message =
-            format!("{shown} does not serve shallow clones; use depth: :infinity, in a fresh directory if this is one");
-        return Err(Error::new(Kind::Unsupported, message).with("url", shown));
-    }
-    match spoken.version {
-        Version::V2 => version_2(net, endpoint, &spoken, request, pack).await,
-        Version::V0 => version_0(net, endpoint, &spoken, request, pack).await,
-    }
-}
-
-async fn version_2(
-    net: &Net,
-    endpoint: &Endpoint,
-    spoken: &Spoken,
-    request: &FetchRequest,
-    pack: &mpsc::Sender<Bytes>,
-) -> Result<Outcome> {
-    let mut body = Request::default();
-    body.line("command=fetch")?;
-    body.line(AGENT)?;
-    if spoken.has("object-format=sha1") {
-        body.line("object-format=sha1")?;
-    }
-    body.delimiter();
-    for line in ["thin-pack", "ofs-delta", "no-progress"] {
-        body.line(line)?;
-    }
-    body.line(&format!("want {}", request.want))?;
-    boundary(&mut body, request)?;
-    haves(&mut body, request)?;
-    body.line("done")?;
-    body.flush();
-
-    let mut reader = post(net, endpoint, spoken, body).await?;
-    let mut outcome = Outcome::default();
-    loop {
-        let line = reader.line().await?;
-        match line.text() {
-            Some(b"packfile") => break,
-            Some(b"shallow-info") => while moved(&mut reader, &mut outcome).await? {},
-            // Sections that we did not ask for.
-            Some(_) => while matches!(reader.line().await?, Line::Data(_)) {},
-            None => return Err(reader.protocol("ended its answer without a pack")),
+    sink: &mpsc::Sender<Bytes>,
+) -> Result<FetchOutcome> {
+    let mut outcome = FetchOutcome::default();
+    if let Some(server) = net.known.get(endpoint) {
+        match attempt(net, endpoint, &server, request, sink, &mut outcome).await {
+            // Once pack bytes are on their way, a second pack must not follow them.
+            Err(e) if discovery::may_be_stale(&e) => {
+                net.known.forget(endpoint);
+                if outcome.bytes > 0 {
+                    return Err(e);
+                }
+            }
+            done => return done.map(|()| outcome),
         }
     }
-    let first = reader.line().await?;
-    side_band(&mut reader, first, pack).await?;
-    reader.finish().await;
-    Ok(outcome)
+    // The refs that a v0 server sends along are not asked for here: a name that no ref has keeps none of them.
+    let (server, _) = discovery::discover(net, endpoint, &["\0".to_owned()]).await?;
+    outcome = FetchOutcome::default();
+    let done = attempt(net, endpoint, &server, request, sink, &mut outcome).await;
+    if done.as_ref().is_err_and(discovery::may_be_stale) {
+        net.known.forget(endpoint);
+    }
+    done.map(|()| outcome)
 }
 
-async fn version_0(
+/// Whether a fetch failed because the server no longer has what was wanted: the ref has moved since it was asked for, so
+/// ask again and fetch once more.
+pub(crate) fn is_want_gone(error: &Error) -> bool {
+    error.kind == Kind::RefNotFound
+}
+
+async fn attempt(
     net: &Net,
     endpoint: &Endpoint,
-    spoken: &Spoken,
+    server: &Server,
     request: &FetchRequest,
-    pack: &mpsc::Sender<Bytes>,
-) -> Result<Outcome> {
-    let Some(band) = ["side-band-64k", "side-band"].into_iter().find(|band| spoken.has(band)) else {
-        let shown = endpoint.url.shown();
-        let message = format!("{shown} lacks side-band, which every Git server since 2006 has");
-        return Err(Error::new(Kind::Unsupported, message).with("url", shown));
+    sink: &mpsc::Sender<Bytes>,
+    outcome: &mut FetchOutcome,
+) -> Result<()> {
+    let (v2, body) = match &server.speaks {
+        Speaks::V2(v2) => (true, body_v2(server, v2, request)?),
+        Speaks::V0(v0) => (false, body_v0(server, v0, request)?),
     };
-    let mut body = Request::default();
-    let mut capabilities = vec![band];
-    capabilities.extend(
-        ["thin-pack", "ofs-delta", "no-progress"]
-            .into_iter()
-            .filter(|word| spoken.has(word)),
-    );
-    // What a client asks of `shallow` and `deepen` needs the capability named back.
-    if request.depth.is_some() || !request.shallow.is_empty() {
-        capabilities.push("shallow");
-    }
-    capabilities.push(AGENT);
-    body.line(&format!("want {} {}", request.want, capabilities.join(" ")))?;
-    boundary(&mut body, request)?;
-    body.flush();
-    haves(&mut body, request)?;
-    body.line("done")?;
+    let answer = net.post(endpoint, &server.base, v2, body).await?;
+    // Bounded by the pack's own limit, and by the number of other lines.
+    let mut reader = Reader::new(answer, server.base.shown(), u64::MAX);
+    let first = if v2 {
+        sections(&mut reader, outcome).await?;
+        reader.line().await?
+    } else {
+        acknowledgements(&mut reader, request.depth.is_some(), outcome).await?
+    };
+    pack(&mut reader, first, request.max_bytes, sink, &mut outcome.bytes).await?;
+    reader.finish().await;
+    Ok(())
+}
 
-    let mut reader = post(net, endpoint, spoken, body).await?;
-    let mut outcome = Outcome::default();
-    if request.depth.is_some() {
-        while moved(&mut reader, &mut outcome).await? {}
+fn body_v2(server: &Server, v2: &V2, fetch: &FetchRequest) -> Result<Bytes> {
+    if !v2.fetch {
+        return Err(lacks(server, "fetch", "use another server"));
     }
-    // One ACK for what is common, or a NAK; then the pack, whose lines begin with the number of their band.
-    loop {
-        let line = reader.line().await?;
-        match line.text() {
-            Some(text) if text.starts_with(b"ACK ") || text == b"NAK" => {}
-            Some(_) => {
-                side_band(&mut reader, line, pack).await?;
-                break;
-            }
-            None => return Err(reader.protocol("ended its answer without a pack")),
+    let mut request = Request::default();
+    request.line("command=fetch")?;
+    if v2.agent {
+        request.line(AGENT)?;
+    }
+    if v2.object_format {
+        request.line("object-format=sha1")?;
+    }
+    request.delimiter();
+    if fetch.thin {
+        request.line("thin-pack")?;
+    }
+    request.line("ofs-delta")?;
+    request.line("no-progress")?;
+    request.line(&format!("want {}", fetch.want))?;
+    shallow_lines(&mut request, server, v2.shallow, fetch)?;
+    have_lines(&mut request, fetch)?;
+    request.flush();
+    Ok(request.finish())
+}
+
+fn body_v0(server: &Server, v0: &V0, fetch: &FetchRequest) -> Result<Bytes> {
+    let side_band = match v0 {
+        V0 {
+            side_band_64k: true, ..
+        } => "side-band-64k",
+        V0 { side_band: true, .. } => "side-band",
+        _ => return Err(lacks(server, "side-band", "use another server")),
+    };
+    let mut want = format!("want {} {side_band}", fetch.want);
+    for (capability, has) in [
+        ("ofs-delta", v0.ofs_delta),
+        ("thin-pack", v0.thin_pack && fetch.thin),
+        ("no-progress", v0.no_progress),
+        (AGENT, v0.agent),
+    ] {
+        if has {
+            want.push(' ');
+            want.push_str(capability);
         }
     }
-    reader.finish().await;
-    Ok(outcome)
+    let mut request = Request::default();
+    request.line(&want)?;
+    shallow_lines(&mut request, server, v0.shallow, fetch)?;
+    request.flush();
+    have_lines(&mut request, fetch)?;
+    Ok(request.finish())
 }
 
-async fn post(net: &Net, endpoint: &Endpoint, spoken: &Spoken, body: Request) -> Result<Reader<Body>> {
-    let v2 = spoken.version == Version::V2;
-    let body = net
-        .post(&spoken.base, endpoint, v2, body.finish())
-        .await
-        .inspect_err(|error| {
-            if matches!(error.kind, Kind::Auth | Kind::RepoNotFound | Kind::Protocol) {
-                net.forget(endpoint);
-            }
-        })?;
-    Ok(Reader::new(body, endpoint.url.shown(), MOST_BYTES))
-}
-
-fn boundary(body: &mut Request, request: &FetchRequest) -> Result<()> {
-    for commit in &request.shallow {
-        body.line(&format!("shallow {commit}"))?;
+fn shallow_lines(request: &mut Request, server: &Server, able: bool, fetch: &FetchRequest) -> Result<()> {
+    if !able && (fetch.depth.is_some() || !fetch.shallow.is_empty()) {
+        return Err(lacks(server, "shallow", "use depth: :infinity"));
     }
-    match request.depth {
-        Some(depth) => body.line(&format!("deepen {depth}")),
+    for oid in &fetch.shallow {
+        request.line(&format!("shallow {oid}"))?;
+    }
+    match fetch.depth {
+        Some(0) => Err(Error::new(Kind::Invalid, "a depth of 0 cannot be asked for")),
+        Some(depth) => request.line(&format!("deepen {}", depth.min(UNSHALLOW))),
         None => Ok(()),
     }
 }
 
-fn haves(body: &mut Request, request: &FetchRequest) -> Result<()> {
-    request
-        .haves
-        .iter()
-        .try_for_each(|commit| body.line(&format!("have {commit}")))
+fn have_lines(request: &mut Request, fetch: &FetchRequest) -> Result<()> {
+    for oid in &fetch.haves {
+        request.line(&format!("have {oid}"))?;
+    }
+    request.line("done")
 }
 
-/// Takes one line of how the boundary moves. False at the end of the section.
-async fn moved(reader: &mut Reader<Body>, outcome: &mut Outcome) -> Result<bool> {
-    let line = reader.line().await?;
-    let Some(text) = line.text() else { return Ok(false) };
-    let oid = |hex: &[u8]| std::str::from_utf8(hex).ok().and_then(|hex| Oid::from_str(hex).ok());
-    let (list, id) = if let Some(id) = text.strip_prefix(b"shallow ") {
-        (&mut outcome.shallow, oid(id))
-    } else if let Some(id) = text.strip_prefix(b"unshallow ") {
-        (&mut outcome.unshallow, oid(id))
-    } else {
-        return Err(reader.protocol("sent something else than the boundary of its history"));
-    };
-    list.push(id.ok_or_else(|| reader.protocol("sent an id that is none"))?);
-    Ok(true)
+fn lacks(server: &Server, capability: &str, advice: &str) -> Error {
+    let sentence = format!("the server of {} lacks {capability}: {advice}", server.base);
+    Error::new(Kind::Unsupported, sentence).with("url", server.base.shown())
 }
 
-/// Passes the pack on until its flush: band 1 is the pack, 2 is for people, 3 is why it ends here.
-async fn side_band(reader: &mut Reader<Body>, first: Line, pack: &mpsc::Sender<Bytes>) -> Result<()> {
-    let mut line = first;
+/// v2: reads the sections before the pack. Which ones come depends on the request; ours says `done`, so a server has nothing to
+/// acknowledge, but some do.
+async fn sections<C: Chunks>(reader: &mut Reader<C>, outcome: &mut FetchOutcome) -> Result<()> {
+    let mut count = 0;
     loop {
-        let Line::Data(data) = line else { return Ok(()) };
-        match data.first() {
-            Some(1) => {
-                if pack.send(data.slice(1..)).await.is_err() {
-                    return Err(Error::new(Kind::Cancelled, "nobody takes the pack"));
+        let header = reader.line().await?;
+        match header.text() {
+            Some(b"packfile") => return Ok(()),
+            Some(b"shallow-info" | b"acknowledgments") => {}
+            _ => return Err(reader.protocol("answered a fetch with something unexpected")),
+        }
+        loop {
+            let line = reader.line().await?;
+            count += 1;
+            match line.text() {
+                Some(text) if header.text() == Some(b"shallow-info") => shallow_info(reader, text, outcome)?,
+                Some(_) => {}
+                None if line == Line::Delimiter => break,
+                None => return Err(reader.protocol("answered a fetch without a pack")),
+            }
+            bounded(reader, count)?;
+        }
+    }
+}
+
+/// v0: reads the shallow section, which comes where a depth was asked for, and then the `ACK` or `NAK` that answers our haves.
+/// Returns the line after them.
+async fn acknowledgements<C: Chunks>(
+    reader: &mut Reader<C>,
+    deepened: bool,
+    outcome: &mut FetchOutcome,
+) -> Result<Line> {
+    let mut count = 0;
+    if deepened {
+        loop {
+            let line = reader.line().await?;
+            count += 1;
+            bounded(reader, count)?;
+            match line.text() {
+                Some(text) => shallow_info(reader, text, outcome)?,
+                None if line == Line::Flush => break,
+                None => return Err(reader.protocol("answered a fetch with something unexpected")),
+            }
+        }
+    }
+    loop {
+        let line = reader.line().await?;
+        count += 1;
+        bounded(reader, count)?;
+        match line.text() {
+            Some(text) if text == b"NAK" || text.starts_with(b"ACK ") => {}
+            _ => return Ok(line),
+        }
+    }
+}
+
+fn shallow_info<C: Chunks>(reader: &Reader<C>, text: &[u8], outcome: &mut FetchOutcome) -> Result<()> {
+    let (list, oid) = if let Some(oid) = text.strip_prefix(b"shallow ") {
+        (&mut outcome.shallow, oid)
+    } else if let Some(oid) = text.strip_prefix(b"unshallow ") {
+        (&mut outcome.unshallow, oid)
+    } else {
+        return Err(reader.protocol("sent a malformed list of shallow commits"));
+    };
+    list.push(parse_oid(oid).ok_or_else(|| reader.protocol("sent a malformed list of shallow commits"))?);
+    Ok(())
+}
+
+/// Takes the side-bands apart, `first` being their first line, up to the flush. `bytes` counts what `sink` was given.
+async fn pack<C: Chunks>(
+    reader: &mut Reader<C>,
+    first: Line,
+    max_bytes: u64,
+    sink: &mpsc::Sender<Bytes>,
+    bytes: &mut u64,
+) -> Result<()> {
+    let mut line = first;
+    let mut progress = 0;
+    loop {
+        match line {
+            Line::Data(mut data) => {
+                let band = data.first().copied();
+                data.advance(usize::from(band.is_some()));
+                match band {
+                    // Empty: a server's way to keep the connection alive while it prepares the pack.
+                    Some(1) if data.is_empty() => {}
+                    Some(1) => {
+                        *bytes += data.len() as u64;
+                        if *bytes > max_bytes {
+                            return Err(too_large(reader, max_bytes));
+                        }
+                        sink.send(data).await.map_err(|_| {
+                            Error::new(Kind::Cancelled, "the pack is no longer wanted where it was going")
+                        })?;
+                    }
+                    Some(2) => {
+                        progress += data.len() as u64;
+                        if progress > MAX_PROGRESS {
+                            return Err(reader.protocol("sent progress messages without end"));
+                        }
+                    }
+                    Some(3) => return Err(reader.failed(&data)),
+                    _ => return Err(reader.protocol("sent a pack that is not in Git's side-bands")),
                 }
             }
-            Some(2) | None => {}
-            Some(3) => return Err(reader.failed(&data[1..])),
-            Some(_) => return Err(reader.protocol("sent a pack that is not in side-bands")),
+            Line::Flush if *bytes == 0 => return Err(reader.protocol("answered a fetch without a pack")),
+            Line::Flush => return Ok(()),
+            Line::Delimiter | Line::ResponseEnd => {
+                return Err(reader.protocol("sent a pack that is not in Git's side-bands"));
+            }
         }
         line = reader.line().await?;
     }
 }
+
+fn too_large<C: Chunks>(reader: &Reader<C>, limit: u64) -> Error {
+    let mut error = reader
+        .protocol(&format!("sent a pack larger than {limit} bytes"))
+        .with("limit", limit);
+    error.kind = Kind::TooLarge;
+    error
+}
+
+fn bounded<C: Chunks>(reader: &Reader<C>, count: usize) -> Result<()> {
+    if count <= MAX_LINES {
+        Ok(())
+    } else {
+        Err(reader.protocol("sent shallow commits without end"))
+    }
+}
+
+#[cfg(test)]
+#[path = "fetch_tests.rs"]
+mod tests;

@@ -1,172 +1,251 @@
-//! HTTP requests on pooled connections, and what is remembered of the servers behind them.
+//! Requests over pooled HTTP connections: how a repository is asked, and where redirects may lead.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
-use reqwest::{Client, RequestBuilder, Response};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, LOCATION, PRAGMA};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect};
 use tokio::sync::OnceCell;
 
 use crate::error::{Error, Kind, Result};
-use crate::net::auth::Auth;
-use crate::net::discover::Spoken;
-use crate::net::failure;
-use crate::net::pkt::Chunks;
-use crate::net::url::{HttpUrl, Identity};
+use crate::net::Endpoint;
+use crate::net::discovery::Known;
+use crate::net::failure::{self, Credentials};
+use crate::net::pkt::{Chunks, sanitised};
+use crate::net::url::HttpUrl;
 
-/// Some hosts serve Git only to clients that call themselves so.
-const USER_AGENT: &str = concat!("git/2 (alumiini-git ", env!("CARGO_PKG_VERSION"), ")");
-/// How we call ourselves within the protocol.
-pub(crate) const AGENT: &str = concat!("agent=alumiini-git/", env!("CARGO_PKG_VERSION"));
-const GIT_PROTOCOL: HeaderName = HeaderName::from_static("git-protocol");
-/// Servers that are remembered; with more, all are asked anew.
-const MOST_KNOWN: usize = 4096;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+const GIT_PROTOCOL: &str = "git-protocol";
+/// Redirects followed before it counts as a loop.
+const MAX_HOPS: usize = 5;
+/// Some servers tell Git from browsers by the beginning of this.
+const USER_AGENT: &str = concat!("git/2.0 (alumiini-git ", env!("CARGO_PKG_VERSION"), ")");
 
-/// A repository on a server, and who we are to it.
-#[derive(Clone)]
-pub(crate) struct Endpoint {
-    pub(crate) url: HttpUrl,
-    pub(crate) auth: Option<Auth>,
+/// All that the network layer keeps between requests: connections, and what each URL speaks. One for the whole worker.
+pub(crate) struct Net {
+    /// Without TLS, so that plain `http` works on a system without roots, and costs none of their memory.
+    plain: OnceCell<Client>,
+    /// With the system's roots, read when the first `https` URL comes.
+    tls: OnceCell<Client>,
+    pub(super) known: Known,
 }
 
-/// The connections of this process, and what each URL is known to speak.
-pub(crate) struct Net {
-    client: OnceCell<Client>,
-    known: Mutex<HashMap<Identity, Arc<Spoken>>>,
+/// An answer of status 200.
+pub(super) struct Answer {
+    response: Response,
+    url: HttpUrl,
 }
 
 impl Net {
+    /// Opens nothing and reads nothing yet. Installs ring as the process's crypto provider unless there is one.
     pub(crate) fn new() -> Net {
+        let _ = rustls::crypto::ring::default_provider().install_default();
         Net {
-            client: OnceCell::new(),
-            known: Mutex::default(),
+            plain: OnceCell::new(),
+            tls: OnceCell::new(),
+            known: Known::default(),
         }
     }
 
-    /// Made when it is first needed: a worker that serves local paths loads no certificates.
-    async fn client(&self) -> Result<&Client> {
-        self.client.get_or_try_init(|| async { build() }).await
-    }
-
-    fn remembered(&self) -> MutexGuard<'_, HashMap<Identity, Arc<Spoken>>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn known(&self, endpoint: &Endpoint) -> Option<Arc<Spoken>> {
-        self.remembered().get(&endpoint.url.identity()).cloned()
-    }
-
-    pub(crate) fn remember(&self, endpoint: &Endpoint, spoken: Arc<Spoken>) {
-        let mut known = self.remembered();
-        if known.len() >= MOST_KNOWN {
-            known.clear();
-        }
-        known.insert(endpoint.url.identity(), spoken);
-    }
-
-    pub(crate) fn forget(&self, endpoint: &Endpoint) {
-        self.remembered().remove(&endpoint.url.identity());
-    }
-
-    /// GET of `url`. Redirects are the caller's.
-    pub(crate) async fn get(&self, url: &HttpUrl, endpoint: &Endpoint) -> Result<Response> {
-        let request = self.client().await?.get(url.as_url().clone());
-        self.send(
-            request.header(GIT_PROTOCOL, HeaderValue::from_static("version=2")),
-            url,
-            endpoint,
-        )
+    async fn client(&self, url: &HttpUrl) -> Result<&Client> {
+        let plain = url.is_plaintext();
+        let cell = if plain { &self.plain } else { &self.tls };
+        // On a blocking thread: the roots are files.
+        cell.get_or_try_init(|| async move {
+            tokio::task::spawn_blocking(move || build(plain))
+                .await
+                .map_err(|_| Error::new(Kind::Internal, "the HTTP client cannot be built"))?
+        })
         .await
     }
 
-    /// POST of a request to `git-upload-pack` of the repository at `base`; `v2` says which protocol the body is in. Answers
-    /// the body's chunks.
-    pub(crate) async fn post(&self, base: &HttpUrl, endpoint: &Endpoint, v2: bool, body: Bytes) -> Result<Body> {
+    /// `GET info/refs`, with redirects. Returns the answer and the URL of the repository that gave it.
+    pub(super) async fn get_refs(&self, endpoint: &Endpoint) -> Result<(HttpUrl, Answer)> {
+        let mut url = endpoint.url.info_refs()?;
+        for hops in 0..=MAX_HOPS {
+            let request = |client: &Client| {
+                client
+                    .get(url.as_url().clone())
+                    .header(GIT_PROTOCOL, "version=2")
+                    .header(ACCEPT, "application/x-git-upload-pack-advertisement, */*;q=0.5")
+                    // As Git does: a cache in between would serve old refs.
+                    .header(PRAGMA, "no-cache")
+            };
+            let (response, credentials) = self.send(endpoint, &url, request).await?;
+            if let Some(next) = redirected(&response, &url)? {
+                url = next;
+                continue;
+            }
+            let answer = Answer::check(response, url, credentials)?;
+            if hops == 0 {
+                return Ok((endpoint.url.without_auth(), answer));
+            }
+            let base = answer.url.strip_info_refs().ok_or_else(|| {
+                let sentence = format!(
+                    "{} redirects to {}, which is no Git repository",
+                    endpoint.url, answer.url
+                );
+                Error::new(Kind::Protocol, sentence).with("url", endpoint.url.shown())
+            })?;
+            return Ok((base, answer));
+        }
+        let sentence = format!("{} redirects more than {MAX_HOPS} times: check the URL", endpoint.url);
+        Err(Error::new(Kind::Protocol, sentence).with("url", endpoint.url.shown()))
+    }
+
+    /// `POST git-upload-pack` to the repository at `base`, as [`get_refs`](Self::get_refs) returned it. Redirects are not followed.
+    pub(super) async fn post(&self, endpoint: &Endpoint, base: &HttpUrl, v2: bool, body: Bytes) -> Result<Answer> {
         let url = base.upload_pack()?;
-        let mut request = self
-            .client()
-            .await?
-            .post(url.as_url().clone())
-            .header(
-                CONTENT_TYPE,
-                HeaderValue::from_static("application/x-git-upload-pack-request"),
-            )
-            .header(ACCEPT, HeaderValue::from_static("application/x-git-upload-pack-result"))
-            .body(body);
-        if v2 {
-            request = request.header(GIT_PROTOCOL, HeaderValue::from_static("version=2"));
+        let request = |client: &Client| {
+            let request = client
+                .post(url.as_url().clone())
+                .header(CONTENT_TYPE, "application/x-git-upload-pack-request")
+                .header(ACCEPT, "application/x-git-upload-pack-result")
+                .body(body.clone());
+            if v2 {
+                request.header(GIT_PROTOCOL, "version=2")
+            } else {
+                request
+            }
+        };
+        let (response, credentials) = self.send(endpoint, &url, request).await?;
+        let answer = Answer::check(response, url, credentials)?;
+        // Git does not look at this type, and servers get it wrong; a page for people is the one thing worth a sentence of its own.
+        if answer.content_type().starts_with("text/") {
+            Err(answer.not_git())
+        } else {
+            Ok(answer)
         }
-        let response = self.send(request, &url, endpoint).await?;
-        if response.status().is_redirection() {
-            let message = format!("{base} redirects a request that may not be redirected; use the URL it leads to");
-            return Err(Error::new(Kind::Protocol, message).with("url", endpoint.url.shown()));
-        }
-        failure::of_status(&response, endpoint)?;
-        failure::of_type(&response, "application/x-git-upload-pack-result", endpoint)?;
-        Ok(Body {
-            response,
-            shown: endpoint.url.shown(),
-        })
     }
 
-    async fn send(&self, request: RequestBuilder, url: &HttpUrl, endpoint: &Endpoint) -> Result<Response> {
-        let mut request = request;
-        // The only place where credentials leave, and only to the origin they were given for.
-        if let Some(auth) = endpoint.auth.as_ref().filter(|_| url.same_origin(&endpoint.url)) {
-            request = request.header(AUTHORIZATION, auth.header()?);
-        }
-        // A server may close a connection that we kept just as we use it again. Nothing of an answer has come then, so
-        // the request may be sent once more; all requests of ours only read.
-        let again = request.try_clone();
-        match (request.send().await, again) {
-            (Err(error), Some(again)) if failure::was_closed(&error) => again.send().await,
-            (result, _) => result,
-        }
-        .map_err(|error| failure::of_transport(&error, endpoint))
+    /// One request, credentials only where they belong, asked twice only where nothing of an answer came.
+    async fn send(
+        &self,
+        endpoint: &Endpoint,
+        url: &HttpUrl,
+        request: impl Fn(&Client) -> RequestBuilder + Send + Sync,
+    ) -> Result<(Response, Credentials)> {
+        let client = self.client(url).await?;
+        let (credentials, authorization) = match &endpoint.auth {
+            None => (Credentials::None, None),
+            Some(_) if !url.same_origin(&endpoint.url) => (Credentials::Withheld, None),
+            Some(auth) => (Credentials::Sent, Some(auth.header()?)),
+        };
+        let ask = || {
+            let request = request(client);
+            match &authorization {
+                Some(value) => request.header(AUTHORIZATION, value.clone()).send(),
+                None => request.send(),
+            }
+        };
+        let answer = match ask().await {
+            Err(e) if failure::unanswered(&e) => ask().await,
+            answer => answer,
+        };
+        Ok((answer.map_err(|e| failure::transport(&e, url))?, credentials))
     }
 }
 
-fn build() -> Result<Client> {
-    // An error means that it is installed already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::builder()
+fn build(plain: bool) -> Result<Client> {
+    // Every header and byte is Git's: no decompression (its features are off), no proxy of the environment.
+    let builder = Client::builder()
         .user_agent(USER_AGENT)
-        .redirect(reqwest::redirect::Policy::none())
+        .redirect(redirect::Policy::none())
         .no_proxy()
+        .referer(false)
+        .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
-        .tcp_keepalive(Duration::from_secs(30))
-        .connect_timeout(Duration::from_secs(30))
-        .pool_idle_timeout(Duration::from_secs(90))
-        .http2_adaptive_window(true)
-        .build()
-        .map_err(|error| {
-            let cause = failure::cause(&error);
-            Error::new(
-                Kind::Internal,
-                format!("cannot set up HTTPS: {cause}; are the system's CA certificates installed?"),
-            )
-        })
+        // Of one HTTP/2 connection's answers, some wait for an indexer. Their unread bytes count against the connection's window:
+        // at hyper's defaults, three of them would stop all others.
+        .http2_initial_stream_window_size(1 << 20)
+        .http2_initial_connection_window_size(64 << 20)
+        // Else a connection that a firewall forgot would hold each new request until its deadline.
+        .http2_keep_alive_interval(Duration::from_secs(20))
+        .http2_keep_alive_timeout(Duration::from_secs(20));
+    let builder = if plain { builder.tls_certs_only([]) } else { builder };
+    builder.build().map_err(|e| failure::client(&e))
 }
 
-/// The body of an answer.
-pub(crate) struct Body {
-    response: Response,
-    shown: String,
+/// Where a redirect leads, None where `response` is none.
+fn redirected(response: &Response, from: &HttpUrl) -> Result<Option<HttpUrl>> {
+    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return Ok(None);
+    }
+    let refused = |why: &str| {
+        let sentence = format!("{from} redirects to {why}");
+        Err(Error::new(Kind::Protocol, sentence)
+            .with("url", from.shown())
+            .with("status", response.status().as_u16()))
+    };
+    let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+    let Some(Ok(next)) = location.map(|location| from.as_url().join(location)) else {
+        return refused("nowhere (its Location cannot be read)");
+    };
+    match next.scheme() {
+        "https" => {}
+        "http" if from.is_plaintext() => {}
+        "http" => return refused("unencrypted http, which is not followed from https"),
+        _ => return refused("a URL that is neither https nor http"),
+    }
+    Ok(Some(HttpUrl::from_redirect(next)))
 }
 
-impl Body {
-    pub(crate) fn new(response: Response, shown: String) -> Body {
-        Body { response, shown }
+impl Answer {
+    fn check(response: Response, url: HttpUrl, credentials: Credentials) -> Result<Answer> {
+        if response.status() != StatusCode::OK {
+            return Err(failure::status(response.status(), &url, credentials));
+        }
+        let encoding = response.headers().get(CONTENT_ENCODING);
+        if encoding.is_some_and(|encoding| encoding != "identity") {
+            let sentence = format!("{url} answered compressed, which was not asked for");
+            return Err(Error::new(Kind::Protocol, sentence).with("url", url.shown()));
+        }
+        Ok(Answer { response, url })
+    }
+
+    /// The media type without parameters, in lower case, empty where there is none.
+    pub(super) fn content_type(&self) -> String {
+        let value = self
+            .response
+            .headers()
+            .get(CONTENT_TYPE)
+            .map_or(&b""[..], |value| value.as_bytes());
+        let value = value.split(|b| *b == b';').next().unwrap_or_default();
+        String::from_utf8_lossy(value).trim().to_ascii_lowercase()
+    }
+
+    /// `protocol`, for an answer of a type that is not Git's.
+    pub(super) fn not_git(&self) -> Error {
+        let sentence = match self.content_type().as_str() {
+            "text/html" | "application/xhtml+xml" => {
+                format!(
+                    "{} answered with an HTML page, not Git: check the URL, and whether it asks to log in",
+                    self.url
+                )
+            }
+            "" => format!(
+                "{} answered without a content type, not with Git: check the URL",
+                self.url
+            ),
+            other => {
+                let other = sanitised(other.as_bytes());
+                format!("{} answered with {other}, not Git: check the URL", self.url)
+            }
+        };
+        Error::new(Kind::Protocol, sentence).with("url", self.url.shown())
+    }
+
+    /// The URL that answered, as it may be shown.
+    pub(super) fn shown(&self) -> String {
+        self.url.shown()
     }
 }
 
-impl Chunks for Body {
+impl Chunks for Answer {
     async fn chunk(&mut self) -> Result<Option<Bytes>> {
-        self.response.chunk().await.map_err(|error| {
-            let message = format!("the connection to {} was cut: {}", self.shown, failure::cause(&error));
-            Error::new(Kind::Network, message).with("url", self.shown.clone())
-        })
+        self.response
+            .chunk()
+            .await
+            .map_err(|e| failure::transport(&e, &self.url))
     }
 }

@@ -295,4 +295,4 @@ impl Request {
 
 #[cfg(test)]
 #[path = "pkt_tests.rs"]
-mod tests;
+pub(crate) mod tests;

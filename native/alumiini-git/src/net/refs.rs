@@ -1,82 +1,243 @@
-//! `ls-refs`: what a remote's refs are at (gitprotocol-v2).
+//! The refs of a remote, by prefix.
+
+use std::sync::Arc;
 
 use git2::Oid;
 
 use crate::error::{Error, Kind, Result};
-use crate::net::discover::{MOST_BYTES, MOST_REFS, Spoken, Version, discover, id_and_name};
-use crate::net::http::{AGENT, Endpoint, Net};
-use crate::net::pkt::{Line, Reader, Request};
+use crate::net::Endpoint;
+use crate::net::discovery::{self, AGENT, MAX_ADVERTISEMENT, Server, Speaks, V2};
+use crate::net::http::Net;
+use crate::net::pkt::{Chunks, Line, Reader, Request};
 
-/// One ref of a remote. Names need not be UTF-8.
-#[derive(Debug, Clone, PartialEq)]
+/// The most refs that a server may list, wanted or not.
+const MAX_REFS: usize = 1_000_000;
+
+/// A ref as the server told it. Names are bytes, and nothing has checked that they are well-formed ref names.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RemoteRef {
+    /// `HEAD` or `refs/…`.
     pub(crate) name: Vec<u8>,
+    /// What the ref holds: for an annotated tag, the tag object.
     pub(crate) oid: Oid,
-    /// For an annotated tag: what it points at.
+    /// For an annotated tag, what it points to in the end.
     pub(crate) peeled: Option<Oid>,
+    /// For a symbolic ref, the ref that it stands for.
+    pub(crate) symref_target: Option<Vec<u8>>,
 }
 
-/// The refs whose names begin with one of `prefixes`. One request where the URL is known to speak v2.
+impl RemoteRef {
+    /// The commit that the ref stands for, unless its tag is of something else.
+    pub(crate) fn target(&self) -> Oid {
+        self.peeled.unwrap_or(self.oid)
+    }
+}
+
+/// The refs of `endpoint` whose names begin with one of `prefixes` (all where that is empty), in the server's order.
+///
+/// One request where the endpoint is known to speak v2; else one to find out, and for v2 a second. What is known and proves
+/// wrong is found out again, once. A ref that is not there is no error; an empty repository has none.
+///
+/// Errors: `network`, `rate_limited`, `certificate`, `auth`, `repo_not_found`, `protocol`, `unsupported`, `too_large`.
 pub(crate) async fn ls_refs(net: &Net, endpoint: &Endpoint, prefixes: &[String]) -> Result<Vec<RemoteRef>> {
-    if let Some(known) = net.known(endpoint).filter(|known| known.version == Version::V2) {
-        match ask(net, endpoint, &known, prefixes).await {
-            // It is not what it was: a repository renamed, a server exchanged. Asked from the beginning, it may be well.
-            Err(error) if matches!(error.kind, Kind::Auth | Kind::RepoNotFound | Kind::Protocol) => {
-                net.forget(endpoint)
-            }
-            result => return result,
+    if let Some(server) = net.known.get(endpoint)
+        && let Speaks::V2(v2) = &server.speaks
+    {
+        match ask(net, endpoint, &server, v2, prefixes).await {
+            Err(e) if discovery::may_be_stale(&e) => net.known.forget(endpoint),
+            done => return done,
         }
     }
-    match discover(net, endpoint).await? {
-        (_, Some(mut refs)) => {
-            refs.retain(|r| prefixes.iter().any(|prefix| r.name.starts_with(prefix.as_bytes())));
-            Ok(refs)
+    let (server, refs): (Arc<Server>, _) = discovery::discover(net, endpoint, prefixes).await?;
+    match &server.speaks {
+        Speaks::V0(_) => Ok(refs),
+        Speaks::V2(v2) => {
+            let done = ask(net, endpoint, &server, v2, prefixes).await;
+            if done.as_ref().is_err_and(discovery::may_be_stale) {
+                net.known.forget(endpoint);
+            }
+            done
         }
-        (spoken, None) => ask(net, endpoint, &spoken, prefixes).await,
     }
 }
 
-async fn ask(net: &Net, endpoint: &Endpoint, spoken: &Spoken, prefixes: &[String]) -> Result<Vec<RemoteRef>> {
-    let shown = endpoint.url.shown();
+async fn ask(net: &Net, endpoint: &Endpoint, server: &Server, v2: &V2, prefixes: &[String]) -> Result<Vec<RemoteRef>> {
+    if !v2.ls_refs {
+        let sentence = format!("{} cannot list its refs: its server lacks ls-refs", server.base);
+        return Err(Error::new(Kind::Unsupported, sentence).with("url", server.base.shown()));
+    }
+    let answer = net.post(endpoint, &server.base, true, request(v2, prefixes)?).await?;
+    let mut reader = Reader::new(answer, server.base.shown(), MAX_ADVERTISEMENT);
+    let refs = parse(&mut reader, prefixes).await?;
+    reader.finish().await;
+    Ok(refs)
+}
+
+fn request(v2: &V2, prefixes: &[String]) -> Result<bytes::Bytes> {
     let mut request = Request::default();
     request.line("command=ls-refs")?;
-    request.line(AGENT)?;
-    if spoken.has("object-format=sha1") {
+    if v2.agent {
+        request.line(AGENT)?;
+    }
+    if v2.object_format {
         request.line("object-format=sha1")?;
     }
     request.delimiter();
     request.line("peel")?;
+    request.line("symrefs")?;
     for prefix in prefixes {
+        if prefix.bytes().any(|b| b.is_ascii_control()) {
+            return Err(Error::new(
+                Kind::Invalid,
+                "the name of a ref cannot hold control characters",
+            ));
+        }
         request.line(&format!("ref-prefix {prefix}"))?;
     }
     request.flush();
-    let body = net.post(&spoken.base, endpoint, true, request.finish()).await?;
-    let mut reader = Reader::new(body, shown, MOST_BYTES);
-    let mut refs = Vec::new();
+    Ok(request.finish())
+}
+
+/// `<id> <name>[ symref-target:<name>][ peeled:<id>]` up to the flush.
+async fn parse<C: Chunks>(reader: &mut Reader<C>, prefixes: &[String]) -> Result<Vec<RemoteRef>> {
+    let mut refs = vec![];
+    let mut count = 0;
     loop {
         let line = reader.line().await?;
-        let Line::Data(_) = line else { break };
-        let text = line.text().unwrap_or_default();
-        // A HEAD whose branch does not exist yet.
-        if text.starts_with(b"unborn ") {
+        let Some(text) = line.text() else {
+            return if line == Line::Flush {
+                Ok(refs)
+            } else {
+                Err(malformed(reader))
+            };
+        };
+        count += 1;
+        bounded(reader, count)?;
+        let mut words = text.split(|b| *b == b' ');
+        let oid = words.next().unwrap_or_default();
+        let Some(name) = words.next().filter(|name| !name.is_empty()) else {
+            return Err(malformed(reader));
+        };
+        if oid == b"unborn" {
             continue;
         }
-        let (oid, rest) = id_and_name(text).ok_or_else(|| reader.protocol("sent a ref that is none"))?;
-        let mut words = rest.split(|byte| *byte == b' ');
-        let name = words.next().unwrap_or_default().to_vec();
-        let peeled = words
-            .filter_map(|word| word.strip_prefix(b"peeled:"))
-            .find_map(|id| Oid::from_str(std::str::from_utf8(id).ok()?).ok());
-        refs.push(RemoteRef { name, oid, peeled });
-        if refs.len() > MOST_REFS {
-            let error = reader.protocol("has more refs than are read");
-            return Err(Error {
-                kind: Kind::TooLarge,
-                ..error
+        let Some(oid) = parse_oid(oid) else {
+            return Err(malformed(reader));
+        };
+        let mut found = RemoteRef {
+            name: name.to_vec(),
+            oid,
+            peeled: None,
+            symref_target: None,
+        };
+        for attribute in words {
+            if let Some(target) = attribute.strip_prefix(b"symref-target:") {
+                found.symref_target = Some(target.to_vec());
+            } else if let Some(oid) = attribute.strip_prefix(b"peeled:") {
+                found.peeled = Some(parse_oid(oid).ok_or_else(|| malformed(reader))?);
             }
-            .with("limit", MOST_REFS as u64));
+        }
+        // Prefixes only spare the server work: it may send others all the same.
+        if wanted(&found.name, prefixes) {
+            refs.push(found);
         }
     }
-    reader.finish().await;
-    Ok(refs)
 }
+
+/// The refs of a v0 advertisement as its lines come.
+pub(super) struct Advertised<'a> {
+    prefixes: &'a [String],
+    refs: Vec<RemoteRef>,
+    symrefs: Vec<(Vec<u8>, Vec<u8>)>,
+    count: usize,
+}
+
+impl<'a> Advertised<'a> {
+    pub(super) fn new(prefixes: &'a [String]) -> Self {
+        Advertised {
+            prefixes,
+            refs: vec![],
+            symrefs: vec![],
+            count: 0,
+        }
+    }
+
+    /// `HEAD:refs/heads/main`, the value of a `symref` capability.
+    pub(super) fn symref(&mut self, pair: &[u8]) {
+        if let Some(colon) = pair.iter().position(|b| *b == b':') {
+            self.symrefs.push((pair[..colon].to_vec(), pair[colon + 1..].to_vec()));
+        }
+    }
+
+    /// `<id> <name>`, a peeled `<id> <name>^{}`, or what is no ref: `capabilities^{}` of an empty repository and `shallow <id>`.
+    pub(super) fn line<C: Chunks>(&mut self, reader: &Reader<C>, line: &[u8]) -> Result<()> {
+        if line.starts_with(b"shallow ") {
+            return Ok(());
+        }
+        self.count += 1;
+        bounded(reader, self.count)?;
+        let (oid, name) = match line.get(40) {
+            Some(b' ') => (parse_oid(&line[..40]), &line[41..]),
+            _ => (None, &b""[..]),
+        };
+        let Some(oid) = oid.filter(|_| !name.is_empty()) else {
+            return Err(malformed(reader));
+        };
+        if name == b"capabilities^{}" {
+            return Ok(());
+        }
+        if let Some(tag) = name.strip_suffix(b"^{}") {
+            if let Some(last) = self.refs.last_mut().filter(|last| last.name == tag) {
+                last.peeled = Some(oid);
+            }
+            return Ok(());
+        }
+        if wanted(name, self.prefixes) {
+            self.refs.push(RemoteRef {
+                name: name.to_vec(),
+                oid,
+                peeled: None,
+                symref_target: None,
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self) -> Vec<RemoteRef> {
+        for (name, target) in self.symrefs {
+            if let Some(found) = self.refs.iter_mut().find(|found| found.name == name) {
+                found.symref_target = Some(target);
+            }
+        }
+        self.refs
+    }
+}
+
+fn wanted(name: &[u8], prefixes: &[String]) -> bool {
+    prefixes.is_empty() || prefixes.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
+}
+
+/// A full id: 40 hexadecimal digits, not the shorter ones that `Oid` would fill up.
+pub(super) fn parse_oid(hex: &[u8]) -> Option<Oid> {
+    let hex = std::str::from_utf8(hex).ok().filter(|hex| hex.len() == 40)?;
+    Oid::from_str(hex).ok()
+}
+
+fn bounded<C: Chunks>(reader: &Reader<C>, count: usize) -> Result<()> {
+    if count <= MAX_REFS {
+        return Ok(());
+    }
+    let mut error = reader
+        .protocol(&format!("has more than {MAX_REFS} refs"))
+        .with("limit", MAX_REFS as u64);
+    error.kind = Kind::TooLarge;
+    Err(error)
+}
+
+fn malformed<C: Chunks>(reader: &Reader<C>) -> Error {
+    reader.protocol("sent a malformed list of refs")
+}
+
+#[cfg(test)]
+#[path = "refs_tests.rs"]
+mod tests;

@@ -73,6 +73,18 @@ impl RemoteUrl {
             Location::Local(path) => path.display().to_string(),
         }
     }
+
+    /// What makes two remotes the same one. See [`Identity`].
+    #[cfg(test)]
+    pub(crate) fn identity(&self) -> Identity {
+        match &self.location {
+            Location::Http(http) => http.identity(),
+            Location::Local(path) => Identity {
+                key: path.as_os_str().as_encoded_bytes().to_vec(),
+                shown: self.shown(),
+            },
+        }
+    }
 }
 
 impl HttpUrl {
@@ -119,6 +131,14 @@ impl HttpUrl {
         self.auth.as_ref()
     }
 
+    /// The same without the credentials: to be remembered.
+    pub(crate) fn without_auth(&self) -> HttpUrl {
+        HttpUrl {
+            url: self.url.clone(),
+            auth: None,
+        }
+    }
+
     /// Whether what is sent there can be read on the way.
     pub(crate) fn is_plaintext(&self) -> bool {
         self.url.scheme() == "http"
@@ -138,9 +158,11 @@ impl HttpUrl {
     }
 
     pub(crate) fn identity(&self) -> Identity {
+        // Equal keys must show the same, and only the key has its slash for certain.
+        let shown = self.shown();
         Identity {
             key: self.base().into_bytes(),
-            shown: self.shown().trim_end_matches('/').to_owned(),
+            shown: shown.strip_suffix('/').unwrap_or(&shown).to_owned(),
         }
     }
 

@@ -24,7 +24,7 @@ fn splits_userinfo_off_and_never_shows_it() {
     for text in [
         format!("{url}"),
         format!("{url:?}"),
-        format!("{http} {http:?} {:?}", http.identity()),
+        format!("{http} {http:?} {:?}", url.identity()),
     ] {
         for secret in ["us@er", "us%40er", "p:ss", "p%3A", "sesame"] {
             assert!(!text.contains(secret), "{text}");
@@ -82,7 +82,7 @@ fn appends_services_as_git_does() {
 
 #[test]
 fn the_identity_ignores_userinfo_and_a_trailing_slash_but_not_the_query() {
-    let identity = |text: &str| http(text).identity();
+    let identity = |text: &str| RemoteUrl::parse(text.as_bytes()).unwrap().identity();
     assert_eq!(identity("https://a:b@h/r"), identity("https://H:443/r/"));
     assert_ne!(identity("https://h/c?r=1"), identity("https://h/c?r=2"));
     assert_ne!(identity("https://h/r"), identity("http://h/r"));

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
-use crate::net::Net;
+use crate::net::http::Net;
 use crate::net::url::RemoteUrl;
 use crate::ops::pool::Pool;
 use crate::outbox::Held;

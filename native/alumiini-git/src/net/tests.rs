@@ -1,0 +1,80 @@
+//! The whole layer against a scripted server whose answers are made by `git upload-pack`, and `git` as the oracle.
+
+mod fetching;
+mod refusals;
+mod repo;
+mod server;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::Endpoint;
+use super::auth::Auth;
+use super::fetch::{DEFAULT_MAX_BYTES, FetchOutcome, FetchRequest, fetch};
+use super::http::Net;
+use super::refs::{RemoteRef, ls_refs};
+use super::url::{HttpUrl, Location, RemoteUrl};
+use crate::error::Result;
+
+fn http(text: &str) -> HttpUrl {
+    match RemoteUrl::parse(text.as_bytes()).unwrap().location {
+        Location::Http(http) => http,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn endpoint(text: &str) -> Endpoint {
+    Endpoint::new(http(text), None, true).unwrap()
+}
+
+fn ann(text: &str) -> Endpoint {
+    let auth = Auth::Basic {
+        username: "ann".into(),
+        password: "sesame".into(),
+    };
+    Endpoint::new(http(text), Some(auth), true).unwrap()
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+async fn refs(net: &Net, endpoint: &Endpoint, prefixes: &[&str]) -> Result<Vec<RemoteRef>> {
+    let prefixes: Vec<String> = prefixes.iter().map(|p| p.to_string()).collect();
+    ls_refs(net, endpoint, &prefixes).await
+}
+
+/// Fetches into memory, through a channel that is full nearly always.
+async fn fetched(net: &Net, endpoint: &Endpoint, request: &FetchRequest) -> Result<(FetchOutcome, Vec<u8>)> {
+    let (sink, mut source) = mpsc::channel::<Bytes>(1);
+    let reading = tokio::spawn(async move {
+        let mut pack = vec![];
+        while let Some(chunk) = source.recv().await {
+            pack.extend_from_slice(&chunk);
+        }
+        pack
+    });
+    let outcome = fetch(net, endpoint, request, &sink).await;
+    drop(sink);
+    let pack = reading.await.unwrap();
+    outcome.map(|outcome| {
+        assert_eq!(outcome.bytes, pack.len() as u64);
+        (outcome, pack)
+    })
+}
+
+fn want(oid: git2::Oid) -> FetchRequest {
+    FetchRequest {
+        want: oid,
+        haves: vec![],
+        shallow: vec![],
+        depth: None,
+        thin: true,
+        max_bytes: DEFAULT_MAX_BYTES,
+    }
+}

@@ -1,0 +1,263 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use super::repo::Repo;
+use super::server::{Reply, Server, git_answer};
+use super::*;
+use crate::error::{Error, Kind};
+
+/// The error for a server that answers everything with `reply`.
+fn refusal(reply: Reply, with_auth: bool) -> (Error, Server) {
+    let server = Server::start(move |_| reply.clone());
+    let url = server.url("/r");
+    let endpoint = if with_auth { ann(&url) } else { endpoint(&url) };
+    let error = run(refs(&Net::new(), &endpoint, &["HEAD"])).unwrap_err();
+    assert!(!format!("{error:?}").contains("sesame"));
+    (error, server)
+}
+
+#[test]
+fn statuses() {
+    for (status, auth, kind, says) in [
+        (401, false, Kind::Auth, "none were given"),
+        (401, true, Kind::Auth, "did not accept"),
+        (403, true, Kind::Auth, "permission"),
+        (404, false, Kind::RepoNotFound, "no repository"),
+        (429, false, Kind::RateLimited, "429"),
+        (500, false, Kind::Network, "500"),
+        (418, false, Kind::Protocol, "418"),
+    ] {
+        let (error, server) = refusal(Reply::status(status), auth);
+        assert_eq!(error.kind, kind);
+        assert!(error.message.contains(says), "{error}");
+        assert_eq!(error.detail["status"], rmpv::Value::from(status));
+        assert_eq!(server.asked().len(), 1);
+        let sent = auth.then_some("Basic YW5uOnNlc2FtZQ==");
+        assert_eq!(server.seen()[0].header("authorization"), sent);
+    }
+}
+
+#[test]
+fn answers_that_are_not_gits() {
+    let advertisement = "application/x-git-upload-pack-advertisement";
+    let dumb = format!("{}\trefs/heads/main\n", "1".repeat(40));
+    for (reply, kind, says) in [
+        (
+            Reply::new(200, "text/html; charset=utf-8", "<html>"),
+            Kind::Protocol,
+            "an HTML page, not Git",
+        ),
+        (
+            Reply::new(200, "application/json", "{}"),
+            Kind::Protocol,
+            "application/json",
+        ),
+        (
+            Reply::new(200, advertisement, "<html>"),
+            Kind::Protocol,
+            "Git's protocol",
+        ),
+        (Reply::new(200, advertisement, "000"), Kind::Network, "cut"),
+        (Reply::new(200, "text/plain", dumb), Kind::Unsupported, "dumb HTTP"),
+        (
+            Reply::new(200, advertisement, "").header("Content-Encoding", "gzip"),
+            Kind::Protocol,
+            "compressed",
+        ),
+        (
+            Reply {
+                raw: Some(b"SSH-2.0-OpenSSH\r\n".to_vec()),
+                ..Reply::status(200)
+            },
+            Kind::Protocol,
+            "not answer in HTTP",
+        ),
+    ] {
+        let (error, _) = refusal(reply, false);
+        assert_eq!(error.kind, kind, "{error}");
+        assert!(error.message.contains(says), "{error}");
+    }
+}
+
+#[test]
+fn servers_that_are_not_there() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let error = run(refs(
+        &Net::new(),
+        &endpoint(&format!("http://127.0.0.1:{free}/r?t=sesame")),
+        &[],
+    ))
+    .unwrap_err();
+    assert_eq!(error.kind, Kind::Network);
+    assert!(
+        error.message.contains("refused") && !format!("{error:?}").contains("sesame"),
+        "{error}"
+    );
+    // Reserved never to exist (RFC 6761).
+    let error = run(refs(&Net::new(), &endpoint("http://nowhere.invalid/r"), &[])).unwrap_err();
+    assert_eq!(error.kind, Kind::Network);
+    assert!(error.message.contains("nowhere.invalid does not resolve"), "{error}");
+}
+
+#[test]
+fn a_redirect_moves_the_repository() {
+    let repo = Repo::with_history();
+    let dir = repo.path();
+    let server = Server::start(move |seen| match seen.target.strip_prefix("/old") {
+        Some(rest) => Reply::status(301).header("Location", &format!("/new{rest}")),
+        None => git_answer(&dir, seen, true),
+    });
+    let (net, endpoint) = (Net::new(), ann(&server.url("/old/r")));
+    run(async {
+        for _ in 0..2 {
+            assert_eq!(refs(&net, &endpoint, &[]).await.unwrap().len(), 4);
+        }
+    });
+    let refs = "/r/info/refs?service=git-upload-pack";
+    let post = "POST /new/r/git-upload-pack".to_owned();
+    assert_eq!(
+        server.asked(),
+        [format!("GET /old{refs}"), format!("GET /new{refs}"), post.clone(), post]
+    );
+    assert!(server.seen().iter().all(|seen| seen.header("authorization").is_some()));
+}
+
+#[test]
+fn credentials_stay_with_their_server() {
+    let repo = Repo::with_history();
+    let dir = repo.path();
+    // Another port is another server.
+    let other = Server::start(move |seen| git_answer(&dir, seen, true));
+    let to = other
+        .url("/r/info/refs?service=git-upload-pack")
+        .replace("http://", "http://bob:hunter2@");
+    let server = Server::start(move |_| Reply::status(302).header("Location", &to));
+    let (net, endpoint) = (Net::new(), ann(&server.url("/r")));
+    assert_eq!(run(refs(&net, &endpoint, &[])).unwrap().len(), 4);
+    assert!(server.seen()[0].header("authorization").is_some());
+    assert_eq!(other.seen().len(), 2);
+    assert!(other.seen().iter().all(|seen| seen.header("authorization").is_none()));
+
+    let other = Server::start(|_| Reply::status(401));
+    let to = other.url("/r/info/refs?service=git-upload-pack");
+    let server = Server::start(move |_| Reply::status(302).header("Location", &to));
+    let error = run(refs(&Net::new(), &ann(&server.url("/r")), &[])).unwrap_err();
+    assert_eq!(error.kind, Kind::Auth);
+    assert!(error.message.contains("was sent none"), "{error}");
+}
+
+#[test]
+fn redirects_that_lead_nowhere() {
+    let server = Server::start(|seen| Reply::status(302).header("Location", &seen.target));
+    let error = run(refs(&Net::new(), &endpoint(&server.url("/r")), &[])).unwrap_err();
+    assert_eq!((error.kind, server.asked().len()), (Kind::Protocol, 6));
+    let git = "application/x-git-upload-pack-advertisement";
+    let server = Server::start(move |seen| match seen.target.as_str() {
+        "/login" => Reply::new(200, git, "0000"),
+        "/ftp/info/refs?service=git-upload-pack" => Reply::status(302).header("Location", "ftp://h/r"),
+        "/no/info/refs?service=git-upload-pack" => Reply::status(302),
+        _ => Reply::status(302).header("Location", "/login"),
+    });
+    for (path, says) in [
+        ("/r", "no Git repository"),
+        ("/ftp", "neither https nor http"),
+        ("/no", "nowhere"),
+    ] {
+        let error = run(refs(&Net::new(), &endpoint(&server.url(path)), &[])).unwrap_err();
+        assert_eq!(error.kind, Kind::Protocol);
+        assert!(error.message.contains(says), "{error}");
+    }
+}
+
+/// A server that closes an idle connection while the next request is on its way answers it on a new one.
+#[test]
+fn a_connection_that_was_closed_costs_one_more_request() {
+    let repo = Repo::with_history();
+    let dir = repo.path();
+    let server = Server::start(move |seen| match (seen.connection, seen.number) {
+        (0, 2) => Reply::nothing(),
+        _ => git_answer(&dir, seen, true),
+    });
+    let (net, endpoint) = (Net::new(), endpoint(&server.url("/r")));
+    run(async {
+        for _ in 0..2 {
+            assert_eq!(refs(&net, &endpoint, &[]).await.unwrap().len(), 4);
+        }
+    });
+    let on: Vec<_> = server
+        .seen()
+        .iter()
+        .map(|seen| (seen.connection, seen.number))
+        .collect();
+    assert_eq!(on, [(0, 0), (0, 1), (0, 2), (1, 0)]);
+}
+
+#[test]
+fn a_server_that_never_answers_is_asked_twice_and_no_more() {
+    let server = Server::start(|_| Reply::nothing());
+    let error = run(refs(&Net::new(), &endpoint(&server.url("/r")), &[])).unwrap_err();
+    assert_eq!((error.kind, server.asked().len()), (Kind::Network, 2));
+    assert!(
+        error.message.contains("without an answer") || error.message.contains("cut"),
+        "{error}"
+    );
+}
+
+/// What was remembered proves wrong: found out anew within the same request, once.
+#[test]
+fn what_a_url_speaks_is_found_out_again() {
+    let repo = Repo::with_history();
+    for stale in [
+        Reply::status(404),
+        Reply::status(301),
+        Reply::new(200, "text/html", "<html>"),
+        Reply::new(200, "a/b", "hmm, no"),
+    ] {
+        let (dir, moved) = (repo.path(), Arc::new(AtomicBool::new(false)));
+        let gone = moved.clone();
+        // From v2 to v0, as after a change of servers.
+        let server = Server::start(move |seen| match gone.load(Ordering::SeqCst) {
+            true if seen.is_post() && seen.header("git-protocol").is_some() => stale.clone(),
+            gone => git_answer(&dir, seen, !gone),
+        });
+        let (net, endpoint) = (Net::new(), endpoint(&server.url("/r")));
+        run(async {
+            assert_eq!(refs(&net, &endpoint, &[]).await.unwrap().len(), 4);
+            moved.store(true, Ordering::SeqCst);
+            assert_eq!(refs(&net, &endpoint, &[]).await.unwrap().len(), 4);
+            let (_, pack) = fetched(&net, &endpoint, &want(repo.rev("main"))).await.unwrap();
+            assert!(pack.starts_with(b"PACK"));
+        });
+        let methods: Vec<_> = server.seen().iter().map(|seen| seen.method.clone()).collect();
+        assert_eq!(methods, ["GET", "POST", "POST", "GET", "POST"]);
+    }
+}
+
+#[test]
+fn a_busy_server_is_not_asked_again() {
+    let repo = Repo::with_history();
+    for (status, kind) in [(429, Kind::RateLimited), (503, Kind::Network)] {
+        let (dir, posts) = (repo.path(), AtomicUsize::new(0));
+        let server = Server::start(
+            move |seen| match seen.is_post() && posts.fetch_add(1, Ordering::SeqCst) == 1 {
+                true => Reply::status(status),
+                false => git_answer(&dir, seen, true),
+            },
+        );
+        let (net, endpoint) = (Net::new(), endpoint(&server.url("/r")));
+        run(async {
+            refs(&net, &endpoint, &[]).await.unwrap();
+            assert_eq!(refs(&net, &endpoint, &[]).await.unwrap_err().kind, kind);
+            refs(&net, &endpoint, &[]).await.unwrap();
+        });
+        assert_eq!(
+            server.asked().len(),
+            4,
+            "GET and three POSTs: what it speaks is still known"
+        );
+    }
+}
