@@ -1,0 +1,101 @@
+defmodule Alumiini.Git.Bench.Fixtures do
+  @moduledoc "Repositories to measure with, a server in front of them, and a worker; all below one directory."
+
+  alias Alumiini.Git.Bench.Terminal
+  alias Alumiini.Git.Test.{GitCommand, HttpServer, Manifests, Repository}
+
+  @enforce_keys [:origins, :work, :binary, :http]
+  defstruct [:origins, :work, :binary, :http]
+
+  @type t :: %__MODULE__{origins: Path.t(), work: Path.t(), binary: Path.t(), http: pid}
+
+  @files 3_000
+  # Data that does not compress, in each of them.
+  @bytes 1_024
+
+  @spec start!(Path.t(), Path.t()) :: t
+  def start!(dir, binary) do
+    origins = Path.join(dir, "origins")
+    work = Path.join(dir, "work")
+    File.mkdir_p!(origins)
+    File.mkdir_p!(work)
+
+    # A kept log would grow, and a shell per request would be in everybody's way.
+    {:ok, http} = HttpServer.start_link(root: origins, log: false, stderr: :inherit)
+    %__MODULE__{origins: origins, work: work, binary: binary, http: http}
+  end
+
+  @doc "A repository of 3,000 manifests on a branch `main`, with so many refs in all. Made when it is first asked for."
+  @spec manifests!(t, pos_integer) :: String.t()
+  def manifests!(fixtures, refs) do
+    name = "manifests-#{refs}.git"
+
+    unless File.dir?(Path.join(fixtures.origins, name)) do
+      Terminal.progress("making a repository of #{@files} files and #{refs} refs")
+      repository = Repository.create!(fixtures.origins, name)
+      id = Repository.commit!(repository, Manifests.many(@files, bytes: @bytes))
+      topics!(repository, id, refs - 1)
+      Repository.repack!(repository)
+      GitCommand.run!(["pack-refs", "--all"], cd: repository)
+    end
+
+    HttpServer.url(fixtures.http, name)
+  end
+
+  defp topics!(repository, id, count) do
+    creates = for n <- 1..count, do: "create refs/heads/topic/#{n} #{id}\n"
+    input = ["start\n", creates, "commit\n"]
+    done? = &String.contains?(&1, "commit: ok")
+    GitCommand.converse!(["update-ref", "--stdin"], input, done?, cd: repository)
+  end
+
+  @doc "So many small repositories."
+  @spec fleet!(t, pos_integer) :: [String.t()]
+  def fleet!(fixtures, count) do
+    Terminal.progress("making #{count} repositories")
+    first = Repository.create!(fixtures.origins, "fleet-1.git")
+    Repository.commit!(first, Manifests.shop())
+    Repository.repack!(first)
+    for n <- 2..count, do: File.cp_r!(first, Path.join(fixtures.origins, "fleet-#{n}.git"))
+    for n <- 1..count, do: HttpServer.url(fixtures.http, "fleet-#{n}.git")
+  end
+
+  @doc "The name of a directory that is not there."
+  @spec fresh(t, String.t()) :: Path.t()
+  def fresh(fixtures, label) do
+    Path.join(fixtures.work, "#{label}-#{System.unique_integer([:positive])}")
+  end
+
+  @doc "Runs `fun` with a worker that has done nothing before."
+  @spec with_worker(t, (GenServer.server() -> result)) :: result when result: term
+  def with_worker(fixtures, fun) do
+    {:ok, server} = Alumiini.Git.start_link(name: nil, binary: fixtures.binary)
+
+    try do
+      fun.(server)
+    after
+      GenServer.stop(server)
+    end
+  end
+
+  @spec sync!(GenServer.server(), String.t(), Path.t()) :: String.t()
+  def sync!(server, url, path) do
+    {:ok, id} = Alumiini.Git.sync(url, "main", path, server: server)
+    id
+  end
+
+  @doc "The `git clone` that ours is measured beside."
+  @spec clone_arguments(String.t(), Path.t()) :: [String.t()]
+  def clone_arguments(url, path) do
+    ["clone", "--quiet", "--depth", "1", "--single-branch", "--no-tags", url, path]
+  end
+
+  @spec fetch_arguments() :: [String.t()]
+  def fetch_arguments, do: ["fetch", "--quiet", "--depth", "1"]
+
+  @spec remove!(Path.t()) :: :ok
+  def remove!(dir) do
+    File.rm_rf!(dir)
+    :ok
+  end
+end
