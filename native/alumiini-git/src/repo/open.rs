@@ -61,9 +61,11 @@ pub(crate) fn is_managed(git_dir: &Path) -> bool {
         .unwrap_or(false)
 }
 
-/// Opens a managed repository's `.git`. As a bare one, since the work tree is none of libgit2's business there.
+/// Opens a managed repository's `.git`. As a bare one, since the work tree is none of libgit2's business there; and not by
+/// `git_repository_open_bare`, which does not read `.git/shallow`, so that shallow commits would have parents.
 pub(crate) fn managed(git_dir: &Path) -> Result<Repository> {
-    Repository::open_bare(git_dir).map_err(git_failure("open the repository"))
+    let flags = RepositoryOpenFlags::BARE | RepositoryOpenFlags::NO_SEARCH | RepositoryOpenFlags::NO_DOTGIT;
+    Repository::open_ext(git_dir, flags, &[] as &[&str]).map_err(git_failure("open the repository"))
 }
 
 /// Opens the repository whose work tree is `path`, whoever made it.
