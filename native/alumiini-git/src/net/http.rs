@@ -33,6 +33,7 @@ pub(crate) struct Net {
 /// An answer of status 200.
 pub(super) struct Answer {
     response: Response,
+    /// The repository's.
     url: HttpUrl,
 }
 
@@ -71,16 +72,20 @@ impl Net {
                     // As Git does: a cache in between would serve old refs.
                     .header(PRAGMA, "no-cache")
             };
-            let (response, credentials) = self.send(endpoint, &url, request).await?;
-            if let Some(next) = redirected(&response, &url)? {
+            // What people know, and what errors name: the repository, not its info/refs.
+            let base = if hops == 0 {
+                Some(endpoint.url.without_auth())
+            } else {
+                url.strip_info_refs()
+            };
+            let named = base.as_ref().unwrap_or(&url);
+            let (response, credentials) = self.send(endpoint, named, request).await?;
+            if let Some(next) = redirected(&response, named, &url)? {
                 url = next;
                 continue;
             }
-            let answer = Answer::check(response, url, credentials)?;
-            if hops == 0 {
-                return Ok((endpoint.url.without_auth(), answer));
-            }
-            let base = answer.url.strip_info_refs().ok_or_else(|| {
+            let answer = Answer::check(response, named.clone(), credentials)?;
+            let base = base.ok_or_else(|| {
                 let sentence = format!(
                     "{} redirects to {}, which is no Git repository",
                     endpoint.url, answer.url
@@ -108,8 +113,8 @@ impl Net {
                 request
             }
         };
-        let (response, credentials) = self.send(endpoint, &url, request).await?;
-        let answer = Answer::check(response, url, credentials)?;
+        let (response, credentials) = self.send(endpoint, base, request).await?;
+        let answer = Answer::check(response, base.clone(), credentials)?;
         // Git does not look at this type, and servers get it wrong; a page for people is the one thing worth a sentence of its own.
         if answer.content_type().starts_with("text/") {
             Err(answer.not_git())
@@ -118,17 +123,17 @@ impl Net {
         }
     }
 
-    /// One request, credentials only where they belong, asked twice only where nothing of an answer came.
+    /// One request to the repository at `base`, credentials only where they belong, asked twice only where nothing of an answer came.
     async fn send(
         &self,
         endpoint: &Endpoint,
-        url: &HttpUrl,
+        base: &HttpUrl,
         request: impl Fn(&Client) -> RequestBuilder + Send + Sync,
     ) -> Result<(Response, Credentials)> {
-        let client = self.client(url).await?;
+        let client = self.client(base).await?;
         let (credentials, authorization) = match &endpoint.auth {
             None => (Credentials::None, None),
-            Some(_) if !url.same_origin(&endpoint.url) => (Credentials::Withheld, None),
+            Some(_) if !base.same_origin(&endpoint.url) => (Credentials::Withheld, None),
             Some(auth) => (Credentials::Sent, Some(auth.header()?)),
         };
         let ask = || {
@@ -142,7 +147,7 @@ impl Net {
             Err(e) if failure::unanswered(&e) => ask().await,
             answer => answer,
         };
-        Ok((answer.map_err(|e| failure::transport(&e, url))?, credentials))
+        Ok((answer.map_err(|e| failure::transport(&e, base))?, credentials))
     }
 }
 
@@ -166,8 +171,8 @@ fn build(plain: bool) -> Result<Client> {
     builder.build().map_err(|e| failure::client(&e))
 }
 
-/// Where a redirect leads, None where `response` is none.
-fn redirected(response: &Response, from: &HttpUrl) -> Result<Option<HttpUrl>> {
+/// Where a redirect of `asked`, which belongs to `from`, leads; None where `response` is none.
+fn redirected(response: &Response, from: &HttpUrl, asked: &HttpUrl) -> Result<Option<HttpUrl>> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return Ok(None);
     }
@@ -178,7 +183,7 @@ fn redirected(response: &Response, from: &HttpUrl) -> Result<Option<HttpUrl>> {
             .with("status", response.status().as_u16()))
     };
     let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-    let Some(Ok(next)) = location.map(|location| from.as_url().join(location)) else {
+    let Some(Ok(next)) = location.map(|location| asked.as_url().join(location)) else {
         return refused("nowhere (its Location cannot be read)");
     };
     match next.scheme() {
@@ -235,7 +240,7 @@ impl Answer {
         Error::new(Kind::Protocol, sentence).with("url", self.url.shown())
     }
 
-    /// The URL that answered, as it may be shown.
+    /// The repository that answered, as it may be shown.
     pub(super) fn shown(&self) -> String {
         self.url.shown()
     }

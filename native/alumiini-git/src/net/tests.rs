@@ -78,3 +78,15 @@ fn want(oid: git2::Oid) -> FetchRequest {
         max_bytes: DEFAULT_MAX_BYTES,
     }
 }
+
+/// The server spawns these.
+#[test]
+fn the_conversations_can_move_between_threads() {
+    fn movable(_: impl Send + 'static) {}
+    let (sink, _source) = mpsc::channel(1);
+    movable(async move {
+        let (net, endpoint) = (Net::new(), endpoint("http://h/r"));
+        let _ = ls_refs(&net, &endpoint, &[]).await;
+        fetch(&net, &endpoint, &want(git2::Oid::ZERO_SHA1), &sink).await
+    });
+}

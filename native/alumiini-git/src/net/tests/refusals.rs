@@ -31,6 +31,7 @@ fn statuses() {
         assert_eq!(error.kind, kind);
         assert!(error.message.contains(says), "{error}");
         assert_eq!(error.detail["status"], rmpv::Value::from(status));
+        assert_eq!(error.detail["url"], rmpv::Value::from(server.url("/r")));
         assert_eq!(server.asked().len(), 1);
         let sent = auth.then_some("Basic YW5uOnNlc2FtZQ==");
         assert_eq!(server.seen()[0].header("authorization"), sent);
