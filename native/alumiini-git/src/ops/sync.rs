@@ -494,6 +494,8 @@ pub(crate) fn finish(path: &Path, job: &Job) -> Result<()> {
             .map_err(git_failure("read the commit to check out"))?;
         refs::point(&repo, &target, true, job)?;
         worktree::settle(&repo, path, commit.tree_id(), job)?;
+        // A merge or rebase that somebody left unfinished here.
+        repo.cleanup_state().map_err(git_failure("end an unfinished merge"))?;
     } else {
         // Nothing of the owner's was in the way when the marker was set.
         unmanaged::check_out(path, &target, true, job)?;

@@ -43,6 +43,8 @@ const CREATE: OFlags = OFlags::WRONLY
 const KIND: u32 = 0o170000;
 const LINK: u32 = 0o120000;
 const GITLINK: u32 = 0o160000;
+/// The index flag of `git update-index --assume-unchanged`, which libgit2 carries over and which makes `git status` blind.
+const UNSEEN: u16 = 0x8000;
 /// A bound on what one repository may make us write and remember.
 const MOST_FILES: usize = 1_000_000;
 
@@ -50,7 +52,7 @@ const MOST_FILES: usize = 1_000_000;
 /// recorded are read. Where they turn out to be unchanged, the new stat is recorded.
 pub(crate) fn is_settled(repo: &Repository, work: &Path, tree: Oid, job: &Job) -> Result<bool> {
     let Ok(mut index) = repo.index() else { return Ok(false) };
-    let key = |entry: &IndexEntry| (entry.path.clone(), entry.id, entry.mode);
+    let key = |entry: &IndexEntry| (entry.path.clone(), entry.id, entry.mode, entry.flags & UNSEEN);
     let recorded: Vec<_> = index.iter().map(|entry| key(&entry)).collect();
     read_tree(repo, &mut index, tree)?;
     let wanted: Vec<IndexEntry> = index.iter().collect();
@@ -97,8 +99,15 @@ pub(crate) fn settle(repo: &Repository, work: &Path, tree: Oid, job: &Job) -> Re
 }
 
 fn read_tree(repo: &Repository, index: &mut Index, tree: Oid) -> Result<()> {
-    let tree = repo.find_tree(tree).map_err(git_failure("read the commit's tree"))?;
-    index.read_tree(&tree).map_err(git_failure("read the commit's tree"))
+    let fail = git_failure("read the commit's tree");
+    let tree = repo.find_tree(tree).map_err(&fail)?;
+    index.read_tree(&tree).map_err(&fail)?;
+    let unseen: Vec<IndexEntry> = index.iter().filter(|entry| entry.flags & UNSEEN != 0).collect();
+    for mut entry in unseen {
+        entry.flags &= !UNSEEN;
+        index.add(&entry).map_err(&fail)?;
+    }
+    Ok(())
 }
 
 struct Walk<'a> {
