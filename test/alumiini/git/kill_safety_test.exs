@@ -1,0 +1,184 @@
+defmodule Alumiini.Git.KillSafetyTest do
+  # A worker is killed at a moment of a sync. What it leaves is read, and synced, by workers that know nothing of it.
+  use ExUnit.Case, async: true
+
+  alias Alumiini.Git.Test.{HttpServer, Leftovers, Oracle, RawWorker, TempDir, Versions, WholeCommit}
+
+  @moduletag timeout: 280_000
+
+  # A moment is {phase, n}: the worker kills itself when it comes to the phase for the n-th time. The bounds are what a
+  # sync of `Versions` has at least.
+  @once [{"start", 1}, {"connect", 1}, {"shallow", 1}, {"installed", 1}, {"marker", 1}, {"refs", 1}] ++
+          [{"index-written", 1}, {"unmark", 1}]
+  @only_clone [{"refs", 2}, {"rename", 1}, {"renamed", 1}]
+  # A heal is a clone beside what is damaged, with an exchange of the two.
+  @heal [
+    {"pack", 2},
+    {"installed", 1},
+    {"marker", 1},
+    {"rename", 1},
+    {"renamed", 1},
+    {"checkout", 5},
+    {"unmark", 1}
+  ]
+
+  @short [{"pack", 1}, {"pack", 4}, {"index", 1}, {"index", 20}] ++
+           [{"checkout", 1}, {"checkout", 20}, {"checkout", Versions.count()}]
+  @long for(n <- 1..6, do: {"pack", n}) ++
+          for(n <- 1..Versions.count(), do: {"index", n}) ++
+          for(n <- 1..Versions.count(), do: {"checkout", n})
+
+  # Where the server waits when the worker is killed from outside: at a request, or so far into the pack.
+  @gates [:info_refs, :ls_refs, :fetch, {:pack, 11}, {:pack, 100_000}]
+
+  setup do
+    dir = TempDir.create!("kill-safety")
+    {origin, ids} = Versions.create!(dir)
+    server = start_supervised!({HttpServer, root: dir})
+    %{dir: dir, origin: origin, ids: ids, server: server, url: HttpServer.url(server, "versions.git")}
+  end
+
+  test "the long form has 200 moments, the short form every phase" do
+    phases = fn moments -> moments |> Enum.map(&elem(&1, 0)) |> Enum.uniq() |> Enum.sort() end
+    clone = @once ++ @only_clone
+    long = length(clone ++ @once) + 2 * length(@long) + length(@heal) + 2 * length(@gates)
+    assert long >= 200
+    assert phases.(clone ++ @short) == phases.(clone ++ @long)
+    assert phases.(clone ++ @short) == documented_phases()
+  end
+
+  defp documented_phases do
+    [_, list] = "protocol/README.md" |> File.read!() |> String.split("Phases:")
+    [list | _] = String.split(list, "A request also emits")
+    ~r/`([a-z-]+)`(?= \(|,)/ |> Regex.scan(list, capture: :all_but_first) |> List.flatten() |> Enum.sort()
+  end
+
+  describe "a clone that is killed" do
+    test("once in each phase", context, do: sweep(context, :clone, @once ++ @only_clone))
+    test("while the pack comes and while files are written", context, do: sweep(context, :clone, @short))
+
+    @tag :soak
+    test("at every step", context, do: sweep(context, :clone, @long))
+
+    test "from outside, while the server is at work", context do
+      for gate <- @gates, do: killed_at_gate(context, :clone, gate)
+    end
+  end
+
+  describe "a fetch that is killed" do
+    test("once in each phase", context, do: sweep(context, :fetch, @once))
+    test("while the pack comes and while files are written", context, do: sweep(context, :fetch, @short))
+
+    @tag :soak
+    test("at every step", context, do: sweep(context, :fetch, @long))
+
+    test "from outside, while the server is at work", context do
+      for gate <- @gates, do: killed_at_gate(context, :fetch, gate)
+    end
+  end
+
+  test("a heal that is killed, in each phase", context, do: sweep(context, :heal, @heal))
+
+  ## One moment
+
+  defp sweep(context, what, moments) do
+    for {{phase, n} = moment, turn} <- Enum.with_index(moments) do
+      fault = %{"at" => phase, "do" => "kill", "after" => n}
+
+      at(context, what, turn, moment, fn worker, request ->
+        # Nobody but the fault kills it, so that this shows that the phase was come to.
+        assert RawWorker.call(worker, Map.put(request, "fault", fault)) == {:exited, 137}
+      end)
+    end
+  end
+
+  defp killed_at_gate(context, what, gate) do
+    server = context.server
+
+    at(context, what, 0, gate, fn worker, request ->
+      rule = gate(server, gate)
+      RawWorker.ask(worker, request)
+      HttpServer.await(server, {:parked, rule, 1})
+      RawWorker.kill!(worker)
+      HttpServer.reset(server)
+      HttpServer.await(server, {:open, 0})
+    end)
+  end
+
+  # A worker that knows the server asks it with one request less.
+  defp gate(server, :info_refs), do: HttpServer.rule(server, :hold, on: :info_refs)
+  defp gate(server, :ls_refs), do: HttpServer.rule(server, :hold, on: :upload_pack)
+  defp gate(server, :fetch), do: HttpServer.rule(server, :hold, on: :upload_pack, skip: 1)
+
+  defp gate(server, {:pack, n}),
+    do: HttpServer.rule(server, {:stop, {:pack, n}, :hold}, on: :upload_pack)
+
+  # Every other moment has full history, so that both shapes of `.git` come to each phase.
+  defp at(context, what, turn, moment, kill) do
+    path = Path.join(context.dir, "work-#{System.unique_integer([:positive])}")
+    request = sync(context, path, rem(turn, 2))
+    before(context, what, request)
+    new = if what == :clone, do: 1, else: 2
+    Versions.publish!(context.origin, context.ids, new)
+
+    RawWorker.with_worker(fn worker -> kill.(worker, request) end)
+    # What the killed worker left, once more, for a remote that moves on before anybody looks.
+    elsewhere = path <> "-elsewhere"
+    if File.dir?(path), do: {_, 0} = System.cmd("cp", ["-a", path, elsewhere])
+
+    RawWorker.with_worker(fn worker ->
+      old = if what == :clone, do: [], else: [1]
+      expect_whole(worker, path, old ++ [new], "#{what} killed at #{inspect(moment)}")
+      synced!(context, worker, path, request, new)
+    end)
+
+    Versions.publish!(context.origin, context.ids, 3)
+    request = Map.put(request, "path", elsewhere)
+    RawWorker.with_worker(fn worker -> synced!(context, worker, elsewhere, request, 3) end)
+
+    for made <- [path, elsewhere], do: TempDir.remove!(made)
+  end
+
+  defp before(_context, :clone, _request), do: :ok
+
+  defp before(context, what, request) do
+    Versions.publish!(context.origin, context.ids, 1)
+    RawWorker.with_worker(fn worker -> assert {:ok, _id} = RawWorker.call(worker, request) end)
+    if what == :heal, do: damage(request["path"])
+  end
+
+  # No object can be read any more, but all that a reader of the work tree sees is there.
+  defp damage(path) do
+    packs = Path.wildcard(Path.join(path, ".git/objects/pack/*.pack"), match_dot: true)
+    assert packs != []
+
+    for pack <- packs do
+      File.chmod!(pack, 0o644)
+      File.write!(pack, "no pack")
+    end
+  end
+
+  defp sync(context, path, depth) do
+    %{"op" => "sync", "url" => context.url, "branch" => "main", "path" => path, "depth" => depth}
+  end
+
+  ## What must hold
+
+  # One whole commit, or nothing at all and `incomplete` (`path_not_found` where the directory was not even made).
+  defp expect_whole(worker, path, versions, moment) do
+    case WholeCommit.read(worker, path) do
+      {:ok, contents} -> assert {moment, WholeCommit.version(contents)} in Enum.map(versions, &{moment, &1})
+      {:error, "path_not_found"} -> refute File.exists?(path), "#{moment}: path_not_found, but it is there"
+      {:error, kind} -> assert {moment, kind} == {moment, "incomplete"}
+    end
+  end
+
+  defp synced!(context, worker, path, request, version) do
+    id = context.ids[version]
+    assert RawWorker.call(worker, request) == {:ok, id}
+    assert Leftovers.of(path) == []
+    assert {:ok, contents} = WholeCommit.read(worker, path)
+    assert WholeCommit.version(contents) == version
+    Oracle.assert_synced(path, context.origin, id)
+  end
+end

@@ -1,0 +1,30 @@
+defmodule Alumiini.Git.Test.WorkersSeen do
+  @moduledoc "Which workers a server starts and loses, as telemetry tells it."
+
+  @doc """
+  From now on the calling test gets `{:worker, :up | :down, server, metadata}` of every worker. Servers are told apart by
+  their name, or their pid where they have none.
+  """
+  @spec attach!() :: :ok
+  def attach! do
+    id = {__MODULE__, make_ref()}
+    events = [[:alumiini_git, :worker, :up], [:alumiini_git, :worker, :down]]
+    :ok = :telemetry.attach_many(id, events, &__MODULE__.tell/4, self())
+    ExUnit.Callbacks.on_exit(fn -> :telemetry.detach(id) end)
+  end
+
+  @doc false
+  def tell([:alumiini_git, :worker, event], _measurements, metadata, test) do
+    send(test, {:worker, event, metadata.server, metadata})
+  end
+
+  @doc "The events of this kind that came so far, oldest first; they are taken out of the mailbox."
+  @spec so_far(:up | :down, GenServer.server()) :: [map]
+  def so_far(event, server) do
+    receive do
+      {:worker, ^event, ^server, metadata} -> [metadata | so_far(event, server)]
+    after
+      0 -> []
+    end
+  end
+end
