@@ -20,7 +20,8 @@ setup: ## install what is missing (every other target does that, too)
 demo: setup ## see it at work, on a local sample or with URL=… BRANCH=… DIR=… on any repository
 	@$(run) mix run test/support/demo/run.exs
 
-test: setup ## all checks and tests
+test: ## all checks and tests
+	@bin/setup checks
 	@$(run) sh bin/check
 
 soak: setup ## the tests in their long form
