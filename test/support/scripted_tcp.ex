@@ -59,6 +59,24 @@ defmodule Alumiini.Git.Test.ScriptedTcp do
     {port, socket}
   end
 
+  @doc """
+  A port where connecting takes for ever: its queue of connections that nobody accepts is full, so the kernel drops what
+  else comes. As long as the returned sockets are open.
+  """
+  @spec unreachable() :: {:inet.port_number(), [:gen_tcp.socket()]}
+  def unreachable do
+    {:ok, listener} = :gen_tcp.listen(0, listen_options(0))
+    {:ok, port} = :inet.port(listener)
+    {port, fill(port, [listener])}
+  end
+
+  defp fill(port, sockets) do
+    case :gen_tcp.connect({127, 0, 0, 1}, port, [], 250) do
+      {:ok, socket} -> fill(port, [socket | sockets])
+      {:error, :timeout} -> sockets
+    end
+  end
+
   defp accept(listener, script, owner, me, number) do
     {:ok, socket} = :gen_tcp.accept(listener)
     send(owner, {__MODULE__, me, :accepted})

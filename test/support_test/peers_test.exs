@@ -47,6 +47,12 @@ defmodule Alumiini.Git.Test.PeersTest do
     :socket.close(socket)
   end
 
+  test "a port that cannot be reached" do
+    {port, [_ | _] = sockets} = ScriptedTcp.unreachable()
+    assert {:error, :timeout} = :gen_tcp.connect({127, 0, 0, 1}, port, [], 100)
+    Enum.each(sockets, &:gen_tcp.close/1)
+  end
+
   describe "processes of the system" do
     setup do
       port =
