@@ -18,12 +18,15 @@ use crate::net::url::RemoteUrl;
 use crate::ops::pool::Pool;
 use crate::outbox::Held;
 use crate::protocol::{Answer, Hello, Op, PROTOCOL, RemoteRequest, Request, Stats};
+use crate::repo::glance::Glances;
 use crate::repos::Repos;
 
 /// What all requests share. The pools are apart so that slow remotes can stop no read, no cancel and no exit.
 pub(crate) struct Worker {
     pub(crate) repos: Repos,
     pub(crate) net: Net,
+    /// Work trees that were found as they should be.
+    pub(crate) glances: Glances,
     /// Local reads: `files`, `read`, `head`.
     pub(crate) reads: Pool,
     /// Bytes of files that may wait to be written to the client.
@@ -40,6 +43,7 @@ impl Worker {
         Arc::new(Worker {
             repos: Repos::default(),
             net: Net::new(),
+            glances: Glances::new(),
             reads: Pool::new(cores * 4),
             unsent: Pool::new(64 << 20),
             disk: Pool::new(cores * 2),

@@ -303,14 +303,16 @@ impl Sync {
 
     async fn managed(&self, site: &Arc<Site>) -> Result<(Oid, Stats)> {
         // The comparison of the work tree costs about as long as the remote's answer: both at once.
-        let branch = self.key.branch.clone();
+        let (branch, worker) = (self.key.branch.clone(), self.worker.clone());
         let local = self.disk(site, move |path, job| {
             let repo = open::managed(&open::git_dir(path))?;
             let state = open::state(&repo, &branch)?;
             let settled = match state.head {
                 Some(head) if !marker::is_set(repo.path()) => {
                     let commit = repo.find_commit(head).map_err(git_failure("read the commit at HEAD"))?;
-                    worktree::is_settled(&repo, path, commit.tree_id(), job)?
+                    let tree = commit.tree_id();
+                    let compare = || worktree::is_settled(&repo, path, tree, job);
+                    worker.glances.settled(path, tree, job, compare)?
                 }
                 _ => false,
             };

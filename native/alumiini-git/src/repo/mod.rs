@@ -2,6 +2,7 @@
 
 pub(crate) mod build;
 pub(crate) mod compact;
+pub(crate) mod glance;
 pub(crate) mod lock;
 pub(crate) mod marker;
 pub(crate) mod open;

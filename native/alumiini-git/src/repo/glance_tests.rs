@@ -1,0 +1,151 @@
+use std::cell::Cell;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::time::Duration;
+
+use git2::Oid;
+use tokio_util::sync::CancellationToken;
+
+use super::{Glances, TICK};
+use crate::error::Kind;
+use crate::fault::Fault;
+use crate::job::Job;
+
+fn job() -> Job {
+    Job::new(CancellationToken::new(), Fault::default())
+}
+
+fn tree(byte: &str) -> Oid {
+    Oid::from_str(&byte.repeat(20)).unwrap()
+}
+
+/// What was just made is taken for old.
+fn glances() -> Glances {
+    Glances {
+        tick: Duration::ZERO,
+        ..Glances::new()
+    }
+}
+
+/// Whether the comparison was asked, which answers `settled`.
+fn asks(glances: &Glances, work: &Path, settled: bool) -> bool {
+    let asked = Cell::new(false);
+    let compare = || {
+        asked.set(true);
+        Ok(settled)
+    };
+    let answer = glances.settled(work, tree("ab"), &job(), compare).unwrap();
+    assert_eq!(answer, settled || !asked.get());
+    asked.get()
+}
+
+fn work() -> tempfile::TempDir {
+    let work = tempfile::tempdir().unwrap();
+    fs::create_dir_all(work.path().join("deploy/empty")).unwrap();
+    fs::create_dir_all(work.path().join(".git")).unwrap();
+    fs::write(work.path().join(".git/index"), "index").unwrap();
+    fs::write(work.path().join("deploy/app.yaml"), "kind: A").unwrap();
+    fs::write(work.path().join("deploy/other.yaml"), "kind: A").unwrap();
+    symlink("app.yaml", work.path().join("deploy/link.yaml")).unwrap();
+    // More than one tick of the file system's clock.
+    std::thread::sleep(Duration::from_millis(50));
+    work
+}
+
+#[test]
+fn compares_once_and_then_not_while_nothing_is_touched() {
+    let (glances, work) = (glances(), work());
+    assert!(asks(&glances, work.path(), true));
+    assert!(!asks(&glances, work.path(), true));
+    assert!(!asks(&glances, work.path(), true));
+}
+
+#[test]
+fn compares_again_after_any_change() {
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 11] = [
+        ("other bytes, as many", |work| {
+            fs::write(work.join("deploy/app.yaml"), "kind: B").unwrap();
+        }),
+        ("the mode", |work| {
+            let mode = fs::Permissions::from_mode(0o755);
+            fs::set_permissions(work.join("deploy/app.yaml"), mode).unwrap();
+        }),
+        ("a file more", |work| {
+            fs::write(work.join("deploy/new.yaml"), "").unwrap();
+        }),
+        ("an empty directory more", |work| {
+            fs::create_dir(work.join("deploy/new")).unwrap();
+        }),
+        ("a file less", |work| {
+            fs::remove_file(work.join("deploy/app.yaml")).unwrap();
+        }),
+        ("an empty directory less", |work| {
+            fs::remove_dir(work.join("deploy/empty")).unwrap();
+        }),
+        ("two names exchanged", |work| {
+            let dir = work.join("deploy");
+            for (from, to) in [("app.yaml", "x"), ("other.yaml", "app.yaml"), ("x", "other.yaml")] {
+                fs::rename(dir.join(from), dir.join(to)).unwrap();
+            }
+        }),
+        ("a directory renamed", |work| {
+            fs::rename(work.join("deploy"), work.join("deplox")).unwrap();
+        }),
+        ("a link that leads elsewhere", |work| {
+            fs::remove_file(work.join("deploy/link.yaml")).unwrap();
+            symlink("oth.yaml", work.join("deploy/link.yaml")).unwrap();
+        }),
+        ("the index", |work| fs::write(work.join(".git/index"), "ondex").unwrap()),
+        ("old times on new bytes", |work| {
+            let file = work.join("deploy/app.yaml");
+            let before = fs::metadata(&file).unwrap().modified().unwrap();
+            fs::write(&file, "kind: C").unwrap();
+            fs::File::options()
+                .write(true)
+                .open(&file)
+                .unwrap()
+                .set_modified(before)
+                .unwrap();
+        }),
+    ];
+    for (what, change) in changes {
+        let (glances, work) = (glances(), work());
+        asks(&glances, work.path(), true);
+        assert!(!asks(&glances, work.path(), true), "before {what}");
+        change(work.path());
+        assert!(asks(&glances, work.path(), false), "{what}");
+        // A no is never taken for a yes.
+        assert!(asks(&glances, work.path(), true), "after {what}");
+    }
+}
+
+#[test]
+fn compares_again_for_another_tree() {
+    let (glances, work) = (glances(), work());
+    asks(&glances, work.path(), true);
+    let mut asked = false;
+    let compare = || {
+        asked = true;
+        Ok(true)
+    };
+    glances.settled(work.path(), tree("cd"), &job(), compare).unwrap();
+    assert!(asked);
+}
+
+#[test]
+fn does_not_trust_what_has_just_changed() {
+    let (glances, work) = (Glances::new(), work());
+    assert!(TICK >= Duration::from_secs(2));
+    asks(&glances, work.path(), true);
+    assert!(asks(&glances, work.path(), true));
+}
+
+#[test]
+fn ends_where_nobody_waits_any_more() {
+    let (glances, work, job) = (glances(), work(), job());
+    job.token().cancel();
+    let result = glances.settled(work.path(), tree("ab"), &job, || unreachable!("cancelled"));
+    assert_eq!(result.unwrap_err().kind, Kind::Cancelled);
+}
