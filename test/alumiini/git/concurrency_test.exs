@@ -141,7 +141,6 @@ defmodule Alumiini.Git.ConcurrencyTest do
         assert Task.yield(fetch, 0) == nil
         HttpServer.remove(context.http, gate)
         Task.shutdown(fetch, :brutal_kill)
-        HttpServer.await(context.http, {:open, 0})
       end
 
       assert run(:sync, context.git, repository) == {:ok, new}

@@ -54,11 +54,11 @@ defmodule Alumiini.Git.KillSafetyTest do
   end
 
   describe "a clone that is killed" do
-    test("once in each phase", context, do: sweep(context, :clone, @once ++ @only_clone))
-    test("while the pack comes and while files are written", context, do: sweep(context, :clone, @short))
+    test("once in each phase", context, do: sweep(context, :clone, @once ++ @only_clone, [1]))
+    test("while the pack comes and while files are written", context, do: sweep(context, :clone, @short, [0]))
 
     @tag :soak
-    test("at every step", context, do: sweep(context, :clone, @long))
+    test("at every step", context, do: sweep(context, :clone, @long, [1, 0]))
 
     test "from outside, while the server is at work", context do
       for gate <- @gates, do: killed_at_gate(context, :clone, gate)
@@ -66,26 +66,27 @@ defmodule Alumiini.Git.KillSafetyTest do
   end
 
   describe "a fetch that is killed" do
-    test("once in each phase", context, do: sweep(context, :fetch, @once))
-    test("while the pack comes and while files are written", context, do: sweep(context, :fetch, @short))
+    test("once in each phase", context, do: sweep(context, :fetch, @once, [1]))
+    test("while the pack comes and while files are written", context, do: sweep(context, :fetch, @short, [0]))
 
     @tag :soak
-    test("at every step", context, do: sweep(context, :fetch, @long))
+    test("at every step", context, do: sweep(context, :fetch, @long, [1, 0]))
 
     test "from outside, while the server is at work", context do
       for gate <- @gates, do: killed_at_gate(context, :fetch, gate)
     end
   end
 
-  test("a heal that is killed, in each phase", context, do: sweep(context, :heal, @heal))
+  test("a heal that is killed, in each phase", context, do: sweep(context, :heal, @heal, [1]))
 
   ## One moment
 
-  defp sweep(context, what, moments) do
-    for {{phase, n} = moment, turn} <- Enum.with_index(moments) do
+  # The depths take turns. A shallow and a full history leave different things behind.
+  defp sweep(context, what, moments, depths) do
+    for {{phase, n} = moment, depth} <- Enum.zip(moments, Stream.cycle(depths)) do
       fault = %{"at" => phase, "do" => "kill", "after" => n}
 
-      at(context, what, turn, moment, fn worker, request ->
+      at(context, what, depth, moment, fn worker, request ->
         # Nobody but the fault kills it, so that this shows that the phase was come to.
         assert RawWorker.call(worker, Map.put(request, "fault", fault)) == {:exited, 137}
       end)
@@ -95,7 +96,7 @@ defmodule Alumiini.Git.KillSafetyTest do
   defp killed_at_gate(context, what, gate) do
     server = context.server
 
-    at(context, what, 0, gate, fn worker, request ->
+    at(context, what, 1, gate, fn worker, request ->
       rule = gate(server, gate)
       RawWorker.ask(worker, request)
       HttpServer.await(server, {:parked, rule, 1})
@@ -105,7 +106,7 @@ defmodule Alumiini.Git.KillSafetyTest do
     end)
   end
 
-  # A worker that knows the server asks it with one request less.
+  # The worker is a new one: it asks what the server speaks, then for refs, then for a pack.
   defp gate(server, :info_refs), do: HttpServer.rule(server, :hold, on: :info_refs)
   defp gate(server, :ls_refs), do: HttpServer.rule(server, :hold, on: :upload_pack)
   defp gate(server, :fetch), do: HttpServer.rule(server, :hold, on: :upload_pack, skip: 1)
@@ -114,9 +115,9 @@ defmodule Alumiini.Git.KillSafetyTest do
     do: HttpServer.rule(server, {:stop, {:pack, n}, :hold}, on: :upload_pack)
 
   # Every other moment has full history, so that both shapes of `.git` come to each phase.
-  defp at(context, what, turn, moment, kill) do
+  defp at(context, what, depth, moment, kill) do
     path = Path.join(context.dir, "work-#{System.unique_integer([:positive])}")
-    request = sync(context, path, rem(turn, 2))
+    request = sync(context, path, depth)
     before(context, what, request)
     new = if what == :clone, do: 1, else: 2
     Versions.publish!(context.origin, context.ids, new)
