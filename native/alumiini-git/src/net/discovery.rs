@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::error::{Error, Kind, Result};
 use crate::net::Endpoint;
 use crate::net::http::{Answer, Net};
-use crate::net::pkt::{Chunks, Line, Reader};
+use crate::net::pkt::{Chunks, Line, Reader, SILENT};
 use crate::net::refs::{Advertised, RemoteRef};
 use crate::net::url::{HttpUrl, Identity};
 
@@ -94,10 +94,12 @@ impl Known {
 
 /// Whether `error` may come from remembering something that is no longer so, which asking again would show.
 pub(super) fn may_be_stale(error: &Error) -> bool {
-    matches!(
-        error.kind,
-        Kind::Auth | Kind::RepoNotFound | Kind::Protocol | Kind::Unsupported
-    )
+    // A server that speaks v0 only has no word for a request in v2.
+    error.detail.contains_key(SILENT)
+        || matches!(
+            error.kind,
+            Kind::Auth | Kind::RepoNotFound | Kind::Protocol | Kind::Unsupported
+        )
 }
 
 /// Asks `endpoint` what it speaks and remembers it. A v0 server answers with its refs at once: those under `prefixes` come with it

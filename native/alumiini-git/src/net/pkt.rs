@@ -10,6 +10,8 @@ use crate::error::{Error, Kind, Result};
 
 /// The most data that one line can carry: LARGE_PACKET_DATA_MAX of Git.
 const MAX_DATA: usize = 65_516;
+/// Among the details of an error: the answer was there, and nothing in it.
+pub(super) const SILENT: &str = "silent";
 /// What is kept of a text that a server sends for people.
 const MAX_TEXT: usize = 512;
 
@@ -209,7 +211,8 @@ impl<C: Chunks> Reader<C> {
             "the connection to {} was cut before its answer was complete",
             self.shown
         );
-        Error::new(Kind::Network, message).with("url", self.shown.clone())
+        let error = Error::new(Kind::Network, message).with("url", self.shown.clone());
+        if self.seen { error } else { error.with(SILENT, true) }
     }
 
     /// What a server tells in an `ERR` line: what was asked for is gone, or what was asked is not allowed.
