@@ -84,15 +84,18 @@ pub(super) fn transport(error: &reqwest::Error, url: &HttpUrl) -> Error {
     } else if error.is_dns() {
         (
             Kind::Network,
-            format!("cannot reach {url}: the host name {host} does not resolve"),
+            format!("cannot reach {url}: the host name {host} does not resolve; check the URL and the DNS"),
         )
     } else if error.is_connect() && error.is_timeout() {
         (
             Kind::Network,
-            format!("cannot reach {url}: {host} did not take the connection in time"),
+            format!("cannot reach {url}: {host} did not take the connection in time; check host, port and firewalls"),
         )
     } else if error.is_connect() {
-        (Kind::Network, format!("cannot reach {url}: {}", io_reason(error)))
+        (
+            Kind::Network,
+            format!("cannot reach {url}: {}; check host and port", io_reason(error)),
+        )
     } else if error.is_body() || error.is_decode() {
         (
             Kind::Network,
@@ -156,7 +159,11 @@ fn handshake(error: &rustls::Error, url: &HttpUrl) -> (Kind, String) {
         }
         C::NotValidForName | C::NotValidForNameContext { .. } => "is for another host name: check the URL".to_owned(),
         C::Revoked => "has been revoked".to_owned(),
-        other => format!("is not accepted: {other}"),
+        C::UnsupportedSignatureAlgorithmContext { .. } => {
+            "is signed in a way that is not supported: it must be renewed there".to_owned()
+        }
+        // Some of them list all that they know.
+        other => format!("is not accepted: {other:.200}"),
     };
     (Kind::Certificate, format!("the TLS certificate of {url} {why}"))
 }
