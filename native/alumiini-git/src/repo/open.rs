@@ -23,12 +23,15 @@ pub(crate) enum Found {
     Managed,
     /// Somebody's own repository.
     Unmanaged,
-    /// Files, but no repository.
+    /// Files, but no repository; or it is a file itself.
     Occupied,
 }
 
 /// Looks at `path`, which is there.
 pub(crate) fn look(path: &Path) -> Result<Found> {
+    if !path.is_dir() {
+        return Ok(Found::Occupied);
+    }
     let git = path.join(".git");
     match fs::symlink_metadata(&git) {
         Ok(_) => Ok(if is_managed(&git) {
@@ -65,7 +68,11 @@ pub(crate) fn is_managed(git_dir: &Path) -> bool {
 /// `git_repository_open_bare`, which does not read `.git/shallow`, so that shallow commits would have parents.
 pub(crate) fn managed(git_dir: &Path) -> Result<Repository> {
     let flags = RepositoryOpenFlags::BARE | RepositoryOpenFlags::NO_SEARCH | RepositoryOpenFlags::NO_DOTGIT;
-    Repository::open_ext(git_dir, flags, &[] as &[&str]).map_err(git_failure("open the repository"))
+    Repository::open_ext(git_dir, flags, &[] as &[&str]).map_err(|error| match shallow(git_dir) {
+        // libgit2's error for that is of a class that git2 does not know.
+        Err(damaged) => damaged,
+        Ok(_) => git_failure("open the repository")(error),
+    })
 }
 
 /// Opens the repository whose work tree is `path`, whoever made it.
@@ -128,8 +135,8 @@ pub(crate) fn state(repo: &Repository, branch: &str) -> Result<State> {
 /// The commits whose parents were left out, from `.git/shallow`.
 pub(crate) fn shallow(git_dir: &Path) -> Result<Vec<Oid>> {
     let file = git_dir.join("shallow");
-    match fs::read_to_string(&file) {
-        Ok(text) => text
+    match fs::read(&file) {
+        Ok(text) => String::from_utf8_lossy(&text)
             .lines()
             .map(Oid::from_str)
             .collect::<Result<_, _>>()

@@ -60,7 +60,7 @@ pub(crate) fn index(
         Some([b'P', b'A', b'C', b'K', _, _, _, _, count @ ..]) => {
             count.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
         }
-        _ if !complete.load(Ordering::Acquire) => return Err(cut()),
+        None if !complete.load(Ordering::Acquire) => return Err(cut()),
         _ => return Err(corrupt("it does not begin like a pack")),
     };
     if stats.objects == 0 {
