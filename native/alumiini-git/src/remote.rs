@@ -101,7 +101,10 @@ impl Remote {
         } else {
             let near = near(short, &branches);
             let hint = if near.is_empty() {
-                format!("it has {} other branches", branches.len())
+                match branches.len() {
+                    1 => format!("its only branch is {}", branches[0]),
+                    more => format!("it has {more} other branches"),
+                }
             } else {
                 format!("near names are {}", near.join(", "))
             };
@@ -172,7 +175,9 @@ impl Remote {
                         unshallow: outcome.unshallow,
                     },
                     // The indexer closed its end: its own error says why.
-                    Err(error) if error.kind == Kind::Cancelled => return Err(indexed.err().unwrap_or(error)),
+                    Err(error) if error.kind == Kind::Cancelled => {
+                        return Err(indexed.err().unwrap_or(error).with("url", self.shown()));
+                    }
                     Err(error) => return Err(error),
                 };
                 let pack = indexed.map_err(|error| error.with("url", self.shown()))?;

@@ -216,9 +216,13 @@ impl Sync {
     }
 
     fn occupied(&self, site: &Site) -> Error {
+        let what = if site.path.is_dir() {
+            "holds files but no Git repository"
+        } else {
+            "is not a directory"
+        };
         let message = format!(
-            "{} holds files but no Git repository, and nothing there was touched; sync into a directory that is \
-             empty or does not exist",
+            "{} {what}, and nothing there was touched; sync into a directory that is empty or does not exist",
             site.path.display()
         );
         Error::new(Kind::Occupied, message).with("path", Name::of(&site.path))

@@ -1,6 +1,8 @@
 //! Somebody's own repository: its files and commits are theirs. It is moved only where nothing of theirs can be lost, unless
 //! told to by `force`; untracked files stay, and its own configuration decides about filters.
 
+use std::cell::RefCell;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use git2::build::CheckoutBuilder;
@@ -28,21 +30,8 @@ pub(crate) fn refuse_changes(repo: &Repository, path: &Path) -> Result<()> {
     if statuses.is_empty() {
         return Ok(());
     }
-    let changed: Vec<_> = statuses
-        .iter()
-        .take(SHOWN)
-        .map(|status| Name::value(status.path_bytes()))
-        .collect();
-    let first = statuses
-        .iter()
-        .next()
-        .map(|status| String::from_utf8_lossy(status.path_bytes()).into_owned());
-    let why = format!(
-        "{} files have local changes, `{}` among them",
-        statuses.len(),
-        first.unwrap_or_default()
-    );
-    Err(dirty(path, &why).with("changed", rmpv::Value::Array(changed)))
+    let changed: Vec<_> = statuses.iter().map(|status| status.path_bytes().to_vec()).collect();
+    Err(dirty_paths(path, "have local changes", &changed))
 }
 
 /// Refuses where commits that only this repository has would be lost: on the branch that is to move, or under a detached HEAD.
@@ -72,6 +61,18 @@ pub(crate) fn refuse_commits(repo: &Repository, path: &Path, target: &Target) ->
     Ok(())
 }
 
+/// Names the files that would be lost, or some of them.
+fn dirty_paths(path: &Path, what: &str, changed: &[Vec<u8>]) -> Error {
+    let first = changed.first().map(|name| String::from_utf8_lossy(name).into_owned());
+    let why = format!(
+        "{} files {what}, `{}` among them",
+        changed.len(),
+        first.unwrap_or_default()
+    );
+    let shown = changed.iter().take(SHOWN).map(|name| Name::value(name)).collect();
+    dirty(path, &why).with("changed", rmpv::Value::Array(shown))
+}
+
 fn dirty(path: &Path, why: &str) -> Error {
     let message = format!(
         "{} is a repository of its own, not made by a sync, and would lose work: {why}; commit and push it, sync \
@@ -87,6 +88,7 @@ pub(crate) fn check_out(path: &Path, target: &Target, force: bool, job: &Job) ->
     let commit = repo
         .find_object(target.commit, None)
         .map_err(git_failure("read the commit"))?;
+    let conflicts = RefCell::new(Vec::new());
     let mut options = CheckoutBuilder::new();
     if force {
         options.force();
@@ -95,14 +97,20 @@ pub(crate) fn check_out(path: &Path, target: &Target, force: bool, job: &Job) ->
     }
     options
         .notify_on(CheckoutNotificationType::all())
-        .notify(|_, _, _, _, _| !job.is_cancelled())
+        .notify(|why, name, _, _, _| {
+            if why.is_conflict() {
+                let name = name.map(|name| name.as_os_str().as_bytes().to_vec());
+                conflicts.borrow_mut().extend(name);
+            }
+            !job.is_cancelled()
+        })
         .progress(|_, done, total| {
             job.reach("checkout");
             job.progress(Phase::Checkout, done as u64, total as u64, 0);
         });
     repo.checkout_tree(&commit, Some(&mut options))
         .map_err(|error| match error.code() {
-            git2::ErrorCode::Conflict => dirty(path, &format!("untracked files are in the way: {}", error.message())),
+            git2::ErrorCode::Conflict => dirty_paths(path, "are in the way of the commit's", &conflicts.borrow()),
             _ => git_failure("check out")(error),
         })
 }
