@@ -8,6 +8,7 @@ pub(crate) mod pool;
 pub(crate) mod read;
 pub(crate) mod settled;
 pub(crate) mod sync;
+pub(crate) mod undo;
 
 use std::sync::Arc;
 

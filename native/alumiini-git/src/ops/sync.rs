@@ -15,7 +15,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
-use crate::ops::{Worker, ls_remote::valid_ref, panicked};
+use crate::ops::{Worker, ls_remote::valid_ref, panicked, undo};
 use crate::protocol::{Event, Name, Phase, Stats, SyncRequest};
 use crate::remote::{Remote, Wanted, is_moved};
 use crate::repo::lock::{DirLock, make_dir, remove_made};
@@ -202,7 +202,13 @@ impl Sync {
         }
         let (sha, stats) = match found {
             Found::Occupied => return Err(self.occupied(site)),
-            Found::Empty => self.clone(site).await?,
+            Found::Empty => match self.clone(site).await {
+                Err(full) if full.kind == Kind::Io => {
+                    self.moving(site, |path, _| undo::clone(path)).await?;
+                    return Err(full);
+                }
+                result => result?,
+            },
             Found::Unmanaged => self.unmanaged(site).await?,
             Found::Managed => match self.managed(site).await {
                 Err(damage) if damage.kind == Kind::Corrupt => self.heal(site, damage).await?,
@@ -340,16 +346,27 @@ impl Sync {
             self.fetch(site, &open::git_dir(&site.path), commit, Some(self.key.depth))
                 .await?
         };
-        let target = self.target(commit);
+        let (target, before) = (self.target(commit), undo::target(&state));
         self.moving(site, move |path, job| {
             let git_dir = open::git_dir(path);
-            job.reach("marker");
-            marker::set(&git_dir, &target)?;
-            record.write(&open::managed(&git_dir)?)?;
-            finish(path, job)
+            let go = || {
+                job.reach("marker");
+                marker::set(&git_dir, &target)?;
+                record.write(&open::managed(&git_dir)?)?;
+                finish(path, job)
+            };
+            go().inspect_err(|error| {
+                if let (Kind::Io, Some(before)) = (error.kind, &before) {
+                    undo::go_back(path, before, job);
+                }
+            })
         })
         .await?;
-        self.compact(site, commit).await?;
+        match self.compact(site, commit).await {
+            // The sync is done; a disk without room for a second copy is no reason to say otherwise.
+            Err(full) if full.kind == Kind::Io && !marker::is_set(&open::git_dir(&site.path)) => {}
+            done => done?,
+        }
         Ok((commit, stats))
     }
 

@@ -9,7 +9,7 @@
 
 #![allow(clippy::unnecessary_cast, reason = "the types of a stat differ between systems")]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::ops::Range;
@@ -169,6 +169,17 @@ impl<'a> Walk<'a> {
     /// False where something differs and `mend` is off.
     fn directory(&mut self, dir: BorrowedFd<'_>, prefix: usize, range: Range<usize>) -> Result<bool> {
         let mut present = self.list(dir, prefix, range.start)?;
+        if prefix == 0 {
+            present.retain(|name, _| name != b".git" && !name.starts_with(BUILD_PREFIX.as_bytes()));
+        }
+        if self.mend {
+            // Before anything is written, so that what goes makes room for what comes.
+            let wanted = self.names(prefix, range.clone());
+            for name in present.keys().filter(|name| !wanted.contains(name.as_slice())) {
+                self.remove(dir, name)?;
+            }
+            present.retain(|name, _| wanted.contains(name.as_slice()));
+        }
         let mut place = range.start;
         while place < range.end {
             self.job.check()?;
@@ -201,16 +212,26 @@ impl<'a> Walk<'a> {
             };
             place = next;
         }
-        for name in present.into_keys() {
-            if prefix == 0 && (name == b".git" || name.starts_with(BUILD_PREFIX.as_bytes())) {
-                continue;
-            }
-            if !self.mend {
-                return Ok(false);
-            }
-            self.remove(dir, &name)?;
+        Ok(present.is_empty())
+    }
+
+    /// The names that the wanted entries `range` have in their directory.
+    fn names(&self, prefix: usize, range: Range<usize>) -> HashSet<&[u8]> {
+        let mut names = HashSet::new();
+        let mut place = range.start;
+        while place < range.end {
+            let path = &self.wanted[place].path;
+            let length = path[prefix..].iter().position(|byte| *byte == b'/');
+            place += match length {
+                None => 1,
+                Some(length) => {
+                    let below = &path[..=prefix + length];
+                    self.wanted[place..range.end].partition_point(|entry| entry.path.starts_with(below))
+                }
+            };
+            names.insert(&path[prefix..length.map_or(path.len(), |length| prefix + length)]);
         }
-        Ok(true)
+        names
     }
 
     fn list(&self, dir: BorrowedFd<'_>, prefix: usize, place: usize) -> Result<HashMap<Vec<u8>, FileType>> {
@@ -368,7 +389,11 @@ impl<'a> Walk<'a> {
         let file =
             rustix::fs::openat(dir, name, CREATE, Mode::from_raw_mode(mode)).map_err(|errno| fail(errno.into()))?;
         let mut file = std::fs::File::from(file);
-        file.write_all(blob.data()).map_err(fail)?;
+        if let Err(error) = file.write_all(blob.data()) {
+            // On a full disk, room for going back to what was there.
+            let _ = rustix::fs::unlinkat(dir, name, AtFlags::empty());
+            return Err(fail(error));
+        }
         rustix::fs::fstat(&file).map_err(|errno| fail(errno.into()))
     }
 
