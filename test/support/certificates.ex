@@ -32,6 +32,7 @@ defmodule Alumiini.Git.Test.Certificates do
 
     options = [key: @curve, digest: :sha256, extensions: extensions]
     %{cert: der, key: key} = :public_key.pkix_test_root_cert(~c"localhost", options)
+    der = without_parameters(der, key)
 
     tls = [cert: der, key: {:ECPrivateKey, :public_key.der_encode(:ECPrivateKey, key)}]
     %{tls: tls, ca: build(:good).ca, certificate: pem([der])}
@@ -52,17 +53,31 @@ defmodule Alumiini.Git.Test.Certificates do
           [extensions: [names(["localhost"], [{127, 0, 0, 1}])], validity: {{2019, 1, 1}, {2020, 1, 1}}]
       end
 
-    chain = %{root: authority, intermediates: [], peer: authority ++ peer}
+    root =
+      :public_key.pkix_test_root_cert(~c"Test Authority #{System.unique_integer([:positive])}", authority)
+
+    chain = %{root: root, intermediates: [], peer: authority ++ peer}
 
     %{server_config: server, client_config: client} =
       :public_key.pkix_test_data(%{server_chain: chain, client_chain: chain})
 
+    certificate = without_parameters(server[:cert], root.key)
+
     %{
       # Without `cacerts`, which would be sent along and asked of clients.
-      tls: Keyword.take(server, [:cert, :key]),
+      tls: [cert: certificate, key: server[:key]],
       ca: pem(client[:cacerts]),
-      certificate: pem([server[:cert]])
+      certificate: pem([certificate])
     }
+  end
+
+  # OTP names the curve along with the signature's algorithm, where RFC 5758 (3.2) wants no parameters; some clients
+  # refuse such certificates.
+  defp without_parameters(der, issuer_key) do
+    {:OTPCertificate, certificate, _algorithm, _signature} = :public_key.pkix_decode_cert(der, :otp)
+    {:SignatureAlgorithm, algorithm, _parameters} = elem(certificate, 3)
+    certificate = put_elem(certificate, 3, {:SignatureAlgorithm, algorithm, :asn1_NOVALUE})
+    :public_key.pkix_sign(certificate, issuer_key)
   end
 
   defp names(hosts, addresses) do
