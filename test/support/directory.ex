@@ -1,13 +1,13 @@
 defmodule Alumiini.Git.Test.Directory do
   @moduledoc "What is in a directory, to see whether anything there was touched."
 
-  @type contents :: :absent | %{binary => tuple}
+  @type contents :: %{binary => tuple}
 
   @doc """
-  Everything at and below `path`, for `==`: kinds, modes, bytes and targets of links; of files also which file it is and when it
-  was written, so that one that was replaced by its equal shows. `:absent` where there is nothing.
+  Everything at and below `path`, for `==`: kinds, modes, digests of contents and targets of links; of files also which file it
+  is and when it was written, so that one that was replaced by its equal shows. `path` itself is `""`.
 
-  `:except` leaves out names directly below `path`, or paths relative to it, with all that they hold.
+  `:except` leaves out paths relative to `path`, with all that they hold.
   """
   @spec contents(Path.t(), except: [binary]) :: contents
   def contents(path, options \\ []) do
@@ -15,8 +15,14 @@ defmodule Alumiini.Git.Test.Directory do
 
     case File.lstat(path) do
       {:ok, stat} -> look(path, "", stat, except, %{})
-      {:error, :enoent} -> :absent
+      {:error, :enoent} -> %{}
     end
+  end
+
+  @doc "What differs between two looks at a directory: paths, sorted."
+  @spec touched(contents, contents) :: [binary]
+  def touched(before, later) do
+    for path <- Map.keys(Map.merge(before, later)), before[path] != later[path], do: path
   end
 
   @doc "The names directly below `path`, sorted."
@@ -40,7 +46,7 @@ defmodule Alumiini.Git.Test.Directory do
         end
 
       :regular ->
-        Map.put(found, name, {:file, mode, stat.inode, stat.mtime, File.read!(path)})
+        Map.put(found, name, {:file, mode, stat.inode, stat.mtime, :erlang.md5(File.read!(path))})
 
       :symlink ->
         Map.put(found, name, {:symlink, stat.inode, File.read_link!(path)})

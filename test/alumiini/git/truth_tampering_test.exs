@@ -165,7 +165,7 @@ defmodule Alumiini.Git.TruthTamperingTest do
       File.ln_s!(outside, Path.join(path, "lines"))
     end)
 
-    assert Directory.contents(outside) == before
+    assert Directory.touched(before, Directory.contents(outside)) == []
   end
 
   test "changes that were staged", context do

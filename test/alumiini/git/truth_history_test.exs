@@ -1,0 +1,307 @@
+defmodule Alumiini.Git.TruthHistoryTest do
+  # Whatever happens to a remote, a sync ends where `git clone` ends.
+  use ExUnit.Case, async: true
+
+  alias Alumiini.Git
+  alias Alumiini.Git.Error
+
+  alias Alumiini.Git.Test.{
+    Directory,
+    GitCommand,
+    HttpServer,
+    Oracle,
+    RandomHistory,
+    Remotes,
+    Repository,
+    TempDir
+  }
+
+  @depths [1, 2, 3, 7, :infinity]
+
+  setup context do
+    dir = TempDir.create!("history")
+    origins = Path.join(dir, "origins")
+    File.mkdir_p!(origins)
+    origin = Repository.create!(origins)
+    remote = Remotes.serve!(context[:remote] || :v2, origins)
+    git = start_supervised!({Git, name: nil})
+    base = %{dir: dir, origins: origins, origin: origin, git: git, path: Path.join(dir, "clone")}
+    Map.merge(remote, base)
+  end
+
+  defp sync(context, branch \\ "main", depth \\ 1, name \\ "origin.git") do
+    Git.sync(context.url.(name), branch, context.path, server: context.git, depth: depth)
+  end
+
+  defp count(path, revision \\ "HEAD") do
+    ["rev-list", "--count", revision] |> GitCommand.run!(cd: path) |> String.trim() |> String.to_integer()
+  end
+
+  # How many commits `git clone` would bring. file:// has no shallow fetch here, so that it is always all of them.
+  defp expected_count(context, branch, depth, name) do
+    origin = Path.join(context.origins, name)
+
+    if depth == :infinity or context[:remote] == :file do
+      count(origin, "refs/heads/#{branch}")
+    else
+      TempDir.with_dir("oracle", fn dir ->
+        args = [
+          "clone",
+          "-q",
+          "--single-branch",
+          "--no-checkout",
+          "--no-tags",
+          "--branch",
+          branch,
+          "--depth",
+          "#{depth}"
+        ]
+
+        GitCommand.run!(args ++ ["file://" <> origin, dir <> "/clone"])
+        count(dir <> "/clone")
+      end)
+    end
+  end
+
+  defp assert_as_cloned(context, branch, depth, name \\ "origin.git") do
+    origin = Path.join(context.origins, name)
+    commit = Repository.rev_parse!(origin, "refs/heads/#{branch}")
+    assert sync(context, branch, depth, name) == {:ok, commit}
+    Oracle.assert_synced(context.path, origin, commit)
+    assert count(context.path) == expected_count(context, branch, depth, name)
+    # HEAD's branch has a star.
+    refs = GitCommand.run!(["for-each-ref", "--format=%(HEAD)%(refname) %(objectname)"], cd: context.path)
+    assert refs == "*refs/heads/#{branch} #{commit}\n refs/remotes/origin/#{branch} #{commit}\n"
+    url = String.replace_prefix(context.url.(name), "file://", "")
+    assert File.read!(Path.join(context.path, ".git/config")) =~ "url = #{url}\n"
+  end
+
+  for remote <- Remotes.kinds() do
+    describe "over #{remote}" do
+      @describetag remote: remote
+
+      test "random commits, force-pushes, branches, deletions, URLs and depths", context do
+        run_random(context, 1..1, 14)
+      end
+
+      @tag :soak
+      @tag timeout: :infinity
+      test "the same for long", context do
+        run_random(context, 1..25, 120)
+      end
+
+      test "shallow to deeper, to full, and back", context do
+        Repository.history!(context.origin, 12)
+
+        for depth <- [1, 3, :infinity, 1, 5, 100, 2] do
+          assert_as_cloned(context, "main", depth)
+        end
+
+        # And with something new each time.
+        for depth <- [3, :infinity, 1, 2] do
+          Repository.history!(context.origin, 3)
+          assert_as_cloned(context, "main", depth)
+        end
+      end
+
+      test "branches of which one is named like the other's directory", context do
+        a = Repository.commit!(context.origin, %{"a.yaml" => "a\n"}, branch: "a")
+        assert_as_cloned(context, "a", 1)
+        Repository.delete_branch!(context.origin, "a")
+        Repository.commit!(context.origin, %{"b.yaml" => "b\n"}, branch: "a/b", from: a)
+        assert_as_cloned(context, "a/b", 1)
+        Repository.delete_branch!(context.origin, "a/b")
+        Repository.commit!(context.origin, %{"c.yaml" => "c\n"}, branch: "a", from: a)
+        assert_as_cloned(context, "a", 2)
+        Repository.delete_branch!(context.origin, "a")
+        Repository.move_branch!(context.origin, "a/b/c", a)
+        assert_as_cloned(context, "a/b/c", 1)
+        Repository.delete_branch!(context.origin, "a/b/c")
+        Repository.move_branch!(context.origin, "a/b", a)
+        assert_as_cloned(context, "a/b", :infinity)
+      end
+
+      test "a branch that was deleted: an error with its near names, and what is there stays", context do
+        Repository.history!(context.origin, 3)
+        Repository.commit!(context.origin, %{"x.yaml" => "x\n"}, branch: "topic/one")
+        assert_as_cloned(context, "topic/one", 1)
+        before = Directory.contents(context.path)
+        Repository.move_branch!(context.origin, "topic/ones", "topic/one")
+        Repository.delete_branch!(context.origin, "topic/one")
+
+        assert {:error, %Error{reason: :ref_not_found, retryable?: false} = error} =
+                 sync(context, "topic/one")
+
+        assert error.message =~ "topic/one" and error.message =~ "topic/ones"
+        assert error.detail.near == ["topic/ones"]
+        assert Directory.touched(before, Directory.contents(context.path)) == []
+
+        Repository.commit!(context.origin, %{"y.yaml" => "y\n"}, branch: "topic/one", from: "main")
+        assert_as_cloned(context, "topic/one", 2)
+      end
+
+      test "merges, at every depth", context do
+        Repository.history!(context.origin, 4)
+        Repository.commit!(context.origin, %{"side.yaml" => "1\n"}, branch: "side", from: "main~2")
+        Repository.commit!(context.origin, %{"side.yaml" => "2\n"}, branch: "side")
+        assert_as_cloned(context, "side", 1)
+        Repository.commit!(context.origin, %{"merged.yaml" => "1\n"}, merge: "refs/heads/side")
+        for depth <- [1, 2, 4, :infinity, 3], do: assert_as_cloned(context, "main", depth)
+        Repository.history!(context.origin, 2)
+        for depth <- [2, 4, :infinity], do: assert_as_cloned(context, "main", depth)
+      end
+
+      test "another URL: of the same repository, and of one that has nothing in common", context do
+        Repository.history!(context.origin, 4)
+        assert_as_cloned(context, "main", 2)
+        GitCommand.run!(["clone", "-q", "--mirror", context.origin, Path.join(context.origins, "moved.git")])
+        assert_as_cloned(context, "main", 2, "moved.git")
+        other = Repository.create!(context.origins, "other.git")
+        Repository.commit!(other, %{"other.yaml" => "o\n"}, author: "Somebody Else <else@example.com>")
+        assert_as_cloned(context, "main", 2, "other.git")
+        assert_as_cloned(context, "main", :infinity, "moved.git")
+      end
+
+      test "a force-push to an older commit, to an unrelated one, and to one that was there before",
+           context do
+        [first, _, third, _] = Repository.history!(context.origin, 4)
+
+        for depth <- [1, :infinity] do
+          assert_as_cloned(context, "main", depth)
+          Repository.move_branch!(context.origin, "main", first)
+          assert_as_cloned(context, "main", depth)
+
+          unrelated =
+            Repository.commit!(context.origin, %{"new.yaml" => "#{depth}\n"}, branch: "unrelated-#{depth}")
+
+          Repository.move_branch!(context.origin, "main", unrelated)
+          assert_as_cloned(context, "main", depth)
+          Repository.move_branch!(context.origin, "main", third)
+          assert_as_cloned(context, "main", depth)
+        end
+      end
+
+      test "so many fetches that the packs are put together", context do
+        # Once, that is. Each fetch leaves one pack.
+        commits = Repository.history!(context.origin, 62)
+        packs = fn -> length(Path.wildcard(Path.join(context.path, ".git/objects/pack/*.idx"))) end
+
+        counts =
+          for commit <- Enum.drop(commits, 2) do
+            Repository.move_branch!(context.origin, "main", commit)
+            assert sync(context, "main", 2) == {:ok, commit}
+            packs.()
+          end
+
+        assert Enum.max(counts) <= 51
+        assert Enum.count(Enum.zip(counts, tl(counts)), fn {before, later} -> later < before end) == 1
+        assert_as_cloned(context, "main", 2)
+        # Going on from there, with and without something new, and to the whole history.
+        Repository.history!(context.origin, 3)
+        assert_as_cloned(context, "main", 2)
+        assert_as_cloned(context, "main", :infinity)
+        Repository.rewrite!(context.origin, "main", 5, %{"rewritten.yaml" => "r\n"})
+        assert_as_cloned(context, "main", :infinity)
+      end
+    end
+  end
+
+  @tag remote: :v0
+  test "the server that refuses protocol v2 is really asked in v0", context do
+    Repository.history!(context.origin, 3)
+    assert_as_cloned(context, "main", 1)
+    HttpServer.reset(context.server)
+    HttpServer.rule(context.server, :no_v2)
+    assert_as_cloned(context, "main", 1)
+    # v0 has no ls-refs: what is new is asked with a GET.
+    assert [%{service: :info_refs}] = HttpServer.log(context.server)
+  end
+
+  test "a server that comes to speak v2, and one that ceases to", context do
+    Repository.history!(context.origin, 3)
+
+    for _ <- 1..2 do
+      rule = HttpServer.rule(context.server, :no_v2)
+      Repository.history!(context.origin, 2)
+      assert_as_cloned(context, "main", 2)
+      HttpServer.remove(context.server, rule)
+      Repository.history!(context.origin, 2)
+      assert_as_cloned(context, "main", 3)
+    end
+  end
+
+  test "identical syncs that wait share one that starts after they came", context do
+    Repository.history!(context.origin, 2)
+    assert {:ok, old} = sync(context)
+    HttpServer.reset(context.server)
+    gate = HttpServer.rule(context.server, :hold, first: 1)
+    first = Task.async(fn -> sync(context) end)
+    HttpServer.await(context.server, {:parked, gate, 1})
+
+    # The first has its answer's content still to come; those who ask now have a reason that may be newer.
+    waiting = for _ <- 1..20, do: Task.async(fn -> sync(context) end)
+    # An answer to a later request of each kind of thread: the others were read before it.
+    for _ <- 1..8, do: assert({:ok, %{sha: ^old}} = Git.head(context.path, server: context.git))
+    [new] = Repository.history!(context.origin, 1)
+    HttpServer.release(context.server, gate)
+
+    assert {:ok, sha} = Task.await(first)
+    assert sha in [old, new]
+    assert Enum.uniq(Task.await_many(waiting)) == [{:ok, new}]
+    Oracle.assert_synced(context.path, context.origin, new)
+    # Two or three conversations of at most a refs and a pack request each, for twenty-one calls.
+    assert length(HttpServer.log(context.server)) <= 6
+  end
+
+  defp run_random(context, seeds, steps) do
+    for seed <- seeds do
+      names = for n <- 1..2, do: "random-#{seed}-#{n}.git"
+      origins = for name <- names, do: Repository.create!(context.origins, name)
+      histories = for {origin, n} <- Enum.with_index(origins), do: RandomHistory.new(origin, seed * 10 + n)
+      context = %{context | path: Path.join(context.dir, "random-#{seed}")}
+      state = {Enum.zip(names, histories) |> Map.new(), :rand.seed_s(:exsss, seed), hd(names), "main", 1}
+      Enum.reduce(1..steps, state, fn _, state -> random_step(context, state) end)
+    end
+  end
+
+  defp random_step(context, {histories, random, name, branch, depth}) do
+    {changes, random} = :rand.uniform_s(4, random)
+
+    history =
+      Enum.reduce(2..changes//1, histories[name], fn _, history ->
+        history |> RandomHistory.step() |> elem(1)
+      end)
+
+    {what, random} = :rand.uniform_s(10, random)
+
+    {history, random, branch, depth, next} =
+      case what do
+        n when n in 1..3 ->
+          {branch, history} = RandomHistory.pick(history, RandomHistory.branches(history))
+          {history, random, branch, depth, name}
+
+        n when n in 4..5 ->
+          {n, random} = :rand.uniform_s(length(@depths), random)
+          {history, random, branch, Enum.at(@depths, n - 1), name}
+
+        6 ->
+          {history, random, "main", depth, Enum.find(Map.keys(histories), &(&1 != name))}
+
+        _ ->
+          {history, random, branch, depth, name}
+      end
+
+    histories = Map.put(histories, name, history)
+
+    if branch in RandomHistory.branches(histories[next]) do
+      assert_as_cloned(context, branch, depth, next)
+    else
+      before = Directory.contents(context.path)
+      assert {:error, %Error{reason: :ref_not_found}} = sync(context, branch, depth, next)
+      assert Directory.touched(before, Directory.contents(context.path)) == []
+    end
+
+    branch = if branch in RandomHistory.branches(histories[next]), do: branch, else: "main"
+    {histories, random, next, branch, depth}
+  end
+end
