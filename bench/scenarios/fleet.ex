@@ -25,6 +25,9 @@ defmodule Alumiini.Git.Bench.Scenarios.Fleet do
       Fixtures.with_worker(fixtures, fn server ->
         sync = fn {url, path} -> Fixtures.sync!(server, url, path) end
         all_at_once(pairs, sync)
+        # As in `Poll`.
+        Process.sleep(4_000)
+        all_at_once(pairs, sync)
 
         Measure.interleave("#{@repositories} repositories", @rounds,
           ours: fn _ -> Measure.time(fn -> all_at_once(pairs, sync) end) end,
@@ -36,7 +39,6 @@ defmodule Alumiini.Git.Bench.Scenarios.Fleet do
       end)
 
     for {socket, _url} <- sockets, do: :gen_tcp.close(socket)
-    Enum.each([ours, theirs], &Fixtures.remove!/1)
 
     [
       Result.throughput(

@@ -7,7 +7,7 @@ defmodule Alumiini.Git.Bench.Scenarios.Memory do
   @idle 20 * 1024 * 1024
   @peak 256 * 1024 * 1024
   @clones 64
-  @rounds 3
+  @rounds 2
 
   @spec run(Fixtures.t()) :: [Result.t()]
   def run(fixtures) do
@@ -51,8 +51,6 @@ defmodule Alumiini.Git.Bench.Scenarios.Memory do
     paths
     |> Task.async_stream(&Fixtures.sync!(server, url, &1), max_concurrency: count, timeout: :infinity)
     |> Enum.each(fn {:ok, _id} -> :ok end)
-
-    Enum.each(paths, &Fixtures.remove!/1)
   end
 
   # Once it has answered something it is up.

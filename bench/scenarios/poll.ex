@@ -6,6 +6,7 @@ defmodule Alumiini.Git.Bench.Scenarios.Poll do
 
   @rounds 25
   @target 0.15
+  @settle 4_000
 
   @spec run(Fixtures.t()) :: [Result.t()]
   def run(fixtures), do: for(refs <- [10, 20_000], do: poll(fixtures, refs))
@@ -19,6 +20,9 @@ defmodule Alumiini.Git.Bench.Scenarios.Poll do
     taken =
       Fixtures.with_worker(fixtures, fn server ->
         Fixtures.sync!(server, url, ours)
+        # "Warm" is a clone that has been there for a while: what is seconds old is looked at more closely.
+        Process.sleep(@settle)
+        Fixtures.sync!(server, url, ours)
 
         Measure.interleave("sync with nothing new, #{refs} refs", @rounds,
           ours: fn _ -> Measure.time(fn -> Fixtures.sync!(server, url, ours) end) end,
@@ -28,7 +32,6 @@ defmodule Alumiini.Git.Bench.Scenarios.Poll do
       end)
 
     :gen_tcp.close(socket)
-    Enum.each([ours, theirs], &Fixtures.remove!/1)
 
     Result.time(
       "poll-#{refs}",
