@@ -20,7 +20,6 @@ defmodule Alumiini.Git.HealingTest do
     dir = TempDir.create!("healing")
     origin = Repository.create!(dir)
     Repository.history!(origin, 3)
-    Repository.commit!(origin, Manifests.many(60, bytes: 2_000))
     commit = Repository.commit!(origin, OddFiles.all())
     server = start_supervised!({HttpServer, root: dir})
     git = start_supervised!({Git, name: nil})
@@ -146,6 +145,11 @@ defmodule Alumiini.Git.HealingTest do
       damage(context, @where, @how)
       assert_healed(context, commit)
     end
+  end
+
+  for {name, where, how} <- Enum.take_every(@damages, 3) do
+    @where where
+    @how how
 
     test "#{name}, and the remote cannot be asked: what is there stays", context do
       assert sync(context) == {:ok, context.commit}
@@ -168,16 +172,17 @@ defmodule Alumiini.Git.HealingTest do
     assert sync(context, :infinity) == {:ok, context.commit}
     noise(pack(context, "pack"))
     assert_healed(context, context.commit, :infinity)
-    assert GitCommand.run!(["rev-list", "--count", "HEAD"], cd: context.path) == "6\n"
+    assert GitCommand.run!(["rev-list", "--count", "HEAD"], cd: context.path) == "5\n"
   end
 
   test "a file that has to be written again and whose object is damaged", context do
-    assert sync(context) == {:ok, context.commit}
+    commit = Repository.commit!(context.origin, Manifests.many(60, bytes: 2_000))
+    assert sync(context) == {:ok, commit}
     # The commit and the trees come first in a pack, so that they can still be read.
     pack = pack(context, "pack")
     overwrite(pack, size(pack) - 60_000, :binary.copy(<<0xFF>>, 50_000))
     TempDir.remove!(Path.join(context.path, "tenants"))
-    assert_healed(context, context.commit)
+    assert_healed(context, commit)
   end
 
   test "the index is made from the commit again, without building anything anew", context do

@@ -240,14 +240,10 @@ defmodule Alumiini.Git.RefusalsNetworkTest do
         HttpServer.rule(context.server, action)
         assert {:error, error} = sync(context, path, timeout: 500)
         assert {error.reason, error.retryable?} == {:timeout, true}
-
         # The caller is answered at its deadline; the worker then takes away what it made.
-
-        untouched? = fn ->
-          Directory.contents(context.clone) == before and not File.exists?(Path.dirname(context.new))
-        end
-
-        assert OsProcess.await(untouched?, 5_000) == :ok
+        left = [Path.dirname(context.new), Path.join(context.clone, ".git/alumiini-incoming")]
+        assert OsProcess.await(fn -> not Enum.any?(left, &File.exists?/1) end, 5_000) == :ok
+        assert Directory.touched(before, Directory.contents(context.clone)) == []
       end
 
       assert_usable(context)
