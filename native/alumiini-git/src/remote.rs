@@ -15,7 +15,7 @@ use crate::net::url::{Location, RemoteUrl};
 use crate::ops::Worker;
 use crate::protocol::{Name, Phase, RemoteRequest, Stats};
 use crate::repo::receive::{self, Boundary};
-use crate::repo::{git_failure, open, refs};
+use crate::repo::{git_failure, open, refs, sound_tree};
 
 pub(crate) enum Remote {
     Http(Endpoint),
@@ -135,6 +135,10 @@ impl Remote {
                 let (path, branch, job, held) = (path.clone(), wanted.branch.to_owned(), job.clone(), held.clone());
                 let copy = move || {
                     let _held = held;
+                    // Asked of the remote itself, before anything of it is copied.
+                    let source = local(&path)?;
+                    let commit = source.find_commit(want).map_err(|_| moved(&branch))?;
+                    sound_tree::check(&source, commit.tree_id(), &job)?;
                     let stats = receive::from_local(&git_dir, &path, &branch, &job)?;
                     let repo = open::managed(&git_dir)?;
                     repo.find_commit(want).map(|_| stats).map_err(|_| moved(&branch))

@@ -11,7 +11,7 @@ use crate::ops::{Worker, sync};
 use crate::protocol::{Answer, Name};
 use crate::repo::lock::DirLock;
 use crate::repo::marker::{self, Target};
-use crate::repo::{git_failure, open, unmanaged};
+use crate::repo::{git_failure, open, sound_tree, unmanaged};
 
 pub(crate) async fn run(
     worker: &Arc<Worker>,
@@ -61,6 +61,12 @@ fn check_out(path: &Path, rev: &str, force: bool, job: &Job) -> Result<String> {
         unmanaged::refuse_changes(&repo, path)?;
         unmanaged::refuse_commits(&repo, path, &target)?;
     }
+    // A sync asked this of the newest commit only.
+    let tree = repo
+        .find_commit(commit)
+        .map_err(git_failure("read the commit"))?
+        .tree_id();
+    sound_tree::check(&repo, tree, job)?;
     let git_dir = repo.path().to_owned();
     drop(repo);
     marker::set(&git_dir, &target)?;

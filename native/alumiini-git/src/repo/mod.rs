@@ -9,6 +9,7 @@ pub(crate) mod open;
 pub(crate) mod receive;
 pub(crate) mod refs;
 pub(crate) mod safe_path;
+pub(crate) mod sound_tree;
 pub(crate) mod sweep;
 pub(crate) mod unmanaged;
 pub(crate) mod worktree;

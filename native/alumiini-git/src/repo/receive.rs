@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
 use crate::protocol::{Name, Phase, Stats};
-use crate::repo::{git_failure, kind_of, marker, open};
+use crate::repo::{git_failure, kind_of, marker, open, sound_tree};
 
 /// Below `.git`: where packs are until they are whole.
 pub(crate) const INCOMING: &str = "alumiini-incoming";
@@ -275,15 +275,18 @@ fn verify(repo: &Repository, known: &Odb<'_>, want: Oid, unshallow: &[Oid], job:
         for entry in &tree {
             match entry.kind() {
                 Some(ObjectType::Tree) => trees.push(entry.id()),
-                Some(ObjectType::Blob) if !odb.exists_ext(entry.id(), OdbLookupFlags::NO_REFRESH) => {
-                    return Err(lost(entry.id()));
-                }
+                // Not only whether it is there: what a tree calls a file may be anything.
+                Some(ObjectType::Blob) => match odb.read_header(entry.id()) {
+                    Ok((_, ObjectType::Blob)) => {}
+                    _ => return Err(lost(entry.id())),
+                },
                 // Commits are submodules: theirs is another repository.
                 _ => {}
             }
         }
     }
-    Ok(())
+    let tip = repo.find_commit(want).map_err(|_| lost(want))?;
+    sound_tree::check(repo, tip.tree_id(), job)
 }
 
 fn failed(what: &str, path: &Path, error: &io::Error) -> Error {

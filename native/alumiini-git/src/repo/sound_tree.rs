@@ -1,0 +1,271 @@
+//! Whether a commit's tree may be checked out at all, asked before anything of a repository moves.
+//!
+//! A remote can send trees that no git client makes: entries named `.git` or `..`, one name twice (a link and a directory, to be
+//! written through), directories nested so deep that a recursive walk overflows the stack, or a few kilobytes that
+//! unfold to billions of files because each tree holds the next one twice. Walking such a tree is the harm, so this
+//! walk keeps its own stack and looks into each tree once.
+
+use std::collections::{HashMap, HashSet};
+
+use git2::{ObjectType, Oid, Repository};
+
+use crate::error::{Error, Kind, Result};
+use crate::job::Job;
+use crate::repo::git_failure;
+
+/// A bound on what one commit may make us write and remember.
+const MOST_FILES: u64 = 1_000_000;
+/// Levels of directories. Walks of the work tree keep one directory open for each; a path of twice this many is longer than
+/// systems take.
+const MOST_LEVELS: u32 = 512;
+
+/// What is below a tree, itself included.
+#[derive(Clone, Copy)]
+struct Extent {
+    levels: u32,
+    files: u64,
+}
+
+/// A tree whose entries are being looked into.
+struct Open {
+    id: Oid,
+    name: Vec<u8>,
+    below: Vec<(Oid, Vec<u8>)>,
+    next: usize,
+    extent: Extent,
+}
+
+/// `unsafe_path` or `too_large` where `tree` may not become a work tree.
+pub(crate) fn check(repo: &Repository, tree: Oid, job: &Job) -> Result<()> {
+    let mut known: HashMap<Oid, Extent> = HashMap::new();
+    let mut open = vec![look(repo, tree, Vec::new(), &[])?];
+    while let Some(top) = open.last_mut() {
+        job.check()?;
+        let Some((id, name)) = top.below.get(top.next).cloned() else {
+            let done = open.pop().map(|done| (done.id, done.extent));
+            if let Some((id, extent)) = done {
+                known.insert(id, extent);
+            }
+            continue;
+        };
+        match known.get(&id) {
+            Some(below) => {
+                top.next += 1;
+                top.extent.levels = top.extent.levels.max(below.levels + 1);
+                top.extent.files = top.extent.files.saturating_add(below.files);
+                let extent = top.extent;
+                if extent.files > MOST_FILES {
+                    return Err(too_large("files", MOST_FILES));
+                }
+                if extent.levels > MOST_LEVELS {
+                    return Err(too_large("levels of directories", u64::from(MOST_LEVELS)));
+                }
+            }
+            None if open.len() as u32 >= MOST_LEVELS => {
+                return Err(too_large("levels of directories", u64::from(MOST_LEVELS)));
+            }
+            None => {
+                let below = look(repo, id, name, &open)?;
+                open.push(below);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn look(repo: &Repository, id: Oid, name: Vec<u8>, above: &[Open]) -> Result<Open> {
+    let tree = repo.find_tree(id).map_err(git_failure("read the commit's tree"))?;
+    let mut names: HashSet<Vec<u8>> = HashSet::with_capacity(tree.len());
+    let mut below = Vec::new();
+    let mut files = 0;
+    for entry in &tree {
+        let entry_name = entry.name_bytes();
+        let refused = |why: &str| {
+            let path = shown(above, &name, entry_name);
+            Error::new(
+                Kind::UnsafePath,
+                format!("the commit holds the path `{path}`, which {why}; it is not checked out"),
+            )
+        };
+        if !is_allowed(entry_name) {
+            return Err(refused("no work tree may have"));
+        }
+        if !names.insert(entry_name.to_vec()) {
+            return Err(refused("is there twice"));
+        }
+        match entry.kind() {
+            Some(ObjectType::Tree) => below.push((entry.id(), entry_name.to_vec())),
+            _ => files += 1,
+        }
+    }
+    let extent = Extent { levels: 1, files };
+    if files > MOST_FILES {
+        return Err(too_large("files", MOST_FILES));
+    }
+    Ok(Open {
+        id,
+        name,
+        below,
+        next: 0,
+        extent,
+    })
+}
+
+fn shown(above: &[Open], name: &[u8], last: &[u8]) -> String {
+    let names = above.iter().map(|open| &open.name[..]).chain([name, last]);
+    let path: Vec<&[u8]> = names.filter(|name| !name.is_empty()).collect();
+    String::from_utf8_lossy(&path.join(&b'/')).escape_debug().to_string()
+}
+
+fn too_large(what: &str, limit: u64) -> Error {
+    let message = format!("the commit has more than {limit} {what}, which is not checked out");
+    Error::new(Kind::TooLarge, message).with("limit", limit)
+}
+
+/// Refuses what Git itself never checks out: no name, a name with a slash, `.`, `..`, and `.git` under any of the names by which
+/// a file system may know it. Work trees are on volumes of all kinds, so it is asked for all of them everywhere.
+fn is_allowed(name: &[u8]) -> bool {
+    !(name.is_empty() || name.contains(&b'/') || name == b"." || name == b".." || is_dot_git(name))
+}
+
+fn is_dot_git(name: &[u8]) -> bool {
+    let lower = without_ignorable(name).to_ascii_lowercase();
+    // NTFS drops spaces and dots at the end, takes what follows a colon for a stream, and a backslash for a slash.
+    [&b".git"[..], b"git~1"].into_iter().any(|git| {
+        lower.strip_prefix(git).is_some_and(|rest| {
+            let end = rest.iter().position(|byte| !matches!(byte, b' ' | b'.'));
+            end.is_none_or(|end| matches!(rest[end], b':' | b'\\'))
+        })
+    })
+}
+
+/// Without the characters that HFS+ ignores in names: U+200C to U+200F, U+202A to U+202E, U+206A to U+206F and U+FEFF.
+fn without_ignorable(name: &[u8]) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(name.len());
+    let mut rest = name;
+    while let Some((byte, after)) = rest.split_first() {
+        rest = match rest {
+            [0xE2, 0x80, 0x8C..=0x8F | 0xAA..=0xAE, after @ ..] => after,
+            [0xE2, 0x81, 0xAA..=0xAF, after @ ..] => after,
+            [0xEF, 0xBB, 0xBF, after @ ..] => after,
+            _ => {
+                kept.push(*byte);
+                after
+            }
+        };
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_mean_git_somewhere() {
+        for name in [
+            ".git",
+            ".GIT",
+            ".gIt ",
+            ".git. .",
+            ".git::$INDEX_ALLOCATION",
+            ".git\\config",
+            "git~1",
+            "GIT~1.",
+            ".g\u{200c}it",
+            "\u{feff}.git",
+            "..",
+            ".",
+            "",
+            "a/b",
+            "../a",
+        ] {
+            assert!(!is_allowed(name.as_bytes()), "{name:?}");
+        }
+        for name in [
+            ".gitignore",
+            ".github",
+            ".gitattributes",
+            "git",
+            "git~2",
+            ".git2",
+            "a.git",
+            "...",
+            "a\\b",
+            " .git",
+            ".git-credentials.yaml",
+            "\u{e4}",
+        ] {
+            assert!(is_allowed(name.as_bytes()), "{name:?}");
+        }
+        assert!(is_allowed(b"\xff\xe2\x80"));
+    }
+
+    fn job() -> Job {
+        Job::new(
+            tokio_util::sync::CancellationToken::new(),
+            crate::fault::Fault::default(),
+        )
+    }
+
+    fn repository() -> (tempfile::TempDir, Repository) {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = Repository::init_bare(dir.path()).unwrap();
+        (dir, repo)
+    }
+
+    fn tree(repo: &Repository, entries: &[(&str, &str, Oid)]) -> Oid {
+        let mut bytes = Vec::new();
+        for (mode, name, id) in entries {
+            bytes.extend(format!("{mode} {name}\0").bytes());
+            bytes.extend(id.as_bytes());
+        }
+        repo.odb().unwrap().write(ObjectType::Tree, &bytes).unwrap()
+    }
+
+    fn kind(repo: &Repository, tree: Oid) -> Option<Kind> {
+        check(repo, tree, &job()).err().map(|error| error.kind)
+    }
+
+    #[test]
+    fn depth_and_number_are_bounded_however_trees_are_shared() {
+        let (_dir, repo) = repository();
+        let blob = repo.blob(b"x").unwrap();
+        let leaf = tree(&repo, &[("100644", "f", blob)]);
+        let mut chain = vec![leaf];
+        for level in 0..MOST_LEVELS as usize {
+            chain.push(tree(&repo, &[("40000", "d", chain[level])]));
+        }
+        assert_eq!(kind(&repo, chain[MOST_LEVELS as usize - 1]), None);
+        assert_eq!(kind(&repo, chain[MOST_LEVELS as usize]), Some(Kind::TooLarge));
+        // Looked into from the leaf up, each tree is known before the one above it asks.
+        let names: Vec<String> = (0..chain.len()).map(|n| format!("{n:04}")).collect();
+        let all: Vec<_> = names
+            .iter()
+            .zip(&chain)
+            .map(|(name, id)| ("40000", name.as_str(), *id))
+            .collect();
+        assert_eq!(kind(&repo, tree(&repo, &all)), Some(Kind::TooLarge));
+        // Two to the power of 40 files in 41 trees.
+        let mut bomb = leaf;
+        for _ in 0..40 {
+            bomb = tree(&repo, &[("40000", "a", bomb), ("40000", "b", bomb)]);
+        }
+        assert_eq!(kind(&repo, bomb), Some(Kind::TooLarge));
+    }
+
+    #[test]
+    fn a_name_that_is_there_twice_is_refused_and_shown_with_its_path() {
+        let (_dir, repo) = repository();
+        let blob = repo.blob(b"x").unwrap();
+        let twice = tree(&repo, &[("120000", "x", blob), ("40000", "x", tree(&repo, &[]))]);
+        let top = tree(&repo, &[("40000", "deep", twice)]);
+        let error = check(&repo, top, &job()).unwrap_err();
+        assert_eq!(error.kind, Kind::UnsafePath);
+        assert!(error.message.contains("`deep/x`"), "{error}");
+        assert_eq!(
+            kind(&repo, tree(&repo, &[("100644", "x", blob), ("100644", "y", blob)])),
+            None
+        );
+    }
+}
