@@ -42,6 +42,34 @@ impl Auth {
     }
 }
 
+impl Auth {
+    /// The error without what is secret here: a server may repeat what it was sent, and is quoted in errors.
+    pub(crate) fn hide_in(&self, mut error: Error) -> Error {
+        let mut secrets = match self {
+            Auth::Basic { username, password } => {
+                // Hosts take a token without a password for a user.
+                let secret = if password.is_empty() { username } else { password };
+                vec![STANDARD.encode(format!("{username}:{password}")), secret.clone()]
+            }
+            Auth::Bearer { token } => vec![token.clone()],
+        };
+        // Shorter ones are in many words, and nobody's secret.
+        secrets.retain(|secret| secret.len() > 3);
+        let hide = |text: &str| {
+            secrets
+                .iter()
+                .fold(text.to_owned(), |text, secret| text.replace(secret, "[hidden]"))
+        };
+        error.message = hide(&error.message);
+        for value in error.detail.values_mut() {
+            if let Some(text) = value.as_str() {
+                *value = hide(text).into();
+            }
+        }
+        error
+    }
+}
+
 impl fmt::Debug for Auth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -127,6 +155,26 @@ mod tests {
             Kind::Invalid
         );
         assert_eq!(basic("a:b", "c").header().unwrap_err().kind, Kind::Invalid);
+    }
+
+    #[test]
+    fn what_a_server_repeats_is_hidden() {
+        let said = |text: &str| Error::new(Kind::Network, text).with("ref", text).with("status", 401);
+        let shown = |auth: &Auth, text: &str| {
+            let hidden = auth.hide_in(said(text));
+            assert_eq!(hidden.detail["ref"], rmpv::Value::from(hidden.message.as_str()));
+            assert_eq!(hidden.detail["status"], rmpv::Value::from(401));
+            hidden.message
+        };
+        let ann = basic("ann", "open sesame");
+        assert_eq!(shown(&ann, "no `open sesame` for ann"), "no `[hidden]` for ann");
+        assert_eq!(shown(&ann, "Basic YW5uOm9wZW4gc2VzYW1l"), "Basic [hidden]");
+        assert_eq!(shown(&basic("t0ken", ""), "t0ken is expired"), "[hidden] is expired");
+        assert_eq!(
+            shown(&Auth::Bearer { token: "t0ken".into() }, "not t0ken"),
+            "not [hidden]"
+        );
+        assert_eq!(shown(&basic("ann", "at"), "a cat sat"), "a cat sat");
     }
 
     #[test]

@@ -66,6 +66,14 @@ impl RemoteUrl {
         Ok(RemoteUrl { location })
     }
 
+    /// The credentials that stood in it.
+    pub(crate) fn auth(&self) -> Option<&Auth> {
+        match &self.location {
+            Location::Http(http) => http.auth(),
+            Location::Local(_) => None,
+        }
+    }
+
     /// The URL as it may be shown: no userinfo, query or fragment. A path that is not UTF-8 is shown lossily.
     pub(crate) fn shown(&self) -> String {
         match &self.location {

@@ -66,7 +66,8 @@ pub(crate) async fn run(
         // The reader of requests carries it out itself.
         Op::Cancel { .. } => return Err(Error::new(Kind::Internal, "a cancel is not an operation")),
         Op::Sync(request) => {
-            let synced = sync::run(worker, request, job).await?;
+            let hide = hidden(&request.remote);
+            let synced = sync::run(worker, request, job).await.map_err(hide)?;
             return Ok((Answer::Id(synced.sha), Some(synced.stats)));
         }
         Op::Files { path, subpath } => files::run(worker, path, subpath).await?,
@@ -78,7 +79,7 @@ pub(crate) async fn run(
         } => read::run(worker, path, file, raw, max_bytes, held).await?,
         Op::Head { path } => head::run(worker, path).await?,
         Op::Checkout { path, rev, force } => checkout::run(worker, path, rev, force, job).await?,
-        Op::LsRemote { remote, name } => ls_remote::run(worker, &remote, &name).await?,
+        Op::LsRemote { remote, name } => ls_remote::run(worker, &remote, &name).await.map_err(hidden(&remote))?,
     };
     Ok((answer, None))
 }
@@ -113,6 +114,16 @@ async fn start(job: &Arc<Job>) -> Result<()> {
     tokio::task::spawn_blocking(move || job.reach("start"))
         .await
         .map_err(|_| panicked())
+}
+
+/// Takes the credentials of a request out of its error.
+fn hidden(remote: &RemoteRequest) -> impl Fn(Error) -> Error + use<> {
+    let explicit = remote.auth.clone();
+    let auth = explicit.or_else(|| RemoteUrl::parse(&remote.url).ok()?.auth().cloned());
+    move |error| match &auth {
+        Some(auth) => auth.hide_in(error),
+        None => error,
+    }
 }
 
 fn hello(protocol: u64) -> Result<Answer> {
