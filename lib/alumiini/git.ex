@@ -451,7 +451,8 @@ defmodule Alumiini.Git do
 
   @spec wrong_ref!(term) :: no_return
   defp wrong_ref!(ref) do
-    raise ArgumentError, "the ref must be the name of a branch, or {:branch, name}, got: #{inspect(ref)}"
+    raise ArgumentError,
+          "the ref must be the name of a branch, or {:branch, name}, got: #{Options.shown(ref)}"
   end
 
   # 0 is the wire's full history.
@@ -462,7 +463,15 @@ defmodule Alumiini.Git do
     end
   end
 
-  defp metadata(options, fields), do: Map.put(fields, :server, Keyword.get(options, :server, __MODULE__))
+  # Arguments in the wrong order make a URL of a path or ref.
+  defp metadata(options, fields) do
+    fields
+    |> Map.new(fn {key, value} -> {key, shown(value)} end)
+    |> Map.put(:server, Keyword.get(options, :server, __MODULE__))
+  end
+
+  defp shown(text) when is_binary(text), do: Url.clean_text(text)
+  defp shown({kind, text}), do: {kind, shown(text)}
 
   defp run(request, options) do
     server = Keyword.get(options, :server, __MODULE__)

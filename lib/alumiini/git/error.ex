@@ -169,5 +169,7 @@ defmodule Alumiini.Git.Error do
   defp detail(_none), do: %{}
 
   defp clean(:url, url) when is_binary(url), do: Url.clean(url)
+  # Of an argument in the wrong place it may be a URL, too.
+  defp clean(_key, text) when is_binary(text), do: Url.clean_text(text)
   defp clean(_key, value), do: value
 end

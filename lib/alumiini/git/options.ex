@@ -143,7 +143,7 @@ defmodule Alumiini.Git.Options do
   def path!(path) do
     if not (is_binary(path) and path != "") do
       raise ArgumentError,
-            "the path of the repository must be a string that is not empty, got: #{inspect(path)}"
+            "the path of the repository must be a string that is not empty, got: #{shown(path)}"
     end
 
     # Not Path.absname/1, which takes no names that are not UTF-8.
@@ -156,7 +156,7 @@ defmodule Alumiini.Git.Options do
   @doc "Checks a name within a repository."
   @spec name!(term, String.t()) :: :ok
   def name!(name, what) do
-    if not is_binary(name), do: raise(ArgumentError, "#{what} must be a string, got: #{inspect(name)}")
+    if not is_binary(name), do: raise(ArgumentError, "#{what} must be a string, got: #{shown(name)}")
     :ok
   end
 
@@ -184,6 +184,21 @@ defmodule Alumiini.Git.Options do
 
   @spec wrong!(atom, String.t(), term) :: no_return
   defp wrong!(key, right, value) do
-    raise ArgumentError, "option #{inspect(key)} must be #{right}, got: #{inspect(value)}"
+    raise ArgumentError, "option #{inspect(key)} must be #{right}, got: #{shown(value)}"
   end
+
+  @doc """
+  A wrong value as a message shows it. Whatever can hold text is only named: arguments in the wrong order put a URL with a
+  password anywhere.
+  """
+  @spec shown(term) :: String.t()
+  def shown(value) when is_atom(value) or is_number(value) or value in ["", [], %{}, {}], do: inspect(value)
+  def shown(value) when is_binary(value), do: "a string"
+  def shown(value) when is_list(value), do: "a list"
+  def shown({kind, _value}) when is_atom(kind), do: "{#{inspect(kind)}, …}"
+  def shown(value) when is_tuple(value), do: "a tuple"
+  def shown(%module{}), do: "a %#{inspect(module)}{}"
+  def shown(value) when is_map(value), do: "a map"
+  def shown(value) when is_function(value), do: "a function"
+  def shown(_other), do: "something else"
 end

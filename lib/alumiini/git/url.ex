@@ -33,11 +33,15 @@ defmodule Alumiini.Git.Url do
   end
 
   @doc """
-  Takes what looks like credentials of a URL out of a sentence.
+  Takes what looks like credentials of a URL out of a sentence. Also where the URL was taken for a path, which makes one
+  slash of two.
   """
   @spec clean_text(binary) :: binary
   def clean_text(text) do
-    if String.valid?(text), do: Regex.replace(~r{(\w://)[^/\s@]*@}u, text, "\\1"), else: text
+    # Every call comes through here with its path: most have none.
+    if :binary.match(text, "@") != :nomatch and String.valid?(text),
+      do: Regex.replace(~r{(\w://?)[^/\s@]*@}u, text, "\\1"),
+      else: text
   end
 
   # {"https://", "user:password" or nil, "host/path?query"}
