@@ -13,7 +13,12 @@ defmodule Alumiini.Git.Writer do
   @spec start_link(port) :: pid
   def start_link(port) do
     server = self()
-    spawn_link(fn -> loop(server, port) end)
+
+    spawn_link(fn ->
+      # While it waits for the port, the packed frame is on its stack: no backtrace and no crash dump shall show that.
+      Process.flag(:sensitive, true)
+      loop(server, port)
+    end)
   end
 
   @doc "Queues a request. The id is that of its reply, for the report if it cannot be sent."
