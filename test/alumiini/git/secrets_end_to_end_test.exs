@@ -1,0 +1,253 @@
+defmodule Alumiini.Git.SecretsEndToEndTest do
+  # Credentials go everywhere that a call can go, and are then looked for in all that was printed, told or stored.
+  # Not async: the logger and the events of the whole VM are watched.
+  use ExUnit.Case, async: false
+
+  alias Alumiini.Git
+  alias Alumiini.Git.{Auth, Error, Secret, Server}
+  alias Alumiini.Git.Test.{HttpServer, OsProcess, Repository, ScriptedTcp, TempDir, Witness}
+
+  @moduletag timeout: 120_000
+
+  setup do
+    directory = TempDir.create!("secrets")
+    root = Path.join(directory, "root")
+    work = Path.join(directory, "work")
+    File.mkdir_p!(root)
+    File.mkdir_p!(work)
+    origin = Repository.create!(root, "app.git")
+    Repository.commit!(origin, %{"deploy/app.yaml" => "app", "big.bin" => :crypto.strong_rand_bytes(100_000)})
+    Repository.create!(root, "empty.git")
+
+    # The worker's standard error is that of the BEAM; this keeps it apart.
+    {:ok, real} = Git.Binary.locate(nil)
+    stderr = Path.join(directory, "stderr")
+    binary = Path.join(directory, "worker")
+    File.write!(binary, "#!/bin/sh\nexec '#{real}' \"$@\" 2>>'#{stderr}'\n")
+    File.chmod!(binary, 0o755)
+
+    %{
+      work: work,
+      stderr: stderr,
+      binary: binary,
+      origin: origin,
+      secret: "s3cr3t" <> Base.encode16(:crypto.strong_rand_bytes(8), case: :lower),
+      http: start_supervised!({HttpServer, root: root}),
+      other: start_supervised!({HttpServer, root: root}),
+      witness: Witness.start!()
+    }
+  end
+
+  # The secret with what has to be escaped in a URL around it.
+  defp password(secret), do: "p:@/%ä?#{secret}#&="
+
+  # The URL and the options that give the credentials, and what a server has to require to see them.
+  defp credentials(:url, url, secret) do
+    encoded = URI.encode(password(secret), &URI.char_unreserved?/1)
+    {String.replace(url, "://", "://ann:#{encoded}@"), [], {:basic, "ann", password(secret)}}
+  end
+
+  defp credentials(:basic, url, secret) do
+    {url, [auth: Auth.basic("ann", password(secret))], {:basic, "ann", password(secret)}}
+  end
+
+  defp credentials(:token, url, secret) do
+    {url, [auth: Auth.token(password(secret))], {:basic, "git", password(secret)}}
+  end
+
+  # A bearer token stands in its header as it is, and not every character may.
+  defp credentials(:bearer, url, secret), do: {url, [auth: Auth.bearer(secret)], {:bearer, secret}}
+
+  defp reason({:ok, _value}), do: :ok
+  defp reason({:error, %Error{reason: reason}}), do: reason
+
+  for kind <- [:url, :basic, :token, :bearer] do
+    test "credentials given as #{kind} are nowhere, whatever became of the call", context do
+      %{witness: witness, secret: secret, http: http, other: other, work: work} = context
+      kind = unquote(kind)
+      git = start_supervised!({Git, name: nil, binary: context.binary})
+      {url, given, required} = credentials(kind, HttpServer.url(http, "app.git"), secret)
+      base = [server: git, allow_insecure: true, timeout: 20_000] ++ given
+      os_pid = fn -> Server.info(git).os_pid end
+
+      note = fn name, result ->
+        Witness.note(witness, name, result)
+        Witness.note(witness, name, OsProcess.visible_strings(os_pid.()))
+        {name, reason(result)}
+      end
+
+      told = self()
+      progress = fn progress -> send(told, {:progress, progress}) end
+
+      # What a server does, by rules, and what becomes of the call. Each begins with a repository that is not there.
+      outcomes =
+        for {name, rules, options} <- [
+              {:ok, [{:require, required}], [progress: progress]},
+              {:auth, [{:require, {:basic, "someone", "else"}}], []},
+              {:auth, [{:status, 403, "no"}], []},
+              {:repo_not_found, [{:status, 404, "no"}], []},
+              {:network, [{:status, 500, "no"}], []},
+              {:rate_limited, [{:status, 429, "no"}], []},
+              {:protocol, [:html], []},
+              {:protocol, [{:redirect, 302, HttpServer.url(http, "app.git")}], []},
+              {:protocol, [{:status, 302, [{"location", "/login?then=#{secret}"}], ""}], []},
+              {:network, [{:cut, :close}], []},
+              {:network, [{:cut, :reset}], []},
+              {:network, [{:stop, {:pack, 5_000}, :reset}], []},
+              {:corrupt, [{:corrupt, 3_000}], []},
+              {:timeout, [:silent], [timeout: 300]},
+              {:timeout, [{:stop, {:pack, 5_000}, :stall}], [timeout: 500]}
+            ] do
+          for rule <- rules, do: HttpServer.rule(http, rule)
+          path = Path.join(work, "#{name}-#{System.unique_integer([:positive])}")
+          result = Git.sync(url, "main", path, Keyword.merge(base, options))
+          assert note.("sync #{inspect(rules)}", result) == {"sync #{inspect(rules)}", name}
+          note.("again", Git.sync(url, "main", path, Keyword.merge(base, [timeout: 300] ++ options)))
+
+          note.(
+            "ls_remote",
+            Git.ls_remote(url, "main", Keyword.merge([timeout: 300], Keyword.drop(base, [:timeout])))
+          )
+
+          for call <- [&Git.head/2, &Git.files(&1, nil, &2), &Git.checkout(&1, "none", &2)] do
+            note.("local", call.(path, server: git))
+          end
+
+          HttpServer.reset(http)
+          name
+        end
+
+      assert length(outcomes) == 15
+      assert_received {:progress, _}
+
+      # It did arrive: the same rule lets the right one in, and was obeyed above.
+      HttpServer.rule(http, {:require, required})
+      assert {_, :ok} = note.("required", Git.ls_remote(url, "main", base))
+
+      # A redirect on the same host takes the credentials along, one to another host does not.
+      HttpServer.rule(http, {:redirect, 301, "/app.git"}, path: "moved.git")
+      {moved, _, _} = credentials(kind, HttpServer.url(http, "moved.git"), secret)
+      assert {:ok, _sha} = Git.sync(moved, "main", Path.join(work, "moved"), base)
+
+      for code <- [301, 302, 307, 308] do
+        HttpServer.rule(http, {:redirect, code, HttpServer.url(other, "app.git")}, path: "away#{code}.git")
+        {away, _, _} = credentials(kind, HttpServer.url(http, "away#{code}.git"), secret)
+        assert {:ok, _sha} = Git.sync(away, "main", Path.join(work, "away#{code}"), base)
+      end
+
+      assert [_, _ | _] = HttpServer.log(other)
+      assert Enum.all?(HttpServer.log(other), &(&1.authorization == nil))
+      Witness.note(witness, "what the other host was sent", HttpServer.log(other))
+      HttpServer.rule(other, {:require, required})
+      {away, _, _} = credentials(kind, HttpServer.url(http, "away301.git"), secret)
+      assert {_, :auth} = note.("away, refused there", Git.ls_remote(away, "main", base))
+
+      # Names that are not there, an empty remote, a refused connection, a host that is none.
+      HttpServer.reset(http)
+      {empty, _, _} = credentials(kind, HttpServer.url(http, "empty.git"), secret)
+      assert {_, :ref_not_found} = note.("empty", Git.sync(empty, "main", Path.join(work, "e"), base))
+      assert {_, :ref_not_found} = note.("mian", Git.sync(url, "mian", Path.join(work, "m"), base))
+      {port, _socket} = ScriptedTcp.refusing()
+      {refused, _, _} = credentials(kind, "http://127.0.0.1:#{port}/x.git", secret)
+      assert {_, :network} = note.("refused", Git.sync(refused, "main", Path.join(work, "r"), base))
+
+      # Without allow_insecure nothing is sent at all.
+      before = HttpServer.stats(http).requests
+      plain = Keyword.delete(base, :allow_insecure)
+      assert {_, :invalid} = note.("insecure", Git.sync(url, "main", Path.join(work, "i"), plain))
+      assert {_, :invalid} = note.("insecure", Git.ls_remote(url, "main", [allow_insecure: false] ++ plain))
+      assert HttpServer.stats(http).requests == before
+
+      # In flight: what the server, its writer and the worker show of themselves; then the worker dies, and the caller.
+      gate = HttpServer.rule(http, :hold)
+      call = Task.async(fn -> Git.sync(url, "main", Path.join(work, "held"), base) end)
+      HttpServer.await(http, {:parked, gate, 1})
+      note_server(witness, git)
+      asked = HttpServer.stats(http).requests
+      assert :ok = OsProcess.kill(os_pid.(), :KILL)
+      HttpServer.await(http, {:requests, asked + 1})
+      note_server(witness, git)
+      HttpServer.release(http, gate)
+      assert {_, :ok} = note.("replayed", Task.await(call, 20_000))
+
+      HttpServer.reset(http)
+      HttpServer.rule(http, :silent)
+      {caller, monitor} = spawn_monitor(fn -> Git.sync(url, "main", Path.join(work, "left"), base) end)
+      HttpServer.await(http, {:parked, 1})
+      open = HttpServer.stats(http).open
+      Process.exit(caller, :kill)
+      assert_receive {:DOWN, ^monitor, :process, _pid, :killed}
+      HttpServer.await(http, {:open, open - 1})
+      HttpServer.reset(http)
+
+      # A request that ends every worker it is given to.
+      poison = %{
+        "op" => "sync",
+        "url" => Secret.seal(url),
+        "auth" => given[:auth] && Auth.wire(given[:auth]),
+        "allow_insecure" => true,
+        "ref" => %{"branch" => "main"},
+        "path" => Path.join(work, "poison"),
+        "fault" => %{"at" => "connect", "do" => "kill"}
+      }
+
+      assert {_, :worker_exited} = note.("poison", Server.call(git, poison))
+      stop_supervised!(Git)
+
+      # All places were looked at, and it is in none.
+      assert [_ | _] = Witness.notes(witness, "telemetry [:alumiini_git, :sync, :stop]")
+      assert [_ | _] = Witness.notes(witness, "telemetry [:alumiini_git, :worker, :down]")
+      assert [_ | _] = Witness.notes(witness, "log")
+      files = Witness.note_files(witness, work)
+      assert Enum.any?(files, &String.ends_with?(&1, ".git/config"))
+      if File.exists?(context.stderr), do: Witness.note(witness, "stderr", File.read!(context.stderr))
+      assert Witness.places(witness, secret) == []
+    end
+  end
+
+  defp note_server(witness, git) do
+    Witness.note(witness, "state", :sys.get_state(git))
+    Witness.note(witness, "status", :sys.get_status(git))
+    Witness.note_process(witness, "server", git)
+
+    for {_port, worker} <- :sys.get_state(git).workers do
+      Witness.note_process(witness, "writer", worker.writer)
+    end
+  end
+
+  test "a server that repeats what it was told is not quoted with it", context do
+    %{witness: witness, secret: secret, http: http, work: work} = context
+    git = start_supervised!({Git, name: nil, binary: context.binary})
+
+    pkt = fn text ->
+      [text |> byte_size() |> Kernel.+(4) |> Integer.to_string(16) |> String.pad_leading(4, "0"), text]
+    end
+
+    type = fn type -> [{"content-type", type}] end
+    git_type = type.("application/x-git-upload-pack-advertisement")
+    base64 = Base.encode64("ann:" <> secret)
+
+    for {rule, n} <-
+          Enum.with_index([
+            {:status, 200, git_type, pkt.("ERR token #{secret} is expired")},
+            {:status, 200, git_type, pkt.("ERR no access with Basic #{base64}")},
+            {:status, 200, type.("text/#{secret}"), ""},
+            {:status, 302, [{"location", "/login/#{secret}/now"}], ""},
+            {:status, 302,
+             [{"location", "https://ann:#{secret}@127.0.0.1:1/x/info/refs?service=git-upload-pack"}], ""},
+            {:status, 302, [{"location", "ftp://#{secret}/"}], ""},
+            {:header, "x-echo", secret}
+          ]) do
+      HttpServer.rule(http, rule)
+
+      options = [server: git, allow_insecure: true, auth: Auth.basic("ann", secret)]
+      url = HttpServer.url(http, "app.git")
+      Witness.note(witness, "echo #{n}", Git.sync(url, "main", Path.join(work, "x#{n}"), options))
+
+      HttpServer.reset(http)
+    end
+
+    assert [_ | _] = Witness.notes(witness, "echo 0")
+    assert Witness.places(witness, secret) == []
+  end
+end

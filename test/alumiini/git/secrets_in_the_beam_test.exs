@@ -1,0 +1,205 @@
+defmodule Alumiini.Git.SecretsInTheBeamTest do
+  # What can be seen of credentials without any remote: in what misuse raises, in crashes, in processes that wait.
+  # Not async: the logger and the events of the whole VM are watched.
+  use ExUnit.Case, async: false
+
+  alias Alumiini.Git
+  alias Alumiini.Git.{Auth, Error, Server}
+  alias Alumiini.Git.Test.{OsProcess, Repository, ScriptedTcp, TempDir, Witness}
+
+  import ExUnit.CaptureLog
+
+  setup do
+    directory = TempDir.create!("secrets")
+
+    %{
+      directory: directory,
+      origin: Repository.create!(directory),
+      secret: "s3cr3t" <> Base.encode16(:crypto.strong_rand_bytes(8), case: :lower),
+      witness: Witness.start!()
+    }
+  end
+
+  defp server!,
+    do: start_supervised!(Supervisor.child_spec({Git, name: nil}, restart: :temporary))
+
+  defp note_server(witness, git) do
+    Witness.note(witness, "state", :sys.get_state(git))
+    Witness.note(witness, "status", :sys.get_status(git))
+    Witness.note_process(witness, "server", git)
+
+    for {_port, worker} <- :sys.get_state(git).workers do
+      Witness.note_process(witness, "writer", worker.writer)
+    end
+  end
+
+  test "the search finds what it looks for" do
+    witness = Witness.start!()
+    secret = "s3cr3tAZ09"
+
+    for {shown, n} <-
+          Enum.with_index([
+            "ann:#{secret}@",
+            URI.encode(secret, fn _ -> false end),
+            Base.encode64("a:" <> secret),
+            Base.encode64("ab:#{secret}!"),
+            "Basic " <> Base.encode64("abc:#{secret}!!"),
+            Base.url_encode64("ä" <> secret),
+            %{secret => 1},
+            [secret <> <<255>>],
+            %{Auth.bearer("x") | wire: secret},
+            String.to_charlist(secret <> "ä"),
+            Base.encode16("x" <> secret)
+          ]) do
+      Witness.note(witness, "#{n}", shown)
+
+      assert [_ | _] =
+               for(
+                 {^n, _} = found <-
+                   Enum.map(Witness.places(witness, secret), fn {p, t} -> {String.to_integer(p), t} end),
+                 do: found
+               ),
+             inspect(shown)
+    end
+  end
+
+  test "misuse does not show them", context do
+    %{witness: witness, secret: secret} = context
+    url = "https://ann:#{secret}@127.0.0.1:1/x.git"
+
+    for call <- [
+          fn -> Git.sync(url, "main", "/x", auth: secret) end,
+          fn -> Git.sync(url, "main", "/x", auth: {"ann", secret}) end,
+          fn -> Git.sync(url, "main", "/x", auth: %{type: :basic, wire: secret}) end,
+          fn -> Git.sync(url, "main", "/x", auth: [password: secret]) end,
+          fn -> Git.sync(url, "main", "/x", password: secret) end,
+          fn -> Git.sync(url, "main", "/x", [secret]) end,
+          fn -> Git.sync(url, "main", "/x", %{auth: secret}) end,
+          fn -> Git.sync(url, "main", "/x", allow_insecure: secret) end,
+          fn -> Git.sync({url, secret}, "main", "/x") end,
+          fn -> Git.sync(String.to_charlist(url), "main", "/x") end,
+          fn -> Git.ls_remote([url], "main") end,
+          # Arguments in the wrong order.
+          fn -> Git.sync("main", {:url, url}, "/x") end,
+          fn -> Git.sync("main", String.to_charlist(url), "/x") end,
+          fn -> Git.sync("main", "/x", String.to_charlist(url)) end,
+          fn -> Git.sync("main", "/x", URI.parse(url)) end,
+          fn -> Git.read("/x", {url}) end,
+          fn -> Git.files("/x", URI.parse(url)) end,
+          fn -> Git.checkout("/x", [url]) end,
+          fn -> Git.head(URI.parse(url)) end,
+          fn -> Git.head("/x", server: url) end,
+          fn -> Git.head("/x", timeout: url) end,
+          fn -> Auth.basic("ann", [secret]) end,
+          fn -> Auth.basic(secret, nil) end,
+          fn -> Auth.token({:ok, secret}) end,
+          fn -> Auth.bearer(secret <> <<255>>) end,
+          fn -> Git.start_link(name: url) end,
+          fn -> Git.start_link(auth: secret) end
+        ] do
+      error = assert_raise ArgumentError, call
+      Witness.note(witness, "misuse", error)
+    end
+
+    # Strings in the wrong order are no misuse that anyone could see; they are just not there.
+    git = server!()
+
+    for call <- [
+          fn -> Git.sync("/nowhere", url, "/x", server: git) end,
+          fn -> Git.sync("/nowhere", "main", context.directory <> "/" <> url, server: git) end,
+          fn -> Git.ls_remote("/nowhere", url, server: git) end,
+          fn -> Git.ls_remote(context.origin, url, server: git) end,
+          fn -> Git.head(url, server: git) end,
+          fn -> Git.files(context.directory, url, server: git) end,
+          fn -> Git.read(context.directory, url, server: git) end,
+          fn -> Git.checkout(context.origin, url, server: git) end
+        ] do
+      assert {:error, %Error{}} = Witness.note(witness, "order", call.())
+    end
+
+    assert Witness.places(witness, secret) == []
+  end
+
+  test "a server that crashes with requests in it tells nothing of them", context do
+    %{witness: witness, secret: secret, directory: directory} = context
+    {:ok, silent} = ScriptedTcp.start_link([:hold])
+    url = String.replace(ScriptedTcp.url(silent), "://", "://ann:#{secret}@")
+    options = [allow_insecure: true]
+
+    # Killed, and stopped by an exception in itself with a request as its last message and others in its state.
+    for {crash, n} <-
+          Enum.with_index([
+            fn git -> Process.exit(git, :kill) end,
+            fn git ->
+              :sys.replace_state(git, &%{&1 | pending: nil, options: Map.put(&1.options, :kept, &1.pending)})
+              Git.ls_remote(url, "main", [server: git, timeout: 1_000] ++ options)
+            end
+          ]) do
+      log =
+        capture_log(fn ->
+          git = server!()
+          monitor = Process.monitor(git)
+
+          call =
+            Task.async(fn ->
+              Git.sync(url, "main", Path.join(directory, "c#{n}"), [server: git] ++ options)
+            end)
+
+          assert_receive {ScriptedTcp, ^silent, :accepted}, 5_000
+          # More of them in its mailbox.
+          :sys.suspend(git)
+          late = Task.async(fn -> Git.ls_remote(url, "main", [server: git, timeout: 1_000] ++ options) end)
+
+          assert :ok =
+                   OsProcess.await(
+                     fn -> Process.info(git, :message_queue_len) == {:message_queue_len, 1} end,
+                     5_000
+                   )
+
+          Witness.note_process(witness, "suspended server", git)
+          :sys.resume(git)
+          crash.(git)
+          assert_receive {:DOWN, ^monitor, :process, _pid, _reason}, 5_000
+
+          for task <- [call, late] do
+            assert {:error, %Error{reason: reason}} = Witness.note(witness, "crash", Task.await(task))
+            assert reason in [:worker_unavailable, :timeout]
+          end
+
+          Logger.flush()
+        end)
+
+      Witness.note(witness, "captured log", log)
+      stop_supervised(Git)
+    end
+
+    assert Enum.any?(Witness.notes(witness, "log"), &(&1 =~ "crash_report"))
+    assert Enum.any?(Witness.notes(witness, "log"), &(&1 =~ "terminating"))
+    Witness.note_files(witness, directory)
+    assert Witness.places(witness, secret) == []
+  end
+
+  test "a writer that waits for a worker which does not read shows no frame", context do
+    %{witness: witness, secret: secret} = context
+    git = server!()
+    assert {:error, _not_there} = Git.head("/nowhere", server: git)
+    %{os_pid: os_pid} = Server.info(git)
+    assert :ok = OsProcess.kill(os_pid, :STOP)
+    assert :ok = OsProcess.await_state(os_pid, ["T"])
+    auth = Auth.basic(String.duplicate("x", 500_000), secret)
+
+    for _ <- 1..4 do
+      spawn_link(fn -> Git.ls_remote("https://127.0.0.1:1/x", "main", server: git, auth: auth) end)
+    end
+
+    [worker] = Map.values(:sys.get_state(git).workers)
+
+    assert :ok =
+             OsProcess.await(fn -> Process.info(worker.writer, :status) == {:status, :suspended} end, 5_000)
+
+    note_server(witness, git)
+    assert [_ | _] = Witness.notes(witness, "writer")
+    stop_supervised!(Git)
+    assert Witness.places(witness, secret) == []
+  end
+end
