@@ -25,6 +25,7 @@ test: ## all checks and tests
 	@$(run) sh bin/check
 
 soak: setup ## the tests in their long form
+	@ALUMIINI_SOAK=1 $(run) cargo test --quiet --locked --profile quick --features fault-injection --target-dir target/fault-injection
 	@MIX_ENV=test $(run) mix test --include soak
 
 bench: setup ## measure, beside the git command
