@@ -3,6 +3,7 @@
 //! `.git/shallow` names the commits that a pack leaves without parents, so it is written before the pack is moved in: whenever a kill
 //! comes, `git fsck` finds no commit whose parents are missing without being told so.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::fs;
 use std::io::{self, Write};
@@ -72,6 +73,9 @@ pub(crate) fn index(
         };
     }
 
+    // libgit2 leaves counting the bytes to who receives them.
+    let arrived = Cell::new(stats.bytes);
+    let mut receiving = true;
     let repo = open::managed(git_dir)?;
     let odb = repo.odb().map_err(git_failure("open the objects"))?;
     // No connectivity check: libgit2's refuses packs of shallow clones. `verify` does ours.
@@ -79,16 +83,12 @@ pub(crate) fn index(
     indexer.progress(|progress| {
         job.reach("index");
         let (received, total) = (progress.received_objects() as u64, progress.total_objects() as u64);
-        let bytes = progress.received_bytes() as u64;
-        if received < total {
-            job.progress(Phase::Receive, received, total, bytes);
+        if receiving {
+            job.progress(Phase::Receive, received, total, arrived.get());
+            receiving = received < total;
         } else {
-            job.progress(
-                Phase::Index,
-                progress.indexed_deltas() as u64,
-                progress.total_deltas() as u64,
-                bytes,
-            );
+            let (indexed, deltas) = (progress.indexed_deltas() as u64, progress.total_deltas() as u64);
+            job.progress(Phase::Index, indexed, deltas, arrived.get());
         }
         !job.is_cancelled()
     });
@@ -105,6 +105,7 @@ pub(crate) fn index(
             None => break,
         }
         stats.bytes += chunk.len() as u64;
+        arrived.set(stats.bytes);
     }
     if !complete.load(Ordering::Acquire) {
         return Err(cut());
