@@ -25,7 +25,10 @@ defmodule Alumiini.Git.RedirectsTest do
       work: Path.join(directory, "work"),
       https: start_supervised!({HttpServer, root: directory, tls: certificate.tls}),
       http: start_supervised!({HttpServer, root: directory}),
-      options: [server: start_supervised!({Git, name: nil, binary: binary}), auth: Auth.basic("ann", "open sesame")]
+      options: [
+        server: start_supervised!({Git, name: nil, binary: binary}),
+        auth: Auth.basic("ann", "open sesame")
+      ]
     }
   end
 
