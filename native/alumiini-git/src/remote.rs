@@ -157,10 +157,10 @@ impl Remote {
                 let complete = Arc::new(AtomicBool::new(false));
                 let indexed = {
                     let (git_dir, complete) = (git_dir.clone(), complete.clone());
-                    let (job, held) = (job.clone(), held.clone());
+                    let (job, held, shared) = (job.clone(), held.clone(), worker.clone());
                     worker.indexing.run(move || {
                         let _held = held;
-                        receive::index(&git_dir, chunks, &complete, &job)
+                        receive::index(&git_dir, chunks, &complete, &shared.resolving, &job)
                     })
                 };
                 let fetched = async {

@@ -36,6 +36,8 @@ pub(crate) struct Worker {
     pub(crate) disk: Pool,
     /// One thread per pack that is arriving, for as long as it takes.
     pub(crate) indexing: Pool,
+    /// Of these, the packs whose deltas are being resolved.
+    pub(crate) resolving: Pool,
 }
 
 impl Worker {
@@ -49,6 +51,7 @@ impl Worker {
             unsent: Pool::new(64 << 20),
             disk: Pool::new(cores * 2),
             indexing: Pool::new(512),
+            resolving: Pool::new(cores * 2),
         })
     }
 }

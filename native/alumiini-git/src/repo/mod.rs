@@ -34,8 +34,8 @@ pub(crate) fn make_hermetic() -> Result<(), git2::Error> {
         }
         git2::opts::set_verify_owner_validation(false)?;
         // Packs are mapped in windows; smaller ones than libgit2's 1 GiB keep what is resident in bounds.
-        git2::opts::set_mwindow_size(4 << 20)?;
-        git2::opts::set_mwindow_mapped_limit(128 << 20)?;
+        git2::opts::set_mwindow_size(1 << 20)?;
+        git2::opts::set_mwindow_mapped_limit(32 << 20)?;
         git2::opts::set_cache_max_size(16 << 20)?;
     }
     // The index entries we add name objects that a walk has just seen.

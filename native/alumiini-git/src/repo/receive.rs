@@ -12,10 +12,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use git2::{Indexer, ObjectType, Odb, OdbLookupFlags, Oid, Repository};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
+use crate::ops::pool::Pool;
 use crate::protocol::{Name, Phase, Stats};
 use crate::repo::{git_failure, kind_of, marker, open, sound_tree};
 
@@ -37,11 +39,13 @@ pub(crate) struct Boundary {
     pub(crate) unshallow: Vec<Oid>,
 }
 
-/// Indexes the pack that comes in `chunks`. It is whole if `complete` is set by the time they end.
+/// Indexes the pack that comes in `chunks`. It is whole if `complete` is set by the time they end. On a thread of the runtime's that
+/// may block; `resolving` bounds how many packs have their deltas resolved at once.
 pub(crate) fn index(
     git_dir: &Path,
     mut chunks: mpsc::Receiver<Bytes>,
     complete: &AtomicBool,
+    resolving: &Pool,
     job: &Job,
 ) -> Result<Pack> {
     let dir = git_dir.join(INCOMING);
@@ -110,6 +114,9 @@ pub(crate) fn index(
     if !complete.load(Ordering::Acquire) {
         return Err(cut());
     }
+    // libgit2 caches up to 16 MiB for each pack whose deltas it resolves: a few at a time, which needs no remote any more.
+    let _place = Handle::current().block_on(resolving.take(1))?;
+    job.check()?;
     let name = indexer
         .commit()
         .map_err(|error| indexing_failed(&io::Error::other(error), job))?;
