@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::answer::{Event, Phase};
 use crate::error::{Error, Kind, Result};
 use crate::fault::Fault;
-use crate::protocol::{Event, Phase};
 
 /// Where the events of one request go: to the client, in its reply's order, or nowhere for a request without an id.
 pub(crate) trait Listener: Send + Sync {

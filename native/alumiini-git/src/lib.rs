@@ -1,5 +1,6 @@
 //! `alumiini-git`: Git for the BEAM, over standard input and output. See `protocol/README.md`.
 
+mod answer;
 mod error;
 mod fault;
 mod frame;
@@ -104,7 +105,7 @@ pub fn fuzz(mut bytes: &[u8]) {
         if let frame::Frame::Body(body) = frame {
             match protocol::decode(&body) {
                 Ok(request) => drop(ops::describe(&request.op)),
-                Err((id, error)) => drop(protocol::reply(id, &Err(error))),
+                Err((id, error)) => drop(answer::reply(id, &Err(error))),
             }
         }
     }

@@ -1,18 +1,15 @@
-//! The wire: what a request's bytes mean, and a reply's. The contract is `protocol/README.md`.
+//! The wire, inwards: what a request's bytes mean. The contract is `protocol/README.md`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use base64::Engine;
 use rmpv::Value;
-use serde::{Serialize, Serializer};
 
 use crate::error::{Error, Kind, Result};
 use crate::fault::Fault;
-use crate::frame;
 use crate::net::auth::Auth;
 use crate::net::url::RemoteUrl;
 
@@ -371,191 +368,6 @@ impl Fields {
             Ok(path)
         }
     }
-}
-
-/// A name or path: str where it is UTF-8, else bin.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Name(pub(crate) Vec<u8>);
-
-impl Name {
-    pub(crate) fn value(bytes: &[u8]) -> Value {
-        match std::str::from_utf8(bytes) {
-            Ok(text) => text.into(),
-            Err(_) => bytes.into(),
-        }
-    }
-
-    pub(crate) fn of(path: &Path) -> Value {
-        Self::value(path.as_os_str().as_bytes())
-    }
-}
-
-impl Serialize for Name {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match std::str::from_utf8(&self.0) {
-            Ok(text) => serializer.serialize_str(text),
-            Err(_) => serializer.serialize_bytes(&self.0),
-        }
-    }
-}
-
-/// What an operation answers.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-pub(crate) enum Answer {
-    Hello(Hello),
-    Id(String),
-    Names(Vec<Name>),
-    /// base64, as the contract's plain `read` has it.
-    Text(String),
-    Bytes(#[serde(with = "serde_bytes")] Vec<u8>),
-    Commit(Box<Commit>),
-}
-
-impl Answer {
-    pub(crate) fn content(content: Vec<u8>, raw: bool) -> Answer {
-        if raw {
-            Answer::Bytes(content)
-        } else {
-            Answer::Text(base64::engine::general_purpose::STANDARD.encode(content))
-        }
-    }
-}
-
-#[derive(Debug, Serialize)]
-pub(crate) struct Hello {
-    pub(crate) protocol: u64,
-    pub(crate) version: &'static str,
-    pub(crate) libgit2: String,
-    pub(crate) pid: u32,
-    pub(crate) target: &'static str,
-}
-
-#[derive(Debug, Serialize)]
-pub(crate) struct Commit {
-    pub(crate) sha: String,
-    pub(crate) tree: String,
-    pub(crate) parents: Vec<String>,
-    pub(crate) author: Name,
-    pub(crate) email: Name,
-    pub(crate) timestamp: i64,
-    pub(crate) offset: i32,
-    pub(crate) committer: Name,
-    pub(crate) committer_email: Name,
-    pub(crate) committed_at: i64,
-    pub(crate) committed_offset: i32,
-    pub(crate) message: Name,
-    pub(crate) branch: Option<Name>,
-}
-
-/// What came over the network for a sync.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-pub(crate) struct Stats {
-    pub(crate) bytes: u64,
-    pub(crate) objects: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Phase {
-    Connect,
-    Receive,
-    Index,
-    Checkout,
-}
-
-#[derive(Debug, Clone, Serialize)]
-#[serde(tag = "event", rename_all = "lowercase")]
-pub(crate) enum Event {
-    Progress {
-        phase: Phase,
-        done: u64,
-        total: u64,
-        bytes: u64,
-    },
-    Healed {
-        path: Name,
-        reason: String,
-    },
-    #[cfg(feature = "fault-injection")]
-    Fault {
-        at: String,
-    },
-}
-
-/// The frame of a reply. Always succeeds: an answer that cannot be sent becomes the error that says so.
-pub(crate) fn reply(id: Option<u64>, result: &Result<(Answer, Option<Stats>)>) -> Vec<u8> {
-    #[derive(Serialize)]
-    struct Success<'a> {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        id: Option<u64>,
-        ok: &'a Answer,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        stats: Option<Stats>,
-    }
-    #[derive(Serialize)]
-    struct Failure<'a> {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        id: Option<u64>,
-        err: &'a str,
-        kind: &'static str,
-        retryable: bool,
-        detail: &'a BTreeMap<&'static str, Value>,
-    }
-    let mut frame = frame::begin();
-    let encoded = match result {
-        // The contract's exchange without an id is `{"ok": …}` and nothing else.
-        Ok((answer, stats)) => {
-            let success = Success {
-                id,
-                ok: answer,
-                stats: stats.filter(|_| id.is_some()),
-            };
-            rmp_serde::encode::write_named(&mut frame, &success)
-        }
-        Err(error) => {
-            let failure = Failure {
-                id,
-                err: &error.message,
-                kind: error.kind.as_str(),
-                retryable: error.kind.retryable(),
-                detail: &error.detail,
-            };
-            rmp_serde::encode::write_named(&mut frame, &failure)
-        }
-    };
-    let bytes = frame.len();
-    match encoded {
-        Ok(()) if bytes <= frame::MAX_REPLY => frame::end(frame),
-        Ok(()) => {
-            let message = format!(
-                "the answer has {bytes} bytes, more than a frame may have ({})",
-                frame::MAX_REPLY
-            );
-            reply(id, &Err(Error::new(Kind::TooLarge, message)))
-        }
-        Err(error) => reply(
-            id,
-            &Err(Error::new(
-                Kind::Internal,
-                format!("the answer could not be encoded: {error}"),
-            )),
-        ),
-    }
-}
-
-/// The frame of an event of the request `id`.
-pub(crate) fn event(id: u64, event: &Event) -> Vec<u8> {
-    #[derive(Serialize)]
-    struct Named<'a> {
-        id: u64,
-        #[serde(flatten)]
-        event: &'a Event,
-    }
-    let mut frame = frame::begin();
-    // Writing numbers and text into memory does not fail.
-    let _ = rmp_serde::encode::write_named(&mut frame, &Named { id, event });
-    frame::end(frame)
 }
 
 #[cfg(test)]

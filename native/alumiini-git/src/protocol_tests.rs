@@ -1,5 +1,10 @@
 use super::*;
 
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::answer::*;
+
 use proptest::prelude::*;
 
 fn pack(value: &Value) -> Vec<u8> {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use git2::{ErrorCode, Oid, Repository};
 
+use crate::answer::{Name, Phase, Stats};
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
 use crate::net::Endpoint;
@@ -13,7 +14,7 @@ use crate::net::fetch::{self, FetchRequest, UNSHALLOW, fetch};
 use crate::net::refs::ls_refs;
 use crate::net::url::{Location, RemoteUrl};
 use crate::ops::Worker;
-use crate::protocol::{Name, Phase, RemoteRequest, Stats};
+use crate::protocol::RemoteRequest;
 use crate::repo::receive::{self, Boundary};
 use crate::repo::{git_failure, open, refs, sound_tree};
 

@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::answer::{Name, Stats};
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
-use crate::protocol::{Name, RemoteRequest, Stats};
+use crate::protocol::RemoteRequest;
 
 /// The repositories in use, by canonical path.
 #[derive(Default)]

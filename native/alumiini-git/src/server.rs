@@ -17,12 +17,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::answer::{self, Answer, Event, Stats};
 use crate::error::{Error, Kind, Result};
 use crate::frame::{self, Frame, MAX_REQUEST};
 use crate::job::{Job, Listener};
 use crate::ops::{self, Worker};
 use crate::outbox::{Held, Outbox};
-use crate::protocol::{self, Answer, Event, Op, Request, Stats};
+use crate::protocol::{self, Op, Request};
 
 pub(crate) const MAX_IN_FLIGHT: usize = 4096;
 /// Requests without an id that are read ahead of the one being answered.
@@ -131,11 +132,11 @@ impl Server {
                     None => drop(lane.blocking_send((request, arrived))),
                     Some(id) => {
                         if let Err(error) = self.accept(id, request, arrived, runtime) {
-                            self.outbox.refusal(protocol::reply(Some(id), &Err(error)));
+                            self.outbox.refusal(answer::reply(Some(id), &Err(error)));
                         }
                     }
                 },
-                Err((id, error)) => self.outbox.refusal(protocol::reply(id, &Err(error))),
+                Err((id, error)) => self.outbox.refusal(answer::reply(id, &Err(error))),
             }
         }
     }
@@ -152,7 +153,7 @@ impl Server {
                 if let Some(InFlight::Read { what, .. }) = in_flight.remove(&id) {
                     drop(in_flight);
                     self.outbox
-                        .answer(protocol::reply(Some(id), &Err(cancelled(&what))), Held::new());
+                        .answer(answer::reply(Some(id), &Err(cancelled(&what))), Held::new());
                 }
             }
             None => {}
@@ -177,7 +178,7 @@ impl Server {
                     .collect()
             };
             for (id, error) in late {
-                self.outbox.answer(protocol::reply(Some(id), &Err(error)), Held::new());
+                self.outbox.answer(answer::reply(Some(id), &Err(error)), Held::new());
             }
         }
     }
@@ -210,7 +211,7 @@ impl Server {
                     Some(result) => {
                         if server.in_flight().remove(&id).is_some() {
                             let result = result.map(|answer| (answer, None));
-                            server.outbox.answer(protocol::reply(Some(id), &result), vec![slot]);
+                            server.outbox.answer(answer::reply(Some(id), &result), vec![slot]);
                         }
                     }
                     // It has to wait for something, so it needs a task after all.
@@ -248,7 +249,7 @@ impl Server {
             let (result, mut held) = self.run(request, arrived, token, Some(Arc::new(listener))).await;
             self.in_flight().remove(&id);
             held.push(slot);
-            self.outbox.answer(protocol::reply(Some(id), &result), held);
+            self.outbox.answer(answer::reply(Some(id), &result), held);
         });
     }
 
@@ -256,7 +257,7 @@ impl Server {
     async fn lane(self: Arc<Self>, mut requests: mpsc::Receiver<(Request, Instant)>, done: oneshot::Sender<()>) {
         while let Some((request, arrived)) = requests.recv().await {
             let (result, held) = self.run(request, arrived, CancellationToken::new(), None).await;
-            self.outbox.answer(protocol::reply(None, &result), held);
+            self.outbox.answer(answer::reply(None, &result), held);
         }
         let _ = done.send(());
     }
@@ -333,7 +334,7 @@ struct Requester {
 impl Listener for Requester {
     fn event(&self, event: &Event) {
         if self.progress || !matches!(event, Event::Progress { .. }) {
-            self.outbox.event(protocol::event(self.id, event));
+            self.outbox.event(answer::event(self.id, event));
         }
     }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use git2::{ErrorCode, Repository};
 
+use crate::answer::{Answer, Name};
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
 use crate::ops::{Worker, sync};
-use crate::protocol::{Answer, Name};
 use crate::repo::lock::DirLock;
 use crate::repo::marker::{self, Target};
 use crate::repo::{git_failure, open, sound_tree, unmanaged};

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use rustix::fs::{Dir, FileType};
 
+use crate::answer::{Answer, Name};
 use crate::error::{Error, Kind, Result};
 use crate::ops::{Worker, settled};
-use crate::protocol::{Answer, Name};
 use crate::repo::safe_path::Root;
 
 /// The names of the files ending in `.yaml` or `.yml` directly in `subpath`, not hidden, sorted by bytes. A link counts where it leads

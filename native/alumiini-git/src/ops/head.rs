@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use git2::{ErrorCode, Repository};
 
+use crate::answer::{Answer, Commit, Name};
 use crate::error::{Error, Kind, Result};
 use crate::ops::{Worker, settled};
-use crate::protocol::{Answer, Commit, Name};
 use crate::repo::{git_failure, open};
 
 pub(crate) async fn run(worker: &Arc<Worker>, path: PathBuf) -> Result<Answer> {

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::answer::Answer;
 use crate::error::{Error, Kind, Result};
 use crate::ops::Worker;
-use crate::protocol::{Answer, RemoteRequest};
+use crate::protocol::RemoteRequest;
 use crate::remote::Remote;
 
 /// `name` is `HEAD`, a branch, or a branch in full (`refs/heads/…`).

@@ -12,13 +12,14 @@ pub(crate) mod undo;
 
 use std::sync::Arc;
 
+use crate::answer::{Answer, Hello, Stats};
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
 use crate::net::http::Net;
 use crate::net::url::RemoteUrl;
 use crate::ops::pool::Pool;
 use crate::outbox::Held;
-use crate::protocol::{Answer, Hello, Op, PROTOCOL, RemoteRequest, Request, Stats};
+use crate::protocol::{Op, PROTOCOL, RemoteRequest, Request};
 use crate::repo::glance::Glances;
 use crate::repos::Repos;
 

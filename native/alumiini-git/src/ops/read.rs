@@ -4,10 +4,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::answer::{Answer, Name};
 use crate::error::{Error, Kind, Result};
 use crate::ops::{Worker, settled};
 use crate::outbox::Held;
-use crate::protocol::{Answer, Name};
 use crate::repo::safe_path::Root;
 
 /// Answers are cheap to hold up to this size; larger ones share the worker's allowance of bytes not yet sent.

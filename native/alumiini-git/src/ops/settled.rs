@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::answer::Name;
 use crate::error::{Error, Kind, Result};
 use crate::fault::Fault;
 use crate::job::Job;
 use crate::ops::Worker;
 use crate::ops::pool::Pool;
-use crate::protocol::Name;
 use crate::repo::lock::DirLock;
 use crate::repo::{BUILD_PREFIX, marker, open};
 use crate::repos::Repo;

@@ -13,10 +13,11 @@ use futures_util::FutureExt;
 use git2::{Oid, Repository};
 use tokio::sync::OwnedMutexGuard;
 
+use crate::answer::{Event, Name, Phase, Stats};
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
 use crate::ops::{Worker, ls_remote::valid_ref, panicked, undo};
-use crate::protocol::{Event, Name, Phase, Stats, SyncRequest};
+use crate::protocol::SyncRequest;
 use crate::remote::{Remote, Wanted, is_moved};
 use crate::repo::lock::{DirLock, make_dir, remove_made};
 use crate::repo::marker::{self, Target};

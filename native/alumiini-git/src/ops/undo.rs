@@ -6,10 +6,10 @@ use std::path::Path;
 
 use git2::Oid;
 
+use crate::answer::Name;
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
 use crate::ops::sync::finish;
-use crate::protocol::Name;
 use crate::repo::marker::{self, Target};
 use crate::repo::open::{self, State};
 

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use git2::{Repository, RepositoryInitOptions};
 
+use crate::answer::Name;
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
-use crate::protocol::Name;
 use crate::repo::{BUILD_PREFIX, OLD_GIT, git_failure, open};
 
 /// Committed bytes are what is checked out, whatever a repository's own `.gitattributes` ask for; `git status` has to know.

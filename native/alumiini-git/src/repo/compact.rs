@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use git2::Oid;
 
+use crate::answer::Name;
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
-use crate::protocol::Name;
 use crate::repo::marker::{self, Target};
 use crate::repo::refs::{self, Ancestors};
 use crate::repo::{build, git_failure, open};

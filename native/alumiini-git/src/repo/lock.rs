@@ -12,8 +12,8 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use crate::answer::Name;
 use crate::error::{Error, Kind, Result};
-use crate::protocol::Name;
 
 /// The lock on a directory; dropping it, or the end of the process, lets go.
 pub(crate) struct DirLock {

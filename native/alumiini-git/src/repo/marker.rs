@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use git2::Oid;
 
+use crate::answer::Name;
 use crate::error::{Error, Kind, Result};
-use crate::protocol::Name;
 
 const NAME: &str = "alumiini-checkout";
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use git2::{Config, Oid, Repository, RepositoryOpenFlags};
 
+use crate::answer::Name;
 use crate::error::{Error, Kind, Result};
-use crate::protocol::Name;
 use crate::repo::{BUILD_PREFIX, git_failure};
 
 /// The key in a repository's config that says this library made it and may treat its work tree as its own.

@@ -15,10 +15,10 @@ use git2::{Indexer, ObjectType, Odb, OdbLookupFlags, Oid, Repository};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use crate::answer::{Name, Phase, Stats};
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
 use crate::ops::pool::Pool;
-use crate::protocol::{Name, Phase, Stats};
 use crate::repo::{git_failure, kind_of, marker, open, sound_tree};
 
 /// Below `.git`: where packs are until they are whole.

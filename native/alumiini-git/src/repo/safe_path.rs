@@ -14,8 +14,8 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, open, openat, readlinkat, statat};
 use rustix::io::Errno;
 
+use crate::answer::Name;
 use crate::error::{Error, Kind, Result};
-use crate::protocol::Name;
 
 /// As many links as Linux follows in one path.
 const MOST_LINKS: usize = 40;

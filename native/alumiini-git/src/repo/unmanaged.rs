@@ -8,9 +8,9 @@ use std::path::Path;
 use git2::build::CheckoutBuilder;
 use git2::{CheckoutNotificationType, Repository, StatusOptions};
 
+use crate::answer::{Name, Phase};
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
-use crate::protocol::{Name, Phase};
 use crate::repo::marker::Target;
 use crate::repo::{git_failure, open, refs};
 

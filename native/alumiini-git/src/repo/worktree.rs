@@ -21,9 +21,9 @@ use git2::{Index, IndexEntry, IndexTime, ObjectType, Odb, Oid, Repository};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use crate::answer::{Name, Phase};
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
-use crate::protocol::{Name, Phase};
 use crate::repo::{BUILD_PREFIX, git_failure};
 
 const DIR: OFlags = OFlags::RDONLY
