@@ -273,6 +273,22 @@ defmodule Alumiini.Git.HostileCommitsTest do
     assert Alumiini.Git.Server.info(options[:server]).attempts == workers
   end
 
+  # 65 MiB of nothing are 65 KiB in a pack. The tests' worker takes files up to 64 MiB, a release up to 512.
+  test "a small pack that unfolds to a huge file is refused, and what was there stays", context do
+    %{origin: origin, directory: directory, options: options, urls: [url | _local]} = context
+    before = Repository.commit!(origin, %{"app.yaml" => "app: 1\n"})
+    repo = Path.join(directory, "repos/huge")
+    assert {:ok, ^before} = Git.sync(url, "main", repo, options)
+    Repository.commit!(origin, %{"zeros.bin" => :binary.copy(<<0>>, 65 * 1024 * 1024)})
+
+    assert {:error, %Error{reason: :too_large, retryable?: false} = error} =
+             Git.sync(url, "main", repo, options)
+
+    assert error.message =~ "`zeros.bin` has 68157440 bytes"
+    assert error.detail.limit == 64 * 1024 * 1024
+    Oracle.assert_synced(repo, origin, before)
+  end
+
   # Directories within directories, made as loose objects, since each id depends on the one before.
   defp nested!(_origin, id, 0), do: id
 

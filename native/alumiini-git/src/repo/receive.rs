@@ -24,6 +24,14 @@ use crate::repo::{git_failure, kind_of, marker, open, sound_tree};
 /// Below `.git`: where packs are until they are whole.
 pub(crate) const INCOMING: &str = "alumiini-incoming";
 
+/// Bytes of one file. A pack of kilobytes can hold files of gigabytes, and a checkout has each in memory once. Lower in the tests'
+/// build, which would rather not make such a file.
+const MOST_OF_A_FILE: usize = if cfg!(feature = "fault-injection") {
+    64 << 20
+} else {
+    512 << 20
+};
+
 /// A pack that has arrived whole and lies in [`INCOMING`].
 #[derive(Debug)]
 pub(crate) struct Pack {
@@ -285,6 +293,12 @@ fn verify(repo: &Repository, known: &Odb<'_>, want: Oid, unshallow: &[Oid], job:
                 Some(ObjectType::Tree) => trees.push(entry.id()),
                 // Not only whether it is there: what a tree calls a file may be anything.
                 Some(ObjectType::Blob) => match odb.read_header(entry.id()) {
+                    Ok((size, ObjectType::Blob)) if size > MOST_OF_A_FILE => {
+                        let name = String::from_utf8_lossy(entry.name_bytes()).into_owned();
+                        let message =
+                            format!("the file `{name}` has {size} bytes; a file here has at most {MOST_OF_A_FILE}");
+                        return Err(Error::new(Kind::TooLarge, message).with("limit", MOST_OF_A_FILE as u64));
+                    }
                     Ok((_, ObjectType::Blob)) => {}
                     _ => return Err(lost(entry.id())),
                 },
