@@ -30,8 +30,12 @@ defmodule Alumiini.Git.Bench.Plot do
 
     {beside_git, y} = panel(times, "Time, where the git command takes 1", &share/1, 1.0, "git", 30)
     {of_limits, y} = panel(limits, "Share of what is allowed", &used/1, 1.0, "allowed", y + 26)
-    foot = [text(10, y + 16, "quiet", Format.machine(machine))]
-    height = y + 30
+
+    foot =
+      for {line, n} <- Enum.with_index(lines(Format.machine(machine))),
+          do: text(10, y + 16 + 14 * n, "quiet", line)
+
+    height = y + 16 + 14 * length(foot)
 
     [
       ~s(<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 #{@width} #{height}" width="#{@width}" ),
@@ -43,6 +47,18 @@ defmodule Alumiini.Git.Bench.Plot do
       foot,
       "</svg>\n"
     ]
+  end
+
+  # SVG breaks no lines of its own.
+  @line 120
+  defp lines(text) do
+    text
+    |> String.split(" ")
+    |> Enum.reduce([], fn
+      word, [line | rest] when byte_size(line) + byte_size(word) < @line -> [line <> " " <> word | rest]
+      word, lines -> [word | lines]
+    end)
+    |> Enum.reverse()
   end
 
   defp beside_git?(result), do: result.beside != nil and String.starts_with?(result.beside, "git")
