@@ -253,7 +253,8 @@ impl Sync {
         mut commit: Oid,
         depth: Option<u32>,
     ) -> Result<(Oid, Stats)> {
-        for attempt in 1.. {
+        let mut attempt = 1;
+        loop {
             let wanted = Wanted {
                 commit,
                 branch: &self.key.branch,
@@ -261,11 +262,13 @@ impl Sync {
             };
             match self.remote.fetch(&self.worker, git_dir, &wanted, &self.job, site).await {
                 Ok(stats) => return Ok((commit, stats)),
-                Err(error) if attempt < ATTEMPTS && is_moved(&error) => commit = self.resolve().await?,
+                Err(error) if attempt < ATTEMPTS && is_moved(&error) => {
+                    attempt += 1;
+                    commit = self.resolve().await?;
+                }
                 Err(error) => return Err(fetching(error)),
             }
         }
-        unreachable!("the last attempt returns")
     }
 
     /// Builds a new `.git` with the branch in it, and puts it and the work tree in place.
