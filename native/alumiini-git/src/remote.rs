@@ -21,7 +21,7 @@ use crate::repo::receive::{self, Boundary};
 use crate::repo::{git_failure, open, refs, sound_tree};
 
 pub(crate) enum Remote {
-    Network(Endpoint),
+    Network(Box<Endpoint>),
     Local { path: PathBuf, shown: String },
 }
 
@@ -38,7 +38,7 @@ impl Remote {
         let url = RemoteUrl::parse(&request.url)?;
         let shown = url.shown();
         match url.location {
-            Location::Network(url) => Remote::network(url, request).map(Remote::Network),
+            Location::Network(url) => Remote::network(url, request).map(|endpoint| Remote::Network(Box::new(endpoint))),
             Location::Local(_) if request.auth.is_some() => {
                 let message = format!("credentials mean nothing for {shown}, which is on this machine; leave auth out");
                 Err(Error::new(Kind::Invalid, message))

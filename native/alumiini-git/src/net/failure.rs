@@ -270,7 +270,17 @@ fn is_cut(kind: io::ErrorKind) -> bool {
     )
 }
 
-pub(super) fn handshake(error: &rustls::Error, url: &str) -> (Kind, String) {
+/// A TLS handshake that failed.
+pub(super) fn tls(error: &io::Error, shown: &str) -> Error {
+    // As among the causes of other errors: rustls's own is inside.
+    let (kind, sentence) = match find::<rustls::Error>(error) {
+        Some(tls) => handshake(tls, shown),
+        None => (Kind::Network, format!("the TLS connection to {shown} failed: {error}")),
+    };
+    Error::new(kind, sentence).with("url", shown)
+}
+
+fn handshake(error: &rustls::Error, url: &str) -> (Kind, String) {
     use CertificateError as C;
     let certificate = match error {
         rustls::Error::InvalidCertificate(certificate) => certificate,

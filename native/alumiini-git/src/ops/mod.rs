@@ -18,7 +18,7 @@ use crate::answer::{Answer, Hello, Stats};
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
 use crate::net::Net;
-use crate::net::auth::hide;
+use crate::net::auth::{Auth, hide};
 use crate::net::proxy::Route;
 use crate::net::url::RemoteUrl;
 use crate::ops::pool::Pool;
@@ -132,19 +132,17 @@ async fn start(job: &Arc<Job>) -> Result<()> {
 
 /// Takes the credentials of a request out of its error.
 fn hidden(remote: &RemoteRequest) -> impl Fn(Error) -> Error + use<> {
+    let secrets = secrets(remote);
+    move |error| hide(error, &secrets)
+}
+
+/// What a request holds that no answer may repeat.
+pub(crate) fn secrets(remote: &RemoteRequest) -> Vec<String> {
     let explicit = remote.auth.clone();
     let auth = explicit.or_else(|| RemoteUrl::parse(&remote.url).ok()?.auth().cloned());
     let route = Route::new(remote.proxy.as_deref(), None).ok().flatten();
-    move |error| {
-        let error = match &route {
-            Some(route) => hide(error, route.secrets()),
-            None => error,
-        };
-        match &auth {
-            Some(auth) => hide(error, auth.secrets()),
-            None => error,
-        }
-    }
+    let route = route.iter().flat_map(Route::secrets);
+    auth.iter().flat_map(Auth::secrets).chain(route).collect()
 }
 
 fn hello(protocol: u64) -> Result<Answer> {
