@@ -8,7 +8,7 @@ defmodule Alumiini.Git.SecretTest do
   doctest Auth
 
   defp reveal(auth) do
-    {:ok, wire} = Secret.reveal(Auth.wire(auth))
+    {:ok, wire} = Secret.reveal(Auth.wire(auth, "https://h/x"))
     wire
   end
 

@@ -47,7 +47,7 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
             Base.url_encode64("ä" <> secret),
             %{secret => 1},
             [secret <> <<255>>],
-            %{Auth.bearer("x") | wire: secret},
+            %{Auth.bearer("x") | http: secret},
             String.to_charlist(secret <> "ä"),
             Base.encode16("x" <> secret)
           ]) do
