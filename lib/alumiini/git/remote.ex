@@ -6,8 +6,8 @@ defmodule Alumiini.Git.Remote do
 
   alias Alumiini.Git.{Auth, Call, Error, Proxy, Secret, Server, Tls, Url}
 
-  @enforce_keys [:url, :shown, :fields, :auth, :from_url, :tls]
-  defstruct [:url, :shown, :fields, :auth, :from_url, :tls]
+  @enforce_keys [:url, :shown, :fields, :auth, :renewable?, :from_url, :tls]
+  defstruct [:url, :shown, :fields, :auth, :renewable?, :from_url, :tls]
 
   @type t :: %__MODULE__{
           # Without credentials, but it may have a query.
@@ -16,6 +16,8 @@ defmodule Alumiini.Git.Remote do
           fields: map,
           # Sealed, for a function may hold a token in its environment, and `{m, f, args}` certainly does.
           auth: Secret.t(),
+          # They come from a function, which can be asked again.
+          renewable?: boolean,
           from_url: Auth.t() | nil,
           tls: Secret.t() | nil
         }
@@ -37,6 +39,7 @@ defmodule Alumiini.Git.Remote do
       shown: Url.clean(url),
       fields: fields,
       auth: Secret.seal(options[:auth]),
+      renewable?: is_function(options[:auth]) or is_tuple(options[:auth]),
       from_url: from_url,
       tls: if(options[:tls], do: Tls.seal!(options[:tls]))
     }
@@ -74,31 +77,25 @@ defmodule Alumiini.Git.Remote do
   """
   @spec call(t, GenServer.server(), map, keyword) :: {:ok, map} | {:error, Error.t()}
   def call(remote, server, request, options) do
-    {:ok, auth} = Secret.reveal(remote.auth)
     deadline = now() + Keyword.fetch!(options, :timeout)
 
-    case attempt(remote, auth, server, request, options, deadline) do
+    case attempt(remote, server, request, options, deadline) do
       {:error, %Error{reason: :auth, detail: %{status: 401}}} = refused ->
-        if given?(auth), do: refused, else: attempt(remote, auth, server, request, options, deadline)
+        if remote.renewable?, do: attempt(remote, server, request, options, deadline), else: refused
 
       result ->
         result
     end
   end
 
-  # Credentials, or none; not a function that has to be asked for them.
-  defp given?(nil), do: true
-  defp given?(%Auth{}), do: true
-  defp given?(_function), do: false
-
-  defp attempt(remote, auth, server, request, options, deadline) do
-    fields = credentials(remote, resolve(auth))
+  # What the function gave is not kept while the answer is waited for: the stack of a process can be seen.
+  defp attempt(remote, server, request, options, deadline) do
+    request = request |> Map.merge(remote.fields) |> Map.merge(credentials(remote))
 
     case deadline - now() do
       left when left > 0 ->
-        request = request |> Map.merge(remote.fields) |> Map.merge(fields)
         # To the millisecond what the caller said, where nothing else took time.
-        timeout = if given?(auth), do: options[:timeout], else: left
+        timeout = if remote.renewable?, do: left, else: options[:timeout]
         Server.call(server, request, Keyword.put(options, :timeout, timeout))
 
       _over ->
@@ -109,8 +106,10 @@ defmodule Alumiini.Git.Remote do
     end
   end
 
-  defp credentials(remote, auth) do
+  defp credentials(remote) do
     {:ok, url} = Secret.reveal(remote.url)
+    {:ok, auth} = Secret.reveal(remote.auth)
+    auth = resolve(auth)
     tls = Enum.reject([auth && Auth.tls(auth), remote.tls], &is_nil/1)
     # An option with certificates alone leaves it to the URL to say who calls.
     wire = Enum.find_value([auth, remote.from_url], &(&1 && Auth.wire(&1, url)))
