@@ -128,7 +128,11 @@ defmodule Alumiini.Git.ProtocolTest do
 
   describe "encode/1" do
     test "opens what is sealed" do
-      request = %{"url" => Secret.seal("https://host/x"), "auth" => Auth.wire(Auth.basic("u", "päss"))}
+      request = %{
+        "url" => Secret.seal("https://host/x"),
+        "auth" => Auth.wire(Auth.basic("u", "päss"), "https://host/x")
+      }
+
       {:ok, packed} = Protocol.encode(request)
 
       assert Msgpax.unpack!(packed) == %{

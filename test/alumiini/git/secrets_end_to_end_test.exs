@@ -184,7 +184,7 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
       poison = %{
         "op" => "sync",
         "url" => Secret.seal(url),
-        "auth" => given[:auth] && Auth.wire(given[:auth]),
+        "auth" => given[:auth] && Auth.wire(given[:auth], url),
         "allow_insecure" => true,
         "ref" => %{"branch" => "main"},
         "path" => Path.join(work, "poison"),
