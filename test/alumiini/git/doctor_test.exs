@@ -250,7 +250,7 @@ defmodule Alumiini.Git.DoctorTest do
       assert printed =~ "  binary  #{missing}\n"
       assert printed =~ "✗ there is no worker binary at #{missing}"
 
-      garbage = ScriptedWorker.write!(directory, [[:read, {:raw, "no frame"}, :hang]])
+      garbage = ScriptedWorker.write!(directory, [[:read, {:raw, <<0, 0, 0, 1, ?x>>}, :hang]])
       Application.put_env(:alumiini_git, :binary, garbage)
       assert {1, printed} = run([])
       assert printed =~ "✗ #{garbage}"
