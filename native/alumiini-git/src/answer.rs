@@ -48,6 +48,8 @@ pub(crate) enum Answer {
     Text(String),
     Bytes(#[serde(with = "serde_bytes")] Vec<u8>),
     Commit(Box<Commit>),
+    Refs(Vec<Ref>),
+    Steps(Vec<Step>),
 }
 
 impl Answer {
@@ -84,6 +86,44 @@ pub(crate) struct Commit {
     pub(crate) committed_offset: i32,
     pub(crate) message: Name,
     pub(crate) branch: Option<Name>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Ref {
+    pub(crate) name: Name,
+    pub(crate) sha: String,
+    pub(crate) peeled: Option<String>,
+    pub(crate) target: Option<Name>,
+}
+
+/// A step on the way to a remote.
+#[derive(Debug, Serialize)]
+pub(crate) struct Step {
+    pub(crate) step: &'static str,
+    pub(crate) us: u64,
+    pub(crate) note: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<Failed>,
+}
+
+/// An error within an answer, as in a reply.
+#[derive(Debug, Serialize)]
+pub(crate) struct Failed {
+    pub(crate) err: String,
+    pub(crate) kind: &'static str,
+    pub(crate) retryable: bool,
+    pub(crate) detail: BTreeMap<&'static str, Value>,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Failed {
+        Failed {
+            err: error.message,
+            kind: error.kind.as_str(),
+            retryable: error.kind.retryable(),
+            detail: error.detail,
+        }
+    }
 }
 
 /// What came over the network for a sync.

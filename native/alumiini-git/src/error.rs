@@ -63,6 +63,18 @@ pub(crate) struct Error {
     pub(crate) kind: Kind,
     pub(crate) message: String,
     pub(crate) detail: BTreeMap<&'static str, Value>,
+    pub(crate) hint: Option<Hint>,
+}
+
+/// What an error tells those on its way within this process; it does not travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hint {
+    /// The ref moved while it was being fetched: ask again.
+    Moved,
+    /// The answer was there, and nothing in it.
+    Silent,
+    /// No connection could be made.
+    Unreachable,
 }
 
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
@@ -73,7 +85,13 @@ impl Error {
             kind,
             message: message.into(),
             detail: BTreeMap::new(),
+            hint: None,
         }
+    }
+
+    pub(crate) fn hinted(mut self, hint: Hint) -> Self {
+        self.hint = Some(hint);
+        self
     }
 
     /// Adds one key of `detail` (the list is in `protocol/README.md`, "Replies").

@@ -10,7 +10,8 @@ use rmpv::Value;
 
 use crate::error::{Error, Kind, Result};
 use crate::fault::Fault;
-use crate::net::auth::Auth;
+use crate::net::auth::{Auth, Login, Proof};
+use crate::net::tls::Tls;
 use crate::net::url::RemoteUrl;
 
 pub(crate) const PROTOCOL: u64 = 1;
@@ -33,6 +34,7 @@ pub(crate) struct Request {
 pub(crate) enum Op {
     Hello {
         protocol: u64,
+        limits: Limits,
     },
     Cancel {
         id: u64,
@@ -58,8 +60,31 @@ pub(crate) enum Op {
     },
     LsRemote {
         remote: RemoteRequest,
-        name: String,
+        name: RefName,
     },
+    Refs {
+        remote: RemoteRequest,
+        prefixes: Vec<String>,
+    },
+    Probe {
+        remote: RemoteRequest,
+    },
+}
+
+/// How many requests may be talking to remotes at a time. None: as before.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Limits {
+    pub(crate) all: Option<usize>,
+    pub(crate) per_host: Option<usize>,
+}
+
+/// A ref as a request names it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum RefName {
+    Branch(String),
+    Tag(String),
+    /// `HEAD`, or in full.
+    Full(String),
 }
 
 /// A remote and how to get in. Shown by its URL without credentials.
@@ -68,6 +93,9 @@ pub(crate) struct RemoteRequest {
     pub(crate) url: Vec<u8>,
     pub(crate) auth: Option<Auth>,
     pub(crate) allow_insecure: bool,
+    pub(crate) tls: Tls,
+    pub(crate) proxy: Option<String>,
+    pub(crate) no_proxy: Option<String>,
 }
 
 impl std::fmt::Debug for RemoteRequest {
@@ -115,6 +143,10 @@ fn request(id: Option<u64>, fields: &mut Fields) -> Result<Request> {
     let op = match name.as_str() {
         "hello" => Op::Hello {
             protocol: fields.integer("protocol")?.ok_or_else(|| missing("protocol"))?,
+            limits: Limits {
+                all: fields.limit("max_requests")?,
+                per_host: fields.limit("max_requests_per_host")?,
+            },
         },
         // The id of a `cancel` names the request to end.
         "cancel" => Op::Cancel {
@@ -161,12 +193,19 @@ fn request(id: Option<u64>, fields: &mut Fields) -> Result<Request> {
             force: fields.flag("force")?,
         },
         "ls_remote" => Op::LsRemote {
-            name: fields.text_or("ref", "HEAD")?,
+            name: ref_name(fields)?,
+            remote: remote(fields)?,
+        },
+        "refs" => Op::Refs {
+            prefixes: fields.texts("prefixes")?,
+            remote: remote(fields)?,
+        },
+        "probe" => Op::Probe {
             remote: remote(fields)?,
         },
         other => {
             let shown: String = other.chars().take(40).flat_map(char::escape_default).collect();
-            let known = "hello, cancel, sync, files, read, head, checkout, ls_remote";
+            let known = "hello, cancel, sync, files, read, head, checkout, ls_remote, refs, probe";
             return Err(invalid(format!("unknown op `{shown}`; this worker knows {known}")));
         }
     };
@@ -199,30 +238,85 @@ fn branch(fields: &mut Fields) -> Result<String> {
     reference.text("branch")
 }
 
-fn remote(fields: &mut Fields) -> Result<RemoteRequest> {
-    let auth = match fields.map("auth")? {
-        None => None,
-        Some(auth) => {
-            let mut auth = Fields::new(auth);
-            Some(match auth.text("type")?.as_str() {
-                "basic" => Auth::Basic {
-                    username: auth.text("username")?,
-                    password: auth.text("password")?,
-                },
-                "bearer" => Auth::Bearer {
-                    token: auth.text("token")?,
-                },
-                _ => {
-                    let message = "this version knows `auth` of type basic and bearer";
-                    return Err(Error::new(Kind::Unsupported, message));
-                }
-            })
+/// A str is `HEAD`, a branch, or a name in full; a map says which of them.
+fn ref_name(fields: &mut Fields) -> Result<RefName> {
+    if let Some(Value::Map(_)) = fields.peek("ref") {
+        let mut reference = Fields::new(fields.map("ref")?.unwrap_or_default());
+        for (kind, make) in [
+            ("branch", RefName::Branch as fn(String) -> RefName),
+            ("tag", RefName::Tag),
+            ("name", RefName::Full),
+        ] {
+            if let Some(name) = reference.text_if(kind)? {
+                return Ok(make(name));
+            }
         }
-    };
+        return Err(invalid("field `ref` is a map of `branch`, `tag` or `name`"));
+    }
+    let name = fields.text_or("ref", "HEAD")?;
+    Ok(if name == "HEAD" || name.starts_with("refs/") {
+        RefName::Full(name)
+    } else {
+        RefName::Branch(name)
+    })
+}
+
+fn remote(fields: &mut Fields) -> Result<RemoteRequest> {
     Ok(RemoteRequest {
         url: fields.bytes("url")?,
-        auth,
+        auth: fields
+            .map("auth")?
+            .map(|auth| credentials(&mut Fields::new(auth)))
+            .transpose()?,
         allow_insecure: fields.flag("allow_insecure")?,
+        tls: tls(fields)?,
+        proxy: fields.text_if("proxy")?,
+        no_proxy: fields.text_if("no_proxy")?,
+    })
+}
+
+fn credentials(auth: &mut Fields) -> Result<Auth> {
+    let proof = match auth.text("type")?.as_str() {
+        "basic" => {
+            return Ok(Auth::Basic {
+                username: auth.text("username")?,
+                password: auth.text("password")?,
+            });
+        }
+        "bearer" => {
+            return Ok(Auth::Bearer {
+                token: auth.text("token")?,
+            });
+        }
+        "ssh_key" => Proof::Key {
+            private_key: auth.text("private_key")?,
+            passphrase: auth.text_if("passphrase")?,
+        },
+        "ssh_agent" => Proof::Agent {
+            socket: Some(auth.path_or_empty("socket")?).filter(|socket| !socket.as_os_str().is_empty()),
+        },
+        _ => {
+            let message = "`auth` is of type basic, bearer, ssh_key or ssh_agent";
+            return Err(Error::new(Kind::Unsupported, message));
+        }
+    };
+    Ok(Auth::Ssh(Login {
+        username: auth.text_if("username")?,
+        proof,
+        known_hosts: auth.text_if("known_hosts")?,
+    }))
+}
+
+fn tls(fields: &mut Fields) -> Result<Tls> {
+    let mut tls = Fields::new(fields.map("tls")?.unwrap_or_default());
+    let client = match (tls.text_if("cert")?, tls.text_if("key")?) {
+        (None, None) => None,
+        (Some(cert), Some(key)) => Some((cert, key)),
+        _ => return Err(invalid("`tls` has `cert` and `key` both or neither")),
+    };
+    Ok(Tls {
+        ca: tls.text_if("ca")?,
+        client,
     })
 }
 
@@ -311,6 +405,29 @@ impl Fields {
             Some(Value::Boolean(flag)) => Ok(flag),
             Some(value) => Self::ill_typed(name, "a boolean", &value),
         }
+    }
+
+    fn limit(&mut self, name: &str) -> Result<Option<usize>> {
+        match self.integer(name)? {
+            // As many as a semaphore can count are no limit.
+            Some(limit @ 1..) => Ok(Some(usize::try_from(limit).unwrap_or(usize::MAX).min(1 << 20))),
+            Some(_) => Err(invalid(format!("`{name}` is a positive integer, got 0"))),
+            None => Ok(None),
+        }
+    }
+
+    fn peek(&self, name: &str) -> Option<&Value> {
+        self.0.get(name.as_bytes())
+    }
+
+    fn texts(&mut self, name: &str) -> Result<Vec<String>> {
+        let values = match self.take(name) {
+            None => return Ok(vec![]),
+            Some(Value::Array(values)) => values,
+            Some(value) => return Self::ill_typed(name, "an array of strings", &value),
+        };
+        let text = |value| Fields([(name.as_bytes().to_vec(), value)].into()).text(name);
+        values.into_iter().map(text).collect()
     }
 
     fn map(&mut self, name: &str) -> Result<Option<Vec<(Value, Value)>>> {

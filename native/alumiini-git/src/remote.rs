@@ -7,19 +7,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use git2::{ErrorCode, Oid, Repository};
 
 use crate::answer::{Name, Phase, Stats};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::job::Job;
 use crate::net::Endpoint;
 use crate::net::fetch::{self, FetchRequest, UNSHALLOW, fetch};
-use crate::net::refs::ls_refs;
-use crate::net::url::{Location, RemoteUrl};
+use crate::net::proxy::Route;
+use crate::net::refs::{RemoteRef, ls_refs};
+use crate::net::url::{Location, NetUrl, RemoteUrl};
 use crate::ops::Worker;
+use crate::ops::ls_remote::named;
 use crate::protocol::RemoteRequest;
 use crate::repo::receive::{self, Boundary};
 use crate::repo::{git_failure, open, refs, sound_tree};
 
 pub(crate) enum Remote {
-    Http(Endpoint),
+    Network(Box<Endpoint>),
     Local { path: PathBuf, shown: String },
 }
 
@@ -36,7 +38,7 @@ impl Remote {
         let url = RemoteUrl::parse(&request.url)?;
         let shown = url.shown();
         match url.location {
-            Location::Http(url) => Endpoint::new(url, request.auth.clone(), request.allow_insecure).map(Remote::Http),
+            Location::Network(url) => Remote::network(url, request).map(|endpoint| Remote::Network(Box::new(endpoint))),
             Location::Local(_) if request.auth.is_some() => {
                 let message = format!("credentials mean nothing for {shown}, which is on this machine; leave auth out");
                 Err(Error::new(Kind::Invalid, message))
@@ -45,10 +47,21 @@ impl Remote {
         }
     }
 
+    fn network(url: NetUrl, request: &RemoteRequest) -> Result<Endpoint> {
+        let route = Route::new(request.proxy.as_deref(), request.no_proxy.as_deref())?;
+        Endpoint::new(
+            url,
+            request.auth.clone(),
+            request.allow_insecure,
+            request.tls.clone(),
+            route,
+        )
+    }
+
     /// The URL as it may be shown and stored: without credentials.
     pub(crate) fn shown(&self) -> String {
         match self {
-            Remote::Http(endpoint) => endpoint.url.shown(),
+            Remote::Network(endpoint) => endpoint.url.shown(),
             Remote::Local { shown, .. } => shown.clone(),
         }
     }
@@ -56,7 +69,7 @@ impl Remote {
     /// The commit that the remote has for `name`: `HEAD`, or a ref in full.
     pub(crate) async fn resolve(&self, worker: &Arc<Worker>, name: &str) -> Result<Oid> {
         let found = match self {
-            Remote::Http(endpoint) => {
+            Remote::Network(endpoint) => {
                 let refs = ls_refs(&worker.net, endpoint, &[name.to_owned()]).await?;
                 refs.into_iter().find(|r| r.name == name.as_bytes()).map(|r| r.target())
             }
@@ -71,46 +84,50 @@ impl Remote {
         }
     }
 
-    /// Why there is no such ref, and which ones are near.
-    async fn not_found(&self, worker: &Arc<Worker>, name: &str) -> Error {
-        let branches = match self {
-            Remote::Http(endpoint) => ls_refs(&worker.net, endpoint, &["refs/heads/".to_owned()])
-                .await
-                .map(|refs| {
-                    refs.into_iter()
-                        .filter_map(|r| String::from_utf8(r.name).ok())
-                        .collect()
-                }),
+    /// All refs whose names begin with one of `prefixes`; all of them where that is empty.
+    pub(crate) async fn refs(&self, worker: &Arc<Worker>, prefixes: &[String]) -> Result<Vec<RemoteRef>> {
+        match self {
+            Remote::Network(endpoint) => ls_refs(&worker.net, endpoint, prefixes).await,
             Remote::Local { path, .. } => {
-                let path = path.clone();
-                worker.disk.run(move || local_branches(&path)).await
+                let (path, prefixes) = (path.clone(), prefixes.to_vec());
+                worker.disk.run(move || local_refs(&path, &prefixes)).await
             }
-        };
-        let branches: Vec<String> = match branches {
-            Ok(names) => names
-                .iter()
-                .filter_map(|name| name.strip_prefix("refs/heads/"))
-                .map(str::to_owned)
+        }
+    }
+
+    /// Why there is no such ref, and which ones are near.
+    async fn not_found(&self, worker: &Arc<Worker>, full: &str) -> Error {
+        let (what, short) = named(full);
+        let space = full
+            .strip_suffix(short)
+            .filter(|space| !space.is_empty())
+            .unwrap_or("refs/");
+        let names: Vec<String> = match self.refs(worker, &[space.to_owned()]).await {
+            Ok(refs) => refs
+                .into_iter()
+                .filter_map(|found| String::from_utf8(found.name).ok())
+                .filter_map(|name| name.strip_prefix(space).map(str::to_owned))
                 .collect(),
             Err(error) => return error,
         };
         let shown = self.shown();
-        let short = name.strip_prefix("refs/heads/").unwrap_or(name);
-        let error = if branches.is_empty() {
+        let error = if names.is_empty() && what != "tag" {
             let message = format!("{shown} is empty: it has no branch yet; push a first commit to it");
             Error::new(Kind::RefNotFound, message)
         } else {
-            let near = near(short, &branches);
+            let near = near(short, &names);
             let hint = if near.is_empty() {
-                match branches.len() {
-                    1 => format!("its only branch is {}", branches[0]),
-                    more => format!("it has {more} other branches"),
+                match (names.len(), what) {
+                    (0, _) => format!("it has no {what}s"),
+                    (1, _) => format!("its only {what} is {}", names[0]),
+                    (more, "branch") => format!("it has {more} other branches"),
+                    (more, _) => format!("it has {more} other {what}s"),
                 }
             } else {
                 format!("near names are {}", near.join(", "))
             };
             let near: Vec<rmpv::Value> = near.into_iter().map(rmpv::Value::from).collect();
-            Error::new(Kind::RefNotFound, format!("{shown} has no branch `{short}`; {hint}"))
+            Error::new(Kind::RefNotFound, format!("{shown} has no {what} `{short}`; {hint}"))
                 .with("near", rmpv::Value::Array(near))
         };
         error.with("url", shown).with("ref", short)
@@ -146,7 +163,7 @@ impl Remote {
                 };
                 worker.indexing.run(copy).await
             }
-            Remote::Http(endpoint) => {
+            Remote::Network(endpoint) => {
                 let depth = wanted.depth;
                 let (dir, keep) = (git_dir.clone(), held.clone());
                 let request = worker.disk.run(move || {
@@ -203,11 +220,11 @@ pub(crate) fn moved(branch: &str) -> Error {
         Kind::Network,
         format!("the remote's branch `{branch}` moved during the fetch; try again"),
     )
-    .with("moved", true)
+    .hinted(Hint::Moved)
 }
 
 pub(crate) fn is_moved(error: &Error) -> bool {
-    error.detail.contains_key("moved") || fetch::is_want_gone(error)
+    error.hint == Some(Hint::Moved) || fetch::is_want_gone(error)
 }
 
 fn request(git_dir: &Path, want: Oid, depth: Option<u32>) -> Result<FetchRequest> {
@@ -259,15 +276,30 @@ fn local_ref(path: &Path, name: &str) -> Result<Option<Oid>> {
     Ok(Some(commit.id()))
 }
 
-fn local_branches(path: &Path) -> Result<Vec<String>> {
+fn local_refs(path: &Path, prefixes: &[String]) -> Result<Vec<RemoteRef>> {
     let repo = local(path)?;
-    let heads = repo
-        .references_glob("refs/heads/*")
-        .map_err(git_failure("list the remote's branches"))?;
-    Ok(heads
-        .flatten()
-        .filter_map(|head| head.name().ok().map(str::to_owned))
-        .collect())
+    let fail = git_failure("list the remote's refs");
+    let wanted = |name: &[u8]| prefixes.is_empty() || prefixes.iter().any(|prefix| name.starts_with(prefix.as_bytes()));
+    let head = repo.find_reference("HEAD").ok().into_iter().map(Ok);
+    let mut found = vec![];
+    for reference in head.chain(repo.references().map_err(&fail)?) {
+        let reference = reference.map_err(&fail)?;
+        // A symbolic ref to a branch that is yet to be born is no ref that anyone could ask for.
+        let Some(oid) = reference.resolve().ok().and_then(|direct| direct.target()) else {
+            continue;
+        };
+        if !wanted(reference.name_bytes()) {
+            continue;
+        }
+        let peeled = reference.peel(git2::ObjectType::Any).ok().map(|object| object.id());
+        found.push(RemoteRef {
+            name: reference.name_bytes().to_vec(),
+            oid,
+            peeled: peeled.filter(|peeled| *peeled != oid),
+            symref_target: reference.symbolic_target_bytes().map(<[u8]>::to_vec),
+        });
+    }
+    Ok(found)
 }
 
 /// The three names that somebody most likely meant.

@@ -6,6 +6,9 @@ use crate::fault::Fault;
 
 fn key(branch: &str) -> SyncKey {
     let remote = RemoteRequest {
+        tls: Default::default(),
+        proxy: None,
+        no_proxy: None,
         url: b"/remote".to_vec(),
         auth: None,
         allow_insecure: false,

@@ -1,6 +1,7 @@
 //! Who we are to a server: what a request gave, above what the URL holds.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,11 +10,36 @@ use reqwest::header::HeaderValue;
 use crate::error::{Error, Kind, Result};
 use crate::net::url::HttpUrl;
 
-/// Credentials for HTTP. `Eq` and `Hash`, so that they can be part of a coalescing key; `Debug` shows only the kind.
+/// Credentials. `Eq` and `Hash`, so that they can be part of a key to share by; `Debug` shows only the kind.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Auth {
     Basic { username: String, password: String },
     Bearer { token: String },
+    Ssh(Login),
+}
+
+/// Credentials for SSH.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Login {
+    /// Above the URL's.
+    pub(crate) username: Option<String>,
+    pub(crate) proof: Proof,
+    /// Text as in the file of that name. None: the user's and the system's files.
+    pub(crate) known_hosts: Option<String>,
+}
+
+/// What proves who we are over SSH.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Proof {
+    Key {
+        /// OpenSSH's own form or PEM.
+        private_key: String,
+        passphrase: Option<String>,
+    },
+    Agent {
+        /// None: what `SSH_AUTH_SOCK` names.
+        socket: Option<PathBuf>,
+    },
 }
 
 impl Auth {
@@ -30,6 +56,12 @@ impl Auth {
                 format!("Basic {}", STANDARD.encode(format!("{username}:{password}")))
             }
             Auth::Bearer { token } => format!("Bearer {token}"),
+            Auth::Ssh(_) => {
+                return Err(Error::new(
+                    Kind::Invalid,
+                    "an SSH key or agent is no credential for HTTP: pass basic, token or bearer, or use the SSH URL",
+                ));
+            }
         };
         let mut value = HeaderValue::from_str(&text).map_err(|_| {
             Error::new(
@@ -43,31 +75,40 @@ impl Auth {
 }
 
 impl Auth {
-    /// The error without what is secret here: a server may repeat what it was sent, and is quoted in errors.
-    pub(crate) fn hide_in(&self, mut error: Error) -> Error {
-        let mut secrets = match self {
+    /// What a server that repeats what it was sent might show.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        match self {
             Auth::Basic { username, password } => {
                 // Hosts take a token without a password for a user.
                 let secret = if password.is_empty() { username } else { password };
                 vec![STANDARD.encode(format!("{username}:{password}")), secret.clone()]
             }
             Auth::Bearer { token } => vec![token.clone()],
-        };
-        // Shorter ones are in many words, and nobody's secret.
-        secrets.retain(|secret| secret.len() > 3);
-        let hide = |text: &str| {
-            secrets
-                .iter()
-                .fold(text.to_owned(), |text, secret| text.replace(secret, "[hidden]"))
-        };
-        error.message = hide(&error.message);
-        for value in error.detail.values_mut() {
-            if let Some(text) = value.as_str() {
-                *value = hide(text).into();
-            }
+            Auth::Ssh(Login {
+                proof: Proof::Key { passphrase, .. },
+                ..
+            }) => passphrase.iter().cloned().collect(),
+            Auth::Ssh(_) => vec![],
         }
-        error
     }
+}
+
+/// The error without `secrets`: servers are quoted in errors.
+pub(crate) fn hide(mut error: Error, secrets: &[String]) -> Error {
+    let hide = |text: &str| {
+        secrets
+            .iter()
+            // Shorter ones are in many words, and nobody's secret.
+            .filter(|secret| secret.len() > 3)
+            .fold(text.to_owned(), |text, secret| text.replace(secret, "[hidden]"))
+    };
+    error.message = hide(&error.message);
+    for value in error.detail.values_mut() {
+        if let Some(text) = value.as_str() {
+            *value = hide(text).into();
+        }
+    }
+    error
 }
 
 impl fmt::Debug for Auth {
@@ -75,6 +116,7 @@ impl fmt::Debug for Auth {
         f.write_str(match self {
             Auth::Basic { .. } => "Auth::Basic(redacted)",
             Auth::Bearer { .. } => "Auth::Bearer(redacted)",
+            Auth::Ssh(_) => "Auth::Ssh(redacted)",
         })
     }
 }
@@ -98,11 +140,11 @@ pub(crate) fn refuse_plaintext(auth: Option<&Auth>, url: &HttpUrl, allow_insecur
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::url::{Location, RemoteUrl};
+    use crate::net::url::{Location, NetUrl, RemoteUrl};
 
     fn http(text: &str) -> HttpUrl {
         match RemoteUrl::parse(text.as_bytes()).unwrap().location {
-            Location::Http(http) => http,
+            Location::Network(NetUrl::Http(http)) => http,
             other => panic!("{other:?}"),
         }
     }
@@ -161,7 +203,7 @@ mod tests {
     fn what_a_server_repeats_is_hidden() {
         let said = |text: &str| Error::new(Kind::Network, text).with("ref", text).with("status", 401);
         let shown = |auth: &Auth, text: &str| {
-            let hidden = auth.hide_in(said(text));
+            let hidden = hide(said(text), &auth.secrets());
             assert_eq!(hidden.detail["ref"], rmpv::Value::from(hidden.message.as_str()));
             assert_eq!(hidden.detail["status"], rmpv::Value::from(401));
             hidden.message

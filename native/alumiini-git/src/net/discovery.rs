@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use crate::error::{Error, Kind, Result};
-use crate::net::Endpoint;
-use crate::net::http::{Answer, Net};
-use crate::net::pkt::{Chunks, Line, Reader, SILENT};
+use crate::error::{Error, Hint, Kind, Result};
+use crate::net::http::Answer;
+use crate::net::pkt::{Chunks, Line, Reader};
 use crate::net::refs::{Advertised, RemoteRef};
 use crate::net::url::{HttpUrl, Identity};
+use crate::net::{Endpoint, Net, NetUrl};
 
 /// The most bytes of refs and capabilities that a server may send.
 pub(super) const MAX_ADVERTISEMENT: u64 = 64 << 20;
@@ -22,7 +22,7 @@ pub(super) const AGENT: &str = concat!("agent=alumiini-git/", env!("CARGO_PKG_VE
 /// A repository's server: where it is after redirects, and what it can do.
 #[derive(Debug)]
 pub(super) struct Server {
-    pub(super) base: HttpUrl,
+    pub(super) base: NetUrl,
     pub(super) speaks: Speaks,
 }
 
@@ -66,7 +66,10 @@ impl Known {
     /// By a hash of the credentials too: a redirect that one user was given says nothing for another. The credentials
     /// themselves are not kept.
     fn key(&self, endpoint: &Endpoint) -> (Identity, u64) {
-        (endpoint.url.identity(), self.hasher.hash_one(&endpoint.auth))
+        (
+            endpoint.url.identity(),
+            self.hasher.hash_one((&endpoint.auth, &endpoint.tls, &endpoint.route)),
+        )
     }
 
     /// A panic while it is held leaves a whole map, so poisoning says nothing here.
@@ -95,7 +98,7 @@ impl Known {
 /// Whether `error` may come from remembering something that is no longer so, which asking again would show.
 pub(super) fn may_be_stale(error: &Error) -> bool {
     // A server that speaks v0 only has no word for a request in v2.
-    error.detail.contains_key(SILENT)
+    error.hint == Some(Hint::Silent)
         || matches!(
             error.kind,
             Kind::Auth | Kind::RepoNotFound | Kind::Protocol | Kind::Unsupported
@@ -124,18 +127,30 @@ pub(super) async fn discover(
 }
 
 async fn ask(net: &Net, endpoint: &Endpoint, prefixes: &[String]) -> Result<(Server, Vec<RemoteRef>)> {
-    let (base, answer) = net.get_refs(endpoint).await?;
-    if answer.content_type() != "application/x-git-upload-pack-advertisement" {
-        return Err(no_smart_answer(answer, &base).await);
+    let turn = net.gates.enter(endpoint, &endpoint.url).await?;
+    match &endpoint.url {
+        NetUrl::Http(url) => {
+            let (base, answer) = turn.watch(net.http.get_refs(endpoint, url).await)?;
+            if answer.content_type() != "application/x-git-upload-pack-advertisement" {
+                return Err(no_smart_answer(answer, &base).await);
+            }
+            read(answer, NetUrl::Http(base), prefixes).await
+        }
+        NetUrl::Ssh(url) => {
+            let exec = turn.watch(net.upload_pack(endpoint, url, true, Bytes::new()).await)?;
+            read(exec, endpoint.url.clone(), prefixes).await
+        }
     }
-    let shown = base.shown();
-    let mut reader = Reader::new(answer, shown, MAX_ADVERTISEMENT);
+}
+
+async fn read<C: Chunks>(chunks: C, base: NetUrl, prefixes: &[String]) -> Result<(Server, Vec<RemoteRef>)> {
+    let mut reader = Reader::new(chunks, base.shown(), MAX_ADVERTISEMENT);
     let (speaks, refs) = advertisement(&mut reader, prefixes).await?;
     reader.finish().await;
     Ok((Server { base, speaks }, refs))
 }
 
-/// Reads what `info/refs` answers, up to its last flush.
+/// Reads what a server says at the beginning, up to its last flush.
 pub(super) async fn advertisement<C: Chunks>(
     reader: &mut Reader<C>,
     prefixes: &[String],

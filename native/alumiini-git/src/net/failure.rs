@@ -3,10 +3,14 @@
 use std::error::Error as StdError;
 use std::io;
 
-use reqwest::StatusCode;
-use rustls::CertificateError;
+use std::time::SystemTime;
 
-use crate::error::{Error, Kind};
+use reqwest::StatusCode;
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
+use rustls::{AlertDescription, CertificateError};
+
+use crate::error::{Error, Hint, Kind};
+use crate::net::proxy::Proxy;
 use crate::net::url::HttpUrl;
 
 /// Whether the request that failed said who we are.
@@ -19,7 +23,7 @@ pub(super) enum Credentials {
 }
 
 /// An answer whose status is not 200.
-pub(super) fn status(status: StatusCode, url: &HttpUrl, credentials: Credentials) -> Error {
+pub(super) fn status(status: StatusCode, headers: &HeaderMap, url: &HttpUrl, credentials: Credentials) -> Error {
     use Credentials as C;
     let code = status.as_u16();
     let (kind, sentence) = match (code, credentials) {
@@ -73,15 +77,48 @@ pub(super) fn status(status: StatusCode, url: &HttpUrl, credentials: Credentials
             format!("{url} answered with HTTP {code}, which is not Git's answer: check the URL"),
         ),
     };
-    Error::new(kind, sentence).with("url", url.shown()).with("status", code)
+    let error = Error::new(kind, sentence).with("url", url.shown()).with("status", code);
+    match retry_after(headers).filter(|_| kind.retryable()) {
+        Some(seconds) => error.with("retry_after", seconds),
+        None => error,
+    }
+}
+
+/// The seconds that a server asks to be left alone for (RFC 9110, 10.2.3), which it may say as a date.
+fn retry_after(headers: &HeaderMap) -> Option<u64> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(seconds);
+    }
+    let at = httpdate::parse_http_date(value).ok()?;
+    // By its own clock, where it says what that shows.
+    let date = headers.get(DATE).and_then(|date| date.to_str().ok());
+    let now = date
+        .and_then(|date| httpdate::parse_http_date(date).ok())
+        .unwrap_or_else(SystemTime::now);
+    Some(at.duration_since(now).map_or(0, |wait| wait.as_secs()))
 }
 
 /// A request that got no answer, or an answer whose body broke off.
-pub(super) fn transport(error: &reqwest::Error, url: &HttpUrl) -> Error {
+pub(super) fn transport(error: &reqwest::Error, url: &HttpUrl, proxy: Option<&Proxy>) -> Error {
+    let failed = sentence(error, url, proxy).with("url", url.shown());
+    // A server whose certificate is wrong is there, and so is a proxy that says no.
+    let unreachable = error.is_connect() && failed.kind == Kind::Network && find::<rustls::Error>(error).is_none();
+    if unreachable {
+        failed.hinted(Hint::Unreachable)
+    } else {
+        failed
+    }
+}
+
+fn sentence(error: &reqwest::Error, url: &HttpUrl, proxy: Option<&Proxy>) -> Error {
+    let way = proxy.map_or(String::new(), |proxy| format!(" through the proxy {proxy}"));
     let host = url.as_url().host_str().unwrap_or("");
     let (kind, sentence) = if let Some(tls) = find::<rustls::Error>(error) {
-        handshake(tls, url)
-    } else if error.is_dns() {
+        handshake(tls, &url.shown())
+    } else if let Some((kind, why)) = proxy.and_then(|proxy| refused_by_proxy(error, proxy)) {
+        (kind, format!("cannot reach {url}: {why}"))
+    } else if error.is_dns() && proxy.is_none() {
         (
             Kind::Network,
             format!("cannot reach {url}: the host name {host} does not resolve; check the URL and the DNS"),
@@ -89,12 +126,14 @@ pub(super) fn transport(error: &reqwest::Error, url: &HttpUrl) -> Error {
     } else if error.is_connect() && error.is_timeout() {
         (
             Kind::Network,
-            format!("cannot reach {url}: {host} did not take the connection in time; check host, port and firewalls"),
+            format!(
+                "cannot reach {url}{way}: {host} did not take the connection in time; check host, port and firewalls"
+            ),
         )
     } else if error.is_connect() {
         (
             Kind::Network,
-            format!("cannot reach {url}: {}; check host and port", io_reason(error)),
+            format!("cannot reach {url}{way}: {}; check host and port", io_reason(error)),
         )
     } else if error.is_body() || error.is_decode() {
         (
@@ -109,7 +148,96 @@ pub(super) fn transport(error: &reqwest::Error, url: &HttpUrl) -> Error {
     } else {
         (Kind::Network, format!("{url} did not answer: {}", io_reason(error)))
     };
-    Error::new(kind, sentence).with("url", url.shown())
+    Error::new(kind, sentence)
+}
+
+/// A connection that could not be made by [`dial`](super::dial::dial).
+pub(super) fn dial(
+    error: &(dyn StdError + Send + Sync + 'static),
+    shown: &str,
+    host: &str,
+    proxy: Option<&Proxy>,
+) -> Error {
+    if let Some(ours) = find::<Error>(error) {
+        return ours.clone();
+    }
+    let (kind, sentence) = match proxy {
+        None => (
+            Kind::Network,
+            format!("cannot reach {shown}: {}", unreachable(error, host)),
+        ),
+        Some(proxy) => refused_by_proxy(error, proxy)
+            .map(|(kind, why)| (kind, format!("cannot reach {shown}: {why}")))
+            .unwrap_or_else(|| {
+                let why = unreachable(error, &proxy.host);
+                (
+                    Kind::Network,
+                    format!("cannot reach {shown} through the proxy {proxy}: {why}"),
+                )
+            }),
+    };
+    // A proxy that says no is there.
+    let reached = matches!(proxy, Some(proxy) if refused_by_proxy(error, proxy).is_some());
+    let failed = Error::new(kind, sentence).with("url", shown);
+    if reached {
+        failed
+    } else {
+        failed.hinted(Hint::Unreachable)
+    }
+}
+
+/// A connection that took longer than it may.
+pub(super) fn too_slow(shown: &str, host: &str, proxy: Option<&Proxy>) -> Error {
+    let way = proxy.map_or(String::new(), |proxy| format!(" through the proxy {proxy}"));
+    let sentence = format!(
+        "cannot reach {shown}: {host} did not take the connection in time{way}; check host, port and firewalls"
+    );
+    Error::new(Kind::Network, sentence)
+        .with("url", shown)
+        .hinted(Hint::Unreachable)
+}
+
+fn unreachable(error: &(dyn StdError + Send + Sync + 'static), host: &str) -> String {
+    let said: String = error.to_string();
+    match find::<io::Error>(error) {
+        _ if said.contains("dns") => format!("the host name {host} does not resolve; check the URL and the DNS"),
+        Some(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
+            "the connection was refused; check host and port".to_owned()
+        }
+        Some(e) if e.raw_os_error().is_some() => format!("{e}; check host and port"),
+        _ => "the connection failed; check host and port".to_owned(),
+    }
+}
+
+/// What a proxy said against a connection; None where it was not reached. hyper-util does not export the types of these errors, so
+/// their words must do.
+fn refused_by_proxy(error: &(dyn StdError + 'static), proxy: &Proxy) -> Option<(Kind, String)> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let said = error.to_string().to_ascii_lowercase();
+        let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
+        if says(&["underlying connection"]) {
+            return None;
+        }
+        if says(&[
+            "proxy authorization required",
+            "credentials not accepted",
+            "user/pass authentication",
+        ]) {
+            let why = match proxy.login {
+                None => format!("the proxy {proxy} asks for credentials: put user:password@ into its URL"),
+                Some(_) => format!("the proxy {proxy} did not accept its credentials: check that they are right"),
+            };
+            return Some((Kind::Auth, why));
+        }
+        if said == "unsuccessful" || says(&["establishing tunnel", "proxy response", "socks error"]) {
+            let why =
+                format!("the proxy {proxy} did not make the connection: check that it may reach that host and port");
+            return Some((Kind::Network, why));
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// A client that cannot be built: with TLS, that is a system without roots.
@@ -142,10 +270,33 @@ fn is_cut(kind: io::ErrorKind) -> bool {
     )
 }
 
-fn handshake(error: &rustls::Error, url: &HttpUrl) -> (Kind, String) {
+/// A TLS handshake that failed.
+pub(super) fn tls(error: &io::Error, shown: &str) -> Error {
+    // As among the causes of other errors: rustls's own is inside.
+    let (kind, sentence) = match find::<rustls::Error>(error) {
+        Some(tls) => handshake(tls, shown),
+        None => (Kind::Network, format!("the TLS connection to {shown} failed: {error}")),
+    };
+    Error::new(kind, sentence).with("url", shown)
+}
+
+fn handshake(error: &rustls::Error, url: &str) -> (Kind, String) {
     use CertificateError as C;
     let certificate = match error {
         rustls::Error::InvalidCertificate(certificate) => certificate,
+        rustls::Error::AlertReceived(
+            AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnknownCA
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::AccessDenied,
+        ) => {
+            let why = "refuses our client certificate, or wants one: pass tls: [cert: …, key: …] of one that it knows";
+            return (Kind::Certificate, format!("the server of {url} {why}"));
+        }
         // No InvalidCertificate: the server has none at all, or it and we have no TLS version or cipher in common.
         other => return (Kind::Network, format!("the TLS connection to {url} failed: {other}")),
     };
@@ -155,7 +306,7 @@ fn handshake(error: &rustls::Error, url: &HttpUrl) -> (Kind, String) {
             "is not valid yet: this machine's clock may be wrong".to_owned()
         }
         C::UnknownIssuer => {
-            "is from an issuer that this system does not trust: add that CA to the system's, or name its file in SSL_CERT_FILE".to_owned()
+            "is from an issuer that this system does not trust: pass that CA as tls: [ca: …], add it to the system's, or name its file in SSL_CERT_FILE".to_owned()
         }
         C::NotValidForName | C::NotValidForNameContext { .. } => "is for another host name: check the URL".to_owned(),
         C::Revoked => "has been revoked".to_owned(),
@@ -198,11 +349,11 @@ fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::url::{Location, RemoteUrl};
+    use crate::net::url::{Location, NetUrl, RemoteUrl};
 
     fn url() -> HttpUrl {
         match RemoteUrl::parse(b"https://ann:sesame@h/r?k=sesame").unwrap().location {
-            Location::Http(http) => http,
+            Location::Network(NetUrl::Http(http)) => http,
             other => panic!("{other:?}"),
         }
     }
@@ -226,7 +377,12 @@ mod tests {
             (500, C::None, Kind::Network, "try again later"),
             (503, C::Sent, Kind::Network, "try again later"),
         ] {
-            let error = status(StatusCode::from_u16(code).unwrap(), &url(), credentials);
+            let error = status(
+                StatusCode::from_u16(code).unwrap(),
+                &HeaderMap::new(),
+                &url(),
+                credentials,
+            );
             assert_eq!(error.kind, kind, "{code}");
             assert!(error.message.contains(says), "{error}");
             assert!(error.message.contains("https://h/r"), "{error}");
@@ -244,11 +400,11 @@ mod tests {
         ] {
             // As it arrives: rustls inside an io::Error, inside others.
             let error = io::Error::other(io::Error::other(rustls::Error::InvalidCertificate(certificate)));
-            let (kind, sentence) = handshake(find(&error).unwrap(), &url());
+            let (kind, sentence) = handshake(find(&error).unwrap(), "https://h/r");
             assert_eq!(kind, Kind::Certificate);
             assert!(sentence.contains(says), "{sentence}");
         }
         let other = rustls::Error::General("no".into());
-        assert_eq!(handshake(&other, &url()).0, Kind::Network);
+        assert_eq!(handshake(&other, "https://h/r").0, Kind::Network);
     }
 }

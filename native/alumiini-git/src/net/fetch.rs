@@ -5,11 +5,10 @@ use git2::Oid;
 use tokio::sync::mpsc;
 
 use crate::error::{Error, Kind, Result};
-use crate::net::Endpoint;
 use crate::net::discovery::{self, AGENT, Server, Speaks, V0, V2};
-use crate::net::http::Net;
 use crate::net::pkt::{Chunks, Line, Reader, Request};
 use crate::net::refs::parse_oid;
+use crate::net::{Endpoint, Net};
 
 /// The pack bytes that a fetch takes unless told otherwise.
 pub(crate) const DEFAULT_MAX_BYTES: u64 = 8 << 30;
@@ -102,9 +101,8 @@ async fn attempt(
         Speaks::V2(v2) => (true, body_v2(server, v2, request)?),
         Speaks::V0(v0) => (false, body_v0(server, v0, request)?),
     };
-    let answer = net.post(endpoint, &server.base, v2, body).await?;
     // Bounded by the pack's own limit, and by the number of other lines.
-    let mut reader = Reader::new(answer, server.base.shown(), u64::MAX);
+    let mut reader = net.ask(endpoint, server, body, u64::MAX).await?;
     let first = if v2 {
         sections(&mut reader, outcome).await?;
         reader.line().await?

@@ -8,7 +8,7 @@ const B: &str = "2222222222222222222222222222222222222222";
 
 fn server(speaks: Speaks) -> Server {
     match RemoteUrl::parse(b"https://h/r").unwrap().location {
-        Location::Http(base) => Server { base, speaks },
+        Location::Network(base) => Server { base, speaks },
         other => panic!("{other:?}"),
     }
 }

@@ -1,5 +1,7 @@
 //! Requests over pooled HTTP connections: how a repository is asked, and where redirects may lead.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,25 +11,39 @@ use tokio::sync::OnceCell;
 
 use crate::error::{Error, Kind, Result};
 use crate::net::Endpoint;
-use crate::net::discovery::Known;
+use crate::net::dial::CONNECT_TIMEOUT;
 use crate::net::failure::{self, Credentials};
 use crate::net::pkt::{Chunks, sanitised};
-use crate::net::url::HttpUrl;
+use crate::net::proxy::{Proxy, Speaks};
+use crate::net::tls::Tls;
+use crate::net::url::{HttpUrl, NetUrl};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const GIT_PROTOCOL: &str = "git-protocol";
 /// Redirects followed before it counts as a loop.
 const MAX_HOPS: usize = 5;
+/// Clients that are kept, each with its connections and roots.
+const MAX_CLIENTS: usize = 64;
 /// Some servers tell Git from browsers by the beginning of this.
 const USER_AGENT: &str = concat!("git/2.0 (alumiini-git ", env!("CARGO_PKG_VERSION"), ")");
 
-/// All that the network layer keeps between requests: connections, and what each URL speaks. One for the whole worker.
-pub(crate) struct Net {
-    /// Without TLS, so that plain `http` works on a system without roots, and costs none of their memory.
-    plain: OnceCell<Client>,
-    /// With the system's roots, read when the first `https` URL comes.
-    tls: OnceCell<Client>,
-    pub(super) known: Known,
+/// The connections, pooled by what they are made with.
+pub(super) struct Http {
+    clients: Mutex<Clients>,
+}
+
+/// Those used last.
+#[derive(Default)]
+struct Clients {
+    map: HashMap<Way, (u64, Arc<OnceCell<Client>>)>,
+    uses: u64,
+}
+
+/// What connections have in common that may serve the same requests.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Way {
+    /// None: without TLS, so that plain `http` works on a system without roots, and costs none of their memory.
+    tls: Option<Tls>,
+    proxy: Option<Proxy>,
 }
 
 /// An answer of status 200.
@@ -37,32 +53,38 @@ pub(super) struct Answer {
     url: HttpUrl,
 }
 
-impl Net {
+impl Http {
     /// Opens nothing and reads nothing yet. Installs ring as the process's crypto provider unless there is one.
-    pub(crate) fn new() -> Net {
+    pub(super) fn new() -> Http {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Net {
-            plain: OnceCell::new(),
-            tls: OnceCell::new(),
-            known: Known::default(),
+        Http {
+            clients: Mutex::default(),
         }
     }
 
-    async fn client(&self, url: &HttpUrl) -> Result<&Client> {
-        let plain = url.is_plaintext();
-        let cell = if plain { &self.plain } else { &self.tls };
+    /// The client for `url`, made where it is the first with what `endpoint` says of TLS and proxies.
+    async fn client(&self, endpoint: &Endpoint, url: &HttpUrl) -> Result<Client> {
+        let proxy = endpoint.proxy(&NetUrl::Http(url.clone()));
+        let encrypted = !url.is_plaintext() || proxy.is_some_and(|proxy| proxy.speaks == Speaks::Https);
+        let way = Way {
+            tls: encrypted.then(|| endpoint.tls.clone()),
+            proxy: proxy.cloned(),
+        };
+        let cell = self.clients.lock().unwrap_or_else(PoisonError::into_inner).at(&way);
         // On a blocking thread: the roots are files.
-        cell.get_or_try_init(|| async move {
-            tokio::task::spawn_blocking(move || build(plain))
-                .await
-                .map_err(|_| Error::new(Kind::Internal, "the HTTP client cannot be built"))?
-        })
-        .await
+        let client = cell
+            .get_or_try_init(|| async move {
+                tokio::task::spawn_blocking(move || build(&way))
+                    .await
+                    .map_err(|_| Error::new(Kind::Internal, "the HTTP client cannot be built"))?
+            })
+            .await?;
+        Ok(client.clone())
     }
 
     /// `GET info/refs`, with redirects. Returns the answer and the URL of the repository that gave it.
-    pub(super) async fn get_refs(&self, endpoint: &Endpoint) -> Result<(HttpUrl, Answer)> {
-        let mut url = endpoint.url.info_refs()?;
+    pub(super) async fn get_refs(&self, endpoint: &Endpoint, first: &HttpUrl) -> Result<(HttpUrl, Answer)> {
+        let mut url = first.info_refs()?;
         for hops in 0..=MAX_HOPS {
             let request = |client: &Client| {
                 client
@@ -74,12 +96,12 @@ impl Net {
             };
             // What people know, and what errors name: the repository, not its info/refs.
             let base = if hops == 0 {
-                Some(endpoint.url.without_auth())
+                Some(first.without_auth())
             } else {
                 url.strip_info_refs()
             };
             let named = base.as_ref().unwrap_or(&url);
-            let (response, credentials) = self.send(endpoint, named, request).await?;
+            let (response, credentials) = self.send(endpoint, first, named, request).await?;
             if let Some(next) = redirected(&response, named, &url)? {
                 url = next;
                 continue;
@@ -113,7 +135,10 @@ impl Net {
                 request
             }
         };
-        let (response, credentials) = self.send(endpoint, base, request).await?;
+        let NetUrl::Http(first) = &endpoint.url else {
+            return Err(Error::new(Kind::Internal, "a URL that is not HTTP was asked over HTTP"));
+        };
+        let (response, credentials) = self.send(endpoint, first, base, request).await?;
         let answer = Answer::check(response, base.clone(), credentials)?;
         // Git does not look at this type, and servers get it wrong; a page for people is the one thing worth a sentence of its own.
         if answer.content_type().starts_with("text/") {
@@ -123,17 +148,18 @@ impl Net {
         }
     }
 
-    /// One request to the repository at `base`, credentials only where they belong, asked twice only where nothing of an answer came.
+    /// One request to the repository at `base`, which `first` led to, credentials only where they belong, asked twice only where nothing of an answer came.
     async fn send(
         &self,
         endpoint: &Endpoint,
+        first: &HttpUrl,
         base: &HttpUrl,
         request: impl Fn(&Client) -> RequestBuilder + Send + Sync,
     ) -> Result<(Response, Credentials)> {
-        let client = self.client(base).await?;
+        let client = &self.client(endpoint, base).await?;
         let (credentials, authorization) = match &endpoint.auth {
             None => (Credentials::None, None),
-            Some(_) if !base.same_origin(&endpoint.url) => (Credentials::Withheld, None),
+            Some(_) if !base.same_origin(first) => (Credentials::Withheld, None),
             Some(auth) => (Credentials::Sent, Some(auth.header()?)),
         };
         let ask = || {
@@ -147,11 +173,32 @@ impl Net {
             Err(e) if failure::unanswered(&e) => ask().await,
             answer => answer,
         };
-        Ok((answer.map_err(|e| failure::transport(&e, base))?, credentials))
+        let proxy = endpoint.proxy(&NetUrl::Http(base.clone()));
+        Ok((answer.map_err(|e| failure::transport(&e, base, proxy))?, credentials))
     }
 }
 
-fn build(plain: bool) -> Result<Client> {
+impl Clients {
+    fn at(&mut self, way: &Way) -> Arc<OnceCell<Client>> {
+        self.uses += 1;
+        let now = self.uses;
+        if let Some((used, cell)) = self.map.get_mut(way) {
+            *used = now;
+            return cell.clone();
+        }
+        if self.map.len() >= MAX_CLIENTS {
+            let oldest = self.map.iter().min_by_key(|(_, (used, _))| *used);
+            if let Some(oldest) = oldest.map(|(way, _)| way.clone()) {
+                self.map.remove(&oldest);
+            }
+        }
+        let cell = Arc::<OnceCell<Client>>::default();
+        self.map.insert(way.clone(), (now, cell.clone()));
+        cell
+    }
+}
+
+fn build(way: &Way) -> Result<Client> {
     // Every header and byte is Git's: no decompression (its features are off), no proxy of the environment.
     let builder = Client::builder()
         .user_agent(USER_AGENT)
@@ -167,8 +214,26 @@ fn build(plain: bool) -> Result<Client> {
         // Else a connection that a firewall forgot would hold each new request until its deadline.
         .http2_keep_alive_interval(Duration::from_secs(20))
         .http2_keep_alive_timeout(Duration::from_secs(20));
-    let builder = if plain { builder.tls_certs_only([]) } else { builder };
+    let builder = match &way.tls {
+        Some(tls) => builder.tls_backend_preconfigured(tls.config(&[b"h2", b"http/1.1"])?),
+        None => builder.tls_certs_only([]),
+    };
+    let builder = match &way.proxy {
+        Some(proxy) => builder.proxy(through(proxy).map_err(|e| failure::client(&e))?),
+        None => builder,
+    };
     builder.build().map_err(|e| failure::client(&e))
+}
+
+fn through(proxy: &Proxy) -> reqwest::Result<reqwest::Proxy> {
+    match (proxy.speaks, &proxy.login) {
+        (_, None) => reqwest::Proxy::all(proxy.url()),
+        (Speaks::Http | Speaks::Https, Some((user, password))) => {
+            Ok(reqwest::Proxy::all(proxy.url())?.basic_auth(user, password))
+        }
+        // For SOCKS it reads them from the URL only.
+        (Speaks::Socks5 | Speaks::Socks5h, Some(_)) => reqwest::Proxy::all(proxy.url_with_login()),
+    }
 }
 
 /// Where a redirect of `asked`, which belongs to `from`, leads; None where `response` is none.
@@ -198,7 +263,12 @@ fn redirected(response: &Response, from: &HttpUrl, asked: &HttpUrl) -> Result<Op
 impl Answer {
     fn check(response: Response, url: HttpUrl, credentials: Credentials) -> Result<Answer> {
         if response.status() != StatusCode::OK {
-            return Err(failure::status(response.status(), &url, credentials));
+            return Err(failure::status(
+                response.status(),
+                response.headers(),
+                &url,
+                credentials,
+            ));
         }
         let encoding = response.headers().get(CONTENT_ENCODING);
         if encoding.is_some_and(|encoding| encoding != "identity") {
@@ -251,6 +321,6 @@ impl Chunks for Answer {
         self.response
             .chunk()
             .await
-            .map_err(|e| failure::transport(&e, &self.url))
+            .map_err(|e| failure::transport(&e, &self.url, None))
     }
 }

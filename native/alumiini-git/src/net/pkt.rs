@@ -6,12 +6,10 @@ use bytes::{Bytes, BytesMut};
 use gix_packetline::PacketLineRef;
 use gix_packetline::decode::{Stream, streaming};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 
 /// The most data that one line can carry: LARGE_PACKET_DATA_MAX of Git.
 const MAX_DATA: usize = 65_516;
-/// Among the details of an error: the answer was there, and nothing in it.
-pub(super) const SILENT: &str = "silent";
 /// What is kept of a text that a server sends for people.
 const MAX_TEXT: usize = 512;
 
@@ -137,6 +135,11 @@ fn decode(bytes: &[u8]) -> Result<(Option<Shape>, usize), NotPktLine> {
 pub(crate) trait Chunks: Send {
     /// The next chunk, None at a clean end.
     fn chunk(&mut self) -> impl Future<Output = Result<Option<Bytes>>> + Send;
+
+    /// After the last line that is wanted: what lets the connection serve again. Here, reading to the end of a body.
+    fn end(&mut self) -> impl Future<Output = ()> + Send {
+        async { while let Ok(Some(_)) = self.chunk().await {} }
+    }
 }
 
 /// Reads lines from chunks and turns everything that is no line into an error that names `shown`.
@@ -194,11 +197,10 @@ impl<C: Chunks> Reader<C> {
         }
     }
 
-    /// After the last flush: reads the end of the body, so that the connection can serve again. What else a server has to
-    /// say there, or takes long to, costs it the connection and nothing more.
+    /// After the last flush: lets the connection serve again. What else a server has to say there, or takes long to, costs it
+    /// the connection and nothing more.
     pub(crate) async fn finish(mut self) {
-        let end = async { while let Ok(Some(_)) = self.chunks.chunk().await {} };
-        let _ = tokio::time::timeout(std::time::Duration::from_millis(100), end).await;
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(100), self.chunks.end()).await;
     }
 
     /// `protocol`, with the server's name before `what`.
@@ -212,7 +214,7 @@ impl<C: Chunks> Reader<C> {
             self.shown
         );
         let error = Error::new(Kind::Network, message).with("url", self.shown.clone());
-        if self.seen { error } else { error.with(SILENT, true) }
+        if self.seen { error } else { error.hinted(Hint::Silent) }
     }
 
     /// What a server tells in an `ERR` line: what was asked for is gone, or what was asked is not allowed.

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use git2::Oid;
 
 use crate::error::{Error, Kind, Result};
-use crate::net::Endpoint;
 use crate::net::discovery::{self, AGENT, MAX_ADVERTISEMENT, Server, Speaks, V2};
-use crate::net::http::Net;
 use crate::net::pkt::{Chunks, Line, Reader, Request};
+use crate::net::{Endpoint, Net};
 
 /// The most refs that a server may list, wanted or not.
 const MAX_REFS: usize = 1_000_000;
@@ -66,8 +65,9 @@ async fn ask(net: &Net, endpoint: &Endpoint, server: &Server, v2: &V2, prefixes:
         let sentence = format!("{} cannot list its refs: its server lacks ls-refs", server.base);
         return Err(Error::new(Kind::Unsupported, sentence).with("url", server.base.shown()));
     }
-    let answer = net.post(endpoint, &server.base, true, request(v2, prefixes)?).await?;
-    let mut reader = Reader::new(answer, server.base.shown(), MAX_ADVERTISEMENT);
+    let mut reader = net
+        .ask(endpoint, server, request(v2, prefixes)?, MAX_ADVERTISEMENT)
+        .await?;
     let refs = parse(&mut reader, prefixes).await?;
     reader.finish().await;
     Ok(refs)

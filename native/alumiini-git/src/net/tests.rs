@@ -8,23 +8,23 @@ mod server;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::Endpoint;
 use super::auth::Auth;
 use super::fetch::{DEFAULT_MAX_BYTES, FetchOutcome, FetchRequest, fetch};
-use super::http::Net;
 use super::refs::{RemoteRef, ls_refs};
-use super::url::{HttpUrl, Location, RemoteUrl};
+use super::tls::Tls;
+use super::url::{HttpUrl, Location, NetUrl, RemoteUrl};
+use super::{Endpoint, Net};
 use crate::error::Result;
 
 fn http(text: &str) -> HttpUrl {
     match RemoteUrl::parse(text.as_bytes()).unwrap().location {
-        Location::Http(http) => http,
+        Location::Network(NetUrl::Http(http)) => http,
         other => panic!("{other:?}"),
     }
 }
 
 fn endpoint(text: &str) -> Endpoint {
-    Endpoint::new(http(text), None, true).unwrap()
+    to(text, None)
 }
 
 fn ann(text: &str) -> Endpoint {
@@ -32,7 +32,11 @@ fn ann(text: &str) -> Endpoint {
         username: "ann".into(),
         password: "sesame".into(),
     };
-    Endpoint::new(http(text), Some(auth), true).unwrap()
+    to(text, Some(auth))
+}
+
+fn to(text: &str, auth: Option<Auth>) -> Endpoint {
+    Endpoint::new(NetUrl::Http(http(text)), auth, true, Tls::default(), None).unwrap()
 }
 
 fn run<T>(future: impl Future<Output = T>) -> T {

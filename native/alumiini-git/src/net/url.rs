@@ -10,6 +10,7 @@ use reqwest::Url;
 
 use crate::error::{Error, Kind, Result};
 use crate::net::auth::Auth;
+pub(crate) use crate::net::ssh_url::SshUrl;
 
 /// A remote as the user named it. `Display` and `Debug` show it without credentials, query or fragment.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -21,9 +22,16 @@ pub(crate) struct RemoteUrl {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Location {
     /// Over the network, by this module.
-    Http(HttpUrl),
+    Network(NetUrl),
     /// A path of this machine (also from `file://`), by libgit2's local transport.
     Local(PathBuf),
+}
+
+/// A remote that the network leads to.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) enum NetUrl {
+    Http(HttpUrl),
+    Ssh(SshUrl),
 }
 
 /// An `http` or `https` URL without userinfo and fragment, and the credentials that were its userinfo.
@@ -55,9 +63,9 @@ impl RemoteUrl {
         }
         let location = match scheme(bytes) {
             Some((scheme, rest)) => match scheme.to_ascii_lowercase().as_str() {
-                "http" | "https" => Location::Http(HttpUrl::parse(bytes)?),
+                "http" | "https" => Location::Network(NetUrl::Http(HttpUrl::parse(bytes)?)),
                 "file" => Location::Local(file_url(rest)?),
-                "ssh" | "git+ssh" | "ssh+git" => return Err(ssh()),
+                "ssh" | "git+ssh" | "ssh+git" => Location::Network(NetUrl::Ssh(SshUrl::parse(rest)?)),
                 "git" => return Err(unsupported("git://, which is neither encrypted nor authenticated")),
                 other => return Err(unsupported(&format!("{other}://"))),
             },
@@ -69,15 +77,15 @@ impl RemoteUrl {
     /// The credentials that stood in it.
     pub(crate) fn auth(&self) -> Option<&Auth> {
         match &self.location {
-            Location::Http(http) => http.auth(),
-            Location::Local(_) => None,
+            Location::Network(NetUrl::Http(http)) => http.auth(),
+            Location::Network(NetUrl::Ssh(_)) | Location::Local(_) => None,
         }
     }
 
     /// The URL as it may be shown: no userinfo, query or fragment. A path that is not UTF-8 is shown lossily.
     pub(crate) fn shown(&self) -> String {
         match &self.location {
-            Location::Http(http) => http.shown(),
+            Location::Network(url) => url.shown(),
             Location::Local(path) => path.display().to_string(),
         }
     }
@@ -86,11 +94,58 @@ impl RemoteUrl {
     #[cfg(test)]
     pub(crate) fn identity(&self) -> Identity {
         match &self.location {
-            Location::Http(http) => http.identity(),
+            Location::Network(url) => url.identity(),
             Location::Local(path) => Identity {
                 key: path.as_os_str().as_encoded_bytes().to_vec(),
                 shown: self.shown(),
             },
+        }
+    }
+}
+
+impl NetUrl {
+    /// As it may be shown: without credentials, query and fragment. The user of an SSH URL is none: it says which repository is meant.
+    pub(crate) fn shown(&self) -> String {
+        match self {
+            NetUrl::Http(url) => url.shown(),
+            NetUrl::Ssh(url) => url.shown(),
+        }
+    }
+
+    /// The host's name or address.
+    pub(super) fn host(&self) -> &str {
+        match self {
+            NetUrl::Http(url) => url.as_url().host_str().unwrap_or(""),
+            NetUrl::Ssh(url) => &url.host,
+        }
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        match self {
+            // All schemes of theirs have a port of their own.
+            NetUrl::Http(url) => url.as_url().port_or_known_default().unwrap_or(443),
+            NetUrl::Ssh(url) => url.port,
+        }
+    }
+
+    /// Scheme, host and port: whom a connection is made to.
+    pub(super) fn authority(&self) -> String {
+        match self {
+            NetUrl::Http(url) => url.as_url().origin().ascii_serialization(),
+            NetUrl::Ssh(url) => format!("ssh://{}:{}", url.host, url.port),
+        }
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        match self {
+            NetUrl::Http(url) => url.identity(),
+            NetUrl::Ssh(url) => {
+                let shown = url.shown();
+                Identity {
+                    key: shown.clone().into_bytes(),
+                    shown,
+                }
+            }
         }
     }
 }
@@ -267,12 +322,12 @@ fn local(bytes: &[u8]) -> Result<Location> {
     let colon = bytes.iter().position(|b| *b == b':');
     if colon.is_some_and(|colon| slash.is_none_or(|slash| colon < slash)) && !has_drive(bytes) {
         // `ext::sh -c …` is Git's way to run a command, not a host.
-        let helper = bytes.windows(2).position(|w| w == b"::") == colon;
-        return Err(if helper {
-            unsupported("remote helpers (name::address)")
+        let helper = !bytes.contains(&b'[') && bytes.windows(2).position(|w| w == b"::") == colon;
+        return if helper {
+            Err(unsupported("remote helpers (name::address)"))
         } else {
-            ssh()
-        });
+            Ok(Location::Network(NetUrl::Ssh(SshUrl::parse_short(bytes)?)))
+        };
     }
     if slash.is_none() && !bytes.starts_with(b".") && !has_drive(bytes) {
         return Err(Error::new(
@@ -300,7 +355,7 @@ fn path_from(bytes: &[u8]) -> Result<PathBuf> {
         .map_err(|_| invalid("the path is not UTF-8"))
 }
 
-fn invalid(message: &str) -> Error {
+pub(super) fn invalid(message: &str) -> Error {
     Error::new(Kind::Invalid, message)
 }
 
@@ -308,13 +363,6 @@ fn unsupported(what: &str) -> Error {
     Error::new(
         Kind::Unsupported,
         format!("this URL needs {what}, which is not supported: use https://"),
-    )
-}
-
-fn ssh() -> Error {
-    Error::new(
-        Kind::Unsupported,
-        "SSH is not supported yet: use the repository's https:// URL",
     )
 }
 
@@ -327,6 +375,18 @@ impl fmt::Display for RemoteUrl {
 impl fmt::Debug for RemoteUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RemoteUrl({})", self.shown())
+    }
+}
+
+impl fmt::Display for NetUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown())
+    }
+}
+
+impl fmt::Debug for NetUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NetUrl({})", self.shown())
     }
 }
 

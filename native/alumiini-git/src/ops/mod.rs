@@ -5,7 +5,9 @@ pub(crate) mod files;
 pub(crate) mod head;
 pub(crate) mod ls_remote;
 pub(crate) mod pool;
+pub(crate) mod probe;
 pub(crate) mod read;
+pub(crate) mod refs;
 pub(crate) mod settled;
 pub(crate) mod sync;
 pub(crate) mod undo;
@@ -15,7 +17,9 @@ use std::sync::Arc;
 use crate::answer::{Answer, Hello, Stats};
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
-use crate::net::http::Net;
+use crate::net::Net;
+use crate::net::auth::{Auth, hide};
+use crate::net::proxy::Route;
 use crate::net::url::RemoteUrl;
 use crate::ops::pool::Pool;
 use crate::outbox::Held;
@@ -66,7 +70,11 @@ pub(crate) async fn run(
     #[cfg(feature = "fault-injection")]
     start(job).await?;
     let answer = match op {
-        Op::Hello { protocol } => hello(protocol)?,
+        Op::Hello { protocol, limits } => {
+            let answer = hello(protocol)?;
+            worker.net.gates.limit(limits);
+            answer
+        }
         // The reader of requests carries it out itself.
         Op::Cancel { .. } => return Err(Error::new(Kind::Internal, "a cancel is not an operation")),
         Op::Sync(request) => {
@@ -84,6 +92,8 @@ pub(crate) async fn run(
         Op::Head { path } => head::run(worker, path).await?,
         Op::Checkout { path, rev, force } => checkout::run(worker, path, rev, force, job).await?,
         Op::LsRemote { remote, name } => ls_remote::run(worker, &remote, &name).await.map_err(hidden(&remote))?,
+        Op::Refs { remote, prefixes } => refs::run(worker, &remote, &prefixes).await.map_err(hidden(&remote))?,
+        Op::Probe { remote } => probe::run(worker, &remote).await.map_err(hidden(&remote))?,
     };
     Ok((answer, None))
 }
@@ -122,12 +132,17 @@ async fn start(job: &Arc<Job>) -> Result<()> {
 
 /// Takes the credentials of a request out of its error.
 fn hidden(remote: &RemoteRequest) -> impl Fn(Error) -> Error + use<> {
+    let secrets = secrets(remote);
+    move |error| hide(error, &secrets)
+}
+
+/// What a request holds that no answer may repeat.
+pub(crate) fn secrets(remote: &RemoteRequest) -> Vec<String> {
     let explicit = remote.auth.clone();
     let auth = explicit.or_else(|| RemoteUrl::parse(&remote.url).ok()?.auth().cloned());
-    move |error| match &auth {
-        Some(auth) => auth.hide_in(error),
-        None => error,
-    }
+    let route = Route::new(remote.proxy.as_deref(), None).ok().flatten();
+    let route = route.iter().flat_map(Route::secrets);
+    auth.iter().flat_map(Auth::secrets).chain(route).collect()
 }
 
 fn hello(protocol: u64) -> Result<Answer> {
@@ -160,6 +175,8 @@ pub(crate) fn describe(op: &Op) -> String {
         Op::Head { path } => format!("head of {}", path.display()),
         Op::Checkout { path, .. } => format!("checkout of {}", path.display()),
         Op::LsRemote { remote, .. } => format!("ls_remote of {}", url(remote)),
+        Op::Refs { remote, .. } => format!("refs of {}", url(remote)),
+        Op::Probe { remote } => format!("probe of {}", url(remote)),
     }
 }
 

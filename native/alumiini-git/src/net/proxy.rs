@@ -1,0 +1,274 @@
+//! The proxy of a request: what it is, for whom it is left out, and what a connection through it looks like.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hyper_util::client::proxy::matcher::Matcher;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use reqwest::Url;
+use reqwest::header::HeaderValue;
+
+use crate::error::{Error, Kind, Result};
+
+/// How a proxy is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Speaks {
+    /// HTTP: `CONNECT` for all but plain `http`, which it is asked for by the whole URL.
+    Http,
+    /// The same over TLS.
+    Https,
+    /// SOCKS5, names resolved here.
+    Socks5,
+    /// SOCKS5, names resolved by the proxy.
+    Socks5h,
+}
+
+/// A proxy. `Debug` and `Display` leave its credentials out.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Proxy {
+    pub(super) speaks: Speaks,
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) login: Option<(String, String)>,
+}
+
+/// What a request says of proxies.
+#[derive(Clone)]
+pub(crate) struct Route {
+    proxy: Proxy,
+    /// As it was given.
+    direct: String,
+    matcher: Arc<Matcher>,
+}
+
+impl Route {
+    /// From the request's `proxy` and `no_proxy`. None: no proxy.
+    pub(crate) fn new(proxy: Option<&str>, no_proxy: Option<&str>) -> Result<Option<Route>> {
+        let Some(proxy) = proxy.filter(|proxy| !proxy.is_empty()) else {
+            return Ok(None);
+        };
+        let proxy = Proxy::parse(proxy)?;
+        let direct = no_proxy.unwrap_or_default().to_owned();
+        // Of the matcher only what it says of `no_proxy` counts: the proxy itself is a stand-in.
+        let matcher = Arc::new(Matcher::builder().all("http://proxy").no(direct.as_str()).build());
+        Ok(Some(Route { proxy, direct, matcher }))
+    }
+
+    /// What must not be shown of it.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        self.proxy.secrets()
+    }
+
+    /// The proxy through which `host` is reached.
+    pub(super) fn to(&self, host: &str) -> Option<&Proxy> {
+        let bracketed = if host.contains(':') && !host.starts_with('[') {
+            format!("[{host}]")
+        } else {
+            host.to_owned()
+        };
+        let uri = http::Uri::builder()
+            .scheme("http")
+            .authority(bracketed)
+            .path_and_query("/")
+            .build();
+        match uri {
+            Ok(uri) if self.matcher.intercept(&uri).is_none() => None,
+            _ => Some(&self.proxy),
+        }
+    }
+}
+
+impl PartialEq for Route {
+    fn eq(&self, other: &Route) -> bool {
+        self.proxy == other.proxy && self.direct == other.direct
+    }
+}
+
+impl Eq for Route {}
+
+impl Hash for Route {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.proxy.hash(state);
+        self.direct.hash(state);
+    }
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Route({})", self.proxy)
+    }
+}
+
+impl Proxy {
+    /// No error repeats the text: there may be a password in it.
+    fn parse(text: &str) -> Result<Proxy> {
+        let invalid = |why: &str| Error::new(Kind::Invalid, format!("`proxy` {why}: http://user:password@host:port"));
+        if text.chars().any(|c| c.is_control() || c == '\\' || c == ' ') {
+            return Err(invalid("holds a space, backslash or control character"));
+        }
+        let (scheme, authority) = text.split_once("://").ok_or_else(|| invalid("is not a URL"))?;
+        let (speaks, default_port) = match scheme.to_ascii_lowercase().as_str() {
+            "http" => (Speaks::Http, 80),
+            "https" => (Speaks::Https, 443),
+            "socks5" => (Speaks::Socks5, 1080),
+            "socks5h" => (Speaks::Socks5h, 1080),
+            _ => {
+                return Err(invalid(
+                    "is of a kind that is not known; http, https, socks5 and socks5h are",
+                ));
+            }
+        };
+        // `Url` has its own ideas of the authority of schemes that it does not know, so it is shown one that it does.
+        let url = Url::parse(&format!("http://{authority}")).map_err(|_| invalid("cannot be read"))?;
+        if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+            return Err(invalid(
+                "has more than a host and a port (write %2F, %3F or %23 in a password)",
+            ));
+        }
+        let decode = |text: &str| {
+            percent_decode_str(text)
+                .decode_utf8()
+                .map(|text| text.into_owned())
+                .map_err(|_| invalid("has credentials that are not UTF-8"))
+        };
+        let (user, password) = (decode(url.username())?, decode(url.password().unwrap_or(""))?);
+        if user.contains(':') {
+            return Err(invalid("has a user name with a colon"));
+        }
+        // `Url` drops a port that is http's own.
+        let named = authority
+            .trim_end_matches('/')
+            .rsplit_once('@')
+            .map_or(authority, |(_, host)| host);
+        let port = match url.port() {
+            Some(port) => port,
+            None if named.trim_end_matches('/').ends_with(":80") => 80,
+            None => default_port,
+        };
+        Ok(Proxy {
+            speaks,
+            host: url.host_str().ok_or_else(|| invalid("names no host"))?.to_owned(),
+            port,
+            login: Some((user, password)).filter(|(user, password)| !user.is_empty() || !password.is_empty()),
+        })
+    }
+
+    /// For reqwest, and for whoever connects to it: without credentials.
+    pub(super) fn url(&self) -> String {
+        let scheme = match self.speaks {
+            Speaks::Http => "http",
+            Speaks::Https => "https",
+            Speaks::Socks5 => "socks5",
+            Speaks::Socks5h => "socks5h",
+        };
+        format!("{scheme}://{}:{}", self.host, self.port)
+    }
+
+    /// With credentials: for reqwest only.
+    pub(super) fn url_with_login(&self) -> String {
+        match &self.login {
+            None => self.url(),
+            Some((user, password)) => {
+                let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+                let login = format!("://{}:{}@", encode(user), encode(password));
+                self.url().replacen("://", &login, 1)
+            }
+        }
+    }
+
+    /// `Proxy-Authorization`.
+    pub(super) fn header(&self) -> Option<HeaderValue> {
+        let (user, password) = self.login.as_ref()?;
+        let text = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
+        let mut value = HeaderValue::from_str(&text).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+
+    /// What a proxy or server might repeat in an answer.
+    pub(super) fn secrets(&self) -> Vec<String> {
+        self.login
+            .iter()
+            .flat_map(|(user, password)| [password.clone(), STANDARD.encode(format!("{user}:{password}"))])
+            .collect()
+    }
+}
+
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url())
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Proxy({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Proxy {
+        Proxy::parse(text).unwrap()
+    }
+
+    #[test]
+    fn kinds_ports_and_credentials() {
+        assert_eq!(parse("http://p:3128").to_string(), "http://p:3128");
+        assert_eq!(parse("http://p").port, 80);
+        assert_eq!(parse("https://p").port, 443);
+        assert_eq!(parse("https://p:80").port, 80);
+        assert_eq!(parse("SOCKS5://p").port, 1080);
+        let proxy = parse("socks5h://ann:s%40same@[::1]:9/");
+        assert_eq!(
+            (proxy.speaks, proxy.host.as_str(), proxy.port),
+            (Speaks::Socks5h, "[::1]", 9)
+        );
+        assert_eq!(proxy.login, Some(("ann".into(), "s@same".into())));
+        assert!(!format!("{proxy} {proxy:?}").contains("same"));
+        assert_eq!(parse("http://ann:sesame@p").header().unwrap(), "Basic YW5uOnNlc2FtZQ==");
+    }
+
+    #[test]
+    fn what_is_no_proxy_is_refused_and_not_shown() {
+        for text in [
+            "p:3128",
+            "ftp://p",
+            "http://ann:ses/ame@p",
+            "http://",
+            "http://p/sesame",
+            "http://ann:ses#ame@p",
+        ] {
+            let error = Proxy::parse(text).unwrap_err();
+            assert_eq!(error.kind, Kind::Invalid);
+            assert!(!error.message.contains("ame"), "{error}");
+        }
+    }
+
+    #[test]
+    fn hosts_that_go_without() {
+        let route = Route::new(Some("http://p"), Some("example.com, 10.0.0.0/8,::1,.svc"))
+            .unwrap()
+            .unwrap();
+        for host in ["example.com", "a.example.com", "10.1.2.3", "[::1]", "::1", "x.svc"] {
+            assert!(route.to(host).is_none(), "{host}");
+        }
+        for host in ["example.org", "11.1.2.3", "notexample.com"] {
+            assert!(route.to(host).is_some(), "{host}");
+        }
+        assert!(
+            Route::new(Some("http://p"), Some("*"))
+                .unwrap()
+                .unwrap()
+                .to("h")
+                .is_none()
+        );
+        assert!(Route::new(Some("http://p"), None).unwrap().unwrap().to("h").is_some());
+        assert!(Route::new(Some(""), None).unwrap().is_none());
+    }
+}

@@ -1,0 +1,31 @@
+//! `refs`: what a remote has, by prefix.
+
+use std::sync::Arc;
+
+use crate::answer::{Answer, Name, Ref};
+use crate::error::{Error, Kind, Result};
+use crate::ops::Worker;
+use crate::protocol::RemoteRequest;
+use crate::remote::Remote;
+
+pub(crate) async fn run(worker: &Arc<Worker>, remote: &RemoteRequest, prefixes: &[String]) -> Result<Answer> {
+    if let Some(wrong) = prefixes
+        .iter()
+        .find(|prefix| prefix.bytes().any(|b| b.is_ascii_control() || b == b' '))
+    {
+        let message = format!(
+            "`{}` is the beginning of no ref: it holds a space or control character",
+            wrong.escape_default()
+        );
+        return Err(Error::new(Kind::Invalid, message));
+    }
+    let mut refs = Remote::new(remote)?.refs(worker, prefixes).await?;
+    refs.sort_by(|a, b| a.name.cmp(&b.name));
+    let refs = refs.into_iter().map(|found| Ref {
+        name: Name(found.name),
+        sha: found.oid.to_string(),
+        peeled: found.peeled.map(|oid| oid.to_string()),
+        target: found.symref_target.map(Name),
+    });
+    Ok(Answer::Refs(refs.collect()))
+}
