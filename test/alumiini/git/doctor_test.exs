@@ -158,6 +158,7 @@ defmodule Alumiini.Git.DoctorTest do
                Arguments.parse(["https://h/x", "--proxy", "environment"])
 
       assert {:ok, %Arguments{url: nil, options: []}} = Arguments.parse([])
+      assert {:ok, %Arguments{url: nil, timeout: 500}} = Arguments.parse(["--timeout", "500"])
     end
 
     test "that are wrong end with status 2 and a sentence that is documented", %{write: write} do

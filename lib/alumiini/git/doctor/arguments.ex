@@ -45,7 +45,10 @@ defmodule Alumiini.Git.Doctor.Arguments do
     {switches, rest, invalid} = OptionParser.parse(argv, strict: @switches)
     known!(invalid)
     url = url!(rest)
-    if url == nil and switches != [], do: wrong!("options say how to reach a URL, but there is none")
+
+    if url == nil and Keyword.delete(switches, :timeout) != [],
+      do: wrong!("options say how to reach a URL, but there is none")
+
     timeout = Keyword.get(switches, :timeout, @timeout)
     if timeout not in 1..2_147_483_647, do: wrong!("--timeout must be a positive number of milliseconds")
 
