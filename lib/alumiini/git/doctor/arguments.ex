@@ -142,8 +142,9 @@ defmodule Alumiini.Git.Doctor.Arguments do
         nil
 
       tls ->
-        if switches[:cert] == nil != (switches[:key] == nil), do: wrong!("--cert and --key go together")
-        Tls.seal!(tls)
+        if is_nil(switches[:cert]) != is_nil(switches[:key]), do: wrong!("--cert and --key go together")
+        # Raises here, where it is an argument that is wrong.
+        _sealed = Tls.seal!(tls)
         tls
     end
   end
