@@ -277,7 +277,7 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
 
           assert :ok =
                    OsProcess.await(
-                     fn -> Process.info(git, :message_queue_len) == {:message_queue_len, 1} end,
+                     fn -> match?({_key, n} when n > 0, Process.info(git, :message_queue_len)) end,
                      5_000
                    )
 
