@@ -30,7 +30,8 @@ defmodule Alumiini.Git do
     * If the worker dies, it is replaced and the calls that were under way are run again; none of them fails, except one
       that ends every worker it is given to (`:worker_exited`).
     * Functions return `{:ok, value}` or `{:error, error}` with an `Alumiini.Git.Error`, and do not exit. Only misuse
-      raises (`ArgumentError`: an unknown option, a path that is no string), and a `:progress` function that does.
+      raises (`ArgumentError`: an unknown option, a path that is no string), and a function of yours that does (`:progress`,
+      `:auth`).
     * No secret is in any error, log line, telemetry event or file. See `Alumiini.Git.Auth`.
 
   ## Options of every call
@@ -74,7 +75,7 @@ defmodule Alumiini.Git do
   Events for metrics and logs are documented in `Alumiini.Git.Telemetry`.
   """
 
-  alias Alumiini.Git.{Auth, Commit, Error, Options, Ref, RefName, Remote, Server, Telemetry, Url}
+  alias Alumiini.Git.{Answer, Auth, Commit, Error, Options, Ref, RefName, Remote, Request, Server, Telemetry}
 
   @typedoc """
   What to sync: a branch, by name or as `{:branch, name}`. `ls_remote/3` takes tags and names in full (`{:ref, name}`), too.
@@ -145,8 +146,6 @@ defmodule Alumiini.Git do
           | {:depth, pos_integer | :infinity}
           | {:force, boolean}
           | {:progress, (progress -> any)}
-
-  @phases %{"connect" => :connect, "receive" => :receive, "index" => :index, "checkout" => :checkout}
 
   @doc """
   A child specification. Its id is the `:name`, so several servers fit under one supervisor:
@@ -244,7 +243,7 @@ defmodule Alumiini.Git do
     path = Options.path!(path)
     wire_ref = RefName.sync!(ref)
 
-    Telemetry.call(:sync, metadata(options, %{url: remote.shown, path: path, ref: ref}), fn ->
+    Telemetry.call(:sync, Request.metadata(options, %{url: remote.shown, path: path, ref: ref}), fn ->
       with {:ok, wire_ref} <- wire_ref do
         request = %{
           "op" => "sync",
@@ -254,7 +253,7 @@ defmodule Alumiini.Git do
           "force" => Keyword.get(options, :force, false)
         }
 
-        id(run(request, options, remote), :sync)
+        Answer.sha(Request.run(request, options, remote), :sync)
       else
         {:error, error} -> {{:error, error}, 0}
       end
@@ -290,10 +289,10 @@ defmodule Alumiini.Git do
     path = Options.path!(path)
     :ok = if subpath == nil, do: :ok, else: Options.name!(subpath, "the subpath")
 
-    Telemetry.call(:files, metadata(options, %{path: path}), fn ->
-      case run(%{"op" => "files", "path" => path, "subpath" => subpath}, options) do
+    Telemetry.call(:files, Request.metadata(options, %{path: path}), fn ->
+      case Request.run(%{"op" => "files", "path" => path, "subpath" => subpath}, options) do
         {:ok, %{"ok" => names}} when is_list(names) -> {{:ok, Enum.map(names, &:binary.copy/1)}, 0}
-        other -> {failed(other, :files), 0}
+        other -> {Answer.failed(other, :files), 0}
       end
     end)
   end
@@ -333,10 +332,10 @@ defmodule Alumiini.Git do
       "max_bytes" => options[:max_bytes]
     }
 
-    Telemetry.call(:read, metadata(options, %{path: path}), fn ->
-      case run(request, options) do
+    Telemetry.call(:read, Request.metadata(options, %{path: path}), fn ->
+      case Request.run(request, options) do
         {:ok, %{"ok" => content}} when is_binary(content) -> {{:ok, content}, byte_size(content)}
-        other -> {failed(other, :read), 0}
+        other -> {Answer.failed(other, :read), 0}
       end
     end)
   end
@@ -363,12 +362,12 @@ defmodule Alumiini.Git do
     Options.call!(:head, options)
     path = Options.path!(path)
 
-    Telemetry.call(:head, metadata(options, %{path: path}), fn ->
-      with {:ok, %{"ok" => wire}} <- run(%{"op" => "head", "path" => path}, options),
+    Telemetry.call(:head, Request.metadata(options, %{path: path}), fn ->
+      with {:ok, %{"ok" => wire}} <- Request.run(%{"op" => "head", "path" => path}, options),
            {:ok, commit} <- Commit.from_wire(wire) do
         {{:ok, commit}, 0}
       else
-        other -> {failed(other, :head), 0}
+        other -> {Answer.failed(other, :head), 0}
       end
     end)
   end
@@ -409,8 +408,8 @@ defmodule Alumiini.Git do
       "force" => Keyword.get(options, :force, false)
     }
 
-    Telemetry.call(:checkout, metadata(options, %{path: path, ref: rev}), fn ->
-      id(run(request, options), :checkout)
+    Telemetry.call(:checkout, Request.metadata(options, %{path: path, ref: rev}), fn ->
+      Answer.sha(Request.run(request, options), :checkout)
     end)
   end
 
@@ -427,7 +426,7 @@ defmodule Alumiini.Git do
 
   ## Errors
 
-  Among others: `:ref_not_found`, `:auth`, `:repo_not_found`, `:network`, `:certificate`.
+  Among others: `:ref_not_found`, `:auth`, `:host_key`, `:repo_not_found`, `:network`, `:certificate`.
 
   ## Examples
 
@@ -440,9 +439,9 @@ defmodule Alumiini.Git do
     remote = url |> Options.url!() |> Remote.new(options)
     name = RefName.ls_remote!(ref)
 
-    Telemetry.call(:ls_remote, metadata(options, %{url: remote.shown, ref: ref}), fn ->
+    Telemetry.call(:ls_remote, Request.metadata(options, %{url: remote.shown, ref: ref}), fn ->
       with {:ok, name} <- name do
-        id(run(%{"op" => "ls_remote", "ref" => name}, options, remote), :ls_remote)
+        Answer.sha(Request.run(%{"op" => "ls_remote", "ref" => name}, options, remote), :ls_remote)
       else
         {:error, error} -> {{:error, error}, 0}
       end
@@ -461,7 +460,7 @@ defmodule Alumiini.Git do
 
   ## Errors
 
-  Among others: `:auth`, `:repo_not_found`, `:network`, `:certificate`, `:too_large` (more refs than this library takes).
+  Among others: `:auth`, `:host_key`, `:repo_not_found`, `:network`, `:certificate`, `:too_large` (more refs than this library takes).
 
   ## Examples
 
@@ -488,17 +487,15 @@ defmodule Alumiini.Git do
         prefixes -> prefixes
       end
 
-    Telemetry.call(:refs, metadata(options, %{url: remote.shown}), fn ->
-      with {:ok, %{"ok" => wire}} <- run(%{"op" => "refs", "prefixes" => prefixes}, options, remote),
+    Telemetry.call(:refs, Request.metadata(options, %{url: remote.shown}), fn ->
+      with {:ok, %{"ok" => wire}} <- Request.run(%{"op" => "refs", "prefixes" => prefixes}, options, remote),
            {:ok, refs} <- Ref.from_wire(wire) do
         {{:ok, refs}, 0}
       else
-        other -> {failed(other, :refs), 0}
+        other -> {Answer.failed(other, :refs), 0}
       end
     end)
   end
-
-  ## Requests
 
   # 0 is the wire's full history.
   defp depth(options) do
@@ -507,55 +504,4 @@ defmodule Alumiini.Git do
       depth -> depth
     end
   end
-
-  # Arguments in the wrong order make a URL of a path or ref.
-  defp metadata(options, fields) do
-    fields
-    |> Map.new(fn {key, value} -> {key, shown(value)} end)
-    |> Map.put(:server, Keyword.get(options, :server, __MODULE__))
-  end
-
-  defp shown(text) when is_binary(text), do: Url.clean_text(text)
-  defp shown({kind, text}), do: {kind, shown(text)}
-
-  defp run(request, options, remote \\ nil) do
-    server = Keyword.get(options, :server, __MODULE__)
-    call = [timeout: Options.timeout(options)]
-
-    {request, call} =
-      case options[:progress] do
-        nil -> {request, call}
-        progress -> {Map.put(request, "progress", true), [on_event: on_event(progress)] ++ call}
-      end
-
-    if remote, do: Remote.call(remote, server, request, call), else: Server.call(server, request, call)
-  end
-
-  # An event that this version does not know is nothing to tell.
-  defp on_event(progress) do
-    fn
-      "progress", %{"phase" => phase, "done" => done, "total" => total, "bytes" => bytes} ->
-        case @phases do
-          %{^phase => phase} -> progress.(%{phase: phase, done: done, total: total, bytes: bytes})
-          _unknown -> :ok
-        end
-
-      _name, _event ->
-        :ok
-    end
-  end
-
-  ## Answers
-
-  # What a reply holds are parts of the frame it came in. A copy lets go of the frame.
-  defp id({:ok, %{"ok" => sha} = reply}, _op) when is_binary(sha),
-    do: {{:ok, :binary.copy(sha)}, received(reply)}
-
-  defp id(other, op), do: {failed(other, op), 0}
-
-  defp received(%{"stats" => %{"bytes" => bytes}}) when is_integer(bytes), do: bytes
-  defp received(_none), do: 0
-
-  defp failed({:error, %Error{} = error}, _op), do: {:error, error}
-  defp failed(_not_as_documented, op), do: {:error, Error.unexpected(op)}
 end

@@ -15,7 +15,7 @@ defmodule Alumiini.Git.Proxy do
   def seal!(proxy) when proxy in [:environment, :none], do: proxy
 
   def seal!(proxy) do
-    if not (is_binary(proxy) and String.valid?(proxy) and Url.scheme(proxy) in @schemes) do
+    if not url?(proxy) do
       raise ArgumentError,
             "option :proxy must be a URL that begins with http://, https://, socks5:// or socks5h://, " <>
               "or :environment, or :none"
@@ -23,6 +23,10 @@ defmodule Alumiini.Git.Proxy do
 
     Secret.seal(proxy)
   end
+
+  @doc "Whether it is the URL of a proxy, as far as can be seen without asking it."
+  @spec url?(term) :: boolean
+  def url?(proxy), do: is_binary(proxy) and String.valid?(proxy) and Url.scheme(proxy) in @schemes
 
   @doc "The `:no_proxy` option as the wire has it."
   @spec no_proxy!(term) :: String.t()

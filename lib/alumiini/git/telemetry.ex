@@ -30,7 +30,7 @@ defmodule Alumiini.Git.Telemetry do
     * `ref` - the ref as it was given; for `checkout` the revision; otherwise `nil`
     * `result` - `:ok`, or a `t:Alumiini.Git.Error.reason/0`
     * `bytes` - for `read` the size of the file; for `sync` what came over the network for it; otherwise 0
-    * `kind`, `reason`, `stacktrace` - what was raised, as `try`/`catch` has it
+    * `kind`, `reason`, `stacktrace` - what was raised, as `try`/`catch` has it, without the arguments of functions
 
   ## Workers
 
@@ -85,7 +85,10 @@ defmodule Alumiini.Git.Telemetry do
     catch
       kind, reason ->
         stop = System.monotonic_time()
-        raised = Map.merge(metadata, %{kind: kind, reason: reason, stacktrace: __STACKTRACE__})
+
+        raised =
+          Map.merge(metadata, %{kind: kind, reason: reason, stacktrace: without_arguments(__STACKTRACE__)})
+
         execute([op, :exception], %{duration: stop - start, monotonic_time: stop}, raised)
         :erlang.raise(kind, reason, __STACKTRACE__)
     else
@@ -95,6 +98,18 @@ defmodule Alumiini.Git.Telemetry do
         execute([op, :stop], measurements, Map.put(metadata, :result, outcome(result)))
         result
     end
+  end
+
+  # A call that no clause of a function matched is in the trace with its arguments, which of one given as `:auth` may be
+  # secret.
+  defp without_arguments(stacktrace) do
+    Enum.map(stacktrace, fn
+      {module, function, arguments, location} when is_list(arguments) ->
+        {module, function, length(arguments), location}
+
+      entry ->
+        entry
+    end)
   end
 
   defp outcome({:ok, _value}), do: :ok
