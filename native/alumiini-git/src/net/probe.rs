@@ -128,6 +128,9 @@ impl Walk {
         }
         let mut shown: Vec<String> = self.addresses.iter().map(|address| address.ip().to_string()).collect();
         shown.dedup();
+        if shown == [host.as_str()] {
+            return Ok(format!("{host} is an address already"));
+        }
         Ok(format!("{host} is {}", shown.join(", ")))
     }
 
