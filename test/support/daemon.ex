@@ -19,8 +19,10 @@ defmodule Alumiini.Git.Test.Daemon do
   exec 3<&0
   "$@" 3<&- </dev/null 2>&1 &
   program=$!
+  # Where the shell would say how it ended.
+  exec 2>/dev/null
   echo "pid $program"
-  { cat <&3; kill "$program"; } >/dev/null 2>&1 &
+  { cat <&3; kill "$program"; } >/dev/null &
   exec 3<&-
   wait "$program"
   """
