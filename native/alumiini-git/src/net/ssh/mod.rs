@@ -74,13 +74,6 @@ impl Ssh {
         let (_, greeting) = connection::connect(&target, &url.shown(), true).await?;
         Ok(greeting)
     }
-
-    /// The same, and logs in: `auth` and `invalid` too.
-    pub(super) async fn log_in(&self, url: &SshUrl, login: &Login, proxy: Option<&Proxy>) -> Result<Greeting> {
-        let target = Target::new(url, login, proxy);
-        let (_, greeting) = connection::connect(&target, &url.shown(), false).await?;
-        Ok(greeting)
-    }
 }
 
 /// Whether the answer to `body` is a pack: all but a list of refs, and what a server says by itself.
