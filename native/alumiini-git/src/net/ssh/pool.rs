@@ -35,7 +35,7 @@ const REAP: Duration = Duration::from_secs(20);
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Russh never forgets a channel that this side closed first: some hundred bytes each. After so many, a connection is used no more.
 const MAX_BROKEN_OFF: usize = 1000;
-/// How many connections may refuse a session before the request fails with it.
+/// How many connections may refuse even one session before the request fails with it.
 const MAX_REFUSALS: usize = 4;
 
 #[derive(Clone, Default)]
@@ -50,11 +50,22 @@ struct State {
 }
 
 /// The connections of one target.
-#[derive(Default)]
 struct Group {
     members: Vec<Member>,
+    /// The sessions that its server allows on a connection, as far as that is known.
+    cap: usize,
     /// Gone when nobody waits for it.
     making: Option<WeakShared<Making>>,
+}
+
+impl Default for Group {
+    fn default() -> Group {
+        Group {
+            members: vec![],
+            cap: MAX_SESSIONS,
+            making: None,
+        }
+    }
 }
 
 type Making = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
@@ -64,7 +75,6 @@ struct Member {
     born: u64,
     /// Channels that are open, or about to be.
     used: usize,
-    cap: usize,
     /// Has a pack.
     taken: bool,
     spare: Spare,
@@ -88,13 +98,13 @@ impl Member {
         }
     }
 
-    fn has_room(&self, pack: bool) -> bool {
+    fn has_room(&self, pack: bool, cap: usize) -> bool {
         if self.taken || self.broken_off >= MAX_BROKEN_OFF {
             false
         } else if pack {
             self.idle()
         } else {
-            matches!(self.spare, Spare::Open(_)) || self.used < self.cap
+            matches!(self.spare, Spare::Open(_)) || self.used < cap
         }
     }
 }
@@ -152,8 +162,9 @@ impl Pool {
             }
             match open(slot).await {
                 Opened::Channel(channel, slot) => return Ok(Lease { channel, slot, fresh }),
-                Opened::Refused if refusals < MAX_REFUSALS => refusals += 1,
-                Opened::Refused => {
+                Opened::Refused { alone: false } => {}
+                Opened::Refused { alone: true } if refusals < MAX_REFUSALS => refusals += 1,
+                Opened::Refused { .. } => {
                     let sentence = format!(
                         "{shown}: its server refuses sessions to this user: check that it may run git-upload-pack"
                     );
@@ -174,8 +185,9 @@ impl Pool {
         self.reap_later(&mut state);
         let group = state.groups.entry(target.clone()).or_default();
         group.members.retain(|member| !member.connection.is_closed());
-        let mut free = group.members.iter_mut().filter(|member| member.born > newer_than);
-        if let Some(member) = free.find(|member| member.has_room(pack)) {
+        let cap = group.cap;
+        let mut new_enough = group.members.iter_mut().filter(|member| member.born > newer_than);
+        if let Some(member) = new_enough.find(|member| member.has_room(pack, cap)) {
             let spare = match std::mem::replace(&mut member.spare, Spare::None) {
                 Spare::Open(channel) => Some(channel),
                 other => {
@@ -215,7 +227,6 @@ impl Pool {
                     connection: Arc::new(connection),
                     born,
                     used: 0,
-                    cap: MAX_SESSIONS,
                     taken: false,
                     spare: Spare::None,
                     broken_off: 0,
@@ -236,19 +247,18 @@ impl Pool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes what is known of a connection, if it is still kept.
+    /// Changes what is known of a connection, and of the sessions that its server allows, if it is still kept.
     fn with<T>(
         &self,
         target: &Arc<Target>,
         connection: &Arc<Connection>,
-        change: impl FnOnce(&mut Member) -> T,
+        change: impl FnOnce(&mut Member, &mut usize) -> T,
     ) -> Option<T> {
         let mut state = self.lock();
         let group = state.groups.get_mut(target)?;
         let mut members = group.members.iter_mut();
-        members
-            .find(|member| Arc::ptr_eq(&member.connection, connection))
-            .map(change)
+        let member = members.find(|member| Arc::ptr_eq(&member.connection, connection))?;
+        Some(change(member, &mut group.cap))
     }
 
     fn reap_later(&self, state: &mut State) {
@@ -266,8 +276,10 @@ enum Claim {
 
 enum Opened {
     Channel(Channel<Msg>, Slot),
-    /// The server has as many sessions on this connection as it allows.
-    Refused,
+    /// The server has as many sessions on this connection as it allows, or allows none even `alone`.
+    Refused {
+        alone: bool,
+    },
     Gone,
 }
 
@@ -278,11 +290,15 @@ async fn open(slot: Slot) -> Opened {
         let opened = match try_open(&slot.connection).await {
             Ok(channel) => Opened::Channel(channel, slot),
             Err(true) => {
-                // This one is counted among those in use.
-                slot.pool.with(&slot.target, &slot.connection, |member| {
-                    member.cap = member.cap.min(member.used.saturating_sub(1));
+                let others = slot.pool.with(&slot.target, &slot.connection, |member, cap| {
+                    // This one is counted among those in use.
+                    let others = member.used.saturating_sub(1);
+                    *cap = (*cap).min(others.max(1));
+                    others
                 });
-                Opened::Refused
+                Opened::Refused {
+                    alone: others == Some(0),
+                }
             }
             Err(false) => Opened::Gone,
         };
@@ -306,8 +322,8 @@ async fn try_open(connection: &Connection) -> Result<Channel<Msg>, bool> {
 impl Slot {
     /// Opens a channel for the session after this one, where there is none.
     pub(super) fn open_ahead(&self) {
-        let wanted = self.pool.with(&self.target, &self.connection, |member| {
-            let wanted = matches!(member.spare, Spare::None) && member.used < member.cap;
+        let wanted = self.pool.with(&self.target, &self.connection, |member, cap| {
+            let wanted = matches!(member.spare, Spare::None) && member.used < *cap;
             if wanted {
                 member.used += 1;
                 member.spare = Spare::Opening;
@@ -320,13 +336,13 @@ impl Slot {
         let (pool, target, connection) = (self.pool.clone(), self.target.clone(), self.connection.clone());
         tokio::spawn(async move {
             let opened = try_open(&connection).await;
-            pool.with(&target, &connection, |member| match opened {
+            pool.with(&target, &connection, |member, cap| match opened {
                 Ok(channel) => member.spare = Spare::Open(channel),
                 Err(refused) => {
                     member.spare = Spare::None;
                     member.used -= 1;
                     if refused {
-                        member.cap = member.cap.min(member.used.max(1));
+                        *cap = (*cap).min(member.used.max(1));
                     }
                 }
             });
@@ -343,7 +359,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let pack = self.pack;
         let broken_off = usize::from(self.broken_off);
-        self.pool.with(&self.target, &self.connection, |member| {
+        self.pool.with(&self.target, &self.connection, |member, _| {
             member.used -= 1;
             member.taken &= !pack;
             member.broken_off += broken_off;
