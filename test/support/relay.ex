@@ -18,6 +18,7 @@ defmodule Alumiini.Git.Test.Relay do
   @type stats :: %{
           connections: non_neg_integer,
           open: non_neg_integer,
+          peak: non_neg_integer,
           stalled: non_neg_integer,
           up: non_neg_integer,
           down: non_neg_integer
@@ -56,7 +57,10 @@ defmodule Alumiini.Git.Test.Relay do
     await(relay, {:open, 0})
   end
 
-  @doc "Counts since the start or `reset/1`; `up` is what clients sent, `down` what the server did, in bytes."
+  @doc """
+  Counts since the start or `reset/1`; `up` is what clients sent, `down` what the server did, in bytes, and `peak` the most
+  connections that were open at a time.
+  """
   @spec stats(server) :: stats
   def stats(relay), do: GenServer.call(relay, :stats)
 
@@ -115,6 +119,7 @@ defmodule Alumiini.Git.Test.Relay do
       },
       connections: 0,
       open: MapSet.new(),
+      peak: 0,
       stalled: MapSet.new(),
       turns: [],
       last: :up,
@@ -138,7 +143,9 @@ defmodule Alumiini.Git.Test.Relay do
 
   @impl true
   def handle_call(:accepted, {pid, _tag}, state) do
-    state = %{state | connections: state.connections + 1, open: MapSet.put(state.open, pid)}
+    open = MapSet.put(state.open, pid)
+    peak = max(state.peak, MapSet.size(open))
+    state = %{state | connections: state.connections + 1, open: open, peak: peak}
     start_acceptor(state)
     {:reply, state.settings, check(state)}
   end
@@ -158,7 +165,7 @@ defmodule Alumiini.Git.Test.Relay do
 
   def handle_call(:reset, _from, state) do
     for index <- 1..2, do: :counters.put(state.settings.counters, index, 0)
-    {:reply, :ok, %{state | connections: 0, turns: [], last: :up, logged: 0}}
+    {:reply, :ok, %{state | connections: 0, peak: MapSet.size(state.open), turns: [], last: :up, logged: 0}}
   end
 
   def handle_call({:notify, condition}, {pid, _tag}, state) do
@@ -191,6 +198,7 @@ defmodule Alumiini.Git.Test.Relay do
     %{
       connections: state.connections,
       open: MapSet.size(state.open),
+      peak: state.peak,
       stalled: MapSet.size(state.stalled),
       up: :counters.get(state.settings.counters, 1),
       down: :counters.get(state.settings.counters, 2)
