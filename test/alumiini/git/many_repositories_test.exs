@@ -50,6 +50,7 @@ defmodule Alumiini.Git.ManyRepositoriesTest do
       fleet = fleet!(context, git, count)
       assert poll(fleet, git) == %{{:ok, context.commit} => count}
       assert %{peak: peak} = Relay.stats(context.relay)
+
       # Who finds no connection free opens one, and may get another one meanwhile: there is at most one such for each request.
       assert peak <= 32
 
