@@ -3,8 +3,8 @@ defmodule Alumiini.Git.SshLoginTest do
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
-  alias Alumiini.Git.{Auth, Error, Server}
-  alias Alumiini.Git.Test.{GitCommand, HttpServer, Oracle, Relay, Repository, SshKeys, SshServer, TempDir}
+  alias Alumiini.Git.{Auth, Error}
+  alias Alumiini.Git.Test.{HttpServer, Oracle, Repository, SshKeys, SshServer, TempDir}
 
   @moduletag timeout: 120_000
 

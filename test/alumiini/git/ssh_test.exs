@@ -4,7 +4,7 @@ defmodule Alumiini.Git.SshTest do
 
   alias Alumiini.Git
   alias Alumiini.Git.{Auth, Error, Server}
-  alias Alumiini.Git.Test.{GitCommand, HttpServer, Oracle, Relay, Repository, SshKeys, SshServer, TempDir}
+  alias Alumiini.Git.Test.{GitCommand, Oracle, Relay, Repository, SshKeys, SshServer, TempDir}
 
   @moduletag timeout: 120_000
 
@@ -111,9 +111,8 @@ defmodule Alumiini.Git.SshTest do
     end
 
     defp history(path, revision \\ "HEAD") do
-      shallow =
-        if File.exists?(Path.join(path, ".git/shallow")), do: File.read!(Path.join(path, ".git/shallow"))
-
+      file = Path.join(path, ".git/shallow")
+      shallow = if File.exists?(file), do: file |> File.read!() |> String.split() |> Enum.sort()
       {shallow, GitCommand.run!(["rev-list", revision], cd: path)}
     end
 
