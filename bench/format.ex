@@ -29,7 +29,8 @@ defmodule Alumiini.Git.Bench.Format do
   @spec target(Result.t()) :: String.t()
   def target(%{kind: :time, target: target}), do: "≤ #{digits(target)} ×"
   def target(%{kind: :throughput, target: target}), do: "≥ #{digits(target)} ×"
-  def target(%{kind: :limit, target: target}), do: "≤ #{bytes(target)}"
+  def target(%{kind: :limit, target: target}) when target < 10_000, do: "≤ #{bytes(target)}"
+  def target(%{kind: :limit, target: target}), do: "≤ #{round(target / 1_048_576)} MiB"
 
   @doc "20000 as 20,000."
   @spec count(non_neg_integer) :: String.t()
