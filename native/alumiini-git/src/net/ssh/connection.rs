@@ -6,7 +6,6 @@ use std::time::Duration;
 use russh::client::{self, AuthResult, ChannelOpenHandle, Config, DisconnectReason, Handle, Handler, Msg, Session};
 use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::{Channel, Preferred, SshId, cipher, compression};
-use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::error::{Error, Hint, Kind, Result};
@@ -92,14 +91,22 @@ pub(super) enum Refusal {
 /// `shown`: what errors call the remote. `network`: no way there, cut, or not done in time (the step is named). `host_key`,
 /// `auth`, `invalid` (the private key), `unsupported` (no algorithm in common), `protocol` (not SSH).
 pub(super) async fn connect(target: &Target, shown: &str, greet_only: bool) -> Result<(Connection, Greeting)> {
+    connect_within(CONNECT_TIMEOUT, target, shown, greet_only).await
+}
+
+async fn connect_within(
+    limit: Duration,
+    target: &Target,
+    shown: &str,
+    greet_only: bool,
+) -> Result<(Connection, Greeting)> {
     let step = Mutex::new("the connection");
-    let deadline = Instant::now() + CONNECT_TIMEOUT;
-    let made = tokio::time::timeout_at(deadline, connect_by_steps(target, shown, greet_only, &step)).await;
+    let made = tokio::time::timeout(limit, connect_by_steps(target, shown, greet_only, &step)).await;
     made.unwrap_or_else(|_| {
         let step = *lock(&step);
         let sentence = format!(
             "cannot reach {shown}: its SSH server did not get through {step} within {} seconds; check that it is one, and not overloaded",
-            CONNECT_TIMEOUT.as_secs()
+            limit.as_secs()
         );
         Err(Error::new(Kind::Network, sentence)
             .with("url", shown)
@@ -375,5 +382,50 @@ impl Handler for Checker {
         server_channel_open_direct_tcpip(&str, u32, &str, u32);
         server_channel_open_direct_streamlocal(&str);
         server_channel_open_x11(&str, u32);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_server_that_hangs_is_given_up_and_the_step_is_named() {
+        for banner in ["", "SSH-2.0-nothing\r\n"] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let server = std::thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                std::io::Write::write_all(&mut stream, banner.as_bytes()).unwrap();
+                // Until the other side has gone.
+                std::io::copy(&mut stream, &mut std::io::sink()).unwrap_or(0)
+            });
+            let proof = Proof::Agent { socket: None };
+            let login = Login {
+                username: None,
+                proof,
+                known_hosts: Some(String::new()),
+            };
+            let target = Target {
+                host: "127.0.0.1".into(),
+                port,
+                user: "git".into(),
+                login,
+                proxy: None,
+            };
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            let limit = Duration::from_millis(500);
+            let made = runtime.block_on(connect_within(limit, &target, "ssh://h/r", true));
+            let error = made.err().unwrap();
+            assert_eq!((error.kind, error.hint), (Kind::Network, Some(Hint::Unreachable)));
+            assert!(error.message.contains("the key exchange"), "{error}");
+            // What is left of it ends too, and with it the socket.
+            let ended = async { tokio::task::spawn_blocking(|| server.join()).await };
+            runtime.block_on(ended).unwrap().unwrap();
+        }
     }
 }

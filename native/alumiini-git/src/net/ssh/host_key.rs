@@ -20,7 +20,13 @@ const MAX_FILE: u64 = 16 << 20;
 pub(super) async fn trusted(login: &Login, host: &str, port: u16) -> Result<Trusted> {
     let (given, host) = (login.known_hosts.clone(), host.to_owned());
     let find = move || {
-        let texts = given.map_or_else(files, |given| vec![given]);
+        let texts = given.map_or_else(
+            || {
+                let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
+                files(home.map(PathBuf::from), "/etc/ssh".into())
+            },
+            |given| vec![given],
+        );
         Trusted::find(&texts, &host, port)
     };
     // Files, and a hash for each hashed line of them.
@@ -29,24 +35,20 @@ pub(super) async fn trusted(login: &Login, host: &str, port: u16) -> Result<Trus
         .map_err(|_| Error::new(Kind::Internal, "known_hosts cannot be read"))
 }
 
-fn files() -> Vec<String> {
-    let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
-    let user = home.map(|home| PathBuf::from(home).join(".ssh"));
-    let system = Some(PathBuf::from("/etc/ssh"));
-    [
-        (&user, "known_hosts"),
-        (&user, "known_hosts2"),
-        (&system, "ssh_known_hosts"),
-        (&system, "ssh_known_hosts2"),
-    ]
-    .into_iter()
-    .filter_map(|(dir, name)| {
+/// Those that are there and can be read, of the user's and of the system's.
+fn files(home: Option<PathBuf>, system: PathBuf) -> Vec<String> {
+    let user = home.map(|home| home.join(".ssh"));
+    let of_user = user
+        .into_iter()
+        .flat_map(|dir| [dir.join("known_hosts"), dir.join("known_hosts2")]);
+    let of_system = [system.join("ssh_known_hosts"), system.join("ssh_known_hosts2")];
+    let read = |path: PathBuf| {
         let mut bytes = vec![];
-        let file = std::fs::File::open(dir.as_ref()?.join(name)).ok()?;
+        let file = std::fs::File::open(path).ok()?;
         file.take(MAX_FILE).read_to_end(&mut bytes).ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
-    })
-    .collect()
+    };
+    of_user.chain(of_system).filter_map(read).collect()
 }
 
 /// Of a server, for those who look step by step: what it calls itself, and the key by which it was recognised.
@@ -127,4 +129,23 @@ fn line(key: &PublicKey, host: &str, port: u16) -> Result<String> {
         DEFAULT_PORT => format!("{host} {}", key.trim_end()),
         port => format!("[{host}]:{port} {}", key.trim_end()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_that_ssh_reads() {
+        let (home, system) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let read = |home: Option<&std::path::Path>| files(home.map(PathBuf::from), system.path().to_owned());
+        assert!(read(Some(home.path())).is_empty());
+        std::fs::create_dir(home.path().join(".ssh")).unwrap();
+        std::fs::write(home.path().join(".ssh/known_hosts"), "one").unwrap();
+        // Not UTF-8: a comment in it must not cost the rest.
+        std::fs::write(home.path().join(".ssh/known_hosts2"), b"# \xff\ntwo").unwrap();
+        std::fs::write(system.path().join("ssh_known_hosts"), "three").unwrap();
+        assert_eq!(read(Some(home.path())), ["one", "# \u{fffd}\ntwo", "three"]);
+        assert_eq!(read(None), ["three"]);
+    }
 }

@@ -176,6 +176,29 @@ fn host_keys() {
 }
 
 #[test]
+fn a_greeting_needs_no_login() {
+    let sshd = Sshd::start();
+    let (right, wrong) = (with_key(&sshd, USER_KEY), with_key(&sshd, ECDSA));
+    let url = match RemoteUrl::parse(sshd.url("/r".as_ref()).as_bytes()).unwrap().location {
+        Location::Network(NetUrl::Ssh(url)) => url,
+        other => panic!("{other:?}"),
+    };
+    let ssh = crate::net::ssh::Ssh::default();
+    run(async {
+        let greeting = ssh.greet(&url, &wrong, None).await.unwrap();
+        assert!(greeting.version.starts_with("SSH-2.0-OpenSSH"), "{greeting:?}");
+        assert_eq!(greeting.key_type, "ecdsa-sha2-nistp521");
+        assert_eq!(
+            greeting.fingerprint,
+            key(ECDSA521).fingerprint(HashAlg::Sha256).to_string()
+        );
+        assert!(!greeting.certificate);
+        assert_eq!(ssh.log_in(&url, &wrong, None).await.unwrap_err().kind, Kind::Auth);
+        assert_eq!(ssh.log_in(&url, &right, None).await.unwrap(), greeting);
+    });
+}
+
+#[test]
 fn host_certificates() {
     let repo = Repo::with_history();
     let dir = tempfile::tempdir().unwrap();

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use russh::keys::{PrivateKey, decode_secret_key};
 use tempfile::TempDir;
@@ -63,6 +63,8 @@ impl Sshd {
             "ListenAddress 127.0.0.1\nPidFile none\nUsePAM no\nStrictModes no\nLogLevel VERBOSE\nMaxStartups 100\nPermitRootLogin prohibit-password\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nAuthorizedKeysFile {}\n{config}",
             at("authorized_keys").display()
         );
+        // Else bash would read this machine's .bashrc before each command, and git its configuration.
+        lines += &format!("SetEnv HOME={}\n", dir.path().display());
         for (name, text) in HOST_KEYS {
             private_file(&at(name), text);
             lines += &format!("HostKey {}\n", at(name).display());
@@ -247,15 +249,22 @@ impl Relay {
     }
 }
 
+/// Each piece is passed on `delay` after it came, however many are on their way.
 fn pass(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
+    let (sender, pieces) = std::sync::mpsc::sync_channel::<(Instant, Vec<u8>)>(16);
+    std::thread::spawn(move || {
+        for (due, piece) in pieces {
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            if to.write_all(&piece).is_err() {
+                break;
+            }
+        }
+        let _ = to.shutdown(Shutdown::Write);
+    });
     let mut buffer = vec![0; 64 << 10];
     while let Ok(n @ 1..) = from.read(&mut buffer) {
-        if !delay.is_zero() {
-            std::thread::sleep(delay);
-        }
-        if to.write_all(&buffer[..n]).is_err() {
-            break;
+        if sender.send((Instant::now() + delay, buffer[..n].to_vec())).is_err() {
+            return;
         }
     }
-    let _ = to.shutdown(Shutdown::Write);
 }
