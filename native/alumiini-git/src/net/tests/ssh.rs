@@ -178,7 +178,7 @@ fn host_keys() {
 #[test]
 fn a_greeting_needs_no_login() {
     let sshd = Sshd::start();
-    let (right, wrong) = (with_key(&sshd, USER_KEY), with_key(&sshd, ECDSA));
+    let wrong = with_key(&sshd, ECDSA);
     let url = match RemoteUrl::parse(sshd.url("/r".as_ref()).as_bytes()).unwrap().location {
         Location::Network(NetUrl::Ssh(url)) => url,
         other => panic!("{other:?}"),
@@ -193,8 +193,6 @@ fn a_greeting_needs_no_login() {
             key(ECDSA521).fingerprint(HashAlg::Sha256).to_string()
         );
         assert!(!greeting.certificate);
-        assert_eq!(ssh.log_in(&url, &wrong, None).await.unwrap_err().kind, Kind::Auth);
-        assert_eq!(ssh.log_in(&url, &right, None).await.unwrap(), greeting);
     });
 }
 
