@@ -61,7 +61,7 @@ defmodule AlumiiniGit.MixProject do
       links: %{"GitHub" => @source_url},
       files: ~w(
         lib mix.exs .formatter.exs README.md CHANGELOG.md ARCHITECTURE.md SECURITY.md LICENSE
-        protocol/README.md Cargo.toml Cargo.lock native/alumiini-git/Cargo.toml native/alumiini-git/build.rs native/alumiini-git/src
+        protocol/README.md guides Cargo.toml Cargo.lock native/alumiini-git/Cargo.toml native/alumiini-git/build.rs native/alumiini-git/src
       )
     ]
   end
@@ -70,7 +70,7 @@ defmodule AlumiiniGit.MixProject do
     [
       main: "readme",
       extras:
-        ~w(README.md ARCHITECTURE.md CHANGELOG.md SECURITY.md protocol/README.md)
+        ~w(README.md guides/authentication.md ARCHITECTURE.md CHANGELOG.md SECURITY.md protocol/README.md)
         |> Enum.filter(&File.exists?(Path.join(__DIR__, &1)))
         |> Enum.map(&extra/1),
       source_ref: "v#{@version}",

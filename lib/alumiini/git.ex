@@ -19,7 +19,7 @@ defmodule Alumiini.Git do
       {:ok, names} = Alumiini.Git.files("/var/lib/hello", "deploy")
       {:ok, yaml} = Alumiini.Git.read("/var/lib/hello", "deploy/app.yaml")
 
-  Calling `sync/4` again is how a repository is kept current: if there is nothing new, that costs one round trip on a
+  Calling `sync/4` again is how a repository is kept current: if there is nothing new, that costs one round trip (over SSH two) on a
   connection that is open already.
 
   ## What to expect
@@ -30,7 +30,8 @@ defmodule Alumiini.Git do
     * If the worker dies, it is replaced and the calls that were under way are run again; none of them fails, except one
       that ends every worker it is given to (`:worker_exited`).
     * Functions return `{:ok, value}` or `{:error, error}` with an `Alumiini.Git.Error`, and do not exit. Only misuse
-      raises (`ArgumentError`: an unknown option, a path that is no string), and a `:progress` function that does.
+      raises (`ArgumentError`: an unknown option, a path that is no string), and a function of yours that does (`:progress`,
+      `:auth`).
     * No secret is in any error, log line, telemetry event or file. See `Alumiini.Git.Auth`.
 
   ## Options of every call
@@ -38,6 +39,27 @@ defmodule Alumiini.Git do
     * `:server` - which server: a pid, a name, `{name, node}`, `{:global, term}` or `{:via, module, term}`.
       Default: `Alumiini.Git`
     * `:timeout` - in milliseconds, the time in queues included. Default: 300,000
+
+  ## Options of calls to a remote
+
+  `sync/4`, `ls_remote/3` and `refs/2` take these, too:
+
+    * `:auth` - credentials from `Alumiini.Git.Auth`, or a function that returns some (see "Credentials that expire" there).
+      They stand above those in the URL
+    * `:allow_insecure` - send credentials over plain `http://`, too. Default: `false`
+    * `:tls` - a keyword list or a map of PEM texts: `:ca`, certificates to trust beside the system's, and `:cert` and `:key`,
+      a client certificate with its chain and its private key. They stand above those of the credentials
+      (`Alumiini.Git.Auth.from_secret/1`), and those above the server's; what one does not say, the next one may
+    * `:proxy` - the URL of a proxy (`http://`, `https://`, `socks5://`, or `socks5h://` where the proxy shall resolve names;
+      with `user:password@` if it wants that), `:none`, or `:environment`: for `https://` the variables `https_proxy`,
+      `HTTPS_PROXY`, `all_proxy`, `ALL_PROXY`, for `http://` only `http_proxy` and the last two (see
+      [httpoxy.org](https://httpoxy.org) for why), none for SSH. The environment is that of the server's node. Default:
+      the server's, which is `:none`
+    * `:no_proxy` - the hosts that are reached without the proxy: a list, or a string with commas. Names stand for all below
+      them, too; IP addresses, CIDR ranges and `*` will do. Default: the server's, or with `:environment` the variables
+      `no_proxy`, `NO_PROXY`
+
+  `:tls`, `:proxy` and `:no_proxy` can be given to `start_link/1`, for all calls that do not say otherwise.
 
   ## Several nodes
 
@@ -53,11 +75,11 @@ defmodule Alumiini.Git do
   Events for metrics and logs are documented in `Alumiini.Git.Telemetry`.
   """
 
-  alias Alumiini.Git.{Auth, Commit, Error, Options, Secret, Server, Telemetry, Url}
+  alias Alumiini.Git.{Answer, Auth, Commit, Error, Options, Ref, RefName, Remote, Request, Server, Telemetry}
 
   @typedoc """
-  What to sync: a branch, by name or as `{:branch, name}`. The other forms are answered with the reason `:unsupported` by
-  this version.
+  What to sync: a branch, by name or as `{:branch, name}`. `ls_remote/3` takes tags and names in full (`{:ref, name}`), too.
+  The other forms are answered with the reason `:unsupported` by this version.
   """
   @type ref ::
           String.t()
@@ -91,6 +113,11 @@ defmodule Alumiini.Git do
           {:name, GenServer.name() | nil}
           | {:binary, Path.t()}
           | {:max_pending, pos_integer}
+          | {:max_requests, pos_integer}
+          | {:max_requests_per_host, pos_integer}
+          | {:tls, tls}
+          | {:proxy, proxy}
+          | {:no_proxy, String.t() | [String.t()]}
           | {:grace, pos_integer}
           | {:handshake_timeout, pos_integer}
           | {:backoff_initial, pos_integer}
@@ -100,7 +127,18 @@ defmodule Alumiini.Git do
   @type call_option :: {:server, GenServer.server()} | {:timeout, pos_integer}
 
   @typedoc "An option of the calls that talk to a remote."
-  @type remote_option :: {:auth, Auth.t()} | {:allow_insecure, boolean}
+  @type remote_option ::
+          {:auth, Auth.t() | (() -> Auth.t()) | {module, atom, [term]}}
+          | {:allow_insecure, boolean}
+          | {:tls, tls}
+          | {:proxy, proxy}
+          | {:no_proxy, String.t() | [String.t()]}
+
+  @typedoc "PEM texts: `:ca`, `:cert`, `:key`. See \"Options of calls to a remote\"."
+  @type tls :: [{:ca | :cert | :key, String.t()}] | %{optional(:ca | :cert | :key) => String.t()}
+
+  @typedoc "The URL of a proxy, or where to look for one. See \"Options of calls to a remote\"."
+  @type proxy :: String.t() | :environment | :none
 
   @type sync_option ::
           call_option
@@ -108,8 +146,6 @@ defmodule Alumiini.Git do
           | {:depth, pos_integer | :infinity}
           | {:force, boolean}
           | {:progress, (progress -> any)}
-
-  @phases %{"connect" => :connect, "receive" => :receive, "index" => :index, "checkout" => :checkout}
 
   @doc """
   A child specification. Its id is the `:name`, so several servers fit under one supervisor:
@@ -123,7 +159,7 @@ defmodule Alumiini.Git do
   def child_spec(options) do
     # Wrong options are for start_link/1 to refuse.
     name = if Keyword.keyword?(options), do: options[:name]
-    %{id: name || __MODULE__, start: {__MODULE__, :start_link, [options]}, type: :worker}
+    %{id: name || __MODULE__, start: {__MODULE__, :start_link, [Options.seal(options)]}, type: :worker}
   end
 
   @doc """
@@ -137,6 +173,10 @@ defmodule Alumiini.Git do
     * `:binary` - the absolute path of the worker's binary. Default: the application environment's
       `config :alumiini_git, binary: path`, else the one in this library's `priv/`
     * `:max_pending` - how many requests may be pending before further ones are answered `:overloaded`. Default: 4096
+    * `:max_requests`, `:max_requests_per_host` - how many requests may talk to remotes at a time, altogether and with one
+      host. The others wait for their turn, within their timeouts. Defaults: 256 and 32
+    * `:tls`, `:proxy`, `:no_proxy` - for all calls to remotes, see "Options of calls to a remote". Under a supervisor, give
+      them in `{Alumiini.Git, options}`, as above: `child_spec/1` keeps them out of what a supervisor logs
     * `:grace` - how long, in milliseconds, the worker may take to let go of a request that timed out or was cancelled,
       before it is killed and replaced. Default: 5,000
     * `:handshake_timeout` - how long, in milliseconds, a worker may take to start. Default: 5,000
@@ -157,27 +197,26 @@ defmodule Alumiini.Git do
   not those of the last call. Files that somebody changed, deleted or added in the work tree of a repository that this
   library cloned are put right even if there is nothing new.
 
-  `url` is an `https://`, `http://` or `file://` URL, or a local path. It may hold credentials
-  (`https://user:password@host/…`, percent-encoded); they are taken out before anything else happens.
+  `url` is an `https://`, `http://`, `ssh://` or `file://` URL, `user@host:path` for SSH, or a local path. It may hold
+  credentials (`https://user:password@host/…`, percent-encoded); they are taken out before anything else happens.
 
   An integer as the last argument is the depth: `sync(url, "main", path, 1)` is `sync(url, "main", path, depth: 1)`.
 
   ## Options
 
     * `:depth` - how many commits of history to have, or `:infinity` for all. Default: 1
-    * `:auth` - credentials from `Alumiini.Git.Auth`; they stand above those in the URL
-    * `:allow_insecure` - send credentials over plain `http://`, too. Default: `false`
     * `:force` - overwrite local changes and commits in a repository that this library did not clone (one that it did is
       always overwritten). Default: `false`
     * `:progress` - a function that is called, in the calling process, with a `t:progress/0` now and then. If it
       raises, the work is stopped and the call raises the same
+    * `:auth`, `:allow_insecure`, `:tls`, `:proxy`, `:no_proxy` - see "Options of calls to a remote"
     * `:server`, `:timeout` - see "Options of every call"
 
   ## Errors
 
   Among others: `:ref_not_found` (`detail.near` has similar names; what is at `path` stays), `:occupied` and `:dirty` (`path`
-  holds something else, or local work; nothing was touched), `:auth`, `:repo_not_found`, `:network`, `:certificate`,
-  `:timeout`.
+  holds something else, or local work; nothing was touched), `:auth`, `:host_key`, `:repo_not_found`, `:network`,
+  `:certificate`, `:timeout`.
 
   ## Examples
 
@@ -200,22 +239,21 @@ defmodule Alumiini.Git do
 
   def sync(url, ref, path, options) do
     Options.call!(:sync, options)
-    {remote, shown} = remote(url, options)
+    remote = url |> Options.url!() |> Remote.new(options)
     path = Options.path!(path)
-    wire_ref = ref!(ref)
+    wire_ref = RefName.sync!(ref)
 
-    Telemetry.call(:sync, metadata(options, %{url: shown, path: path, ref: ref}), fn ->
+    Telemetry.call(:sync, Request.metadata(options, %{url: remote.shown, path: path, ref: ref}), fn ->
       with {:ok, wire_ref} <- wire_ref do
-        request =
-          Map.merge(remote, %{
-            "op" => "sync",
-            "ref" => wire_ref,
-            "path" => path,
-            "depth" => depth(options),
-            "force" => Keyword.get(options, :force, false)
-          })
+        request = %{
+          "op" => "sync",
+          "ref" => wire_ref,
+          "path" => path,
+          "depth" => depth(options),
+          "force" => Keyword.get(options, :force, false)
+        }
 
-        id(run(request, options), :sync)
+        Answer.sha(Request.run(request, options, remote), :sync)
       else
         {:error, error} -> {{:error, error}, 0}
       end
@@ -251,10 +289,10 @@ defmodule Alumiini.Git do
     path = Options.path!(path)
     :ok = if subpath == nil, do: :ok, else: Options.name!(subpath, "the subpath")
 
-    Telemetry.call(:files, metadata(options, %{path: path}), fn ->
-      case run(%{"op" => "files", "path" => path, "subpath" => subpath}, options) do
+    Telemetry.call(:files, Request.metadata(options, %{path: path}), fn ->
+      case Request.run(%{"op" => "files", "path" => path, "subpath" => subpath}, options) do
         {:ok, %{"ok" => names}} when is_list(names) -> {{:ok, Enum.map(names, &:binary.copy/1)}, 0}
-        other -> {failed(other, :files), 0}
+        other -> {Answer.failed(other, :files), 0}
       end
     end)
   end
@@ -294,10 +332,10 @@ defmodule Alumiini.Git do
       "max_bytes" => options[:max_bytes]
     }
 
-    Telemetry.call(:read, metadata(options, %{path: path}), fn ->
-      case run(request, options) do
+    Telemetry.call(:read, Request.metadata(options, %{path: path}), fn ->
+      case Request.run(request, options) do
         {:ok, %{"ok" => content}} when is_binary(content) -> {{:ok, content}, byte_size(content)}
-        other -> {failed(other, :read), 0}
+        other -> {Answer.failed(other, :read), 0}
       end
     end)
   end
@@ -324,12 +362,12 @@ defmodule Alumiini.Git do
     Options.call!(:head, options)
     path = Options.path!(path)
 
-    Telemetry.call(:head, metadata(options, %{path: path}), fn ->
-      with {:ok, %{"ok" => wire}} <- run(%{"op" => "head", "path" => path}, options),
+    Telemetry.call(:head, Request.metadata(options, %{path: path}), fn ->
+      with {:ok, %{"ok" => wire}} <- Request.run(%{"op" => "head", "path" => path}, options),
            {:ok, commit} <- Commit.from_wire(wire) do
         {{:ok, commit}, 0}
       else
-        other -> {failed(other, :head), 0}
+        other -> {Answer.failed(other, :head), 0}
       end
     end)
   end
@@ -370,89 +408,93 @@ defmodule Alumiini.Git do
       "force" => Keyword.get(options, :force, false)
     }
 
-    Telemetry.call(:checkout, metadata(options, %{path: path, ref: rev}), fn ->
-      id(run(request, options), :checkout)
+    Telemetry.call(:checkout, Request.metadata(options, %{path: path, ref: rev}), fn ->
+      Answer.sha(Request.run(request, options), :checkout)
     end)
   end
 
   @doc """
   The id of the commit that a remote has for a ref, without fetching anything.
 
-  `ref` is `"HEAD"`, the name of a branch, `{:branch, name}`, or a full name such as `"refs/heads/main"`.
+  `ref` is `"HEAD"`, the name of a branch, a name in full such as `"refs/heads/main"`, or `{:branch, name}`, `{:tag, name}`,
+  `{:ref, "refs/pull/7/head"}`. Of an annotated tag it is the commit that the tag is of.
 
   ## Options
 
-    * `:auth`, `:allow_insecure` - see `sync/4`
+    * `:auth`, `:allow_insecure`, `:tls`, `:proxy`, `:no_proxy` - see "Options of calls to a remote"
     * `:server`, `:timeout` - see "Options of every call"
 
   ## Errors
 
-  Among others: `:ref_not_found`, `:auth`, `:repo_not_found`, `:network`, `:certificate`.
+  Among others: `:ref_not_found`, `:auth`, `:host_key`, `:repo_not_found`, `:network`, `:certificate`.
 
   ## Examples
 
-      iex> Alumiini.Git.ls_remote("https://git.example.com/team/app.git", "main")
+      iex> Alumiini.Git.ls_remote("https://git.example.com/team/app.git", {:tag, "v1.0.0"})
       {:ok, "7fd1a60b01f91b314f59955a4e4d4e80d8edf11d"}
   """
   @spec ls_remote(String.t(), ref, [call_option | remote_option]) :: {:ok, sha} | {:error, Error.t()}
   def ls_remote(url, ref \\ "HEAD", options \\ []) do
     Options.call!(:ls_remote, options)
-    {remote, shown} = remote(url, options)
-    name = remote_name!(ref)
+    remote = url |> Options.url!() |> Remote.new(options)
+    name = RefName.ls_remote!(ref)
 
-    Telemetry.call(:ls_remote, metadata(options, %{url: shown, ref: ref}), fn ->
+    Telemetry.call(:ls_remote, Request.metadata(options, %{url: remote.shown, ref: ref}), fn ->
       with {:ok, name} <- name do
-        request = Map.merge(remote, %{"op" => "ls_remote", "ref" => name})
-        id(run(request, options), :ls_remote)
+        Answer.sha(Request.run(%{"op" => "ls_remote", "ref" => name}, options, remote), :ls_remote)
       else
         {:error, error} -> {{:error, error}, 0}
       end
     end)
   end
 
-  ## Requests
+  @doc """
+  The refs that a remote has, as a list of `Alumiini.Git.Ref` sorted by name, without fetching anything.
 
-  # The fields that name a remote, with everything secret sealed, and the URL as it may be shown.
-  defp remote(url, options) do
-    url = Options.url!(url)
-    {bare, from_url} = Url.split(url)
-    auth = options[:auth] || from_url
+  ## Options
 
-    fields = %{
-      "url" => Secret.seal(bare),
-      "auth" => auth && Auth.wire(auth),
-      "allow_insecure" => Keyword.get(options, :allow_insecure, false)
-    }
+    * `:prefix` - only refs whose names in full begin like this: a string such as `"refs/tags/v1."`, or a list of them.
+      Servers that know protocol version 2 send only those; without it all are sent, which may be many. Default: all refs
+    * `:auth`, `:allow_insecure`, `:tls`, `:proxy`, `:no_proxy` - see "Options of calls to a remote"
+    * `:server`, `:timeout` - see "Options of every call"
 
-    {fields, Url.clean(url)}
-  end
+  ## Errors
 
-  defp ref!(branch) when is_binary(branch), do: {:ok, %{"branch" => branch}}
-  defp ref!({:branch, branch}) when is_binary(branch), do: {:ok, %{"branch" => branch}}
-  defp ref!({:tag, tag}) when is_binary(tag), do: {:ok, %{"tag" => tag}}
-  defp ref!({:commit, sha}) when is_binary(sha), do: {:ok, %{"commit" => sha}}
-  defp ref!({:ref, name}) when is_binary(name), do: {:ok, %{"name" => name}}
-  defp ref!({:semver, range}) when is_binary(range), do: {:error, unsupported(:sync, ":semver")}
-  defp ref!(other), do: wrong_ref!(other)
+  Among others: `:auth`, `:host_key`, `:repo_not_found`, `:network`, `:certificate`, `:too_large` (more refs than this library takes).
 
-  defp remote_name!(name) when is_binary(name), do: {:ok, name}
-  defp remote_name!({:branch, branch}) when is_binary(branch), do: {:ok, "refs/heads/" <> branch}
-  defp remote_name!({:tag, tag}) when is_binary(tag), do: {:ok, "refs/tags/" <> tag}
-  defp remote_name!({:ref, name}) when is_binary(name), do: {:ok, name}
+  ## Examples
 
-  defp remote_name!({kind, value}) when kind in [:commit, :semver] and is_binary(value),
-    do: {:error, unsupported(:ls_remote, inspect(kind))}
+      iex> Alumiini.Git.refs("https://git.example.com/team/app.git", prefix: "refs/tags/")
+      {:ok,
+       [
+         %Alumiini.Git.Ref{
+           name: "refs/tags/v1.0.0",
+           sha: "9fceb02d0ae598e95dc970b74767f19372d61af8",
+           peeled: "7fd1a60b01f91b314f59955a4e4d4e80d8edf11d",
+           target: nil
+         }
+       ]}
+  """
+  @spec refs(String.t(), [call_option | remote_option | {:prefix, String.t() | [String.t()]}]) ::
+          {:ok, [Ref.t()]} | {:error, Error.t()}
+  def refs(url, options \\ []) do
+    Options.call!(:refs, options)
+    remote = url |> Options.url!() |> Remote.new(options)
 
-  defp remote_name!(other), do: wrong_ref!(other)
+    prefixes =
+      case List.wrap(options[:prefix]) do
+        [] -> nil
+        prefixes -> prefixes
+      end
 
-  defp unsupported(op, kind) do
-    Error.new(:unsupported, op, "a ref given as #{kind} is not supported by this version; give a branch")
-  end
-
-  @spec wrong_ref!(term) :: no_return
-  defp wrong_ref!(ref) do
-    raise ArgumentError,
-          "the ref must be the name of a branch, or {:branch, name}, got: #{Options.shown(ref)}"
+    Telemetry.call(:refs, Request.metadata(options, %{url: remote.shown}), fn ->
+      with {:ok, %{"ok" => wire}} <- Request.run(%{"op" => "refs", "prefixes" => prefixes}, options, remote),
+           {:ok, refs} <- Ref.from_wire(wire) do
+        {{:ok, refs}, 0}
+      else
+        other -> {Answer.failed(other, :refs), 0}
+      end
+    end)
   end
 
   # 0 is the wire's full history.
@@ -462,55 +504,4 @@ defmodule Alumiini.Git do
       depth -> depth
     end
   end
-
-  # Arguments in the wrong order make a URL of a path or ref.
-  defp metadata(options, fields) do
-    fields
-    |> Map.new(fn {key, value} -> {key, shown(value)} end)
-    |> Map.put(:server, Keyword.get(options, :server, __MODULE__))
-  end
-
-  defp shown(text) when is_binary(text), do: Url.clean_text(text)
-  defp shown({kind, text}), do: {kind, shown(text)}
-
-  defp run(request, options) do
-    server = Keyword.get(options, :server, __MODULE__)
-    call = Keyword.take(options, [:timeout])
-
-    case options[:progress] do
-      nil ->
-        Server.call(server, request, call)
-
-      progress ->
-        Server.call(server, Map.put(request, "progress", true), [on_event: on_event(progress)] ++ call)
-    end
-  end
-
-  # An event that this version does not know is nothing to tell.
-  defp on_event(progress) do
-    fn
-      "progress", %{"phase" => phase, "done" => done, "total" => total, "bytes" => bytes} ->
-        case @phases do
-          %{^phase => phase} -> progress.(%{phase: phase, done: done, total: total, bytes: bytes})
-          _unknown -> :ok
-        end
-
-      _name, _event ->
-        :ok
-    end
-  end
-
-  ## Answers
-
-  # What a reply holds are parts of the frame it came in. A copy lets go of the frame.
-  defp id({:ok, %{"ok" => sha} = reply}, _op) when is_binary(sha),
-    do: {{:ok, :binary.copy(sha)}, received(reply)}
-
-  defp id(other, op), do: {failed(other, op), 0}
-
-  defp received(%{"stats" => %{"bytes" => bytes}}) when is_integer(bytes), do: bytes
-  defp received(_none), do: 0
-
-  defp failed({:error, %Error{} = error}, _op), do: {:error, error}
-  defp failed(_not_as_documented, op), do: {:error, Error.unexpected(op)}
 end

@@ -12,7 +12,10 @@ defmodule Alumiini.Git.Test.Certificates do
   @subject_alt_name {2, 5, 29, 17}
   @basic_constraints {2, 5, 29, 19}
 
-  @type kind :: :good | :expired | :wrong_host | :self_signed
+  @client_auth {1, 3, 6, 1, 5, 5, 7, 3, 2}
+  @ext_key_usage {2, 5, 29, 37}
+
+  @type kind :: :good | :expired | :not_yet_valid | :wrong_host | :self_signed
   @type t :: %{tls: keyword, ca: String.t(), certificate: String.t()}
 
   @doc """
@@ -51,6 +54,9 @@ defmodule Alumiini.Git.Test.Certificates do
 
         :expired ->
           [extensions: [names(["localhost"], [{127, 0, 0, 1}])], validity: {{2019, 1, 1}, {2020, 1, 1}}]
+
+        :not_yet_valid ->
+          [extensions: [names(["localhost"], [{127, 0, 0, 1}])], validity: {{2048, 1, 1}, {2049, 1, 1}}]
       end
 
     root =
@@ -68,6 +74,27 @@ defmodule Alumiini.Git.Test.Certificates do
       tls: [cert: certificate, key: server[:key]],
       ca: pem(client[:cacerts]),
       certificate: pem([certificate])
+    }
+  end
+
+  @doc "A client's certificate and its key, and the authority that a server has to trust, all as PEM."
+  @spec client(String.t()) :: %{cert: String.t(), key: String.t(), ca: String.t(), cacerts: [binary]}
+  def client(name \\ "client") do
+    options = [key: @curve, digest: :sha256]
+    authority = ~c"Test Clients #{System.unique_integer([:positive])}"
+    root = :public_key.pkix_test_root_cert(authority, options)
+
+    purpose = {:Extension, @ext_key_usage, false, [@client_auth]}
+    chain = %{root: root, intermediates: [], peer: options ++ [extensions: [names([name], []), purpose]]}
+
+    %{client_config: client} = :public_key.pkix_test_data(%{server_chain: chain, client_chain: chain})
+    {type, key} = client[:key]
+
+    %{
+      cert: pem([without_parameters(client[:cert], root.key)]),
+      key: :public_key.pem_encode([{type, key, :not_encrypted}]),
+      ca: pem([root.cert]),
+      cacerts: [root.cert]
     }
   end
 

@@ -16,7 +16,7 @@ defmodule Alumiini.Git.Call do
   @margin 200
   @default_timeout 300_000
 
-  @ops Map.new(~w(sync files read head checkout ls_remote)a, &{Atom.to_string(&1), &1})
+  @ops Map.new(~w(hello sync files read head checkout ls_remote refs probe)a, &{Atom.to_string(&1), &1})
 
   @type request :: %{
           ref: reference,
@@ -30,13 +30,17 @@ defmodule Alumiini.Git.Call do
 
   @spec run(GenServer.server(), map, keyword) :: {:ok, map} | {:error, Error.t()}
   def run(server, request, options \\ []) do
-    op = Map.get(@ops, request["op"], :request)
+    op = op(request)
 
     case whereis(server) do
       nil -> {:error, not_running(op, server)}
       destination -> run_at(destination, server, op, request, options)
     end
   end
+
+  @doc "What an error calls the operation of a request."
+  @spec op(map) :: atom
+  def op(request), do: Map.get(@ops, request["op"], :request)
 
   defp run_at(destination, server, op, request, options) do
     timeout = Keyword.get(options, :timeout, @default_timeout)

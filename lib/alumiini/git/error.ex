@@ -8,9 +8,9 @@ defmodule Alumiini.Git.Error do
   | field | |
   | --- | --- |
   | `reason` | one of the atoms below; match on this |
-  | `op` | the function that was called, as an atom: `:sync`, `:files`, `:read`, `:head`, `:checkout`, `:ls_remote` |
+  | `op` | the function that was called, as an atom: `:sync`, `:files`, `:read`, `:head`, `:checkout`, `:ls_remote`, `:refs` |
   | `message` | the sentence |
-  | `detail` | a map, empty where there is nothing to add. Its keys: `:url` (without credentials), `:path`, `:ref`, `:status` (of HTTP), `:near` (ref names close to the one asked for), `:limit`, `:changed` (paths with local changes, at most 20) |
+  | `detail` | a map, empty where there is nothing to add. Its keys: `:url` (without credentials), `:path`, `:ref`, `:status` (of HTTP), `:near` (ref names close to the one asked for), `:limit`, `:changed` (paths with local changes, at most 20), `:retry_after` (seconds, as the remote said them), `:fingerprint` (`SHA256:…` of the host key that the remote showed), `:line` (what to add to `known_hosts` to accept that key) |
   | `retryable?` | whether the same call may succeed later without anyone changing anything |
 
   ## Reasons
@@ -85,7 +85,10 @@ defmodule Alumiini.Git.Error do
   @never_on_the_wire [:worker_unavailable, :worker_exited]
 
   @wire_kinds Map.new((@retryable ++ @final) -- @never_on_the_wire, &{Atom.to_string(&1), &1})
-  @wire_detail Map.new(~w(url path ref status near limit changed)a, &{Atom.to_string(&1), &1})
+  @wire_detail Map.new(
+                 ~w(url path ref status near limit changed retry_after fingerprint line)a,
+                 &{Atom.to_string(&1), &1}
+               )
 
   @typedoc "Why it failed. See the table in the module's documentation."
   @type reason ::

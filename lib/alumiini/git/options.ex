@@ -4,7 +4,7 @@ defmodule Alumiini.Git.Options do
   # What callers may pass. Whatever is wrong raises ArgumentError in their own process, before anything is sent. A message
   # names keys and what would be right; it never shows a value that could be a secret.
 
-  alias Alumiini.Git.Auth
+  alias Alumiini.Git.{Auth, Proxy, Remote, Secret, Tls}
 
   # Erlang's timers go to 2^32-1 ms; past 24 days nobody waits for Git.
   @longest 2_147_483_647
@@ -12,9 +12,13 @@ defmodule Alumiini.Git.Options do
   @most_bytes 67_108_864
   @deepest 2_147_483_646
 
-  @start [:name, :binary, :max_pending, :grace, :handshake_timeout, :backoff_initial, :backoff_max]
+  @start [:name, :binary, :max_pending, :max_requests, :max_requests_per_host, :grace, :handshake_timeout] ++
+           [:backoff_initial, :backoff_max, :tls, :proxy, :no_proxy]
+  # Of `start_link/1`: what may hold a secret.
+  @secret [:tls, :proxy]
   @common [:server, :timeout]
-  @remote [:auth, :allow_insecure]
+  @remote [:auth, :allow_insecure, :tls, :proxy, :no_proxy]
+  @default_timeout 300_000
 
   @calls %{
     sync: @common ++ @remote ++ [:depth, :force, :progress],
@@ -22,37 +26,67 @@ defmodule Alumiini.Git.Options do
     read: @common ++ [:max_bytes],
     head: @common,
     checkout: @common ++ [:force, :progress],
-    ls_remote: @common ++ @remote
+    ls_remote: @common ++ @remote,
+    refs: @common ++ @remote ++ [:prefix]
   }
 
   @type start :: %{
           name: GenServer.name() | nil,
           binary: Path.t() | nil,
           max_pending: pos_integer,
+          max_requests: pos_integer,
+          max_requests_per_host: pos_integer,
           grace: pos_integer,
           handshake_timeout: pos_integer,
           backoff_initial: pos_integer,
-          backoff_max: pos_integer
+          backoff_max: pos_integer,
+          remote: map
         }
+
+  @doc """
+  The same options with what may be secret sealed, for a child specification: supervisors print theirs. `start!/1` takes
+  both.
+  """
+  @spec seal(term) :: term
+  def seal(options) do
+    if Keyword.keyword?(options) do
+      Enum.map(options, fn {key, value} ->
+        if key in @secret and not Secret.sealed?(value), do: {key, Secret.seal(value)}, else: {key, value}
+      end)
+    else
+      options
+    end
+  end
+
+  defp unseal({key, value}) when key in @secret and is_function(value, 0) do
+    {:ok, value} = Secret.reveal(value)
+    {key, value}
+  end
+
+  defp unseal(option), do: option
 
   @doc "The options of `Alumiini.Git.start_link/1`, checked and complete."
   @spec start!(keyword) :: start
   def start!(options) do
     known!(options, @start, "Alumiini.Git.start_link/1")
+    options = Enum.map(options, &unseal/1)
     Enum.each(options, fn {key, value} -> start_option!(key, value) end)
 
     Map.merge(
       %{
         name: Alumiini.Git,
         binary: nil,
+        remote: Remote.defaults(options),
         max_pending: 4096,
+        max_requests: 256,
+        max_requests_per_host: 32,
         grace: 5_000,
         handshake_timeout: 5_000,
         backoff_initial: 100,
         backoff_max: 10_000
       },
       # The first of two counts, as everywhere with keywords.
-      options |> Enum.reverse() |> Map.new()
+      options |> Keyword.drop([:tls, :proxy, :no_proxy]) |> Enum.reverse() |> Map.new()
     )
   end
 
@@ -71,6 +105,7 @@ defmodule Alumiini.Git.Options do
     end
   end
 
+  defp start_option!(key, value) when key in [:tls, :proxy, :no_proxy], do: remote_option!(key, value)
   defp start_option!(key, value), do: positive!(key, value, @longest)
 
   @doc "Checks the options of a call."
@@ -99,10 +134,21 @@ defmodule Alumiini.Git.Options do
   end
 
   defp call_option!(:auth, %Auth{}), do: :ok
+  defp call_option!(:auth, function) when is_function(function, 0), do: :ok
+  defp call_option!(:auth, {m, f, a}) when is_atom(m) and is_atom(f) and is_list(a), do: :ok
 
   defp call_option!(:auth, _perhaps_a_secret) do
     raise ArgumentError,
-          "option :auth must be made by a function of Alumiini.Git.Auth, such as Alumiini.Git.Auth.token/2"
+          "option :auth must be made by a function of Alumiini.Git.Auth, such as Alumiini.Git.Auth.token/2, " <>
+            "or be a function of no arguments or {module, function, arguments} that returns such a value"
+  end
+
+  defp call_option!(key, value) when key in [:tls, :proxy, :no_proxy], do: remote_option!(key, value)
+
+  defp call_option!(:prefix, value) do
+    if not (is_binary(value) or (is_list(value) and Enum.all?(value, &is_binary/1))) do
+      wrong!(:prefix, "a string, or a list of strings", value)
+    end
   end
 
   defp call_option!(:server, server) do
@@ -126,6 +172,15 @@ defmodule Alumiini.Git.Options do
         wrong!(:server, "a pid, a name, {name, node}, {:global, term} or {:via, module, term}", server)
     end
   end
+
+  # What these make of the value is made again where it is needed; here it is whether they raise.
+  defp remote_option!(:tls, value), do: Tls.seal!(value)
+  defp remote_option!(:proxy, value), do: Proxy.seal!(value)
+  defp remote_option!(:no_proxy, value), do: Proxy.no_proxy!(value)
+
+  @doc "How long a call may take, in milliseconds."
+  @spec timeout(keyword) :: pos_integer
+  def timeout(options), do: Keyword.get(options, :timeout, @default_timeout)
 
   @doc "The URL of a remote, as it was given."
   @spec url!(term) :: binary

@@ -11,6 +11,14 @@ defmodule Alumiini.Git.Secret do
   @spec seal(term) :: t
   def seal(term), do: fn -> term end
 
+  # Sealed maps as one; what a later one has counts. They are opened when it is.
+  @spec merge([t]) :: t
+  def merge(sealed), do: fn -> Enum.reduce(sealed, %{}, &Map.merge(&2, &1.())) end
+
+  # A part that depends on what is in a secret.
+  @spec map(t, (term -> term)) :: t
+  def map(sealed, function), do: fn -> function.(sealed.()) end
+
   @spec sealed?(term) :: boolean
   def sealed?(term), do: is_function(term, 0)
 

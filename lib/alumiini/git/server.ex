@@ -44,6 +44,9 @@ defmodule Alumiini.Git.Server do
   @spec info(GenServer.server()) :: %{
           os_pid: non_neg_integer | nil,
           version: String.t() | nil,
+          target: String.t() | nil,
+          libgit2: String.t() | nil,
+          binary: Path.t() | nil,
           pending: non_neg_integer,
           in_flight: non_neg_integer,
           workers: non_neg_integer,
@@ -69,6 +72,9 @@ defmodule Alumiini.Git.Server do
      %{
        os_pid: main && main.os_pid,
        version: main && main.version,
+       target: main && main.target,
+       libgit2: main && main.libgit2,
+       binary: main && main.binary,
        pending: Pending.size(state.pending),
        in_flight: Pending.in_flight(state.pending),
        workers: map_size(state.workers),

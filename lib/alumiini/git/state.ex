@@ -4,7 +4,7 @@ defmodule Alumiini.Git.State do
   # What the server knows, and the steps on it that both of its halves take: `Server`, which deals with requests, and
   # `Workers`, which deals with workers.
 
-  alias Alumiini.Git.{Backoff, Options, Pending, Worker, Writer}
+  alias Alumiini.Git.{Backoff, Options, Pending, Remote, Worker, Writer}
 
   require Logger
 
@@ -56,7 +56,8 @@ defmodule Alumiini.Git.State do
   def send_to(state, worker, id) do
     {:ok, entry} = Pending.fetch(state.pending, id)
     added = %{"id" => id, "timeout" => max(1, entry.deadline - now())}
-    Writer.write(worker.writer, id, Map.merge(entry.request, added))
+    request = entry.request |> Remote.with_defaults(state.options.remote) |> Map.merge(added)
+    Writer.write(worker.writer, id, request)
     %{state | pending: Pending.place(state.pending, id, {:worker, worker.port})}
   end
 

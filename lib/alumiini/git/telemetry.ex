@@ -2,7 +2,7 @@ defmodule Alumiini.Git.Telemetry do
   @moduledoc """
   The [telemetry](https://hexdocs.pm/telemetry) events of this library.
 
-  In the table `op` stands for each of `sync`, `files`, `read`, `head`, `checkout` and `ls_remote`. `events/0` lists all
+  In the table `op` stands for each of `sync`, `files`, `read`, `head`, `checkout`, `ls_remote` and `refs`. `events/0` lists all
   of them, ready for `:telemetry.attach_many/4`. A test reads this table and holds it true.
 
   | event | measurements | metadata |
@@ -19,17 +19,18 @@ defmodule Alumiini.Git.Telemetry do
   ## Calls
 
   Executed in the process that calls. A call that returns an error stops like any other, with its reason in `result`;
-  `:exception` is for calls that raise, which only a `:progress` function that raises can make them. Wrong options raise
+  `:exception` is for calls that raise, which only a `:progress` function or one given as `:auth` can make them. A call whose
+  `:auth` function is asked a second time is one call. Wrong options raise
   before the start.
 
     * `op` - the function, as an atom
     * `server` - the `:server` option as it was given
-    * `url` - of `sync` and `ls_remote`, without credentials, query and fragment; otherwise `nil`
-    * `path` - the repository's directory; `nil` for `ls_remote`
+    * `url` - of `sync`, `ls_remote` and `refs`, without credentials, query and fragment; otherwise `nil`
+    * `path` - the repository's directory; `nil` for `ls_remote` and `refs`
     * `ref` - the ref as it was given; for `checkout` the revision; otherwise `nil`
     * `result` - `:ok`, or a `t:Alumiini.Git.Error.reason/0`
     * `bytes` - for `read` the size of the file; for `sync` what came over the network for it; otherwise 0
-    * `kind`, `reason`, `stacktrace` - what was raised, as `try`/`catch` has it
+    * `kind`, `reason`, `stacktrace` - what was raised, as `try`/`catch` has it, without the arguments of functions
 
   ## Workers
 
@@ -53,7 +54,7 @@ defmodule Alumiini.Git.Telemetry do
   many calls shared the work. Executed in the server. `path` is its directory and `reason` a sentence.
   """
 
-  @ops [:sync, :files, :read, :head, :checkout, :ls_remote]
+  @ops [:sync, :files, :read, :head, :checkout, :ls_remote, :refs]
 
   @doc """
   The names of all events.
@@ -84,7 +85,10 @@ defmodule Alumiini.Git.Telemetry do
     catch
       kind, reason ->
         stop = System.monotonic_time()
-        raised = Map.merge(metadata, %{kind: kind, reason: reason, stacktrace: __STACKTRACE__})
+
+        raised =
+          Map.merge(metadata, %{kind: kind, reason: reason, stacktrace: without_arguments(__STACKTRACE__)})
+
         execute([op, :exception], %{duration: stop - start, monotonic_time: stop}, raised)
         :erlang.raise(kind, reason, __STACKTRACE__)
     else
@@ -94,6 +98,18 @@ defmodule Alumiini.Git.Telemetry do
         execute([op, :stop], measurements, Map.put(metadata, :result, outcome(result)))
         result
     end
+  end
+
+  # A call that no clause of a function matched is in the trace with its arguments, which of one given as `:auth` may be
+  # secret.
+  defp without_arguments(stacktrace) do
+    Enum.map(stacktrace, fn
+      {module, function, arguments, location} when is_list(arguments) ->
+        {module, function, length(arguments), location}
+
+      entry ->
+        entry
+    end)
   end
 
   defp outcome({:ok, _value}), do: :ok

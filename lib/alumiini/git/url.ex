@@ -20,6 +20,34 @@ defmodule Alumiini.Git.Url do
     end
   end
 
+  @doc "The scheme of a URL, in lower case; nil for a path and for SSH's short form."
+  @spec scheme(binary) :: String.t() | nil
+  def scheme(url) do
+    case parts(url) do
+      {scheme, _userinfo, _rest} -> binary_part(scheme, 0, byte_size(scheme) - 3)
+      nil -> nil
+    end
+  end
+
+  @doc "Whether a URL is one of SSH: by its scheme, or in the short form `user@host:path`, which is told from a path as Git does it."
+  @spec ssh?(binary) :: boolean
+  def ssh?(url) do
+    case scheme(url) do
+      nil -> url =~ ~r/\A(\[|[^\/:]{2,}:)/s
+      scheme -> scheme in ["ssh", "git+ssh", "ssh+git"]
+    end
+  end
+
+  @doc "Whether there is a password in it, or a user name that may well be one."
+  @spec secret?(binary) :: boolean
+  def secret?(url) do
+    case parts(url) do
+      {_scheme, nil, _rest} -> false
+      {_scheme, userinfo, _rest} -> not ssh?(url) or userinfo =~ ":"
+      nil -> clean_scp(url) != url
+    end
+  end
+
   @doc """
   The URL as errors, logs and telemetry show it: without credentials, query and fragment.
   """
@@ -34,15 +62,21 @@ defmodule Alumiini.Git.Url do
 
   @doc """
   Takes what looks like credentials of a URL out of a sentence. Also where the URL was taken for a path, which makes one
-  slash of two.
+  slash of two, and in SSH's short form. The user name of an SSH URL stays.
   """
   @spec clean_text(binary) :: binary
   def clean_text(text) do
     # Every call comes through here with its path: most have none.
-    if :binary.match(text, "@") != :nomatch and String.valid?(text),
-      do: Regex.replace(~r{(\w://?)[^/\s@]*@}u, text, "\\1"),
-      else: text
+    if :binary.match(text, "@") != :nomatch and String.valid?(text) do
+      text = Regex.replace(~r{(\w+)(://?)([^/\s]*)@}u, text, &without_secret/4)
+      Regex.replace(~r{(?<![^\s`'"(])[^\s/@:`'"(]+:[^\s/@]+@(?=[^\s/:]+:)}u, text, "")
+    else
+      text
+    end
   end
+
+  defp without_secret(_all, "ssh", separator, userinfo), do: "ssh#{separator}#{user_name(userinfo)}@"
+  defp without_secret(_all, scheme, separator, _userinfo), do: scheme <> separator
 
   # {"https://", "user:password" or nil, "host/path?query"}
   defp parts(url) do

@@ -4,7 +4,7 @@ defmodule Alumiini.Git.Worker do
   # One worker process: its port, its writer, and how it comes and goes. The functions run in the server, which owns the
   # port; none of them waits for the worker.
 
-  alias Alumiini.Git.{Binary, Protocol, Writer}
+  alias Alumiini.Git.{Binary, Options, Protocol, Writer}
 
   @enforce_keys [:port, :writer, :binary, :job, :attempt, :hello_id, :opened_at]
   defstruct [
@@ -19,6 +19,8 @@ defmodule Alumiini.Git.Worker do
     :opened_at,
     :up_at,
     :version,
+    :target,
+    :libgit2,
     # The handshake's timer; later that of a kill that has no effect.
     :timer,
     # Why we end it, where we do.
@@ -43,6 +45,8 @@ defmodule Alumiini.Git.Worker do
           opened_at: integer,
           up_at: integer | nil,
           version: String.t() | nil,
+          target: String.t() | nil,
+          libgit2: String.t() | nil,
           timer: reference | nil,
           ending: cause | nil,
           status: :starting | :up | :killed,
@@ -61,9 +65,9 @@ defmodule Alumiini.Git.Worker do
 
   @build "Compile the dependency again (`mix deps.compile alumiini_git --force`), or give another one with the :binary option"
 
-  @spec open(Path.t() | nil, job, pos_integer, pos_integer) :: {:ok, t} | {:error, cause}
-  def open(binary, job, attempt, hello_id) do
-    with {:ok, path} <- locate(binary),
+  @spec open(Options.start(), job, pos_integer, pos_integer) :: {:ok, t} | {:error, cause}
+  def open(options, job, attempt, hello_id) do
+    with {:ok, path} <- locate(options.binary),
          {:ok, port} <- open_port(path) do
       worker = %__MODULE__{
         port: port,
@@ -79,7 +83,9 @@ defmodule Alumiini.Git.Worker do
       Writer.write(worker.writer, hello_id, %{
         "op" => "hello",
         "id" => hello_id,
-        "protocol" => Protocol.version()
+        "protocol" => Protocol.version(),
+        "max_requests" => options.max_requests,
+        "max_requests_per_host" => options.max_requests_per_host
       })
 
       {:ok, worker}
@@ -135,10 +141,18 @@ defmodule Alumiini.Git.Worker do
 
     case reply do
       %{"ok" => %{"protocol" => ^ours} = hello} ->
-        {:ok, %{worker | status: :up, up_at: System.monotonic_time(), version: version(hello)}}
+        {:ok,
+         %{
+           worker
+           | status: :up,
+             up_at: System.monotonic_time(),
+             version: text(hello, "version"),
+             target: text(hello, "target"),
+             libgit2: text(hello, "libgit2")
+         }}
 
       %{"ok" => %{"protocol" => theirs} = hello} when is_integer(theirs) ->
-        {:error, versions(worker, "protocol #{theirs} (version #{version(hello)})")}
+        {:error, versions(worker, "protocol #{theirs} (version #{text(hello, "version")})")}
 
       # It may know better than to claim what it does not speak. Its sentence names its own version.
       %{"err" => message} when is_binary(message) ->
@@ -149,8 +163,12 @@ defmodule Alumiini.Git.Worker do
     end
   end
 
-  defp version(%{"version" => version}) when is_binary(version), do: :binary.copy(version)
-  defp version(_unknown), do: "unknown"
+  defp text(hello, key) do
+    case hello do
+      %{^key => text} when is_binary(text) -> :binary.copy(text)
+      _unknown -> "unknown"
+    end
+  end
 
   defp versions(worker, theirs) do
     %{

@@ -27,7 +27,7 @@ defmodule Alumiini.Git.Workers do
   defp open(state, job) do
     state = %{state | attempts: state.attempts + 1, last_id: state.last_id + 1}
 
-    case Worker.open(state.options.binary, job, state.attempts, state.last_id) do
+    case Worker.open(state.options, job, state.attempts, state.last_id) do
       {:ok, worker} ->
         timer = Process.send_after(self(), {:handshake_timeout, worker.port}, state.options.handshake_timeout)
         {:ok, %{worker | timer: timer}, state}

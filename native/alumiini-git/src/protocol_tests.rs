@@ -153,13 +153,153 @@ fn what_later_versions_will_know_is_unsupported_rather_than_ignored() {
         decode(&pack(&map(&base))).unwrap_err().1.kind
     };
     assert_eq!(sync("ref", map(&[("tag", "v1".into())])), Kind::Unsupported);
-    let auth = map(&[("type", "ssh_key".into()), ("private_key", "k".into())]);
-    let base = [
-        ("op", "ls_remote".into()),
-        ("url", "https://h/r".into()),
-        ("auth", auth),
+    assert_eq!(
+        remote(&[("auth", map(&[("type", "kerberos".into())]))]).unwrap_err(),
+        Kind::Unsupported
+    );
+}
+
+/// The remote of an `ls_remote` with `fields`.
+fn remote(fields: &[(&str, Value)]) -> Result<RemoteRequest, Kind> {
+    let mut all = vec![("op", "ls_remote".into()), ("url", "ssh://h/r".into())];
+    all.extend_from_slice(fields);
+    match decode(&pack(&map(&all))) {
+        Ok(Request {
+            op: Op::LsRemote { remote, .. },
+            ..
+        }) => Ok(remote),
+        Ok(other) => panic!("{other:?}"),
+        Err((_, error)) => Err(error.kind),
+    }
+}
+
+#[test]
+fn credentials_for_ssh() {
+    let key = [
+        ("type", "ssh_key".into()),
+        ("private_key", "k".into()),
+        ("passphrase", "p".into()),
+        ("username", "ann".into()),
+        ("known_hosts", "h ssh-ed25519 A".into()),
     ];
-    assert_eq!(decode(&pack(&map(&base))).unwrap_err().1.kind, Kind::Unsupported);
+    let login = |proof| {
+        Some(Auth::Ssh(Login {
+            username: Some("ann".into()),
+            proof,
+            known_hosts: Some("h ssh-ed25519 A".into()),
+        }))
+    };
+    let proof = Proof::Key {
+        private_key: "k".into(),
+        passphrase: Some("p".into()),
+    };
+    assert_eq!(remote(&[("auth", map(&key))]).unwrap().auth, login(proof));
+    assert_eq!(
+        remote(&[("auth", map(&[("type", "ssh_key".into())]))]).unwrap_err(),
+        Kind::Invalid
+    );
+    let agent = |socket: Option<&str>| {
+        let mut fields = vec![("type", Value::from("ssh_agent"))];
+        fields.extend(socket.map(|socket| ("socket", socket.into())));
+        match remote(&[("auth", map(&fields))]).unwrap().auth {
+            Some(Auth::Ssh(Login {
+                proof: Proof::Agent { socket },
+                username: None,
+                known_hosts: None,
+            })) => socket,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(agent(Some("/run/agent")), Some("/run/agent".into()));
+    assert_eq!(agent(None), None);
+}
+
+#[test]
+fn tls_and_proxies() {
+    let given = remote(&[
+        (
+            "tls",
+            map(&[("ca", "A".into()), ("cert", "C".into()), ("key", "K".into())]),
+        ),
+        ("proxy", "http://p".into()),
+        ("no_proxy", "a,b".into()),
+    ])
+    .unwrap();
+    let tls = Tls {
+        ca: Some("A".into()),
+        client: Some(("C".into(), "K".into())),
+    };
+    assert_eq!(given.tls, tls);
+    assert_eq!(
+        (given.proxy.as_deref(), given.no_proxy.as_deref()),
+        (Some("http://p"), Some("a,b"))
+    );
+    let without = remote(&[]).unwrap();
+    assert_eq!((without.tls, without.proxy), (Tls::default(), None));
+    assert_eq!(
+        remote(&[("tls", map(&[("cert", "C".into())]))]).unwrap_err(),
+        Kind::Invalid
+    );
+    assert_eq!(remote(&[("tls", "PEM".into())]).unwrap_err(), Kind::Invalid);
+}
+
+#[test]
+fn refs_by_name_and_by_prefix() {
+    let name = |value: Value| {
+        let base = [
+            ("op", "ls_remote".into()),
+            ("url", "https://h/r".into()),
+            ("ref", value),
+        ];
+        match decode(&pack(&map(&base))).map(|request| request.op) {
+            Ok(Op::LsRemote { name, .. }) => Some(name),
+            _ => None,
+        }
+    };
+    assert_eq!(name(Value::Nil), Some(RefName::Full("HEAD".into())));
+    assert_eq!(
+        name("refs/pull/7/head".into()),
+        Some(RefName::Full("refs/pull/7/head".into()))
+    );
+    assert_eq!(name("main".into()), Some(RefName::Branch("main".into())));
+    assert_eq!(name(map(&[("tag", "v1".into())])), Some(RefName::Tag("v1".into())));
+    assert_eq!(
+        name(map(&[("name", "HEAD".into())])),
+        Some(RefName::Full("HEAD".into()))
+    );
+    assert_eq!(name(map(&[("commit", "abc".into())])), None);
+
+    let prefixes = |value: Value| {
+        let base = [
+            ("op", "refs".into()),
+            ("url", "https://h/r".into()),
+            ("prefixes", value),
+        ];
+        match decode(&pack(&map(&base))).map(|request| request.op) {
+            Ok(Op::Refs { prefixes, .. }) => Some(prefixes),
+            _ => None,
+        }
+    };
+    assert_eq!(prefixes(Value::Nil), Some(vec![]));
+    let two = Value::Array(vec!["refs/heads/".into(), "refs/tags/v".into()]);
+    assert_eq!(prefixes(two), Some(vec!["refs/heads/".into(), "refs/tags/v".into()]));
+    assert_eq!(prefixes("refs/".into()), None);
+    assert_eq!(prefixes(Value::Array(vec![7.into()])), None);
+}
+
+#[test]
+fn limits_are_positive() {
+    let limits = |key: &str, value: Value| {
+        let base = [("op", "hello".into()), ("protocol", 1.into()), (key, value)];
+        match decode(&pack(&map(&base))).map(|request| request.op) {
+            Ok(Op::Hello { limits, .. }) => Some((limits.all, limits.per_host)),
+            _ => None,
+        }
+    };
+    assert_eq!(limits("max_requests", 9.into()), Some((Some(9), None)));
+    assert_eq!(limits("max_requests_per_host", 3.into()), Some((None, Some(3))));
+    assert_eq!(limits("else", 3.into()), Some((None, None)));
+    assert_eq!(limits("max_requests", 0.into()), None);
 }
 
 #[test]

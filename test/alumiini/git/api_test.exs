@@ -2,11 +2,13 @@ defmodule Alumiini.Git.ApiTest do
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
-  alias Alumiini.Git.{Auth, Commit, Error, ScriptedWorker}
+  alias Alumiini.Git.{Auth, Commit, Error, Ref, ScriptedWorker}
 
   import ScriptedWorker, only: [hello: 0]
 
   @moduletag :tmp_dir
+
+  @pem "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"
 
   defp start!(%{tmp_dir: directory}, script) do
     binary = ScriptedWorker.write!(directory, [hello() ++ script])
@@ -193,8 +195,10 @@ defmodule Alumiini.Git.ApiTest do
     test "ls_remote/3", context do
       for {ref, wire} <- [
             {"HEAD", "HEAD"},
-            {{:branch, "main"}, "refs/heads/main"},
-            {"refs/heads/x", "refs/heads/x"}
+            {"refs/heads/x", "refs/heads/x"},
+            {{:branch, "main"}, %{"branch" => "main"}},
+            {{:tag, "v1"}, %{"tag" => "v1"}},
+            {{:ref, "refs/pull/7/head"}, %{"name" => "refs/pull/7/head"}}
           ] do
         {server, sent} = answering!(context, @sha)
         assert Git.ls_remote("https://u:p@h/x", ref, server: server) == {:ok, @sha}
@@ -202,6 +206,36 @@ defmodule Alumiini.Git.ApiTest do
         assert %{"op" => "ls_remote", "ref" => ^wire, "url" => "https://h/x", "auth" => %{"username" => "u"}} =
                  sent.()
 
+        stop_supervised!(Git)
+      end
+
+      assert {:error, %Error{reason: :unsupported, op: :ls_remote}} =
+               Git.ls_remote("https://h/x", {:commit, @sha})
+    end
+
+    test "refs/2", context do
+      wire = [
+        %{"name" => "HEAD", "sha" => @sha, "peeled" => nil, "target" => "refs/heads/main"},
+        %{"name" => Msgpax.Bin.new(<<"refs/heads/", 255>>), "sha" => @sha, "peeled" => nil, "target" => nil},
+        %{"name" => "refs/tags/v1", "sha" => @sha, "peeled" => @sha, "of a later version" => 1}
+      ]
+
+      refs = [
+        %Ref{name: "HEAD", sha: @sha, target: "refs/heads/main"},
+        %Ref{name: <<"refs/heads/", 255>>, sha: @sha},
+        %Ref{name: "refs/tags/v1", sha: @sha, peeled: @sha}
+      ]
+
+      for {prefix, sent_prefixes} <- [
+            {[], nil},
+            {[prefix: []], nil},
+            {[prefix: "refs/tags/"], ["refs/tags/"]},
+            {[prefix: ["HEAD", "refs/heads/"]], ["HEAD", "refs/heads/"]}
+          ] do
+        {server, sent} = answering!(context, wire)
+        assert Git.refs("https://u:p@h/x", [server: server] ++ prefix) == {:ok, refs}
+        assert %{"op" => "refs", "url" => "https://h/x", "auth" => %{"username" => "u"}} = frame = sent.()
+        assert frame["prefixes"] == sent_prefixes
         stop_supervised!(Git)
       end
     end
@@ -212,6 +246,8 @@ defmodule Alumiini.Git.ApiTest do
             {&Git.read("/x", "f", &1), 1},
             {&Git.head("/x", &1), %{"sha" => 1}},
             {&Git.checkout("/x", "r", &1), nil},
+            {&Git.refs("https://h/x", &1), %{}},
+            {&Git.refs("https://h/x", &1), [%{"name" => "HEAD"}]},
             {&Git.sync("https://h/x", "main", "/x", &1), []}
           ] do
         {server, _sent} = answering!(context, value)
@@ -231,8 +267,35 @@ defmodule Alumiini.Git.ApiTest do
   describe "misuse" do
     test "raises in the caller, and says what is right" do
       for {call, message} <- [
-            {fn -> Git.sync("https://h/x", "main", "/x", tls: []) end, ~r/unknown option :tls .*:depth/},
-            {fn -> Git.sync("https://h/x", "main", "/x", proxy: "x") end, ~r/unknown option :proxy/},
+            {fn -> Git.sync("https://h/x", "main", "/x", prefix: "x") end,
+             ~r/unknown option :prefix .*:depth/},
+            {fn -> Git.sync("https://h/x", "main", "/x", tls: "x") end,
+             ~r/:tls must be a keyword list or a map/},
+            {fn -> Git.sync("https://h/x", "main", "/x", tls: [ca: "/etc/ca.pem"]) end,
+             ~r/:tls: :ca must be PEM text/},
+            {fn -> Git.sync("https://h/x", "main", "/x", tls: [cert: @pem]) end,
+             ~r/:tls has only one of :cert and :key/},
+            {fn -> Git.sync("https://h/x", "main", "/x", tls: %{key: @pem}) end,
+             ~r/:tls has only one of :cert and :key/},
+            {fn -> Git.sync("https://h/x", "main", "/x", tls: [verify: :none]) end,
+             ~r/:tls: unknown key :verify; .*:ca, :cert and :key/},
+            {fn -> Git.sync("https://h/x", "main", "/x", tls: %{"ca" => @pem}) end,
+             ~r/:tls: a key that is no atom/},
+            {fn -> Git.ls_remote("https://h/x", "HEAD", proxy: "x") end,
+             ~r/:proxy must be a URL that begins with/},
+            {fn -> Git.ls_remote("https://h/x", "HEAD", proxy: "ftp://x") end, ~r/:proxy must be a URL/},
+            {fn -> Git.ls_remote("https://h/x", "HEAD", proxy: true) end, ~r/:proxy must be .* :environment/},
+            {fn -> Git.ls_remote("https://h/x", "HEAD", no_proxy: [:x]) end,
+             ~r/:no_proxy must be a string, or/},
+            {fn -> Git.refs("https://h/x", prefix: :tags) end, ~r/:prefix must be a string, or a list/},
+            {fn -> Git.refs("https://h/x", progress: & &1) end, ~r/unknown option :progress .*:prefix/},
+            {fn -> Git.refs("") end, ~r/the URL must be/},
+            {fn -> Git.refs("https://h/x", auth: fn _ -> nil end) end,
+             ~r/:auth must be made by .*function of no/},
+            {fn -> Git.start_link(proxy: "proxy:3128") end, ~r/:proxy must be a URL/},
+            {fn -> Git.start_link(tls: [ca: "x"]) end, ~r/:ca must be PEM text/},
+            {fn -> Git.start_link(max_requests: 0) end, ~r/:max_requests must be a positive integer/},
+            {fn -> Git.start_link(max_requests_per_host: nil) end, ~r/:max_requests_per_host must be/},
             {fn -> Git.sync("https://h/x", "main", "/x", paths: ["a"]) end, ~r/unknown option :paths/},
             {fn -> Git.files("/x", nil, at: "main") end, ~r/unknown option :at .*:server, :timeout/},
             {fn -> Git.files("/x", nil, recursive: true) end, ~r/unknown option :recursive/},

@@ -17,7 +17,7 @@ defmodule Alumiini.Git.ConcurrencyTest do
   setup do
     dir = TempDir.create!("concurrency")
     http = start_supervised!({HttpServer, root: dir})
-    git = start_supervised!({Git, name: nil})
+    git = start_supervised!({Git, name: nil, max_requests_per_host: 256})
     %{dir: dir, http: http, git: git}
   end
 

@@ -35,7 +35,7 @@ defmodule Alumiini.Git.DeadlineTest do
 
   defp start!(options \\ []) do
     WorkersSeen.attach!()
-    git = start_supervised!({Git, [name: nil] ++ options})
+    git = start_supervised!({Git, [name: nil, max_requests_per_host: 256] ++ options})
     assert_receive {:worker, :up, ^git, %{os_pid: os_pid}}, 5_000
     {git, os_pid}
   end

@@ -28,7 +28,7 @@ defmodule Alumiini.Git.IsolationTest do
   end
 
   defp start_git! do
-    git = start_supervised!({Git, name: nil, backoff_initial: 1, backoff_max: 20})
+    git = start_supervised!({Git, name: nil, backoff_initial: 1, backoff_max: 20, max_requests_per_host: 256})
     assert_receive {:worker, :up, ^git, %{os_pid: os_pid}}, 5_000
     {git, os_pid}
   end

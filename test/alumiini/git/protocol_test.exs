@@ -112,7 +112,7 @@ defmodule Alumiini.Git.ProtocolTest do
       end
     end
 
-    test "errors and commits become structs" do
+    test "errors, commits and refs become structs" do
       for {name, %{"err" => message, "kind" => kind} = map, _body} <- golden("reply") do
         error = Error.from_reply(map, :sync)
 
@@ -123,12 +123,24 @@ defmodule Alumiini.Git.ProtocolTest do
       for {_name, %{"ok" => %{"sha" => sha}} = map, _body} <- golden("reply") do
         assert {:ok, %Alumiini.Git.Commit{sha: ^sha}} = Alumiini.Git.Commit.from_wire(plain(map["ok"]))
       end
+
+      [refs] = for {"refs.reply.hex", map, _body} <- golden("reply"), do: plain(map["ok"])
+
+      assert {:ok, [%Alumiini.Git.Ref{target: "refs/heads/main"} | _] = structs} =
+               Alumiini.Git.Ref.from_wire(refs)
+
+      assert Enum.map(structs, & &1.name) == Enum.map(refs, & &1["name"])
+      assert Enum.map(structs, & &1.peeled) == Enum.map(refs, & &1["peeled"])
     end
   end
 
   describe "encode/1" do
     test "opens what is sealed" do
-      request = %{"url" => Secret.seal("https://host/x"), "auth" => Auth.wire(Auth.basic("u", "päss"))}
+      request = %{
+        "url" => Secret.seal("https://host/x"),
+        "auth" => Auth.wire(Auth.basic("u", "päss"), "https://host/x")
+      }
+
       {:ok, packed} = Protocol.encode(request)
 
       assert Msgpax.unpack!(packed) == %{

@@ -103,11 +103,15 @@ defmodule Alumiini.Git.RefusalsTest do
       for {url, words} <- [
             {"ftp://example.com/r.git", ["ftp"]},
             {"git://example.com/r.git", ["git"]},
-            {"ext::sh -c touch% /tmp/x", []},
-            {"ssh://git@example.com/r.git", ["SSH", "https://"]},
-            {"git@example.com:team/r.git", ["https://"]}
+            {"ext::sh -c touch% /tmp/x", []}
           ] do
         assert_refused_everywhere(context, :unsupported, words, &sync(context, url, "main", &1))
+      end
+    end
+
+    test "for SSH, which takes nobody without credentials", context do
+      for url <- ["ssh://git@example.com/r.git", "git@example.com:team/r.git"] do
+        assert_refused_everywhere(context, :auth, ["ssh_key", "ssh_agent"], &sync(context, url, "main", &1))
       end
     end
 

@@ -8,7 +8,7 @@ defmodule Alumiini.Git.SecretTest do
   doctest Auth
 
   defp reveal(auth) do
-    {:ok, wire} = Secret.reveal(Auth.wire(auth))
+    {:ok, wire} = Secret.reveal(Auth.wire(auth, "https://h/x"))
     wire
   end
 
@@ -32,8 +32,14 @@ defmodule Alumiini.Git.SecretTest do
     end
 
     test "cannot be seen, however they are printed" do
-      for auth <- [Auth.basic("u", @secret), Auth.token(@secret), Auth.bearer(@secret)] do
-        assert inspect(auth) =~ ~r/^#Alumiini.Git.Auth<(basic|bearer)>$/
+      for auth <- [
+            Auth.basic("u", @secret),
+            Auth.token(@secret),
+            Auth.bearer(@secret),
+            Auth.ssh_key(@secret, passphrase: @secret, known_hosts: @secret),
+            Auth.ssh_agent(socket: @secret)
+          ] do
+        assert inspect(auth) =~ ~r/^#Alumiini.Git.Auth<(basic|bearer|ssh_key|ssh_agent)>$/
 
         for shown <- [
               inspect(auth),
@@ -122,6 +128,24 @@ defmodule Alumiini.Git.SecretTest do
                "cannot reach https://h/x: refused, http://h"
 
       assert Url.clean_text("mail a@b.c about https://h/x") == "mail a@b.c about https://h/x"
+
+      for {said, shown} <- [
+            {"proxy socks5h://u:p@q@proxy:1080 is down", "proxy socks5h://proxy:1080 is down"},
+            {"ssh://git:p@h/x and ssh://git@h/x", "ssh://git@h/x and ssh://git@h/x"},
+            {"(git:p@h:x.git)", "(h:x.git)"},
+            {"git@h:x.git", "git@h:x.git"},
+            {"see SHA256:abc of git@h:x", "see SHA256:abc of git@h:x"}
+          ] do
+        assert {said, Url.clean_text(said)} == {said, shown}
+      end
+    end
+
+    test "is one of SSH, or not" do
+      for url <- ["ssh://h/x", "SSH://u@h/x", "git+ssh://h/x", "git@h:x", "host:x", "u@[::1]:x", "[::1]:x"],
+          do: assert({url, Url.ssh?(url)} == {url, true})
+
+      for url <- ["https://h/x", "/srv/a:b", "./a:b", "x", "file:///x", "C:\\x", ""],
+          do: assert({url, Url.ssh?(url)} == {url, false})
     end
   end
 
@@ -139,5 +163,11 @@ defmodule Alumiini.Git.SecretTest do
     refute inspect(error, structs: false) =~ "s3cr3t"
     assert error.detail == %{url: "https://h/x", near: ["main"]}
     assert Exception.message(error) == "sync: no https://h/x"
+  end
+
+  test "what an error tells beside its sentence" do
+    detail = %{"retry_after" => 30, "fingerprint" => "SHA256:abc", "line" => "h ssh-ed25519 AAAA"}
+    error = Error.from_reply(%{"err" => "x", "kind" => "host_key", "detail" => detail}, :refs)
+    assert error.detail == %{retry_after: 30, fingerprint: "SHA256:abc", line: "h ssh-ed25519 AAAA"}
   end
 end

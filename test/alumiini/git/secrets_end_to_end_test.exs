@@ -184,7 +184,7 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
       poison = %{
         "op" => "sync",
         "url" => Secret.seal(url),
-        "auth" => given[:auth] && Auth.wire(given[:auth]),
+        "auth" => given[:auth] && Auth.wire(given[:auth], url),
         "allow_insecure" => true,
         "ref" => %{"branch" => "main"},
         "path" => Path.join(work, "poison"),
@@ -213,6 +213,53 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
     for {_port, worker} <- :sys.get_state(git).workers do
       Witness.note_process(witness, "writer", worker.writer)
     end
+  end
+
+  test "keys, passphrases, certificates and proxies are not quoted by the worker that cannot use them",
+       context do
+    %{witness: witness, secret: secret, http: http, work: work} = context
+    git = start_supervised!({Git, name: nil, binary: context.binary})
+    os_pid = Server.info(git).os_pid
+    {closed, _socket} = ScriptedTcp.refusing()
+    {:ok, hangs_up} = ScriptedTcp.start_link([:close])
+    hangs_up = ScriptedTcp.url(hangs_up) |> URI.parse() |> Map.fetch!(:port)
+    pem = fn kind -> "-----BEGIN #{kind}-----\n#{Base.encode64(secret)}\n-----END #{kind}-----\n" end
+    plain = fn kind -> "-----BEGIN #{kind}-----\n#{secret}\n-----END #{kind}-----\n" end
+    https = "https://127.0.0.1:#{closed}/app.git"
+    ssh = "ssh://git@127.0.0.1:#{closed}/app.git"
+    http_url = HttpServer.url(http, "app.git")
+
+    calls =
+      for key <- [pem, plain], kind <- ["OPENSSH PRIVATE KEY", "RSA PRIVATE KEY", "ENCRYPTED PRIVATE KEY"] do
+        {ssh, [auth: Auth.ssh_key(key.(kind), passphrase: secret, username: secret, known_hosts: secret)]}
+      end ++
+        for pem <- [pem, plain], key <- ["PRIVATE KEY", "EC PRIVATE KEY", "CERTIFICATE"] do
+          {https, [tls: [ca: pem.("CERTIFICATE"), cert: pem.("CERTIFICATE"), key: pem.(key)]]}
+        end ++
+        for scheme <- ["http", "https", "socks5", "socks5h"], port <- [closed, hangs_up] do
+          {http_url, [proxy: "#{scheme}://ann:#{secret}@127.0.0.1:#{port}"]}
+        end ++
+        [
+          {http_url, [proxy: "http://ann:#{secret}@"]},
+          {http_url, [proxy: "http://ann:#{secret}@not a host:x/"]},
+          {ssh, [auth: Auth.ssh_agent(socket: "/nowhere/#{secret}")]},
+          {"ssh://git:#{secret}@127.0.0.1:#{closed}/app.git", [auth: Auth.ssh_agent(socket: "/nowhere")]},
+          {"git:#{secret}@127.0.0.1:app.git", [auth: Auth.ssh_agent(socket: "/nowhere")]}
+        ]
+
+    for {{url, options}, n} <- Enum.with_index(calls) do
+      options = [server: git, timeout: 5_000] ++ options
+      assert {:error, %Error{}} = Witness.note(witness, "refs #{n}", Git.refs(url, options))
+
+      assert {:error, _error} =
+               Witness.note(witness, "sync", Git.sync(url, "main", Path.join(work, "#{n}"), options))
+    end
+
+    Witness.note(witness, "worker", OsProcess.visible_strings(os_pid))
+    assert Server.info(git).os_pid == os_pid
+    Witness.note_files(witness, work)
+    if File.exists?(context.stderr), do: Witness.note(witness, "stderr", File.read!(context.stderr))
+    assert Witness.places(witness, secret) == []
   end
 
   test "a server that repeats what it was told is not quoted with it", context do

@@ -4,7 +4,7 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
   use ExUnit.Case, async: false
 
   alias Alumiini.Git
-  alias Alumiini.Git.{Auth, Error, Server}
+  alias Alumiini.Git.{Auth, Error, ScriptedWorker, Server}
   alias Alumiini.Git.Test.{OsProcess, Repository, ScriptedTcp, TempDir, Witness}
 
   import ExUnit.CaptureLog
@@ -47,7 +47,7 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
             Base.url_encode64("ä" <> secret),
             %{secret => 1},
             [secret <> <<255>>],
-            %{Auth.bearer("x") | wire: secret},
+            %{Auth.bearer("x") | http: secret},
             String.to_charlist(secret <> "ä"),
             Base.encode16("x" <> secret)
           ]) do
@@ -95,7 +95,34 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
           fn -> Auth.token({:ok, secret}) end,
           fn -> Auth.bearer(secret <> <<255>>) end,
           fn -> Git.start_link(name: url) end,
-          fn -> Git.start_link(auth: secret) end
+          fn -> Git.start_link(auth: secret) end,
+          # Keys, certificates and proxies.
+          fn -> Git.sync(url, "main", "/x", auth: {secret, :f, []}) end,
+          fn -> Git.sync(url, "main", "/x", auth: fn _ -> secret end) end,
+          fn -> Git.ls_remote(url, "main", auth: fn -> secret end) end,
+          fn -> Git.ls_remote(url, "main", auth: {Function, :identity, [secret]}) end,
+          fn -> Git.sync(url, "main", "/x", tls: secret) end,
+          fn -> Git.sync(url, "main", "/x", tls: [key: pem(secret)]) end,
+          fn -> Git.sync(url, "main", "/x", tls: [cert: pem(secret), key: secret]) end,
+          fn -> Git.sync(url, "main", "/x", tls: %{secret => pem(secret)}) end,
+          fn -> Git.sync(url, "main", "/x", proxy: "ann:#{secret}@proxy:3128") end,
+          fn -> Git.sync(url, "main", "/x", proxy: {"http://proxy", secret}) end,
+          fn -> Git.sync(url, "main", "/x", no_proxy: {url}) end,
+          fn -> Git.refs(url, prefix: {url}) end,
+          fn -> Git.refs({url, secret}) end,
+          fn -> Git.start_link(tls: [key: pem(secret)]) end,
+          fn -> Git.start_link(proxy: "ann:#{secret}@proxy:3128") end,
+          fn -> Git.start_link(Git.child_spec(proxy: secret).start |> elem(2) |> hd()) end,
+          fn -> Auth.ssh_key([secret]) end,
+          fn -> Auth.ssh_key(pem(secret), passphrase: [secret]) end,
+          fn -> Auth.ssh_key(pem(secret), secret) end,
+          fn -> Auth.ssh_agent(password: secret) end,
+          fn -> Auth.from_secret(%{"password" => secret}) end,
+          fn -> Auth.from_secret(%{"identity" => secret}) end,
+          fn -> Auth.from_secret(%{"tls.key" => pem(secret)}) end,
+          fn -> Auth.from_secret(%{"user" => secret}) end,
+          fn -> Auth.from_secret(%{username: secret}) end,
+          fn -> Auth.from_secret([{"username", secret}]) end
         ] do
       error = assert_raise ArgumentError, call
       Witness.note(witness, "misuse", error)
@@ -117,6 +144,104 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
       assert {:error, %Error{}} = Witness.note(witness, "order", call.())
     end
 
+    assert Witness.places(witness, secret) == []
+  end
+
+  defp pem(secret), do: "-----BEGIN PRIVATE KEY-----\n#{secret}\n-----END PRIVATE KEY-----\n"
+
+  test "keys, passphrases, certificates and the passwords of proxies are in nothing that a server shows",
+       context do
+    %{witness: witness, secret: secret, directory: directory} = context
+    refusal = "no way through http://ann:#{secret}@proxy:3128 to ann:#{secret}@h:x, ssh://git:#{secret}@h/x"
+
+    refused =
+      {:reply,
+       %{
+         "id" => :last,
+         "err" => refusal,
+         "kind" => "host_key",
+         "detail" => %{
+           "url" => "ssh://git:#{secret}@h/x",
+           "line" => "ann:#{secret}@h:x ssh-ed25519 AAAA",
+           "fingerprint" => "http://:#{secret}@proxy"
+         }
+       }}
+
+    hello = ScriptedWorker.hello()
+    binary = ScriptedWorker.write!(directory, [hello ++ [:read, refused, :hang]])
+    proxy = "http://ann:#{secret}@proxy:3128"
+    tls = [cert: pem("cert"), key: pem(secret)]
+    options = [name: nil, binary: binary, proxy: proxy, tls: tls]
+
+    # A supervisor of its own tells in the log what it starts, and what of that crashes, with all arguments.
+    {:ok, supervisor} = Supervisor.start_link([{Git, options}], strategy: :one_for_one)
+    Witness.note(witness, "specification", Git.child_spec(options))
+    Witness.note(witness, "children", Supervisor.which_children(supervisor))
+    Witness.note(witness, "supervisor", :sys.get_state(supervisor))
+    [{_id, git, _type, _modules}] = Supervisor.which_children(supervisor)
+
+    credentials = [
+      [auth: Auth.ssh_key(pem(secret), passphrase: secret, known_hosts: secret)],
+      [auth: Auth.ssh_agent(username: secret)],
+      [
+        auth:
+          Auth.from_secret(%{
+            "username" => "ann",
+            "password" => secret,
+            "tls.crt" => pem(secret),
+            "tls.key" => pem(secret)
+          })
+      ],
+      [auth: fn -> Auth.bearer(secret) end],
+      [auth: {Auth, :bearer, [secret]}],
+      [tls: tls],
+      [proxy: proxy],
+      [proxy: "socks5h://ann:#{secret}@proxy:1080"]
+    ]
+
+    Witness.note(witness, "inspect", for([auth: %Auth{} = auth] <- credentials, do: auth))
+    ssh = "ssh://git:#{secret}@h/x"
+
+    assert {:error, %Error{reason: :host_key} = error} =
+             Witness.note(witness, "refused", Git.ls_remote(ssh, "main", server: git))
+
+    assert error.message =~ "no way through http://proxy:3128 to h:x, ssh://git@h/x"
+    assert error.detail.url == "ssh://git@h/x"
+
+    # No such function: its arguments are in the stack trace.
+    for mfa <- [
+          {Auth, :bearer, [secret, secret]},
+          {Auth, :from_secret, [secret]},
+          {Base, :decode16!, [[secret]]}
+        ] do
+      assert catch_error(Git.ls_remote(ssh, "main", server: git, auth: mfa))
+    end
+
+    assert [_ | _] = Witness.notes(witness, "telemetry [:alumiini_git, :ls_remote, :exception]")
+
+    waiting =
+      for options <- credentials do
+        Task.async(fn -> Git.refs(ssh, [server: git] ++ options) end)
+      end
+
+    in_flight = length(credentials)
+    assert :ok = OsProcess.await(fn -> Server.info(git).in_flight == in_flight end, 5_000)
+    note_server(witness, git)
+    for task <- waiting, do: Witness.note_process(witness, "caller", task.pid)
+
+    capture_log(fn ->
+      monitor = Process.monitor(git)
+      :sys.replace_state(git, &%{&1 | pending: nil, options: Map.put(&1.options, :kept, &1.pending)})
+      assert {:error, _down} = Witness.note(witness, "crash", Git.refs(ssh, server: git))
+      assert_receive {:DOWN, ^monitor, :process, _pid, _reason}, 5_000
+      for task <- waiting, do: assert({:error, %Error{}} = Witness.note(witness, "crash", Task.await(task)))
+      Logger.flush()
+    end)
+
+    Supervisor.stop(supervisor)
+    assert Enum.any?(Witness.notes(witness, "log"), &(&1 =~ "start_link"))
+    assert Enum.any?(Witness.notes(witness, "log"), &(&1 =~ "terminating"))
+    assert [_ | _] = Witness.notes(witness, "telemetry [:alumiini_git, :refs, :stop]")
     assert Witness.places(witness, secret) == []
   end
 
@@ -152,7 +277,7 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
 
           assert :ok =
                    OsProcess.await(
-                     fn -> Process.info(git, :message_queue_len) == {:message_queue_len, 1} end,
+                     fn -> match?({_key, n} when n > 0, Process.info(git, :message_queue_len)) end,
                      5_000
                    )
 

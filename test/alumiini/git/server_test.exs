@@ -651,20 +651,24 @@ defmodule Alumiini.Git.ServerTest do
       assert {:error, %Error{reason: :internal}} = Alumiini.Git.head("/x", options)
       assert {:ok, "served"} = Alumiini.Git.checkout("/x", "main", options)
       assert {:ok, "served"} = Alumiini.Git.ls_remote("https://h/x", "main", options)
+      assert {:error, %Error{reason: :internal}} = Alumiini.Git.refs("https://h/x", options)
       no_server = [server: :nobody_has_this_name]
       assert {:error, _unavailable} = Alumiini.Git.sync("https://h/x", "main", "/x", no_server)
       stop_supervised!(Alumiini.Git)
 
-      # Each operation raises with a progress function that does; those that take none cannot.
+      # Each operation raises with a function of the caller's that does; those that take none cannot.
       {raising, _binary} = scripted!(context, [hello() ++ [:read, progress, :read, :read, progress, :hang]])
       raise_it = [server: raising, progress: fn _progress -> raise "x" end]
       assert_raise RuntimeError, fn -> Alumiini.Git.sync("https://h/x", "main", "/x", raise_it) end
       assert_raise RuntimeError, fn -> Alumiini.Git.checkout("/x", "main", raise_it) end
+      raise_it = [server: raising, auth: fn -> raise "x" end]
+      assert_raise RuntimeError, fn -> Alumiini.Git.ls_remote("https://h/x", "main", raise_it) end
+      assert_raise RuntimeError, fn -> Alumiini.Git.refs("https://h/x", raise_it) end
       stop_supervised!(Alumiini.Git)
 
       events = received_events(server) ++ received_events(raising) ++ received_events(:nobody_has_this_name)
       seen = events |> Enum.map(&elem(&1, 0)) |> Enum.uniq()
-      cannot_raise = for op <- [:files, :read, :head, :ls_remote], do: [:alumiini_git, op, :exception]
+      cannot_raise = for op <- [:files, :read, :head], do: [:alumiini_git, op, :exception]
       assert Enum.sort(seen ++ cannot_raise) == Enum.sort(Telemetry.events())
 
       for {event, measurements, metadata} <- events do

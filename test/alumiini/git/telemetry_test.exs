@@ -113,6 +113,9 @@ defmodule Alumiini.Git.TelemetryTest do
 
     assert {{:ok, ^second}, %{result: :ok, url: ^url, path: nil, ref: "HEAD", bytes: 0}} =
              call!(:ls_remote, fn -> Git.ls_remote(url, "HEAD", options) end)
+
+    assert {{:ok, [_head, _main]}, %{result: :ok, url: ^url, path: nil, ref: nil, bytes: 0}} =
+             call!(:refs, fn -> Git.refs(url, options) end)
   end
 
   test "an operation that fails stops with its reason", context do
@@ -129,13 +132,37 @@ defmodule Alumiini.Git.TelemetryTest do
           {:read, :path_not_found, fn -> Git.read(path, "x", options) end},
           {:head, :path_not_found, fn -> Git.head(path, options) end},
           {:checkout, :path_not_found, fn -> Git.checkout(path, "main", options) end},
-          {:ls_remote, :repo_not_found, fn -> Git.ls_remote(url <> "x", "HEAD", options) end}
+          {:ls_remote, :repo_not_found, fn -> Git.ls_remote(url <> "x", "HEAD", options) end},
+          {:refs, :repo_not_found, fn -> Git.refs(url <> "x", options) end}
         ] do
       assert {{:error, %Error{reason: ^reason}}, stop} = call!(op, call)
       assert %{result: ^reason, bytes: 0} = stop
       refute inspect(stop, structs: false) =~ "secret"
       if op == :sync, do: assert(stop.url == shown)
     end
+  end
+
+  test "credentials that are asked for again are one call; a function that raises makes an exception of it",
+       context do
+    %{git: git, http: http, url: url, first: first} = context
+    HttpServer.rule(http, {:require, {:bearer, "good"}})
+    asked = :counters.new(1, [])
+
+    auth = fn ->
+      :counters.add(asked, 1, 1)
+      Alumiini.Git.Auth.bearer(if :counters.get(asked, 1) == 1, do: "outdated", else: "good")
+    end
+
+    options = [server: git, allow_insecure: true]
+
+    assert {{:ok, ^first}, %{result: :ok}} =
+             call!(:ls_remote, fn -> Git.ls_remote(url, "HEAD", [auth: auth] ++ options) end)
+
+    assert :counters.get(asked, 1) == 2
+    assert catch_throw(Git.refs(url, [auth: fn -> throw(:enough) end] ++ options)) == :enough
+    event!([:alumiini_git, :refs, :start])
+    assert %{kind: :throw, reason: :enough, url: ^url} = event!([:alumiini_git, :refs, :exception])
+    refute_received {:event, [:alumiini_git, :refs | _], _, _, _}
   end
 
   test "a progress function that raises makes an exception of the call", context do

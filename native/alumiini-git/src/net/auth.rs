@@ -94,12 +94,12 @@ impl Auth {
 }
 
 /// The error without `secrets`: servers are quoted in errors.
-pub(crate) fn hide(mut error: Error, mut secrets: Vec<String>) -> Error {
-    // Shorter ones are in many words, and nobody's secret.
-    secrets.retain(|secret| secret.len() > 3);
+pub(crate) fn hide(mut error: Error, secrets: &[String]) -> Error {
     let hide = |text: &str| {
         secrets
             .iter()
+            // Shorter ones are in many words, and nobody's secret.
+            .filter(|secret| secret.len() > 3)
             .fold(text.to_owned(), |text, secret| text.replace(secret, "[hidden]"))
     };
     error.message = hide(&error.message);
@@ -203,7 +203,7 @@ mod tests {
     fn what_a_server_repeats_is_hidden() {
         let said = |text: &str| Error::new(Kind::Network, text).with("ref", text).with("status", 401);
         let shown = |auth: &Auth, text: &str| {
-            let hidden = hide(said(text), auth.secrets());
+            let hidden = hide(said(text), &auth.secrets());
             assert_eq!(hidden.detail["ref"], rmpv::Value::from(hidden.message.as_str()));
             assert_eq!(hidden.detail["status"], rmpv::Value::from(401));
             hidden.message

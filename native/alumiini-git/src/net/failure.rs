@@ -270,7 +270,17 @@ fn is_cut(kind: io::ErrorKind) -> bool {
     )
 }
 
-pub(super) fn handshake(error: &rustls::Error, url: &str) -> (Kind, String) {
+/// A TLS handshake that failed.
+pub(super) fn tls(error: &io::Error, shown: &str) -> Error {
+    // As among the causes of other errors: rustls's own is inside.
+    let (kind, sentence) = match find::<rustls::Error>(error) {
+        Some(tls) => handshake(tls, shown),
+        None => (Kind::Network, format!("the TLS connection to {shown} failed: {error}")),
+    };
+    Error::new(kind, sentence).with("url", shown)
+}
+
+fn handshake(error: &rustls::Error, url: &str) -> (Kind, String) {
     use CertificateError as C;
     let certificate = match error {
         rustls::Error::InvalidCertificate(certificate) => certificate,
@@ -285,6 +295,11 @@ pub(super) fn handshake(error: &rustls::Error, url: &str) -> (Kind, String) {
             | AlertDescription::AccessDenied,
         ) => {
             let why = "refuses our client certificate, or wants one: pass tls: [cert: …, key: …] of one that it knows";
+            return (Kind::Certificate, format!("the server of {url} {why}"));
+        }
+        // What TLS 1.2 has for a client certificate that is missing, and for much else.
+        rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) => {
+            let why = "ended the TLS handshake: it wants a client certificate (pass tls: [cert: …, key: …]), or has no cipher in common with us";
             return (Kind::Certificate, format!("the server of {url} {why}"));
         }
         // No InvalidCertificate: the server has none at all, or it and we have no TLS version or cipher in common.

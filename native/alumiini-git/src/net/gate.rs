@@ -18,8 +18,8 @@ use crate::protocol::Limits;
 
 const ALL: usize = 256;
 const PER_HOST: usize = 32;
-/// Requests to a host that has not answered any yet.
-const UNPROVEN: usize = 8;
+/// The part of its limit that a host gets before it has answered anything.
+const UNPROVEN: usize = 4;
 /// Hosts whose standing is remembered.
 const MAX_HOSTS: usize = 4096;
 
@@ -140,7 +140,7 @@ impl Gate {
         state.running
             < match state.standing {
                 Standing::Up => limit,
-                Standing::Unproven => limit.min(UNPROVEN),
+                Standing::Unproven => (limit / UNPROVEN).max(1),
                 Standing::Down => 1,
             }
     }
@@ -262,9 +262,7 @@ mod tests {
     #[test]
     fn a_host_that_was_not_reached_is_asked_by_one_and_answers_all() {
         let gate = gate(32, Standing::Unproven);
-        let slots: Vec<Slot> = (0..UNPROVEN)
-            .map(|_| gate.enter().now_or_never().unwrap().unwrap())
-            .collect();
+        let slots: Vec<Slot> = (0..8).map(|_| gate.enter().now_or_never().unwrap().unwrap()).collect();
         let mut more = Box::pin(gate.enter());
         assert!((&mut more).now_or_never().is_none());
         gate.fail(&down());

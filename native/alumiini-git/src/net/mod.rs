@@ -13,6 +13,7 @@ pub(crate) mod fetch;
 mod gate;
 mod http;
 mod pkt;
+pub(crate) mod probe;
 pub(crate) mod proxy;
 pub(crate) mod refs;
 mod ssh;

@@ -120,6 +120,14 @@ impl NetUrl {
         }
     }
 
+    pub(super) fn port(&self) -> u16 {
+        match self {
+            // All schemes of theirs have a port of their own.
+            NetUrl::Http(url) => url.as_url().port_or_known_default().unwrap_or(443),
+            NetUrl::Ssh(url) => url.port,
+        }
+    }
+
     /// Scheme, host and port: whom a connection is made to.
     pub(super) fn authority(&self) -> String {
         match self {

@@ -1,0 +1,224 @@
+defmodule Alumiini.Git.TlsTest do
+  # Whom we trust, and who we say that we are.
+  use ExUnit.Case, async: true
+
+  alias Alumiini.Git
+  alias Alumiini.Git.{Auth, Error}
+  alias Alumiini.Git.Test.{Certificates, HttpServer, Oracle, Proxy, Repository, TempDir}
+
+  setup do
+    dir = TempDir.create!("tls")
+    root = Path.join(dir, "root")
+    File.mkdir_p!(root)
+    origin = Repository.create!(root, "app.git")
+    commit = Repository.commit!(origin, %{"a.yaml" => "a: 1\n"})
+    %{dir: dir, root: root, origin: origin, commit: commit, git: start_supervised!({Git, name: nil})}
+  end
+
+  defp https!(context, tls), do: start_supervised!({HttpServer, root: context.root, tls: tls})
+
+  defp sync(context, server, options) do
+    url = if is_binary(server), do: server, else: HttpServer.url(server, "app.git")
+    Git.sync(url, "main", Path.join(context.dir, "work"), Keyword.put_new(options, :server, context.git))
+  end
+
+  defp assert_refused(context, server, options, words) do
+    assert {:error, error} = sync(context, server, options)
+    assert {:certificate, _} = {error.reason, error.message}
+    refute error.retryable?
+    for word <- words, do: assert(error.message =~ word)
+    refute File.exists?(Path.join(context.dir, "work"))
+    error
+  end
+
+  describe "an authority" do
+    test "given with a call, with the credentials, or to the server", context do
+      certificate = Certificates.build(:good)
+      https = https!(context, certificate.tls)
+
+      for options <- [
+            [tls: [ca: certificate.ca]],
+            [tls: %{ca: certificate.ca}],
+            [auth: Auth.from_secret(%{"ca.crt" => certificate.ca})],
+            [server: start_supervised!({Git, name: nil, tls: [ca: certificate.ca]}, id: :with_authority)]
+          ] do
+        assert sync(context, https, options) == {:ok, context.commit}
+        Oracle.assert_synced(Path.join(context.dir, "work"), context.origin, context.commit)
+        TempDir.remove!(Path.join(context.dir, "work"))
+      end
+    end
+
+    test "among several is found", context do
+      certificate = Certificates.build(:good)
+      https = https!(context, certificate.tls)
+
+      many =
+        Certificates.build(:good).ca <> "# the right one\n" <> certificate.ca <> Certificates.build(:good).ca
+
+      assert sync(context, https, tls: [ca: many]) == {:ok, context.commit}
+    end
+
+    test "that is not given, or another one, is not trusted", context do
+      certificate = Certificates.build(:good)
+      https = https!(context, certificate.tls)
+
+      for options <- [
+            [],
+            [tls: []],
+            [tls: [ca: Certificates.build(:good).ca]],
+            [auth: Auth.from_secret(%{"ca.crt" => Certificates.build(:good).ca})]
+          ] do
+        assert_refused(context, https, options, [HttpServer.base_url(https)])
+      end
+
+      assert HttpServer.stats(https).requests == 0
+    end
+
+    test "is that of its own call only: a connection made with it serves no other", context do
+      certificate = Certificates.build(:good)
+      https = https!(context, certificate.tls)
+      url = HttpServer.url(https, "app.git")
+
+      for _ <- 1..3 do
+        assert {:ok, _commit} = Git.ls_remote(url, "main", server: context.git, tls: [ca: certificate.ca])
+        assert {:error, %Error{reason: :certificate}} = Git.ls_remote(url, "main", server: context.git)
+      end
+    end
+
+    test "that makes no sense is the caller's mistake", context do
+      https = https!(context, Certificates.build(:good).tls)
+      broken = "-----BEGIN CERTIFICATE-----\nbm90IGEgY2VydGlmaWNhdGU=\n-----END CERTIFICATE-----\n"
+      assert {:error, %Error{reason: :invalid}} = sync(context, https, tls: [ca: broken])
+    end
+  end
+
+  describe "a certificate" do
+    for {kind, words} <- [
+          expired: ["expired"],
+          not_yet_valid: ["not valid yet"],
+          wrong_host: ["localhost"],
+          self_signed: []
+        ] do
+      test "that is #{kind} is refused, and nothing is sent", context do
+        certificate = Certificates.build(unquote(kind))
+        https = https!(context, certificate.tls)
+        words = [HttpServer.base_url(https) | unquote(words)]
+        assert_refused(context, https, [tls: [ca: certificate.ca]], words)
+        # With an authority that signs for the right host, everything else would do.
+        assert_refused(context, https, [tls: [ca: Certificates.build(:good).ca]], [])
+        assert HttpServer.stats(https).requests == 0
+      end
+    end
+
+    test "is looked at behind a proxy, too", context do
+      proxy = start_supervised!(Proxy)
+      https = https!(context, Certificates.build(:good).tls)
+      assert_refused(context, https, [proxy: Proxy.url(proxy)], [])
+      assert [%{method: "CONNECT", answer: :ok} | _] = Proxy.log(proxy)
+    end
+
+    test "is looked at whatever the environment says", context do
+      {:ok, real} = Git.Binary.locate(nil)
+      binary = Path.join(context.dir, "worker")
+
+      File.write!(
+        binary,
+        "#!/bin/sh\nGIT_SSL_NO_VERIFY=1 NODE_TLS_REJECT_UNAUTHORIZED=0 exec '#{real}' \"$@\"\n"
+      )
+
+      File.chmod!(binary, 0o755)
+      server = start_supervised!({Git, name: nil, binary: binary}, id: :lax)
+      https = https!(context, Certificates.build(:self_signed).tls)
+      assert_refused(context, https, [server: server], [])
+    end
+  end
+
+  test "TLS 1.2 and 1.3 are spoken, nothing older", context do
+    certificate = Certificates.build(:good)
+
+    for version <- [:"tlsv1.3", :"tlsv1.2"] do
+      https = https!(context, [versions: [version]] ++ certificate.tls)
+      assert sync(context, https, tls: [ca: certificate.ca]) == {:ok, context.commit}
+    end
+
+    https = https!(context, [versions: [:"tlsv1.1"]] ++ certificate.tls)
+    # The server can do it, so that it is not for its sake that we do not.
+    old = [versions: [:"tlsv1.1"], verify: :verify_none, log_level: :none]
+    assert {:ok, _socket} = :ssl.connect(~c"localhost", HttpServer.port(https), old, 5_000)
+    assert {:error, %Error{reason: reason}} = sync(context, https, tls: [ca: certificate.ca])
+    assert reason in [:network, :certificate]
+    assert HttpServer.stats(https).requests == 0
+  end
+
+  describe "a client certificate" do
+    setup context do
+      certificate = Certificates.build(:good)
+      client = Certificates.client()
+      wanted = [verify: :verify_peer, fail_if_no_peer_cert: true, cacerts: client.cacerts]
+
+      servers =
+        for version <- [:"tlsv1.3", :"tlsv1.2"] do
+          https!(context, [versions: [version], log_level: :none] ++ certificate.tls ++ wanted)
+        end
+
+      %{ca: certificate.ca, client: client, servers: servers}
+    end
+
+    test "opens what requires one, given with a call or as Kubernetes has it", context do
+      %{ca: ca, client: client} = context
+
+      secret = %{"tls.crt" => client.cert, "tls.key" => client.key, "ca.crt" => ca}
+
+      for https <- context.servers,
+          options <- [
+            [tls: [ca: ca, cert: client.cert, key: client.key]],
+            [auth: Auth.from_secret(secret)],
+            [tls: [ca: ca], auth: Auth.from_secret(Map.delete(secret, "ca.crt"))],
+            [
+              auth: Auth.from_secret(%{"certFile" => client.cert, "keyFile" => client.key, "caFile" => ca})
+            ]
+          ] do
+        assert sync(context, https, options) == {:ok, context.commit}
+      end
+    end
+
+    test "and credentials go together", context do
+      %{ca: ca, client: client, servers: [https | _]} = context
+      HttpServer.rule(https, {:require, {:basic, "ann", "open sesame"}})
+      secret = %{"tls.crt" => client.cert, "tls.key" => client.key, "ca.crt" => ca}
+      assert {:error, %Error{reason: :auth}} = sync(context, https, auth: Auth.from_secret(secret))
+      secret = Map.merge(secret, %{"username" => "ann", "password" => "open sesame"})
+      assert sync(context, https, auth: Auth.from_secret(secret)) == {:ok, context.commit}
+    end
+
+    test "that is missing, or of an authority that the server does not know, opens nothing", context do
+      %{ca: ca} = context
+      other = Certificates.client()
+
+      for https <- context.servers,
+          tls <- [[ca: ca], [ca: ca, cert: other.cert, key: other.key]] do
+        assert_refused(context, https, [tls: tls], [HttpServer.base_url(https)])
+        assert HttpServer.stats(https).requests == 0
+      end
+    end
+
+    test "is that of its own call only: a connection made with it serves no other", context do
+      %{ca: ca, client: client, servers: [https | _]} = context
+      url = HttpServer.url(https, "app.git")
+
+      for _ <- 1..3 do
+        tls = [ca: ca, cert: client.cert, key: client.key]
+        assert {:ok, _commit} = Git.ls_remote(url, "main", server: context.git, tls: tls)
+
+        assert {:error, %Error{reason: :certificate}} =
+                 Git.ls_remote(url, "main", server: context.git, tls: [ca: ca])
+      end
+    end
+
+    test "with another one's key is the caller's mistake", context do
+      %{ca: ca, client: client, servers: [https | _]} = context
+      tls = [ca: ca, cert: client.cert, key: Certificates.client().key]
+      assert {:error, %Error{reason: :invalid}} = sync(context, https, tls: tls)
+    end
+  end
+end
