@@ -7,6 +7,8 @@ mod server;
 #[cfg(unix)]
 mod ssh;
 #[cfg(unix)]
+mod ssh_pool;
+#[cfg(unix)]
 mod sshd;
 
 use bytes::Bytes;

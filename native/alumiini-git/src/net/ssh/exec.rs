@@ -32,7 +32,7 @@ pub(crate) struct Exec {
     heard: Heard,
     /// Whether a request was written: else the server still waits for one.
     asked: bool,
-    /// A request that is larger than the server's window.
+    /// A request that waits for the server's window.
     _writing: JoinSet<()>,
 }
 
@@ -57,7 +57,8 @@ pub(super) enum NoAnswer {
 impl Exec {
     /// Starts `git-upload-pack` for `path`, writes `body` and waits for the first of its output.
     ///
-    /// What is sent goes out together: nothing waits for an answer to anything before.
+    /// Nothing is waited for but the server's window: OpenSSH has none for a session before its command has begun, which costs a
+    /// round trip; others (those in Go) take all at once.
     pub(super) async fn begin(lease: Lease, path: &str, shown: &str, v2: bool, body: Bytes) -> Result<Exec, NoAnswer> {
         let (read, write) = lease.channel.split();
         let mut exec = Exec {
@@ -91,7 +92,7 @@ impl Exec {
         if body.len() <= self.write.writable_packet_size().await {
             self.write.data_bytes(body).await?;
         } else {
-            // The server may have much to say before it reads.
+            // In a task of its own: the server may have much to say before it reads.
             let write = self.write.clone();
             self._writing.spawn(async move {
                 let _ = write.data_bytes(body).await;

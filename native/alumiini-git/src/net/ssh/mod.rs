@@ -69,8 +69,6 @@ impl Ssh {
     /// Connects and checks the host key, on a connection of its own, and leaves it at that.
     ///
     /// Errors: `network`, `host_key`, `unsupported`, `protocol`.
-    // `probe` takes it up.
-    #[allow(dead_code)]
     pub(super) async fn greet(&self, url: &SshUrl, login: &Login, proxy: Option<&Proxy>) -> Result<Greeting> {
         let target = Target::new(url, login, proxy);
         let (_, greeting) = connection::connect(&target, &url.shown(), true).await?;
