@@ -11,8 +11,6 @@ defmodule Alumiini.Git.Bench.Scenarios.Distance do
   @rounds 15
   @polls 20
   @kibibyte 1_024
-  # OpenSSH lets nothing be said to a command before it says that the command has begun.
-  @trips %{"HTTP" => 1, "HTTPS" => 1, "SSH" => 2}
 
   @spec run(Fixtures.t()) :: [Result.t()]
   def run(fixtures) do
@@ -44,7 +42,7 @@ defmodule Alumiini.Git.Bench.Scenarios.Distance do
       "nothing new over #{way.name}, 50 ms away",
       {"one round trip (an echo over the same distance)", taken.echo},
       taken.ours,
-      1.2 * @trips[way.name]
+      1.2
     )
   end
 

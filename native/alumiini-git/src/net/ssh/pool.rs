@@ -7,8 +7,8 @@
 //! - **A pack has its connection for itself.** Russh hands out what arrives on all channels of a connection one after the other,
 //!   and where a channel's reader is behind, it waits. That is what keeps a pack that is indexed slowly out of memory, and it would
 //!   hold up everything else on that connection.
-//! - A connection in use keeps one more channel open ahead, so that the next request on it costs two round trips and not three. Fewer
-//!   cannot be had of OpenSSH: it opens sessions with a window of 0, so what is asked can travel only when the command has begun.
+//! - A connection in use keeps one more channel open ahead, so that the next request on it costs two round trips and not three.
+//!   OpenSSH opens sessions with a window of 0: what is asked can travel only when the command has begun, which is the second.
 
 use std::collections::HashMap;
 use std::future::Future;
