@@ -4,7 +4,7 @@
 #   ROUNDS=3          takes fewer samples
 
 # No environment but that of the tests compiles what is below test/support.
-support = ~w(fast_import git_command http_server http_server/* manifests os_process repository)
+support = ~w(fast_import git_command http_server http_server/* manifests os_process relay relay/* repository)
 
 files =
   Enum.flat_map(support, &Path.wildcard("test/support/#{&1}.ex")) ++

@@ -140,8 +140,10 @@ defmodule Alumiini.Git.Test.Relay do
     relay = self()
 
     spawn_link(fn ->
-      {:ok, socket} = :gen_tcp.accept(listener)
-      Connection.run(socket, GenServer.call(relay, :accepted))
+      case :gen_tcp.accept(listener) do
+        {:ok, socket} -> Connection.run(socket, GenServer.call(relay, :accepted))
+        {:error, :closed} -> :ok
+      end
     end)
   end
 
