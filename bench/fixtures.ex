@@ -25,7 +25,9 @@ defmodule Alumiini.Git.Bench.Fixtures do
     %__MODULE__{origins: origins, work: work, binary: binary, http: http}
   end
 
-  @doc "A repository of 3,000 manifests on a branch `main`, with so many refs in all. Made when it is first asked for."
+  @doc """
+  The name of a repository of 3,000 manifests on a branch `main`, with so many refs in all. Made when it is first asked for.
+  """
   @spec manifests!(t, pos_integer) :: String.t()
   def manifests!(fixtures, refs) do
     name = "manifests-#{refs}.git"
@@ -39,7 +41,7 @@ defmodule Alumiini.Git.Bench.Fixtures do
       GitCommand.run!(["pack-refs", "--all"], cd: repository)
     end
 
-    HttpServer.url(fixtures.http, name)
+    name
   end
 
   defp topics!(repository, id, count) do
@@ -78,9 +80,9 @@ defmodule Alumiini.Git.Bench.Fixtures do
     end
   end
 
-  @spec sync!(GenServer.server(), String.t(), Path.t()) :: String.t()
-  def sync!(server, url, path) do
-    {:ok, id} = Alumiini.Git.sync(url, "main", path, server: server)
+  @spec sync!(GenServer.server(), String.t(), Path.t(), keyword) :: String.t()
+  def sync!(server, url, path, options \\ []) do
+    {:ok, id} = Alumiini.Git.sync(url, "main", path, [server: server] ++ options)
     id
   end
 

@@ -18,6 +18,7 @@ defmodule Alumiini.Git.Bench.Format do
   def time(ns), do: "#{digits(ns / 1_000_000_000)} s"
 
   @spec bytes(number) :: String.t()
+  def bytes(bytes) when bytes < 10_000, do: "#{round(bytes)} bytes"
   def bytes(bytes), do: "#{digits(bytes / 1_048_576)} MiB"
 
   @spec ratio(Result.t()) :: String.t()
@@ -28,6 +29,7 @@ defmodule Alumiini.Git.Bench.Format do
   @spec target(Result.t()) :: String.t()
   def target(%{kind: :time, target: target}), do: "≤ #{digits(target)} ×"
   def target(%{kind: :throughput, target: target}), do: "≥ #{digits(target)} ×"
+  def target(%{kind: :limit, target: target}) when target < 10_000, do: "≤ #{bytes(target)}"
   def target(%{kind: :limit, target: target}), do: "≤ #{round(target / 1_048_576)} MiB"
 
   @doc "20000 as 20,000."

@@ -4,7 +4,9 @@
 #   ROUNDS=3          takes fewer samples
 
 # No environment but that of the tests compiles what is below test/support.
-support = ~w(fast_import git_command http_server http_server/* manifests os_process relay relay/* repository)
+support =
+  ~w(certificates daemon fast_import free_port git_command http_server http_server/* manifests os_process relay relay/*) ++
+    ~w(repository ssh_keys ssh_server)
 
 files =
   Enum.flat_map(support, &Path.wildcard("test/support/#{&1}.ex")) ++
@@ -19,6 +21,7 @@ defmodule Alumiini.Git.Bench do
 
   @scenarios [
     poll: Scenarios.Poll,
+    distance: Scenarios.Distance,
     clone: Scenarios.Clone,
     fleet: Scenarios.Fleet,
     read: Scenarios.Read,

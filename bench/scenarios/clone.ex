@@ -2,14 +2,14 @@ defmodule Alumiini.Git.Bench.Scenarios.Clone do
   @moduledoc "The first sync of 3,000 files."
 
   alias Alumiini.Git.Bench.{Fixtures, Measure, Result}
-  alias Alumiini.Git.Test.GitCommand
+  alias Alumiini.Git.Test.{GitCommand, HttpServer}
 
   @rounds 9
   @target 1.0
 
   @spec run(Fixtures.t()) :: [Result.t()]
   def run(fixtures) do
-    url = Fixtures.manifests!(fixtures, 10)
+    url = HttpServer.url(fixtures.http, Fixtures.manifests!(fixtures, 10))
 
     taken =
       Fixtures.with_worker(fixtures, fn server ->

@@ -1,5 +1,8 @@
 defmodule Alumiini.Git.Bench.Scenarios.Fleet do
-  @moduledoc "256 repositories with nothing new, all at once, beside as many `git fetch` as `xargs -P` runs best."
+  @moduledoc """
+  256 repositories with nothing new: all at once, beside as many `git fetch` as `xargs -P` runs best; and 1,000 questions to
+  them, beside as many `git ls-remote`.
+  """
 
   alias Alumiini.Git.Bench.{Fixtures, Floor, Measure, Result, Terminal}
   alias Alumiini.Git.Test.{GitCommand, HttpServer}
@@ -7,6 +10,9 @@ defmodule Alumiini.Git.Bench.Scenarios.Fleet do
   @repositories 256
   @rounds 5
   @target 6.0
+  @polls 1_000
+  @polls_target 8.0
+  @polls_rounds 3
   # What -P is tried with, as multiples of the cores.
   @parallel [1, 2, 4, 8]
 
@@ -19,9 +25,10 @@ defmodule Alumiini.Git.Bench.Scenarios.Fleet do
     sockets = for url <- urls, do: {Floor.connect!(port), url}
 
     clone!(urls, theirs)
-    parallel = best_parallel(theirs)
+    parallel = best_parallel(&fetch!(theirs, &1))
+    questions = best_parallel(&ls_remote!(urls, &1))
 
-    taken =
+    {taken, asked} =
       Fixtures.with_worker(fixtures, fn server ->
         sync = fn {url, path} -> Fixtures.sync!(server, url, path) end
         all_at_once(pairs, sync)
@@ -29,13 +36,19 @@ defmodule Alumiini.Git.Bench.Scenarios.Fleet do
         Process.sleep(4_000)
         all_at_once(pairs, sync)
 
-        Measure.interleave("#{@repositories} repositories", @rounds,
-          ours: fn _ -> Measure.time(fn -> all_at_once(pairs, sync) end) end,
-          git: fn _ -> Measure.time(fn -> fetch!(theirs, parallel) end) end,
-          server: fn _ ->
-            Measure.time(fn -> all_at_once(sockets, fn {s, url} -> Floor.ask!(s, url) end) end)
-          end
-        )
+        polls = pairs |> Stream.cycle() |> Enum.take(@polls)
+
+        {Measure.interleave("#{@repositories} repositories", @rounds,
+           ours: fn _ -> Measure.time(fn -> all_at_once(pairs, sync) end) end,
+           git: fn _ -> Measure.time(fn -> fetch!(theirs, parallel) end) end,
+           server: fn _ ->
+             Measure.time(fn -> all_at_once(sockets, fn {s, url} -> Floor.ask!(s, url) end) end)
+           end
+         ),
+         Measure.interleave("#{@polls} polls", @polls_rounds,
+           ours: fn _ -> Measure.time(fn -> all_at_once(polls, sync, @repositories) end) end,
+           git: fn _ -> Measure.time(fn -> ls_remote!(urls, questions) end) end
+         )}
       end)
 
     for {socket, _url} <- sockets, do: :gen_tcp.close(socket)
@@ -48,13 +61,20 @@ defmodule Alumiini.Git.Bench.Scenarios.Fleet do
         taken.ours,
         @target,
         [{"of that, the server's answers (the bare requests, all at once)", taken.server}]
+      ),
+      Result.throughput(
+        "polls",
+        "1,000 syncs with nothing new of #{@repositories} repositories",
+        {"git ls-remote, xargs -P #{questions}", asked.git},
+        asked.ours,
+        @polls_target
       )
     ]
   end
 
-  defp all_at_once(items, fun) do
+  defp all_at_once(items, fun, at_once \\ nil) do
     items
-    |> Task.async_stream(fun, max_concurrency: length(items), ordered: false, timeout: :infinity)
+    |> Task.async_stream(fun, max_concurrency: at_once || length(items), ordered: false, timeout: :infinity)
     |> Enum.each(fn {:ok, _} -> :ok end)
   end
 
@@ -67,18 +87,28 @@ defmodule Alumiini.Git.Bench.Scenarios.Fleet do
     end
   end
 
-  defp best_parallel(dir) do
+  defp best_parallel(run) do
     cores = System.schedulers_online()
 
     Enum.min_by(Enum.map(@parallel, &(&1 * cores)), fn parallel ->
       Terminal.progress("looking for the best -P: #{parallel}")
-      Measure.time(fn -> fetch!(dir, parallel) end)
+      Measure.time(fn -> run.(parallel) end)
     end)
   end
 
   defp fetch!(dir, parallel) do
     arguments = Enum.join(Fixtures.fetch_arguments(), " ")
-    script = "seq #{@repositories} | xargs -P #{parallel} -I{} git -C {} #{arguments}"
+    xargs!("seq #{@repositories}", parallel, "git -C {} #{arguments}", dir)
+  end
+
+  defp ls_remote!([url | _], parallel) do
+    [base, _] = String.split(url, "fleet-1.git")
+    numbers = "seq #{@polls} | awk '{ print $1 % #{@repositories} + 1 }'"
+    xargs!(numbers, parallel, "git ls-remote --exit-code #{base}fleet-{}.git refs/heads/main", ".")
+  end
+
+  defp xargs!(numbers, parallel, command, dir) do
+    script = "#{numbers} | xargs -P #{parallel} -I{} #{command} > /dev/null"
     env = GitCommand.environment() ++ GitCommand.config([{"safe.directory", "*"}])
     {_, 0} = System.cmd("/bin/sh", ["-c", script], cd: dir, env: env, stderr_to_stdout: true)
   end

@@ -2,7 +2,7 @@ defmodule Alumiini.Git.Bench.Scenarios.Memory do
   @moduledoc "What the worker keeps resident: when it has nothing to do, and at its most while 64 clones run."
 
   alias Alumiini.Git.Bench.{Fixtures, Result, Statistics, Terminal}
-  alias Alumiini.Git.Test.OsProcess
+  alias Alumiini.Git.Test.{HttpServer, OsProcess}
 
   @idle 20 * 1024 * 1024
   @peak 256 * 1024 * 1024
@@ -11,7 +11,7 @@ defmodule Alumiini.Git.Bench.Scenarios.Memory do
 
   @spec run(Fixtures.t()) :: [Result.t()]
   def run(fixtures) do
-    url = Fixtures.manifests!(fixtures, 10)
+    url = HttpServer.url(fixtures.http, Fixtures.manifests!(fixtures, 10))
     runs = for round <- 1..@rounds, do: run(fixtures, url, round)
     [started, cloned, peak] = for key <- [:started, :cloned, :peak], do: summary(runs, key)
 

@@ -19,7 +19,7 @@ defmodule Alumiini.Git do
       {:ok, names} = Alumiini.Git.files("/var/lib/hello", "deploy")
       {:ok, yaml} = Alumiini.Git.read("/var/lib/hello", "deploy/app.yaml")
 
-  Calling `sync/4` again is how a repository is kept current: if there is nothing new, that costs one round trip on a
+  Calling `sync/4` again is how a repository is kept current: if there is nothing new, that costs one round trip (over SSH two) on a
   connection that is open already.
 
   ## What to expect

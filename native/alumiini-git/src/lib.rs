@@ -13,6 +13,7 @@ mod remote;
 mod repo;
 mod repos;
 mod server;
+mod sharing;
 
 use std::process::ExitCode;
 

@@ -70,8 +70,15 @@ impl Remote {
     pub(crate) async fn resolve(&self, worker: &Arc<Worker>, name: &str) -> Result<Oid> {
         let found = match self {
             Remote::Network(endpoint) => {
-                let refs = ls_refs(&worker.net, endpoint, &[name.to_owned()]).await?;
-                refs.into_iter().find(|r| r.name == name.as_bytes()).map(|r| r.target())
+                let (shared, asked) = (worker.clone(), (**endpoint).clone());
+                let key = (asked.clone(), name.to_owned());
+                let name = name.to_owned();
+                let ask = async move {
+                    let refs = ls_refs(&shared.net, &asked, std::slice::from_ref(&name)).await?;
+                    let found = refs.into_iter().find(|found| found.name == name.as_bytes());
+                    Ok(found.map(|found| found.target()))
+                };
+                worker.polls.run(key, ask).await?
             }
             Remote::Local { path, .. } => {
                 let (path, name) = (path.clone(), name.to_owned());

@@ -102,7 +102,7 @@ defmodule Alumiini.Git.ConcurrencyTest do
     stuck =
       for n <- 1..40 do
         path = Path.join(context.dir, "stuck-#{n}")
-        Task.async(fn -> Git.sync(ScriptedTcp.url(tcp), "main", path, server: context.git) end)
+        Task.async(fn -> Git.sync(ScriptedTcp.url(tcp) <> "?n=#{n}", "main", path, server: context.git) end)
       end
 
     for _ <- stuck, do: assert_receive({ScriptedTcp, ^tcp, :accepted}, 10_000)

@@ -33,9 +33,18 @@ defmodule Alumiini.Git.IsolationTest do
     {git, os_pid}
   end
 
+  # Each by a URL of its own: what is asked of one and the same is asked once for all.
+  defp repositories(context, count) do
+    for {r, n} <- context.repositories |> Stream.cycle() |> Enum.take(count) |> Enum.with_index() do
+      name = "#{r.name}-#{n}.git"
+      File.ln_s!(r.origin, Path.join(context.dir, name))
+      {%{r | url: HttpServer.url(context.http, name)}, n}
+    end
+  end
+
   # Half of them syncs, each into a directory of its own; the others write nothing.
   defp calls(context, git, count) do
-    for {r, n} <- context.repositories |> Stream.cycle() |> Enum.take(count) |> Enum.with_index() do
+    for {r, n} <- repositories(context, count) do
       path = Path.join(context.dir, "work-#{n}")
 
       if rem(n, 2) == 0,
@@ -80,7 +89,7 @@ defmodule Alumiini.Git.IsolationTest do
       gate = HttpServer.rule(context.http, {:stop, {:pack, 20}, :hold}, on: :upload_pack)
 
       calls =
-        for {r, n} <- context.repositories |> Stream.cycle() |> Enum.take(50) |> Enum.with_index() do
+        for {r, n} <- repositories(context, 50) do
           path = Path.join(context.dir, "work-#{n}")
           {r, path, Task.async(fn -> Git.sync(r.url, "main", path, server: git) end)}
         end

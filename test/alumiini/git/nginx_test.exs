@@ -67,11 +67,12 @@ defmodule Alumiini.Git.NginxTest do
       assert {:ok, _commit} = Git.sync(url, "main", path, server: context.git)
       # The refs' advertisement, the refs, the pack.
       Nginx.await(server, 3)
-      assert [%{connection: connection}, _, _] = Nginx.log(server)
+      # A connection may have been begun for one of them that then found another free.
+      kept = for %{connection: connection} <- Nginx.log(server), uniq: true, do: connection
       for _ <- 1..5, do: assert({:ok, _commit} = Git.sync(url, "main", path, server: context.git))
       Nginx.await(server, 8)
       assert length(Nginx.log(server)) == 8
-      assert Enum.all?(Nginx.log(server), &(&1.connection == connection))
+      assert Enum.all?(Nginx.log(server), &(&1.connection in kept))
     end
   end
 

@@ -297,6 +297,11 @@ fn handshake(error: &rustls::Error, url: &str) -> (Kind, String) {
             let why = "refuses our client certificate, or wants one: pass tls: [cert: …, key: …] of one that it knows";
             return (Kind::Certificate, format!("the server of {url} {why}"));
         }
+        // What TLS 1.2 has for a client certificate that is missing, and for much else.
+        rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) => {
+            let why = "ended the TLS handshake: it wants a client certificate (pass tls: [cert: …, key: …]), or has no cipher in common with us";
+            return (Kind::Certificate, format!("the server of {url} {why}"));
+        }
         // No InvalidCertificate: the server has none at all, or it and we have no TLS version or cipher in common.
         other => return (Kind::Network, format!("the TLS connection to {url} failed: {other}")),
     };

@@ -262,9 +262,7 @@ mod tests {
     #[test]
     fn a_host_that_was_not_reached_is_asked_by_one_and_answers_all() {
         let gate = gate(32, Standing::Unproven);
-        let slots: Vec<Slot> = (0..8)
-            .map(|_| gate.enter().now_or_never().unwrap().unwrap())
-            .collect();
+        let slots: Vec<Slot> = (0..8).map(|_| gate.enter().now_or_never().unwrap().unwrap()).collect();
         let mut more = Box::pin(gate.enter());
         assert!((&mut more).now_or_never().is_none());
         gate.fail(&down());

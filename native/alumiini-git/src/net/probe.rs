@@ -128,6 +128,9 @@ impl Walk {
         }
         let mut shown: Vec<String> = self.addresses.iter().map(|address| address.ip().to_string()).collect();
         shown.dedup();
+        if shown == [host.as_str()] {
+            return Ok(format!("{host} is an address already"));
+        }
         Ok(format!("{host} is {}", shown.join(", ")))
     }
 
@@ -192,7 +195,20 @@ impl Walk {
 
     async fn ssh(&mut self) -> Result<String> {
         self.stream = None;
-        Ok(String::new())
+        let NetUrl::Ssh(url) = &self.endpoint.url else {
+            return Err(crate::ops::panicked());
+        };
+        let (login, proxy) = (self.endpoint.login()?, self.endpoint.proxy(&self.endpoint.url));
+        let greeting = self.net.ssh.greet(url, login, proxy).await?;
+        let by = if greeting.certificate {
+            ", by its certificate"
+        } else {
+            ""
+        };
+        Ok(format!(
+            "{}, host key {} {} is known{by}",
+            greeting.version, greeting.key_type, greeting.fingerprint
+        ))
     }
 
     async fn auth(&mut self) -> Result<String> {

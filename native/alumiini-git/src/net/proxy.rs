@@ -64,6 +64,10 @@ impl Route {
 
     /// The proxy through which `host` is reached.
     pub(super) fn to(&self, host: &str) -> Option<&Proxy> {
+        // The matcher takes this for all names, and for no address.
+        if self.direct.split(',').any(|part| part.trim() == "*") {
+            return None;
+        }
         let bracketed = if host.contains(':') && !host.starts_with('[') {
             format!("[{host}]")
         } else {
@@ -265,7 +269,7 @@ mod tests {
             Route::new(Some("http://p"), Some("*"))
                 .unwrap()
                 .unwrap()
-                .to("h")
+                .to("127.0.0.1")
                 .is_none()
         );
         assert!(Route::new(Some("http://p"), None).unwrap().unwrap().to("h").is_some());

@@ -4,6 +4,10 @@ mod fetching;
 mod refusals;
 mod repo;
 mod server;
+#[cfg(unix)]
+mod ssh;
+#[cfg(unix)]
+mod sshd;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;

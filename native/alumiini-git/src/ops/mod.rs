@@ -14,23 +14,28 @@ pub(crate) mod undo;
 
 use std::sync::Arc;
 
+use git2::Oid;
+
 use crate::answer::{Answer, Hello, Stats};
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
-use crate::net::Net;
 use crate::net::auth::{Auth, hide};
 use crate::net::proxy::Route;
 use crate::net::url::RemoteUrl;
+use crate::net::{Endpoint, Net};
 use crate::ops::pool::Pool;
 use crate::outbox::Held;
 use crate::protocol::{Op, PROTOCOL, RemoteRequest, Request};
 use crate::repo::glance::Glances;
 use crate::repos::Repos;
+use crate::sharing::Errands;
 
 /// What all requests share. The pools are apart so that slow remotes can stop no read, no cancel and no exit.
 pub(crate) struct Worker {
     pub(crate) repos: Repos,
     pub(crate) net: Net,
+    /// What remotes are being asked: many paths may want to know the same.
+    pub(crate) polls: Arc<Errands<(Endpoint, String), Option<Oid>>>,
     /// Work trees that were found as they should be.
     pub(crate) glances: Glances,
     /// Local reads: `files`, `read`, `head`.
@@ -51,6 +56,7 @@ impl Worker {
         Arc::new(Worker {
             repos: Repos::default(),
             net: Net::new(),
+            polls: Arc::default(),
             glances: Glances::new(),
             reads: Pool::new(cores * 4),
             unsent: Pool::new(64 << 20),

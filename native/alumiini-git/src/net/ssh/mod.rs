@@ -1,39 +1,84 @@
 //! `git-upload-pack` over SSH.
 
+mod agent;
+mod connection;
+mod exec;
+mod host_key;
+mod keys;
+mod known_hosts;
+mod pool;
+mod wire;
+
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::error::{Error, Kind, Result};
 use crate::net::auth::Login;
-use crate::net::pkt::Chunks;
 use crate::net::proxy::Proxy;
 use crate::net::ssh_url::SshUrl;
+use connection::Target;
+use exec::NoAnswer;
+use pool::{NoLease, Pool};
+
+pub(super) use exec::Exec;
+pub(crate) use host_key::Greeting;
 
 /// The SSH connections that are kept, and how they are made.
 #[derive(Default)]
-pub(crate) struct Ssh {}
-
-/// One `git-upload-pack` at work: its standard output.
-pub(super) struct Exec {}
+pub(crate) struct Ssh {
+    pool: Pool,
+}
 
 impl Ssh {
-    /// Starts `git-upload-pack` for the repository and writes `body` to it, at once: it need not have answered yet.
+    /// Starts `git-upload-pack` for the repository, writes `body` to it at once, and waits until it begins to answer.
+    ///
+    /// On a connection that was kept, and that turns out to have ended before anything of an answer came, it is started once more on a
+    /// new one. What it is asked only reads, so that is sound.
+    ///
+    /// Errors: `network`, `host_key`, `auth`, `invalid` (the private key), `repo_not_found`, `unsupported`, `protocol`.
     pub(super) async fn upload_pack(
         &self,
         url: &SshUrl,
-        _login: &Login,
-        _proxy: Option<&Proxy>,
-        _v2: bool,
-        _body: Bytes,
+        login: &Login,
+        proxy: Option<&Proxy>,
+        v2: bool,
+        body: Bytes,
     ) -> Result<Exec> {
-        Err(Error::new(
-            Kind::Unsupported,
-            format!("{url}: SSH is not supported yet"),
-        ))
+        let (target, shown) = (Arc::new(Target::new(url, login, proxy)), url.shown());
+        let pack = brings_a_pack(&body);
+        // The second time, only on a connection that is newer than the failure.
+        for first in [true, false] {
+            let newer_than = if first { 0 } else { self.pool.made() };
+            let lease = match self.pool.lease(&target, &shown, pack, newer_than).await {
+                Ok(lease) => lease,
+                Err(NoLease::Stale) => continue,
+                Err(NoLease::Failed(e)) => return Err(e),
+            };
+            let may_be_stale = !lease.fresh && first;
+            match Exec::begin(lease, &url.path, &shown, v2, body.clone()).await {
+                Ok(exec) => return Ok(exec),
+                Err(NoAnswer::Silent(_)) if may_be_stale => {}
+                Err(NoAnswer::Silent(e) | NoAnswer::Failed(e)) => return Err(e),
+            }
+        }
+        let sentence = format!("the connection to {shown} was cut before its answer began; try again later");
+        Err(Error::new(Kind::Network, sentence).with("url", shown))
+    }
+
+    /// Connects and checks the host key, on a connection of its own, and leaves it at that.
+    ///
+    /// Errors: `network`, `host_key`, `unsupported`, `protocol`.
+    // `probe` takes it up.
+    #[allow(dead_code)]
+    pub(super) async fn greet(&self, url: &SshUrl, login: &Login, proxy: Option<&Proxy>) -> Result<Greeting> {
+        let target = Target::new(url, login, proxy);
+        let (_, greeting) = connection::connect(&target, &url.shown(), true).await?;
+        Ok(greeting)
     }
 }
 
-impl Chunks for Exec {
-    async fn chunk(&mut self) -> Result<Option<Bytes>> {
-        Ok(None)
-    }
+/// Whether the answer to `body` is a pack: all but a list of refs, and what a server says by itself.
+fn brings_a_pack(body: &[u8]) -> bool {
+    !body.is_empty() && body.get(4..).is_none_or(|line| !line.starts_with(b"command=ls-refs"))
 }

@@ -1,0 +1,104 @@
+//! An ssh-agent, which signs with keys that never leave it (draft-miller-ssh-agent).
+
+use std::path::Path;
+
+use russh::client::{AuthResult, Handle};
+use russh::keys::agent::AgentIdentity;
+use russh::keys::agent::client::AgentClient;
+use russh::keys::{Algorithm, HashAlg};
+
+use crate::error::{Error, Kind, Result};
+
+use super::connection::{Checker, Refusal};
+
+/// Servers end a connection after so many keys that they do not know (sshd_config(5), MaxAuthTries).
+const MAX_IDENTITIES: usize = 6;
+
+/// Shows the server the agent's identities, in the agent's order, until it takes one. `rsa`: how RSA keys sign.
+///
+/// `auth`: there is no agent, it has no identities, or the server takes none of them.
+#[cfg(unix)]
+pub(super) async fn authenticate(
+    handle: &mut Handle<Checker>,
+    socket: Option<&Path>,
+    user: &str,
+    rsa: Option<HashAlg>,
+) -> Result<(), Refusal> {
+    let path = match socket {
+        Some(path) => path.to_owned(),
+        None => std::env::var_os("SSH_AUTH_SOCK")
+            .filter(|path| !path.is_empty())
+            .map(Into::into)
+            .ok_or_else(|| {
+                ours("there is no ssh-agent: SSH_AUTH_SOCK is not set where the worker runs; start one, or pass its socket")
+            })?,
+    };
+    let named = path.display();
+    let mut agent = AgentClient::connect_uds(&path).await.map_err(|e| {
+        let why = match e {
+            russh::keys::Error::IO(e) => e.to_string(),
+            _ => "it does not answer".to_owned(),
+        };
+        ours(&format!(
+            "there is no ssh-agent at {named}: {why}; start one, or pass its socket"
+        ))
+    })?;
+    // For keys that are bound to destinations (ssh-add -h). Agents that know nothing of it say no, and that is that.
+    if let Some(binding) = handle.agent_session_binding().cloned() {
+        let _ = agent.bind_session(&binding, false).await;
+    }
+    let identities = agent.request_identities().await.map_err(|_| {
+        ours(&format!(
+            "the ssh-agent at {named} does not list its keys: check that it is one, and not locked"
+        ))
+    })?;
+    if identities.is_empty() {
+        return Err(ours(&format!(
+            "the ssh-agent at {named} holds no keys for this server: add one with ssh-add"
+        )));
+    }
+    let mut tried = vec![];
+    for identity in identities.into_iter().take(MAX_IDENTITIES) {
+        let key = identity.public_key();
+        let hash = match key.algorithm() {
+            Algorithm::Rsa { .. } => rsa.or(Some(HashAlg::Sha256)),
+            _ => None,
+        };
+        let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
+        let result = match identity {
+            AgentIdentity::PublicKey { key, .. } => {
+                handle.authenticate_publickey_with(user, key, hash, &mut agent).await
+            }
+            AgentIdentity::Certificate { certificate, .. } => {
+                handle
+                    .authenticate_certificate_with(user, certificate, hash, &mut agent)
+                    .await
+            }
+        };
+        tried.push(fingerprint);
+        match result {
+            Ok(AuthResult::Success) => return Ok(()),
+            Ok(AuthResult::Failure { .. }) if handle.is_closed() => return Err(Refusal::Ended(tried)),
+            // An agent that will not sign with this key (a token that is not plugged in, a user who says no) may with the next.
+            Ok(AuthResult::Failure { .. }) | Err(_) => {}
+        }
+    }
+    Err(Refusal::Keys(tried))
+}
+
+#[cfg(not(unix))]
+pub(super) async fn authenticate(
+    _: &mut Handle<Checker>,
+    _: Option<&Path>,
+    _: &str,
+    _: Option<HashAlg>,
+) -> Result<(), Refusal> {
+    Err(Refusal::Ours(Error::new(
+        Kind::Unsupported,
+        "an ssh-agent is not supported on this system: pass the key",
+    )))
+}
+
+fn ours(why: &str) -> Refusal {
+    Refusal::Ours(Error::new(Kind::Auth, why))
+}

@@ -1,0 +1,416 @@
+//! The SSH connections that are kept, and who may use which.
+//!
+//! - A connection serves requests of equal [`Target`]s, eight at a time (sshd's MaxSessions is 10 unless set otherwise); a server
+//!   that refuses one lowers that. More requests make more connections.
+//! - One connection per target is made at a time (sshd drops some of many that have not logged in yet: MaxStartups). Who needs one
+//!   waits for it, and shares its failure. It is made for as long as anyone waits.
+//! - **A pack has its connection for itself.** Russh hands out what arrives on all channels of a connection one after the other,
+//!   and where a channel's reader is behind, it waits. That is what keeps a pack that is indexed slowly out of memory, and it would
+//!   hold up everything else on that connection.
+//! - A connection in use keeps one more channel open ahead, so that the next request on it costs two round trips and not three. Fewer
+//!   cannot be had of OpenSSH: it opens sessions with a window of 0, so what is asked can travel only when the command has begun.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use futures_util::future::{Shared, WeakShared};
+use russh::Channel;
+use russh::client::Msg;
+use tokio::sync::oneshot;
+
+use crate::error::{Error, Kind, Result};
+
+use super::connection::{self, Connection, Target};
+
+/// Sessions of one connection at a time, the channel that is open ahead included.
+const MAX_SESSIONS: usize = 8;
+const MAX_IDLE: usize = 64;
+const IDLE: Duration = Duration::from_secs(5 * 60);
+/// How often idle connections are looked at.
+const REAP: Duration = Duration::from_secs(20);
+/// How long a server may take to open a channel.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Russh never forgets a channel that this side closed first: some hundred bytes each. After so many, a connection is used no more.
+const MAX_BROKEN_OFF: usize = 1000;
+/// How many connections may refuse even one session before the request fails with it.
+const MAX_REFUSALS: usize = 4;
+
+#[derive(Clone, Default)]
+pub(super) struct Pool(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    groups: HashMap<Arc<Target>, Group>,
+    /// Connections made so far.
+    made: u64,
+    reaping: bool,
+}
+
+/// The connections of one target.
+struct Group {
+    members: Vec<Member>,
+    /// The sessions that its server allows on a connection, as far as that is known.
+    cap: usize,
+    /// Gone when nobody waits for it.
+    making: Option<WeakShared<Making>>,
+}
+
+impl Default for Group {
+    fn default() -> Group {
+        Group {
+            members: vec![],
+            cap: MAX_SESSIONS,
+            making: None,
+        }
+    }
+}
+
+type Making = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+
+struct Member {
+    connection: Arc<Connection>,
+    born: u64,
+    /// Channels that are open, or about to be.
+    used: usize,
+    /// Has a pack.
+    taken: bool,
+    spare: Spare,
+    broken_off: usize,
+    idle_since: Instant,
+}
+
+/// The channel that is open ahead.
+enum Spare {
+    None,
+    Opening,
+    Open(Channel<Msg>),
+}
+
+impl Member {
+    fn idle(&self) -> bool {
+        match self.spare {
+            Spare::None => self.used == 0,
+            Spare::Opening => false,
+            Spare::Open(_) => self.used == 1,
+        }
+    }
+
+    fn has_room(&self, pack: bool, cap: usize) -> bool {
+        if self.taken || self.broken_off >= MAX_BROKEN_OFF {
+            false
+        } else if pack {
+            self.idle()
+        } else {
+            matches!(self.spare, Spare::Open(_)) || self.used < cap
+        }
+    }
+}
+
+/// The right to one session on a connection, until it is dropped.
+pub(super) struct Slot {
+    pool: Pool,
+    target: Arc<Target>,
+    connection: Arc<Connection>,
+    pack: bool,
+    /// Whether the session was ended by closing its channel from this side.
+    broken_off: bool,
+}
+
+/// A session that is about to begin.
+pub(super) struct Lease {
+    pub(super) channel: Channel<Msg>,
+    pub(super) slot: Slot,
+    /// Whether the connection was made for this request, so that nothing about it can be stale.
+    pub(super) fresh: bool,
+}
+
+/// Why there is no lease.
+pub(super) enum NoLease {
+    Failed(Error),
+    /// A connection that was there turned out to have ended.
+    Stale,
+}
+
+impl Pool {
+    /// How many connections have been made: those that come later are newer than whatever has failed so far.
+    pub(super) fn made(&self) -> u64 {
+        self.lock().made
+    }
+
+    /// A session with `target`, for a `pack` on a connection without others. `newer_than`: only on a connection made after so many.
+    pub(super) async fn lease(
+        &self,
+        target: &Arc<Target>,
+        shown: &str,
+        pack: bool,
+        newer_than: u64,
+    ) -> Result<Lease, NoLease> {
+        let made_before = self.made();
+        let mut refusals = 0;
+        loop {
+            let (slot, spare, fresh) = loop {
+                match self.claim(target, shown, pack, newer_than) {
+                    Claim::Slot(slot, spare, born) => break (slot, spare, born > made_before),
+                    Claim::Wait(making) => making.await.map_err(|e| NoLease::Failed(renamed(e, shown)))?,
+                }
+            };
+            if let Some(channel) = spare {
+                return Ok(Lease { channel, slot, fresh });
+            }
+            match open(slot).await {
+                Opened::Channel(channel, slot) => return Ok(Lease { channel, slot, fresh }),
+                Opened::Refused { alone: false } => {}
+                Opened::Refused { alone: true } if refusals < MAX_REFUSALS => refusals += 1,
+                Opened::Refused { .. } => {
+                    let sentence = format!(
+                        "{shown}: its server refuses sessions to this user: check that it may run git-upload-pack"
+                    );
+                    return Err(NoLease::Failed(Error::new(Kind::Auth, sentence).with("url", shown)));
+                }
+                Opened::Gone if fresh => {
+                    let sentence =
+                        format!("the connection to {shown} was cut before it could be used; try again later");
+                    return Err(NoLease::Failed(Error::new(Kind::Network, sentence).with("url", shown)));
+                }
+                Opened::Gone => return Err(NoLease::Stale),
+            }
+        }
+    }
+
+    fn claim(&self, target: &Arc<Target>, shown: &str, pack: bool, newer_than: u64) -> Claim {
+        let mut state = self.lock();
+        self.reap_later(&mut state);
+        let group = state.groups.entry(target.clone()).or_default();
+        group.members.retain(|member| !member.connection.is_closed());
+        let cap = group.cap;
+        let mut new_enough = group.members.iter_mut().filter(|member| member.born > newer_than);
+        if let Some(member) = new_enough.find(|member| member.has_room(pack, cap)) {
+            let spare = match std::mem::replace(&mut member.spare, Spare::None) {
+                Spare::Open(channel) => Some(channel),
+                other => {
+                    member.spare = other;
+                    member.used += 1;
+                    None
+                }
+            };
+            member.taken = pack;
+            let slot = Slot {
+                pool: self.clone(),
+                target: target.clone(),
+                connection: member.connection.clone(),
+                pack,
+                broken_off: false,
+            };
+            return Claim::Slot(slot, spare, member.born);
+        }
+        if let Some(making) = group.making.as_ref().and_then(WeakShared::upgrade) {
+            return Claim::Wait(making);
+        }
+        let making = self.clone().make(target.clone(), shown.to_owned()).boxed().shared();
+        group.making = making.downgrade();
+        Claim::Wait(making)
+    }
+
+    async fn make(self, target: Arc<Target>, shown: String) -> Result<()> {
+        let made = connection::connect(&target, &shown, false).await;
+        let mut state = self.lock();
+        state.made += 1;
+        let born = state.made;
+        let group = state.groups.entry(target.clone()).or_default();
+        group.making = None;
+        match made {
+            Ok((connection, _)) => {
+                group.members.push(Member {
+                    connection: Arc::new(connection),
+                    born,
+                    used: 0,
+                    taken: false,
+                    spare: Spare::None,
+                    broken_off: 0,
+                    idle_since: Instant::now(),
+                });
+                Ok(())
+            }
+            Err(e) => {
+                if group.members.is_empty() {
+                    state.groups.remove(&target);
+                }
+                Err(e)
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what is known of a connection, and of the sessions that its server allows, if it is still kept.
+    fn with<T>(
+        &self,
+        target: &Arc<Target>,
+        connection: &Arc<Connection>,
+        change: impl FnOnce(&mut Member, &mut usize) -> T,
+    ) -> Option<T> {
+        let mut state = self.lock();
+        let group = state.groups.get_mut(target)?;
+        let mut members = group.members.iter_mut();
+        let member = members.find(|member| Arc::ptr_eq(&member.connection, connection))?;
+        Some(change(member, &mut group.cap))
+    }
+
+    fn reap_later(&self, state: &mut State) {
+        if !std::mem::replace(&mut state.reaping, true) {
+            tokio::spawn(reap(Arc::downgrade(&self.0)));
+        }
+    }
+}
+
+enum Claim {
+    /// The slot, the channel that was open ahead, and which connection it is.
+    Slot(Slot, Option<Channel<Msg>>, u64),
+    Wait(Shared<Making>),
+}
+
+enum Opened {
+    Channel(Channel<Msg>, Slot),
+    /// The server has as many sessions on this connection as it allows, or allows none even `alone`.
+    Refused {
+        alone: bool,
+    },
+    Gone,
+}
+
+/// In a task of its own: a channel that is open when nobody waits for it any more must be closed.
+async fn open(slot: Slot) -> Opened {
+    let (sender, receiver) = oneshot::channel();
+    tokio::spawn(async move {
+        let opened = match try_open(&slot.connection).await {
+            Ok(channel) => Opened::Channel(channel, slot),
+            Err(true) => {
+                let others = slot.pool.with(&slot.target, &slot.connection, |member, cap| {
+                    // This one is counted among those in use.
+                    let others = member.used.saturating_sub(1);
+                    *cap = (*cap).min(others.max(1));
+                    others
+                });
+                Opened::Refused {
+                    alone: others == Some(0),
+                }
+            }
+            Err(false) => Opened::Gone,
+        };
+        if let Err(Opened::Channel(channel, mut slot)) = sender.send(opened) {
+            slot.broken_off = true;
+            let _ = channel.close().await;
+        }
+    });
+    receiver.await.unwrap_or(Opened::Gone)
+}
+
+/// `Err`: whether the server is there, and said no.
+async fn try_open(connection: &Connection) -> Result<Channel<Msg>, bool> {
+    match tokio::time::timeout(OPEN_TIMEOUT, connection.open()).await {
+        Ok(Ok(channel)) => Ok(channel),
+        Ok(Err(russh::Error::ChannelOpenFailure(_))) => Err(true),
+        Ok(Err(_)) | Err(_) => Err(false),
+    }
+}
+
+impl Slot {
+    /// Opens a channel for the session after this one, where there is none.
+    pub(super) fn open_ahead(&self) {
+        let wanted = self.pool.with(&self.target, &self.connection, |member, cap| {
+            let wanted = matches!(member.spare, Spare::None) && member.used < *cap;
+            if wanted {
+                member.used += 1;
+                member.spare = Spare::Opening;
+            }
+            wanted
+        });
+        if wanted != Some(true) {
+            return;
+        }
+        let (pool, target, connection) = (self.pool.clone(), self.target.clone(), self.connection.clone());
+        tokio::spawn(async move {
+            let opened = try_open(&connection).await;
+            pool.with(&target, &connection, |member, cap| match opened {
+                Ok(channel) => member.spare = Spare::Open(channel),
+                Err(refused) => {
+                    member.spare = Spare::None;
+                    member.used -= 1;
+                    if refused {
+                        *cap = (*cap).min(member.used.max(1));
+                    }
+                }
+            });
+        });
+    }
+
+    /// Notes that the session did not end by itself.
+    pub(super) fn break_off(&mut self) {
+        self.broken_off = true;
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let pack = self.pack;
+        let broken_off = usize::from(self.broken_off);
+        self.pool.with(&self.target, &self.connection, |member, _| {
+            member.used -= 1;
+            member.taken &= !pack;
+            member.broken_off += broken_off;
+            member.idle_since = Instant::now();
+        });
+    }
+}
+
+/// Closes what has been idle for too long or is too much, until there is nothing.
+async fn reap(pool: Weak<Mutex<State>>) {
+    loop {
+        tokio::time::sleep(REAP).await;
+        let Some(pool) = pool.upgrade() else { return };
+        let mut state = pool.lock().unwrap_or_else(PoisonError::into_inner);
+        state.close_idle(Instant::now());
+        if state.groups.is_empty() {
+            state.reaping = false;
+            return;
+        }
+    }
+}
+
+impl State {
+    fn close_idle(&mut self, now: Instant) {
+        let members = self.groups.values().flat_map(|group| &group.members);
+        let mut idle: Vec<Instant> = members
+            .filter(|member| member.idle())
+            .map(|member| member.idle_since)
+            .collect();
+        idle.sort_unstable_by(|a, b| b.cmp(a));
+        let too_many = idle.get(MAX_IDLE).copied();
+        for group in self.groups.values_mut() {
+            group.members.retain(|member| {
+                let kept = now.duration_since(member.idle_since) < IDLE
+                    && too_many.is_none_or(|oldest| member.idle_since > oldest)
+                    && member.broken_off < MAX_BROKEN_OFF;
+                !member.connection.is_closed() && (kept || !member.idle())
+            });
+        }
+        self.groups.retain(|_, group| {
+            let making = group.making.as_ref().and_then(WeakShared::upgrade);
+            !group.members.is_empty() || making.is_some()
+        });
+    }
+}
+
+/// The failure of a connection that another request for the same target had made, told of `shown`.
+fn renamed(mut failed: Error, shown: &str) -> Error {
+    if let Some(other) = failed.detail.get("url").and_then(|url| url.as_str()) {
+        failed.message = failed.message.replace(other, shown);
+    }
+    failed.with("url", shown)
+}

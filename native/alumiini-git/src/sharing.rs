@@ -1,0 +1,280 @@
+//! Many who ask the same at the same time, and one who goes and asks.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::hash::Hash;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use crate::error::Result;
+use crate::ops::panicked;
+
+/// How long an errand may take before the next one for the same does not wait for it any more.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Errands by what they are for.
+///
+/// An errand that has begun is not joined: its answer may be older than the newcomer's reason to ask. Newcomers wait together for the
+/// next one, which begins when that one has ended. So however many ask at once, two are sent.
+pub(crate) struct Errands<K, V> {
+    map: Mutex<HashMap<K, Queue<V>>>,
+}
+
+struct Queue<V> {
+    running: Option<watch::Receiver<bool>>,
+    waiting: Option<Arc<Errand<V>>>,
+}
+
+struct Errand<V> {
+    answer: watch::Sender<Option<Result<V>>>,
+    members: Mutex<usize>,
+    task: Mutex<Option<AbortHandle>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One who waits for an errand's answer. When the last one is dropped, the errand is given up.
+struct Member<K: Eq + Hash + Clone, V> {
+    errands: Arc<Errands<K, V>>,
+    key: K,
+    errand: Arc<Errand<V>>,
+}
+
+impl<K: Eq + Hash + Clone, V> Drop for Member<K, V> {
+    fn drop(&mut self) {
+        let mut map = lock(&self.errands.map);
+        let mut members = lock(&self.errand.members);
+        *members -= 1;
+        if *members > 0 {
+            return;
+        }
+        // Nobody may join what is given up here.
+        if let Some(queue) = map.get_mut(&self.key)
+            && queue
+                .waiting
+                .as_ref()
+                .is_some_and(|waiting| Arc::ptr_eq(waiting, &self.errand))
+        {
+            queue.waiting = None;
+        }
+        if let Some(task) = lock(&self.errand.task).take() {
+            task.abort();
+        }
+    }
+}
+
+impl<K, V> Default for Errands<K, V> {
+    fn default() -> Self {
+        Errands { map: Mutex::default() }
+    }
+}
+
+impl<K, V> Errands<K, V>
+where
+    K: Eq + Hash + Clone + Send + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    /// The answer of an errand for `key` that begins after this call: of one that waits to begin, or else of `go`.
+    pub(crate) async fn run<F>(self: &Arc<Self>, key: K, go: F) -> Result<V>
+    where
+        F: Future<Output = Result<V>> + Send + 'static,
+    {
+        let (member, mut answer) = {
+            let mut map = lock(&self.map);
+            let queue = map.entry(key.clone()).or_insert(Queue {
+                running: None,
+                waiting: None,
+            });
+            let errand = match &queue.waiting {
+                Some(waiting) => waiting.clone(),
+                None => {
+                    let errand = Arc::new(Errand {
+                        answer: watch::Sender::new(None),
+                        members: Mutex::new(0),
+                        task: Mutex::new(None),
+                    });
+                    queue.waiting = Some(errand.clone());
+                    let before = queue.running.clone();
+                    let task = tokio::spawn(self.clone().lead(key.clone(), errand.clone(), before, go));
+                    *lock(&errand.task) = Some(task.abort_handle());
+                    errand
+                }
+            };
+            *lock(&errand.members) += 1;
+            let answer = errand.answer.subscribe();
+            let member = Member {
+                errands: self.clone(),
+                key,
+                errand,
+            };
+            (member, answer)
+        };
+        let given = match answer.wait_for(Option::is_some).await {
+            Ok(given) => given.clone(),
+            Err(_) => None,
+        };
+        drop(member);
+        given.unwrap_or_else(|| Err(panicked()))
+    }
+
+    async fn lead<F>(self: Arc<Self>, key: K, errand: Arc<Errand<V>>, before: Option<watch::Receiver<bool>>, go: F)
+    where
+        F: Future<Output = Result<V>> + Send + 'static,
+    {
+        if let Some(mut before) = before {
+            // An error means that it was given up: its sender is gone.
+            let ended = before.wait_for(|ended| *ended);
+            let _ = tokio::time::timeout(PATIENCE, ended).await;
+        }
+        // Dropped with this future, also when it is aborted: whoever waits then goes on.
+        let (_running, ended) = watch::channel(false);
+        if let Some(queue) = lock(&self.map).get_mut(&key) {
+            queue.running = Some(ended.clone());
+            if queue
+                .waiting
+                .as_ref()
+                .is_some_and(|waiting| Arc::ptr_eq(waiting, &errand))
+            {
+                queue.waiting = None;
+            }
+        }
+        let _forget = Forget {
+            errands: self,
+            key,
+            ended,
+        };
+        let answer = AssertUnwindSafe(go)
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| Err(panicked()));
+        errand.answer.send_replace(Some(answer));
+    }
+}
+
+/// Takes a queue away that nobody is in any more.
+struct Forget<K: Eq + Hash, V> {
+    errands: Arc<Errands<K, V>>,
+    key: K,
+    ended: watch::Receiver<bool>,
+}
+
+impl<K: Eq + Hash, V> Drop for Forget<K, V> {
+    fn drop(&mut self) {
+        let mut map = lock(&self.errands.map);
+        let Some(queue) = map.get_mut(&self.key) else { return };
+        if queue
+            .running
+            .as_ref()
+            .is_some_and(|running| running.same_channel(&self.ended))
+        {
+            queue.running = None;
+        }
+        if queue.running.is_none() && queue.waiting.is_none() {
+            map.remove(&self.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::Semaphore;
+
+    /// Errands that end when they are let, and count themselves.
+    struct Post {
+        errands: Arc<Errands<&'static str, usize>>,
+        sent: watch::Sender<usize>,
+        may_end: Arc<Semaphore>,
+    }
+
+    impl Post {
+        fn new() -> Post {
+            Post {
+                errands: Arc::default(),
+                sent: watch::Sender::new(0),
+                may_end: Arc::new(Semaphore::new(0)),
+            }
+        }
+
+        fn ask(&self, key: &'static str) -> impl Future<Output = Result<usize>> + Send + 'static {
+            let (errands, sent, may_end) = (self.errands.clone(), self.sent.clone(), self.may_end.clone());
+            async move {
+                errands
+                    .run(key, async move {
+                        let mut number = 0;
+                        sent.send_modify(|sent| {
+                            number = *sent;
+                            *sent += 1;
+                        });
+                        may_end.acquire().await.map(|permit| permit.forget()).unwrap();
+                        Ok(number)
+                    })
+                    .await
+            }
+        }
+
+        async fn sent(&self, count: usize) {
+            self.sent.subscribe().wait_for(|sent| *sent >= count).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn however_many_ask_at_once_two_are_sent_and_none_is_older_than_who_asked() {
+        let post = Post::new();
+        let first = tokio::spawn(post.ask("a"));
+        post.sent(1).await;
+        let others: Vec<_> = (0..50).map(|_| tokio::spawn(post.ask("a"))).collect();
+        let else_where = tokio::spawn(post.ask("b"));
+        post.sent(2).await;
+        post.may_end.add_permits(3);
+        assert_eq!(first.await.unwrap().unwrap(), 0);
+        assert_eq!(else_where.await.unwrap().unwrap(), 1);
+        for other in others {
+            assert_eq!(other.await.unwrap().unwrap(), 2);
+        }
+        assert_eq!(*post.sent.borrow(), 3);
+        // The leader lets go after it has answered.
+        while !lock(&post.errands.map).is_empty() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn an_errand_that_nobody_waits_for_is_given_up_and_holds_up_nobody() {
+        let post = Post::new();
+        let first = tokio::spawn(post.ask("a"));
+        post.sent(1).await;
+        let second = tokio::spawn(post.ask("a"));
+        first.abort();
+        post.sent(2).await;
+        post.may_end.add_permits(1);
+        assert_eq!(second.await.unwrap().unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer() {
+        let errands: Arc<Errands<u8, u8>> = Arc::default();
+        let answer = errands.run(1, async { panic!("for the test") }).await;
+        assert_eq!(answer, Err(panicked()));
+        assert_eq!(errands.run(1, async { Ok(2) }).await, Ok(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_takes_long_is_not_waited_for() {
+        let post = Post::new();
+        let _stuck = tokio::spawn(post.ask("a"));
+        post.sent(1).await;
+        let second = tokio::spawn(post.ask("a"));
+        // Time goes on by itself when nothing else does.
+        post.sent(2).await;
+        post.may_end.add_permits(2);
+        assert_eq!(second.await.unwrap().unwrap(), 1);
+    }
+}
