@@ -75,9 +75,14 @@ defmodule Alumiini.Git.Test.Proxy do
 
   defp start_acceptor(listener, settings) do
     spawn_link(fn ->
-      {:ok, socket} = :gen_tcp.accept(listener)
-      send(settings.proxy, :accepted)
-      serve(socket, settings)
+      case :gen_tcp.accept(listener) do
+        {:ok, socket} ->
+          send(settings.proxy, :accepted)
+          serve(socket, settings)
+
+        {:error, :closed} ->
+          :ok
+      end
     end)
   end
 

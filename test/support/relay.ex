@@ -50,6 +50,10 @@ defmodule Alumiini.Git.Test.Relay do
   @spec stall_after(server, non_neg_integer | :never) :: :ok
   def stall_after(relay, bytes), do: GenServer.call(relay, {:set, :stall, bytes})
 
+  @doc "From now on, the connections that are open pass on nothing more: a firewall has forgotten them."
+  @spec silence(server) :: :ok
+  def silence(relay), do: GenServer.call(relay, :silence)
+
   @doc "Ends all connections, by `:close`, or `:reset` as a firewall or a crash does. Returns when they are gone."
   @spec cut(server, :close | :reset) :: :ok
   def cut(relay, how \\ :close) do
@@ -76,8 +80,8 @@ defmodule Alumiini.Git.Test.Relay do
   def reset(relay), do: GenServer.call(relay, :reset)
 
   @doc """
-  Waits until `{:open, n}` connections are open, `{:stalled, n}` of them stalled, or `{:connections, n}` have been accepted;
-  raises where that does not come in time.
+  Waits until exactly `{:open, n}` connections are open, `{:stalled, n}` of them (or none) stalled, or `{:connections, n}`
+  have been accepted; raises where that does not come in time.
   """
   @spec await(server, {:open | :stalled | :connections, non_neg_integer}, timeout) :: :ok
   def await(relay, condition, timeout \\ 10_000) do
@@ -118,7 +122,7 @@ defmodule Alumiini.Git.Test.Relay do
         counters: :counters.new(2, [:write_concurrency])
       },
       connections: 0,
-      open: MapSet.new(),
+      open: %{},
       peak: 0,
       stalled: MapSet.new(),
       turns: [],
@@ -136,18 +140,22 @@ defmodule Alumiini.Git.Test.Relay do
     relay = self()
 
     spawn_link(fn ->
-      {:ok, socket} = :gen_tcp.accept(listener)
-      Connection.run(socket, GenServer.call(relay, :accepted))
+      case :gen_tcp.accept(listener) do
+        {:ok, socket} -> Connection.run(socket, GenServer.call(relay, :accepted))
+        {:error, :closed} -> :ok
+      end
     end)
   end
 
   @impl true
   def handle_call(:accepted, {pid, _tag}, state) do
-    open = MapSet.put(state.open, pid)
-    peak = max(state.peak, MapSet.size(open))
+    # Whether it is stalled, for both directions to see at once.
+    flag = :atomics.new(1, [])
+    open = Map.put(state.open, pid, flag)
+    peak = max(state.peak, map_size(open))
     state = %{state | connections: state.connections + 1, open: open, peak: peak}
     start_acceptor(state)
-    {:reply, state.settings, check(state)}
+    {:reply, Map.put(state.settings, :stalled, flag), check(state)}
   end
 
   def handle_call(:port, _from, state), do: {:reply, state.port, state}
@@ -159,13 +167,18 @@ defmodule Alumiini.Git.Test.Relay do
   end
 
   def handle_call({:cut, how}, _from, state) do
-    for pid <- state.open, do: send(pid, {:cut, how})
+    for {pid, _flag} <- state.open, do: send(pid, {:cut, how})
     {:reply, :ok, state}
+  end
+
+  def handle_call(:silence, _from, state) do
+    for {_pid, flag} <- state.open, do: :atomics.put(flag, 1, 1)
+    {:reply, :ok, check(%{state | stalled: state.open |> Map.keys() |> MapSet.new()})}
   end
 
   def handle_call(:reset, _from, state) do
     for index <- 1..2, do: :counters.put(state.settings.counters, index, 0)
-    {:reply, :ok, %{state | connections: 0, peak: MapSet.size(state.open), turns: [], last: :up, logged: 0}}
+    {:reply, :ok, %{state | connections: 0, peak: map_size(state.open), turns: [], last: :up, logged: 0}}
   end
 
   def handle_call({:notify, condition}, {pid, _tag}, state) do
@@ -191,13 +204,13 @@ defmodule Alumiini.Git.Test.Relay do
 
   def handle_info({:EXIT, pid, _reason}, state) do
     {:noreply,
-     check(%{state | open: MapSet.delete(state.open, pid), stalled: MapSet.delete(state.stalled, pid)})}
+     check(%{state | open: Map.delete(state.open, pid), stalled: MapSet.delete(state.stalled, pid)})}
   end
 
   defp counts(state) do
     %{
       connections: state.connections,
-      open: MapSet.size(state.open),
+      open: map_size(state.open),
       peak: state.peak,
       stalled: MapSet.size(state.stalled),
       up: :counters.get(state.settings.counters, 1),
@@ -210,7 +223,8 @@ defmodule Alumiini.Git.Test.Relay do
 
     waiting =
       Enum.reject(state.waiting, fn {ref, pid, {what, n}} ->
-        reached? = if what == :open, do: counts.open == n, else: Map.fetch!(counts, what) >= n
+        count = Map.fetch!(counts, what)
+        reached? = if what == :open or n == 0, do: count == n, else: count >= n
         if reached?, do: send(pid, {ref, :reached})
         reached?
       end)

@@ -19,7 +19,6 @@ defmodule Alumiini.Git.Test.Relay.Connection do
   def run(client, settings) do
     case :gen_tcp.connect({127, 0, 0, 1}, settings.to, socket_options() -- [reuseaddr: true]) do
       {:ok, server} ->
-        settings = Map.put(settings, :stalled, :atomics.new(1, []))
         pumps = [start(client, server, :up, settings), start(server, client, :down, settings)]
         await_end([client, server])
         for pump <- pumps, do: Process.unlink(pump) && Process.exit(pump, :kill)
@@ -64,8 +63,11 @@ defmodule Alumiini.Git.Test.Relay.Connection do
 
   defp await_end(sockets) do
     receive do
-      {:cut, :reset} -> Enum.each(sockets, &reset/1)
-      _ended_or_cut -> Enum.each(sockets, &:gen_tcp.close/1)
+      {:cut, :reset} ->
+        Enum.each(sockets, &reset/1)
+
+      _ended_or_cut ->
+        Enum.each(sockets, &:gen_tcp.close/1)
     end
   end
 
@@ -139,16 +141,21 @@ defmodule Alumiini.Git.Test.Relay.Connection do
   end
 
   # What cannot be sent is lost: the other direction will see that end.
-  defp send_on(%{left: :never} = state, data) do
-    if not stalled?(state), do: :gen_tcp.send(state.to, data)
-    state
-  end
+  defp send_on(state, data) do
+    cond do
+      stalled?(state) ->
+        state
 
-  defp send_on(%{left: left} = state, data) do
-    size = min(left, byte_size(data))
-    if size > 0, do: :gen_tcp.send(state.to, binary_part(data, 0, size))
-    if left > 0 and size == left, do: stalled(state)
-    %{state | left: left - size}
+      state.left == :never ->
+        :gen_tcp.send(state.to, data)
+        state
+
+      true ->
+        size = min(state.left, byte_size(data))
+        :gen_tcp.send(state.to, binary_part(data, 0, size))
+        if size == state.left, do: stalled(state)
+        %{state | left: state.left - size}
+    end
   end
 
   defp stalled(state) do
