@@ -101,15 +101,27 @@ defmodule Alumiini.Git.HttpMannersTest do
     # As a load balancer does that is restarted.
     @tag skip: "the second attempt may be made on another kept connection, which ends as well"
     test "all of them, each when it has read a request: no error", context do
+      # Of different repositories: the same question is asked once for all who have it.
+      root = Path.dirname(context.origin)
+
+      calls =
+        for n <- 1..5 do
+          File.ln_s!("app.git", Path.join(root, "app#{n}.git"))
+          url = HttpServer.url(context.http, "app#{n}.git")
+          fn -> Git.ls_remote(url, "main", server: context.git) end
+        end
+
+      for call <- calls, do: assert(call.() == {:ok, context.commit})
+
+      # One request each from here on, all at once: as many connections, and each of them ends at its next request.
+      HttpServer.rule(context.http, {:drop_next, :close}, first: 5)
       gate = HttpServer.rule(context.http, :hold)
-      call = fn -> Git.ls_remote(context.url, "main", server: context.git) end
-      calls = for _ <- 1..5, do: Task.async(call)
-      HttpServer.await(context.http, {:parked, gate, 1})
+      tasks = Enum.map(calls, &Task.async/1)
+      HttpServer.await(context.http, {:parked, gate, 5})
       HttpServer.release(context.http, gate)
-      for task <- calls, do: assert(Task.await(task) == {:ok, context.commit})
-      HttpServer.reset(context.http)
-      HttpServer.rule(context.http, {:drop_next, :close})
-      for _ <- 1..10, do: assert(call.() == {:ok, context.commit})
+      for task <- tasks, do: assert(Task.await(task) == {:ok, context.commit})
+      HttpServer.remove(context.http, gate)
+      for call <- calls, do: assert(call.() == {:ok, context.commit})
     end
 
     test "in the middle of an answer: an error, and no other request", context do

@@ -269,7 +269,6 @@ defmodule Alumiini.Git.ProxyTest do
     end
   end
 
-  @tag skip: "of `*` alone nothing is excepted, only of `*` beside other hosts"
   test "no_proxy of * is for all hosts", context do
     {port, _socket} = ScriptedTcp.refusing()
     options = [proxy: "http://127.0.0.1:#{port}", no_proxy: "*"]

@@ -202,7 +202,6 @@ defmodule Alumiini.Git.TlsTest do
       end
     end
 
-    @tag skip: "by TLS 1.2 a server answers with `handshake_failure`, which reads as `network`"
     test "that is missing, for a server of TLS 1.2", %{ca: ca, servers: [_newer, older]} = context do
       assert_refused(context, older, [tls: [ca: ca]], [HttpServer.base_url(older)])
     end
