@@ -99,7 +99,6 @@ defmodule Alumiini.Git.HttpMannersTest do
     end
 
     # As a load balancer does that is restarted.
-    @tag skip: "the second attempt may be made on another kept connection, which ends as well"
     test "all of them, each when it has read a request: no error", context do
       # Of different repositories: the same question is asked once for all who have it.
       root = Path.dirname(context.origin)

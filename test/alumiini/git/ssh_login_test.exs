@@ -119,12 +119,7 @@ defmodule Alumiini.Git.SshLoginTest do
       assert_refused(result, :invalid, ["ssh-keygen -p"])
     end
 
-    for {algorithm, tags} <- [
-          {"rsa-sha2-512", []},
-          {"rsa-sha2-256", [skip: "a server that takes rsa-sha2-256 only is offered rsa-sha2-512 only"]}
-        ] do
-      for tag <- tags, do: @tag([tag])
-
+    for algorithm <- ["rsa-sha2-512", "rsa-sha2-256"] do
       test "of RSA signs as the server takes it: #{algorithm}", context do
         key = context.keys[{{:rsa, 2048}, :pem}]
         server = sshd!(context, authorized: [key], config: ["PubkeyAcceptedAlgorithms #{unquote(algorithm)}"])

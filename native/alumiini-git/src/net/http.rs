@@ -23,6 +23,8 @@ const GIT_PROTOCOL: &str = "git-protocol";
 const MAX_HOPS: usize = 5;
 /// Clients that are kept, each with its connections and roots.
 const MAX_CLIENTS: usize = 64;
+/// Connections to a host that are kept for later.
+const MAX_IDLE: usize = 32;
 /// Some servers tell Git from browsers by the beginning of this.
 const USER_AGENT: &str = concat!("git/2.0 (alumiini-git ", env!("CARGO_PKG_VERSION"), ")");
 
@@ -44,6 +46,8 @@ struct Way {
     /// None: without TLS, so that plain `http` works on a system without roots, and costs none of their memory.
     tls: Option<Tls>,
     proxy: Option<Proxy>,
+    /// For second attempts: each request on a connection of its own.
+    fresh: bool,
 }
 
 /// An answer of status 200.
@@ -63,12 +67,13 @@ impl Http {
     }
 
     /// The client for `url`, made where it is the first with what `endpoint` says of TLS and proxies.
-    async fn client(&self, endpoint: &Endpoint, url: &HttpUrl) -> Result<Client> {
+    async fn client(&self, endpoint: &Endpoint, url: &HttpUrl, fresh: bool) -> Result<Client> {
         let proxy = endpoint.proxy(&NetUrl::Http(url.clone()));
         let encrypted = !url.is_plaintext() || proxy.is_some_and(|proxy| proxy.speaks == Speaks::Https);
         let way = Way {
             tls: encrypted.then(|| endpoint.tls.clone()),
             proxy: proxy.cloned(),
+            fresh,
         };
         let cell = self.clients.lock().unwrap_or_else(PoisonError::into_inner).at(&way);
         // On a blocking thread: the roots are files.
@@ -156,21 +161,22 @@ impl Http {
         base: &HttpUrl,
         request: impl Fn(&Client) -> RequestBuilder + Send + Sync,
     ) -> Result<(Response, Credentials)> {
-        let client = &self.client(endpoint, base).await?;
+        let client = self.client(endpoint, base, false).await?;
         let (credentials, authorization) = match &endpoint.auth {
             None => (Credentials::None, None),
             Some(_) if !base.same_origin(first) => (Credentials::Withheld, None),
             Some(auth) => (Credentials::Sent, Some(auth.header()?)),
         };
-        let ask = || {
+        let ask = |client: &Client| {
             let request = request(client);
             match &authorization {
                 Some(value) => request.header(AUTHORIZATION, value.clone()).send(),
                 None => request.send(),
             }
         };
-        let answer = match ask().await {
-            Err(e) if failure::unanswered(&e) => ask().await,
+        let answer = match ask(&client).await {
+            // What ended one connection that was kept (a restart, say) may have ended all of them.
+            Err(e) if failure::unanswered(&e) => ask(&self.client(endpoint, base, true).await?).await,
             answer => answer,
         };
         let proxy = endpoint.proxy(&NetUrl::Http(base.clone()));
@@ -214,6 +220,8 @@ fn build(way: &Way) -> Result<Client> {
         // Else a connection that a firewall forgot would hold each new request until its deadline.
         .http2_keep_alive_interval(Duration::from_secs(20))
         .http2_keep_alive_timeout(Duration::from_secs(20));
+    let kept = if way.fresh { 0 } else { MAX_IDLE };
+    let builder = builder.pool_max_idle_per_host(kept);
     let builder = match &way.tls {
         Some(tls) => builder.tls_backend_preconfigured(tls.config(&[b"h2", b"http/1.1"])?),
         None => builder.tls_certs_only([]),

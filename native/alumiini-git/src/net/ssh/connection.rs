@@ -61,13 +61,18 @@ impl Target {
 /// A user who is let in. When it is dropped, its socket closes, whatever it is at.
 pub(super) struct Connection {
     handle: Handle<Checker>,
-    _cut: DropGuard,
+    cut: DropGuard,
 }
 
 impl Connection {
     /// Whether it has ended.
     pub(super) fn is_closed(&self) -> bool {
         self.handle.is_closed()
+    }
+
+    /// Ends it, for all who use it.
+    pub(super) fn cut(&self) {
+        self.cut.token().cancel();
     }
 
     /// Opens a channel for a session. Whoever drops this future leaves the server with a channel that nobody closes.
@@ -165,7 +170,7 @@ async fn connect_by_steps(
         })?;
     }
     let greeting = lock(&seen).greeting.clone();
-    Ok((Connection { handle, _cut: guard }, greeting))
+    Ok((Connection { handle, cut: guard }, greeting))
 }
 
 /// bcrypt, which guards keys in OpenSSH's form, is slow by design.
@@ -200,18 +205,28 @@ async fn login(handle: &mut Handle<Checker>, target: &Target, key: Option<Privat
         let sentence = "its server takes RSA keys with SHA-1 signatures only, which are not safe: use an ed25519 key";
         return Err(Refusal::Ours(Error::new(Kind::Unsupported, sentence)));
     }
-    let key = PrivateKeyWithHashAlg::new(Arc::new(key), rsa);
-    match handle.authenticate_publickey(&target.user, key).await {
-        Ok(AuthResult::Success) => Ok(()),
-        Ok(AuthResult::Failure {
-            partial_success: true, ..
-        }) => Err(Refusal::Ours(Error::new(
-            Kind::Auth,
-            "its server takes the key and asks for more than a key, such as a one-time code, which is not supported",
-        ))),
-        Ok(AuthResult::Failure { .. }) if !handle.is_closed() => Err(Refusal::Keys(tried)),
-        Ok(_) | Err(_) => Err(Refusal::Ended(tried)),
+    let key = Arc::new(key);
+    // What a server says that it knows is not always what it takes: sshd tells of both hashes where its configuration allows one.
+    let hashes: &[Option<HashAlg>] = match rsa {
+        Some(HashAlg::Sha512) => &[Some(HashAlg::Sha512), Some(HashAlg::Sha256)],
+        Some(_) => &[Some(HashAlg::Sha256), Some(HashAlg::Sha512)],
+        None => &[None],
+    };
+    for hash in hashes {
+        let key = PrivateKeyWithHashAlg::new(key.clone(), *hash);
+        match handle.authenticate_publickey(&target.user, key).await {
+            Ok(AuthResult::Success) => return Ok(()),
+            Ok(AuthResult::Failure {
+                partial_success: true, ..
+            }) => {
+                let sentence = "its server takes the key and asks for more than a key, such as a one-time code, which is not supported";
+                return Err(Refusal::Ours(Error::new(Kind::Auth, sentence)));
+            }
+            Ok(AuthResult::Failure { .. }) if !handle.is_closed() => {}
+            Ok(_) | Err(_) => return Err(Refusal::Ended(tried)),
+        }
     }
+    Err(Refusal::Keys(tried))
 }
 
 fn refused(target: &Target, shown: &str, tried: &[String]) -> Error {

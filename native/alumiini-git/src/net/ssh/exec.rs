@@ -17,6 +17,8 @@ use super::pool::{Lease, Slot};
 const MAX_SAID: usize = 4096;
 /// How long a server may take to close a session that has nothing more to say.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a server may take to close a session that this side has closed, before it counts as gone.
+const SILENCE: Duration = Duration::from_secs(2);
 /// `SSH_EXTENDED_DATA_STDERR` (RFC 4254, 5.2).
 const STDERR: u32 = 1;
 
@@ -161,6 +163,7 @@ impl Chunks for Exec {
             if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
                 slot.break_off();
                 let _ = write.close().await;
+                slot.condemn();
             }
             slot.open_ahead();
         });
@@ -171,13 +174,22 @@ impl Drop for Exec {
     fn drop(&mut self) {
         let Some(mut slot) = self.slot.take() else { return };
         slot.break_off();
-        // At first, so that a connection that waits for this session's reader goes on.
-        self.read = None;
-        let write = self.write.clone();
+        if !self.heard.anything {
+            slot.doubt();
+        }
+        let (read, write) = (self.read.take(), self.write.clone());
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 let _ = write.close().await;
-                drop(slot);
+                // What comes until then is read, so that the connection's other sessions go on.
+                let closed = async {
+                    let mut read = read?;
+                    while !matches!(read.wait().await, Some(ChannelMsg::Close) | None) {}
+                    Some(())
+                };
+                if tokio::time::timeout(SILENCE, closed).await.is_err() {
+                    slot.condemn();
+                }
             });
         }
     }

@@ -78,6 +78,8 @@ struct Member {
     used: usize,
     /// Has a pack.
     taken: bool,
+    /// A request waited there and heard nothing.
+    doubtful: bool,
     spare: Spare,
     broken_off: usize,
     idle_since: Instant,
@@ -99,8 +101,13 @@ impl Member {
         }
     }
 
+    /// Whether all that is under way on it is a channel being opened ahead.
+    fn serves_nobody(&self) -> bool {
+        self.idle() || matches!(self.spare, Spare::Opening) && self.used == 1
+    }
+
     fn has_room(&self, pack: bool, cap: usize) -> bool {
-        if self.taken || self.broken_off >= MAX_BROKEN_OFF {
+        if self.taken || self.doubtful || self.broken_off >= MAX_BROKEN_OFF {
             false
         } else if pack {
             self.idle()
@@ -229,6 +236,7 @@ impl Pool {
                     born,
                     used: 0,
                     taken: false,
+                    doubtful: false,
                     spare: Spare::None,
                     broken_off: 0,
                     idle_since: Instant::now(),
@@ -258,8 +266,26 @@ impl Pool {
         let mut state = self.lock();
         let group = state.groups.get_mut(target)?;
         let mut members = group.members.iter_mut();
-        let member = members.find(|member| Arc::ptr_eq(&member.connection, connection))?;
-        Some(change(member, &mut group.cap))
+        let place = members.position(|member| Arc::ptr_eq(&member.connection, connection))?;
+        let member = &mut group.members[place];
+        let changed = change(member, &mut group.cap);
+        if member.doubtful && member.serves_nobody() {
+            group.members.swap_remove(place).connection.cut();
+        }
+        Some(changed)
+    }
+
+    fn doubt(&self, target: &Arc<Target>) {
+        if let Some(group) = self.lock().groups.get_mut(target) {
+            group.members.retain_mut(|member| {
+                member.doubtful = true;
+                let idle = member.serves_nobody();
+                if idle {
+                    member.connection.cut();
+                }
+                !idle
+            });
+        }
     }
 
     fn reap_later(&self, state: &mut State) {
@@ -286,9 +312,23 @@ enum Opened {
 
 /// In a task of its own: a channel that is open when nobody waits for it any more must be closed.
 async fn open(slot: Slot) -> Opened {
-    let (sender, receiver) = oneshot::channel();
+    let (mut sender, receiver) = oneshot::channel();
     tokio::spawn(async move {
-        let opened = match try_open(&slot.connection).await {
+        let connection = slot.connection.clone();
+        let opening = try_open(&connection);
+        tokio::pin!(opening);
+        let opened = tokio::select! {
+            opened = &mut opening => opened,
+            () = sender.closed() => {
+                slot.doubt();
+                drop(slot);
+                if let Ok(channel) = opening.await {
+                    let _ = channel.close().await;
+                }
+                return;
+            }
+        };
+        let opened = match opened {
             Ok(channel) => Opened::Channel(channel, slot),
             Err(true) => {
                 let others = slot.pool.with(&slot.target, &slot.connection, |member, cap| {
@@ -350,6 +390,18 @@ impl Slot {
         });
     }
 
+    /// Notes that a request is given up that has heard nothing: there may be nobody there any more, and what makes one connection fall
+    /// silent (a firewall that forgot them, a host that is gone) mostly takes the others, too. They serve no new requests.
+    pub(super) fn doubt(&self) {
+        self.pool.doubt(&self.target);
+    }
+
+    /// The same, of a server that did not even end a session: whoever else is on this connection waits in vain.
+    pub(super) fn condemn(&self) {
+        self.doubt();
+        self.connection.cut();
+    }
+
     /// Notes that the session did not end by itself.
     pub(super) fn break_off(&mut self) {
         self.broken_off = true;
@@ -396,6 +448,7 @@ impl State {
             group.members.retain(|member| {
                 let kept = now.duration_since(member.idle_since) < IDLE
                     && too_many.is_none_or(|oldest| member.idle_since > oldest)
+                    && !member.doubtful
                     && member.broken_off < MAX_BROKEN_OFF;
                 !member.connection.is_closed() && (kept || !member.idle())
             });
