@@ -31,6 +31,9 @@ defmodule AlumiiniGit.MixProject do
   defp extra_applications(:test), do: [:logger, :crypto, :public_key, :ssl]
   defp extra_applications(_env), do: [:logger]
 
+  # From Elixir 1.15 on; before, `MIX_ENV=docs mix docs`.
+  def cli, do: [preferred_envs: [docs: :docs, "hex.build": :docs, "hex.publish": :docs]]
+
   defp elixirc_paths(:test), do: ["lib", "test/support"]
   defp elixirc_paths(_env), do: ["lib"]
 
@@ -44,7 +47,8 @@ defmodule AlumiiniGit.MixProject do
       [
         {:msgpax, "~> 2.4"},
         {:telemetry, "~> 1.0"},
-        {:ex_doc, "~> 0.31", only: :dev, runtime: false}
+        # In an environment of its own: it needs a newer Elixir than the library does.
+        {:ex_doc, "~> 0.31", only: :docs, runtime: false}
       ]
     end
   end
@@ -60,7 +64,7 @@ defmodule AlumiiniGit.MixProject do
       licenses: ["Apache-2.0"],
       links: %{"GitHub" => @source_url},
       files: ~w(
-        lib mix.exs .formatter.exs README.md CHANGELOG.md ARCHITECTURE.md SECURITY.md LICENSE
+        lib mix.exs .formatter.exs README.md CHANGELOG.md ARCHITECTURE.md SECURITY.md LICENSE NOTICE
         protocol/README.md guides Cargo.toml Cargo.lock native/alumiini-git/Cargo.toml native/alumiini-git/build.rs native/alumiini-git/src
       )
     ]
