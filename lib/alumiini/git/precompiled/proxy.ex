@@ -40,7 +40,8 @@ defmodule Alumiini.Git.Precompiled.Proxy do
         {:ok, %{host: host, port: port(value, uri), credentials: credentials(uri.userinfo)}}
 
       {:ok, %URI{scheme: scheme}} when scheme != "http" ->
-        {:error, "#{name} names a proxy of the kind #{scheme}://, and only http:// can be used to download the worker"}
+        {:error,
+         "#{name} names a proxy of the kind #{scheme}://, and only http:// can be used to download the worker"}
 
       _other ->
         {:error, "#{name} is not the URL of a proxy, such as http://user:password@proxy.example.com:3128"}
