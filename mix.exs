@@ -15,7 +15,9 @@ defmodule AlumiiniGit.MixProject do
       elixirc_paths: elixirc_paths(Mix.env()),
       # Last, because the compiler of the worker is a module of this very project.
       compilers: Mix.compilers() ++ [:alumiini_git],
-      xref: [exclude: @compile_time_only],
+      # The one is for Elixir before 1.20, the other for what replaces it there.
+      xref: if(Version.match?(System.version(), "< 1.20.0-0"), do: [exclude: @compile_time_only], else: []),
+      elixirc_options: [no_warn_undefined: @compile_time_only],
       aliases: aliases(),
       deps: deps(),
       name: "Alumiini.Git",
