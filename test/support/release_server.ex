@@ -11,6 +11,8 @@ defmodule Alumiini.Git.Test.ReleaseServer do
     * `{:body, headers, body}` - with status 200
     * `{:truncate, n}` - the head promises the whole file, then come `n` bytes and the end
     * `{:stall, n}` - the same, but the connection stays open
+    * `{:other, bytes, length}` - the same with other bytes, and the whole file's ETag
+    * `{:raw, bytes}` - bytes without a length, to the end of the connection
     * `:hang` - read the request and never answer
     * `:no_range` - the whole file, whatever was asked for
     * `:serve`
@@ -120,6 +122,13 @@ defmodule Alumiini.Git.Test.ReleaseServer do
       binary_part(bytes, 0, n)
     ])
   end
+
+  defp act({:other, other, length}, request, io, options) do
+    bytes = File.read!(path(request, options))
+    send_data(io, [response(200, [{"content-length", length}, etag(bytes)]), other])
+  end
+
+  defp act({:raw, bytes}, _request, io, _options), do: send_data(io, [response(200, []), bytes])
 
   defp act({:stall, n}, request, io, options) do
     act({:truncate, n}, request, io, options)

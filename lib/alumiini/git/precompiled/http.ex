@@ -5,10 +5,9 @@ defmodule Alumiini.Git.Precompiled.Http do
 
   alias Alumiini.Git.Precompiled.{Otp, Proxy, Trust}
 
-  # Of its own, so that neither proxies nor connections are shared with anybody else.
-  @profile :alumiini_git
-
-  @opaque request :: {reference, pid | nil}
+  # Each request has a profile of its own, for in httpc a proxy is an option of the profile, and one that was set cannot be unset.
+  # That takes a name, and so an atom: a few for each time that something is downloaded.
+  @opaque request :: %{profile: atom, ref: reference, handler: pid | nil}
 
   @type event ::
           {:start, headers, request}
@@ -25,11 +24,7 @@ defmodule Alumiini.Git.Precompiled.Http do
     with :ok <- Otp.load(),
          {:ok, _started} <- Application.ensure_all_started(:inets),
          {:ok, _started} <- Application.ensure_all_started(:ssl) do
-      case :inets.start(:httpc, profile: @profile) do
-        {:ok, _pid} -> :ok
-        {:error, {:already_started, _pid}} -> :ok
-        {:error, reason} -> {:error, "OTP's HTTP client does not start: #{inspect(reason)}"}
-      end
+      :ok
     else
       {:error, why} when is_binary(why) ->
         {:error, why}
@@ -44,7 +39,9 @@ defmodule Alumiini.Git.Precompiled.Http do
   @spec get(URI.t(), [{String.t(), String.t()}], map) :: {:ok, request} | {:error, String.t()}
   def get(uri, headers, options) do
     with {:ok, proxy} <- Proxy.for(uri, options.environment) do
-      :ok = :httpc.set_options(proxies(uri.scheme, proxy), @profile)
+      profile = :"alumiini_git_#{System.unique_integer([:positive])}"
+      {:ok, _pid} = :inets.start(:httpc, profile: profile)
+      :ok = :httpc.set_options(proxy(uri.scheme, proxy), profile)
       url = URI.to_string(%{uri | userinfo: nil, authority: nil, fragment: nil})
       headers = [{"user-agent", "alumiini_git"}, {"accept", "*/*"} | authorization(uri.userinfo)] ++ headers
       headers = for {name, value} <- headers, do: {String.to_charlist(name), String.to_charlist(value)}
@@ -61,20 +58,21 @@ defmodule Alumiini.Git.Precompiled.Http do
              {String.to_charlist(url), headers},
              http_options,
              [sync: false, stream: {:self, :once}, body_format: :binary],
-             @profile
+             profile
            ) do
-        {:ok, ref} -> {:ok, {ref, nil}}
-        {:error, reason} -> {:error, "#{uri.host} cannot be asked: #{inspect(reason)}"}
+        {:ok, ref} ->
+          {:ok, %{profile: profile, ref: ref, handler: nil}}
+
+        {:error, reason} ->
+          stop(profile)
+          {:error, "#{uri.host} cannot be asked: #{inspect(reason)}"}
       end
     end
   end
 
-  # In httpc a proxy is an option of the profile and not of a request.
-  defp proxies("https", proxy), do: [https_proxy: proxy(proxy), proxy: proxy(nil)]
-  defp proxies(_http, proxy), do: [proxy: proxy(proxy), https_proxy: proxy(nil)]
-
-  defp proxy(nil), do: {:undefined, []}
-  defp proxy(%{host: host, port: port}), do: {{String.to_charlist(host), port}, []}
+  defp proxy(_scheme, nil), do: []
+  defp proxy("https", %{host: host, port: port}), do: [https_proxy: {{String.to_charlist(host), port}, []}]
+  defp proxy("http", %{host: host, port: port}), do: [proxy: {{String.to_charlist(host), port}, []}]
 
   defp proxy_auth(%{credentials: {user, password}}),
     do: [proxy_auth: {String.to_charlist(user), String.to_charlist(password)}]
@@ -89,24 +87,46 @@ defmodule Alumiini.Git.Precompiled.Http do
 
   @doc "What comes next, until the deadline (of the monotonic clock, in milliseconds)."
   @spec next(request, integer) :: event
-  def next({ref, handler}, deadline) do
-    if handler, do: :httpc.stream_next(handler)
+  def next(%{ref: ref} = request, deadline) do
+    if request.handler, do: :httpc.stream_next(request.handler)
 
     receive do
-      {:http, {^ref, :stream_start, headers, handler}} -> {:start, headers(headers), {ref, handler}}
-      {:http, {^ref, :stream, bytes}} -> {:data, bytes, {ref, handler}}
-      {:http, {^ref, :stream_end, _headers}} -> :finished
-      {:http, {^ref, {:error, reason}}} -> {:failed, reason}
-      {:http, {^ref, {{_version, status, _phrase}, headers, _body}}} -> {:status, status, headers(headers)}
+      {:http, {^ref, :stream_start, headers, handler}} ->
+        {:start, headers(headers), %{request | handler: handler}}
+
+      {:http, {^ref, :stream, bytes}} ->
+        {:data, bytes, request}
+
+      {:http, {^ref, :stream_end, _headers}} ->
+        over(request, :finished)
+
+      {:http, {^ref, {:error, reason}}} ->
+        over(request, {:failed, reason})
+
+      {:http, {^ref, {{_version, status, _phrase}, headers, _body}}} ->
+        over(request, {:status, status, headers(headers)})
     after
       max(deadline - System.monotonic_time(:millisecond), 0) ->
-        cancel({ref, handler})
+        cancel(request)
         {:failed, :stalled}
     end
   end
 
+  defp over(request, event) do
+    stop(request.profile)
+    event
+  end
+
   @spec cancel(request) :: :ok
-  def cancel({ref, _handler}), do: :httpc.cancel_request(ref, @profile)
+  def cancel(request) do
+    :ok = :httpc.cancel_request(request.ref, request.profile)
+    stop(request.profile)
+  end
+
+  defp stop(profile) do
+    _ = :inets.stop(:httpc, profile)
+    :ok
+  end
 
   defp headers(headers) do
     for {name, value} <- headers, into: %{} do

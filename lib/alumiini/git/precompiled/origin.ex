@@ -21,7 +21,7 @@ defmodule Alumiini.Git.Precompiled.Origin do
 
   @spec write(binary :: Path.t(), t) :: :ok | {:error, File.posix()}
   def write(binary, origin) do
-    temporary = "#{path(binary)}.#{System.pid()}.tmp"
+    temporary = "#{path(binary)}.#{System.pid()}-#{System.unique_integer([:positive])}.tmp"
 
     with :ok <- File.write(temporary, format(origin)),
          :ok <- File.rename(temporary, path(binary)) do

@@ -71,15 +71,15 @@ defmodule Alumiini.Git.Precompiled.Refusal do
       timeout when timeout in [:timeout, :etimedout, :connect_timeout] ->
         "cannot be reached within #{options.connect_timeout} ms"
 
-      closed when closed in [:socket_closed_remotely, :closed, :econnreset] ->
+      closed when closed in [:socket_closed_remotely, :server_closed, :closed, :econnreset] ->
         "ended the connection in the middle"
 
-      posix when is_atom(posix) ->
-        "cannot be reached: #{:inet.format_error(posix)}"
-
-      _other ->
+      other ->
         # What is unknown may hold anything, a header with credentials among it.
-        "cannot be read by OTP's HTTP client"
+        case is_atom(other) and :inet.format_error(other) do
+          text when text in [false, ~c"unknown POSIX error"] -> "cannot be read by OTP's HTTP client"
+          text -> "cannot be reached: #{text}"
+        end
     end
   end
 
@@ -104,7 +104,7 @@ defmodule Alumiini.Git.Precompiled.Refusal do
   defp cause({:proxy_error, status}) when is_integer(status), do: {:proxy, status}
   defp cause({:could_not_establish_ssl_tunnel, {_, status, _}}), do: {:proxy, status}
   defp cause({:options, {:cacerts, _}}), do: {:alert, :unknown_ca, ""}
-  defp cause({:error, reason}), do: cause(reason)
+  defp cause({wrapper, reason}) when wrapper in [:error, :shutdown], do: cause(reason)
   defp cause({reason, _details}) when is_atom(reason), do: reason
   defp cause(reason), do: reason
 

@@ -49,8 +49,8 @@ defmodule Alumiini.Git.Precompiled.Trial do
       about[:interpreter] && not File.exists?(about.interpreter) ->
         "it needs the loader #{about.interpreter}, which this machine (#{here}) does not have: #{loader(about)}"
 
-      # What exec says: no such file (a loader, found or not), not for this machine.
-      status in [8, :enoexec] or about == %{} ->
+      # What exec says, as an exit status or as a reason, by the release of OTP.
+      status in [8, :enoexec] ->
         "it is not for this machine (#{here})" <>
           if(about[:machine], do: ", but for #{about.machine}", else: "")
 
