@@ -80,7 +80,9 @@ defmodule AlumiiniGit.MixProject do
       files: ~w(
           lib mix.exs .formatter.exs README.md CHANGELOG.md ARCHITECTURE.md SECURITY.md LICENSE NOTICE
           protocol/README.md guides Cargo.toml Cargo.lock native/alumiini-git/Cargo.toml native/alumiini-git/build.rs native/alumiini-git/src
-        ) ++ checksums()
+        ) ++ checksums(),
+      # Of use to nobody who depends on us, and a tenth of the package.
+      exclude_patterns: [~r{native/alumiini-git/src/.*(_tests\.rs|/tests/)}]
     ]
   end
 
