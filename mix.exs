@@ -73,10 +73,18 @@ defmodule AlumiiniGit.MixProject do
     [
       licenses: ["Apache-2.0"],
       links: %{"GitHub" => @source_url},
+      # What it takes to run and to build, in at most 200 KiB. Guides and the like are on HexDocs.
       files: ~w(
-          lib mix.exs .formatter.exs README.md CHANGELOG.md ARCHITECTURE.md SECURITY.md LICENSE
-          protocol/README.md guides Cargo.toml Cargo.lock native/alumiini-git/Cargo.toml native/alumiini-git/build.rs native/alumiini-git/src
-        ) ++ checksums()
+          lib mix.exs .formatter.exs README.md CHANGELOG.md LICENSE
+          Cargo.toml Cargo.lock native/alumiini-git/Cargo.toml native/alumiini-git/build.rs native/alumiini-git/src
+        ) ++ checksums(),
+      # Tests, and what is for the maintainers.
+      exclude_patterns: [
+        ~r{native/.*/tests/},
+        ~r{native/.*tests\.rs$},
+        ~r{lib/mix/tasks/alumiini_git\.(checksum|release_guard)\.ex$},
+        ~r{precompiled/release_guard\.ex$}
+      ]
     ]
   end
 
