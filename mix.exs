@@ -77,12 +77,18 @@ defmodule AlumiiniGit.MixProject do
     [
       licenses: ["Apache-2.0"],
       links: %{"GitHub" => @source_url},
+      # What it takes to run and to build, in at most 200 KiB. Guides and the like are on HexDocs.
       files: ~w(
-          lib mix.exs .formatter.exs README.md CHANGELOG.md ARCHITECTURE.md SECURITY.md LICENSE NOTICE
-          protocol/README.md guides Cargo.toml Cargo.lock native/alumiini-git/Cargo.toml native/alumiini-git/build.rs native/alumiini-git/src
+          lib mix.exs .formatter.exs README.md CHANGELOG.md LICENSE NOTICE
+          Cargo.toml Cargo.lock native/alumiini-git/Cargo.toml native/alumiini-git/build.rs native/alumiini-git/src
         ) ++ checksums(),
-      # Of use to nobody who depends on us, and a tenth of the package.
-      exclude_patterns: [~r{native/alumiini-git/src/.*(_tests\.rs|/tests/)}]
+      # Tests, and what is for the maintainers.
+      exclude_patterns: [
+        ~r{native/.*/tests/},
+        ~r{native/.*tests\.rs$},
+        ~r{lib/mix/tasks/alumiini_git\.(checksum|release_guard)\.ex$},
+        ~r{precompiled/release_guard\.ex$}
+      ]
     ]
   end
 

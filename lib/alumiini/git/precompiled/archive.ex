@@ -4,8 +4,8 @@ defmodule Alumiini.Git.Precompiled.Archive do
   # Takes the worker out of an archive, in memory: what is in there can name no place to be written to. Accepted is exactly one
   # regular file with the name that is expected.
 
-  # Of the unpacked archive. A worker has about 6 MiB, one with debug information 60.
-  @limit 128 * 1024 * 1024
+  # Of the unpacked archive. A worker has about 6 MiB.
+  @limit 64 * 1024 * 1024
 
   @spec unpack(binary, name :: String.t(), limit :: pos_integer) :: {:ok, binary} | {:error, String.t()}
   def unpack(bytes, name, limit \\ @limit) do

@@ -263,7 +263,7 @@ defmodule Alumiini.Git.Precompiled.InstallTest do
             [{"../outside", "x"}],
             [{:symlink, "alumiini-git", outside}],
             [{"alumiini-git", @worker}, {"more", "x"}],
-            [{"alumiini-git", :binary.copy(<<0>>, 130 * 1024 * 1024)}]
+            [{"alumiini-git", :binary.copy(<<0>>, 65 * 1024 * 1024)}]
           ] do
         publish(context, ReleaseArchive.build(entries))
         assert {:error, sentence} = install(context)

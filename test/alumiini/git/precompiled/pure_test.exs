@@ -92,7 +92,7 @@ defmodule Alumiini.Git.Precompiled.PureTest do
     end
 
     test "that unpacks to more than it may is refused, and takes no more memory than that" do
-      bomb = ReleaseArchive.build([{"alumiini-git", :binary.copy(<<0>>, 150 * 1024 * 1024)}])
+      bomb = ReleaseArchive.build([{"alumiini-git", :binary.copy(<<0>>, 65 * 1024 * 1024)}])
       assert byte_size(bomb) < 1024 * 1024
       parent = self()
       limit = 8 * 1024 * 1024
@@ -109,10 +109,10 @@ defmodule Alumiini.Git.Precompiled.PureTest do
 
       assert_receive {{:error, sentence}, memory}, 30_000
       assert sentence =~ "more than 8 MiB"
-      assert memory < 64 * 1024 * 1024
+      assert memory < 32 * 1024 * 1024
       assert_receive {:DOWN, ^ref, _, _, :normal}
       assert {:error, sentence} = Archive.unpack(bomb, "alumiini-git")
-      assert sentence =~ "more than 128 MiB"
+      assert sentence =~ "more than 64 MiB"
     end
   end
 
