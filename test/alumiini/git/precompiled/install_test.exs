@@ -119,6 +119,19 @@ defmodule Alumiini.Git.Precompiled.InstallTest do
       assert [{"origin", "unknown" <> _}] = Origin.tell(context.worker)
     end
 
+    test "comes from a mirror with a path", context do
+      port = ReleaseServer.port(context.server)
+      File.mkdir_p!(Path.join(context.dir, "release/a/b"))
+
+      File.cp_r!(
+        Path.join(context.dir, "release/v#{@version}"),
+        Path.join(context.dir, "release/a/b/v#{@version}")
+      )
+
+      assert install(context, %{"ALUMIINI_GIT_MIRROR" => "https://localhost:#{port}/a/b"}) == :ok
+      assert List.last(requests(context)) == "/a/b/v#{@version}/#{context.archive}"
+    end
+
     test "comes from the repository where no mirror is named", context do
       assert {:ok, plan} = plan(context, %{"ALUMIINI_GIT_MIRROR" => ""})
 
@@ -268,13 +281,11 @@ defmodule Alumiini.Git.Precompiled.InstallTest do
         publish(context, ReleaseArchive.build(entries))
         assert {:error, sentence} = install(context)
         assert sentence =~ "the archive #{context.archive} is not usable, and has not been unpacked"
-        # It is what the package says it is, so the cache may keep it.
+        assert files(context.cache) == []
         assert files(context.priv) == []
 
         assert Directory.names(context.dir) --
                  ["release", "priv", "cache", "ca.pem", "checksum-alumiini_git.exs"] == []
-
-        File.rm_rf!(context.cache)
       end
     end
 
@@ -328,6 +339,9 @@ defmodule Alumiini.Git.Precompiled.InstallTest do
         assert_refused(context, words, %{"ALUMIINI_GIT_MIRROR" => ReleaseServer.url(server)})
         assert ReleaseServer.log(server) == []
       end
+
+      address = "https://127.0.0.1:#{ReleaseServer.port(context.server)}"
+      assert_refused(context, "127.0.0.1 is an address", %{"ALUMIINI_GIT_MIRROR" => address})
 
       File.write!(Path.join(context.dir, "ca.pem"), "no certificate")
       assert_refused(context, "holds no certificate")
