@@ -106,6 +106,7 @@ defmodule Alumiini.Git.Precompiled do
           {:ok, worker, from}
 
         {:error, why} ->
+          Cache.drop(plan.cache, plan.archive)
           {:error, "the archive #{plan.archive} is not usable, and has not been unpacked: #{why}"}
       end
     end

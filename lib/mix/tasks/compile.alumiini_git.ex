@@ -30,7 +30,7 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
     # A binary that is there and current needs no priv/ that can be written to.
     _ = File.mkdir_p("priv")
     # Links priv/ into the build directory, for the case that it was not there before.
-    Mix.Project.build_structure()
+    _ = Mix.Project.build_structure()
 
     with :ok <- Otp.load(),
          {:ok, source} <- source(Mix.Project.config(), System.get_env()),
@@ -48,8 +48,7 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
 
   @impl true
   def clean do
-    for path <- [destination(), Origin.path(destination()), manifest()], do: File.rm(path)
-    :ok
+    Enum.each([destination(), Origin.path(destination()), manifest()], &File.rm/1)
   end
 
   # Where the binary comes from.
@@ -220,8 +219,8 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
     :installed
   end
 
-  # The manifest holds what the binary was made from, and what it looked like then: another environment may have put its
-  # own there since. Its time is that from which on a changed source counts.
+  # The manifest holds what the binary was made from, and what it and the note beside it looked like then: another environment
+  # may have put its own there since. Its time is that from which on a changed source counts.
   defp remember(key, as_of) do
     File.mkdir_p!(Path.dirname(manifest()))
     File.write!(manifest(), :erlang.term_to_binary({key, fingerprint()}))
@@ -237,7 +236,7 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
 
   defp fingerprint do
     case File.stat(destination(), time: :posix) do
-      {:ok, stat} -> {stat.size, stat.mtime, stat.inode}
+      {:ok, stat} -> {stat.size, stat.mtime, stat.inode, File.exists?(Origin.path(destination()))}
       {:error, _missing} -> nil
     end
   end

@@ -34,10 +34,16 @@ defmodule Alumiini.Git.Precompiled.Archive do
     size = size + IO.iodata_length(output)
 
     cond do
-      size > limit -> {:error, "it unpacks to more than #{div(limit, 1024 * 1024)} MiB"}
-      step == :continue -> inflate(z, :zlib.safeInflate(z, []), [acc, output], size, limit)
-      # Raises where the end is missing.
-      :zlib.inflateEnd(z) == :ok -> {:ok, IO.iodata_to_binary([acc, output])}
+      size > limit ->
+        {:error, "it unpacks to more than #{div(limit, 1024 * 1024)} MiB"}
+
+      step == :continue ->
+        inflate(z, :zlib.safeInflate(z, []), [acc, output], size, limit)
+
+      true ->
+        # Raises where the end is missing.
+        :ok = :zlib.inflateEnd(z)
+        {:ok, IO.iodata_to_binary([acc, output])}
     end
   end
 

@@ -62,6 +62,13 @@ defmodule Alumiini.Git.Precompiled.Cache do
     end
   end
 
+  @doc "Removes an archive that is of no use."
+  @spec drop(Path.t(), archive :: String.t()) :: :ok
+  def drop(directory, archive) do
+    _ = File.rm(Path.join(directory, archive))
+    :ok
+  end
+
   @doc """
   Fills the cache: `download` writes to the path that it is given, and what it wrote gets its name once it is verified. Two who
   do that at once do not meet.

@@ -38,7 +38,8 @@ defmodule Alumiini.Git.Precompiled.Http do
   @doc "Sends a request. Its answer comes to the process that asked, see `next/2`."
   @spec get(URI.t(), [{String.t(), String.t()}], map) :: {:ok, request} | {:error, String.t()}
   def get(uri, headers, options) do
-    with {:ok, proxy} <- Proxy.for(uri, options.environment) do
+    with {:ok, proxy} <- Proxy.for(uri, options.environment),
+         :ok <- verifiable(uri) do
       profile = :"alumiini_git_#{System.unique_integer([:positive])}"
       {:ok, _pid} = :inets.start(:httpc, profile: profile)
       :ok = :httpc.set_options(proxy(uri.scheme, proxy), profile)
@@ -69,6 +70,16 @@ defmodule Alumiini.Git.Precompiled.Http do
       end
     end
   end
+
+  defp verifiable(%{scheme: "https", host: host}) do
+    if Trust.address?(host),
+      do:
+        {:error,
+         "#{host} is an address, against which OTP's HTTP client cannot check a certificate; use its name"},
+      else: :ok
+  end
+
+  defp verifiable(_plain), do: :ok
 
   defp proxy(_scheme, nil), do: []
   defp proxy("https", %{host: host, port: port}), do: [https_proxy: {{String.to_charlist(host), port}, []}]

@@ -10,7 +10,7 @@ defmodule Alumiini.Git.Precompiled.Otp do
   @spec load() :: :ok | {:error, String.t()}
   def load do
     if Code.ensure_loaded?(Mix) and function_exported?(Mix, :ensure_application!, 1) do
-      for application <- @applications, do: apply(Mix, :ensure_application!, [application])
+      Enum.each(@applications, &apply(Mix, :ensure_application!, [&1]))
     end
 
     case Enum.reject([:crypto, :public_key, :ssl, :httpc], &Code.ensure_loaded?/1) do

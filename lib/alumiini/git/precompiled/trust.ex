@@ -41,10 +41,14 @@ defmodule Alumiini.Git.Precompiled.Trust do
       verify: :verify_peer,
       cacerts: authorities,
       depth: 8,
-      # Through a proxy, the connection is made to another host: this is what the certificate is held against.
+      # Through a proxy, OTP connects to another host: this is what the certificate is held against.
       server_name_indication: String.to_charlist(host),
       # Without it, OTP does not take wildcards.
       customize_hostname_check: [match_fun: :public_key.pkix_verify_hostname_match_fun(:https)]
     ]
   end
+
+  @doc "Whether a host is an address: OTP holds a certificate against one only where it is given as a tuple, which httpc cannot."
+  @spec address?(host :: String.t()) :: boolean
+  def address?(host), do: match?({:ok, _address}, host |> String.to_charlist() |> :inet.parse_address())
 end
