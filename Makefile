@@ -1,6 +1,6 @@
 # Rust and git must be there; `bin/setup`, which every target runs first, sees to the rest.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak bench fuzz
+.PHONY: help setup demo test soak bench fuzz release-check
 
 run := bin/in-env
 
@@ -10,9 +10,12 @@ export URL BRANCH DIR
 # For `make fuzz`.
 SECONDS ?= 600
 
+# For `make release-check`: some targets only, another directory.
+export TARGETS WORK
+
 help: ## this list
 	@echo "make <target>"
-	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 setup: ## install what is missing (every other target does that, too)
 	@bin/setup
@@ -33,3 +36,6 @@ bench: setup ## measure, beside the git command
 
 fuzz: setup ## feed the decoder with noise, for SECONDS=600
 	@$(run) sh bin/fuzz $(SECONDS)
+
+release-check: setup ## make a release here and install it as a user does, of TARGETS="…" (see bin/release/targets)
+	@bin/release/check

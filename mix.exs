@@ -2,6 +2,8 @@ defmodule AlumiiniGit.MixProject do
   use Mix.Project
 
   @version "0.1.0-dev"
+  # Of OTP, of use while a project is compiled only: no release is to carry them for our sake.
+  @compile_time_only [:crypto, :httpc, :inets, :public_key, :ssl]
   @source_url "https://github.com/yairfalse/alumiini_git"
 
   def project do
@@ -13,6 +15,10 @@ defmodule AlumiiniGit.MixProject do
       elixirc_paths: elixirc_paths(Mix.env()),
       # Last, because the compiler of the worker is a module of this very project.
       compilers: Mix.compilers() ++ [:alumiini_git],
+      # The one is for Elixir before 1.20, the other for what replaces it there.
+      xref: if(Version.match?(System.version(), "< 1.20.0-0"), do: [exclude: @compile_time_only], else: []),
+      elixirc_options: [no_warn_undefined: @compile_time_only],
+      aliases: aliases(),
       deps: deps(),
       name: "Alumiini.Git",
       description: "Git for BEAM applications: a supervised Rust worker on a port, no NIF and no git command",
@@ -31,6 +37,9 @@ defmodule AlumiiniGit.MixProject do
   defp extra_applications(:test), do: [:logger, :crypto, :public_key, :ssl]
   defp extra_applications(_env), do: [:logger]
 
+  # From Elixir 1.15 on; before, `MIX_ENV=docs mix docs`.
+  def cli, do: [preferred_envs: [docs: :docs, "hex.build": :docs, "hex.publish": :docs]]
+
   defp elixirc_paths(:test), do: ["lib", "test/support"]
   defp elixirc_paths(_env), do: ["lib"]
 
@@ -44,7 +53,8 @@ defmodule AlumiiniGit.MixProject do
       [
         {:msgpax, "~> 2.4"},
         {:telemetry, "~> 1.0"},
-        {:ex_doc, "~> 0.31", only: :dev, runtime: false}
+        # In an environment of its own: it needs a newer Elixir than the library does.
+        {:ex_doc, "~> 0.31", only: :docs, runtime: false}
       ]
     end
   end
@@ -55,22 +65,43 @@ defmodule AlumiiniGit.MixProject do
       File.dir?(Path.join(__DIR__, "test/offline"))
   end
 
+  # A package whose checksums are missing or stale would be one that nobody can install.
+  defp aliases do
+    [
+      "hex.build": ["alumiini_git.release_guard", "hex.build"],
+      "hex.publish": ["alumiini_git.release_guard --publish", "hex.publish"]
+    ]
+  end
+
   defp package do
     [
       licenses: ["Apache-2.0"],
       links: %{"GitHub" => @source_url},
+      # What it takes to run and to build, in at most 200 KiB. Guides and the like are on HexDocs.
       files: ~w(
-        lib mix.exs .formatter.exs README.md CHANGELOG.md ARCHITECTURE.md SECURITY.md LICENSE
-        protocol/README.md guides Cargo.toml Cargo.lock native/alumiini-git/Cargo.toml native/alumiini-git/build.rs native/alumiini-git/src
-      )
+          lib mix.exs .formatter.exs README.md CHANGELOG.md LICENSE NOTICE
+          Cargo.toml Cargo.lock native/alumiini-git/Cargo.toml native/alumiini-git/build.rs native/alumiini-git/src
+        ) ++ checksums(),
+      # Tests, and what is for the maintainers.
+      exclude_patterns: [
+        ~r{native/.*/tests/},
+        ~r{native/.*tests\.rs$},
+        ~r{lib/mix/tasks/alumiini_git\.(checksum|release_guard)\.ex$},
+        ~r{precompiled/release_guard\.ex$}
+      ]
     ]
+  end
+
+  # Written when the binaries of a release are there. Versions that end with -dev have none.
+  defp checksums do
+    Enum.filter(["checksum-alumiini_git.exs"], &File.exists?(Path.join(__DIR__, &1)))
   end
 
   defp docs do
     [
       main: "readme",
       extras:
-        ~w(README.md guides/authentication.md ARCHITECTURE.md CHANGELOG.md SECURITY.md protocol/README.md)
+        ~w(README.md guides/installation.md guides/authentication.md ARCHITECTURE.md CHANGELOG.md SECURITY.md protocol/README.md)
         |> Enum.filter(&File.exists?(Path.join(__DIR__, &1)))
         |> Enum.map(&extra/1),
       source_ref: "v#{@version}",

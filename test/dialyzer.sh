@@ -9,7 +9,7 @@ build=_build/${MIX_ENV:-dev}/lib
 
 versions=$(elixir -e 'IO.write("#{System.version()}-otp#{System.otp_release()}")')
 elixir_lib=$(elixir -e 'IO.write(Path.expand("../..", Application.app_dir(:elixir, "ebin")))')
-plt=.plt/$versions.plt
+plt=.plt/$versions-tls.plt
 mkdir -p .plt
 
 # Elixir's debug information is read by Elixir's own code.
@@ -28,7 +28,7 @@ make_plt() {
 
 if [ ! -f "$plt" ]; then
   echo "Building $plt (once)"
-  make_plt "$plt" --build_plt --apps erts kernel stdlib crypto compiler \
+  make_plt "$plt" --build_plt --apps erts kernel stdlib crypto compiler inets public_key ssl \
     -r "$elixir_lib/elixir/ebin" "$elixir_lib/logger/ebin" "$elixir_lib/mix/ebin"
 fi
 

@@ -16,6 +16,10 @@ defmodule Alumiini.Git.Binary do
     end
   end
 
+  @doc "Whether that binary is the one of the tests, which can be told to crash."
+  @spec faults?() :: boolean
+  def faults?, do: String.starts_with?(name(), "alumiini-git-test")
+
   @doc "The path of the binary to run: the `:binary` option, the `:binary` key of the application's environment, or `priv/`."
   @spec locate(Path.t() | nil) :: {:ok, Path.t()} | {:error, String.t()}
   def locate(given) do

@@ -6,6 +6,7 @@ defmodule Alumiini.Git.Doctor do
 
   alias Alumiini.Git.{Binary, Error, Protocol, Remote, Server, Url}
   alias Alumiini.Git.Doctor.{Arguments, Report}
+  alias Alumiini.Git.Precompiled.Origin
 
   @spec examine(Arguments.t()) :: Report.t()
   def examine(arguments) do
@@ -39,13 +40,15 @@ defmodule Alumiini.Git.Doctor do
     end
   end
 
-  # Where the binary came from and whether its checksum is right will be told here.
+  # Where the binary came from, and whether it is still what it was then. One that was configured has no such note.
   defp binary do
     case Binary.locate(nil) do
-      {:ok, path} -> [{"binary", path}]
+      {:ok, path} -> [{"binary", path} | if(in_priv?(), do: Origin.tell(path), else: [])]
       {:error, _nowhere} -> []
     end
   end
+
+  defp in_priv?, do: Application.get_env(:alumiini_git, :binary) == nil
 
   defp remote(report, _server, %{url: nil}), do: report
 

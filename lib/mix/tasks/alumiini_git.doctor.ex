@@ -12,6 +12,9 @@ defmodule Mix.Tasks.AlumiiniGit.Doctor do
 
       The worker
         binary    /app/_build/dev/lib/alumiini_git/priv/alumiini-git
+        origin    https://github.com/yairfalse/alumiini_git/releases/download/v0.1.0/alumiini-git-v0.1.0-x86_64-unknown-linux-gnu.tar.gz
+        archive   alumiini-git-v0.1.0-x86_64-unknown-linux-gnu.tar.gz sha256:…
+        checksum  sha256:…, as when it was installed
         version   0.1.0
         target    x86_64-unknown-linux-gnu
         libgit2   1.9.1

@@ -1,20 +1,25 @@
 defmodule Mix.Tasks.Compile.AlumiiniGit do
-  @shortdoc "Builds the worker of alumiini_git"
+  @shortdoc "Puts the worker of alumiini_git into priv/"
 
   @moduledoc """
   The Mix compiler that puts the worker's binary into `priv/`. `mix compile` runs it.
 
-  It builds the worker from source, with `cargo` (see [rustup.rs](https://rustup.rs)): optimised for users in
-  `MIX_ENV=prod`, quick to build otherwise. When no source has changed since the last time, nothing is run.
+  It takes, in this order:
 
-  ## Environment
+    1. the binary that `ALUMIINI_GIT_PATH` names
+    2. one that it builds from source, with `cargo` (see [rustup.rs](https://rustup.rs)), where `ALUMIINI_GIT_BUILD` is `1`, and for every
+       version that ends with `-dev`: optimised for users in `MIX_ENV=prod`, quick to build otherwise
+    3. the precompiled one of this version's release: from the cache, or downloaded. Its archive must have the checksum that the
+       package holds, before anything else is done with it, and the worker must say its version before it takes its place
 
-    * `ALUMIINI_GIT_PATH` - the path of a worker's binary. That one is copied, and nothing is built
+  When nothing has changed since the last time, nothing is run or asked. The variables of the environment, and what to do where there
+  is no network, are in [Installation](installation.md).
   """
 
   use Mix.Task.Compiler
 
-  alias Alumiini.Git.Binary
+  alias Alumiini.Git.{Binary, Precompiled}
+  alias Alumiini.Git.Precompiled.{Checksums, Origin, Otp, Place, Progress, Target}
 
   # Tests get a worker that can be told to crash. It is built elsewhere and has another name, so that at no time it can
   # be taken for the one that others run.
@@ -22,17 +27,16 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
 
   @impl true
   def run(_args) do
-    File.mkdir_p!("priv")
+    # A binary that is there and current needs no priv/ that can be written to.
+    _ = File.mkdir_p("priv")
     # Links priv/ into the build directory, for the case that it was not there before.
-    Mix.Project.build_structure()
+    _ = Mix.Project.build_structure()
 
-    case install(source()) do
-      :unchanged ->
-        {:noop, []}
-
-      :installed ->
-        {:ok, []}
-
+    with :ok <- Otp.load(),
+         {:ok, source} <- source(Mix.Project.config(), System.get_env()),
+         done when done in [:unchanged, :installed] <- install(source) do
+      if done == :unchanged, do: {:noop, []}, else: {:ok, []}
+    else
       {:error, message} ->
         Mix.shell().error(message)
         {:error, [diagnostic(message)]}
@@ -44,18 +48,43 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
 
   @impl true
   def clean do
-    _ = File.rm(destination())
-    _ = File.rm(manifest())
-    :ok
+    Enum.each([destination(), Origin.path(destination()), manifest()], &File.rm/1)
   end
 
-  # Where the binary comes from. A release will have a third source: a download for this target, which is verified against
-  # the checksums in the package.
-  defp source do
-    case System.get_env("ALUMIINI_GIT_PATH") do
-      unset when unset in [nil, ""] -> :build
-      path -> {:given, Path.expand(path)}
+  # Where the binary comes from.
+  defp source(project, environment) do
+    cond do
+      given = set(environment, "ALUMIINI_GIT_PATH") ->
+        {:ok, {:given, Path.expand(given)}}
+
+      build?(project, environment) ->
+        {:ok, :build}
+
+      true ->
+        plan = %{
+          version: project[:version],
+          source_url: project[:source_url],
+          checksums: Path.expand(Checksums.file_name()),
+          host: Target.host(),
+          environment: environment
+        }
+
+        case Precompiled.plan(plan) do
+          {:ok, plan} -> {:ok, {:precompiled, plan}}
+          {:error, why} -> {:error, no_worker(why, nil)}
+        end
     end
+  end
+
+  # No release has the worker with faults.
+  defp build?(project, environment) do
+    set(environment, "ALUMIINI_GIT_BUILD") in ["1", "true"] or String.ends_with?(project[:version], "-dev") or
+      Binary.faults?()
+  end
+
+  defp set(environment, name) do
+    value = String.trim(Map.get(environment, name, ""))
+    if value != "", do: value
   end
 
   defp install({:given, path}) do
@@ -64,7 +93,7 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
         if current?({path, stat.size, stat.mtime}) do
           :unchanged
         else
-          copy(path, {path, stat.size, stat.mtime}, now())
+          copy(path, {path, stat.size, stat.mtime}, now(), "given with ALUMIINI_GIT_PATH: #{path}")
         end
 
       {:ok, %File.Stat{}} ->
@@ -76,15 +105,48 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
   end
 
   defp install(:build) do
-    arguments = cargo_arguments(Mix.env())
+    arguments = cargo_arguments(Mix.env()) ++ cross(System.get_env())
 
     if current?(arguments) and not stale?() do
       :unchanged
     else
       # A source that changes while cargo runs is newer than this.
       started = now()
-      with {:ok, built} <- cargo(arguments), do: copy(built, arguments, started)
+      with {:ok, built} <- cargo(arguments), do: copy(built, arguments, started, "built from source")
     end
+  end
+
+  defp install({:precompiled, plan}) do
+    key = {:precompiled, plan.archive, plan.checksum}
+
+    if current?(key) do
+      :unchanged
+    else
+      plan = %{plan | note: &Mix.shell().info/1, download: %{progress: Progress.on_terminal()}}
+
+      case Precompiled.install(plan, destination()) do
+        :ok -> installed(key, now())
+        {:error, why} -> {:error, no_worker(why, plan)}
+      end
+    end
+  end
+
+  # What went wrong, and every way on.
+  defp no_worker(why, plan) do
+    cache = if plan, do: "put #{plan.archive} into #{plan.cache}, or", else: "set"
+
+    """
+    alumiini_git has no worker for this project.
+
+    #{String.trim_trailing(why, ".")}.
+
+    Each of these is a way on:
+      * with a network: compile again, if need be with a proxy (https_proxy), another authority (ALUMIINI_GIT_CACERT) or a
+        mirror of the release (ALUMIINI_GIT_MIRROR)
+      * without a network: #{cache} ALUMIINI_GIT_CACHE to a directory that holds the release's archives
+      * with Rust (https://rustup.rs): set ALUMIINI_GIT_BUILD=1, and the worker is built from source
+      * with a worker from elsewhere: set ALUMIINI_GIT_PATH to its path
+    """
   end
 
   defp cargo_arguments(:prod), do: ["--release", "--target-dir", target_dir()]
@@ -98,14 +160,25 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
     Path.expand(if subdirectory, do: Path.join(directory, subdirectory), else: directory)
   end
 
+  # A worker for this machine would be of no use there. What cargo is told in its own words comes first.
+  defp cross(environment) do
+    with true <- Target.cross?(environment) and set(environment, "CARGO_BUILD_TARGET") == nil,
+         {:ok, target} <- Target.resolve(Target.host(), environment) do
+      ["--target", target]
+    else
+      _native -> []
+    end
+  end
+
   defp cargo(arguments) do
     case System.find_executable("cargo") do
       nil ->
         {:error,
          """
-         alumiini_git needs its worker, and this version builds it from source, but there is no `cargo` in PATH.
+         alumiini_git needs its worker, which has to be built from source here, but there is no `cargo` in PATH.
 
-         Install Rust (https://rustup.rs), or set ALUMIINI_GIT_PATH to the path of a worker that was built elsewhere.
+         Install Rust (https://rustup.rs), or set ALUMIINI_GIT_PATH to the path of a worker that was built elsewhere. Released versions
+         come with precompiled workers, unless ALUMIINI_GIT_BUILD=1 is set.
          """}
 
       cargo ->
@@ -134,24 +207,20 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
     end
   end
 
-  # A running worker keeps the file it was started from, and nobody ever sees half a binary.
-  defp copy(from, key, as_of) do
-    temporary = destination() <> ".#{System.pid()}.tmp"
-
-    with :ok <- File.cp(from, temporary),
-         :ok <- File.chmod(temporary, 0o755),
-         :ok <- File.rename(temporary, destination()) do
-      remember(key, as_of)
-      :installed
-    else
-      {:error, reason} ->
-        _ = File.rm(temporary)
-        {:error, "alumiini_git: cannot put #{from} into #{destination()}: #{:file.format_error(reason)}"}
+  defp copy(from, key, as_of, origin) do
+    case Place.put(destination(), &File.cp(from, &1), fn _path -> :ok end, %{"from" => origin}) do
+      :ok -> installed(key, as_of)
+      {:error, why} -> {:error, "alumiini_git: #{why}"}
     end
   end
 
-  # The manifest holds what the binary was made from, and what it looked like then: another environment may have put its
-  # own there since. Its time is that from which on a changed source counts.
+  defp installed(key, as_of) do
+    remember(key, as_of)
+    :installed
+  end
+
+  # The manifest holds what the binary was made from, and what it and the note beside it looked like then: another environment
+  # may have put its own there since. Its time is that from which on a changed source counts.
   defp remember(key, as_of) do
     File.mkdir_p!(Path.dirname(manifest()))
     File.write!(manifest(), :erlang.term_to_binary({key, fingerprint()}))
@@ -167,7 +236,7 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
 
   defp fingerprint do
     case File.stat(destination(), time: :posix) do
-      {:ok, stat} -> {stat.size, stat.mtime, stat.inode}
+      {:ok, stat} -> {stat.size, stat.mtime, stat.inode, File.exists?(Origin.path(destination()))}
       {:error, _missing} -> nil
     end
   end
@@ -196,7 +265,7 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
   defp diagnostic(message) do
     %Mix.Task.Compiler.Diagnostic{
       compiler_name: "alumiini_git",
-      file: Path.expand("Cargo.toml"),
+      file: Path.expand("mix.exs"),
       message: message,
       position: nil,
       severity: :error

@@ -2,6 +2,7 @@ defmodule Alumiini.Git.CompileTest do
   # It changes the environment and the current directory, which all share.
   use ExUnit.Case, async: false
 
+  alias Alumiini.Git.Precompiled.Origin
   alias Mix.Tasks.Compile.AlumiiniGit
 
   @moduletag :tmp_dir
@@ -16,7 +17,7 @@ defmodule Alumiini.Git.CompileTest do
     File.write!(Path.join(project, "mix.exs"), """
     defmodule #{module} do
       use Mix.Project
-      def project, do: [app: :compile_test, version: "1.0.0"]
+      def project, do: [app: :compile_test, version: "1.0.0-dev"]
     end
     """)
 
@@ -46,12 +47,16 @@ defmodule Alumiini.Git.CompileTest do
 
     File.chmod!(Path.join(bin, "cargo"), 0o755)
 
-    before = for name <- ["PATH", "ALUMIINI_GIT_PATH", "CARGO_TARGET_DIR"], do: {name, System.get_env(name)}
+    before =
+      for name <- ["PATH", "ALUMIINI_GIT_PATH", "ALUMIINI_GIT_BUILD", "TARGET_ARCH", "CARGO_TARGET_DIR"],
+          do: {name, System.get_env(name)}
+
     on_exit(fn -> System.put_env(before) end)
 
     System.put_env([
       {"PATH", bin <> ":" <> System.get_env("PATH")},
       {"ALUMIINI_GIT_PATH", nil},
+      {"ALUMIINI_GIT_BUILD", nil},
       {"CARGO_TARGET_DIR", nil}
     ])
 
@@ -80,7 +85,8 @@ defmodule Alumiini.Git.CompileTest do
     assert call =~ ~r{--target-dir \S+/target/fault-injection}
     assert {:ok, %{mode: mode}} = File.stat(Path.join(context.project, @installed))
     assert Bitwise.band(mode, 0o111) == 0o111
-    assert File.ls!(Path.join(context.project, "priv")) == [Path.basename(@installed)]
+    name = Path.basename(@installed)
+    assert Enum.sort(File.ls!(Path.join(context.project, "priv"))) == [name, name <> ".origin"]
   end
 
   test "does nothing when nothing changed, and builds when a source did", context do
@@ -144,10 +150,26 @@ defmodule Alumiini.Git.CompileTest do
     assert installed(context) == "first"
   end
 
+  test "builds for the target that TARGET_ARCH and its like name", context do
+    System.put_env("TARGET_ARCH", "arm")
+    assert {:ok, []} = compile(context)
+    assert [call] = calls(context)
+    assert call =~ "--target armv7-unknown-linux-gnueabihf"
+  end
+
+  test "notes where the binary came from", context do
+    assert {:ok, []} = compile(context)
+    assert {:ok, %{"from" => "built from source"}} = Origin.read(Path.join(context.project, @installed))
+    System.put_env("ALUMIINI_GIT_PATH", context.built)
+    assert {:ok, []} = compile(context)
+    assert {:ok, %{"from" => from}} = Origin.read(Path.join(context.project, @installed))
+    assert from == "given with ALUMIINI_GIT_PATH: #{context.built}"
+  end
+
   test "removes what it installed", context do
     assert {:ok, []} = compile(context)
     Mix.Project.in_project(:compile_test, context.project, fn _module -> AlumiiniGit.clean() end)
-    refute File.exists?(Path.join(context.project, @installed))
+    assert File.ls!(Path.join(context.project, "priv")) == []
     assert {:ok, []} = compile(context)
   end
 end

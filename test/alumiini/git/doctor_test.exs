@@ -215,6 +215,8 @@ defmodule Alumiini.Git.DoctorTest do
       {:ok, binary} = Alumiini.Git.Binary.locate(nil)
       assert {0, printed} = run([])
       assert printed =~ "  binary    #{binary}\n"
+      assert printed =~ ~r/^  origin +\S/m
+      assert printed =~ ~r/^  checksum +sha256:[0-9a-f]{64}, as when it was installed$/m
       for label <- ["version", "target", "libgit2", "protocol"], do: assert(printed =~ ~r/^  #{label} +\S+$/m)
       assert printed =~ "The worker runs.\n"
     end

@@ -1,0 +1,119 @@
+defmodule Alumiini.Git.Precompiled.Trial do
+  @moduledoc false
+
+  # Asks a binary for its version before it takes its place: one for another machine, or without its loader, is found out when
+  # the project is compiled and not when it is deployed.
+
+  # Long enough for an emulator on a busy machine.
+  @timeout 30_000
+
+  @machines %{3 => "x86", 40 => "arm", 62 => "x86_64", 183 => "aarch64", 243 => "riscv64"}
+
+  @doc "Whether the program at `path` is a worker of that version."
+  @spec run(Path.t(), version :: String.t(), timeout) :: :ok | {:error, String.t()}
+  def run(path, version, timeout \\ @timeout) do
+    task = Task.async(fn -> ask(path) end)
+
+    case Task.yield(task, timeout) || Task.shutdown(task, :brutal_kill) do
+      {:ok, {output, 0}} -> check(output, version)
+      {:ok, {output, status}} -> {:error, cannot_run(path, output, status)}
+      {:ok, reason} when is_atom(reason) -> {:error, cannot_run(path, "", reason)}
+      nil -> {:error, "it did not say its version within #{div(timeout, 1000)} s"}
+    end
+  end
+
+  defp ask(path) do
+    System.cmd(path, ["--version"], stderr_to_stdout: true, env: Alumiini.Git.Binary.scrubbed_env() |> unset())
+  rescue
+    error in ErlangError -> error.original
+  end
+
+  defp unset(environment), do: for({name, false} <- environment, do: {List.to_string(name), nil})
+
+  defp check(output, version) do
+    case String.split(output) do
+      ["alumiini-git", ^version | _rest] -> :ok
+      ["alumiini-git", other | _rest] -> {:error, "it is version #{clean(other)}, and #{version} is wanted"}
+      _other -> {:error, "it is no worker: it does not say its version"}
+    end
+  end
+
+  defp cannot_run(path, output, status) do
+    about = describe(path)
+    here = to_string(:erlang.system_info(:system_architecture))
+
+    cond do
+      output =~ "GLIBC_" ->
+        "it needs a newer glibc than this machine has (#{clean(output)}). TARGET_ABI=musl takes the static binary"
+
+      about[:interpreter] && not File.exists?(about.interpreter) ->
+        "it needs the loader #{about.interpreter}, which this machine (#{here}) does not have: #{loader(about)}"
+
+      # What exec says, as an exit status or as a reason, by the release of OTP.
+      status in [8, :enoexec] ->
+        "it is not for this machine (#{here})" <>
+          if(about[:machine], do: ", but for #{about.machine}", else: "")
+
+      status in [13, :eacces] ->
+        "it may not be run where it lies: is #{Path.dirname(path)} on a file system that is mounted noexec?"
+
+      true ->
+        "it ended with status #{status} when it was asked for its version" <>
+          if(output == "", do: "", else: ": #{clean(output)}")
+    end
+  end
+
+  defp loader(%{interpreter: interpreter}) do
+    if interpreter =~ "musl",
+      do: "it is for musl, and this is not; unset TARGET_ABI, or build it with ALUMIINI_GIT_BUILD=1",
+      else: "it is for glibc, and this is not; TARGET_ABI=musl takes the static binary"
+  end
+
+  @doc "What the head of an ELF file says: the machine, and the loader if it needs one."
+  @spec describe(Path.t()) :: %{optional(:machine) => String.t(), optional(:interpreter) => Path.t()}
+  def describe(path) do
+    with {:ok, file} <- File.open(path, [:read, :binary, :raw]) do
+      try do
+        case :file.read(file, 64 * 1024) do
+          {:ok, head} -> elf(head)
+          _empty -> %{}
+        end
+      after
+        _ = File.close(file)
+      end
+    else
+      {:error, _reason} -> %{}
+    end
+  end
+
+  # 64 bits, little endian: all that we build but armv7.
+  defp elf(
+         <<0x7F, "ELF", 2, 1, _::binary-size(12), machine::16-little, _::binary-size(12), offset::64-little,
+           _::binary-size(14), size::16-little, count::16-little, _::binary>> = head
+       )
+       when size >= 56 and count < 100 do
+    headers = for n <- 0..(count - 1)//1, found = program_header(head, offset + n * size), do: found
+    Map.merge(machine(machine), Enum.into(headers, %{}))
+  end
+
+  defp elf(<<0x7F, "ELF", _::binary-size(14), machine::16-little, _::binary>>), do: machine(machine)
+  defp elf(_other), do: %{}
+
+  defp machine(number), do: %{machine: Map.get(@machines, number, "another machine (#{number})")}
+
+  # Type 3 names the interpreter.
+  defp program_header(head, at) when at + 56 <= byte_size(head) do
+    with <<3::32-little, _::32, offset::64-little, _::128, size::64-little, _::binary>> <-
+           binary_part(head, at, 56),
+         true <- size in 2..4096 and offset + size <= byte_size(head) do
+      {:interpreter, binary_part(head, offset, size - 1)}
+    else
+      _other -> nil
+    end
+  end
+
+  defp program_header(_head, _at), do: nil
+
+  defp clean(output),
+    do: output |> String.split("\n") |> hd() |> String.replace(~r/[^\x20-\x7e]/, "") |> String.slice(0, 200)
+end

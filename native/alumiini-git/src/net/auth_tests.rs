@@ -1,0 +1,89 @@
+use super::*;
+use crate::net::url::{Location, NetUrl, RemoteUrl};
+
+fn http(text: &str) -> HttpUrl {
+    match RemoteUrl::parse(text.as_bytes()).unwrap().location {
+        Location::Network(NetUrl::Http(http)) => http,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn basic(username: &str, password: &str) -> Auth {
+    Auth::Basic {
+        username: username.into(),
+        password: password.into(),
+    }
+}
+
+#[test]
+fn what_the_request_gives_stands_above_the_url() {
+    let url = http("https://a:b@h/r");
+    let bearer = Auth::Bearer { token: "t".into() };
+    assert_eq!(effective(Some(bearer.clone()), &url), Some(bearer));
+    assert_eq!(effective(None, &url), Some(basic("a", "b")));
+    assert_eq!(effective(None, &http("https://h/r")), None);
+}
+
+#[test]
+fn plain_http_gets_no_credentials_unless_told_to() {
+    let url = http("http://ann:sesame@h/r?k=sesame");
+    let error = refuse_plaintext(url.auth(), &url, false).unwrap_err();
+    assert_eq!(error.kind, Kind::Invalid);
+    assert!(error.message.contains("allow_insecure: true") && error.message.contains("https://"));
+    assert!(!format!("{error:?}").contains("sesame") && !format!("{error:?}").contains("ann"));
+    assert!(refuse_plaintext(url.auth(), &url, true).is_ok());
+    assert!(refuse_plaintext(None, &url, false).is_ok());
+    let tls = http("https://ann:sesame@h/r");
+    assert!(refuse_plaintext(tls.auth(), &tls, false).is_ok());
+}
+
+#[test]
+fn headers() {
+    assert_eq!(
+        basic("Aladdin", "open sesame").header().unwrap(),
+        "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
+    );
+    let token = Auth::Bearer { token: "abc".into() }.header().unwrap();
+    assert_eq!(token, "Bearer abc");
+    assert!(token.is_sensitive());
+    assert_eq!(
+        Auth::Bearer {
+            token: "a\r\nX: y".into()
+        }
+        .header()
+        .unwrap_err()
+        .kind,
+        Kind::Invalid
+    );
+    assert_eq!(basic("a:b", "c").header().unwrap_err().kind, Kind::Invalid);
+}
+
+#[test]
+fn what_a_server_repeats_is_hidden() {
+    let said = |text: &str| Error::new(Kind::Network, text).with("ref", text).with("status", 401);
+    let shown = |auth: &Auth, text: &str| {
+        let hidden = hide(said(text), &auth.secrets());
+        assert_eq!(hidden.detail["ref"], rmpv::Value::from(hidden.message.as_str()));
+        assert_eq!(hidden.detail["status"], rmpv::Value::from(401));
+        hidden.message
+    };
+    let ann = basic("ann", "open sesame");
+    assert_eq!(shown(&ann, "no `open sesame` for ann"), "no `[hidden]` for ann");
+    assert_eq!(shown(&ann, "Basic YW5uOm9wZW4gc2VzYW1l"), "Basic [hidden]");
+    assert_eq!(shown(&basic("t0ken", ""), "t0ken is expired"), "[hidden] is expired");
+    assert_eq!(
+        shown(&Auth::Bearer { token: "t0ken".into() }, "not t0ken"),
+        "not [hidden]"
+    );
+    assert_eq!(shown(&basic("ann", "at"), "a cat sat"), "a cat sat");
+}
+
+#[test]
+fn debug_shows_no_secret() {
+    let shown = format!(
+        "{:?} {:?}",
+        basic("ann", "sesame"),
+        Auth::Bearer { token: "sesame".into() }
+    );
+    assert!(!shown.contains("sesame") && !shown.contains("ann"), "{shown}");
+}

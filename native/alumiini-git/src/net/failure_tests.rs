@@ -1,0 +1,59 @@
+use super::*;
+use crate::net::url::{Location, NetUrl, RemoteUrl};
+
+fn url() -> HttpUrl {
+    match RemoteUrl::parse(b"https://ann:sesame@h/r?k=sesame").unwrap().location {
+        Location::Network(NetUrl::Http(http)) => http,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_status_has_a_kind() {
+    use Credentials as C;
+    for (code, credentials, kind, says) in [
+        (401, C::None, Kind::Auth, "none were given"),
+        (401, C::Sent, Kind::Auth, "did not accept"),
+        (401, C::Withheld, Kind::Auth, "redirects to"),
+        (403, C::Sent, Kind::Auth, "permission"),
+        (404, C::None, Kind::RepoNotFound, "no repository at"),
+        (410, C::Sent, Kind::RepoNotFound, "may not see"),
+        (407, C::None, Kind::Auth, "proxy"),
+        (429, C::None, Kind::RateLimited, "too often"),
+        (408, C::None, Kind::Network, "try again"),
+        (418, C::None, Kind::Protocol, "check the URL"),
+        (302, C::None, Kind::Protocol, "redirects"),
+        (204, C::None, Kind::Protocol, "HTTP 204"),
+        (500, C::None, Kind::Network, "try again later"),
+        (503, C::Sent, Kind::Network, "try again later"),
+    ] {
+        let error = status(
+            StatusCode::from_u16(code).unwrap(),
+            &HeaderMap::new(),
+            &url(),
+            credentials,
+        );
+        assert_eq!(error.kind, kind, "{code}");
+        assert!(error.message.contains(says), "{error}");
+        assert!(error.message.contains("https://h/r"), "{error}");
+        assert!(!format!("{error:?}").contains("sesame"));
+        assert_eq!(error.detail["status"], rmpv::Value::from(code));
+    }
+}
+
+#[test]
+fn certificates_say_what_is_wrong_with_them() {
+    for (certificate, says) in [
+        (CertificateError::Expired, "has expired"),
+        (CertificateError::UnknownIssuer, "SSL_CERT_FILE"),
+        (CertificateError::NotValidForName, "another host name"),
+    ] {
+        // As it arrives: rustls inside an io::Error, inside others.
+        let error = io::Error::other(io::Error::other(rustls::Error::InvalidCertificate(certificate)));
+        let (kind, sentence) = handshake(find(&error).unwrap(), "https://h/r");
+        assert_eq!(kind, Kind::Certificate);
+        assert!(sentence.contains(says), "{sentence}");
+    }
+    let other = rustls::Error::General("no".into());
+    assert_eq!(handshake(&other, "https://h/r").0, Kind::Network);
+}

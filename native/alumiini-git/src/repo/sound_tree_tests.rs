@@ -1,0 +1,109 @@
+use super::*;
+
+#[test]
+fn names_that_mean_git_somewhere() {
+    for name in [
+        ".git",
+        ".GIT",
+        ".gIt ",
+        ".git. .",
+        ".git::$INDEX_ALLOCATION",
+        ".git\\config",
+        "git~1",
+        "GIT~1.",
+        ".g\u{200c}it",
+        "\u{feff}.git",
+        "..",
+        ".",
+        "",
+        "a/b",
+        "../a",
+    ] {
+        assert!(!is_allowed(name.as_bytes()), "{name:?}");
+    }
+    for name in [
+        ".gitignore",
+        ".github",
+        ".gitattributes",
+        "git",
+        "git~2",
+        ".git2",
+        "a.git",
+        "...",
+        "a\\b",
+        " .git",
+        ".git-credentials.yaml",
+        "\u{e4}",
+    ] {
+        assert!(is_allowed(name.as_bytes()), "{name:?}");
+    }
+    assert!(is_allowed(b"\xff\xe2\x80"));
+}
+
+fn job() -> Job {
+    Job::new(
+        tokio_util::sync::CancellationToken::new(),
+        crate::fault::Fault::default(),
+    )
+}
+
+fn repository() -> (tempfile::TempDir, Repository) {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = Repository::init_bare(dir.path()).unwrap();
+    (dir, repo)
+}
+
+fn tree(repo: &Repository, entries: &[(&str, &str, Oid)]) -> Oid {
+    let mut bytes = Vec::new();
+    for (mode, name, id) in entries {
+        bytes.extend(format!("{mode} {name}\0").bytes());
+        bytes.extend(id.as_bytes());
+    }
+    repo.odb().unwrap().write(ObjectType::Tree, &bytes).unwrap()
+}
+
+fn kind(repo: &Repository, tree: Oid) -> Option<Kind> {
+    check(repo, tree, &job()).err().map(|error| error.kind)
+}
+
+#[test]
+fn depth_and_number_are_bounded_however_trees_are_shared() {
+    let (_dir, repo) = repository();
+    let blob = repo.blob(b"x").unwrap();
+    let leaf = tree(&repo, &[("100644", "f", blob)]);
+    let mut chain = vec![leaf];
+    for level in 0..MOST_LEVELS as usize {
+        chain.push(tree(&repo, &[("40000", "d", chain[level])]));
+    }
+    assert_eq!(kind(&repo, chain[MOST_LEVELS as usize - 1]), None);
+    assert_eq!(kind(&repo, chain[MOST_LEVELS as usize]), Some(Kind::TooLarge));
+    // Looked into from the leaf up, each tree is known before the one above it asks.
+    let names: Vec<String> = (0..chain.len()).map(|n| format!("{n:04}")).collect();
+    let all: Vec<_> = names
+        .iter()
+        .zip(&chain)
+        .map(|(name, id)| ("40000", name.as_str(), *id))
+        .collect();
+    assert_eq!(kind(&repo, tree(&repo, &all)), Some(Kind::TooLarge));
+    // Two to the power of 40 files in 41 trees.
+    let mut bomb = leaf;
+    for _ in 0..40 {
+        bomb = tree(&repo, &[("40000", "a", bomb), ("40000", "b", bomb)]);
+    }
+    assert_eq!(kind(&repo, bomb), Some(Kind::TooLarge));
+}
+
+#[test]
+fn a_name_that_is_there_twice_is_refused_and_shown_with_its_path() {
+    let (_dir, repo) = repository();
+    let blob = repo.blob(b"x").unwrap();
+    let twice = tree(&repo, &[("120000", "x", blob), ("40000", "x", tree(&repo, &[]))]);
+    let top = tree(&repo, &[("40000", "deep", twice)]);
+    let error = check(&repo, top, &job()).unwrap_err();
+    assert_eq!(error.kind, Kind::UnsafePath);
+    assert!(error.message.contains("`deep/x`"), "{error}");
+    assert_eq!(
+        kind(&repo, tree(&repo, &[("100644", "x", blob), ("100644", "y", blob)])),
+        None
+    );
+}
