@@ -77,7 +77,7 @@ defmodule AlumiiniGit.MixProject do
     [
       licenses: ["Apache-2.0"],
       links: %{"GitHub" => @source_url},
-      # What it takes to run and to build, in at most 200 KiB. Guides and the like are on HexDocs.
+      # What it takes to run and to build, in little more than 200 KiB. Guides and the like are on HexDocs.
       files: ~w(
           lib mix.exs .formatter.exs README.md CHANGELOG.md LICENSE NOTICE
           Cargo.toml Cargo.lock native/alumiini-git/Cargo.toml native/alumiini-git/build.rs native/alumiini-git/src
@@ -86,6 +86,7 @@ defmodule AlumiiniGit.MixProject do
       exclude_patterns: [
         ~r{native/.*/tests/},
         ~r{native/.*tests\.rs$},
+        ~r{native/.*/golden/},
         ~r{lib/mix/tasks/alumiini_git\.(checksum|release_guard)\.ex$},
         ~r{precompiled/release_guard\.ex$}
       ]
