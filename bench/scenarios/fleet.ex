@@ -31,9 +31,12 @@ defmodule Alumiini.Git.Bench.Scenarios.Fleet do
     {taken, asked} =
       Fixtures.with_worker(fixtures, fn server ->
         sync = fn {url, path} -> Fixtures.sync!(server, url, path) end
-        all_at_once(pairs, sync)
         # As in `Poll`.
-        Process.sleep(4_000)
+        for _look <- 1..2 do
+          all_at_once(pairs, sync)
+          Process.sleep(4_000)
+        end
+
         all_at_once(pairs, sync)
 
         polls = pairs |> Stream.cycle() |> Enum.take(@polls)
