@@ -11,14 +11,12 @@ use tokio::task::JoinSet;
 use crate::error::{Error, Kind, Result};
 use crate::net::pkt::{Chunks, sanitised};
 
-use super::pool::{Lease, Slot};
+use super::pool::{Lease, SILENCE, Slot};
 
 /// What is kept of what a server says for people: the end of it.
 const MAX_SAID: usize = 4096;
 /// How long a server may take to close a session that has nothing more to say.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a server may take to close a session that this side has closed, before it counts as gone.
-const SILENCE: Duration = Duration::from_secs(2);
 /// `SSH_EXTENDED_DATA_STDERR` (RFC 4254, 5.2).
 const STDERR: u32 = 1;
 
@@ -174,9 +172,6 @@ impl Drop for Exec {
     fn drop(&mut self) {
         let Some(mut slot) = self.slot.take() else { return };
         slot.break_off();
-        if !self.heard.anything {
-            slot.doubt();
-        }
         let (read, write) = (self.read.take(), self.write.clone());
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {

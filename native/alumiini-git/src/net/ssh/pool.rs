@@ -36,6 +36,8 @@ const REAP: Duration = Duration::from_secs(20);
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Russh never forgets a channel that this side closed first: some hundred bytes each. After so many, a connection is used no more.
 const MAX_BROKEN_OFF: usize = 1000;
+/// How long a server may take to answer when a session is given up, before it counts as gone. The keepalive would find out later.
+pub(super) const SILENCE: Duration = Duration::from_secs(2);
 /// How many connections may refuse even one session before the request fails with it.
 const MAX_REFUSALS: usize = 4;
 
@@ -78,7 +80,7 @@ struct Member {
     used: usize,
     /// Has a pack.
     taken: bool,
-    /// A request waited there and heard nothing.
+    /// It may have gone where another connection to its target went.
     doubtful: bool,
     spare: Spare,
     broken_off: usize,
@@ -311,7 +313,7 @@ enum Opened {
 }
 
 /// In a task of its own: a channel that is open when nobody waits for it any more must be closed.
-async fn open(slot: Slot) -> Opened {
+async fn open(mut slot: Slot) -> Opened {
     let (mut sender, receiver) = oneshot::channel();
     tokio::spawn(async move {
         let connection = slot.connection.clone();
@@ -320,10 +322,13 @@ async fn open(slot: Slot) -> Opened {
         let opened = tokio::select! {
             opened = &mut opening => opened,
             () = sender.closed() => {
-                slot.doubt();
-                drop(slot);
-                if let Ok(channel) = opening.await {
-                    let _ = channel.close().await;
+                match tokio::time::timeout(SILENCE, opening).await {
+                    Ok(Ok(channel)) => {
+                        slot.break_off();
+                        let _ = channel.close().await;
+                    }
+                    Ok(Err(_)) => {}
+                    Err(_) => slot.condemn(),
                 }
                 return;
             }
@@ -390,15 +395,11 @@ impl Slot {
         });
     }
 
-    /// Notes that a request is given up that has heard nothing: there may be nobody there any more, and what makes one connection fall
-    /// silent (a firewall that forgot them, a host that is gone) mostly takes the others, too. They serve no new requests.
-    pub(super) fn doubt(&self) {
-        self.pool.doubt(&self.target);
-    }
-
-    /// The same, of a server that did not even end a session: whoever else is on this connection waits in vain.
+    /// Ends the connection, whose server did not answer to the end of a session: whoever else is on it waits in vain, and what made it
+    /// fall silent (a firewall that forgot it, a host that is gone) has mostly taken the others to that target, too. They serve no
+    /// new requests.
     pub(super) fn condemn(&self) {
-        self.doubt();
+        self.pool.doubt(&self.target);
         self.connection.cut();
     }
 
