@@ -67,12 +67,11 @@ defmodule Alumiini.Git.NginxTest do
       assert {:ok, _commit} = Git.sync(url, "main", path, server: context.git)
       # The refs' advertisement, the refs, the pack.
       Nginx.await(server, 3)
-      # A connection may have been begun for one of them that then found another free.
-      kept = for %{connection: connection} <- Nginx.log(server), uniq: true, do: connection
       for _ <- 1..5, do: assert({:ok, _commit} = Git.sync(url, "main", path, server: context.git))
       Nginx.await(server, 8)
       assert length(Nginx.log(server)) == 8
-      assert Enum.all?(Nginx.log(server), &(&1.connection in kept))
+      # Over HTTP/1.1 one more may be begun for a request that then finds the first free: it is kept, too.
+      assert server |> Nginx.log() |> Enum.uniq_by(& &1.connection) |> length() <= 3
     end
   end
 
