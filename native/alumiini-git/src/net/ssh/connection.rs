@@ -70,6 +70,11 @@ impl Connection {
         self.handle.is_closed()
     }
 
+    /// Asks the server for a sign of life, and waits for it.
+    pub(super) async fn ping(&self) -> Result<(), russh::Error> {
+        self.handle.send_ping().await
+    }
+
     /// Ends it, for all who use it.
     pub(super) fn cut(&self) {
         self.cut.token().cancel();

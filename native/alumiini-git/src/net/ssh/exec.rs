@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use crate::error::{Error, Kind, Result};
 use crate::net::pkt::{Chunks, sanitised};
 
-use super::pool::{Lease, SILENCE, Slot};
+use super::pool::{Lease, Slot};
 
 /// What is kept of what a server says for people: the end of it.
 const MAX_SAID: usize = 4096;
@@ -161,7 +161,7 @@ impl Chunks for Exec {
             if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
                 slot.break_off();
                 let _ = write.close().await;
-                slot.condemn();
+                slot.check().await;
             }
             slot.open_ahead();
         });
@@ -172,19 +172,13 @@ impl Drop for Exec {
     fn drop(&mut self) {
         let Some(mut slot) = self.slot.take() else { return };
         slot.break_off();
-        let (read, write) = (self.read.take(), self.write.clone());
+        // At first, so that a connection that waits for this session's reader goes on.
+        self.read = None;
+        let write = self.write.clone();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 let _ = write.close().await;
-                // What comes until then is read, so that the connection's other sessions go on.
-                let closed = async {
-                    let mut read = read?;
-                    while !matches!(read.wait().await, Some(ChannelMsg::Close) | None) {}
-                    Some(())
-                };
-                if tokio::time::timeout(SILENCE, closed).await.is_err() {
-                    slot.condemn();
-                }
+                slot.check().await;
             });
         }
     }

@@ -37,7 +37,7 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Russh never forgets a channel that this side closed first: some hundred bytes each. After so many, a connection is used no more.
 const MAX_BROKEN_OFF: usize = 1000;
 /// How long a server may take to answer when a session is given up, before it counts as gone. The keepalive would find out later.
-pub(super) const SILENCE: Duration = Duration::from_secs(2);
+const SILENCE: Duration = Duration::from_secs(2);
 /// How many connections may refuse even one session before the request fails with it.
 const MAX_REFUSALS: usize = 4;
 
@@ -395,10 +395,16 @@ impl Slot {
         });
     }
 
-    /// Ends the connection, whose server did not answer to the end of a session: whoever else is on it waits in vain, and what made it
-    /// fall silent (a firewall that forgot it, a host that is gone) has mostly taken the others to that target, too. They serve no
-    /// new requests.
-    pub(super) fn condemn(&self) {
+    /// After a session that was given up: whether anyone is there. If not, whoever else is on this connection waits in vain, so it ends;
+    /// and what made it fall silent (a firewall that forgot it, a host that is gone) has mostly taken the others to that target, too, so
+    /// they serve no new requests.
+    pub(super) async fn check(&self) {
+        if tokio::time::timeout(SILENCE, self.connection.ping()).await.is_err() {
+            self.condemn();
+        }
+    }
+
+    fn condemn(&self) {
         self.pool.doubt(&self.target);
         self.connection.cut();
     }
