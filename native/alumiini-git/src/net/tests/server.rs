@@ -11,8 +11,6 @@ use super::repo::upload_pack;
 pub(super) struct Seen {
     /// Which connection it came on, from 0.
     pub(super) connection: usize,
-    /// Which request of that connection it is, from 0.
-    pub(super) number: usize,
     pub(super) method: String,
     pub(super) target: String,
     headers: Vec<(String, String)>,
@@ -148,8 +146,8 @@ fn serve(stream: TcpStream, connection: usize, log: &Mutex<Vec<Seen>>, answer: &
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut stream = stream;
     stream.set_nodelay(true).unwrap();
-    for number in 0.. {
-        let Some(seen) = read(&mut reader, connection, number) else {
+    loop {
+        let Some(seen) = read(&mut reader, connection) else {
             return;
         };
         log.lock().unwrap().push(seen.clone());
@@ -166,7 +164,7 @@ fn serve(stream: TcpStream, connection: usize, log: &Mutex<Vec<Seen>>, answer: &
     }
 }
 
-fn read(reader: &mut BufReader<TcpStream>, connection: usize, number: usize) -> Option<Seen> {
+fn read(reader: &mut BufReader<TcpStream>, connection: usize) -> Option<Seen> {
     let mut lines = vec![];
     loop {
         let mut line = String::new();
@@ -194,7 +192,6 @@ fn read(reader: &mut BufReader<TcpStream>, connection: usize, number: usize) -> 
     reader.read_exact(&mut body).ok()?;
     Some(Seen {
         connection,
-        number,
         method,
         target,
         headers,
