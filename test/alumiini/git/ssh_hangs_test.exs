@@ -86,7 +86,7 @@ defmodule Alumiini.Git.SshHangsTest do
       assert {bytes, div(us, 1000) in (@deadline - 1)..(@deadline + 3_000), us} == {bytes, true, us}
       assert %{pending: 0, os_pid: os_pid, attempts: 1} = Server.info(git)
       # On that connection nothing will ever be heard again.
-      assert {bytes, OsProcess.await(fn -> OsProcess.connections(os_pid) == [] end, 5_000)} == {bytes, :ok}
+      assert {bytes, OsProcess.await(fn -> OsProcess.connections(os_pid) == [] end, 20_000)} == {bytes, :ok}
       Relay.await(context.relay, {:open, 0})
       assert {bytes, SshServer.await_open(context.server, 0)} == {bytes, :ok}
 

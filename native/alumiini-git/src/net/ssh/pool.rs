@@ -33,7 +33,7 @@ const IDLE: Duration = Duration::from_secs(5 * 60);
 /// How often idle connections are looked at.
 const REAP: Duration = Duration::from_secs(20);
 /// How long a server may take to open a channel.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Russh never forgets a channel that this side closed first: some hundred bytes each. After so many, a connection is used no more.
 const MAX_BROKEN_OFF: usize = 1000;
 /// How long a server may take to answer when a session is given up, before it counts as gone. The keepalive would find out later.
@@ -382,6 +382,10 @@ impl Slot {
         let (pool, target, connection) = (self.pool.clone(), self.target.clone(), self.connection.clone());
         tokio::spawn(async move {
             let opened = try_open(&connection).await;
+            // It has ended, or its server does not answer.
+            if matches!(opened, Err(false)) {
+                connection.cut();
+            }
             pool.with(&target, &connection, |member, cap| match opened {
                 Ok(channel) => member.spare = Spare::Open(channel),
                 Err(refused) => {
