@@ -31,7 +31,8 @@ soak: setup ## the tests in their long form
 	@ALUMIINI_SOAK=1 $(run) cargo test --quiet --locked --profile quick --features fault-injection --target-dir target/fault-injection
 	@MIX_ENV=test $(run) mix test --include soak
 
-bench: setup ## measure, beside the git command
+bench: ## measure, beside the git command
+	@bin/setup checks
 	@MIX_ENV=prod $(run) mix run bench/run.exs
 
 fuzz: setup ## feed the decoder with noise, for SECONDS=600

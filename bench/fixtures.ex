@@ -2,14 +2,17 @@ defmodule Alumiini.Git.Bench.Fixtures do
   @moduledoc "Repositories to measure with, a server in front of them, and a worker; all below one directory."
 
   alias Alumiini.Git.Bench.Terminal
-  alias Alumiini.Git.Test.{GitCommand, HttpServer, Manifests, Repository}
+  alias Alumiini.Git.Test.{GitCommand, HttpServer, Manifests, Nginx, Repository}
 
-  @enforce_keys [:origins, :work, :binary, :http]
-  defstruct [:origins, :work, :binary, :http]
+  @enforce_keys [:origins, :work, :binary, :http, :web]
+  defstruct [:origins, :work, :binary, :http, :web]
 
-  @type t :: %__MODULE__{origins: Path.t(), work: Path.t(), binary: Path.t(), http: pid}
+  @typedoc "`http` runs Git for each request; `web` answers from a cache what it was asked before (see `Way`)."
+  @type t :: %__MODULE__{origins: Path.t(), work: Path.t(), binary: Path.t(), http: pid, web: pid}
 
   @files 3_000
+  # Longer than the ticks of file systems' clocks (`repo/glance.rs`), ms.
+  @settle 4_000
   # Data that does not compress, in each of them.
   @bytes 1_024
 
@@ -22,7 +25,8 @@ defmodule Alumiini.Git.Bench.Fixtures do
 
     # A kept log would grow, and a shell per request would be in everybody's way.
     {:ok, http} = HttpServer.start_link(root: origins, log: false, stderr: :inherit)
-    %__MODULE__{origins: origins, work: work, binary: binary, http: http}
+    {:ok, web} = Nginx.start_link(root: origins, dir: work, cache: true)
+    %__MODULE__{origins: origins, work: work, binary: binary, http: http, web: web}
   end
 
   @doc """
@@ -51,7 +55,7 @@ defmodule Alumiini.Git.Bench.Fixtures do
     GitCommand.converse!(["update-ref", "--stdin"], input, done?, cd: repository)
   end
 
-  @doc "So many small repositories."
+  @doc "The names of so many small repositories."
   @spec fleet!(t, pos_integer) :: [String.t()]
   def fleet!(fixtures, count) do
     Terminal.progress("making #{count} repositories")
@@ -59,7 +63,7 @@ defmodule Alumiini.Git.Bench.Fixtures do
     Repository.commit!(first, Manifests.shop())
     Repository.repack!(first)
     for n <- 2..count, do: File.cp_r!(first, Path.join(fixtures.origins, "fleet-#{n}.git"))
-    for n <- 1..count, do: HttpServer.url(fixtures.http, "fleet-#{n}.git")
+    for n <- 1..count, do: "fleet-#{n}.git"
   end
 
   @doc "The name of a directory that is not there."
@@ -84,6 +88,21 @@ defmodule Alumiini.Git.Bench.Fixtures do
   def sync!(server, url, path, options \\ []) do
     {:ok, id} = Alumiini.Git.sync(url, "main", path, [server: server] ++ options)
     id
+  end
+
+  @doc """
+  Runs `sync` until what it makes is "warm": a clone that has been there for a while. What is seconds old is looked at more closely, and
+  the second look may write the index once more.
+  """
+  @spec settle((() -> any)) :: :ok
+  def settle(sync) do
+    for _look <- 1..2 do
+      sync.()
+      Process.sleep(@settle)
+    end
+
+    sync.()
+    :ok
   end
 
   @doc "The `git clone` that ours is measured beside."

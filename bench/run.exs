@@ -5,7 +5,7 @@
 
 # No environment but that of the tests compiles what is below test/support.
 support =
-  ~w(certificates daemon fast_import free_port git_command http_server http_server/* manifests os_process relay relay/*) ++
+  ~w(certificates daemon fast_import free_port git_command http_server http_server/* manifests nginx os_process relay relay/*) ++
     ~w(repository ssh_keys ssh_server)
 
 files =

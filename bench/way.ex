@@ -3,7 +3,7 @@ defmodule Alumiini.Git.Bench.Way do
 
   alias Alumiini.Git.Auth
   alias Alumiini.Git.Bench.Fixtures
-  alias Alumiini.Git.Test.{Certificates, HttpServer, SshKeys, SshServer}
+  alias Alumiini.Git.Test.{Certificates, HttpServer, Nginx, SshKeys, SshServer}
 
   @enforce_keys [:name, :port, :url]
   defstruct [:name, :port, :url, options: nil, config: []]
@@ -20,13 +20,21 @@ defmodule Alumiini.Git.Bench.Way do
           config: [{String.t(), String.t()}]
         }
 
+  @doc "By nginx, which has all answers in its cache after the first time: what is left to measure is the client."
   @spec http(Fixtures.t()) :: t
   def http(fixtures) do
-    url = fn name, port -> "http://127.0.0.1:#{port}/#{name}" end
-    %__MODULE__{name: "HTTP", port: HttpServer.port(fixtures.http), url: url}
+    %__MODULE__{name: "HTTP", port: Nginx.port(fixtures.web), url: plain()}
   end
 
-  @doc "With a CA of its own, which both sides are told."
+  @doc "By `git http-backend`, started for each request on the cores that the client has."
+  @spec http_backend(Fixtures.t()) :: t
+  def http_backend(fixtures) do
+    %__MODULE__{name: "HTTP, git http-backend", port: HttpServer.port(fixtures.http), url: plain()}
+  end
+
+  defp plain, do: fn name, port -> "http://127.0.0.1:#{port}/#{name}" end
+
+  @doc "As `http/1`, with a CA of its own, which both sides are told, and HTTP/2."
   @spec https(Fixtures.t()) :: t
   def https(fixtures) do
     certificate = Certificates.build(:good)
@@ -34,11 +42,11 @@ defmodule Alumiini.Git.Bench.Way do
     File.write!(ca, certificate.ca)
 
     {:ok, server} =
-      HttpServer.start_link(root: fixtures.origins, log: false, stderr: :inherit, tls: certificate.tls)
+      Nginx.start_link(root: fixtures.origins, dir: fixtures.work, cache: true, tls: certificate)
 
     %__MODULE__{
       name: "HTTPS",
-      port: HttpServer.port(server),
+      port: Nginx.port(server),
       url: fn name, port -> "https://localhost:#{port}/#{name}" end,
       options: fn _port -> [tls: [ca: certificate.ca]] end,
       config: [{"http.sslCAInfo", ca}]

@@ -26,7 +26,7 @@ defmodule Alumiini.Git.Bench.Scenarios.Distance do
     taken =
       Fixtures.with_worker(fixtures, fn server ->
         sync = fn _round -> Measure.time(fn -> Fixtures.sync!(server, url, path, options) end) end
-        sync.(0)
+        Fixtures.settle(fn -> sync.(0) end)
         echo = echo!()
 
         Measure.interleave("from far away over #{way.name}", @rounds,

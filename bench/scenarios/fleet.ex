@@ -4,8 +4,8 @@ defmodule Alumiini.Git.Bench.Scenarios.Fleet do
   them, beside as many `git ls-remote`.
   """
 
-  alias Alumiini.Git.Bench.{Fixtures, Floor, Measure, Result, Terminal}
-  alias Alumiini.Git.Test.{GitCommand, HttpServer}
+  alias Alumiini.Git.Bench.{Fixtures, Floor, Measure, Result, Terminal, Way}
+  alias Alumiini.Git.Test.GitCommand
 
   @repositories 256
   @rounds 5
@@ -18,61 +18,83 @@ defmodule Alumiini.Git.Bench.Scenarios.Fleet do
 
   @spec run(Fixtures.t()) :: [Result.t()]
   def run(fixtures) do
-    urls = Fixtures.fleet!(fixtures, @repositories)
-    [ours, theirs] = for label <- ["fleet", "fleet-git"], do: Fixtures.fresh(fixtures, label)
-    pairs = for {url, n} <- Enum.with_index(urls, 1), do: {url, Path.join(ours, "#{n}")}
-    port = HttpServer.port(fixtures.http)
-    sockets = for url <- urls, do: {Floor.connect!(port), url}
-
-    clone!(urls, theirs)
-    parallel = best_parallel(&fetch!(theirs, &1))
-    questions = best_parallel(&ls_remote!(urls, &1))
-
-    {taken, asked} =
-      Fixtures.with_worker(fixtures, fn server ->
-        sync = fn {url, path} -> Fixtures.sync!(server, url, path) end
-        # As in `Poll`.
-        for _look <- 1..2 do
-          all_at_once(pairs, sync)
-          Process.sleep(4_000)
-        end
-
-        all_at_once(pairs, sync)
-
-        polls = pairs |> Stream.cycle() |> Enum.take(@polls)
-
-        {Measure.interleave("#{@repositories} repositories", @rounds,
-           ours: fn _ -> Measure.time(fn -> all_at_once(pairs, sync) end) end,
-           git: fn _ -> Measure.time(fn -> fetch!(theirs, parallel) end) end,
-           server: fn _ ->
-             Measure.time(fn -> all_at_once(sockets, fn {s, url} -> Floor.ask!(s, url) end) end)
-           end
-         ),
-         Measure.interleave("#{@polls} polls", @polls_rounds,
-           ours: fn _ -> Measure.time(fn -> all_at_once(polls, sync, @repositories) end) end,
-           git: fn _ -> Measure.time(fn -> ls_remote!(urls, questions) end) end
-         )}
-      end)
-
-    for {socket, _url} <- sockets, do: :gen_tcp.close(socket)
+    names = Fixtures.fleet!(fixtures, @repositories)
+    taken = measure(fixtures, Way.http(fixtures), names, [])
+    backend = beside_a_server(fixtures, names)
+    beside = "with git http-backend on the same cores"
 
     [
       Result.throughput(
         "fleet",
         "#{@repositories} repositories with nothing new, all at once",
-        {"git fetch --depth 1, xargs -P #{parallel}", taken.git},
-        taken.ours,
+        {"git fetch --depth 1, xargs -P #{taken.fetches}", taken.sync.git},
+        taken.sync.ours,
         @target,
-        [{"of that, the server's answers (the bare requests, all at once)", taken.server}]
+        [
+          {"#{beside}, ours", backend.sync.ours},
+          {"#{beside}, git fetch, xargs -P #{backend.fetches}", backend.sync.git},
+          {"the bare requests to git http-backend, all at once", backend.sync.server}
+        ]
       ),
       Result.throughput(
         "polls",
         "1,000 syncs with nothing new of #{@repositories} repositories",
-        {"git ls-remote, xargs -P #{questions}", asked.git},
-        asked.ours,
-        @polls_target
+        {"git ls-remote, xargs -P #{taken.questions}", taken.polls.git},
+        taken.polls.ours,
+        @polls_target,
+        [
+          {"#{beside}, ours", backend.polls.ours},
+          {"#{beside}, git ls-remote, xargs -P #{backend.questions}", backend.polls.git}
+        ]
       )
     ]
+  end
+
+  # As in `Poll`.
+  defp beside_a_server(fixtures, names) do
+    way = Way.http_backend(fixtures)
+    sockets = for name <- names, do: {Floor.connect!(way.port), Way.url(way, name)}
+
+    server = fn _ ->
+      Measure.time(fn -> all_at_once(sockets, fn {socket, url} -> Floor.ask!(socket, url) end) end)
+    end
+
+    taken = measure(fixtures, way, names, server: server)
+    for {socket, _url} <- sockets, do: :gen_tcp.close(socket)
+    taken
+  end
+
+  defp measure(fixtures, way, names, more) do
+    urls = for name <- names, do: Way.url(way, name)
+    [ours, theirs] = for label <- ["fleet", "fleet-git"], do: Fixtures.fresh(fixtures, label)
+    pairs = for {url, n} <- Enum.with_index(urls, 1), do: {url, Path.join(ours, "#{n}")}
+    polls = pairs |> Stream.cycle() |> Enum.take(@polls)
+
+    clone!(urls, theirs)
+    fetches = best_parallel(&fetch!(theirs, &1))
+    questions = best_parallel(&ls_remote!(urls, &1))
+
+    Fixtures.with_worker(fixtures, fn server ->
+      sync = fn {url, path} -> Fixtures.sync!(server, url, path) end
+      Fixtures.settle(fn -> all_at_once(pairs, sync) end)
+
+      contenders = [
+        ours: fn _ -> Measure.time(fn -> all_at_once(pairs, sync) end) end,
+        git: fn _ -> Measure.time(fn -> fetch!(theirs, fetches) end) end
+      ]
+
+      of_polls = [
+        ours: fn _ -> Measure.time(fn -> all_at_once(polls, sync, @repositories) end) end,
+        git: fn _ -> Measure.time(fn -> ls_remote!(urls, questions) end) end
+      ]
+
+      %{
+        fetches: fetches,
+        questions: questions,
+        sync: Measure.interleave("#{@repositories} repositories, #{way.name}", @rounds, contenders ++ more),
+        polls: Measure.interleave("#{@polls} polls, #{way.name}", @polls_rounds, of_polls)
+      }
+    end)
   end
 
   defp all_at_once(items, fun, at_once \\ nil) do

@@ -8,45 +8,55 @@ defmodule Alumiini.Git.Bench.Scenarios.Poll do
   alias Alumiini.Git.Test.GitCommand
 
   @rounds 25
-  @settle 4_000
   @few 10
   @many 20_000
 
   @spec run(Fixtures.t()) :: [Result.t()]
   def run(fixtures) do
-    web =
-      for way <- [Way.http(fixtures), Way.https(fixtures)] do
-        poll(fixtures, way, [@few, @many], 0.12) ++ [alike(way, fixtures)]
-      end
+    [http, https] = [Way.http(fixtures), Way.https(fixtures)]
+    backend = beside_a_server(fixtures)
 
-    List.flatten(web) ++ poll(fixtures, Way.ssh(fixtures), [@few], 0.1)
+    List.flatten([
+      for(way <- [http, https], do: [poll(fixtures, way, [@few, @many], 0.12), alike(way, fixtures)]),
+      poll(fixtures, Way.ssh(fixtures), [@few], 0.1)
+    ])
+    |> Enum.map(fn result ->
+      if result.id == "poll-http-#{@few}", do: %{result | others: backend}, else: result
+    end)
   end
 
   defp poll(fixtures, way, sizes, target) do
     for refs <- sizes do
       taken = measure(fixtures, way, refs)
 
-      others =
-        case taken do
-          %{server: server} ->
-            [{"of that, the server's answer (the bare request, on an open connection)", server}]
-
-          _none ->
-            []
-        end
-
       Result.time(
         "poll-#{String.downcase(way.name)}-#{refs}",
         "nothing new over #{way.name}, #{Format.count(refs)} refs",
         {"git fetch --depth 1", taken.git},
         taken.ours,
-        target,
-        others
+        target
       )
     end
   end
 
-  defp measure(fixtures, way, refs) do
+  # The same where a server that is as slow as Git itself has to share the client's cores: what it takes alone leaves next to
+  # nothing for a client to be quick in.
+  defp beside_a_server(fixtures) do
+    way = Way.http_backend(fixtures)
+    socket = Floor.connect!(way.port)
+    url = Way.url(way, Fixtures.manifests!(fixtures, @few))
+    server = [server: fn _ -> Measure.time(fn -> Floor.ask!(socket, url) end) end]
+    taken = measure(fixtures, way, @few, server)
+    :gen_tcp.close(socket)
+
+    [
+      {"with git http-backend on the same cores, ours", taken.ours},
+      {"with git http-backend on the same cores, git fetch --depth 1", taken.git},
+      {"the bare request to git http-backend, on an open connection", taken.server}
+    ]
+  end
+
+  defp measure(fixtures, way, refs, more \\ []) do
     name = Fixtures.manifests!(fixtures, refs)
     url = Way.url(way, name)
     [ours, theirs] = for label <- ["poll", "poll-git"], do: Fixtures.fresh(fixtures, label)
@@ -58,10 +68,10 @@ defmodule Alumiini.Git.Bench.Scenarios.Poll do
       end
 
       fetch = fn -> GitCommand.run!(Fixtures.fetch_arguments(), cd: theirs, config: way.config) end
-      settle(sync)
+      Fixtures.settle(fn -> sync.(0) end)
 
       contenders = [ours: sync, git: fn _ -> Measure.time(fetch) end]
-      Measure.interleave("nothing new over #{way.name}, #{refs} refs", @rounds, contenders ++ floor(way, url))
+      Measure.interleave("nothing new over #{way.name}, #{refs} refs", @rounds, contenders ++ more)
     end)
   end
 
@@ -81,7 +91,7 @@ defmodule Alumiini.Git.Bench.Scenarios.Poll do
           end
         end
 
-        for one <- [few, many], do: settle(sync.(one))
+        Fixtures.settle(fn -> for one <- [few, many], do: sync.(one).(0) end)
         Measure.interleave("few refs and many over #{way.name}", @rounds, few: sync.(few), many: sync.(many))
       end)
 
@@ -93,22 +103,4 @@ defmodule Alumiini.Git.Bench.Scenarios.Poll do
       1.2
     )
   end
-
-  # "Warm" is a clone that has been there for a while: what is seconds old is looked at more closely, and the second look may write the
-  # index once more.
-  defp settle(sync) do
-    for _look <- 1..2 do
-      sync.(0)
-      Process.sleep(@settle)
-    end
-
-    sync.(0)
-  end
-
-  defp floor(%Way{name: "HTTP"} = way, url) do
-    socket = Floor.connect!(way.port)
-    [server: fn _ -> Measure.time(fn -> Floor.ask!(socket, url) end) end]
-  end
-
-  defp floor(_way, _url), do: []
 end

@@ -27,12 +27,25 @@ defmodule Alumiini.Git.Test.Nginx do
     * `:http2` - `false` leaves HTTP/2 out
     * `:client_ca` - PEM of the authority whose client certificates it requires
     * `:gzip` - `true` compresses all answers to clients that take that
+    * `:cache` - `true` answers again what was asked before, to the byte, without running Git: for a benchmark whose subject is the
+      client. Nothing that is pushed later shows, and no log is kept
     * `:keepalive` - seconds for which it keeps an idle connection; 75
     * `:config` - more lines for the `server` block
   """
   @spec start_link(keyword) :: GenServer.on_start()
   def start_link(options) do
-    defaults = [:root, :dir, tls: nil, http2: true, client_ca: nil, gzip: false, keepalive: 75, config: []]
+    defaults = [
+      :root,
+      :dir,
+      tls: nil,
+      http2: true,
+      client_ca: nil,
+      gzip: false,
+      cache: false,
+      keepalive: 75,
+      config: []
+    ]
+
     GenServer.start_link(__MODULE__, Keyword.validate!(options, defaults))
   end
 
@@ -170,8 +183,9 @@ defmodule Alumiini.Git.Test.Nginx do
     events { worker_connections 512; }
     http {
       log_format seen 'request $connection $request_method $uri $status $server_protocol $sent_http_content_encoding $ssl_client_s_dn';
-      access_log /dev/stdout seen;
+      access_log #{if options.cache, do: "off", else: "/dev/stdout seen"};
       #{Enum.map_join(~w(client_body proxy fastcgi uwsgi scgi), "\n  ", &"#{&1}_temp_path #{dir}/#{&1};")}
+      #{if options.cache, do: "fastcgi_cache_path #{dir}/cache keys_zone=git:10m inactive=1d use_temp_path=off;"}
       server {
         listen 127.0.0.1:#{port}#{if options.tls, do: " ssl"}#{if options.tls && options.http2, do: " http2"};
         #{if options.tls, do: "ssl_certificate #{dir}/certificate.pem; ssl_certificate_key #{dir}/key.pem;"}
@@ -181,6 +195,7 @@ defmodule Alumiini.Git.Test.Nginx do
         client_max_body_size 0;
         #{Enum.join(options.config, "\n    ")}
         location / {
+          #{if options.cache, do: cache()}
           fastcgi_pass unix:#{dir}/fcgi;
           fastcgi_param SCRIPT_FILENAME #{GitCommand.exec_path()}/git-http-backend;
           fastcgi_param GIT_PROJECT_ROOT #{Path.expand(options.root)};
@@ -196,6 +211,19 @@ defmodule Alumiini.Git.Test.Nginx do
         }
       }
     }
+    """
+  end
+
+  # Git says that nothing of it may be cached, and POST is never. What is asked is in the body.
+  defp cache do
+    """
+    fastcgi_cache git;
+          fastcgi_cache_methods GET POST;
+          fastcgi_cache_key "$request_method $request_uri $http_git_protocol $http_content_encoding $request_body";
+          fastcgi_cache_valid 200 1d;
+          fastcgi_ignore_headers Cache-Control Expires;
+          client_body_in_single_buffer on;
+          client_body_buffer_size 1m;
     """
   end
 end

@@ -40,6 +40,17 @@ defmodule Alumiini.Git.Test.NginxTest do
     assert Enum.filter(pids, &OsProcess.alive?/1) == []
   end
 
+  test "answers again what was asked before, where it has a cache", context do
+    [fresh, cached] =
+      for cache <- [false, true],
+          do: start_supervised!({Nginx, root: context.root, dir: context.dir, cache: cache})
+
+    {{"", 0}, first} = clone(context, Nginx.url(cached, "app.git"))
+    new = Repository.commit!(Path.join(context.root, "app.git"), %{"a.yaml" => "a: 2\n"})
+    assert {{"", 0}, ^first} = clone(context, Nginx.url(cached, "app.git"))
+    assert {{"", 0}, ^new} = clone(context, Nginx.url(fresh, "app.git"))
+  end
+
   test "serves HTTPS by HTTP/2, and by HTTP/1.1", context do
     for {http2, protocol} <- [{true, "HTTP/2.0"}, {false, "HTTP/1.1"}] do
       options = [root: context.root, dir: context.dir, tls: context.certificate, http2: http2]
