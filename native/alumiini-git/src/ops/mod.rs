@@ -9,6 +9,7 @@ pub(crate) mod probe;
 pub(crate) mod read;
 pub(crate) mod refs;
 pub(crate) mod settled;
+mod site;
 pub(crate) mod sync;
 pub(crate) mod undo;
 
@@ -36,7 +37,7 @@ pub(crate) struct Worker {
     pub(crate) net: Net,
     /// What remotes are being asked: many paths may want to know the same.
     pub(crate) polls: Arc<Errands<(Endpoint, String), Option<Oid>>>,
-    /// Work trees that were found as they should be.
+    /// Repositories that were found as they should be.
     pub(crate) glances: Glances,
     /// Local reads: `files`, `read`, `head`.
     pub(crate) reads: Pool,

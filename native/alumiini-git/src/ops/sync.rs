@@ -3,26 +3,25 @@
 //! Clone where there is nothing, else fetch what is missing; then move refs and work tree under a marker that lets anyone finish
 //! the move (`repo::marker`). Nothing is locked across the network but the right to sync this path.
 
-use std::fs;
 use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
-use git2::{Oid, Repository};
-use tokio::sync::OwnedMutexGuard;
+use git2::Oid;
 
 use crate::answer::{Event, Name, Phase, Stats};
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
+use crate::ops::site::Site;
 use crate::ops::{Worker, ls_remote::valid_ref, panicked, undo};
 use crate::protocol::SyncRequest;
 use crate::remote::{Remote, Wanted, is_moved};
-use crate::repo::lock::{DirLock, make_dir, remove_made};
+use crate::repo::lock::{DirLock, make_dir};
 use crate::repo::marker::{self, Target};
-use crate::repo::open::{self, Found, State};
-use crate::repo::{build, compact, git_failure, receive, refs, sweep, unmanaged, worktree};
+use crate::repo::open::{self, Found};
+use crate::repo::state::{Record, State};
+use crate::repo::{build, compact, git_failure, refs, sweep, unmanaged, worktree};
 use crate::repos::{Repo, Shared, SyncKey, Synced};
 
 /// How often the branch may move between asking and fetching.
@@ -64,59 +63,20 @@ pub(crate) async fn run(worker: &Arc<Worker>, request: SyncRequest, job: &Arc<Jo
     repo.sync(key, job, start).await
 }
 
+/// What a glance says.
+enum Glance {
+    /// All is as it was, which is this; and the branch is at this commit.
+    Untouched(State, Oid),
+    /// It has to be looked at. What the branch is at may have been asked meanwhile.
+    Unknown(Option<Oid>),
+}
+
 struct Sync {
     worker: Arc<Worker>,
     repo: Arc<Repo>,
     remote: Arc<Remote>,
     key: SyncKey,
     job: Arc<Job>,
-}
-
-/// The right to sync a path, and what has to be cleaned away if that does not end well. Held by every thread that is at
-/// work there; the path is free again when the last of them has let go.
-struct Site {
-    path: PathBuf,
-    made: Vec<PathBuf>,
-    /// The new `.git` until it has its name.
-    build: Mutex<Option<PathBuf>>,
-    held: Option<(OwnedMutexGuard<()>, DirLock)>,
-    /// The sync ended well, or was cleaned up after.
-    ended: AtomicBool,
-}
-
-impl Site {
-    fn building(&self) -> std::sync::MutexGuard<'_, Option<PathBuf>> {
-        self.build.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes away what an unfinished sync made.
-    fn clean(path: &Path, build: Option<PathBuf>, made: &[PathBuf]) {
-        if let Some(build) = build {
-            let _ = fs::remove_dir_all(build);
-        }
-        let _ = fs::remove_dir_all(receive::incoming(&open::git_dir(path)));
-        remove_made(made);
-    }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        let (path, made) = (std::mem::take(&mut self.path), std::mem::take(&mut self.made));
-        let build = self.building().take();
-        let held = self.held.take();
-        if self.ended.load(Ordering::Acquire) {
-            return drop(held);
-        }
-        let clean = move || {
-            Site::clean(&path, build, &made);
-            drop(held);
-        };
-        // After a cancel the last to let go may be a thread of the runtime, which must not wait for the disk.
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(clean)),
-            Err(_) => clean(),
-        }
-    }
 }
 
 impl Sync {
@@ -139,26 +99,19 @@ impl Sync {
         })
         .await?;
         let made = std::mem::take(&mut *made.lock().unwrap_or_else(PoisonError::into_inner));
-        let site = Arc::new(Site {
-            path,
-            made,
-            build: Mutex::new(None),
-            held: Some((turn, lock)),
-            ended: AtomicBool::new(false),
-        });
+        let site = Arc::new(Site::new(path, made, turn, lock));
 
         let result = self.at(&site).await;
         if result.is_err() {
             // Before the answer, so that who gets it finds nothing left behind.
             let site = site.clone();
             let clean = move || {
-                let build = site.building().take();
-                Site::clean(&site.path, build, &site.made);
+                site.clean();
                 Ok(())
             };
             self.worker.disk.run(clean).await?;
         }
-        site.ended.store(true, Ordering::Release);
+        site.end();
         result
     }
 
@@ -187,6 +140,35 @@ impl Sync {
     }
 
     async fn at(&self, site: &Arc<Site>) -> Result<Synced> {
+        let (sha, stats) = match self.glance(site).await? {
+            Glance::Untouched(state, commit) => self.healing(site, self.update(site, commit, state, true)).await?,
+            Glance::Unknown(commit) => self.look(site, commit).await?,
+        };
+        Ok(Synced {
+            sha: sha.to_string(),
+            stats,
+        })
+    }
+
+    /// Whether what is at the site is as it was found last time: then there is no need to find it again. The stats of its files cost about
+    /// as long as the remote's answer: both at once.
+    async fn glance(&self, site: &Arc<Site>) -> Result<Glance> {
+        let worker = self.worker.clone();
+        let Some(known) = worker.glances.known(&site.path, &self.key.branch) else {
+            return Ok(Glance::Unknown(None));
+        };
+        let state = known.state.clone();
+        let local = self.disk(site, move |path, job| worker.glances.is_untouched(path, &known, job));
+        let (untouched, commit) = tokio::try_join!(local, self.resolve())?;
+        Ok(if untouched {
+            Glance::Untouched(state, commit)
+        } else {
+            Glance::Unknown(Some(commit))
+        })
+    }
+
+    /// `commit`: what the branch is at, where that has been asked.
+    async fn look(&self, site: &Arc<Site>, commit: Option<Oid>) -> Result<(Oid, Stats)> {
         let found = self.disk(site, |path, _| {
             sweep::builds(path);
             let found = open::look(path)?;
@@ -201,25 +183,30 @@ impl Sync {
             // replaces it.
             let _ = self.moving(site, finish).await;
         }
-        let (sha, stats) = match found {
-            Found::Occupied => return Err(self.occupied(site)),
+        match found {
+            Found::Occupied => Err(self.occupied(site)),
             Found::Empty => match self.clone(site).await {
                 Err(full) if full.kind == Kind::Io => {
                     self.moving(site, |path, _| undo::clone(path)).await?;
-                    return Err(full);
+                    Err(full)
                 }
-                result => result?,
+                result => result,
             },
-            Found::Unmanaged => self.unmanaged(site).await?,
-            Found::Managed => match self.managed(site).await {
-                Err(damage) if damage.kind == Kind::Corrupt => self.heal(site, damage).await?,
-                result => result?,
-            },
-        };
-        Ok(Synced {
-            sha: sha.to_string(),
-            stats,
-        })
+            Found::Unmanaged => self.unmanaged(site).await,
+            Found::Managed => self.healing(site, self.managed(site, commit)).await,
+        }
+    }
+
+    /// What `work` on a managed repository comes to; where that is damaged, a new one.
+    async fn healing(
+        &self,
+        site: &Arc<Site>,
+        work: impl Future<Output = Result<(Oid, Stats)>>,
+    ) -> Result<(Oid, Stats)> {
+        match work.await {
+            Err(damage) if damage.kind == Kind::Corrupt => self.heal(site, damage).await,
+            result => result,
+        }
     }
 
     fn occupied(&self, site: &Site) -> Error {
@@ -277,7 +264,7 @@ impl Sync {
         let keep = site.clone();
         let git_dir = self.disk(site, move |path, _| {
             let git_dir = build::begin(path)?;
-            *keep.building() = Some(git_dir.clone());
+            keep.builds(Some(git_dir.clone()));
             Ok(git_dir)
         });
         let git_dir = git_dir.await?;
@@ -293,7 +280,7 @@ impl Sync {
             refs::point(&repo, &target, true, job)?;
             drop(repo);
             build::take_place(path, &git_dir, job)?;
-            *keep.building() = None;
+            keep.builds(None);
             finish(path, job)
         })
         .await?;
@@ -315,25 +302,35 @@ impl Sync {
         Ok(done)
     }
 
-    async fn managed(&self, site: &Arc<Site>) -> Result<(Oid, Stats)> {
-        // The comparison of the work tree costs about as long as the remote's answer: both at once.
+    async fn managed(&self, site: &Arc<Site>, commit: Option<Oid>) -> Result<(Oid, Stats)> {
         let (branch, worker) = (self.key.branch.clone(), self.worker.clone());
         let local = self.disk(site, move |path, job| {
-            let repo = open::managed(&open::git_dir(path))?;
-            let state = open::state(&repo, &branch)?;
-            let settled = match state.head {
-                Some(head) if !marker::is_set(repo.path()) => {
-                    let commit = repo.find_commit(head).map_err(git_failure("read the commit at HEAD"))?;
-                    let tree = commit.tree_id();
-                    let compare = || worktree::is_settled(&repo, path, tree, job);
-                    worker.glances.settled(path, tree, job, compare)?
-                }
-                _ => false,
-            };
-            Ok((state, settled))
+            worker.glances.find(path, &branch, job, || {
+                let repo = open::managed(&open::git_dir(path))?;
+                let state = State::read(&repo, &branch)?;
+                let settled = match state.head {
+                    Some(head) if !marker::is_set(repo.path()) => {
+                        let commit = repo.find_commit(head).map_err(git_failure("read the commit at HEAD"))?;
+                        worktree::is_settled(&repo, path, commit.tree_id(), job)?
+                    }
+                    _ => false,
+                };
+                Ok((state, settled))
+            })
         });
-        let ((state, settled), commit) = tokio::try_join!(local, self.resolve())?;
+        let asked = async {
+            match commit {
+                Some(commit) => Ok(commit),
+                None => self.resolve().await,
+            }
+        };
+        // As in `glance`.
+        let ((state, settled), commit) = tokio::try_join!(local, asked)?;
+        self.update(site, commit, state, settled).await
+    }
 
+    /// Brings a managed repository that is at `state`, its work tree as HEAD says where it is `settled`, to `commit`.
+    async fn update(&self, site: &Arc<Site>, commit: Oid, state: State, settled: bool) -> Result<(Oid, Stats)> {
         let same_depth = state.depth == Some(self.key.depth);
         let on_branch = state.branch == Some(self.full_branch());
         let record = self.record();
@@ -344,6 +341,7 @@ impl Sync {
             }
             return Ok((commit, Stats::default()));
         }
+        self.worker.glances.forget(&site.path);
         let (commit, stats) = if self.is_here(site, commit, &state).await? {
             (commit, Stats::default())
         } else {
@@ -381,13 +379,13 @@ impl Sync {
             if !compact::is_due(&open::git_dir(path)) {
                 return Ok(None);
             }
-            compact::copy(path, &target, job, |git_dir| *keep.building() = Some(git_dir)).map(Some)
+            compact::copy(path, &target, job, |git_dir| keep.builds(Some(git_dir))).map(Some)
         });
         let Some(git_dir) = copied.await? else { return Ok(()) };
         let keep = site.clone();
         self.moving(site, move |path, job| {
             build::take_place(path, &git_dir, job)?;
-            *keep.building() = None;
+            keep.builds(None);
             finish(path, job)
         })
         .await
@@ -421,7 +419,7 @@ impl Sync {
             if !force {
                 unmanaged::refuse_changes(&repo, path)?;
             }
-            open::state(&repo, &branch)
+            State::read(&repo, &branch)
         });
         let (state, commit) = tokio::try_join!(local, self.resolve())?;
         if state.head == Some(commit) && state.branch == Some(self.full_branch()) && !force {
@@ -484,26 +482,6 @@ impl Sync {
         tokio::task::spawn_blocking(move || job.reach(at))
             .await
             .map_err(|_| panicked())
-    }
-}
-
-/// What a managed repository remembers of its last sync, beside its refs.
-struct Record {
-    depth: u32,
-    url: String,
-}
-
-impl Record {
-    fn write(&self, repo: &Repository) -> Result<()> {
-        let fail = git_failure("write the repository's config");
-        let mut config = repo.config().map_err(&fail)?;
-        if config.get_i64(open::DEPTH).ok() != Some(i64::from(self.depth)) {
-            config.set_i64(open::DEPTH, i64::from(self.depth)).map_err(&fail)?;
-        }
-        if config.get_string(open::URL).ok().as_ref() != Some(&self.url) {
-            config.set_str(open::URL, &self.url).map_err(&fail)?;
-        }
-        Ok(())
     }
 }
 

@@ -11,7 +11,8 @@ use crate::error::{Error, Kind, Result};
 use crate::job::Job;
 use crate::ops::sync::finish;
 use crate::repo::marker::{self, Target};
-use crate::repo::open::{self, State};
+use crate::repo::open;
+use crate::repo::state::State;
 
 /// Where `state` is at, as something to go back to.
 pub(crate) fn target(state: &State) -> Option<Target> {

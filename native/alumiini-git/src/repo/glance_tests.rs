@@ -1,4 +1,3 @@
-use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -11,13 +10,10 @@ use super::{Glances, TICK};
 use crate::error::Kind;
 use crate::fault::Fault;
 use crate::job::Job;
+use crate::repo::state::State;
 
 fn job() -> Job {
     Job::new(CancellationToken::new(), Fault::default())
-}
-
-fn tree(byte: &str) -> Oid {
-    Oid::from_str(&byte.repeat(20)).unwrap()
 }
 
 /// What was just made is taken for old.
@@ -28,16 +24,24 @@ fn glances() -> Glances {
     }
 }
 
-/// Whether the comparison was asked, which answers `settled`.
-fn asks(glances: &Glances, work: &Path, settled: bool) -> bool {
-    let asked = Cell::new(false);
-    let compare = || {
-        asked.set(true);
-        Ok(settled)
-    };
-    let answer = glances.settled(work, tree("ab"), &job(), compare).unwrap();
-    assert_eq!(answer, settled || !asked.get());
-    asked.get()
+fn state() -> State {
+    State {
+        head: Oid::from_str(&"ab".repeat(20)).ok(),
+        ..State::default()
+    }
+}
+
+/// Whether what is at `work` had to be found again, which answers `settled`.
+fn finds(glances: &Glances, work: &Path, settled: bool) -> bool {
+    if let Some(known) = glances.known(work, "main")
+        && glances.is_untouched(work, &known, &job()).unwrap()
+    {
+        assert_eq!(known.state.head, state().head);
+        return false;
+    }
+    let found = glances.find(work, "main", &job(), || Ok((state(), settled))).unwrap();
+    assert_eq!((found.0.head, found.1), (state().head, settled));
+    true
 }
 
 fn work() -> tempfile::TempDir {
@@ -54,15 +58,15 @@ fn work() -> tempfile::TempDir {
 }
 
 #[test]
-fn compares_once_and_then_not_while_nothing_is_touched() {
+fn finds_once_and_then_not_while_nothing_is_touched() {
     let (glances, work) = (glances(), work());
-    assert!(asks(&glances, work.path(), true));
-    assert!(!asks(&glances, work.path(), true));
-    assert!(!asks(&glances, work.path(), true));
+    assert!(finds(&glances, work.path(), true));
+    assert!(!finds(&glances, work.path(), true));
+    assert!(!finds(&glances, work.path(), true));
 }
 
 #[test]
-fn compares_again_after_any_change() {
+fn finds_again_after_any_change() {
     type Change = fn(&Path);
     let changes: [(&str, Change); 11] = [
         ("other bytes, as many", |work| {
@@ -112,40 +116,36 @@ fn compares_again_after_any_change() {
     ];
     for (what, change) in changes {
         let (glances, work) = (glances(), work());
-        asks(&glances, work.path(), true);
-        assert!(!asks(&glances, work.path(), true), "before {what}");
+        finds(&glances, work.path(), true);
+        assert!(!finds(&glances, work.path(), true), "before {what}");
         change(work.path());
-        assert!(asks(&glances, work.path(), false), "{what}");
+        assert!(finds(&glances, work.path(), false), "{what}");
         // A no is never taken for a yes.
-        assert!(asks(&glances, work.path(), true), "after {what}");
+        assert!(finds(&glances, work.path(), true), "after {what}");
     }
 }
 
 #[test]
-fn compares_again_for_another_tree() {
+fn knows_nothing_for_another_branch_and_what_is_forgotten() {
     let (glances, work) = (glances(), work());
-    asks(&glances, work.path(), true);
-    let mut asked = false;
-    let compare = || {
-        asked = true;
-        Ok(true)
-    };
-    glances.settled(work.path(), tree("cd"), &job(), compare).unwrap();
-    assert!(asked);
+    finds(&glances, work.path(), true);
+    assert!(glances.known(work.path(), "release").is_none());
+    glances.forget(work.path());
+    assert!(glances.known(work.path(), "main").is_none());
 }
 
 #[test]
 fn does_not_trust_what_has_just_changed() {
     let (glances, work) = (Glances::new(), work());
     assert!(TICK >= Duration::from_secs(2));
-    asks(&glances, work.path(), true);
-    assert!(asks(&glances, work.path(), true));
+    finds(&glances, work.path(), true);
+    assert!(finds(&glances, work.path(), true));
 }
 
 #[test]
 fn ends_where_nobody_waits_any_more() {
     let (glances, work, job) = (glances(), work(), job());
     job.token().cancel();
-    let result = glances.settled(work.path(), tree("ab"), &job, || unreachable!("cancelled"));
+    let result = glances.find(work.path(), "main", &job, || unreachable!("cancelled"));
     assert_eq!(result.unwrap_err().kind, Kind::Cancelled);
 }

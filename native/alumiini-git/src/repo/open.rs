@@ -1,4 +1,4 @@
-//! What is at a path, and what a managed repository remembers.
+//! What is at a path.
 
 use std::fs;
 use std::io;
@@ -12,8 +12,6 @@ use crate::repo::{BUILD_PREFIX, git_failure};
 
 /// The key in a repository's config that says this library made it and may treat its work tree as its own.
 pub(crate) const MANAGED: &str = "alumiini.managed";
-pub(crate) const DEPTH: &str = "alumiini.depth";
-pub(crate) const URL: &str = "remote.origin.url";
 
 /// What a path holds.
 pub(crate) enum Found {
@@ -97,39 +95,6 @@ pub(crate) fn any(path: &Path) -> Result<Repository> {
 
 pub(crate) fn git_dir(path: &Path) -> PathBuf {
     path.join(".git")
-}
-
-/// What a repository is at, before a sync.
-#[derive(Debug, Default)]
-pub(crate) struct State {
-    pub(crate) head: Option<Oid>,
-    /// The branch HEAD is on, in full (`refs/heads/…`); none where it is detached.
-    pub(crate) branch: Option<String>,
-    /// What the remote's branch was at last time.
-    pub(crate) tracked: Option<Oid>,
-    pub(crate) depth: Option<u32>,
-    pub(crate) url: Option<String>,
-}
-
-/// Reads what `repo` is at, for a sync of `branch`.
-pub(crate) fn state(repo: &Repository, branch: &str) -> Result<State> {
-    let config = repo
-        .config()
-        .and_then(|mut config| config.snapshot())
-        .map_err(git_failure("read the repository's config"))?;
-    let head = repo.find_reference("HEAD").map_err(git_failure("read HEAD"))?;
-    let find = |name: &str| match repo.refname_to_id(name) {
-        Ok(oid) => Ok(Some(oid)),
-        Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(None),
-        Err(error) => Err(git_failure("read a ref")(error)),
-    };
-    Ok(State {
-        head: find("HEAD")?,
-        branch: head.symbolic_target().ok().flatten().map(str::to_owned),
-        tracked: find(&format!("refs/remotes/origin/{branch}"))?,
-        depth: config.get_i64(DEPTH).ok().and_then(|depth| u32::try_from(depth).ok()),
-        url: config.get_string(URL).ok(),
-    })
 }
 
 /// The commits whose parents were left out, from `.git/shallow`.

@@ -1,0 +1,321 @@
+//! The names and stats of all that is below a directory, to be held against what is there later.
+//!
+//! A stat takes about a microsecond and there are thousands, so telling whether something has changed is made as cheap as it can be:
+//! directories are not read again where the file system says that they hold what they held, and threads that have nothing else to do help.
+
+#![allow(clippy::unnecessary_cast, reason = "the types of a stat differ between systems")]
+
+use std::collections::hash_map::RandomState;
+use std::ffi::{CStr, CString};
+use std::hash::{BuildHasher, Hasher};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat};
+use tokio_util::sync::CancellationToken;
+
+const DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+/// Directories that are one in the other, each of them open.
+const MOST_DEEP: usize = 64;
+/// How an entry of `Folder::names` begins.
+const FOLDER: u8 = b'/';
+const FILE: u8 = b' ';
+
+/// What a tree looked like.
+#[derive(Debug)]
+pub(super) struct Look {
+    folders: Vec<Folder>,
+    /// Whether directories that show the same times hold the same names.
+    tells: bool,
+    pub(super) files: usize,
+}
+
+/// One of its directories.
+#[derive(Debug)]
+struct Folder {
+    /// From the root.
+    path: CString,
+    own: Seen,
+    /// Of each entry its type, its name and a zero, as it was read.
+    names: Box<[u8]>,
+    /// Of the stats of its files, in that order.
+    digest: u64,
+}
+
+/// What a stat says: which file, what is in it, when it was last touched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    identity: (u64, u64),
+    what: (u32, i64),
+    modified: (i64, i64),
+    changed: Duration,
+}
+
+impl Seen {
+    fn of(stat: &Stat) -> Seen {
+        Seen {
+            identity: (stat.st_dev as u64, stat.st_ino as u64),
+            what: (stat.st_mode as u32, stat.st_size as i64),
+            modified: (stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+            changed: Duration::new(stat.st_ctime as u64, stat.st_ctime_nsec as u32),
+        }
+    }
+
+    /// In one piece, since a hash of many small ones costs more than the stat.
+    fn bytes(&self) -> [u8; 56] {
+        let changed = (self.changed.as_secs(), self.changed.subsec_nanos());
+        let words = [
+            self.identity.0,
+            self.identity.1,
+            self.what.1 as u64,
+            self.modified.0 as u64,
+            self.modified.1 as u64,
+            changed.0,
+            u64::from(changed.1) << 32 | u64::from(self.what.0),
+        ];
+        let mut bytes = [0; 56];
+        for (chunk, word) in bytes.chunks_exact_mut(8).zip(words) {
+            chunk.copy_from_slice(&word.to_ne_bytes());
+        }
+        bytes
+    }
+}
+
+impl Look {
+    /// Looks at all below `root`. Looks with other `keys` cannot be compared with it.
+    ///
+    /// `old`: what changed since then, in time since 1970, is too young to be known again by its stat. `None` where something is, where
+    /// something cannot be looked at, or when `cancelled`.
+    pub(super) fn at(root: &Path, keys: &RandomState, old: Duration, cancelled: &CancellationToken) -> Option<Look> {
+        let root = rustix::fs::open(root, DIR, Mode::empty()).ok()?;
+        let mut looking = Looking {
+            keys,
+            old,
+            cancelled,
+            device: Seen::of(&fstat(&root).ok()?).identity.0,
+            look: Look {
+                folders: vec![],
+                tells: tells(&root),
+                files: 0,
+            },
+        };
+        looking.add(&root, b".", MOST_DEEP)?;
+        Some(looking.look)
+    }
+
+    /// How much memory it takes, about.
+    pub(super) fn bytes(&self) -> usize {
+        let of = |folder: &Folder| size_of::<Folder>() + folder.path.count_bytes() + folder.names.len();
+        self.folders.iter().map(of).sum()
+    }
+
+    /// Whether all below `root` still looks like this. So many threads of the runtime help, if they are free.
+    pub(super) fn is_still(
+        self: &Arc<Look>,
+        root: &Path,
+        keys: &RandomState,
+        cancelled: &CancellationToken,
+        helpers: usize,
+    ) -> bool {
+        let Ok(root) = rustix::fs::open(root, DIR, Mode::empty()) else {
+            return false;
+        };
+        let check = Arc::new(Check {
+            look: self.clone(),
+            root,
+            keys: keys.clone(),
+            cancelled: cancelled.clone(),
+            state: Mutex::default(),
+            ended: Condvar::new(),
+        });
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            for _ in 0..helpers {
+                let check = check.clone();
+                // One that comes when all is done finds nothing to do.
+                drop(runtime.spawn_blocking(move || check.work()));
+            }
+        }
+        check.work();
+        check.is_same()
+    }
+
+    fn is_folder_still(&self, folder: &Folder, root: &OwnedFd, keys: &RandomState) -> Option<bool> {
+        let dir = openat(root, &folder.path, DIR | OFlags::NOFOLLOW, Mode::empty()).ok()?;
+        let same = if self.tells {
+            Seen::of(&fstat(&dir).ok()?) == folder.own
+        } else {
+            read(&dir)? == folder.names
+        };
+        Some(same && digest(dir.as_fd(), &folder.names, keys, &|_| true)? == folder.digest)
+    }
+}
+
+/// A look that is being taken.
+struct Looking<'a> {
+    keys: &'a RandomState,
+    old: Duration,
+    cancelled: &'a CancellationToken,
+    device: u64,
+    look: Look,
+}
+
+impl Looking<'_> {
+    fn add(&mut self, dir: &OwnedFd, path: &[u8], depth: usize) -> Option<()> {
+        if depth == 0 || self.cancelled.is_cancelled() {
+            return None;
+        }
+        let is_old = |seen: &Seen| seen.changed < self.old;
+        let own = Seen::of(&fstat(dir).ok()?);
+        let names = read(dir)?;
+        let digest = digest(dir.as_fd(), &names, self.keys, &is_old)?;
+        // Else it is another file system that is mounted there; or another name may come within the same tick of the clock.
+        self.look.tells &= own.identity.0 == self.device && is_old(&own);
+        self.look.files += entries(&names, FILE).count();
+        for name in entries(&names, FOLDER) {
+            let sub = openat(dir, name, DIR | OFlags::NOFOLLOW, Mode::empty()).ok()?;
+            self.add(&sub, &[path, b"/", name.to_bytes()].concat(), depth - 1)?;
+        }
+        self.look.folders.push(Folder {
+            path: CString::new(path).ok()?,
+            own,
+            names,
+            digest,
+        });
+        Some(())
+    }
+}
+
+/// Some threads hold a tree against a look.
+struct Check {
+    look: Arc<Look>,
+    root: OwnedFd,
+    keys: RandomState,
+    cancelled: CancellationToken,
+    state: Mutex<State>,
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// The folder that is next.
+    next: usize,
+    at_work: usize,
+    changed: bool,
+}
+
+/// A folder that somebody is at, until it is dropped.
+struct AtWork<'a> {
+    check: &'a Check,
+    same: bool,
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        let mut state = self.check.lock();
+        state.at_work -= 1;
+        state.changed |= !self.same;
+        if state.at_work == 0 {
+            self.check.ended.notify_all();
+        }
+    }
+}
+
+impl Check {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self) {
+        while let Some((folder, mut at_work)) = self.next() {
+            let same = || self.look.is_folder_still(folder, &self.root, &self.keys);
+            at_work.same = !self.cancelled.is_cancelled() && same() == Some(true);
+        }
+    }
+
+    fn next(&self) -> Option<(&Folder, AtWork<'_>)> {
+        let mut state = self.lock();
+        let folder = self.look.folders.get(state.next).filter(|_| !state.changed)?;
+        state.next += 1;
+        state.at_work += 1;
+        let at_work = AtWork {
+            check: self,
+            same: false,
+        };
+        Some((folder, at_work))
+    }
+
+    /// To be asked by who has found that nothing is left to do: waits for the others.
+    fn is_same(&self) -> bool {
+        let mut state = self.lock();
+        while state.at_work > 0 {
+            state = self.ended.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        !state.changed
+    }
+}
+
+/// What `dir` holds, as `Folder::names` has it.
+fn read(dir: &OwnedFd) -> Option<Box<[u8]>> {
+    let mut names = vec![];
+    let mut entries = Dir::read_from(dir).ok()?;
+    while let Some(entry) = entries.read() {
+        let entry = entry.ok()?;
+        let name = entry.file_name();
+        if name != c"." && name != c".." {
+            names.push(if entry.file_type() == FileType::Directory {
+                FOLDER
+            } else {
+                FILE
+            });
+            names.extend_from_slice(name.to_bytes_with_nul());
+        }
+    }
+    Some(names.into())
+}
+
+fn entries(names: &[u8], kind: u8) -> impl Iterator<Item = &CStr> {
+    names
+        .split_inclusive(|byte| *byte == 0)
+        .filter_map(move |entry| CStr::from_bytes_with_nul(entry.strip_prefix(&[kind])?).ok())
+}
+
+/// One number for the stats of all files that are named. `None` where one cannot be had, or `is_enough` says no to one.
+fn digest(dir: BorrowedFd, names: &[u8], keys: &RandomState, is_enough: &impl Fn(&Seen) -> bool) -> Option<u64> {
+    let mut digest = keys.build_hasher();
+    for name in entries(names, FILE) {
+        let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let seen = Seen::of(&stat);
+        // A file system may tell only here that it is a directory.
+        if !is_enough(&seen) || FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            return None;
+        }
+        digest.write(&seen.bytes());
+    }
+    Some(digest.finish())
+}
+
+/// Whether a directory on the file system of `dir` that shows the same times holds the same names. POSIX wants that; those known to hold
+/// to it are local ones (their numbers are in statfs(2)). One on a network or in user space may make its times up.
+#[cfg(target_os = "linux")]
+fn tells(dir: &OwnedFd) -> bool {
+    const EXT: u32 = 0xef53;
+    const XFS: u32 = 0x5846_5342;
+    const BTRFS: u32 = 0x9123_683e;
+    const F2FS: u32 = 0xf2f5_2010;
+    const TMPFS: u32 = 0x0102_1994;
+    const OVERLAY: u32 = 0x794c_7630;
+    // The field is signed on some systems and wider than that on others.
+    let kind = rustix::fs::fstatfs(dir).map(|fs| fs.f_type as u32);
+    kind.is_ok_and(|kind| [EXT, XFS, BTRFS, F2FS, TMPFS, OVERLAY].contains(&kind))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn tells(_dir: &OwnedFd) -> bool {
+    false
+}
+
+#[cfg(test)]
+#[path = "look_tests.rs"]
+mod tests;

@@ -1,0 +1,64 @@
+//! What a repository is at, and what a managed one remembers of its last sync.
+
+use git2::{Oid, Repository};
+
+use crate::error::Result;
+use crate::repo::git_failure;
+
+const DEPTH: &str = "alumiini.depth";
+const URL: &str = "remote.origin.url";
+
+/// What a repository is at, before a sync.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct State {
+    pub(crate) head: Option<Oid>,
+    /// The branch HEAD is on, in full (`refs/heads/…`); none where it is detached.
+    pub(crate) branch: Option<String>,
+    /// What the remote's branch was at last time.
+    pub(crate) tracked: Option<Oid>,
+    pub(crate) depth: Option<u32>,
+    pub(crate) url: Option<String>,
+}
+
+impl State {
+    /// Reads what `repo` is at, for a sync of `branch`.
+    pub(crate) fn read(repo: &Repository, branch: &str) -> Result<State> {
+        let config = repo
+            .config()
+            .and_then(|mut config| config.snapshot())
+            .map_err(git_failure("read the repository's config"))?;
+        let head = repo.find_reference("HEAD").map_err(git_failure("read HEAD"))?;
+        let find = |name: &str| match repo.refname_to_id(name) {
+            Ok(oid) => Ok(Some(oid)),
+            Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(None),
+            Err(error) => Err(git_failure("read a ref")(error)),
+        };
+        Ok(State {
+            head: find("HEAD")?,
+            branch: head.symbolic_target().ok().flatten().map(str::to_owned),
+            tracked: find(&format!("refs/remotes/origin/{branch}"))?,
+            depth: config.get_i64(DEPTH).ok().and_then(|depth| u32::try_from(depth).ok()),
+            url: config.get_string(URL).ok(),
+        })
+    }
+}
+
+/// What a managed repository remembers of its last sync, beside its refs.
+pub(crate) struct Record {
+    pub(crate) depth: u32,
+    pub(crate) url: String,
+}
+
+impl Record {
+    pub(crate) fn write(&self, repo: &Repository) -> Result<()> {
+        let fail = git_failure("write the repository's config");
+        let mut config = repo.config().map_err(&fail)?;
+        if config.get_i64(DEPTH).ok() != Some(i64::from(self.depth)) {
+            config.set_i64(DEPTH, i64::from(self.depth)).map_err(&fail)?;
+        }
+        if config.get_string(URL).ok().as_ref() != Some(&self.url) {
+            config.set_str(URL, &self.url).map_err(&fail)?;
+        }
+        Ok(())
+    }
+}
