@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -24,6 +25,8 @@ pub(super) const AGENT: &str = concat!("agent=alumiini-git/", env!("CARGO_PKG_VE
 pub(super) struct Server {
     pub(super) base: NetUrl,
     pub(super) speaks: Speaks,
+    /// Whether what it says in v0 before it is asked anything is too much to be listened to.
+    pub(super) wordy: AtomicBool,
 }
 
 #[derive(Debug, PartialEq)]
@@ -147,7 +150,12 @@ async fn read<C: Chunks>(chunks: C, base: NetUrl, prefixes: &[String]) -> Result
     let mut reader = Reader::new(chunks, base.shown(), MAX_ADVERTISEMENT);
     let (speaks, refs) = advertisement(&mut reader, prefixes).await?;
     reader.finish().await;
-    Ok((Server { base, speaks }, refs))
+    let server = Server {
+        base,
+        speaks,
+        wordy: AtomicBool::new(false),
+    };
+    Ok((server, refs))
 }
 
 /// Reads what a server says at the beginning, up to its last flush.

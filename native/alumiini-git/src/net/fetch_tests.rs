@@ -8,7 +8,11 @@ const B: &str = "2222222222222222222222222222222222222222";
 
 fn server(speaks: Speaks) -> Server {
     match RemoteUrl::parse(b"https://h/r").unwrap().location {
-        Location::Network(base) => Server { base, speaks },
+        Location::Network(base) => Server {
+            base,
+            speaks,
+            wordy: Default::default(),
+        },
         other => panic!("{other:?}"),
     }
 }

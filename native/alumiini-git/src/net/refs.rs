@@ -1,16 +1,19 @@
 //! The refs of a remote, by prefix.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use git2::Oid;
 
 use crate::error::{Error, Kind, Result};
 use crate::net::discovery::{self, AGENT, MAX_ADVERTISEMENT, Server, Speaks, V2};
 use crate::net::pkt::{Chunks, Line, Reader, Request};
-use crate::net::{Endpoint, Net};
+use crate::net::{Endpoint, Net, NetUrl};
 
 /// The most refs that a server may list, wanted or not.
 const MAX_REFS: usize = 1_000_000;
+/// The most bytes that are listened to unasked, some 50 refs: they come in one round trip, and cost less than another.
+const MAX_GREETING: u64 = 4 << 10;
 
 /// A ref as the server told it. Names are bytes, and nothing has checked that they are well-formed ref names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +37,8 @@ impl RemoteRef {
 
 /// The refs of `endpoint` whose names begin with one of `prefixes` (all where that is empty), in the server's order.
 ///
-/// One request where the endpoint is known to speak v2; else one to find out, and for v2 a second. What is known and proves
+/// One request where the endpoint is known to speak v2; else one to find out, and for v2 a second. Over SSH, what is known to speak v2 is
+/// listened to in v0 as long as it has few refs. What is known and proves
 /// wrong is found out again, once. A ref that is not there is no error; an empty repository has none.
 ///
 /// Errors: `network`, `rate_limited`, `certificate`, `auth`, `repo_not_found`, `protocol`, `unsupported`, `too_large`.
@@ -42,7 +46,13 @@ pub(crate) async fn ls_refs(net: &Net, endpoint: &Endpoint, prefixes: &[String])
     if let Some(server) = net.known.get(endpoint)
         && let Speaks::V2(v2) = &server.speaks
     {
-        match ask(net, endpoint, &server, v2, prefixes).await {
+        let known = async {
+            match greeting(net, endpoint, &server, prefixes).await? {
+                Some(refs) => Ok(refs),
+                None => ask(net, endpoint, &server, v2, prefixes).await,
+            }
+        };
+        match known.await {
             Err(e) if discovery::may_be_stale(&e) => net.known.forget(endpoint),
             done => return done,
         }
@@ -58,6 +68,37 @@ pub(crate) async fn ls_refs(net: &Net, endpoint: &Endpoint, prefixes: &[String])
             done
         }
     }
+}
+
+/// The refs that a server over SSH lists in v0, before it is asked anything. In v2 it has to be asked, which OpenSSH takes a round trip
+/// longer for: its sessions have no room for a question until their command runs. `None` where there is no such thing, or it is long.
+async fn greeting(
+    net: &Net,
+    endpoint: &Endpoint,
+    server: &Server,
+    prefixes: &[String],
+) -> Result<Option<Vec<RemoteRef>>> {
+    let NetUrl::Ssh(url) = &server.base else {
+        return Ok(None);
+    };
+    if server.wordy.load(Ordering::Relaxed) {
+        return Ok(None);
+    }
+    let turn = net.gates.enter(endpoint, &server.base).await?;
+    let exec = turn.watch(net.upload_pack(endpoint, url, false, bytes::Bytes::new()).await)?;
+    let mut reader = Reader::new(exec, server.base.shown(), MAX_GREETING);
+    match discovery::advertisement(&mut reader, prefixes).await {
+        Ok((Speaks::V0(_), refs)) => {
+            reader.finish().await;
+            return Ok(Some(refs));
+        }
+        // It speaks v2 whoever asks.
+        Ok((Speaks::V2(_), _)) => {}
+        Err(e) if e.kind == Kind::TooLarge => {}
+        Err(e) => return Err(e),
+    }
+    server.wordy.store(true, Ordering::Relaxed);
+    Ok(None)
 }
 
 async fn ask(net: &Net, endpoint: &Endpoint, server: &Server, v2: &V2, prefixes: &[String]) -> Result<Vec<RemoteRef>> {

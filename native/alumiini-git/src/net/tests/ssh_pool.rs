@@ -216,3 +216,41 @@ fn warm_polls() {
         );
     }
 }
+
+/// Unasked where that is short, and asked where it is long: as Git's own trace of what it says has it.
+#[test]
+fn few_refs_are_listened_to_and_many_are_asked_for() {
+    let repo = Repo::with_history();
+    let config = "AcceptEnv GIT_PROTOCOL\nSetEnv HOME={dir} GIT_TRACE_PACKET={dir}/trace\n";
+    let sshd = Sshd::with(config, &public(USER_KEY));
+    let (net, endpoint) = (Net::new(), endpoint(&sshd, &repo));
+    let asked = || {
+        let trace = std::fs::read_to_string(sshd.at("trace")).unwrap();
+        trace.matches("upload-pack< command=ls-refs").count()
+    };
+    let main = || async {
+        let refs = refs(&net, &endpoint, &["refs/heads/main"]).await.unwrap();
+        refs.iter().map(|found| found.oid).collect::<Vec<_>>()
+    };
+    run(async {
+        assert_eq!(main().await, [repo.rev("main")]);
+        assert_eq!(asked(), 1);
+        for n in 5..8 {
+            repo.commit(n);
+            assert_eq!(main().await, [repo.rev("main")]);
+        }
+        assert_eq!(asked(), 1);
+        let tags = refs(&net, &endpoint, &["refs/tags/"]).await.unwrap();
+        assert_eq!(tags[0].peeled, Some(repo.rev("v2^{commit}")));
+
+        for n in 0..100 {
+            repo.git(&["branch", &format!("topic/{n}")]);
+        }
+        for n in 8..11 {
+            repo.commit(n);
+            assert_eq!(main().await, [repo.rev("main")]);
+            assert_eq!(asked(), n as usize - 6);
+        }
+        assert_eq!(sshd.relay.accepted(), 1);
+    });
+}
