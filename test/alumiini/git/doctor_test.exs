@@ -14,6 +14,8 @@ defmodule Alumiini.Git.DoctorTest do
   setup %{tmp_dir: directory} do
     shell = Mix.shell()
     Mix.shell(Mix.Shell.Process)
+    # Where dependencies were compiled just now, the first thing said has the project's name before it.
+    _ = Mix.Shell.printable_app_name()
     before = for name <- ["DOCTOR_SECRET", "DOCTOR_UNSET"], do: {name, System.get_env(name)}
     System.put_env([{"DOCTOR_SECRET", "s3cr3t"}, {"DOCTOR_UNSET", nil}])
 
