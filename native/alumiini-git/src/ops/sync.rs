@@ -3,6 +3,9 @@
 //! Clone where there is nothing, else fetch what is missing; then move refs and work tree under a marker that lets anyone finish
 //! the move (`repo::marker`). Nothing is locked across the network but the right to sync this path.
 
+mod anew;
+mod foreign;
+
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::FutureExt;
 use git2::Oid;
 
-use crate::answer::{Event, Name, Phase, Stats};
+use crate::answer::{Name, Phase, Stats};
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
 use crate::ops::site::Site;
@@ -21,7 +24,7 @@ use crate::repo::lock::{DirLock, make_dir};
 use crate::repo::marker::{self, Target};
 use crate::repo::open::{self, Found};
 use crate::repo::state::{Record, State};
-use crate::repo::{build, compact, git_failure, refs, sweep, unmanaged, worktree};
+use crate::repo::{git_failure, refs, sweep, unmanaged, worktree};
 use crate::repos::{Repo, Shared, SyncKey, Synced};
 
 /// How often the branch may move between asking and fetching.
@@ -258,50 +261,6 @@ impl Sync {
         }
     }
 
-    /// Builds a new `.git` with the branch in it, and puts it and the work tree in place.
-    async fn clone(&self, site: &Arc<Site>) -> Result<(Oid, Stats)> {
-        let commit = self.resolve().await?;
-        let keep = site.clone();
-        let git_dir = self.disk(site, move |path, _| {
-            let git_dir = build::begin(path)?;
-            keep.builds(Some(git_dir.clone()));
-            Ok(git_dir)
-        });
-        let git_dir = git_dir.await?;
-        let depth = Some(self.key.depth).filter(|depth| *depth > 0);
-        let (commit, stats) = self.fetch(site, &git_dir, commit, depth).await?;
-        let (target, record, keep) = (self.target(commit), self.record(), site.clone());
-        self.moving(site, move |path, job| {
-            // With the marker in it from before it has its name: what is renamed is a checkout to be finished.
-            job.reach("marker");
-            marker::set(&git_dir, &target)?;
-            let repo = open::managed(&git_dir)?;
-            record.write(&repo)?;
-            refs::point(&repo, &target, true, job)?;
-            drop(repo);
-            build::take_place(path, &git_dir, job)?;
-            keep.builds(None);
-            finish(path, job)
-        })
-        .await?;
-        Ok((commit, stats))
-    }
-
-    /// Builds a damaged repository anew. What is there stays until the new one is whole.
-    async fn heal(&self, site: &Arc<Site>, damage: Error) -> Result<(Oid, Stats)> {
-        let done = self.clone(site).await.map_err(|error| match error.kind {
-            // The remote's copy is damaged too, or the disk is: the first error is as good.
-            Kind::Corrupt => damage.clone(),
-            _ => error,
-        })?;
-        let path = Name(std::os::unix::ffi::OsStrExt::as_bytes(site.path.as_os_str()).to_vec());
-        self.job.tell(&Event::Healed {
-            path,
-            reason: damage.message,
-        });
-        Ok(done)
-    }
-
     async fn managed(&self, site: &Arc<Site>, commit: Option<Oid>) -> Result<(Oid, Stats)> {
         let (branch, worker) = (self.key.branch.clone(), self.worker.clone());
         let local = self.disk(site, move |path, job| {
@@ -372,25 +331,6 @@ impl Sync {
         Ok((commit, stats))
     }
 
-    /// Now and then, after a fetch: one pack instead of many.
-    async fn compact(&self, site: &Arc<Site>, commit: Oid) -> Result<()> {
-        let (target, keep) = (self.target(commit), site.clone());
-        let copied = self.disk(site, move |path, job| {
-            if !compact::is_due(&open::git_dir(path)) {
-                return Ok(None);
-            }
-            compact::copy(path, &target, job, |git_dir| keep.builds(Some(git_dir))).map(Some)
-        });
-        let Some(git_dir) = copied.await? else { return Ok(()) };
-        let keep = site.clone();
-        self.moving(site, move |path, job| {
-            build::take_place(path, &git_dir, job)?;
-            keep.builds(None);
-            finish(path, job)
-        })
-        .await
-    }
-
     /// Whether a fetch would bring nothing: the branch was at this commit, to this depth, last time.
     async fn is_here(&self, site: &Arc<Site>, commit: Oid, state: &State) -> Result<bool> {
         if state.tracked != Some(commit) || state.depth != Some(self.key.depth) {
@@ -402,61 +342,6 @@ impl Sync {
             Ok(found)
         })
         .await
-    }
-
-    async fn unmanaged(&self, site: &Arc<Site>) -> Result<(Oid, Stats)> {
-        let (branch, force) = (self.key.branch.clone(), self.key.force);
-        let local = self.disk(site, move |path, _| {
-            let git_dir = open::git_dir(path);
-            if !git_dir.is_dir() {
-                let message = format!(
-                    "{} is a linked work tree or a submodule (its .git is a file); sync needs a repository of its own",
-                    path.display()
-                );
-                return Err(Error::new(Kind::Unsupported, message).with("path", Name::of(path)));
-            }
-            let repo = open::any(path)?;
-            if !force {
-                unmanaged::refuse_changes(&repo, path)?;
-            }
-            State::read(&repo, &branch)
-        });
-        let (state, commit) = tokio::try_join!(local, self.resolve())?;
-        if state.head == Some(commit) && state.branch == Some(self.full_branch()) && !force {
-            return Ok((commit, Stats::default()));
-        }
-        let here = self.disk(site, move |path, _| {
-            let found = open::any(path)?.find_commit(commit).is_ok();
-            Ok(found)
-        });
-        // Its history is its owner's: made neither deeper nor shallower.
-        let (commit, stats) = match here.await? {
-            true if state.tracked == Some(commit) || state.head == Some(commit) => (commit, Stats::default()),
-            _ => self.fetch(site, &open::git_dir(&site.path), commit, None).await?,
-        };
-        let target = self.target(commit);
-        self.moving(site, move |path, job| {
-            let git_dir = open::git_dir(path);
-            if !force {
-                let repo = open::any(path)?;
-                unmanaged::refuse_changes(&repo, path)?;
-                unmanaged::refuse_commits(&repo, path, &target)?;
-            }
-            job.reach("marker");
-            marker::set(&git_dir, &target)?;
-            if let Err(error) = unmanaged::check_out(path, &target, force, job) {
-                // libgit2 looks for conflicts before it writes anything.
-                if error.kind == Kind::Dirty {
-                    marker::clear(&git_dir)?;
-                }
-                return Err(error);
-            }
-            refs::point(&open::any(path)?, &target, false, job)?;
-            job.reach("unmark");
-            marker::clear(&git_dir)
-        })
-        .await?;
-        Ok((commit, stats))
     }
 
     fn target(&self, commit: Oid) -> Target {

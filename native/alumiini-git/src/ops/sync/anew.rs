@@ -1,0 +1,76 @@
+//! A sync that puts a new `.git` in place: a first clone, a damaged repository that is built again, many packs that become one.
+
+use std::sync::Arc;
+
+use git2::Oid;
+
+use super::{Sync, finish};
+use crate::answer::{Event, Name, Stats};
+use crate::error::{Error, Kind, Result};
+use crate::ops::site::Site;
+use crate::repo::{build, compact, marker, open, refs};
+
+impl Sync {
+    /// Builds a new `.git` with the branch in it, and puts it and the work tree in place.
+    pub(super) async fn clone(&self, site: &Arc<Site>) -> Result<(Oid, Stats)> {
+        let commit = self.resolve().await?;
+        let keep = site.clone();
+        let git_dir = self.disk(site, move |path, _| {
+            let git_dir = build::begin(path)?;
+            keep.builds(Some(git_dir.clone()));
+            Ok(git_dir)
+        });
+        let git_dir = git_dir.await?;
+        let depth = Some(self.key.depth).filter(|depth| *depth > 0);
+        let (commit, stats) = self.fetch(site, &git_dir, commit, depth).await?;
+        let (target, record, keep) = (self.target(commit), self.record(), site.clone());
+        self.moving(site, move |path, job| {
+            // With the marker in it from before it has its name: what is renamed is a checkout to be finished.
+            job.reach("marker");
+            marker::set(&git_dir, &target)?;
+            let repo = open::managed(&git_dir)?;
+            record.write(&repo)?;
+            refs::point(&repo, &target, true, job)?;
+            drop(repo);
+            build::take_place(path, &git_dir, job)?;
+            keep.builds(None);
+            finish(path, job)
+        })
+        .await?;
+        Ok((commit, stats))
+    }
+
+    /// Builds a damaged repository anew. What is there stays until the new one is whole.
+    pub(super) async fn heal(&self, site: &Arc<Site>, damage: Error) -> Result<(Oid, Stats)> {
+        let done = self.clone(site).await.map_err(|error| match error.kind {
+            // The remote's copy is damaged too, or the disk is: the first error is as good.
+            Kind::Corrupt => damage.clone(),
+            _ => error,
+        })?;
+        let path = Name(std::os::unix::ffi::OsStrExt::as_bytes(site.path.as_os_str()).to_vec());
+        self.job.tell(&Event::Healed {
+            path,
+            reason: damage.message,
+        });
+        Ok(done)
+    }
+
+    /// Now and then, after a fetch: one pack instead of many.
+    pub(super) async fn compact(&self, site: &Arc<Site>, commit: Oid) -> Result<()> {
+        let (target, keep) = (self.target(commit), site.clone());
+        let copied = self.disk(site, move |path, job| {
+            if !compact::is_due(&open::git_dir(path)) {
+                return Ok(None);
+            }
+            compact::copy(path, &target, job, |git_dir| keep.builds(Some(git_dir))).map(Some)
+        });
+        let Some(git_dir) = copied.await? else { return Ok(()) };
+        let keep = site.clone();
+        self.moving(site, move |path, job| {
+            build::take_place(path, &git_dir, job)?;
+            keep.builds(None);
+            finish(path, job)
+        })
+        .await
+    }
+}
