@@ -19,9 +19,11 @@ defmodule Alumiini.Git.Bench.Scenarios.Read do
 
     taken =
       Fixtures.with_worker(fixtures, fn server ->
+        read = fn -> {:ok, ^content} = Alumiini.Git.read(dir, "deploy/app.yaml", server: server) end
+        Fixtures.settle(read)
+
         Measure.interleave("read", @rounds,
-          ours:
-            samples(fn -> {:ok, ^content} = Alumiini.Git.read(dir, "deploy/app.yaml", server: server) end),
+          ours: samples(read),
           echo: samples(fn -> ^content = echo(port, content) end)
         )
       end)

@@ -195,9 +195,14 @@ impl Server {
                 format!("the id {id} is still in flight; use another"),
             ));
         }
-        let place = ops::is_local_read(&request)
-            .then(|| self.worker.reads.try_take())
-            .flatten();
+        let local = ops::is_local_read(&request);
+        if local && let Some(answer) = ops::read_at_once(&self.worker, &request.op) {
+            drop(in_flight);
+            self.outbox
+                .answer(answer::reply(Some(id), &Ok((answer, None))), vec![slot]);
+            return Ok(());
+        }
+        let place = local.then(|| self.worker.reads.try_take()).flatten();
         let server = self.clone();
         if let Some(place) = place {
             let (what, timeout) = (ops::describe(&request.op), request.timeout);

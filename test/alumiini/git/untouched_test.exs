@@ -135,6 +135,30 @@ defmodule Alumiini.Git.UntouchedTest do
     assert sync(context, clone) == {:ok, clone.commit}
   end
 
+  test "is read as it is, at any time", context do
+    clone = clone!(context, "read")
+    settle!(context, [clone])
+    file = Path.join(clone.path, @file_name)
+    read = fn -> Git.read(clone.path, @file_name, server: context.git) end
+    for _ <- 1..20, do: assert(read.() == {:ok, "n: 50\n"})
+    File.write!(file, "n: XX\n")
+    assert read.() == {:ok, "n: XX\n"}
+    File.write!(file, "")
+    assert read.() == {:ok, ""}
+    File.rm!(file)
+    assert {:error, %Git.Error{reason: :path_not_found}} = read.()
+    File.ln_s!("51.yaml", file)
+    assert read.() == {:ok, "n: 51\n"}
+    assert {:ok, _} = sync(context, clone)
+    assert read.() == {:ok, "n: 50\n"}
+    Repository.commit!(clone.origin, %{@file_name => "n: new\n"})
+    assert {:ok, _} = sync(context, clone)
+    assert read.() == {:ok, "n: new\n"}
+
+    assert {:error, %Git.Error{reason: :too_large}} =
+             Git.read(clone.path, @file_name, server: context.git, max_bytes: 3)
+  end
+
   test "remembers the URL by which it was synced last", context do
     clone = clone!(context, "url")
     settle!(context, [clone])

@@ -27,6 +27,7 @@ use crate::net::{Endpoint, Net};
 use crate::ops::pool::Pool;
 use crate::outbox::Held;
 use crate::protocol::{Op, PROTOCOL, RemoteRequest, Request};
+use crate::repo::at_once::AtOnce;
 use crate::repo::glance::Glances;
 use crate::repos::Repos;
 use crate::sharing::Errands;
@@ -39,6 +40,8 @@ pub(crate) struct Worker {
     pub(crate) polls: Arc<Errands<(Endpoint, String), Option<Oid>>>,
     /// Repositories that were found as they should be.
     pub(crate) glances: Glances,
+    /// Where files may be read without waiting.
+    pub(crate) at_once: AtOnce,
     /// Local reads: `files`, `read`, `head`.
     pub(crate) reads: Pool,
     /// Bytes of files that may wait to be written to the client.
@@ -59,6 +62,7 @@ impl Worker {
             net: Net::new(),
             polls: Arc::default(),
             glances: Glances::new(),
+            at_once: AtOnce::default(),
             reads: Pool::new(cores * 4),
             unsent: Pool::new(64 << 20),
             disk: Pool::new(cores * 2),
@@ -108,6 +112,19 @@ pub(crate) async fn run(
 /// Whether [`try_read`] may answer the request.
 pub(crate) fn is_local_read(request: &Request) -> bool {
     matches!(request.op, Op::Files { .. } | Op::Read { .. } | Op::Head { .. }) && !request.fault.is_set()
+}
+
+/// Answers a read of what is in memory, where it has to wait for nothing at all.
+pub(crate) fn read_at_once(worker: &Worker, op: &Op) -> Option<Answer> {
+    match op {
+        Op::Read {
+            path,
+            file,
+            raw,
+            max_bytes,
+        } => read::at_once(worker, path, file, *raw, *max_bytes),
+        _ => None,
+    }
 }
 
 /// Answers a read of the disk, where it has to wait for nothing else. Blocks.

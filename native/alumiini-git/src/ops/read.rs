@@ -41,10 +41,19 @@ pub(crate) async fn run(
     }
 }
 
-/// The answer, if nothing has to be waited for.
+/// The answer, if it is in memory and nothing is in its way.
+pub(crate) fn at_once(worker: &Worker, path: &Path, file: &Path, raw: bool, max_bytes: u64) -> Option<Answer> {
+    let content = worker.at_once.file(path, file, max_bytes.min(FREE))?;
+    Some(Answer::content(content, raw))
+}
+
+/// The answer, if nothing has to be waited for but the disk.
 pub(crate) fn now(worker: &Worker, path: &Path, file: &Path, raw: bool, max_bytes: u64) -> Option<Result<Answer>> {
     match settled::read_now(worker, path, |path| content(path, file, max_bytes, FREE))? {
-        Ok(Content::Whole(content)) => Some(Ok(Answer::content(content, raw))),
+        Ok(Content::Whole(content)) => {
+            worker.at_once.learn(path);
+            Some(Ok(Answer::content(content, raw)))
+        }
         Ok(Content::Larger(_)) => None,
         Err(error) => Some(Err(error)),
     }

@@ -16,6 +16,8 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use tokio_util::sync::CancellationToken;
 
+use crate::repo::local_fs::is_local;
+
 const DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 /// Directories that are one in the other, each of them open.
 const MOST_DEEP: usize = 64;
@@ -27,7 +29,7 @@ const FILE: u8 = b' ';
 #[derive(Debug)]
 pub(super) struct Look {
     folders: Vec<Folder>,
-    /// Whether directories that show the same times hold the same names.
+    /// Whether directories that show the same times hold the same names. POSIX wants that, and local file systems hold to it.
     tells: bool,
     pub(super) files: usize,
 }
@@ -97,7 +99,7 @@ impl Look {
             device: Seen::of(&fstat(&root).ok()?).identity.0,
             look: Look {
                 folders: vec![],
-                tells: tells(&root),
+                tells: is_local(&root),
                 files: 0,
             },
         };
@@ -294,26 +296,6 @@ fn digest(dir: BorrowedFd, names: &[u8], keys: &RandomState, is_enough: &impl Fn
         digest.write(&seen.bytes());
     }
     Some(digest.finish())
-}
-
-/// Whether a directory on the file system of `dir` that shows the same times holds the same names. POSIX wants that; those known to hold
-/// to it are local ones (their numbers are in statfs(2)). One on a network or in user space may make its times up.
-#[cfg(target_os = "linux")]
-fn tells(dir: &OwnedFd) -> bool {
-    const EXT: u32 = 0xef53;
-    const XFS: u32 = 0x5846_5342;
-    const BTRFS: u32 = 0x9123_683e;
-    const F2FS: u32 = 0xf2f5_2010;
-    const TMPFS: u32 = 0x0102_1994;
-    const OVERLAY: u32 = 0x794c_7630;
-    // The field is signed on some systems and wider than that on others.
-    let kind = rustix::fs::fstatfs(dir).map(|fs| fs.f_type as u32);
-    kind.is_ok_and(|kind| [EXT, XFS, BTRFS, F2FS, TMPFS, OVERLAY].contains(&kind))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn tells(_dir: &OwnedFd) -> bool {
-    false
 }
 
 #[cfg(test)]

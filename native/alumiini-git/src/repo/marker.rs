@@ -12,7 +12,7 @@ use git2::Oid;
 use crate::answer::Name;
 use crate::error::{Error, Kind, Result};
 
-const NAME: &str = "alumiini-checkout";
+pub(super) const NAME: &str = "alumiini-checkout";
 
 /// Where a move of refs and work tree leads.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,8 +1,10 @@
 //! Repositories on disk. Everything here blocks; nothing here touches the network.
 
+pub(crate) mod at_once;
 pub(crate) mod build;
 pub(crate) mod compact;
 pub(crate) mod glance;
+mod local_fs;
 pub(crate) mod lock;
 mod look;
 pub(crate) mod marker;

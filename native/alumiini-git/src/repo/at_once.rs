@@ -1,0 +1,171 @@
+//! A file of a repository, where it can be had without waiting for anything: no thread, no lock, no disk.
+//!
+//! The thread that takes requests in must never wait, and to hand one on takes longer than to copy a manifest that is in memory. So the
+//! system is asked for what it has there only (`RESOLVE_CACHED` of openat2(2), `RWF_NOWAIT` of preadv2(2)), of local file systems only, and
+//! only for the plain case. Whatever there is more to it, a link, a move of the work tree, a path of another shape, is for `ops::settled`.
+
+#![cfg_attr(not(target_os = "linux"), allow(unused))]
+
+#[cfg(not(target_os = "linux"))]
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// Which file systems never make anyone wait for a network or another process when they are asked for what is in memory.
+pub(crate) struct AtOnce {
+    devices: Mutex<Vec<(u32, u32)>>,
+    tick: Duration,
+}
+
+impl Default for AtOnce {
+    fn default() -> AtOnce {
+        AtOnce {
+            devices: Mutex::default(),
+            tick: TICK,
+        }
+    }
+}
+
+/// File systems that are remembered; with more, they are learned again.
+const MOST_DEVICES: usize = 64;
+/// A `.git` that changed less than this ago may change again without showing it, see `repo::glance`.
+const TICK: Duration = Duration::from_secs(3);
+
+/// Whether `path` is absolute and says in one way only where it leads.
+fn is_plain(path: &[u8]) -> bool {
+    let mut steps = path.split(|byte| *byte == b'/');
+    path.len() > 1 && steps.next() == Some(b"") && steps.all(|step| !step.is_empty() && step != b"." && step != b"..")
+}
+
+/// Whether `file` is relative, and no other file system could take a part of it for `.git` either: some ignore case, or characters beyond
+/// ASCII.
+fn is_harmless(file: &[u8]) -> bool {
+    let mut steps = file.split(|byte| *byte == b'/');
+    file.is_ascii()
+        && steps.all(|step| !step.is_empty() && step != b"." && step != b".." && !step.eq_ignore_ascii_case(b".git"))
+}
+
+#[cfg(not(target_os = "linux"))]
+impl AtOnce {
+    pub(crate) fn learn(&self, _path: &Path) {}
+
+    pub(crate) fn file(&self, _path: &Path, _file: &Path, _most: u64) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::io::IoSliceMut;
+    use std::os::fd::{AsFd, OwnedFd};
+    use std::os::unix::ffi::OsStrExt;
+    use std::path::Path;
+    use std::sync::PoisonError;
+    use std::time::{SystemTime, UNIX_EPOCH};
+
+    use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, openat2, statx};
+    use rustix::io::{Errno, ReadWriteFlags, preadv2};
+
+    use super::{AtOnce, MOST_DEVICES, is_harmless, is_plain};
+    use crate::repo::local_fs::is_local;
+    use crate::repo::marker;
+
+    const PLACE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+    /// NONBLOCK: a pipe that somebody put there must not wait for its writer.
+    const FILE: OFlags = OFlags::RDONLY
+        .union(OFlags::NOFOLLOW)
+        .union(OFlags::NONBLOCK)
+        .union(OFlags::NOCTTY)
+        .union(OFlags::CLOEXEC);
+
+    fn cached(dir: impl AsFd, path: &[u8], flags: OFlags, more: ResolveFlags) -> Result<OwnedFd, Errno> {
+        let resolve = ResolveFlags::CACHED | ResolveFlags::NO_SYMLINKS | more;
+        openat2(dir, path, flags, Mode::empty(), resolve)
+    }
+
+    fn stat(fd: &OwnedFd) -> Option<Statx> {
+        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+        statx(fd, c"", flags, StatxFlags::BASIC_STATS).ok()
+    }
+
+    fn device(stat: &Statx) -> (u32, u32) {
+        (stat.stx_dev_major, stat.stx_dev_minor)
+    }
+
+    /// What a directory shows of what is put into it and taken out.
+    fn times(dir: &Statx) -> [(i64, u32); 2] {
+        [dir.stx_mtime, dir.stx_ctime].map(|time| (time.tv_sec, time.tv_nsec))
+    }
+
+    impl AtOnce {
+        /// Learns what the file system of `path` is, from whom it may be waited for.
+        pub(crate) fn learn(&self, path: &Path) {
+            let Ok(dir) = rustix::fs::open(
+                path,
+                OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+                Mode::empty(),
+            ) else {
+                return;
+            };
+            let Some(device) = stat(&dir).map(|stat| device(&stat)) else {
+                return;
+            };
+            if !self.is_known(device) && is_local(&dir) {
+                let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
+                if devices.len() >= MOST_DEVICES {
+                    devices.clear();
+                }
+                devices.push(device);
+            }
+        }
+
+        fn is_known(&self, device: (u32, u32)) -> bool {
+            let devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
+            devices.contains(&device)
+        }
+
+        /// The content of `file` in the repository at `path`, of at most so many bytes. `None` says nothing: neither that it is not there.
+        pub(crate) fn file(&self, path: &Path, file: &Path, most: u64) -> Option<Vec<u8>> {
+            let (path, file) = (path.as_os_str().as_bytes(), file.as_os_str().as_bytes());
+            if !is_plain(path) || !is_harmless(file) {
+                return None;
+            }
+            let root = cached(CWD, path, PLACE | OFlags::DIRECTORY, ResolveFlags::empty()).ok()?;
+            let inside = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV;
+            let git = cached(&root, b".git", PLACE | OFlags::DIRECTORY, inside).ok()?;
+            let before = stat(&git)?;
+            if !self.is_known(device(&before)) {
+                return None;
+            }
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+            let old = now.checked_sub(self.tick)?.as_secs();
+            if times(&before).iter().any(|(seconds, _)| *seconds as u64 > old) {
+                return None;
+            }
+            // A checkout that is under way, or was interrupted.
+            if cached(&git, marker::NAME.as_bytes(), PLACE, inside).err()? != Errno::NOENT {
+                return None;
+            }
+            let opened = cached(&root, file, FILE, inside).ok()?;
+            let what = stat(&opened)?;
+            if FileType::from_raw_mode(what.stx_mode.into()) != FileType::RegularFile || what.stx_size > most {
+                return None;
+            }
+            let mut content = vec![0; what.stx_size as usize];
+            if !content.is_empty() {
+                let mut whole = [IoSliceMut::new(&mut content)];
+                let read = preadv2(&opened, &mut whole, 0, ReadWriteFlags::NOWAIT).ok()?;
+                if read < content.len() {
+                    return None;
+                }
+            }
+            // A checkout that began meanwhile put its marker there, and what takes the place of a whole `.git` gives the old one another name first:
+            // both show.
+            (times(&stat(&git)?) == times(&before)).then_some(content)
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "at_once_tests.rs"]
+mod tests;
