@@ -133,7 +133,7 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
 
   # What went wrong, and every way on.
   defp no_worker(why, plan) do
-    cache = if plan, do: "put #{plan.archive} into #{plan.cache}, or", else: "set"
+    cache = if plan, do: "put #{plan.archive} into #{plan.cache}, or set", else: "set"
 
     """
     alumiini_git has no worker for this project.
