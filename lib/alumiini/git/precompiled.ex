@@ -85,7 +85,10 @@ defmodule Alumiini.Git.Precompiled do
   @doc "Puts the worker where it is run from, once it has said its version (unless it is for another machine)."
   @spec install(t, destination :: Path.t()) :: :ok | {:error, String.t()}
   def install(plan, destination) do
-    trial = if Target.cross?(plan.environment), do: fn _path -> :ok end, else: &Trial.run(&1, plan.version)
+    trial =
+      if Target.cross?(plan.environment),
+        do: fn _path -> :ok end,
+        else: &Trial.run(&1, {:version, plan.version})
 
     with {:ok, worker, from} <- fetch(plan) do
       origin = %{"from" => from, "archive" => plan.archive, "archive_checksum" => plan.checksum}

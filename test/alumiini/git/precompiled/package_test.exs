@@ -3,7 +3,7 @@ defmodule Alumiini.Git.Precompiled.PackageTest do
   use ExUnit.Case, async: false
 
   alias Alumiini.Git.Precompiled.{Checksums, Lean, Package, Target}
-  alias Alumiini.Git.Test.TempDir
+  alias Alumiini.Git.Test.{Consumer, TempDir}
   alias Mix.Tasks.AlumiiniGit.Package, as: PackageTask
 
   describe "of a Rust file, the package has" do
@@ -181,6 +181,37 @@ defmodule Alumiini.Git.Precompiled.PackageTest do
       assert message =~ "cargo, which writes the package's Cargo.lock, is missing"
       assert %Mix.Error{message: message} = catch_error(PackageTask.run([]))
       assert message =~ "usage"
+    end
+
+    # Some minutes, though the worker is not optimised.
+    @tag :soak
+    @tag timeout: 1_800_000
+    test "is all that it takes to build the worker, beside Rust" do
+      consumer = Consumer.create!()
+      File.rm_rf!(Path.join(consumer.package, "lib"))
+      PackageTask.run([Path.join(consumer.dir, "staged")])
+      File.cp_r!(Path.join(consumer.dir, "staged"), consumer.package)
+
+      env = %{
+        "ALUMIINI_GIT_BUILD" => "1",
+        "ALUMIINI_GIT_MIRROR" => "https://localhost:1",
+        "PATH" => System.get_env("PATH"),
+        "HOME" => System.get_env("HOME"),
+        "CARGO_NET_OFFLINE" => "true",
+        "CARGO_PROFILE_RELEASE_LTO" => "off",
+        "CARGO_PROFILE_RELEASE_OPT_LEVEL" => "0",
+        "CARGO_PROFILE_RELEASE_CODEGEN_UNITS" => "16"
+      }
+
+      assert {output, 0} = Consumer.mix(consumer, ["compile"], env)
+      assert output =~ "Compiling the worker alumiini-git (cargo build)"
+      refute output =~ "warning"
+      version = Mix.Project.config()[:version]
+
+      assert {"alumiini-git " <> told, 0} =
+               System.cmd(Path.join(consumer.priv, "alumiini-git"), ["--version"])
+
+      assert String.starts_with?(told, version <> " ")
     end
   end
 end
