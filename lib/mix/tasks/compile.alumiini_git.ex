@@ -53,26 +53,31 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
 
   # Where the binary comes from.
   defp source(project, environment) do
-    cond do
-      given = set(environment, "ALUMIINI_GIT_PATH") ->
-        {:ok, {:given, Path.expand(given)}}
+    if given = set(environment, "ALUMIINI_GIT_PATH") do
+      {:ok, {:given, Path.expand(given)}}
+    else
+      with :ok <- possible(environment),
+           do: if(build?(project, environment), do: {:ok, :build}, else: precompiled(project, environment))
+    end
+  end
 
-      build?(project, environment) ->
-        {:ok, :build}
+  # Before cargo says so in more words.
+  defp possible(environment) do
+    with {:error, why} <- Target.possible(Target.host(), environment), do: {:error, "alumiini_git: #{why}"}
+  end
 
-      true ->
-        plan = %{
-          version: project[:version],
-          source_url: project[:source_url],
-          checksums: Path.expand(Checksums.file_name()),
-          host: Target.host(),
-          environment: environment
-        }
+  defp precompiled(project, environment) do
+    plan = %{
+      version: project[:version],
+      source_url: project[:source_url],
+      checksums: Path.expand(Checksums.file_name()),
+      host: Target.host(),
+      environment: environment
+    }
 
-        case Precompiled.plan(plan) do
-          {:ok, plan} -> {:ok, {:precompiled, plan}}
-          {:error, why} -> {:error, no_worker(why, nil)}
-        end
+    case Precompiled.plan(plan) do
+      {:ok, plan} -> {:ok, {:precompiled, plan}}
+      {:error, why} -> {:error, no_worker(why, nil)}
     end
   end
 

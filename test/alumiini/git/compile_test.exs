@@ -48,7 +48,14 @@ defmodule Alumiini.Git.CompileTest do
     File.chmod!(Path.join(bin, "cargo"), 0o755)
 
     before =
-      for name <- ["PATH", "ALUMIINI_GIT_PATH", "ALUMIINI_GIT_BUILD", "TARGET_ARCH", "CARGO_TARGET_DIR"],
+      for name <- [
+            "PATH",
+            "ALUMIINI_GIT_PATH",
+            "ALUMIINI_GIT_BUILD",
+            "TARGET_ARCH",
+            "TARGET_OS",
+            "CARGO_TARGET_DIR"
+          ],
           do: {name, System.get_env(name)}
 
     on_exit(fn -> System.put_env(before) end)
@@ -58,6 +65,7 @@ defmodule Alumiini.Git.CompileTest do
       {"ALUMIINI_GIT_PATH", nil},
       {"ALUMIINI_GIT_BUILD", nil},
       {"TARGET_ARCH", nil},
+      {"TARGET_OS", nil},
       {"CARGO_TARGET_DIR", nil}
     ])
 
@@ -187,6 +195,13 @@ defmodule Alumiini.Git.CompileTest do
     assert {:ok, []} = compile(context)
     assert [call] = calls(context)
     assert call =~ "--target armv7-unknown-linux-gnueabihf"
+  end
+
+  test "says that there is none for Windows, and does not try to build one", context do
+    System.put_env("TARGET_OS", "windows")
+    assert {:error, [%{message: message}]} = compile(context)
+    assert message =~ "there is no worker for Windows"
+    refute File.exists?(context.calls)
   end
 
   test "notes where the binary came from", context do
