@@ -80,6 +80,10 @@ defmodule Alumiini.Git.Precompiled.PureTest do
             {ReleaseArchive.build([{:hardlink, "alumiini-git", "/etc/passwd"}]), ~s("alumiini-git")},
             {ReleaseArchive.build([{:directory, "alumiini-git", ""}]), ~s(the directory "alumiini-git)},
             {ReleaseArchive.build([{"alumiini-git", ""}]), "an empty file"},
+            # Of some hundred bytes, and no limit on what is inflated sees it.
+            {ReleaseArchive.build([{:sparse, "alumiini-git", 300_000_000}]), "no plain file"},
+            {ReleaseArchive.build([{:renamed, "another", "alumiini-git"}]), "no plain file"},
+            {ReleaseArchive.build([{:renamed, "alumiini-git", "another"}]), ~s(the file "another")},
             {ReleaseArchive.build([]), "nothing"},
             {binary_part(good, 0, byte_size(good) - 10), "gzip"},
             {"<html>", "gzip"},
