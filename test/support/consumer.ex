@@ -84,31 +84,26 @@ defmodule Alumiini.Git.Test.Consumer do
     end
   end
 
-  @doc "Another project that depends on the same copy of the library; its directory."
+  @doc "Another project, by `mix new`, that depends on the same copy of the library; its directory."
   @spec project!(Path.t(), String.t(), keyword) :: Path.t()
   def project!(dir, name, options \\ []) do
     project = Path.join(dir, name)
-    File.mkdir_p!(Path.join(project, "lib"))
-    module = name |> Path.basename() |> Macro.camelize()
+    name = Path.basename(name)
+    {_output, 0} = System.cmd("mix", ["new", project], stderr_to_stdout: true)
+    mix = File.read!(Path.join(project, "mix.exs"))
+    dependency = "{:alumiini_git, path: #{inspect(Path.join(dir, "alumiini_git"))}}"
+    more = for {key, value} <- options, do: ", #{key}: #{inspect(value)}"
 
-    File.write!(Path.join(project, "mix.exs"), """
-    defmodule #{module}.MixProject do
-      use Mix.Project
+    changed =
+      mix
+      |> String.replace("defp deps do\n    [", "defp deps do\n    [\n      #{dependency}")
+      |> String.replace("deps: deps()", "deps: deps()#{more}")
 
-      def project do
-        [
-          app: :#{Path.basename(name)},
-          version: "1.0.0",
-          deps: [{:alumiini_git, path: #{inspect(Path.join(dir, "alumiini_git"))}}]
-        ] ++ #{inspect(options)}
-      end
+    if changed == mix, do: raise("mix new makes another mix.exs than it did: #{mix}")
+    File.write!(Path.join(project, "mix.exs"), changed)
 
-      def application, do: []
-    end
-    """)
-
-    File.write!(Path.join(project, "lib/#{Path.basename(name)}.ex"), """
-    defmodule #{module} do
+    File.write!(Path.join(project, "lib/#{name}.ex"), """
+    defmodule #{Macro.camelize(name)} do
       def run(url, path) do
         start()
         {:ok, sha} = Alumiini.Git.sync(url, "main", path)

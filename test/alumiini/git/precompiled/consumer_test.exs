@@ -76,14 +76,15 @@ defmodule Alumiini.Git.Precompiled.ConsumerTest do
     assert length(ReleaseServer.log(context.server)) == downloads
 
     release = Path.join(context.dir, "released")
-    File.cp_r!(Path.join(context.shop, "_build/prod/rel/shop"), release)
+    File.mkdir!(release)
+    read_only? = read_only!(release, Path.join(context.shop, "_build/prod/rel/shop"))
     [carried] = Path.wildcard(Path.join(release, "lib/alumiini_git-*/priv/alumiini-git"))
     assert Bitwise.band(File.stat!(carried).mode, 0o111) == 0o111
+    if read_only?, do: assert(File.write(Path.join(release, "new"), "") == {:error, :erofs})
 
-    # Nothing there can be written to by whom it runs for, and it takes nothing from where it was built.
-    {_, 0} = System.cmd("chmod", ["-R", "a-w,a+rX", release])
+    # It takes nothing from where it was built, and writes to nowhere but where it is told.
     File.rm_rf!(context.shop)
-    File.rm_rf!(Path.join(context.dir, "alumiini_git"))
+    File.rm_rf!(context.package)
     state = Path.join(context.dir, "state")
     File.mkdir_p!(state)
     File.chmod!(state, 0o777)
@@ -98,7 +99,21 @@ defmodule Alumiini.Git.Precompiled.ConsumerTest do
 
     assert {output, 0} = run(context, program, arguments, "/", env)
     assert output =~ "synced #{sha} read a: 1"
-    {_, 0} = System.cmd("chmod", ["-R", "u+w", release])
+  end
+
+  # A file system of its own where that may be mounted, which takes root on Linux; else what nobody may write to.
+  defp read_only!(directory, from) do
+    mount = fn arguments -> match?({_, 0}, System.cmd("mount", arguments, stderr_to_stdout: true)) end
+    mounted? = match?({:unix, :linux}, :os.type()) and mount.(["-t", "tmpfs", "tmpfs", directory])
+    if mounted?, do: on_exit(fn -> {_, 0} = System.cmd("umount", ["-l", directory]) end)
+    File.cp_r!(from, directory)
+    {_, 0} = System.cmd("chmod", ["-R", "a-w,a+rX", directory])
+
+    if mounted?,
+      do: mount.(["-o", "remount,ro", directory]),
+      else: on_exit(fn -> System.cmd("chmod", ["-R", "u+w", directory]) end)
+
+    mounted?
   end
 
   # Whoever is not root may not become another, but cannot write there either.
@@ -109,5 +124,25 @@ defmodule Alumiini.Git.Precompiled.ConsumerTest do
     else
       _no_root -> {program, arguments}
     end
+  end
+
+  @terminal match?({:unix, :linux}, :os.type()) && System.find_executable("script")
+
+  @tag timeout: 180_000
+  @tag skip: !@terminal && "a terminal is made with Linux's script command"
+  test "shows how far a download is, to those who watch it on a terminal", context do
+    command = "/usr/bin/stty cols 120; exec mix compile"
+
+    assert {output, 0} =
+             run(context, @terminal, ["-qec", command, "/dev/null"], context.shop, %{"TERM" => "xterm"})
+
+    size = :erlang.float_to_binary(File.stat!(context.published).size / 1024 / 1024, decimals: 1)
+    assert output =~ ~r/Downloading .*\r  █*░+ +\d+ %  #{size} MiB.*\r  █{30} 100 %  #{size} MiB/su
+
+    File.rm_rf!(context.priv)
+    File.rm_rf!(context.cache)
+    assert {output, 0} = mix(context, ["compile"])
+    assert output =~ "Downloading"
+    refute output =~ "%"
   end
 end
