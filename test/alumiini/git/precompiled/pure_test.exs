@@ -170,4 +170,29 @@ defmodule Alumiini.Git.Precompiled.PureTest do
     assert Progress.line(2_097_152, 2_097_152) =~ ~r/█{30} 100 %/u
     assert Progress.line(524_288, nil) == "  0.5 MiB"
   end
+
+  test "the guide's table has each variable that counts, and no other" do
+    [_before, section] = String.split(File.read!("guides/installation.md"), "\n## Environment\n")
+    [section | _after] = String.split(section, "\n## ")
+    name = ~r/\b(?:ALUMIINI_GIT_[A-Z_]+|TARGET_[A-Z]+|(?:https?|all|no)_proxy|(?:HTTPS|ALL|NO)_PROXY)\b/
+    rows = Regex.scan(~r/^\| (`[^|]+`) \|/m, section, capture: :all_but_first)
+    rows = name |> Regex.scan(inspect(rows)) |> List.flatten()
+
+    sources = [
+      "lib/mix/tasks/compile.alumiini_git.ex" | Path.wildcard("lib/alumiini/git/precompiled*/**/*.ex")
+    ]
+
+    code =
+      Enum.map_join(
+        ["lib/alumiini/git/precompiled.ex" | sources],
+        &String.replace(File.read!(&1), ~r/^ *#.*/m, "")
+      )
+
+    counts = name |> Regex.scan(code) |> List.flatten() |> Enum.uniq()
+
+    assert rows -- counts == []
+    # That for plain HTTP is named beside the others.
+    assert counts -- rows == ["http_proxy"]
+    assert section =~ "`http_proxy`"
+  end
 end
