@@ -283,7 +283,7 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
       compiler_name: "alumiini_git",
       file: Path.expand("mix.exs"),
       message: message,
-      position: nil,
+      position: 0,
       severity: :error
     }
   end
