@@ -132,7 +132,7 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
     if current?(key) do
       :unchanged
     else
-      plan = %{plan | note: &Mix.shell().info/1, download: %{progress: Progress.on_terminal()}}
+      plan = %{plan | note: &note/1, download: %{progress: Progress.on_terminal()}}
 
       case Precompiled.install(plan, destination()) do
         :ok -> installed(key, now())
@@ -140,6 +140,8 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
       end
     end
   end
+
+  defp note(text), do: Mix.shell().info(text)
 
   # What went wrong, and every way on.
   defp no_worker(why, plan) do
