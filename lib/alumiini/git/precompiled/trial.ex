@@ -59,8 +59,8 @@ defmodule Alumiini.Git.Precompiled.Trial do
       about[:interpreter] && not File.exists?(about.interpreter) ->
         "it needs the loader #{about.interpreter}, which this machine (#{here}) does not have: #{loader(about)}"
 
-      # What exec says, as an exit status or as a reason, by the release of OTP.
-      status in [8, :enoexec] ->
+      # What exec says, as an exit status or as a reason, by the release of OTP; 86 is macOS's, for another processor's.
+      status in [8, 86, :enoexec] ->
         "it is not for this machine (#{here})" <>
           if(about[:machine], do: ", but for #{about.machine}", else: "")
 
