@@ -54,7 +54,7 @@ defmodule Alumiini.Git.Precompiled.Package do
   def size(directory, files, project) do
     # An archive in an archive, in blocks of 512 bytes, each file after a block of its own; two more end it.
     parts = [1, 64, byte_size(metadata(files, project)), contents(directory, files)]
-    Enum.sum(for bytes <- parts, do: 512 + div(bytes + 511, 512) * 512) + 1024
+    Enum.reduce(parts, 1024, fn bytes, size -> size + 512 + div(bytes + 511, 512) * 512 end)
   end
 
   defp contents(directory, files) do
