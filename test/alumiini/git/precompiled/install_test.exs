@@ -106,6 +106,18 @@ defmodule Alumiini.Git.Precompiled.InstallTest do
     end
   end
 
+  test "what was left by those who were killed is removed, and what others are at is not", context do
+    File.mkdir_p!(context.cache)
+    archive = Path.join(context.cache, context.archive)
+    left = for path <- [archive, context.worker, Origin.path(context.worker)], do: path <> ".1-2-3.tmp"
+    others = for path <- [archive, context.worker], do: path <> ".4-5-6.tmp"
+    for path <- left ++ others, do: File.write!(path, "part")
+    for path <- left, do: File.touch!(path, System.os_time(:second) - 2 * 60 * 60)
+    assert install(context) == :ok
+    assert files(context.cache) == [context.archive, context.archive <> ".4-5-6.tmp"]
+    assert files(context.priv) == ["alumiini-git", "alumiini-git.4-5-6.tmp", "alumiini-git.origin"]
+  end
+
   describe "what fails for a while" do
     test "is tried again", context do
       ReleaseServer.script(context.server, [{:status, 500}, {:status, 429}, :serve])
