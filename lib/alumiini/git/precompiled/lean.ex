@@ -1,9 +1,10 @@
 defmodule Alumiini.Git.Precompiled.Lean do
   @moduledoc false
 
-  # What the package leaves out of the worker's sources, since cargo needs none of it: comments, unit tests, and what only those depend
-  # on. Each line keeps its number, and each character of code its column, so that the worker which is built from the package is
-  # the release's to the byte, and a panic names a line of the repository. Pure, and for the maintainers.
+  # What the package leaves out of the sources, since nothing that is built needs it: comments (not documentation), and of the worker
+  # its unit tests and what only those depend on. Each line keeps its number, and each character of code its column, so that the
+  # worker which is built from the package is the release's to the byte, and a panic or a stack trace names a line of the
+  # repository. Pure, and for the maintainers.
 
   @doc "A Rust file without its comments, and without the module of tests that it ends with."
   @spec rust(String.t()) :: String.t()
@@ -65,6 +66,28 @@ defmodule Alumiini.Git.Precompiled.Lean do
       ~r/\n+#\[cfg\(test\)\]\n(#\[path[^\n]*\n)?(pub\(crate\) )?mod tests(;\n*| \{\n([ ][^\n]*\n|\n)*\}\n*)\z/,
       "\n"
     )
+  end
+
+  @doc "An Elixir file without its comments."
+  @spec elixir(String.t()) :: String.t()
+  def elixir(source) do
+    {_quoted, comments} = Code.string_to_quoted_with_comments!(source)
+    columns = Map.new(comments, &{&1.line, &1.column})
+
+    source
+    |> String.split("\n")
+    |> Enum.with_index(1)
+    |> Enum.map_join("\n", fn {line, number} -> before(line, columns[number]) end)
+  end
+
+  defp before(line, nil), do: line
+
+  # Elixir 1.14 miscounts columns behind some escapes. There, the comment stays.
+  defp before(line, column) do
+    case line |> String.codepoints() |> Enum.split(column - 1) do
+      {code, ["#" | _comment]} -> code |> Enum.join() |> String.trim_trailing()
+      _not_there -> line
+    end
   end
 
   @left_out "# Comments, tests and what only those depend on are in the repository, where each line has the same number.\n\n"

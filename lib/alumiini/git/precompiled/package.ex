@@ -27,10 +27,13 @@ defmodule Alumiini.Git.Precompiled.Package do
 
   defp lean(@worker <> "Cargo.toml", text), do: Lean.manifest(text)
 
-  defp lean(@worker <> "src/" <> _ = file, text),
-    do: if(Path.extname(file) == ".rs", do: Lean.rust(text), else: text)
-
-  defp lean(_other, text), do: text
+  defp lean(file, text) do
+    case Path.extname(file) do
+      ".rs" -> Lean.rust(text)
+      ".ex" -> Lean.elixir(text)
+      _other -> text
+    end
+  end
 
   # Without what only tests depend on, or `cargo build --locked` would refuse it. Nothing in it changes its version.
   defp lock(directory) do

@@ -81,6 +81,43 @@ defmodule Alumiini.Git.Precompiled.PackageTest do
     end
   end
 
+  test "of an Elixir file, the package has all but its comments" do
+    source = ~S'''
+    # one
+    defmodule A do
+      @moduledoc """
+      # A heading
+      """
+
+      # two
+      def ä(x), do: "# no comment #{x}" # three
+      def b, do: ?#
+    end
+    '''
+
+    assert Lean.elixir(source) == ~S'''
+
+           defmodule A do
+             @moduledoc """
+             # A heading
+             """
+
+
+             def ä(x), do: "# no comment #{x}"
+             def b, do: ?#
+           end
+           '''
+
+    for file <- files(), Path.extname(file) == ".ex", source = File.read!(file) do
+      lean = Lean.elixir(source)
+      assert {file, quoted(lean)} == {file, quoted(source)}
+      assert length(String.split(lean, "\n")) == length(String.split(source, "\n"))
+    end
+  end
+
+  # With all lines and columns.
+  defp quoted(source), do: Code.string_to_quoted!(source, columns: true, token_metadata: false)
+
   test "of a Cargo.toml, the package has all but what tests depend on" do
     toml =
       "[dependencies]\na = \"1\"\n\n[dev-dependencies]\nb = \"1\"\nc = { version = \"1\" }\n\n[lints.rust]\nd = \"warn\"\n"
