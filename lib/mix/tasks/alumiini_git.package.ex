@@ -40,6 +40,10 @@ defmodule Mix.Tasks.AlumiiniGit.Package do
     here = File.cwd!()
     directory = Path.join(Mix.Project.build_path(), "package")
     _size = stage(directory)
+    # Hex looks for the dependencies where it works, and whether they are compiled. None of these is packed.
+    for name <- ["deps", "mix.lock", "_build"],
+        do: File.ln_s(Path.join(here, name), Path.join(directory, name))
+
     File.cd!(directory, fn -> task.(here) end)
   end
 
