@@ -41,9 +41,7 @@ defmodule Mix.Tasks.AlumiiniGit.Package do
     directory = Path.join(Mix.Project.build_path(), "package")
     _size = stage(directory)
     # Hex looks for the dependencies where it works, and whether they are compiled. None of these is packed.
-    for name <- ["deps", "mix.lock", "_build"],
-        do: File.ln_s(Path.join(here, name), Path.join(directory, name))
-
+    Enum.each(["deps", "mix.lock", "_build"], &File.ln_s(Path.join(here, &1), Path.join(directory, &1)))
     File.cd!(directory, fn -> task.(here) end)
   end
 
