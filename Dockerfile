@@ -6,6 +6,8 @@
 
 # 1. The worker. Rust and a C compiler are needed here, and in no other stage.
 FROM rust:1.95-slim-bookworm AS worker
+# Debian keeps no older versions: one that is pinned could not be installed after the next update.
+# hadolint ignore=DL3008
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends gcc libc6-dev \
  && rm -rf /var/lib/apt/lists/*
@@ -27,18 +29,20 @@ COPY mix.exs ./
 COPY lib lib
 # Dependencies before the application, which changes more often.
 COPY examples/follower/mix.exs examples/follower/
-RUN cd examples/follower && mix deps.get --only prod && mix deps.compile
-COPY examples/follower/lib examples/follower/lib
-RUN cd examples/follower && mix release --path /app
+WORKDIR /build/examples/follower
+RUN mix deps.get --only prod && mix deps.compile
+COPY examples/follower/lib lib
+RUN mix release --path /app
 
 # 3. What runs: the release, the libraries that the BEAM needs, and the certificate authorities that HTTPS remotes are held against.
 # There is no git in it, and no Rust; the worker needs neither.
 FROM debian:bookworm-slim
+# hadolint ignore=DL3008
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends ca-certificates libncurses6 libssl3 libstdc++6 \
  && rm -rf /var/lib/apt/lists/*
 # Repositories lie in a volume. Nothing else need be written to: the image may run with --read-only and --tmpfs /tmp.
-RUN useradd --system --uid 10001 --no-create-home app \
+RUN useradd --uid 10001 --no-create-home app \
  && mkdir /data \
  && chown app: /data
 COPY --from=application /app /app

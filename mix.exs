@@ -5,6 +5,15 @@ defmodule AlumiiniGit.MixProject do
   # Of OTP, of use while a project is compiled only: no release is to carry them for our sake.
   @compile_time_only [:crypto, :httpc, :inets, :public_key, :ssl]
   @source_url "https://github.com/yairfalse/alumiini_git"
+  # The code that releases are made with, which no user can need.
+  @maintainers_only ~w(
+    lib/alumiini/git/precompiled/lean.ex
+    lib/alumiini/git/precompiled/package.ex
+    lib/alumiini/git/precompiled/release_guard.ex
+    lib/mix/tasks/alumiini_git.checksum.ex
+    lib/mix/tasks/alumiini_git.package.ex
+    lib/mix/tasks/alumiini_git.release_guard.ex
+  )
 
   def project do
     [
@@ -33,8 +42,8 @@ defmodule AlumiiniGit.MixProject do
     [extra_applications: extra_applications(Mix.env())]
   end
 
-  # The tests' own Git server speaks TLS.
-  defp extra_applications(:test), do: [:logger, :crypto, :public_key, :ssl]
+  # The tests' own Git server speaks TLS, and they read the benchmark's plot. From Elixir 1.15 on, only what is named here is found.
+  defp extra_applications(:test), do: [:logger, :crypto, :public_key, :ssl, :xmerl]
   defp extra_applications(_env), do: [:logger]
 
   # From Elixir 1.15 on; before, `MIX_ENV=docs mix docs`.
@@ -65,11 +74,11 @@ defmodule AlumiiniGit.MixProject do
       File.dir?(Path.join(__DIR__, "test/offline"))
   end
 
-  # A package whose checksums are missing or stale would be one that nobody can install.
+  # A package whose checksums are missing or stale would be one that nobody can install. It is packed without what only we need.
   defp aliases do
     [
-      "hex.build": ["alumiini_git.release_guard", "hex.build"],
-      "hex.publish": ["alumiini_git.release_guard --publish", "hex.publish"]
+      "hex.build": ["alumiini_git.release_guard", "alumiini_git.package hex.build"],
+      "hex.publish": ["alumiini_git.release_guard --publish", "alumiini_git.package hex.publish"]
     ]
   end
 
@@ -77,25 +86,21 @@ defmodule AlumiiniGit.MixProject do
     [
       licenses: ["Apache-2.0"],
       links: %{"GitHub" => @source_url},
-      # What it takes to run and to build, in little more than 200 KiB. Guides and the like are on HexDocs.
-      files: ~w(
-          lib mix.exs .formatter.exs README.md CHANGELOG.md LICENSE NOTICE
-          Cargo.toml Cargo.lock native/alumiini-git/Cargo.toml native/alumiini-git/build.rs native/alumiini-git/src
-        ) ++ checksums(),
-      # Tests, and what is for the maintainers.
-      exclude_patterns: [
-        ~r{native/.*/tests/},
-        ~r{native/.*tests\.rs$},
-        ~r{native/.*/golden/},
-        ~r{lib/mix/tasks/alumiini_git\.(checksum|release_guard)\.ex$},
-        ~r{precompiled/release_guard\.ex$}
-      ]
+      files: package_files()
     ]
   end
 
-  # Written when the binaries of a release are there. Versions that end with -dev have none.
-  defp checksums do
-    Enum.filter(["checksum-alumiini_git.exs"], &File.exists?(Path.join(__DIR__, &1)))
+  # What it takes to run and to build. Guides and the like are on HexDocs, tests and what is for the maintainers in the repository.
+  # File by file and sorted: of a directory, Hex takes the files as they come, which differs from one machine to the next.
+  defp package_files do
+    top = ~w(mix.exs .formatter.exs README.md CHANGELOG.md LICENSE NOTICE Cargo.toml Cargo.lock)
+    worker = ~w(native/alumiini-git/Cargo.toml native/alumiini-git/build.rs native/alumiini-git/src/**/*.rs)
+
+    for pattern <- top ++ ["checksum-alumiini_git.exs", "lib/**/*.ex"] ++ worker,
+        file <- Enum.sort(Path.wildcard(Path.join(__DIR__, pattern), match_dot: true)),
+        file = Path.relative_to(file, __DIR__),
+        file not in @maintainers_only and not (file =~ ~r{/tests/|tests\.rs$}),
+        do: file
   end
 
   defp docs do

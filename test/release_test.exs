@@ -21,7 +21,7 @@ defmodule Alumiini.Git.ReleaseTest do
     {matrix, 0} = script("targets", ["--matrix"])
 
     assert lines(first) == Enum.sort(Target.first_tier())
-    assert lines(second) -- Target.all() == []
+    assert lines(second) == Enum.sort(Target.all() -- Target.first_tier())
 
     in_matrix = for [_, target] <- Regex.scan(~r/"target":"([^"]+)"/, matrix), do: target
     assert Enum.sort(in_matrix) == Enum.sort(lines(first) ++ lines(second))
@@ -49,7 +49,7 @@ defmodule Alumiini.Git.ReleaseTest do
       end
 
     assert first == second
-    assert Archive.unpack(first, Target.executable(target)) == {:ok, "a worker"}
+    assert Archive.unpack(first, Target.executable()) == {:ok, "a worker"}
 
     {:ok, [entry]} = :erl_tar.table({:binary, :zlib.gunzip(first)}, [:verbose])
     assert {~c"alumiini-git", :regular, 8, 1_700_000_000, 0o755, 0, 0} = entry

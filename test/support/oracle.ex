@@ -58,7 +58,7 @@ defmodule Alumiini.Git.Test.Oracle do
     case String.split(line, " ") do
       [oid, "blob", size] ->
         size = String.to_integer(size)
-        <<content::binary-size(size), "\n", rest::binary>> = rest
+        {content, "\n" <> rest} = :erlang.split_binary(rest, size)
         parse_batch(rest, Map.put(found, oid, content))
 
       [_stop, "missing"] ->

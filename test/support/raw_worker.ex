@@ -51,11 +51,19 @@ defmodule Alumiini.Git.Test.RawWorker do
   @spec await(t, id, timeout) :: outcome
   def await(%{port: port} = worker, id, timeout \\ 20_000) do
     case next(worker, id, timeout) do
-      {:reply, reply} -> outcome(reply)
+      {:reply, reply} ->
+        outcome(reply)
+
       # What else was waited for ends with it, too.
-      {:exited, status} -> send(self(), {port, {:exit_status, status}}) && {:exited, status}
-      nil -> raise "no reply to request #{id} in #{timeout} ms"
-      {:event, _event} -> await(worker, id, timeout)
+      {:exited, status} ->
+        send(self(), {port, {:exit_status, status}})
+        {:exited, status}
+
+      nil ->
+        raise "no reply to request #{id} in #{timeout} ms"
+
+      {:event, _event} ->
+        await(worker, id, timeout)
     end
   end
 
@@ -76,10 +84,18 @@ defmodule Alumiini.Git.Test.RawWorker do
   @spec unanswered?(t, id) :: boolean
   def unanswered?(worker, id) do
     case next(worker, id, 0) do
-      nil -> true
-      {:event, _event} -> unanswered?(worker, id)
-      {:reply, reply} -> send(self(), {:early, worker.port, id, reply}) && false
-      {:exited, _status} -> false
+      nil ->
+        true
+
+      {:event, _event} ->
+        unanswered?(worker, id)
+
+      {:exited, _status} ->
+        false
+
+      {:reply, reply} ->
+        send(self(), {:early, worker.port, id, reply})
+        false
     end
   end
 

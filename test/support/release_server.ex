@@ -11,6 +11,7 @@ defmodule Alumiini.Git.Test.ReleaseServer do
     * `{:body, headers, body}` - with status 200
     * `{:truncate, n}` - the head promises the whole file, then come `n` bytes and the end
     * `{:stall, n}` - the same, but the connection stays open
+    * `{:pause, n, pid}` - the same, but the process gets `{:paused, connection}`, and what is left comes once that gets `:go`
     * `{:other, bytes, length}` - the same with other bytes, and the whole file's ETag
     * `{:raw, bytes}` - bytes without a length, to the end of the connection
     * `:hang` - read the request and never answer
@@ -121,6 +122,16 @@ defmodule Alumiini.Git.Test.ReleaseServer do
       response(200, [{"content-length", byte_size(bytes)}, etag(bytes)]),
       binary_part(bytes, 0, n)
     ])
+  end
+
+  defp act({:pause, n, pid}, request, io, options) do
+    bytes = File.read!(path(request, options))
+    act({:truncate, n}, request, io, options)
+    send(pid, {:paused, self()})
+
+    receive do
+      :go -> send_data(io, binary_part(bytes, n, byte_size(bytes) - n))
+    end
   end
 
   defp act({:other, other, length}, request, io, options) do

@@ -42,7 +42,7 @@ defmodule Alumiini.Git.Test.HttpServer.PackScanTest do
   defp cut(data, size) when byte_size(data) <= size, do: [data]
 
   defp cut(data, size) do
-    <<piece::binary-size(size), rest::binary>> = data
+    {piece, rest} = :erlang.split_binary(data, size)
     [piece | cut(rest, size)]
   end
 end

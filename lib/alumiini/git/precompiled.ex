@@ -32,7 +32,7 @@ defmodule Alumiini.Git.Precompiled do
     with :ok <- Otp.load(),
          {:ok, target} <- Target.resolve(host, environment),
          {:ok, checksums} <- Checksums.read(path),
-         {:ok, target, archive, checksum} <- checksum(checksums, version, target, path) do
+         {:ok, archive, checksum} <- checksum(checksums, version, target, path) do
       {:ok,
        %__MODULE__{
          version: version,
@@ -46,20 +46,11 @@ defmodule Alumiini.Git.Precompiled do
     end
   end
 
-  # Windows has one of two, as the release could build it.
-  defp checksum(checksums, version, "x86_64-pc-windows-msvc" = target, path) do
-    with {:error, _none} <- find(checksums, version, target, path),
-         {:error, _none} <- find(checksums, version, "x86_64-pc-windows-gnu", path),
-         do: missing(checksums, version, target, path)
-  end
-
-  defp checksum(checksums, version, target, path), do: find(checksums, version, target, path)
-
-  defp find(checksums, version, target, path) do
+  defp checksum(checksums, version, target, path) do
     archive = Target.archive(version, target)
 
     case Checksums.fetch(checksums, archive) do
-      {:ok, checksum} -> {:ok, target, archive, checksum}
+      {:ok, checksum} -> {:ok, archive, checksum}
       :error -> missing(checksums, version, target, path)
     end
   end
@@ -85,7 +76,10 @@ defmodule Alumiini.Git.Precompiled do
   @doc "Puts the worker where it is run from, once it has said its version (unless it is for another machine)."
   @spec install(t, destination :: Path.t()) :: :ok | {:error, String.t()}
   def install(plan, destination) do
-    trial = if Target.cross?(plan.environment), do: fn _path -> :ok end, else: &Trial.run(&1, plan.version)
+    trial =
+      if Target.cross?(plan.environment),
+        do: fn _path -> :ok end,
+        else: &Trial.run(&1, {:version, plan.version})
 
     with {:ok, worker, from} <- fetch(plan) do
       origin = %{"from" => from, "archive" => plan.archive, "archive_checksum" => plan.checksum}
@@ -101,7 +95,7 @@ defmodule Alumiini.Git.Precompiled do
   @spec fetch(t) :: {:ok, binary, from :: String.t()} | {:error, String.t()}
   def fetch(plan) do
     with {:ok, bytes, from} <- archive(plan) do
-      case Archive.unpack(bytes, Target.executable(plan.target)) do
+      case Archive.unpack(bytes, Target.executable()) do
         {:ok, worker} ->
           {:ok, worker, from}
 

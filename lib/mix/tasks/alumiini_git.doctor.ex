@@ -91,7 +91,7 @@ defmodule Mix.Tasks.AlumiiniGit.Doctor do
         {:ok, _started} = Application.ensure_all_started(:alumiini_git)
         report = Doctor.examine(arguments)
         # Colours are left out where the output is no terminal.
-        Enum.each(Report.lines(report), &Mix.shell().info/1)
+        for line <- Report.lines(report), do: Mix.shell().info(line)
         if not Report.ok?(report), do: exit({:shutdown, 1})
 
       {:error, message} ->

@@ -6,7 +6,7 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
 
   It takes, in this order:
 
-    1. the binary that `ALUMIINI_GIT_PATH` names
+    1. the binary that `ALUMIINI_GIT_PATH` names, which must speak the protocol of this version
     2. one that it builds from source, with `cargo` (see [rustup.rs](https://rustup.rs)), where `ALUMIINI_GIT_BUILD` is `1`, and for every
        version that ends with `-dev`: optimised for users in `MIX_ENV=prod`, quick to build otherwise
     3. the precompiled one of this version's release: from the cache, or downloaded. Its archive must have the checksum that the
@@ -18,8 +18,8 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
 
   use Mix.Task.Compiler
 
-  alias Alumiini.Git.{Binary, Precompiled}
-  alias Alumiini.Git.Precompiled.{Checksums, Origin, Otp, Place, Progress, Target}
+  alias Alumiini.Git.{Binary, Precompiled, Protocol}
+  alias Alumiini.Git.Precompiled.{Checksums, Origin, Otp, Place, Progress, Target, Trial}
 
   # Tests get a worker that can be told to crash. It is built elsewhere and has another name, so that at no time it can
   # be taken for the one that others run.
@@ -53,26 +53,31 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
 
   # Where the binary comes from.
   defp source(project, environment) do
-    cond do
-      given = set(environment, "ALUMIINI_GIT_PATH") ->
-        {:ok, {:given, Path.expand(given)}}
+    if given = set(environment, "ALUMIINI_GIT_PATH") do
+      {:ok, {:given, Path.expand(given)}}
+    else
+      with :ok <- possible(environment),
+           do: if(build?(project, environment), do: {:ok, :build}, else: precompiled(project, environment))
+    end
+  end
 
-      build?(project, environment) ->
-        {:ok, :build}
+  # Before cargo says so in more words.
+  defp possible(environment) do
+    with {:error, why} <- Target.possible(Target.host(), environment), do: {:error, "alumiini_git: #{why}"}
+  end
 
-      true ->
-        plan = %{
-          version: project[:version],
-          source_url: project[:source_url],
-          checksums: Path.expand(Checksums.file_name()),
-          host: Target.host(),
-          environment: environment
-        }
+  defp precompiled(project, environment) do
+    plan = %{
+      version: project[:version],
+      source_url: project[:source_url],
+      checksums: Path.expand(Checksums.file_name()),
+      host: Target.host(),
+      environment: environment
+    }
 
-        case Precompiled.plan(plan) do
-          {:ok, plan} -> {:ok, {:precompiled, plan}}
-          {:error, why} -> {:error, no_worker(why, nil)}
-        end
+    case Precompiled.plan(plan) do
+      {:ok, plan} -> {:ok, {:precompiled, plan}}
+      {:error, why} -> {:error, no_worker(why, nil)}
     end
   end
 
@@ -90,10 +95,13 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
   defp install({:given, path}) do
     case File.stat(path, time: :posix) do
       {:ok, %File.Stat{type: :regular} = stat} ->
-        if current?({path, stat.size, stat.mtime}) do
+        key = {path, stat.size, stat.mtime}
+
+        # Of one that changed within the second in which it was copied, that does not show.
+        if current?(key) and stat.mtime < mtime(manifest()) do
           :unchanged
         else
-          copy(path, {path, stat.size, stat.mtime}, now(), "given with ALUMIINI_GIT_PATH: #{path}")
+          copy(path, key, now(), &speaks_protocol/1, "given with ALUMIINI_GIT_PATH: #{path}")
         end
 
       {:ok, %File.Stat{}} ->
@@ -112,7 +120,9 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
     else
       # A source that changes while cargo runs is newer than this.
       started = now()
-      with {:ok, built} <- cargo(arguments), do: copy(built, arguments, started, "built from source")
+
+      with {:ok, built} <- cargo(arguments),
+           do: copy(built, arguments, started, fn _path -> :ok end, "built from source")
     end
   end
 
@@ -122,7 +132,7 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
     if current?(key) do
       :unchanged
     else
-      plan = %{plan | note: &Mix.shell().info/1, download: %{progress: Progress.on_terminal()}}
+      plan = %{plan | note: &note/1, download: %{progress: Progress.on_terminal()}}
 
       case Precompiled.install(plan, destination()) do
         :ok -> installed(key, now())
@@ -131,9 +141,11 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
     end
   end
 
+  defp note(text), do: Mix.shell().info(text)
+
   # What went wrong, and every way on.
   defp no_worker(why, plan) do
-    cache = if plan, do: "put #{plan.archive} into #{plan.cache}, or", else: "set"
+    cache = if plan, do: "put #{plan.archive} into #{plan.cache}, or set", else: "set"
 
     """
     alumiini_git has no worker for this project.
@@ -207,11 +219,17 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
     end
   end
 
-  defp copy(from, key, as_of, origin) do
-    case Place.put(destination(), &File.cp(from, &1), fn _path -> :ok end, %{"from" => origin}) do
+  defp copy(from, key, as_of, trial, origin) do
+    case Place.put(destination(), &File.cp(from, &1), trial, %{"from" => origin}) do
       :ok -> installed(key, as_of)
+      {:refused, why} -> {:error, "alumiini_git: the worker #{from} cannot be used: #{why}"}
       {:error, why} -> {:error, "alumiini_git: #{why}"}
     end
+  end
+
+  # One for another machine cannot be asked on this one.
+  defp speaks_protocol(path) do
+    if Target.cross?(System.get_env()), do: :ok, else: Trial.run(path, {:protocol, Protocol.version()})
   end
 
   defp installed(key, as_of) do
@@ -267,7 +285,7 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
       compiler_name: "alumiini_git",
       file: Path.expand("mix.exs"),
       message: message,
-      position: nil,
+      position: 0,
       severity: :error
     }
   end

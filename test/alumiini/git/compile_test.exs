@@ -48,7 +48,14 @@ defmodule Alumiini.Git.CompileTest do
     File.chmod!(Path.join(bin, "cargo"), 0o755)
 
     before =
-      for name <- ["PATH", "ALUMIINI_GIT_PATH", "ALUMIINI_GIT_BUILD", "TARGET_ARCH", "CARGO_TARGET_DIR"],
+      for name <- [
+            "PATH",
+            "ALUMIINI_GIT_PATH",
+            "ALUMIINI_GIT_BUILD",
+            "TARGET_ARCH",
+            "TARGET_OS",
+            "CARGO_TARGET_DIR"
+          ],
           do: {name, System.get_env(name)}
 
     on_exit(fn -> System.put_env(before) end)
@@ -57,6 +64,8 @@ defmodule Alumiini.Git.CompileTest do
       {"PATH", bin <> ":" <> System.get_env("PATH")},
       {"ALUMIINI_GIT_PATH", nil},
       {"ALUMIINI_GIT_BUILD", nil},
+      {"TARGET_ARCH", nil},
+      {"TARGET_OS", nil},
       {"CARGO_TARGET_DIR", nil}
     ])
 
@@ -131,23 +140,54 @@ defmodule Alumiini.Git.CompileTest do
     assert_received {:mix_shell, :error, [^message]}
   end
 
+  # A worker of that protocol, as far as it is asked.
+  defp worker(protocol), do: "#!/bin/sh\necho alumiini-git 9.8.7 protocol #{protocol} libgit2 1.9.7 test\n"
+
   test "takes the binary that it is given, and builds nothing", context do
     given = Path.join(context.directory, "given")
-    File.write!(given, "given")
+    File.write!(given, worker(1))
+    File.touch!(given, System.os_time(:second) - 60)
     System.put_env("ALUMIINI_GIT_PATH", given)
     assert {:ok, []} = compile(context)
-    assert installed(context) == "given"
+    assert installed(context) == worker(1)
     assert {:noop, []} = compile(context)
     refute File.exists?(context.calls)
 
     System.put_env("ALUMIINI_GIT_PATH", given <> ".missing")
     assert {:error, [%{message: message}]} = compile(context)
     assert message =~ "given.missing"
+    System.put_env("ALUMIINI_GIT_PATH", context.directory)
+    assert {:error, [%{message: message}]} = compile(context)
+    assert message =~ "not a file"
 
     # Without it, what is installed is not taken for what was built.
     System.put_env("ALUMIINI_GIT_PATH", "")
     assert {:ok, []} = compile(context)
     assert installed(context) == "first"
+  end
+
+  test "does not take one that is given and does not run here, or speaks another protocol", context do
+    given = Path.join(context.directory, "given")
+    File.write!(given, worker(1))
+    System.put_env("ALUMIINI_GIT_PATH", given)
+    assert {:ok, []} = compile(context)
+
+    for {program, words} <- [
+          {worker(7), "version 9.8.7 and speaks protocol 7, where this version of alumiini_git speaks 1"},
+          {"#!/bin/sh\necho hello\n", "is no worker"},
+          {"\x7fELF garbage", "is not for this machine"}
+        ] do
+      File.write!(given, program)
+      assert {:error, [%{message: message}]} = compile(context)
+      assert message =~ "the worker #{given} cannot be used"
+      assert message =~ words
+      assert installed(context) == worker(1)
+    end
+
+    # For another machine it is not asked.
+    System.put_env("TARGET_ARCH", "arm")
+    assert {:ok, []} = compile(context)
+    assert installed(context) == "\x7fELF garbage"
   end
 
   test "builds for the target that TARGET_ARCH and its like name", context do
@@ -157,9 +197,17 @@ defmodule Alumiini.Git.CompileTest do
     assert call =~ "--target armv7-unknown-linux-gnueabihf"
   end
 
+  test "says that there is none for Windows, and does not try to build one", context do
+    System.put_env("TARGET_OS", "windows")
+    assert {:error, [%{message: message}]} = compile(context)
+    assert message =~ "there is no worker for Windows"
+    refute File.exists?(context.calls)
+  end
+
   test "notes where the binary came from", context do
     assert {:ok, []} = compile(context)
     assert {:ok, %{"from" => "built from source"}} = Origin.read(Path.join(context.project, @installed))
+    File.write!(context.built, worker(1))
     System.put_env("ALUMIINI_GIT_PATH", context.built)
     assert {:ok, []} = compile(context)
     assert {:ok, %{"from" => from}} = Origin.read(Path.join(context.project, @installed))

@@ -154,7 +154,7 @@ defmodule Alumiini.Git.Test.HttpServer.Answer do
   defp corrupt(:pack, data, %{plan: %{corrupt: at}, pack: pack})
        when is_integer(at) and at >= pack and at < pack + byte_size(data) do
     before = at - pack
-    <<head::binary-size(before), byte, tail::binary>> = data
+    {head, <<byte, tail::binary>>} = :erlang.split_binary(data, before)
     <<head::binary, Bitwise.bxor(byte, 0x10), tail::binary>>
   end
 
@@ -164,9 +164,11 @@ defmodule Alumiini.Git.Test.HttpServer.Answer do
        when unit == :body or (unit == :pack and kind == :pack) do
     left = n - if(unit == :pack, do: answer.pack, else: answer.body)
 
-    case data do
-      <<now::binary-size(left), later::binary>> when left >= 0 -> {:stop, now, later}
-      _ -> :go_on
+    if left in 0..byte_size(data) do
+      {now, later} = :erlang.split_binary(data, left)
+      {:stop, now, later}
+    else
+      :go_on
     end
   end
 
@@ -222,7 +224,7 @@ defmodule Alumiini.Git.Test.HttpServer.Answer do
   defp pieces(data, size) when byte_size(data) <= size, do: [data]
 
   defp pieces(data, size) do
-    <<piece::binary-size(size), rest::binary>> = data
+    {piece, rest} = :erlang.split_binary(data, size)
     [piece | pieces(rest, size)]
   end
 

@@ -22,12 +22,11 @@ defmodule Alumiini.Git.Test.HttpServer.PackScan do
   defp scan({:len, got}, data, parts) do
     missing = 4 - byte_size(got)
 
-    case data do
-      <<rest_of_length::binary-size(missing), rest::binary>> ->
-        scan(after_length(got <> rest_of_length), rest, [{:other, rest_of_length} | parts])
-
-      _ ->
-        {Enum.reverse([{:other, data} | parts]), {:len, got <> data}}
+    if byte_size(data) >= missing do
+      {rest_of_length, rest} = :erlang.split_binary(data, missing)
+      scan(after_length(got <> rest_of_length), rest, [{:other, rest_of_length} | parts])
+    else
+      {Enum.reverse([{:other, data} | parts]), {:len, got <> data}}
     end
   end
 
@@ -37,9 +36,11 @@ defmodule Alumiini.Git.Test.HttpServer.PackScan do
   end
 
   defp scan({:data, kind, left}, data, parts) do
-    case data do
-      <<line::binary-size(left), rest::binary>> -> scan(new(), rest, [{kind, line} | parts])
-      _ -> {Enum.reverse([{kind, data} | parts]), {:data, kind, left - byte_size(data)}}
+    if byte_size(data) >= left do
+      {line, rest} = :erlang.split_binary(data, left)
+      scan(new(), rest, [{kind, line} | parts])
+    else
+      {Enum.reverse([{kind, data} | parts]), {:data, kind, left - byte_size(data)}}
     end
   end
 

@@ -142,7 +142,7 @@ defmodule Alumiini.Git.Test.HttpServer.Request do
   end
 
   defp read_exactly(%{buffer: buffer} = connection, size) when byte_size(buffer) >= size do
-    <<bytes::binary-size(size), rest::binary>> = buffer
+    {bytes, rest} = :erlang.split_binary(buffer, size)
     {bytes, %{connection | buffer: rest}}
   end
 

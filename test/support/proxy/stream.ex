@@ -25,7 +25,7 @@ defmodule Alumiini.Git.Test.Proxy.Stream do
   @doc "Exactly so many bytes."
   @spec read!(t, non_neg_integer) :: {binary, t}
   def read!(%{buffer: buffer} = stream, size) when byte_size(buffer) >= size do
-    <<data::binary-size(size), rest::binary>> = buffer
+    {data, rest} = :erlang.split_binary(buffer, size)
     {data, %{stream | buffer: rest}}
   end
 

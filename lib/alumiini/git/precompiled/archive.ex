@@ -10,7 +10,8 @@ defmodule Alumiini.Git.Precompiled.Archive do
   @spec unpack(binary, name :: String.t(), limit :: pos_integer) :: {:ok, binary} | {:error, String.t()}
   def unpack(bytes, name, limit \\ @limit) do
     with {:ok, tar} <- inflate(bytes, limit),
-         :ok <- only(tar, name) do
+         :ok <- only(tar, name),
+         :ok <- plain(tar) do
       extract(tar, name)
     end
   end
@@ -73,6 +74,11 @@ defmodule Alumiini.Git.Precompiled.Archive do
 
   defp unexpected(found, name),
     do: {:error, "it holds #{found}, where exactly one file #{inspect(name)} is expected"}
+
+  # The type in the first header. Entries of other types say how to understand the next one: that it has another name, or that its
+  # holes make it larger than the whole archive, which `:erl_tar` would believe.
+  defp plain(<<_before::binary-size(156), type, _after::binary>>) when type in [?0, 0], do: :ok
+  defp plain(_other), do: {:error, "what it holds is no plain file"}
 
   defp extract(tar, name) do
     case :erl_tar.extract({:binary, tar}, [:memory]) do

@@ -4,7 +4,7 @@ defmodule Alumiini.Git.Precompiled.Cache do
   # Archives that were downloaded and verified, under the names they have in a release: a directory of release archives is a
   # cache. What is in there is verified each time, and given out as the very bytes that were verified.
 
-  alias Alumiini.Git.Precompiled.{Checksums, Download}
+  alias Alumiini.Git.Precompiled.{Checksums, Download, Temporary}
 
   @max_bytes 64 * 1024 * 1024
 
@@ -77,8 +77,7 @@ defmodule Alumiini.Git.Precompiled.Cache do
           {:ok, binary} | {:error, String.t()} | {:wrong_checksum, term, String.t()}
   def store(directory, archive, checksum, download) do
     path = Path.join(directory, archive)
-    number = System.unique_integer([:positive])
-    temporary = "#{path}.#{System.pid()}-#{number}-#{:rand.uniform(1_000_000)}.tmp"
+    temporary = Temporary.name(path)
 
     try do
       with :ok <- create(directory),

@@ -3,7 +3,7 @@ defmodule Alumiini.Git.Precompiled.Origin do
 
   # Where the worker in priv/ came from, in a small file beside it: for the doctor, and for people. No secrets are in it.
 
-  alias Alumiini.Git.Precompiled.{Checksums, Otp}
+  alias Alumiini.Git.Precompiled.{Checksums, Otp, Temporary}
 
   @suffix ".origin"
   @keys ~w(from archive archive_checksum checksum)
@@ -21,7 +21,7 @@ defmodule Alumiini.Git.Precompiled.Origin do
 
   @spec write(binary :: Path.t(), t) :: :ok | {:error, File.posix()}
   def write(binary, origin) do
-    temporary = "#{path(binary)}.#{System.pid()}-#{System.unique_integer([:positive])}.tmp"
+    temporary = Temporary.name(path(binary))
 
     with :ok <- File.write(temporary, format(origin)),
          :ok <- File.rename(temporary, path(binary)) do

@@ -4,7 +4,7 @@ defmodule Alumiini.Git.Precompiled.Place do
   # Puts a worker where it is run from. A running worker keeps the file it was started from, and nobody ever sees half a binary, or
   # one that does not run here.
 
-  alias Alumiini.Git.Precompiled.{Checksums, Origin}
+  alias Alumiini.Git.Precompiled.{Checksums, Origin, Temporary}
 
   @doc """
   `write` writes the binary to the path that it is given, `trial` says whether it will do. What is known of it is noted beside it.
@@ -17,7 +17,7 @@ defmodule Alumiini.Git.Precompiled.Place do
           Origin.t()
         ) :: :ok | {:refused, String.t()} | {:error, String.t()}
   def put(destination, write, trial, origin) do
-    temporary = "#{destination}.#{System.pid()}-#{System.unique_integer([:positive])}.tmp"
+    temporary = Temporary.name(destination)
 
     try do
       with :ok <- write.(temporary),

@@ -110,16 +110,21 @@ defmodule Alumiini.Git.Precompiled.Refusal do
 
   defp alert(:certificate_expired, _text), do: "has a certificate that has expired"
 
-  defp alert(alert, _text) when alert in [:unknown_ca, :bad_certificate, :certificate_unknown],
-    do:
-      "has a certificate from an issuer that is not trusted; if it is your organisation's, set ALUMIINI_GIT_CACERT " <>
-        "to a PEM file with the issuer"
+  # One for another host is a bad certificate from OTP 27 on, and a handshake failure before. Its reason is only in the text.
+  defp alert(alert, text) do
+    cond do
+      text =~ "hostname_check_failed" ->
+        "has a certificate for another host"
 
-  defp alert(:handshake_failure, text) do
-    if text =~ "hostname_check_failed",
-      do: "has a certificate for another host",
-      else: "does not agree with us on how to encrypt (handshake failure)"
+      alert in [:unknown_ca, :bad_certificate, :certificate_unknown] ->
+        "has a certificate from an issuer that is not trusted; if it is your organisation's, set ALUMIINI_GIT_CACERT " <>
+          "to a PEM file with the issuer"
+
+      alert == :handshake_failure ->
+        "does not agree with us on how to encrypt (handshake failure)"
+
+      true ->
+        "refuses TLS, or speaks none (#{alert})"
+    end
   end
-
-  defp alert(alert, _text), do: "refuses TLS, or speaks none (#{alert})"
 end

@@ -13,12 +13,9 @@ defmodule Alumiini.Git.Precompiled.Target do
     x86_64-unknown-linux-musl
   )
 
-  # Windows: whichever of the two the release has.
   @second_tier ~w(
     armv7-unknown-linux-gnueabihf
     riscv64gc-unknown-linux-gnu
-    x86_64-pc-windows-gnu
-    x86_64-pc-windows-msvc
   )
 
   # The dynamic loaders of glibc, without which a binary for it cannot start.
@@ -50,10 +47,8 @@ defmodule Alumiini.Git.Precompiled.Target do
   def archive(version, target), do: "alumiini-git-v#{version}-#{target}.tar.gz"
 
   @doc "The one file in it."
-  @spec executable(target :: String.t()) :: String.t()
-  def executable(target) do
-    if String.contains?(target, "windows"), do: "alumiini-git.exe", else: "alumiini-git"
-  end
+  @spec executable() :: String.t()
+  def executable, do: "alumiini-git"
 
   @doc "What is known of this machine."
   @spec host() :: host
@@ -72,9 +67,26 @@ defmodule Alumiini.Git.Precompiled.Target do
   @spec cross?(environment) :: boolean
   def cross?(environment), do: Enum.any?(~w(TARGET_ARCH TARGET_OS TARGET_ABI), &given(environment, &1))
 
+  @doc "Whether there can be a worker at all, precompiled or built; if not, a sentence that says so."
+  @spec possible(host, environment) :: :ok | {:error, String.t()}
+  def possible(host, environment) do
+    {_arch, host_os, _abi} = describe(host)
+
+    if normal_os(given(environment, "TARGET_OS") || host_os) == "windows",
+      do:
+        {:error,
+         "there is no worker for Windows, and none can be built: it is written for Unix systems. Run the project in WSL 2 or in a " <>
+           "container, where the worker for Linux is taken"},
+      else: :ok
+  end
+
   @doc "The target to take, as cargo names it, or a sentence that says why there is none."
   @spec resolve(host, environment) :: {:ok, String.t()} | {:error, String.t()}
   def resolve(host, environment) do
+    with :ok <- possible(host, environment), do: named(host, environment)
+  end
+
+  defp named(host, environment) do
     arch = given(environment, "TARGET_ARCH")
     cpu = given(environment, "TARGET_CPU")
     os = given(environment, "TARGET_OS")
@@ -111,15 +123,10 @@ defmodule Alumiini.Git.Precompiled.Target do
   end
 
   defp target({arch, "darwin", _abi}, _cpu) when arch in ["x86_64", "aarch64"], do: "#{arch}-apple-darwin"
-  defp target({"x86_64", "windows", "gnu"}, _cpu), do: "x86_64-pc-windows-gnu"
-  defp target({"x86_64", "windows", _abi}, _cpu), do: "x86_64-pc-windows-msvc"
   defp target(_other, _cpu), do: nil
 
   # On Windows the architecture is called "win32" whatever it is.
-  defp describe(%{os_type: {:win32, _}, wordsize: wordsize, architecture: architecture}) do
-    arch = if String.starts_with?(architecture, ["aarch64", "arm64"]), do: "aarch64", else: "x86_64"
-    {if(wordsize == 8, do: arch, else: "x86"), "windows", nil}
-  end
+  defp describe(%{os_type: {:win32, _}, architecture: architecture}), do: {architecture, "windows", nil}
 
   defp describe(%{architecture: architecture} = host) do
     [arch | rest] = String.split(architecture, "-")
@@ -128,12 +135,8 @@ defmodule Alumiini.Git.Precompiled.Target do
     # A 32-bit BEAM on a 64-bit kernel most likely runs in a 32-bit system.
     arch = if host.wordsize == 4 and arch in ["x86_64", "aarch64"], do: arch <> " with 32 bits", else: arch
 
-    os =
-      case host.os_type do
-        {:unix, os} -> Atom.to_string(os)
-        {family, _} -> Atom.to_string(family)
-      end
-
+    {_unix, os} = host.os_type
+    os = Atom.to_string(os)
     {arch, os, if(os == "linux", do: abi(arch, List.last(rest), host.loaders))}
   end
 

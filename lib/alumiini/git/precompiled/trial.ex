@@ -9,13 +9,16 @@ defmodule Alumiini.Git.Precompiled.Trial do
 
   @machines %{3 => "x86", 40 => "arm", 62 => "x86_64", 183 => "aarch64", 243 => "riscv64"}
 
-  @doc "Whether the program at `path` is a worker of that version."
-  @spec run(Path.t(), version :: String.t(), timeout) :: :ok | {:error, String.t()}
-  def run(path, version, timeout \\ @timeout) do
+  # A worker of one's own may be of another version, if it speaks the same protocol.
+  @type wanted :: {:version, String.t()} | {:protocol, pos_integer}
+
+  @doc "Whether the program at `path` is a worker of that version or protocol."
+  @spec run(Path.t(), wanted, timeout) :: :ok | {:error, String.t()}
+  def run(path, wanted, timeout \\ @timeout) do
     task = Task.async(fn -> ask(path) end)
 
     case Task.yield(task, timeout) || Task.shutdown(task, :brutal_kill) do
-      {:ok, {output, 0}} -> check(output, version)
+      {:ok, {output, 0}} -> check(String.split(output), wanted)
       {:ok, {output, status}} -> {:error, cannot_run(path, output, status)}
       {:ok, reason} when is_atom(reason) -> {:error, cannot_run(path, "", reason)}
       nil -> {:error, "it did not say its version within #{div(timeout, 1000)} s"}
@@ -30,13 +33,20 @@ defmodule Alumiini.Git.Precompiled.Trial do
 
   defp unset(environment), do: for({name, false} <- environment, do: {List.to_string(name), nil})
 
-  defp check(output, version) do
-    case String.split(output) do
-      ["alumiini-git", ^version | _rest] -> :ok
-      ["alumiini-git", other | _rest] -> {:error, "it is version #{clean(other)}, and #{version} is wanted"}
-      _other -> {:error, "it is no worker: it does not say its version"}
-    end
+  defp check(["alumiini-git", version | _rest], {:version, version}), do: :ok
+
+  defp check(["alumiini-git", other | _rest], {:version, version}),
+    do: {:error, "it is version #{clean(other)}, and #{version} is wanted"}
+
+  defp check(["alumiini-git", version, "protocol", told | _rest], {:protocol, protocol}) do
+    if told == Integer.to_string(protocol),
+      do: :ok,
+      else:
+        {:error,
+         "it is version #{clean(version)} and speaks protocol #{clean(told)}, where this version of alumiini_git speaks #{protocol}"}
   end
+
+  defp check(_other, _wanted), do: {:error, "it is no worker: it does not say its version"}
 
   defp cannot_run(path, output, status) do
     about = describe(path)
@@ -49,8 +59,8 @@ defmodule Alumiini.Git.Precompiled.Trial do
       about[:interpreter] && not File.exists?(about.interpreter) ->
         "it needs the loader #{about.interpreter}, which this machine (#{here}) does not have: #{loader(about)}"
 
-      # What exec says, as an exit status or as a reason, by the release of OTP.
-      status in [8, :enoexec] ->
+      # What exec says, as an exit status or as a reason, by the release of OTP; 86 is macOS's, for another processor's.
+      status in [8, 86, :enoexec] ->
         "it is not for this machine (#{here})" <>
           if(about[:machine], do: ", but for #{about.machine}", else: "")
 

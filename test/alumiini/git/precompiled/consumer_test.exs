@@ -3,126 +3,12 @@ defmodule Alumiini.Git.Precompiled.ConsumerTest do
   # another user starts.
   use ExUnit.Case, async: false
 
-  alias Alumiini.Git.Binary
-  alias Alumiini.Git.Precompiled.Target
+  import Alumiini.Git.Test.Consumer, only: [mix: 2, mix: 3, run: 5]
 
-  alias Alumiini.Git.Test.{
-    Certificates,
-    Directory,
-    HttpServer,
-    ReleaseArchive,
-    ReleaseServer,
-    Repository,
-    TempDir
-  }
-
-  @package ~w(lib mix.exs CHANGELOG.md native/alumiini-git/Cargo.toml test/offline)
-  @tools ~w(sh env elixir mix erl uname dirname basename readlink sed grep awk cat tr cut od ls rm mkdir date expr id)
+  alias Alumiini.Git.Test.{Consumer, Directory, HttpServer, ReleaseServer, Repository}
 
   setup do
-    dir = TempDir.create!("consumer")
-    certificate = Certificates.build(:good)
-    version = package!(Path.join(dir, "alumiini_git"))
-    project!(Path.join(dir, "shop"))
-    tools!(Path.join(dir, "bin"))
-    File.write!(Path.join(dir, "ca.pem"), certificate.ca)
-
-    {:ok, target} = Target.resolve(Target.host(), %{})
-    archive = Target.archive(version, target)
-    File.mkdir_p!(Path.join(dir, "release/v#{version}"))
-    published = Path.join([dir, "release/v#{version}", archive])
-    bytes = ReleaseArchive.build([{"alumiini-git", worker(version)}])
-    File.write!(published, bytes)
-    checksums = Path.join(dir, "alumiini_git/checksum-alumiini_git.exs")
-    File.write!(checksums, ReleaseArchive.checksums(%{archive => bytes}))
-
-    server = start_supervised!({ReleaseServer, root: Path.join(dir, "release"), tls: certificate.tls})
-
-    %{
-      dir: dir,
-      version: version,
-      archive: archive,
-      published: published,
-      server: server,
-      bin: Path.join(dir, "bin"),
-      shop: Path.join(dir, "shop"),
-      cache: Path.join(dir, "home/.cache/alumiini_git"),
-      priv: Path.join(dir, "alumiini_git/priv"),
-      env: %{
-        "ALUMIINI_GIT_MIRROR" => ReleaseServer.url(server),
-        "ALUMIINI_GIT_CACERT" => Path.join(dir, "ca.pem")
-      }
-    }
-  end
-
-  # What is on Hex, as far as a dependency on it is concerned, with a version that is no -dev: of the same length, so that it
-  # can be put into the binary, too.
-  defp package!(to) do
-    for path <- @package do
-      File.mkdir_p!(Path.dirname(Path.join(to, path)))
-      File.cp_r!(path, Path.join(to, path))
-    end
-
-    version = released()
-    mix = File.read!("mix.exs")
-    File.write!(Path.join(to, "mix.exs"), String.replace(mix, Mix.Project.config()[:version], version))
-    version
-  end
-
-  defp released, do: String.replace(Mix.Project.config()[:version], ~r/-dev$/, "-rc1")
-
-  defp worker(version) do
-    {:ok, binary} = Binary.locate(nil)
-    binary |> File.read!() |> :binary.replace(Mix.Project.config()[:version], version, [:global])
-  end
-
-  defp project!(dir) do
-    File.mkdir_p!(Path.join(dir, "lib"))
-
-    File.write!(Path.join(dir, "mix.exs"), """
-    defmodule Shop.MixProject do
-      use Mix.Project
-      def project, do: [app: :shop, version: "1.0.0", deps: [{:alumiini_git, path: "../alumiini_git"}]]
-      def application, do: []
-    end
-    """)
-
-    File.write!(Path.join(dir, "lib/shop.ex"), """
-    defmodule Shop do
-      def run(url, path) do
-        {:ok, _} = Application.ensure_all_started(:alumiini_git)
-        {:ok, _} = Supervisor.start_link([Alumiini.Git], strategy: :one_for_one)
-        {:ok, sha} = Alumiini.Git.sync(url, "main", path)
-        {:ok, text} = Alumiini.Git.read(path, "a.yaml")
-        IO.puts(["synced ", sha, " read ", text])
-      end
-    end
-    """)
-  end
-
-  # A PATH with what it takes to run Elixir, and no cargo.
-  defp tools!(dir) do
-    File.mkdir_p!(dir)
-    for tool <- @tools, found = System.find_executable(tool), do: File.ln_s!(found, Path.join(dir, tool))
-  end
-
-  defp mix(context, arguments, env \\ %{}) do
-    run(context, Path.join(context.bin, "mix"), arguments, context.shop, env)
-  end
-
-  defp run(context, program, arguments, directory, env) do
-    ours = for {"ALUMIINI_" <> _ = name, _} <- System.get_env(), into: %{}, do: {name, nil}
-    cleared = Map.new(~w(CARGO_TARGET_DIR XDG_CACHE_HOME https_proxy HTTPS_PROXY TARGET_ARCH), &{&1, nil})
-
-    given = %{
-      "PATH" => context.bin,
-      "HOME" => Path.join(context.dir, "home"),
-      "MIX_ENV" => "prod",
-      "ALUMIINI_GIT_OFFLINE" => "1"
-    }
-
-    env = ours |> Map.merge(cleared) |> Map.merge(given) |> Map.merge(context.env) |> Map.merge(env)
-    System.cmd(program, arguments, cd: directory, env: Map.to_list(env), stderr_to_stdout: true)
+    Consumer.create!()
   end
 
   defp files(dir), do: if(File.dir?(dir), do: Directory.names(dir), else: [])
@@ -139,7 +25,7 @@ defmodule Alumiini.Git.Precompiled.ConsumerTest do
     assert output =~
              "https://localhost:1/v#{context.version}/#{context.archive} cannot be reached: the connection is refused"
 
-    assert output =~ "put #{context.archive} into #{context.cache}"
+    assert output =~ "put #{context.archive} into #{context.cache}, or set ALUMIINI_GIT_CACHE to"
 
     for way <- ~w(ALUMIINI_GIT_CACHE ALUMIINI_GIT_BUILD=1 ALUMIINI_GIT_PATH ALUMIINI_GIT_MIRROR),
         do: assert(output =~ way)
@@ -190,14 +76,15 @@ defmodule Alumiini.Git.Precompiled.ConsumerTest do
     assert length(ReleaseServer.log(context.server)) == downloads
 
     release = Path.join(context.dir, "released")
-    File.cp_r!(Path.join(context.shop, "_build/prod/rel/shop"), release)
+    File.mkdir!(release)
+    read_only? = read_only!(release, Path.join(context.shop, "_build/prod/rel/shop"))
     [carried] = Path.wildcard(Path.join(release, "lib/alumiini_git-*/priv/alumiini-git"))
     assert Bitwise.band(File.stat!(carried).mode, 0o111) == 0o111
+    if read_only?, do: assert(File.write(Path.join(release, "new"), "") == {:error, :erofs})
 
-    # Nothing there can be written to by whom it runs for, and it takes nothing from where it was built.
-    {_, 0} = System.cmd("chmod", ["-R", "a-w,a+rX", release])
+    # It takes nothing from where it was built, and writes to nowhere but where it is told.
     File.rm_rf!(context.shop)
-    File.rm_rf!(Path.join(context.dir, "alumiini_git"))
+    File.rm_rf!(context.package)
     state = Path.join(context.dir, "state")
     File.mkdir_p!(state)
     File.chmod!(state, 0o777)
@@ -212,7 +99,21 @@ defmodule Alumiini.Git.Precompiled.ConsumerTest do
 
     assert {output, 0} = run(context, program, arguments, "/", env)
     assert output =~ "synced #{sha} read a: 1"
-    {_, 0} = System.cmd("chmod", ["-R", "u+w", release])
+  end
+
+  # A file system of its own where that may be mounted, which takes root on Linux; else what nobody may write to.
+  defp read_only!(directory, from) do
+    mount = fn arguments -> match?({_, 0}, System.cmd("mount", arguments, stderr_to_stdout: true)) end
+    mounted? = match?({:unix, :linux}, :os.type()) and mount.(["-t", "tmpfs", "tmpfs", directory])
+    if mounted?, do: on_exit(fn -> {_, 0} = System.cmd("umount", ["-l", directory]) end)
+    File.cp_r!(from, directory)
+    {_, 0} = System.cmd("chmod", ["-R", "a-w,a+rX", directory])
+
+    if mounted?,
+      do: mount.(["-o", "remount,ro", directory]),
+      else: on_exit(fn -> System.cmd("chmod", ["-R", "u+w", directory]) end)
+
+    mounted?
   end
 
   # Whoever is not root may not become another, but cannot write there either.
@@ -223,5 +124,25 @@ defmodule Alumiini.Git.Precompiled.ConsumerTest do
     else
       _no_root -> {program, arguments}
     end
+  end
+
+  @terminal match?({:unix, :linux}, :os.type()) && System.find_executable("script")
+
+  @tag timeout: 180_000
+  @tag skip: !@terminal && "a terminal is made with Linux's script command"
+  test "shows how far a download is, to those who watch it on a terminal", context do
+    command = "/usr/bin/stty cols 120; exec mix compile"
+
+    assert {output, 0} =
+             run(context, @terminal, ["-qec", command, "/dev/null"], context.shop, %{"TERM" => "xterm"})
+
+    size = :erlang.float_to_binary(File.stat!(context.published).size / 1024 / 1024, decimals: 1)
+    assert output =~ ~r/Downloading .*\r  █*░+ +\d+ %  #{size} MiB.*\r  █{30} 100 %  #{size} MiB/su
+
+    File.rm_rf!(context.priv)
+    File.rm_rf!(context.cache)
+    assert {output, 0} = mix(context, ["compile"])
+    assert output =~ "Downloading"
+    refute output =~ ~r{\d %}
   end
 end

@@ -85,6 +85,16 @@ defmodule Alumiini.Git.Precompiled.InstallTest do
       refute File.read!(Origin.path(context.worker)) =~ "s3cr3t"
     end
 
+    test "is believed where the system's authorities vouch for the host, and nobody else does", context do
+      without = %{"ALUMIINI_GIT_CACERT" => ""}
+      assert_refused(context, ["an issuer that is not trusted", "ALUMIINI_GIT_CACERT"], without)
+
+      # As if it were one of the system's.
+      on_exit(fn -> :public_key.cacerts_clear() end)
+      :ok = :public_key.cacerts_load(String.to_charlist(Path.join(context.dir, "ca.pem")))
+      assert install(context, without) == :ok
+    end
+
     test "is taken from a cache that was filled before, without any network", context do
       File.mkdir_p!(context.cache)
       File.cp!(context.published, Path.join(context.cache, context.archive))
@@ -96,11 +106,35 @@ defmodule Alumiini.Git.Precompiled.InstallTest do
     end
   end
 
+  test "what was left by those who were killed is removed, and what others are at is not", context do
+    File.mkdir_p!(context.cache)
+    archive = Path.join(context.cache, context.archive)
+    left = for path <- [archive, context.worker, Origin.path(context.worker)], do: path <> ".1-2-3.tmp"
+    others = for path <- [archive, context.worker], do: path <> ".4-5-6.tmp"
+    for path <- left ++ others, do: File.write!(path, "part")
+    for path <- left, do: File.touch!(path, System.os_time(:second) - 2 * 60 * 60)
+    assert install(context) == :ok
+    assert files(context.cache) == [context.archive, context.archive <> ".4-5-6.tmp"]
+    assert files(context.priv) == ["alumiini-git", "alumiini-git.4-5-6.tmp", "alumiini-git.origin"]
+  end
+
   describe "what fails for a while" do
     test "is tried again", context do
       ReleaseServer.script(context.server, [{:status, 500}, {:status, 429}, :serve])
       assert install(context) == :ok
       assert length(requests(context)) == 3
+    end
+
+    test "is waited for, longer each time, and as long as the server asks", context do
+      ReleaseServer.script(context.server, [{:status, 500}, {:status, 502}, {:status, 503}, :serve])
+      {time, :ok} = :timer.tc(fn -> install(context, %{}, %{backoff: 40, attempts: 4}) end)
+      # Half of 40, 80 and 160 ms at least; the other half is left to chance.
+      assert time >= 140_000
+
+      File.rm_rf!(context.cache)
+      ReleaseServer.script(context.server, [{:status, 503, [{"retry-after", "1"}], ""}, :serve])
+      {time, :ok} = :timer.tc(fn -> install(context, %{}, %{backoff: 1}) end)
+      assert time >= 1_000_000
     end
 
     test "is taken up where it ended", context do

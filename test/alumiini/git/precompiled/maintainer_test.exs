@@ -3,7 +3,6 @@ defmodule Alumiini.Git.Precompiled.MaintainerTest do
   use ExUnit.Case, async: false
 
   alias Alumiini.Git.Precompiled.{Checksums, ReleaseGuard, Target}
-  alias Alumiini.Git.Test.TempDir
   alias Mix.Tasks.AlumiiniGit.Checksum
   alias Mix.Tasks.AlumiiniGit.ReleaseGuard, as: GuardTask
 
@@ -57,8 +56,12 @@ defmodule Alumiini.Git.Precompiled.MaintainerTest do
 
     test "by Hex before the guard has looked" do
       aliases = Mix.Project.config()[:aliases]
-      assert aliases[:"hex.build"] == ["alumiini_git.release_guard", "hex.build"]
-      assert aliases[:"hex.publish"] == ["alumiini_git.release_guard --publish", "hex.publish"]
+      assert aliases[:"hex.build"] == ["alumiini_git.release_guard", "alumiini_git.package hex.build"]
+
+      assert aliases[:"hex.publish"] == [
+               "alumiini_git.release_guard --publish",
+               "alumiini_git.package hex.publish"
+             ]
     end
   end
 
@@ -182,37 +185,6 @@ defmodule Alumiini.Git.Precompiled.MaintainerTest do
         )
 
       assert refused(context, GuardTask, []) =~ "tagged v1.2.4"
-    end
-  end
-
-  describe "the package" do
-    test "has what users need, and is small" do
-      package = Mix.Project.config()[:package]
-      excluded? = fn file -> Enum.any?(package[:exclude_patterns], &(file =~ &1)) end
-      files = package[:files] |> Enum.flat_map(&expand/1) |> Enum.reject(excluded?)
-
-      for wanted <- ["lib/alumiini/git.ex", "native/alumiini-git/src/main.rs", "Cargo.lock", "LICENSE"],
-          do: assert(wanted in files)
-
-      refute Enum.any?(files, &(&1 =~ ~r/tests|golden|release_guard/))
-      # As in a release, with checksums that do not compress.
-      checksums =
-        for target <- Target.all(), into: %{}, do: {Target.archive(@version, target), Checksums.sum(target)}
-
-      contents = for file <- files, do: {String.to_charlist(file), File.read!(file)}
-      contents = [{String.to_charlist(Checksums.file_name()), Checksums.format(checksums)} | contents]
-      tar = Path.join(TempDir.create!("package"), "contents.tar.gz")
-      :ok = :erl_tar.create(String.to_charlist(tar), contents, [:compressed])
-      # 200 KiB is the aim, which the sources of SSH have taken it over.
-      assert File.stat!(tar).size <= 232 * 1024
-    end
-
-    defp expand(path) do
-      cond do
-        File.dir?(path) -> path |> Path.join("**") |> Path.wildcard() |> Enum.filter(&File.regular?/1)
-        File.regular?(path) -> [path]
-        true -> flunk("the package has no #{path}")
-      end
     end
   end
 end

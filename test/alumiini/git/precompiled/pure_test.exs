@@ -8,7 +8,7 @@ defmodule Alumiini.Git.Precompiled.PureTest do
 
   describe "a checksum file" do
     test "is read, and is written the same for the same checksums" do
-      checksums = for n <- 40..1, into: %{}, do: {"alumiini-git-v0.1.0-#{n}.tar.gz", @sum}
+      checksums = for n <- 1..40, into: %{}, do: {"alumiini-git-v0.1.0-#{n}.tar.gz", @sum}
       text = Checksums.format(checksums)
       assert Checksums.parse(text, "file") == {:ok, checksums}
 
@@ -80,6 +80,10 @@ defmodule Alumiini.Git.Precompiled.PureTest do
             {ReleaseArchive.build([{:hardlink, "alumiini-git", "/etc/passwd"}]), ~s("alumiini-git")},
             {ReleaseArchive.build([{:directory, "alumiini-git", ""}]), ~s(the directory "alumiini-git)},
             {ReleaseArchive.build([{"alumiini-git", ""}]), "an empty file"},
+            # Of some hundred bytes, and no limit on what is inflated sees it.
+            {ReleaseArchive.build([{:sparse, "alumiini-git", 300_000_000}]), "no plain file"},
+            {ReleaseArchive.build([{:renamed, "another", "alumiini-git"}]), "no plain file"},
+            {ReleaseArchive.build([{:renamed, "alumiini-git", "another"}]), ~s(the file "another")},
             {ReleaseArchive.build([]), "nothing"},
             {binary_part(good, 0, byte_size(good) - 10), "gzip"},
             {"<html>", "gzip"},
@@ -165,5 +169,30 @@ defmodule Alumiini.Git.Precompiled.PureTest do
     assert Progress.line(1_048_576, 2_097_152) =~ ~r/█{15}░{15}  50 %/u
     assert Progress.line(2_097_152, 2_097_152) =~ ~r/█{30} 100 %/u
     assert Progress.line(524_288, nil) == "  0.5 MiB"
+  end
+
+  test "the guide's table has each variable that counts, and no other" do
+    [_before, section] = String.split(File.read!("guides/installation.md"), "\n## Environment\n")
+    [section | _after] = String.split(section, "\n## ")
+    name = ~r/\b(?:ALUMIINI_GIT_[A-Z_]+|TARGET_[A-Z]+|(?:https?|all|no)_proxy|(?:HTTPS|ALL|NO)_PROXY)\b/
+    rows = Regex.scan(~r/^\| (`[^|]+`) \|/m, section, capture: :all_but_first)
+    rows = name |> Regex.scan(inspect(rows)) |> List.flatten()
+
+    sources = [
+      "lib/mix/tasks/compile.alumiini_git.ex" | Path.wildcard("lib/alumiini/git/precompiled*/**/*.ex")
+    ]
+
+    code =
+      Enum.map_join(
+        ["lib/alumiini/git/precompiled.ex" | sources],
+        &String.replace(File.read!(&1), ~r/^ *#.*/m, "")
+      )
+
+    counts = name |> Regex.scan(code) |> List.flatten() |> Enum.uniq()
+
+    assert rows -- counts == []
+    # That for plain HTTP is named beside the others.
+    assert counts -- rows == ["http_proxy"]
+    assert section =~ "`http_proxy`"
   end
 end

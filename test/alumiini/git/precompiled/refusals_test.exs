@@ -193,6 +193,7 @@ defmodule Alumiini.Git.Precompiled.RefusalsTest do
       end
     end
 
+    @tag skip: !match?({:unix, :linux}, :os.type()) && "what is changed is an ELF file"
     test "must be for this machine, and find its loader", context do
       {:ok, binary} = Alumiini.Git.Binary.locate(nil)
       elf = File.read!(binary)

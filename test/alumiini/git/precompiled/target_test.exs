@@ -16,7 +16,6 @@ defmodule Alumiini.Git.Precompiled.TargetTest do
 
   test "is that of the machine" do
     mac = [os_type: {:unix, :darwin}, loaders: []]
-    windows = [os_type: {:win32, :nt}, loaders: []]
 
     for {host, target} <- [
           {host("x86_64-pc-linux-gnu"), "x86_64-unknown-linux-gnu"},
@@ -36,8 +35,7 @@ defmodule Alumiini.Git.Precompiled.TargetTest do
           {host("arm-unknown-linux-gnueabihf", wordsize: 4), "armv7-unknown-linux-gnueabihf"},
           {host("riscv64-unknown-linux-gnu"), "riscv64gc-unknown-linux-gnu"},
           {host("aarch64-apple-darwin23.5.0", mac), "aarch64-apple-darwin"},
-          {host("x86_64-apple-darwin21.6.0", mac), "x86_64-apple-darwin"},
-          {host("win32", windows), "x86_64-pc-windows-msvc"}
+          {host("x86_64-apple-darwin21.6.0", mac), "x86_64-apple-darwin"}
         ] do
       assert {host.architecture, Target.resolve(host, %{})} == {host.architecture, {:ok, target}}
     end
@@ -65,9 +63,7 @@ defmodule Alumiini.Git.Precompiled.TargetTest do
            }, "x86_64-unknown-linux-musl"},
           {%{"TARGET_ARCH" => "riscv64", "TARGET_OS" => "linux", "TARGET_ABI" => "gnu"},
            "riscv64gc-unknown-linux-gnu"},
-          {%{"TARGET_ARCH" => "x86_64", "TARGET_OS" => "macos"}, "x86_64-apple-darwin"},
-          {%{"TARGET_ARCH" => "x86_64", "TARGET_OS" => "windows", "TARGET_ABI" => "gnu"},
-           "x86_64-pc-windows-gnu"}
+          {%{"TARGET_ARCH" => "x86_64", "TARGET_OS" => "macos"}, "x86_64-apple-darwin"}
         ] do
       assert {environment, Target.resolve(host, environment)} == {environment, {:ok, target}}
       assert Target.cross?(environment)
@@ -88,7 +84,6 @@ defmodule Alumiini.Git.Precompiled.TargetTest do
           {host("x86_64-pc-linux-gnu", wordsize: 4), %{}, "x86_64 with 32 bits"},
           {host("s390x-ibm-linux-gnu"), %{}, "s390x"},
           {host("amd64-portbld-freebsd14.0", os_type: {:unix, :freebsd}), %{}, "freebsd"},
-          {host("win32", os_type: {:win32, :nt}, wordsize: 4), %{}, "windows"},
           # The first Raspberry Pi: Nerves calls it arm, too.
           {host("x86_64-pc-linux-gnu"),
            %{
@@ -105,6 +100,29 @@ defmodule Alumiini.Git.Precompiled.TargetTest do
       for target <- Target.all(), do: assert(sentence =~ target)
       assert sentence =~ "ALUMIINI_GIT_BUILD=1"
     end
+  end
+
+  test "is none for Windows, where a build would not work either" do
+    for {host, environment} <- [
+          {host("win32", os_type: {:win32, :nt}, loaders: []), %{}},
+          {host("win32", os_type: {:win32, :nt}, loaders: []), %{"TARGET_ARCH" => "aarch64"}},
+          {host("x86_64-pc-linux-gnu"), %{"TARGET_OS" => "windows"}}
+        ] do
+      assert {:error, sentence} = Target.resolve(host, environment)
+      assert {:error, sentence} == Target.possible(host, environment)
+      assert sentence =~ "there is no worker for Windows" and sentence =~ "WSL 2"
+      refute sentence =~ "ALUMIINI_GIT_BUILD"
+    end
+
+    # Nerves, on a Windows machine.
+    windows = host("win32", os_type: {:win32, :nt}, loaders: [])
+
+    assert Target.resolve(windows, %{
+             "TARGET_ARCH" => "aarch64",
+             "TARGET_OS" => "linux",
+             "TARGET_ABI" => "gnu"
+           }) ==
+             {:ok, "aarch64-unknown-linux-gnu"}
   end
 
   test "of this very machine can be told" do
