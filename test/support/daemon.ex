@@ -175,6 +175,9 @@ defmodule Alumiini.Git.Test.Daemon do
     if Port.info(state.port), do: Port.close(state.port)
     if OsProcess.await_exit(state.os_pid) == :timeout, do: OsProcess.kill(state.os_pid, :KILL)
     # What it leaves behind would hold the test's directory, and its ports.
-    for pid <- children, OsProcess.alive?(pid), do: OsProcess.kill(pid, :KILL)
+    for pid <- children, OsProcess.alive?(pid) do
+      OsProcess.kill(pid, :KILL)
+      OsProcess.await_exit(pid)
+    end
   end
 end

@@ -23,7 +23,9 @@ defmodule Alumiini.Git.Pending do
           optional(atom) => term
         }
 
-  defstruct entries: %{}, refs: %{}, monitors: %{}, waiting: :gb_sets.new(), suspects: :gb_sets.new()
+  # No set is a default: to dialyzer, what is made while a module is compiled is no value of an opaque type.
+  @enforce_keys [:waiting, :suspects]
+  defstruct [:waiting, :suspects, entries: %{}, refs: %{}, monitors: %{}]
 
   @type t :: %__MODULE__{
           entries: %{pos_integer => entry},
@@ -34,7 +36,7 @@ defmodule Alumiini.Git.Pending do
         }
 
   @spec new() :: t
-  def new, do: %__MODULE__{}
+  def new, do: %__MODULE__{waiting: :gb_sets.new(), suspects: :gb_sets.new()}
 
   @spec size(t) :: non_neg_integer
   def size(pending), do: map_size(pending.entries)

@@ -8,20 +8,20 @@ defmodule Alumiini.Git.State do
 
   require Logger
 
-  @enforce_keys [:name, :options, :starts, :isolated_starts]
+  @enforce_keys [:name, :options, :starts, :isolated_starts, :pending]
   defstruct [
     :name,
     :options,
     # The backoff of the main worker's starts, and that of isolated ones.
     :starts,
     :isolated_starts,
+    :pending,
     # The port of the main worker, also while it is starting.
     :main,
     # Why callers do not wait for a worker: the cause of the last start that failed.
     :unavailable,
     # A pause between two starts of isolated workers is under way.
     isolated_paused?: false,
-    pending: %Pending{},
     workers: %{},
     last_id: 0,
     attempts: 0
@@ -47,7 +47,8 @@ defmodule Alumiini.Git.State do
       name: options.name || self(),
       options: options,
       starts: Backoff.new(options.backoff_initial, options.backoff_max),
-      isolated_starts: Backoff.new(options.backoff_initial, options.backoff_max)
+      isolated_starts: Backoff.new(options.backoff_initial, options.backoff_max),
+      pending: Pending.new()
     }
   end
 

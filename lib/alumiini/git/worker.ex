@@ -176,7 +176,7 @@ defmodule Alumiini.Git.Worker do
       reason: :protocol,
       message:
         "this version of alumiini_git speaks protocol #{Protocol.version()} with its worker, but " <>
-          "#{worker.binary} speaks #{theirs}. #{@build}",
+          "#{worker.binary} speaks #{theirs}. If the dependency was upgraded while this application ran, restart it. #{@build}",
       final?: true
     }
   end
