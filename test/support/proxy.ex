@@ -20,11 +20,22 @@ defmodule Alumiini.Git.Test.Proxy do
     * `:auth` - `{user, password}` that it wants
     * `:refuse` - what it answers instead of doing it: an HTTP status, or the code of a SOCKS5 reply
     * `:hosts` - `%{name => port}`: names that only it knows, for servers on loopback
+    * `:after_server` - `true` waits for what the server says first, and sends it together with the answer that the way is
+      open, as happens where the client is slow to read
     * `:tls` - options for `:ssl.handshake/2`: an `https://` proxy
   """
   @spec start_link(keyword) :: GenServer.on_start()
   def start_link(options) do
-    options = Keyword.validate!(options, auth: nil, refuse: nil, tls: nil, kind: :http, hosts: %{})
+    options =
+      Keyword.validate!(options,
+        auth: nil,
+        refuse: nil,
+        tls: nil,
+        kind: :http,
+        hosts: %{},
+        after_server: false
+      )
+
     GenServer.start_link(__MODULE__, options)
   end
 

@@ -99,9 +99,20 @@ defmodule Alumiini.Git.Test.SshKeys do
   """
   @spec sign_host!(t, t, keyword) :: Path.t()
   def sign_host!(authority, key, options) do
+    sign!(authority, key, ["-I", "host", "-h"], options)
+  end
+
+  @doc """
+  Signs a user's key as an authority (sshd's `TrustedUserCAKeys`), and returns the certificate's path, where `ssh-add` and so
+  `agent!/2` find it. Options as `sign_host!/3`; `:principals` are names of users.
+  """
+  @spec sign_user!(t, t, keyword) :: Path.t()
+  def sign_user!(authority, key, options), do: sign!(authority, key, ["-I", "user"], options)
+
+  defp sign!(authority, key, arguments, options) do
     validity = if options[:validity], do: ["-V", options[:validity]], else: []
-    principals = Enum.join(options[:principals], ",")
-    keygen!(["-s", authority.path, "-I", "host", "-h", "-n", principals] ++ validity ++ [key.path <> ".pub"])
+    arguments = arguments ++ ["-n", Enum.join(options[:principals], ",")] ++ validity
+    keygen!(["-s", authority.path] ++ arguments ++ [key.path <> ".pub"])
     key.path <> "-cert.pub"
   end
 

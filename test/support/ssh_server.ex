@@ -15,7 +15,7 @@ defmodule Alumiini.Git.Test.SshServer do
 
   @listening ~r/^Server listening on/
   @patterns %{
-    connections: ~r/^Connection from 127\.0\.0\.1 /,
+    connections: ~r/^Connection from 127\.0\.0\.\d+ /,
     accepted: ~r/^Accepted publickey for /,
     refused: ~r/^Failed publickey for /,
     sessions: ~r/^Starting session: command /
@@ -31,6 +31,9 @@ defmodule Alumiini.Git.Test.SshServer do
     * `:authorized` - the keys of `SshKeys` that may log in
     * `:host_keys` - its own keys; one ed25519 key unless given
     * `:host_certificates` - paths of certificates for them, see `SshKeys.sign_host!/3`
+    * `:port` - that it must have, on whatever loopback address has it free (`FreePort.allowed/1`), such as 22; else it has
+      a free port of `127.0.0.1`
+    * `:env` - more of the environment of those who log in: `[{"HOME", dir}]`
     * `:accept_env` - `false` refuses `GIT_PROTOCOL`, so that the protocol is v0
     * `:config` - more lines of `sshd_config`, `["MaxSessions 2"]`; these come first, and the first of two counts
   """
@@ -40,7 +43,9 @@ defmodule Alumiini.Git.Test.SshServer do
       Keyword.validate!(options, [
         :dir,
         :host_keys,
+        :port,
         authorized: [],
+        env: [],
         host_certificates: [],
         accept_env: true,
         config: []
@@ -57,11 +62,14 @@ defmodule Alumiini.Git.Test.SshServer do
   @spec port(server) :: :inet.port_number()
   def port(server), do: GenServer.call(server, :port)
 
+  @spec address(server) :: String.t()
+  def address(server), do: GenServer.call(server, :address)
+
   @doc "The URL of the repository at an absolute path. Options: `:user`, `:host`, `:port` (of a relay before it)."
   @spec url(server, Path.t(), keyword) :: String.t()
   def url(server, path, options \\ []) do
     user = Keyword.get(options, :user, user())
-    "ssh://#{user}@#{options[:host] || "127.0.0.1"}:#{options[:port] || port(server)}#{path}"
+    "ssh://#{user}@#{options[:host] || address(server)}:#{options[:port] || port(server)}#{path}"
   end
 
   @doc "The only user that can log in."
@@ -74,10 +82,11 @@ defmodule Alumiini.Git.Test.SshServer do
   @spec host_keys(server) :: [SshKeys.t()]
   def host_keys(server), do: GenServer.call(server, :host_keys)
 
-  @doc "What makes its keys known, by default for `127.0.0.1` and its own port."
+  @doc "What makes its keys known, by default for its own address and port."
   @spec known_hosts(server, keyword) :: String.t()
   def known_hosts(server, options \\ []) do
-    SshKeys.known_hosts(options[:host] || "127.0.0.1", options[:port] || port(server), host_keys(server))
+    host = options[:host] || address(server)
+    SshKeys.known_hosts(host, options[:port] || port(server), host_keys(server))
   end
 
   @doc "Ends it and its connections. `start/2` brings it back on the same port."
@@ -144,17 +153,22 @@ defmodule Alumiini.Git.Test.SshServer do
     dir = Path.join(options[:dir], "sshd-#{System.unique_integer([:positive])}")
     File.mkdir_p!(dir)
     options = Keyword.put_new_lazy(options, :host_keys, fn -> [SshKeys.generate!(dir, :ed25519)] end)
-    state = %{program: program, dir: dir, options: options, port: nil, daemon: nil}
+    state = %{program: program, dir: dir, options: options, address: nil, port: nil, daemon: nil}
 
-    {:ok,
-     FreePort.with_port(fn port ->
-       state = launch(%{state | port: port})
-       if state.daemon, do: {:ok, state}, else: :taken
-     end)}
+    start = fn address, port ->
+      state = launch(%{state | address: address |> :inet.ntoa() |> List.to_string(), port: port})
+      if state.daemon, do: {:ok, state}, else: :taken
+    end
+
+    case options[:port] do
+      nil -> {:ok, FreePort.with_port(&start.({127, 0, 0, 1}, &1))}
+      port -> {:ok, FreePort.with_address(port, &start.(&1, port))}
+    end
   end
 
   @impl true
   def handle_call(:port, _from, state), do: {:reply, state.port, state}
+  def handle_call(:address, _from, state), do: {:reply, state.address, state}
   def handle_call(:daemon, _from, state), do: {:reply, state.daemon, state}
   def handle_call(:host_keys, _from, state), do: {:reply, state.options[:host_keys], state}
 
@@ -209,7 +223,7 @@ defmodule Alumiini.Git.Test.SshServer do
       if(options[:accept_env], do: ["AcceptEnv GIT_PROTOCOL"], else: []) ++
       [
         "Port #{state.port}",
-        "ListenAddress 127.0.0.1",
+        "ListenAddress #{state.address}",
         "AuthorizedKeysFile #{authorized}",
         # The files are in a directory that anybody may write to.
         "StrictModes no",
@@ -224,15 +238,19 @@ defmodule Alumiini.Git.Test.SshServer do
         "UseDNS no",
         "MaxStartups 100",
         "LogLevel VERBOSE",
-        "SetEnv #{environment()}"
+        "SetEnv #{environment(options[:env])}"
       ] ++ no_penalties()
   end
 
   # For those who log in: git where it is found here, and out of reach of anybody's configuration.
-  defp environment do
+  defp environment(more) do
     git = [{"PATH", System.get_env("PATH")} | GitCommand.environment()]
     config = GitCommand.config([{"safe.directory", "*"}, {"uploadpack.allowFilter", "true"}])
-    for {name, value} <- git ++ config, value != nil, into: "", do: ~s(#{name}="#{value}" )
+
+    for {name, value} <- Enum.uniq_by(more ++ git ++ config, &elem(&1, 0)),
+        value != nil,
+        into: "",
+        do: ~s(#{name}="#{value}" )
   end
 
   # Since 9.8 it shuts out addresses that fail to log in, which is what tests do all the time.

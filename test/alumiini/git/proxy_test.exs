@@ -118,7 +118,7 @@ defmodule Alumiini.Git.ProxyTest do
         url = HttpServer.url(context.https, "app.git")
         assert {:error, %Error{} = error} = ls_remote(context, url, proxy: Proxy.url(proxy))
         assert {:network, _} = {error.reason, error.message}
-        assert error.message =~ Proxy.url(proxy)
+        assert error.message =~ "the proxy #{Proxy.url(proxy)} did not make the connection"
         assert [%{method: "CONNECT", answer: ^status} | _] = Proxy.log(proxy)
       end
 

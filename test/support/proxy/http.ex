@@ -39,7 +39,7 @@ defmodule Alumiini.Git.Test.Proxy.Http do
 
     case Stream.connect(host, String.to_integer(port), settings) do
       {:ok, server} ->
-        Stream.send!(client, "HTTP/1.1 200 Connection established\r\n\r\n")
+        Stream.open!(client, server, "HTTP/1.1 200 Connection established\r\n\r\n", settings)
         Stream.join(client, server)
 
       :error ->

@@ -49,16 +49,16 @@ defmodule Alumiini.Git.Test.Proxy.Socks do
 
     case settings.refuse || Stream.connect(host, port, settings) do
       {:ok, server} ->
-        reply(client, 0)
+        Stream.open!(client, server, reply(0), settings)
         Stream.join(client, server)
 
       :error ->
         # The host cannot be reached.
-        reply(client, 4)
+        Stream.send!(client, reply(4))
         Stream.close(client)
 
       code ->
-        reply(client, code)
+        Stream.send!(client, reply(code))
         Stream.close(client)
     end
   end
@@ -80,7 +80,7 @@ defmodule Alumiini.Git.Test.Proxy.Socks do
     {address |> List.to_tuple() |> :inet.ntoa() |> List.to_string(), client}
   end
 
-  defp reply(client, code), do: Stream.send!(client, <<5, code, 0, 1, 0::32, 0::16>>)
+  defp reply(code), do: <<5, code, 0, 1, 0::32, 0::16>>
 
   defp note(settings, credentials, target, answer) do
     entry = %{method: :socks5, target: target, credentials: credentials, answer: answer}

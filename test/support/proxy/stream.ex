@@ -74,6 +74,17 @@ defmodule Alumiini.Git.Test.Proxy.Stream do
     end
   end
 
+  @doc "Says that the way is open, see `:after_server` of the proxy."
+  @spec open!(t, :gen_tcp.socket(), iodata, map) :: :ok
+  def open!(client, _server, answer, %{after_server: false}), do: send!(client, answer)
+
+  def open!(client, server, answer, _settings) do
+    case :gen_tcp.recv(server, 0) do
+      {:ok, data} -> send!(client, [answer, data])
+      {:error, _reason} -> throw(:closed)
+    end
+  end
+
   @doc "Passes on what comes, both ways, until one side ends."
   @spec join(t, :gen_tcp.socket()) :: :ok
   def join(client, server) do

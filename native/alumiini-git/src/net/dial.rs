@@ -1,9 +1,13 @@
 //! A plain connection to a host and port, through a proxy where one stands between: for SSH, and for those who look step by step.
 
 use std::error::Error as StdError;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::Uri;
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::{SocksV5, Tunnel};
 use hyper_util::rt::TokioIo;
@@ -32,6 +36,8 @@ async fn connect(host: &str, port: u16, proxy: Option<&Proxy>) -> Result<TcpStre
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
+    let mut direct = tcp.clone();
+    let tcp = Sparing(tcp);
     let to = |host: &str, port: u16| -> Result<Uri, http::Error> {
         let host = if host.contains(':') && !host.starts_with('[') {
             format!("[{host}]")
@@ -45,8 +51,8 @@ async fn connect(host: &str, port: u16, proxy: Option<&Proxy>) -> Result<TcpStre
             .build()
     };
     let target = to(host, port)?;
-    let stream: TokioIo<TcpStream> = match proxy {
-        None => tcp.call(target).await?,
+    let ByteByByte(stream) = match proxy {
+        None => ByteByByte(direct.call(target).await?),
         Some(proxy) => {
             let at = to(&proxy.host, proxy.port)?;
             match proxy.speaks {
@@ -81,4 +87,51 @@ async fn connect(host: &str, port: u16, proxy: Option<&Proxy>) -> Result<TcpStre
         }
     };
     Ok(stream.into_inner())
+}
+
+/// Makes connections of which a proxy's answer is read byte by byte.
+#[derive(Clone)]
+struct Sparing(HttpConnector);
+
+impl Service<Uri> for Sparing {
+    type Response = ByteByByte;
+    type Error = <HttpConnector as Service<Uri>>::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<ByteByByte, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, at: Uri) -> Self::Future {
+        let connecting = self.0.call(at);
+        Box::pin(async move { Ok(ByteByByte(connecting.await?)) })
+    }
+}
+
+/// Gives what comes one byte at a time. Who speaks to the proxy for us drops what it has read beyond the proxy's answer, and in SSH
+/// the server speaks first: of what it says nothing may come with that answer.
+struct ByteByByte(TokioIo<TcpStream>);
+
+impl Read for ByteByByte {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let mut byte = [0];
+        let mut one = ReadBuf::new(&mut byte);
+        ready!(Pin::new(&mut self.0).poll_read(cx, one.unfilled()))?;
+        buf.put_slice(one.filled());
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Write for ByteByByte {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
 }

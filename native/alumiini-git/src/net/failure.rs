@@ -230,9 +230,15 @@ fn refused_by_proxy(error: &(dyn StdError + 'static), proxy: &Proxy) -> Option<(
             };
             return Some((Kind::Auth, why));
         }
-        if said == "unsuccessful" || says(&["establishing tunnel", "proxy response", "socks error"]) {
-            let why =
-                format!("the proxy {proxy} did not make the connection: check that it may reach that host and port");
+        if says(&["tunnel error", "socks error"]) {
+            // Some answer a wrong password as they do a host that is not allowed.
+            let login = proxy
+                .login
+                .as_ref()
+                .map_or("", |_| ", and that its credentials are right");
+            let why = format!(
+                "the proxy {proxy} did not make the connection: check that it may reach that host and port{login}"
+            );
             return Some((Kind::Network, why));
         }
         next = error.source();

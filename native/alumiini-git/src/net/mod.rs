@@ -118,7 +118,7 @@ impl Net {
     pub(crate) fn new() -> Net {
         Net {
             http: Http::new(),
-            ssh: Ssh::default(),
+            ssh: Ssh::new(ssh::Limits::default()),
             known: Known::default(),
             gates: Gates::default(),
         }

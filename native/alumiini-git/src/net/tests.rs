@@ -2,10 +2,14 @@
 
 mod fetching;
 mod refusals;
+#[cfg(unix)]
+mod relay;
 mod repo;
 mod server;
 #[cfg(unix)]
 mod ssh;
+#[cfg(unix)]
+mod ssh_idle;
 #[cfg(unix)]
 mod ssh_pool;
 #[cfg(unix)]

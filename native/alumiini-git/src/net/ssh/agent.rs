@@ -1,13 +1,16 @@
 //! An ssh-agent, which signs with keys that never leave it (draft-miller-ssh-agent).
 
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use russh::client::{AuthResult, Handle};
 use russh::keys::agent::AgentIdentity;
 use russh::keys::agent::client::AgentClient;
-use russh::keys::{Algorithm, HashAlg};
+use russh::keys::ssh_key::certificate::CertType;
+use russh::keys::{Algorithm, Certificate, HashAlg};
 
 use crate::error::{Error, Kind, Result};
+use crate::net::pkt::sanitised;
 
 use super::connection::{Checker, Refusal};
 
@@ -64,7 +67,10 @@ pub(super) async fn authenticate(
             Algorithm::Rsa { .. } => rsa.or(Some(HashAlg::Sha256)),
             _ => None,
         };
-        let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
+        let shown = match &identity {
+            AgentIdentity::PublicKey { key, .. } => key.fingerprint(HashAlg::Sha256).to_string(),
+            AgentIdentity::Certificate { certificate, .. } => with_certificate(certificate, user),
+        };
         let result = match identity {
             AgentIdentity::PublicKey { key, .. } => {
                 handle.authenticate_publickey_with(user, key, hash, &mut agent).await
@@ -75,7 +81,7 @@ pub(super) async fn authenticate(
                     .await
             }
         };
-        tried.push(fingerprint);
+        tried.push(shown);
         match result {
             Ok(AuthResult::Success) => return Ok(()),
             Ok(AuthResult::Failure { .. }) if handle.is_closed() => return Err(Refusal::Ended(tried)),
@@ -84,6 +90,31 @@ pub(super) async fn authenticate(
         }
     }
     Err(Refusal::Keys(tried))
+}
+
+/// A key that was shown with a certificate, and what of that may be why it is not taken. A server does not say.
+#[cfg(unix)]
+fn with_certificate(certificate: &Certificate, user: &str) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |now| now.as_secs());
+    let principals = certificate.valid_principals();
+    let why = if certificate.cert_type() != CertType::User {
+        ", which is a host's".to_owned()
+    } else if now < certificate.valid_after() {
+        ", which is not valid yet (or this machine's clock is wrong)".to_owned()
+    } else if now >= certificate.valid_before() {
+        ", which has expired (or this machine's clock is wrong)".to_owned()
+    } else if principals.iter().any(|principal| principal == user) {
+        String::new()
+    } else {
+        // A server may have a list of who else may be this user.
+        format!(", which is for {}", sanitised(principals.join(", ").as_bytes()))
+    };
+    format!(
+        "{} with a certificate of the authority {}{why}",
+        certificate.public_key().fingerprint(HashAlg::Sha256),
+        certificate.signature_key().fingerprint(HashAlg::Sha256),
+    )
 }
 
 #[cfg(not(unix))]

@@ -24,8 +24,8 @@ use super::{agent, keys};
 /// that wait in memory (OpenSSH's are of 32 KiB). When those are full, the socket is no longer read.
 const WINDOW: u32 = 2 << 20;
 const WAITING_PACKETS: usize = 64;
-/// A connection on which nothing comes is asked whether it is alive, and given up when it does not answer three times.
-const KEEPALIVE: Duration = Duration::from_secs(20);
+/// How many signs of life a server may leave out. One more, and the connection is given up.
+const MAX_UNANSWERED: usize = 3;
 
 /// Whom a connection leads to, and as whom. Connections of equal targets may serve each other's requests.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -98,20 +98,26 @@ pub(super) enum Refusal {
 
 /// Connects and, unless `greet_only`, logs in.
 ///
-/// `shown`: what errors call the remote. `network`: no way there, cut, or not done in time (the step is named). `host_key`,
+/// `shown`: what errors call the remote. `keepalive`: the silence after which the server is asked for a sign of life. `network`: no way there, cut, or not done in time (the step is named). `host_key`,
 /// `auth`, `invalid` (the private key), `unsupported` (no algorithm in common), `protocol` (not SSH).
-pub(super) async fn connect(target: &Target, shown: &str, greet_only: bool) -> Result<(Connection, Greeting)> {
-    connect_within(CONNECT_TIMEOUT, target, shown, greet_only).await
+pub(super) async fn connect(
+    target: &Target,
+    shown: &str,
+    keepalive: Duration,
+    greet_only: bool,
+) -> Result<(Connection, Greeting)> {
+    connect_within(CONNECT_TIMEOUT, target, shown, keepalive, greet_only).await
 }
 
 async fn connect_within(
     limit: Duration,
     target: &Target,
     shown: &str,
+    keepalive: Duration,
     greet_only: bool,
 ) -> Result<(Connection, Greeting)> {
     let step = Mutex::new("the connection");
-    let made = tokio::time::timeout(limit, connect_by_steps(target, shown, greet_only, &step)).await;
+    let made = tokio::time::timeout(limit, connect_by_steps(target, shown, keepalive, greet_only, &step)).await;
     made.unwrap_or_else(|_| {
         let step = *lock(&step);
         let sentence = format!(
@@ -127,6 +133,7 @@ async fn connect_within(
 async fn connect_by_steps(
     target: &Target,
     shown: &str,
+    keepalive: Duration,
     greet_only: bool,
     step: &Mutex<&'static str>,
 ) -> Result<(Connection, Greeting)> {
@@ -151,7 +158,7 @@ async fn connect_by_steps(
     )?;
 
     *lock(step) = "the key exchange";
-    let config = Arc::new(config(&trusted));
+    let config = Arc::new(config(&trusted, keepalive));
     let seen = Arc::<Mutex<Seen>>::default();
     let checker = Checker {
         target: target.clone(),
@@ -298,7 +305,7 @@ fn handshake(error: &russh::Error, shown: &str, seen: &Seen) -> Error {
     Error::new(kind, sentence).with("url", shown)
 }
 
-fn config(trusted: &Trusted) -> Config {
+fn config(trusted: &Trusted, keepalive: Duration) -> Config {
     let gcm_first = [
         cipher::AES_256_GCM,
         cipher::CHACHA20_POLY1305,
@@ -310,8 +317,8 @@ fn config(trusted: &Trusted) -> Config {
         client_id: SshId::Standard(concat!("SSH-2.0-alumiini-git_", env!("CARGO_PKG_VERSION")).into()),
         window_size: WINDOW,
         channel_buffer_size: WAITING_PACKETS,
-        keepalive_interval: Some(KEEPALIVE),
-        keepalive_max: 3,
+        keepalive_interval: Some(keepalive),
+        keepalive_max: MAX_UNANSWERED,
         preferred: Preferred {
             key: trusted.algorithms().into(),
             host_key_certificates: trusted.certificate_algorithms().into(),
@@ -439,7 +446,13 @@ mod tests {
                 .build()
                 .unwrap();
             let limit = Duration::from_millis(500);
-            let made = runtime.block_on(connect_within(limit, &target, "ssh://h/r", true));
+            let made = runtime.block_on(connect_within(
+                limit,
+                &target,
+                "ssh://h/r",
+                Duration::from_secs(20),
+                true,
+            ));
             let error = made.err().unwrap();
             assert_eq!((error.kind, error.hint), (Kind::Network, Some(Hint::Unreachable)));
             assert!(error.message.contains("the key exchange"), "{error}");

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use crate::error::{Error, Kind, Result};
 use crate::net::pkt::{Chunks, sanitised};
 
-use super::pool::{Lease, Slot};
+use super::slot::{Lease, Slot};
 
 /// What is kept of what a server says for people: the end of it.
 const MAX_SAID: usize = 4096;

@@ -7,6 +7,7 @@ mod host_key;
 mod keys;
 mod known_hosts;
 mod pool;
+mod slot;
 mod wire;
 
 use std::sync::Arc;
@@ -23,14 +24,21 @@ use pool::{NoLease, Pool};
 
 pub(super) use exec::Exec;
 pub(crate) use host_key::Greeting;
+pub(crate) use pool::Limits;
 
 /// The SSH connections that are kept, and how they are made.
-#[derive(Default)]
 pub(crate) struct Ssh {
     pool: Pool,
 }
 
 impl Ssh {
+    /// Opens nothing yet.
+    pub(super) fn new(limits: Limits) -> Ssh {
+        Ssh {
+            pool: Pool::new(limits),
+        }
+    }
+
     /// Starts `git-upload-pack` for the repository, writes `body` to it at once, and waits until it begins to answer.
     ///
     /// On a connection that was kept, and that turns out to have ended before anything of an answer came, it is started once more on a
@@ -71,7 +79,7 @@ impl Ssh {
     /// Errors: `network`, `host_key`, `unsupported`, `protocol`.
     pub(super) async fn greet(&self, url: &SshUrl, login: &Login, proxy: Option<&Proxy>) -> Result<Greeting> {
         let target = Target::new(url, login, proxy);
-        let (_, greeting) = connection::connect(&target, &url.shown(), true).await?;
+        let (_, greeting) = connection::connect(&target, &url.shown(), self.pool.limits.keepalive, true).await?;
         Ok(greeting)
     }
 }

@@ -20,29 +20,48 @@ use futures_util::FutureExt;
 use futures_util::future::{Shared, WeakShared};
 use russh::Channel;
 use russh::client::Msg;
-use tokio::sync::oneshot;
 
 use crate::error::{Error, Kind, Result};
 
 use super::connection::{self, Connection, Target};
+use super::slot::{Lease, Opened, Slot};
 
 /// Sessions of one connection at a time, the channel that is open ahead included.
 const MAX_SESSIONS: usize = 8;
-const MAX_IDLE: usize = 64;
-const IDLE: Duration = Duration::from_secs(5 * 60);
-/// How often idle connections are looked at.
-const REAP: Duration = Duration::from_secs(20);
-/// How long a server may take to open a channel.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Russh never forgets a channel that this side closed first: some hundred bytes each. After so many, a connection is used no more.
 const MAX_BROKEN_OFF: usize = 1000;
-/// How long a server may take to answer when a session is given up, before it counts as gone. The keepalive would find out later.
-const SILENCE: Duration = Duration::from_secs(2);
 /// How many connections may refuse even one session before the request fails with it.
 const MAX_REFUSALS: usize = 4;
 
-#[derive(Clone, Default)]
-pub(super) struct Pool(Arc<Mutex<State>>);
+/// How long connections are kept, and how many, while nobody uses them.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    /// A connection on which nothing comes for so long is asked whether it is alive, and given up when it does not answer three times.
+    pub(crate) keepalive: Duration,
+    /// A connection ends so long after its last use.
+    pub(crate) idle: Duration,
+    /// Beyond so many idle ones of all targets, those that were used last are kept.
+    pub(crate) max_idle: usize,
+    /// How often idle ones are looked at.
+    pub(crate) look: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            keepalive: Duration::from_secs(20),
+            idle: Duration::from_secs(5 * 60),
+            max_idle: 64,
+            look: Duration::from_secs(20),
+        }
+    }
+}
+
+#[derive(Clone)]
+pub(super) struct Pool {
+    state: Arc<Mutex<State>>,
+    pub(super) limits: Limits,
+}
 
 #[derive(Default)]
 struct State {
@@ -73,22 +92,22 @@ impl Default for Group {
 
 type Making = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
-struct Member {
+pub(super) struct Member {
     connection: Arc<Connection>,
     born: u64,
     /// Channels that are open, or about to be.
-    used: usize,
+    pub(super) used: usize,
     /// Has a pack.
-    taken: bool,
+    pub(super) taken: bool,
     /// It may have gone where another connection to its target went.
     doubtful: bool,
-    spare: Spare,
-    broken_off: usize,
-    idle_since: Instant,
+    pub(super) spare: Spare,
+    pub(super) broken_off: usize,
+    pub(super) idle_since: Instant,
 }
 
 /// The channel that is open ahead.
-enum Spare {
+pub(super) enum Spare {
     None,
     Opening,
     Open(Channel<Msg>),
@@ -119,24 +138,6 @@ impl Member {
     }
 }
 
-/// The right to one session on a connection, until it is dropped.
-pub(super) struct Slot {
-    pool: Pool,
-    target: Arc<Target>,
-    connection: Arc<Connection>,
-    pack: bool,
-    /// Whether the session was ended by closing its channel from this side.
-    broken_off: bool,
-}
-
-/// A session that is about to begin.
-pub(super) struct Lease {
-    pub(super) channel: Channel<Msg>,
-    pub(super) slot: Slot,
-    /// Whether the connection was made for this request, so that nothing about it can be stale.
-    pub(super) fresh: bool,
-}
-
 /// Why there is no lease.
 pub(super) enum NoLease {
     Failed(Error),
@@ -145,6 +146,13 @@ pub(super) enum NoLease {
 }
 
 impl Pool {
+    pub(super) fn new(limits: Limits) -> Pool {
+        Pool {
+            state: Arc::default(),
+            limits,
+        }
+    }
+
     /// How many connections have been made: those that come later are newer than whatever has failed so far.
     pub(super) fn made(&self) -> u64 {
         self.lock().made
@@ -170,7 +178,7 @@ impl Pool {
             if let Some(channel) = spare {
                 return Ok(Lease { channel, slot, fresh });
             }
-            match open(slot).await {
+            match slot.open().await {
                 Opened::Channel(channel, slot) => return Ok(Lease { channel, slot, fresh }),
                 Opened::Refused { alone: false } => {}
                 Opened::Refused { alone: true } if refusals < MAX_REFUSALS => refusals += 1,
@@ -207,13 +215,7 @@ impl Pool {
                 }
             };
             member.taken = pack;
-            let slot = Slot {
-                pool: self.clone(),
-                target: target.clone(),
-                connection: member.connection.clone(),
-                pack,
-                broken_off: false,
-            };
+            let slot = Slot::new(self.clone(), target.clone(), member.connection.clone(), pack);
             return Claim::Slot(slot, spare, member.born);
         }
         if let Some(making) = group.making.as_ref().and_then(WeakShared::upgrade) {
@@ -225,7 +227,7 @@ impl Pool {
     }
 
     async fn make(self, target: Arc<Target>, shown: String) -> Result<()> {
-        let made = connection::connect(&target, &shown, false).await;
+        let made = connection::connect(&target, &shown, self.limits.keepalive, false).await;
         let mut state = self.lock();
         state.made += 1;
         let born = state.made;
@@ -255,11 +257,11 @@ impl Pool {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes what is known of a connection, and of the sessions that its server allows, if it is still kept.
-    fn with<T>(
+    pub(super) fn with<T>(
         &self,
         target: &Arc<Target>,
         connection: &Arc<Connection>,
@@ -277,7 +279,7 @@ impl Pool {
         Some(changed)
     }
 
-    fn doubt(&self, target: &Arc<Target>) {
+    pub(super) fn doubt(&self, target: &Arc<Target>) {
         if let Some(group) = self.lock().groups.get_mut(target) {
             group.members.retain_mut(|member| {
                 member.doubtful = true;
@@ -292,7 +294,7 @@ impl Pool {
 
     fn reap_later(&self, state: &mut State) {
         if !std::mem::replace(&mut state.reaping, true) {
-            tokio::spawn(reap(Arc::downgrade(&self.0)));
+            tokio::spawn(reap(Arc::downgrade(&self.state), self.limits));
         }
     }
 }
@@ -303,142 +305,13 @@ enum Claim {
     Wait(Shared<Making>),
 }
 
-enum Opened {
-    Channel(Channel<Msg>, Slot),
-    /// The server has as many sessions on this connection as it allows, or allows none even `alone`.
-    Refused {
-        alone: bool,
-    },
-    Gone,
-}
-
-/// In a task of its own: a channel that is open when nobody waits for it any more must be closed.
-async fn open(mut slot: Slot) -> Opened {
-    let (mut sender, receiver) = oneshot::channel();
-    tokio::spawn(async move {
-        let connection = slot.connection.clone();
-        let opening = try_open(&connection);
-        tokio::pin!(opening);
-        let opened = tokio::select! {
-            opened = &mut opening => opened,
-            () = sender.closed() => {
-                match tokio::time::timeout(SILENCE, opening).await {
-                    Ok(Ok(channel)) => {
-                        slot.break_off();
-                        let _ = channel.close().await;
-                    }
-                    Ok(Err(_)) => {}
-                    Err(_) => slot.condemn(),
-                }
-                return;
-            }
-        };
-        let opened = match opened {
-            Ok(channel) => Opened::Channel(channel, slot),
-            Err(true) => {
-                let others = slot.pool.with(&slot.target, &slot.connection, |member, cap| {
-                    // This one is counted among those in use.
-                    let others = member.used.saturating_sub(1);
-                    *cap = (*cap).min(others.max(1));
-                    others
-                });
-                Opened::Refused {
-                    alone: others == Some(0),
-                }
-            }
-            Err(false) => Opened::Gone,
-        };
-        if let Err(Opened::Channel(channel, mut slot)) = sender.send(opened) {
-            slot.broken_off = true;
-            let _ = channel.close().await;
-        }
-    });
-    receiver.await.unwrap_or(Opened::Gone)
-}
-
-/// `Err`: whether the server is there, and said no.
-async fn try_open(connection: &Connection) -> Result<Channel<Msg>, bool> {
-    match tokio::time::timeout(OPEN_TIMEOUT, connection.open()).await {
-        Ok(Ok(channel)) => Ok(channel),
-        Ok(Err(russh::Error::ChannelOpenFailure(_))) => Err(true),
-        Ok(Err(_)) | Err(_) => Err(false),
-    }
-}
-
-impl Slot {
-    /// Opens a channel for the session after this one, where there is none.
-    pub(super) fn open_ahead(&self) {
-        let wanted = self.pool.with(&self.target, &self.connection, |member, cap| {
-            let wanted = matches!(member.spare, Spare::None) && member.used < *cap;
-            if wanted {
-                member.used += 1;
-                member.spare = Spare::Opening;
-            }
-            wanted
-        });
-        if wanted != Some(true) {
-            return;
-        }
-        let (pool, target, connection) = (self.pool.clone(), self.target.clone(), self.connection.clone());
-        tokio::spawn(async move {
-            let opened = try_open(&connection).await;
-            // It has ended, or its server does not answer.
-            if matches!(opened, Err(false)) {
-                connection.cut();
-            }
-            pool.with(&target, &connection, |member, cap| match opened {
-                Ok(channel) => member.spare = Spare::Open(channel),
-                Err(refused) => {
-                    member.spare = Spare::None;
-                    member.used -= 1;
-                    if refused {
-                        *cap = (*cap).min(member.used.max(1));
-                    }
-                }
-            });
-        });
-    }
-
-    /// After a session that was given up: whether anyone is there. If not, whoever else is on this connection waits in vain, so it ends;
-    /// and what made it fall silent (a firewall that forgot it, a host that is gone) has mostly taken the others to that target, too, so
-    /// they serve no new requests.
-    pub(super) async fn check(&self) {
-        if tokio::time::timeout(SILENCE, self.connection.ping()).await.is_err() {
-            self.condemn();
-        }
-    }
-
-    fn condemn(&self) {
-        self.pool.doubt(&self.target);
-        self.connection.cut();
-    }
-
-    /// Notes that the session did not end by itself.
-    pub(super) fn break_off(&mut self) {
-        self.broken_off = true;
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let pack = self.pack;
-        let broken_off = usize::from(self.broken_off);
-        self.pool.with(&self.target, &self.connection, |member, _| {
-            member.used -= 1;
-            member.taken &= !pack;
-            member.broken_off += broken_off;
-            member.idle_since = Instant::now();
-        });
-    }
-}
-
 /// Closes what has been idle for too long or is too much, until there is nothing.
-async fn reap(pool: Weak<Mutex<State>>) {
+async fn reap(pool: Weak<Mutex<State>>, limits: Limits) {
     loop {
-        tokio::time::sleep(REAP).await;
+        tokio::time::sleep(limits.look).await;
         let Some(pool) = pool.upgrade() else { return };
         let mut state = pool.lock().unwrap_or_else(PoisonError::into_inner);
-        state.close_idle(Instant::now());
+        state.close_idle(&limits, Instant::now());
         if state.groups.is_empty() {
             state.reaping = false;
             return;
@@ -447,17 +320,17 @@ async fn reap(pool: Weak<Mutex<State>>) {
 }
 
 impl State {
-    fn close_idle(&mut self, now: Instant) {
+    fn close_idle(&mut self, limits: &Limits, now: Instant) {
         let members = self.groups.values().flat_map(|group| &group.members);
         let mut idle: Vec<Instant> = members
             .filter(|member| member.idle())
             .map(|member| member.idle_since)
             .collect();
         idle.sort_unstable_by(|a, b| b.cmp(a));
-        let too_many = idle.get(MAX_IDLE).copied();
+        let too_many = idle.get(limits.max_idle).copied();
         for group in self.groups.values_mut() {
             group.members.retain(|member| {
-                let kept = now.duration_since(member.idle_since) < IDLE
+                let kept = now.duration_since(member.idle_since) < limits.idle
                     && too_many.is_none_or(|oldest| member.idle_since > oldest)
                     && !member.doubtful
                     && member.broken_off < MAX_BROKEN_OFF;

@@ -183,7 +183,7 @@ fn a_greeting_needs_no_login() {
         Location::Network(NetUrl::Ssh(url)) => url,
         other => panic!("{other:?}"),
     };
-    let ssh = crate::net::ssh::Ssh::default();
+    let ssh = crate::net::ssh::Ssh::new(Default::default());
     run(async {
         let greeting = ssh.greet(&url, &wrong, None).await.unwrap();
         assert!(greeting.version.starts_with("SSH-2.0-OpenSSH"), "{greeting:?}");

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::process::Command;
 use std::time::Duration;
 
+use super::relay::Relay;
 use super::repo::Repo;
 use super::ssh::{at, endpoint, with_key};
 use super::sshd::*;

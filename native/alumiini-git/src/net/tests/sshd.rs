@@ -1,15 +1,16 @@
 //! A real sshd on loopback, with a relay before it that counts connections and cuts them.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use russh::keys::{PrivateKey, decode_secret_key};
 use tempfile::TempDir;
+
+use super::relay::Relay;
 
 /// Throwaway keys; see `net/ssh/golden/keys`.
 pub(super) const ED25519: &str = include_str!("../ssh/golden/keys/ed25519");
@@ -196,75 +197,5 @@ impl Drop for Agent {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// Passes bytes on, after `delay` each way.
-pub(super) struct Relay {
-    pub(super) port: u16,
-    streams: Arc<Mutex<Vec<TcpStream>>>,
-    accepted: Arc<Mutex<usize>>,
-}
-
-impl Relay {
-    pub(super) fn start(to: u16, delay: Duration) -> Relay {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let streams = Arc::<Mutex<Vec<TcpStream>>>::default();
-        let accepted = Arc::<Mutex<usize>>::default();
-        let (all, count) = (streams.clone(), accepted.clone());
-        std::thread::spawn(move || {
-            for near in listener.incoming() {
-                let (Ok(near), Ok(far)) = (near, TcpStream::connect(("127.0.0.1", to))) else {
-                    return;
-                };
-                *count.lock().unwrap() += 1;
-                for stream in [&near, &far] {
-                    stream.set_nodelay(true).unwrap();
-                    all.lock().unwrap().push(stream.try_clone().unwrap());
-                }
-                let back = (far.try_clone().unwrap(), near.try_clone().unwrap());
-                for (from, to) in [(near, far), back] {
-                    std::thread::spawn(move || pass(from, to, delay));
-                }
-            }
-        });
-        Relay {
-            port,
-            streams,
-            accepted,
-        }
-    }
-
-    /// Connections so far.
-    pub(super) fn accepted(&self) -> usize {
-        *self.accepted.lock().unwrap()
-    }
-
-    /// Ends all connections.
-    pub(super) fn cut(&self) {
-        for stream in self.streams.lock().unwrap().drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-    }
-}
-
-/// Each piece is passed on `delay` after it came, however many are on their way.
-fn pass(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
-    let (sender, pieces) = std::sync::mpsc::sync_channel::<(Instant, Vec<u8>)>(16);
-    std::thread::spawn(move || {
-        for (due, piece) in pieces {
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            if to.write_all(&piece).is_err() {
-                break;
-            }
-        }
-        let _ = to.shutdown(Shutdown::Write);
-    });
-    let mut buffer = vec![0; 64 << 10];
-    while let Ok(n @ 1..) = from.read(&mut buffer) {
-        if sender.send((Instant::now() + delay, buffer[..n].to_vec())).is_err() {
-            return;
-        }
     }
 }

@@ -1,0 +1,174 @@
+//! One session on a connection that is kept: how its channel opens, and what its end says of the connection.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use russh::Channel;
+use russh::client::Msg;
+use tokio::sync::oneshot;
+
+use super::connection::{Connection, Target};
+use super::pool::{Pool, Spare};
+
+/// How long a server may take to open a channel.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a server may take to answer when a session is given up, before it counts as gone. The keepalive would find out later.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// The right to one session on a connection, until it is dropped.
+pub(super) struct Slot {
+    pool: Pool,
+    target: Arc<Target>,
+    connection: Arc<Connection>,
+    pack: bool,
+    /// Whether the session was ended by closing its channel from this side.
+    broken_off: bool,
+}
+
+/// A session that is about to begin.
+pub(super) struct Lease {
+    pub(super) channel: Channel<Msg>,
+    pub(super) slot: Slot,
+    /// Whether the connection was made for this request, so that nothing about it can be stale.
+    pub(super) fresh: bool,
+}
+
+/// What came of opening a channel.
+pub(super) enum Opened {
+    Channel(Channel<Msg>, Slot),
+    /// The server has as many sessions on this connection as it allows, or allows none even `alone`.
+    Refused {
+        alone: bool,
+    },
+    Gone,
+}
+
+impl Slot {
+    pub(super) fn new(pool: Pool, target: Arc<Target>, connection: Arc<Connection>, pack: bool) -> Slot {
+        Slot {
+            pool,
+            target,
+            connection,
+            pack,
+            broken_off: false,
+        }
+    }
+
+    /// Opens its channel. In a task of its own: one that is open when nobody waits for it any more must be closed.
+    pub(super) async fn open(mut self) -> Opened {
+        let (mut sender, receiver) = oneshot::channel();
+        tokio::spawn(async move {
+            let connection = self.connection.clone();
+            let opening = try_open(&connection);
+            tokio::pin!(opening);
+            let opened = tokio::select! {
+                opened = &mut opening => opened,
+                () = sender.closed() => {
+                    match tokio::time::timeout(SILENCE, opening).await {
+                        Ok(Ok(channel)) => {
+                            self.break_off();
+                            let _ = channel.close().await;
+                        }
+                        Ok(Err(_)) => {}
+                        Err(_) => self.condemn(),
+                    }
+                    return;
+                }
+            };
+            let opened = match opened {
+                Ok(channel) => Opened::Channel(channel, self),
+                Err(true) => {
+                    let others = self.pool.with(&self.target, &self.connection, |member, cap| {
+                        // This one is counted among those in use.
+                        let others = member.used.saturating_sub(1);
+                        *cap = (*cap).min(others.max(1));
+                        others
+                    });
+                    Opened::Refused {
+                        alone: others == Some(0),
+                    }
+                }
+                Err(false) => Opened::Gone,
+            };
+            if let Err(Opened::Channel(channel, mut slot)) = sender.send(opened) {
+                slot.broken_off = true;
+                let _ = channel.close().await;
+            }
+        });
+        receiver.await.unwrap_or(Opened::Gone)
+    }
+
+    /// Opens a channel for the session after this one, where there is none.
+    pub(super) fn open_ahead(&self) {
+        let wanted = self.pool.with(&self.target, &self.connection, |member, cap| {
+            let wanted = matches!(member.spare, Spare::None) && member.used < *cap;
+            if wanted {
+                member.used += 1;
+                member.spare = Spare::Opening;
+            }
+            wanted
+        });
+        if wanted != Some(true) {
+            return;
+        }
+        let (pool, target, connection) = (self.pool.clone(), self.target.clone(), self.connection.clone());
+        tokio::spawn(async move {
+            let opened = try_open(&connection).await;
+            // It has ended, or its server does not answer.
+            if matches!(opened, Err(false)) {
+                connection.cut();
+            }
+            pool.with(&target, &connection, |member, cap| match opened {
+                Ok(channel) => member.spare = Spare::Open(channel),
+                Err(refused) => {
+                    member.spare = Spare::None;
+                    member.used -= 1;
+                    if refused {
+                        *cap = (*cap).min(member.used.max(1));
+                    }
+                }
+            });
+        });
+    }
+
+    /// After a session that was given up: whether anyone is there. If not, whoever else is on this connection waits in vain, so it ends;
+    /// and what made it fall silent (a firewall that forgot it, a host that is gone) has mostly taken the others to that target, too, so
+    /// they serve no new requests.
+    pub(super) async fn check(&self) {
+        if tokio::time::timeout(SILENCE, self.connection.ping()).await.is_err() {
+            self.condemn();
+        }
+    }
+
+    fn condemn(&self) {
+        self.pool.doubt(&self.target);
+        self.connection.cut();
+    }
+
+    /// Notes that the session did not end by itself.
+    pub(super) fn break_off(&mut self) {
+        self.broken_off = true;
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let pack = self.pack;
+        let broken_off = usize::from(self.broken_off);
+        self.pool.with(&self.target, &self.connection, |member, _| {
+            member.used -= 1;
+            member.taken &= !pack;
+            member.broken_off += broken_off;
+            member.idle_since = Instant::now();
+        });
+    }
+}
+
+/// `Err`: whether the server is there, and said no.
+async fn try_open(connection: &Connection) -> Result<Channel<Msg>, bool> {
+    match tokio::time::timeout(OPEN_TIMEOUT, connection.open()).await {
+        Ok(Ok(channel)) => Ok(channel),
+        Ok(Err(russh::Error::ChannelOpenFailure(_))) => Err(true),
+        Ok(Err(_)) | Err(_) => Err(false),
+    }
+}
