@@ -1,6 +1,6 @@
 defmodule Alumiini.Git.Telemetry do
   @moduledoc """
-  The [telemetry](https://hexdocs.pm/telemetry) events of this library.
+  The [telemetry](https://github.com/beam-telemetry/telemetry) events of this library.
 
   In the table `op` stands for each of `sync`, `files`, `read`, `head`, `checkout`, `ls_remote` and `refs`. `events/0` lists all
   of them, ready for `:telemetry.attach_many/4`. A test reads this table and holds it true.
