@@ -12,9 +12,16 @@ defmodule Alumiini.Git.Test.OsProcess do
     end
   end
 
-  @doc "Whether it exists and is no zombie."
+  @doc "Whether it exists and is no zombie; one of whose threads some still run is alive, and holds its files and locks."
   @spec alive?(os_pid) :: boolean
-  def alive?(pid), do: state(pid) not in [nil, "Z", "X"]
+  def alive?(pid) do
+    case stat(pid) do
+      nil -> false
+      # The number of threads, see proc_pid_stat(5).
+      {_name, [state | fields]} when state in ["Z", "X"] -> fields |> Enum.at(16) |> String.to_integer() > 1
+      _running -> true
+    end
+  end
 
   @doc "One letter: `R`unning, `S`leeping, `T` stopped, `Z`ombie …; nil where there is no such process."
   @spec state(os_pid) :: String.t() | nil
