@@ -30,16 +30,17 @@ defmodule Alumiini.Git.Bench.Fixtures do
   end
 
   @doc """
-  The name of a repository of 3,000 manifests on a branch `main`, with so many refs in all. Made when it is first asked for.
+  The name of a repository of 3,000 manifests (or as many as said) on a branch `main`, with so many refs in all. Made when it is first
+  asked for.
   """
-  @spec manifests!(t, pos_integer) :: String.t()
-  def manifests!(fixtures, refs) do
-    name = "manifests-#{refs}.git"
+  @spec manifests!(t, pos_integer, pos_integer) :: String.t()
+  def manifests!(fixtures, refs, files \\ @files) do
+    name = "manifests-#{refs}-#{files}.git"
 
     unless File.dir?(Path.join(fixtures.origins, name)) do
-      Terminal.progress("making a repository of #{@files} files and #{refs} refs")
+      Terminal.progress("making a repository of #{files} files and #{refs} refs")
       repository = Repository.create!(fixtures.origins, name)
-      id = Repository.commit!(repository, Manifests.many(@files, bytes: @bytes))
+      id = Repository.commit!(repository, Manifests.many(files, bytes: @bytes))
       topics!(repository, id, refs - 1)
       Repository.repack!(repository)
       GitCommand.run!(["pack-refs", "--all"], cd: repository)

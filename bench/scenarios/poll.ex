@@ -1,7 +1,7 @@
 defmodule Alumiini.Git.Bench.Scenarios.Poll do
   @moduledoc """
-  A sync with nothing new, the check of 3,000 files included: with few refs on the server and with many, over each way that
-  leads to one.
+  A sync with nothing new, the check of 3,000 files included, which is where most of its time goes, so there is one with 300, too: with few
+  refs on the server and with many, over each way that leads to one.
   """
 
   alias Alumiini.Git.Bench.{Fixtures, Floor, Format, Measure, Result, Way}
@@ -10,33 +10,37 @@ defmodule Alumiini.Git.Bench.Scenarios.Poll do
   @rounds 25
   @few 10
   @many 20_000
+  @fewer_files 300
 
   @spec run(Fixtures.t()) :: [Result.t()]
   def run(fixtures) do
     [http, https] = [Way.http(fixtures), Way.https(fixtures)]
-    backend = beside_a_server(fixtures)
 
-    List.flatten([
-      for(way <- [http, https], do: [poll(fixtures, way, [@few, @many], 0.12), alike(way, fixtures)]),
-      poll(fixtures, Way.ssh(fixtures), [@few], 0.1)
-    ])
-    |> Enum.map(fn result ->
-      if result.id == "poll-http-#{@few}", do: %{result | others: backend}, else: result
-    end)
+    [
+      poll(fixtures, http, @few, 0.12, files: @fewer_files),
+      poll(fixtures, http, @few, 0.12, others: beside_a_server(fixtures)),
+      poll(fixtures, http, @many, 0.12),
+      alike(http, fixtures),
+      poll(fixtures, https, @few, 0.12),
+      poll(fixtures, https, @many, 0.12),
+      alike(https, fixtures),
+      poll(fixtures, Way.ssh(fixtures), @few, 0.1)
+    ]
   end
 
-  defp poll(fixtures, way, sizes, target) do
-    for refs <- sizes do
-      taken = measure(fixtures, way, refs)
+  defp poll(fixtures, way, refs, target, options \\ []) do
+    files = options[:files]
+    name = if files, do: Fixtures.manifests!(fixtures, refs, files), else: Fixtures.manifests!(fixtures, refs)
+    taken = measure(fixtures, way, name)
 
-      Result.time(
-        "poll-#{String.downcase(way.name)}-#{refs}",
-        "nothing new over #{way.name}, #{Format.count(refs)} refs",
-        {"git fetch --depth 1", taken.git},
-        taken.ours,
-        target
-      )
-    end
+    Result.time(
+      Enum.join(["poll", String.downcase(way.name), refs | List.wrap(files)], "-"),
+      "nothing new over #{way.name}, #{Format.count(refs)} refs#{if files, do: ", #{files} files"}",
+      {"git fetch --depth 1", taken.git},
+      taken.ours,
+      target,
+      Keyword.get(options, :others, [])
+    )
   end
 
   # The same where a server that is as slow as Git itself has to share the client's cores: what it takes alone leaves next to
@@ -44,9 +48,10 @@ defmodule Alumiini.Git.Bench.Scenarios.Poll do
   defp beside_a_server(fixtures) do
     way = Way.http_backend(fixtures)
     socket = Floor.connect!(way.port)
-    url = Way.url(way, Fixtures.manifests!(fixtures, @few))
+    name = Fixtures.manifests!(fixtures, @few)
+    url = Way.url(way, name)
     server = [server: fn _ -> Measure.time(fn -> Floor.ask!(socket, url) end) end]
-    taken = measure(fixtures, way, @few, server)
+    taken = measure(fixtures, way, name, server)
     :gen_tcp.close(socket)
 
     [
@@ -56,8 +61,7 @@ defmodule Alumiini.Git.Bench.Scenarios.Poll do
     ]
   end
 
-  defp measure(fixtures, way, refs, more \\ []) do
-    name = Fixtures.manifests!(fixtures, refs)
+  defp measure(fixtures, way, name, more \\ []) do
     url = Way.url(way, name)
     [ours, theirs] = for label <- ["poll", "poll-git"], do: Fixtures.fresh(fixtures, label)
     GitCommand.run!(Fixtures.clone_arguments(url, theirs), config: way.config)
@@ -71,7 +75,7 @@ defmodule Alumiini.Git.Bench.Scenarios.Poll do
       Fixtures.settle(fn -> sync.(0) end)
 
       contenders = [ours: sync, git: fn _ -> Measure.time(fetch) end]
-      Measure.interleave("nothing new over #{way.name}, #{refs} refs", @rounds, contenders ++ more)
+      Measure.interleave("nothing new over #{way.name}, #{name}", @rounds, contenders ++ more)
     end)
   end
 
