@@ -6,14 +6,16 @@
 
 #![cfg_attr(not(target_os = "linux"), allow(unused))]
 
+use std::collections::HashMap;
 #[cfg(not(target_os = "linux"))]
 use std::path::Path;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Which file systems never make anyone wait for a network or another process when they are asked for what is in memory.
 pub(crate) struct AtOnce {
-    devices: Mutex<Vec<(u32, u32)>>,
+    /// Whether it is such a one, and when that was learned.
+    devices: Mutex<HashMap<(u32, u32), (bool, Instant)>>,
     tick: Duration,
 }
 
@@ -28,6 +30,8 @@ impl Default for AtOnce {
 
 /// File systems that are remembered; with more, they are learned again.
 const MOST_DEVICES: usize = 64;
+/// How long that is believed: the number of a device may become another's when it is unmounted.
+const BELIEVED: Duration = Duration::from_secs(60);
 /// A `.git` that changed less than this ago may change again without showing it, see `repo::glance`.
 const TICK: Duration = Duration::from_secs(3);
 
@@ -61,12 +65,12 @@ mod linux {
     use std::os::unix::ffi::OsStrExt;
     use std::path::Path;
     use std::sync::PoisonError;
-    use std::time::{SystemTime, UNIX_EPOCH};
+    use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
     use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, openat2, statx};
     use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
-    use super::{AtOnce, MOST_DEVICES, is_harmless, is_plain};
+    use super::{AtOnce, BELIEVED, MOST_DEVICES, is_harmless, is_plain};
     use crate::repo::local_fs::is_local;
     use crate::repo::marker;
 
@@ -100,28 +104,31 @@ mod linux {
     impl AtOnce {
         /// Learns what the file system of `path` is, from whom it may be waited for.
         pub(crate) fn learn(&self, path: &Path) {
-            let Ok(dir) = rustix::fs::open(
-                path,
-                OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-                Mode::empty(),
-            ) else {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let Some(device) = statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS)
+                .ok()
+                .map(|stat| device(&stat))
+            else {
                 return;
             };
-            let Some(device) = stat(&dir).map(|stat| device(&stat)) else {
+            if self.known(device).is_some() {
                 return;
-            };
-            if !self.is_known(device) && is_local(&dir) {
-                let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
-                if devices.len() >= MOST_DEVICES {
-                    devices.clear();
-                }
-                devices.push(device);
             }
+            let Ok(dir) = rustix::fs::open(path, flags, Mode::empty()) else {
+                return;
+            };
+            let local = is_local(&dir);
+            let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
+            if devices.len() >= MOST_DEVICES {
+                devices.clear();
+            }
+            devices.insert(device, (local, Instant::now()));
         }
 
-        fn is_known(&self, device: (u32, u32)) -> bool {
+        fn known(&self, device: (u32, u32)) -> Option<bool> {
             let devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
-            devices.contains(&device)
+            let (local, learned) = devices.get(&device)?;
+            (learned.elapsed() < BELIEVED).then_some(*local)
         }
 
         /// The content of `file` in the repository at `path`, of at most so many bytes. `None` says nothing: neither that it is not there.
@@ -134,7 +141,7 @@ mod linux {
             let inside = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV;
             let git = cached(&root, b".git", PLACE | OFlags::DIRECTORY, inside).ok()?;
             let before = stat(&git)?;
-            if !self.is_known(device(&before)) {
+            if self.known(device(&before)) != Some(true) {
                 return None;
             }
             let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
