@@ -188,8 +188,8 @@ impl Server {
             let message = format!("{MAX_IN_FLIGHT} requests are in flight, which is the most; try again later");
             Error::new(Kind::Overloaded, message).with("limit", MAX_IN_FLIGHT as u64)
         })?;
-        let mut in_flight = self.in_flight();
-        if in_flight.contains_key(&id) {
+        // Nobody else adds any, so it need not be locked from here on.
+        if self.in_flight().contains_key(&id) {
             return Err(Error::new(
                 Kind::Invalid,
                 format!("the id {id} is still in flight; use another"),
@@ -197,7 +197,6 @@ impl Server {
         }
         let local = ops::is_local_read(&request);
         if local && let Some(answer) = ops::read_at_once(&self.worker, &request.op) {
-            drop(in_flight);
             self.outbox
                 .answer(answer::reply(Some(id), &Ok((answer, None))), vec![slot]);
             return Ok(());
@@ -206,8 +205,7 @@ impl Server {
         let server = self.clone();
         if let Some(place) = place {
             let (what, timeout) = (ops::describe(&request.op), request.timeout);
-            in_flight.insert(id, InFlight::Read { what, arrived, timeout });
-            drop(in_flight);
+            self.in_flight().insert(id, InFlight::Read { what, arrived, timeout });
             // Straight to a thread: most reads are done there before a task would have been scheduled.
             runtime.spawn_blocking(move || {
                 let read = std::panic::catch_unwind(AssertUnwindSafe(|| ops::try_read(&server.worker, &request.op)));
@@ -224,8 +222,7 @@ impl Server {
                 }
             });
         } else {
-            in_flight.insert(id, InFlight::Task(CancellationToken::new()));
-            drop(in_flight);
+            self.in_flight().insert(id, InFlight::Task(CancellationToken::new()));
             server.task(id, request, arrived, slot, runtime);
         }
         Ok(())
