@@ -94,7 +94,8 @@ async fn greeting(
         }
         // It speaks v2 whoever asks.
         Ok((Speaks::V2(_), _)) => {}
-        Err(e) if e.kind == Kind::TooLarge => {}
+        // Too much; or nothing that v0 would be, from one that may know v2 only: what it says then, counts.
+        Err(e) if matches!(e.kind, Kind::TooLarge | Kind::Protocol) => {}
         Err(e) => return Err(e),
     }
     server.wordy.store(true, Ordering::Relaxed);

@@ -255,3 +255,33 @@ fn few_refs_are_listened_to_and_many_are_asked_for() {
         assert_eq!(sshd.relay.accepted(), 1);
     });
 }
+
+/// Whoever answers v2 only, whatever comes of v0, is asked in v2.
+#[test]
+fn a_server_without_v0_is_asked() {
+    let repo = Repo::with_history();
+    let refuses = r#"ForceCommand [ -n "$GIT_PROTOCOL" ] || { echo only v2 is spoken here; exit; }; eval "$SSH_ORIGINAL_COMMAND""#;
+    for config in [
+        format!("AcceptEnv GIT_PROTOCOL\n{refuses}\n"),
+        "SetEnv HOME={dir} GIT_PROTOCOL=version=2\n".into(),
+    ] {
+        let sshd = Sshd::with(&config, &public(USER_KEY));
+        let (net, endpoint) = (Net::new(), endpoint(&sshd, &repo));
+        run(async {
+            for n in 20..23 {
+                repo.commit(n);
+                let found = refs(&net, &endpoint, &["refs/heads/main"]).await.unwrap();
+                assert_eq!(found[0].oid, repo.rev("main"), "{config}");
+                let known = net.known.get(&endpoint).unwrap();
+                assert_eq!(
+                    known.wordy.load(std::sync::atomic::Ordering::Relaxed),
+                    n > 20,
+                    "{config}"
+                );
+            }
+            assert_eq!(sshd.relay.accepted(), 1);
+        });
+        // The same commits again would be none.
+        repo.git(&["reset", "--hard", "-q", "HEAD~3"]);
+    }
+}
