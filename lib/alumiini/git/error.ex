@@ -24,6 +24,7 @@ defmodule Alumiini.Git.Error do
   | `:timeout` | yes | the call's `:timeout` was over |
   | `:overloaded` | yes | more requests are pending than `:max_pending` allows |
   | `:incomplete` | yes | the work tree waits for its next sync |
+  | `:locked` | yes | another Git program holds a lock of the repository |
   | `:worker_unavailable` | yes | no worker could be started, or the server or its node is not there |
   | `:invalid` | no | the worker refused what was asked for: a URL that is none, credentials over plain HTTP |
   | `:unsupported` | no | a scheme, a kind of ref or a repository that this version does not speak |
@@ -58,7 +59,7 @@ defmodule Alumiini.Git.Error do
 
   alias Alumiini.Git.Url
 
-  @retryable [:network, :rate_limited, :timeout, :overloaded, :incomplete, :worker_unavailable]
+  @retryable [:network, :rate_limited, :timeout, :overloaded, :incomplete, :locked, :worker_unavailable]
   @final [
     :invalid,
     :unsupported,
@@ -97,6 +98,7 @@ defmodule Alumiini.Git.Error do
           | :timeout
           | :overloaded
           | :incomplete
+          | :locked
           | :worker_unavailable
           | :invalid
           | :unsupported

@@ -9,7 +9,7 @@ macro_rules! kinds {
     ($($name:ident $wire:literal $retryable:literal,)*) => {
         /// The closed list of reasons (`protocol/README.md`, "Kinds of error").
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        // `host_key` and `signature` are part of the contract before anything here gives them.
+        // Some are part of the contract before anything here gives them.
         #[allow(dead_code)]
         pub(crate) enum Kind { $($name,)* }
 
@@ -35,6 +35,7 @@ kinds! {
     Timeout "timeout" true,
     Overloaded "overloaded" true,
     Incomplete "incomplete" true,
+    Locked "locked" true,
     Invalid "invalid" false,
     Unsupported "unsupported" false,
     Auth "auth" false,
