@@ -98,9 +98,7 @@ pub(crate) fn hide(mut error: Error, secrets: &[String]) -> Error {
     let hide = |text: &str| {
         secrets
             .iter()
-            // Shorter ones are in many words, and nobody's secret.
-            .filter(|secret| secret.len() > 3)
-            .fold(text.to_owned(), |text, secret| text.replace(secret, "[hidden]"))
+            .fold(text.to_owned(), |text, secret| hidden(&text, secret))
     };
     error.message = hide(&error.message);
     for value in error.detail.values_mut() {
@@ -109,6 +107,16 @@ pub(crate) fn hide(mut error: Error, secrets: &[String]) -> Error {
         }
     }
     error
+}
+
+/// `text` without `secret`.
+pub(super) fn hidden(text: &str, secret: &str) -> String {
+    // Shorter ones are in many words, and nobody's secret.
+    if secret.len() > 3 {
+        text.replace(secret, "[hidden]")
+    } else {
+        text.to_owned()
+    }
 }
 
 impl fmt::Debug for Auth {

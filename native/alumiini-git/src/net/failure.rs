@@ -22,8 +22,14 @@ pub(super) enum Credentials {
     Withheld,
 }
 
-/// An answer whose status is not 200.
-pub(super) fn status(status: StatusCode, headers: &HeaderMap, url: &HttpUrl, credentials: Credentials) -> Error {
+/// An answer whose status is not 200. `said`: what its body says to people, empty where that is nothing.
+pub(super) fn status(
+    status: StatusCode,
+    headers: &HeaderMap,
+    url: &HttpUrl,
+    credentials: Credentials,
+    said: &str,
+) -> Error {
     use Credentials as C;
     let code = status.as_u16();
     let (kind, sentence) = match (code, credentials) {
@@ -76,6 +82,12 @@ pub(super) fn status(status: StatusCode, headers: &HeaderMap, url: &HttpUrl, cre
             Kind::Protocol,
             format!("{url} answered with HTTP {code}, which is not Git's answer: check the URL"),
         ),
+    };
+    let sentence = match code {
+        // What is to be known of these, their numbers say.
+        401 | 404 | 407 | 410 => sentence,
+        _ if said.is_empty() => sentence,
+        _ => format!("{sentence}; the server says: {said}"),
     };
     let error = Error::new(kind, sentence).with("url", url.shown()).with("status", code);
     match retry_after(headers).filter(|_| kind.retryable()) {

@@ -32,8 +32,11 @@ fn every_status_has_a_kind() {
             &HeaderMap::new(),
             &url(),
             credentials,
+            "a reason",
         );
         assert_eq!(error.kind, kind, "{code}");
+        let told = error.message.ends_with("; the server says: a reason");
+        assert_eq!(told, ![401, 404, 407, 410].contains(&code), "{error}");
         assert!(error.message.contains(says), "{error}");
         assert!(error.message.contains("https://h/r"), "{error}");
         assert!(!format!("{error:?}").contains("sesame"));

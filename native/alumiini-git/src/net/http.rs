@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 
 use crate::error::{Error, Kind, Result};
 use crate::net::Endpoint;
+use crate::net::auth::{Auth, hidden};
 use crate::net::dial::CONNECT_TIMEOUT;
 use crate::net::failure::{self, Credentials};
 use crate::net::pkt::{Chunks, sanitised};
@@ -25,6 +26,9 @@ const MAX_HOPS: usize = 5;
 const MAX_CLIENTS: usize = 64;
 /// Connections to a host that are kept for later.
 const MAX_IDLE: usize = 32;
+/// Bytes that are read of an answer that says why not, and how long they are waited for.
+const MAX_SAID: usize = 4096;
+const SAID_TIMEOUT: Duration = Duration::from_secs(2);
 /// Some servers tell Git from browsers by the beginning of this.
 const USER_AGENT: &str = concat!("git/2.0 (alumiini-git ", env!("CARGO_PKG_VERSION"), ")");
 
@@ -111,7 +115,7 @@ impl Http {
                 url = next;
                 continue;
             }
-            let answer = Answer::check(response, named.clone(), credentials)?;
+            let answer = Answer::check(endpoint, response, named.clone(), credentials).await?;
             let base = base.ok_or_else(|| {
                 let sentence = format!(
                     "{} redirects to {}, which is no Git repository",
@@ -144,7 +148,7 @@ impl Http {
             return Err(Error::new(Kind::Internal, "a URL that is not HTTP was asked over HTTP"));
         };
         let (response, credentials) = self.send(endpoint, first, base, request).await?;
-        let answer = Answer::check(response, base.clone(), credentials)?;
+        let answer = Answer::check(endpoint, response, base.clone(), credentials).await?;
         // Git does not look at this type, and servers get it wrong; a page for people is the one thing worth a sentence of its own.
         if answer.content_type().starts_with("text/") {
             Err(answer.not_git())
@@ -269,14 +273,13 @@ fn redirected(response: &Response, from: &HttpUrl, asked: &HttpUrl) -> Result<Op
 }
 
 impl Answer {
-    fn check(response: Response, url: HttpUrl, credentials: Credentials) -> Result<Answer> {
-        if response.status() != StatusCode::OK {
-            return Err(failure::status(
-                response.status(),
-                response.headers(),
-                &url,
-                credentials,
-            ));
+    async fn check(endpoint: &Endpoint, response: Response, url: HttpUrl, credentials: Credentials) -> Result<Answer> {
+        let status = response.status();
+        if status != StatusCode::OK {
+            let headers = response.headers().clone();
+            let mut answer = Answer { response, url };
+            let said = answer.said(endpoint).await;
+            return Err(failure::status(status, &headers, &answer.url, credentials, &said));
         }
         let encoding = response.headers().get(CONTENT_ENCODING);
         if encoding.is_some_and(|encoding| encoding != "identity") {
@@ -284,6 +287,31 @@ impl Answer {
             return Err(Error::new(Kind::Protocol, sentence).with("url", url.shown()));
         }
         Ok(Answer { response, url })
+    }
+
+    /// What the answer says to people: the beginning of its body, unless that is a page, on one line and without our own credentials.
+    async fn said(&mut self, endpoint: &Endpoint) -> String {
+        let html = matches!(self.content_type().as_str(), "text/html" | "application/xhtml+xml");
+        let mut body = vec![];
+        let read = async {
+            while body.len() < MAX_SAID
+                && let Ok(Some(chunk)) = self.chunk().await
+            {
+                body.extend_from_slice(&chunk);
+            }
+        };
+        // What has come by then must do.
+        let _ = tokio::time::timeout(SAID_TIMEOUT, read).await;
+        body.truncate(MAX_SAID);
+        let text = String::from_utf8_lossy(&body);
+        let text = text.trim_start();
+        if html || text.starts_with('<') {
+            return String::new();
+        }
+        // Before it is cut short, which could leave half of a secret.
+        let secrets = endpoint.auth.iter().flat_map(Auth::secrets);
+        let text = secrets.fold(text.to_owned(), |text, secret| hidden(&text, &secret));
+        sanitised(text.as_bytes())
     }
 
     /// The media type without parameters, in lower case, empty where there is none.

@@ -38,6 +38,47 @@ fn statuses() {
     }
 }
 
+/// Azure DevOps says in plain text which capability it misses.
+#[test]
+fn what_a_400_says_is_told_on_one_line_and_without_secrets() {
+    let azure = Reply::new(
+        400,
+        "text/plain; charset=utf-8",
+        "TF401041: The request\r\n\x1b[1m must use \u{e4} multi_ack.",
+    );
+    let (error, _) = refusal(azure, false);
+    assert_eq!(error.kind, Kind::Protocol);
+    assert!(
+        error
+            .message
+            .ends_with("; the server says: TF401041: The request [1m must use ä multi_ack."),
+        "{error}"
+    );
+    // A secret that straddles where the text is cut short.
+    let echo = format!(
+        "{}\nAuthorization: Basic YW5uOnNlc2FtZQ== of ann:sesame",
+        "x".repeat(495)
+    );
+    for text in [echo, "y ".repeat(1 << 20)] {
+        let (error, _) = refusal(Reply::new(400, "text/plain", text), true);
+        assert!(error.message.len() < 900 && !error.message.contains("YW5"), "{error}");
+    }
+    for page in [
+        Reply::new(400, "text/html", "<p>no"),
+        Reply::new(400, "text/plain", "\n<!doctype html>"),
+    ] {
+        let (error, _) = refusal(page, false);
+        assert!(!error.message.contains("says"), "{error}");
+    }
+    // Nobody waits for the rest of it.
+    let unended = Reply {
+        raw: Some(b"HTTP/1.1 400 Bad\r\nContent-Length: 100\r\n\r\nTF401041".to_vec()),
+        ..Reply::status(400)
+    };
+    let (error, _) = refusal(unended, false);
+    assert!(error.message.contains("TF401041"), "{error}");
+}
+
 #[test]
 fn answers_that_are_not_gits() {
     let advertisement = "application/x-git-upload-pack-advertisement";
