@@ -5,7 +5,9 @@ use git2::Oid;
 use tokio::sync::mpsc;
 
 use crate::error::{Error, Kind, Result};
-use crate::net::discovery::{self, AGENT, Server, Speaks, V0, V2};
+use crate::net::capabilities::{AGENT, Speaks, V0, V2};
+use crate::net::discovery::{self, Server};
+use crate::net::pack_stream::PackStream;
 use crate::net::pkt::{Chunks, Line, Reader, Request};
 use crate::net::refs::parse_oid;
 use crate::net::{Endpoint, Net};
@@ -53,7 +55,7 @@ pub(crate) struct FetchOutcome {
 ///
 /// `ref_not_found` means only that the server no longer has (or offers) `want`: see [`is_want_gone`]. `cancelled` means that the
 /// receiver of `sink` is gone, whose own error says why. Others: `network`, `rate_limited`, `certificate`, `auth`, `repo_not_found`,
-/// `protocol`, `unsupported` (a server without `shallow` or side-band), `too_large`, `invalid` (a depth of 0).
+/// `protocol`, `unsupported` (a server without `shallow`), `too_large`, `invalid` (a depth of 0).
 pub(crate) async fn fetch(
     net: &Net,
     endpoint: &Endpoint,
@@ -97,21 +99,66 @@ async fn attempt(
     sink: &mpsc::Sender<Bytes>,
     outcome: &mut FetchOutcome,
 ) -> Result<()> {
-    let (v2, body) = match &server.speaks {
-        Speaks::V2(v2) => (true, body_v2(server, v2, request)?),
-        Speaks::V0(v0) => (false, body_v0(server, v0, request)?),
+    let (body, form) = match &server.speaks {
+        Speaks::V2(v2) => (body_v2(server, v2, request)?, Form::Sections),
+        Speaks::V0(v0) => {
+            let depth = depth_v0(v0, request);
+            let deepened = depth.is_some();
+            (body_v0(server, v0, request, depth)?, Form::Acknowledged { deepened })
+        }
     };
     // Bounded by the pack's own limit, and by the number of other lines.
     let mut reader = net.ask(endpoint, server, body, u64::MAX).await?;
-    let first = if v2 {
-        sections(&mut reader, outcome).await?;
-        reader.line().await?
-    } else {
-        acknowledgements(&mut reader, request.depth.is_some(), outcome).await?
-    };
-    pack(&mut reader, first, request.max_bytes, sink, &mut outcome.bytes).await?;
+    answer(&mut reader, form, request.max_bytes, sink, outcome).await?;
     reader.finish().await;
     Ok(())
+}
+
+/// What stands before a pack.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    /// v2.
+    Sections,
+    /// v0.
+    Acknowledged { deepened: bool },
+}
+
+/// Reads the answer to a fetch. `outcome` is what came of it also where that fails.
+async fn answer<C: Chunks>(
+    reader: &mut Reader<C>,
+    form: Form,
+    max_bytes: u64,
+    sink: &mpsc::Sender<Bytes>,
+    outcome: &mut FetchOutcome,
+) -> Result<()> {
+    let first = match form {
+        Form::Sections => {
+            sections(reader, outcome).await?;
+            Some(reader.line().await?)
+        }
+        Form::Acknowledged { deepened } => {
+            if deepened {
+                shallow_section(reader, outcome).await?;
+            }
+            acknowledgements(reader).await?
+        }
+    };
+    let mut pack = Pack {
+        stream: PackStream::new(first.is_none()),
+        received: 0,
+        max_bytes,
+        sink,
+        sent: &mut outcome.bytes,
+    };
+    match first {
+        Some(first) => side_bands(reader, first, &mut pack).await?,
+        None => {
+            while let Some(data) = reader.bytes().await? {
+                pack.take(reader, data).await?;
+            }
+        }
+    }
+    pack.end(reader).await
 }
 
 fn body_v2(server: &Server, v2: &V2, fetch: &FetchRequest) -> Result<Bytes> {
@@ -133,22 +180,26 @@ fn body_v2(server: &Server, v2: &V2, fetch: &FetchRequest) -> Result<Bytes> {
     request.line("ofs-delta")?;
     request.line("no-progress")?;
     request.line(&format!("want {}", fetch.want))?;
-    shallow_lines(&mut request, server, v2.shallow, fetch)?;
+    shallow_lines(&mut request, server, v2.shallow, fetch, fetch.depth)?;
     have_lines(&mut request, fetch)?;
     request.flush();
     Ok(request.finish())
 }
 
-fn body_v0(server: &Server, v0: &V0, fetch: &FetchRequest) -> Result<Bytes> {
-    let side_band = match v0 {
-        V0 {
-            side_band_64k: true, ..
-        } => "side-band-64k",
-        V0 { side_band: true, .. } => "side-band",
-        _ => return Err(lacks(server, "side-band", "use another server")),
-    };
-    let mut want = format!("want {} {side_band}", fetch.want);
+/// The depth to ask a v0 server for. One that is shallow itself says where the history that it sends ends only to who asks for a depth.
+fn depth_v0(v0: &V0, fetch: &FetchRequest) -> Option<u32> {
+    let all = v0.is_shallow && v0.shallow && fetch.shallow.is_empty();
+    fetch.depth.or(all.then_some(UNSHALLOW))
+}
+
+fn body_v0(server: &Server, v0: &V0, fetch: &FetchRequest, depth: Option<u32>) -> Result<Bytes> {
+    let mut want = format!("want {}", fetch.want);
+    // Of each kind the first that the server has.
     for (capability, has) in [
+        ("multi_ack_detailed", v0.multi_ack_detailed),
+        ("multi_ack", v0.multi_ack && !v0.multi_ack_detailed),
+        ("side-band-64k", v0.side_band_64k),
+        ("side-band", v0.side_band && !v0.side_band_64k),
         ("ofs-delta", v0.ofs_delta),
         ("thin-pack", v0.thin_pack && fetch.thin),
         ("no-progress", v0.no_progress),
@@ -161,20 +212,26 @@ fn body_v0(server: &Server, v0: &V0, fetch: &FetchRequest) -> Result<Bytes> {
     }
     let mut request = Request::default();
     request.line(&want)?;
-    shallow_lines(&mut request, server, v0.shallow, fetch)?;
+    shallow_lines(&mut request, server, v0.shallow, fetch, depth)?;
     request.flush();
     have_lines(&mut request, fetch)?;
     Ok(request.finish())
 }
 
-fn shallow_lines(request: &mut Request, server: &Server, able: bool, fetch: &FetchRequest) -> Result<()> {
-    if !able && (fetch.depth.is_some() || !fetch.shallow.is_empty()) {
+fn shallow_lines(
+    request: &mut Request,
+    server: &Server,
+    able: bool,
+    fetch: &FetchRequest,
+    depth: Option<u32>,
+) -> Result<()> {
+    if !able && (depth.is_some() || !fetch.shallow.is_empty()) {
         return Err(lacks(server, "shallow", "use depth: :infinity"));
     }
     for oid in &fetch.shallow {
         request.line(&format!("shallow {oid}"))?;
     }
-    match fetch.depth {
+    match depth {
         Some(0) => Err(Error::new(Kind::Invalid, "a depth of 0 cannot be asked for")),
         Some(depth) => request.line(&format!("deepen {}", depth.min(UNSHALLOW))),
         None => Ok(()),
@@ -218,35 +275,36 @@ async fn sections<C: Chunks>(reader: &mut Reader<C>, outcome: &mut FetchOutcome)
     }
 }
 
-/// v0: reads the shallow section, which comes where a depth was asked for, and then the `ACK` or `NAK` that answers our haves.
-/// Returns the line after them.
-async fn acknowledgements<C: Chunks>(
-    reader: &mut Reader<C>,
-    deepened: bool,
-    outcome: &mut FetchOutcome,
-) -> Result<Line> {
+/// v0: reads the shallow section, which comes where a depth was asked for.
+async fn shallow_section<C: Chunks>(reader: &mut Reader<C>, outcome: &mut FetchOutcome) -> Result<()> {
     let mut count = 0;
-    if deepened {
-        loop {
-            let line = reader.line().await?;
-            count += 1;
-            bounded(reader, count)?;
-            match line.text() {
-                Some(text) => shallow_info(reader, text, outcome)?,
-                None if line == Line::Flush => break,
-                None => return Err(reader.protocol("answered a fetch with something unexpected")),
-            }
-        }
-    }
     loop {
         let line = reader.line().await?;
         count += 1;
         bounded(reader, count)?;
         match line.text() {
-            Some(text) if text == b"NAK" || text.starts_with(b"ACK ") => {}
-            _ => return Ok(line),
+            Some(text) => shallow_info(reader, text, outcome)?,
+            None if line == Line::Flush => return Ok(()),
+            None => return Err(reader.protocol("answered a fetch with something unexpected")),
         }
     }
+}
+
+/// v0: reads what answers our haves, each `NAK`, `ACK <id>` or `ACK <id> continue|common|ready` (gitprotocol-pack, "Packfile Negotiation").
+/// It changes nothing: all our haves are out, and `done`. Returns the first line of the pack; None where it comes in no lines, as it does
+/// from servers without side-bands.
+async fn acknowledgements<C: Chunks>(reader: &mut Reader<C>) -> Result<Option<Line>> {
+    let mut count = 0;
+    while !reader.begins(b"PACK").await? {
+        let line = reader.line().await?;
+        count += 1;
+        bounded(reader, count)?;
+        match line.text() {
+            Some(text) if text == b"NAK" || text.starts_with(b"ACK ") => {}
+            _ => return Ok(Some(line)),
+        }
+    }
+    Ok(None)
 }
 
 fn shallow_info<C: Chunks>(reader: &Reader<C>, text: &[u8], outcome: &mut FetchOutcome) -> Result<()> {
@@ -261,14 +319,8 @@ fn shallow_info<C: Chunks>(reader: &Reader<C>, text: &[u8], outcome: &mut FetchO
     Ok(())
 }
 
-/// Takes the side-bands apart, `first` being their first line, up to the flush. `bytes` counts what `sink` was given.
-async fn pack<C: Chunks>(
-    reader: &mut Reader<C>,
-    first: Line,
-    max_bytes: u64,
-    sink: &mpsc::Sender<Bytes>,
-    bytes: &mut u64,
-) -> Result<()> {
+/// Takes the side-bands apart, `first` being their first line, up to the flush.
+async fn side_bands<C: Chunks>(reader: &mut Reader<C>, first: Line, pack: &mut Pack<'_>) -> Result<()> {
     let mut line = first;
     let mut progress = 0;
     loop {
@@ -279,15 +331,7 @@ async fn pack<C: Chunks>(
                 match band {
                     // Empty: a server's way to keep the connection alive while it prepares the pack.
                     Some(1) if data.is_empty() => {}
-                    Some(1) => {
-                        *bytes += data.len() as u64;
-                        if *bytes > max_bytes {
-                            return Err(too_large(reader, max_bytes));
-                        }
-                        sink.send(data).await.map_err(|_| {
-                            Error::new(Kind::Cancelled, "the pack is no longer wanted where it was going")
-                        })?;
-                    }
+                    Some(1) => pack.take(reader, data).await?,
                     Some(2) => {
                         progress += data.len() as u64;
                         if progress > MAX_PROGRESS {
@@ -298,7 +342,7 @@ async fn pack<C: Chunks>(
                     _ => return Err(reader.protocol("sent a pack that is not in Git's side-bands")),
                 }
             }
-            Line::Flush if *bytes == 0 => return Err(reader.protocol("answered a fetch without a pack")),
+            Line::Flush if pack.received == 0 => return Err(reader.protocol("answered a fetch without a pack")),
             Line::Flush => return Ok(()),
             Line::Delimiter | Line::ResponseEnd => {
                 return Err(reader.protocol("sent a pack that is not in Git's side-bands"));
@@ -308,12 +352,43 @@ async fn pack<C: Chunks>(
     }
 }
 
-fn too_large<C: Chunks>(reader: &Reader<C>, limit: u64) -> Error {
-    let mut error = reader
-        .protocol(&format!("sent a pack larger than {limit} bytes"))
-        .with("limit", limit);
-    error.kind = Kind::TooLarge;
-    error
+/// A pack on its way to the sink.
+struct Pack<'a> {
+    stream: PackStream,
+    received: u64,
+    max_bytes: u64,
+    sink: &'a mpsc::Sender<Bytes>,
+    sent: &'a mut u64,
+}
+
+impl Pack<'_> {
+    async fn take<C: Chunks>(&mut self, reader: &Reader<C>, data: Bytes) -> Result<()> {
+        self.received += data.len() as u64;
+        if self.received > self.max_bytes {
+            let sentence = format!("sent a pack larger than {} bytes", self.max_bytes);
+            let mut error = reader.protocol(&sentence).with("limit", self.max_bytes);
+            error.kind = Kind::TooLarge;
+            return Err(error);
+        }
+        let passed = self.stream.take(data);
+        self.send(passed).await
+    }
+
+    async fn end<C: Chunks>(mut self, reader: &Reader<C>) -> Result<()> {
+        let last = self.stream.end().ok_or_else(|| reader.cut())?;
+        self.send(last).await
+    }
+
+    async fn send(&mut self, data: Bytes) -> Result<()> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        *self.sent += data.len() as u64;
+        self.sink
+            .send(data)
+            .await
+            .map_err(|_| Error::new(Kind::Cancelled, "the pack is no longer wanted where it was going"))
+    }
 }
 
 fn bounded<C: Chunks>(reader: &Reader<C>, count: usize) -> Result<()> {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::net::discovery::tests::pkt;
+use crate::net::capabilities::tests::pkt;
 use crate::net::pkt::tests::{reader, run};
 use crate::net::url::{Location, RemoteUrl};
 
@@ -34,18 +34,20 @@ fn request(depth: Option<u32>, shallow: bool) -> FetchRequest {
 
 /// Reads `lines` as the answer to a fetch, cut in several ways.
 fn answer(v2: bool, depth: bool, lines: &[&str]) -> Result<(FetchOutcome, Vec<u8>)> {
-    let bytes = pkt(lines);
+    let form = if v2 {
+        Form::Sections
+    } else {
+        Form::Acknowledged { deepened: depth }
+    };
+    read(form, &pkt(lines))
+}
+
+fn read(form: Form, bytes: &[u8]) -> Result<(FetchOutcome, Vec<u8>)> {
     let mut results = [1, 3, bytes.len()].map(|size| {
         run(async {
             let (sink, mut source) = mpsc::channel(64);
-            let (mut reader, mut outcome) = (reader(&bytes, size), FetchOutcome::default());
-            let first = if v2 {
-                sections(&mut reader, &mut outcome).await?;
-                reader.line().await?
-            } else {
-                acknowledgements(&mut reader, depth, &mut outcome).await?
-            };
-            pack(&mut reader, first, 10, &sink, &mut outcome.bytes).await?;
+            let (mut reader, mut outcome) = (reader(bytes, size), FetchOutcome::default());
+            super::answer(&mut reader, form, 10, &sink, &mut outcome).await?;
             drop(sink);
             let mut got = vec![];
             while let Some(chunk) = source.recv().await {
@@ -93,9 +95,65 @@ fn asks_in_one_round() {
         shallow: true,
         ..V0::default()
     };
-    let body = body_v0(&server0, &v0, &request(Some(3), true)).unwrap();
+    let body = body_v0(&server0, &v0, &request(Some(3), true), Some(3)).unwrap();
     let want = format!("want {A} side-band-64k ofs-delta\n");
     assert_eq!(body, pkt(&[&want, &shallow, "deepen 3\n", "0000", &have, "done\n"]));
+}
+
+/// What is on offer and helps is taken, as Git does: some servers insist.
+#[test]
+fn v0_asks_for_what_is_offered() {
+    let server = server(Speaks::V0(V0::default()));
+    for (v0, says) in [
+        (V0::default(), ""),
+        (
+            V0 {
+                multi_ack: true,
+                side_band: true,
+                ..V0::default()
+            },
+            " multi_ack side-band",
+        ),
+        (
+            V0 {
+                multi_ack: true,
+                multi_ack_detailed: true,
+                side_band: true,
+                side_band_64k: true,
+                thin_pack: true,
+                no_progress: true,
+                ..V0::default()
+            },
+            " multi_ack_detailed side-band-64k thin-pack no-progress",
+        ),
+    ] {
+        let body = body_v0(&server, &v0, &request(None, false), None).unwrap();
+        let (want, have) = (format!("want {A}{says}\n"), format!("have {B}\n"));
+        assert_eq!(body, pkt(&[&want, "0000", &have, "done\n"]), "{says}");
+    }
+}
+
+#[test]
+fn all_history_of_a_shallow_repository_ends_where_that_says() {
+    let v0 = |is_shallow| V0 {
+        shallow: true,
+        is_shallow,
+        ..V0::default()
+    };
+    let all = request(None, false);
+    assert_eq!(depth_v0(&v0(true), &all), Some(UNSHALLOW));
+    assert_eq!(depth_v0(&v0(false), &all), None);
+    assert_eq!(
+        depth_v0(&v0(true), &request(None, true)),
+        None,
+        "what is shallow stays so"
+    );
+    assert_eq!(depth_v0(&v0(true), &request(Some(7), false)), Some(7));
+    let unable = V0 {
+        is_shallow: true,
+        ..V0::default()
+    };
+    assert_eq!(depth_v0(&unable, &all), None);
 }
 
 #[test]
@@ -112,19 +170,13 @@ fn a_server_that_lacks_something_is_told_apart() {
     for (depth, shallow) in [(Some(1), false), (None, true)] {
         for error in [
             body_v2(&server2, &v2, &request(depth, shallow)).unwrap_err(),
-            body_v0(&server0, &v0, &request(depth, shallow)).unwrap_err(),
+            body_v0(&server0, &v0, &request(depth, shallow), depth).unwrap_err(),
         ] {
             assert_eq!(error.kind, Kind::Unsupported);
             assert!(error.message.contains("depth: :infinity"), "{error}");
         }
     }
     assert!(body_v2(&server2, &v2, &request(None, false)).is_ok());
-    assert_eq!(
-        body_v0(&server0, &V0::default(), &request(None, false))
-            .unwrap_err()
-            .kind,
-        Kind::Unsupported
-    );
     let able = V2 {
         fetch: true,
         shallow: true,
@@ -176,8 +228,65 @@ fn v0_answers() {
     let (shallow, ack) = (format!("shallow {A}"), format!("ACK {B}\n"));
     let (outcome, pack) = answer(false, true, &[&shallow, "0000", &ack, "\x01PACK", "0000"]).unwrap();
     assert_eq!((outcome.shallow.len(), pack), (1, b"PACK".to_vec()));
-    let (_, pack) = answer(false, false, &["NAK\n", "\x01PACK", "0000"]).unwrap();
-    assert_eq!(pack, b"PACK");
+    let (common, ready, more) = (
+        format!("ACK {A} common\n"),
+        format!("ACK {B} ready"),
+        format!("ACK {A} continue\n"),
+    );
+    for lines in [
+        &["NAK\n"][..],
+        &["NAK", "NAK\n"],
+        &[&ack],
+        &[&common, &ready, &ack],
+        &[&more, "NAK\n", &common, &common, "NAK\n", &ready, &ack],
+    ] {
+        let (_, pack) = answer(false, false, &[lines, &["\x01PACK", "0000"]].concat()).unwrap();
+        assert_eq!(pack, b"PACK", "{lines:?}");
+    }
+    for lines in [&["nak\n"][..], &["ACK", "0000"], &["0000"], &["0001"]] {
+        let error = answer(false, false, lines).unwrap_err();
+        assert_eq!(error.kind, Kind::Protocol, "{lines:?}: {error}");
+    }
+}
+
+/// Without side-bands the pack comes as it is, up to the end of the stream.
+#[test]
+fn v0_answers_without_side_bands() {
+    let form = Form::Acknowledged { deepened: false };
+    let pack = |version: u8| {
+        let mut pack = [&b"PACK\0\0\0"[..], &[version], &[0; 4]].concat();
+        let sum = <sha1::Sha1 as sha1::Digest>::digest(&pack);
+        pack.extend_from_slice(&sum);
+        pack
+    };
+    let ack = format!("ACK {B} common\n");
+    for before in [&["NAK\n"][..], &[&ack, "NAK\n"]] {
+        for version in [2, 3] {
+            let bytes = [pkt(before), pack(version)].concat();
+            let form = Form::Acknowledged { deepened: false };
+            let error = read(form, &bytes).unwrap_err();
+            assert_eq!(error.kind, Kind::TooLarge, "its 32 bytes count, too");
+            let got = run(async {
+                let (sink, mut source) = mpsc::channel(64);
+                let (mut reader, mut outcome) = (reader(&bytes, 5), FetchOutcome::default());
+                super::answer(&mut reader, form, 32, &sink, &mut outcome).await.unwrap();
+                drop(sink);
+                let mut got = vec![];
+                while let Some(chunk) = source.recv().await {
+                    got.extend_from_slice(&chunk);
+                }
+                got
+            });
+            assert_eq!(got, pack(2));
+        }
+    }
+    for cut in 0..8 {
+        let bytes = [pkt(&["NAK\n"]), pack(2)[..cut].to_vec()].concat();
+        let error = read(form, &bytes).unwrap_err();
+        assert_eq!(error.kind, Kind::Network, "{cut}: {error}");
+    }
+    let error = read(form, &[pkt(&["NAK\n"]), b"PAKK".to_vec()].concat()).unwrap_err();
+    assert_eq!(error.kind, Kind::Protocol);
 }
 
 #[test]
@@ -221,13 +330,13 @@ fn answers_that_are_wrong() {
 
 #[test]
 fn a_sink_that_nobody_reads_ends_it() {
-    let bytes = pkt(&["\x01PACK", "0000"]);
+    let bytes = pkt(&["NAK\n", "\x01PACK", "0000"]);
     let error = run(async {
         let (sink, source) = mpsc::channel(1);
         drop(source);
-        let mut reader = reader(&bytes, 4);
-        let first = reader.line().await?;
-        pack(&mut reader, first, 10, &sink, &mut 0).await
+        let (mut reader, mut outcome) = (reader(&bytes, 4), FetchOutcome::default());
+        let form = Form::Acknowledged { deepened: false };
+        super::answer(&mut reader, form, 10, &sink, &mut outcome).await
     });
     assert_eq!(error.unwrap_err().kind, Kind::Cancelled);
 }

@@ -6,12 +6,14 @@
 //! request lasts until the first chunk of a pack arrives in its sink.
 
 pub(crate) mod auth;
+mod capabilities;
 mod dial;
 mod discovery;
 mod failure;
 pub(crate) mod fetch;
 mod gate;
 mod http;
+mod pack_stream;
 mod pkt;
 pub(crate) mod probe;
 pub(crate) mod proxy;
@@ -25,7 +27,8 @@ use bytes::Bytes;
 
 use crate::error::{Error, Kind, Result};
 use auth::{Auth, Login};
-use discovery::{Known, Server, Speaks};
+use capabilities::Speaks;
+use discovery::{Known, Server};
 use gate::{Gates, Turn};
 use http::Http;
 use pkt::{Chunks, Line, Reader};

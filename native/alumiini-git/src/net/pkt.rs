@@ -85,6 +85,21 @@ impl Decoder {
         Ok(None)
     }
 
+    /// The next four bytes, which may be no line's; None where more chunks are needed.
+    fn start(&self) -> Option<[u8; 4]> {
+        let mut bytes = self.partial.iter().chain(self.chunks.iter().flatten()).copied();
+        Some([bytes.next()?, bytes.next()?, bytes.next()?, bytes.next()?])
+    }
+
+    /// The next bytes that are here, which are in no line.
+    fn rest(&mut self) -> Option<Bytes> {
+        if self.partial.is_empty() {
+            self.chunks.pop_front()
+        } else {
+            Some(self.partial.split().freeze())
+        }
+    }
+
     fn drop_spent(&mut self) {
         if self.chunks.front().is_some_and(Bytes::is_empty) {
             self.chunks.pop_front();
@@ -181,20 +196,51 @@ impl<C: Chunks> Reader<C> {
                 }
                 Err(NotPktLine) => return Err(self.protocol("did not answer in Git's protocol")),
             }
-            let Some(chunk) = self.chunks.chunk().await? else {
+            if !self.more().await? {
                 return Err(self.cut());
-            };
-            let Some(left) = self.left.checked_sub(chunk.len() as u64) else {
-                return Err(Error::new(
-                    Kind::TooLarge,
-                    format!("the answer of {} is larger than {} bytes", self.shown, self.limit),
-                )
-                .with("url", self.shown.clone())
-                .with("limit", self.limit));
-            };
-            self.left = left;
-            self.decoder.push(chunk);
+            }
         }
+    }
+
+    /// Whether what comes next begins with `magic`, instead of a line.
+    pub(crate) async fn begins(&mut self, magic: &[u8; 4]) -> Result<bool> {
+        loop {
+            if let Some(start) = self.decoder.start() {
+                return Ok(start == *magic);
+            }
+            if !self.more().await? {
+                return Err(self.cut());
+            }
+        }
+    }
+
+    /// The next bytes, where no lines come any more; None at the end of the stream.
+    pub(crate) async fn bytes(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            match self.decoder.rest() {
+                Some(bytes) => return Ok(Some(bytes)),
+                None if self.more().await? => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Takes one more chunk; false at the end of the stream.
+    async fn more(&mut self) -> Result<bool> {
+        let Some(chunk) = self.chunks.chunk().await? else {
+            return Ok(false);
+        };
+        let Some(left) = self.left.checked_sub(chunk.len() as u64) else {
+            return Err(Error::new(
+                Kind::TooLarge,
+                format!("the answer of {} is larger than {} bytes", self.shown, self.limit),
+            )
+            .with("url", self.shown.clone())
+            .with("limit", self.limit));
+        };
+        self.left = left;
+        self.decoder.push(chunk);
+        Ok(true)
     }
 
     /// After the last flush: lets the connection serve again. What else a server has to say there, or takes long to, costs it
@@ -208,7 +254,8 @@ impl<C: Chunks> Reader<C> {
         Error::new(Kind::Protocol, format!("{} {what}", self.shown)).with("url", self.shown.clone())
     }
 
-    fn cut(&self) -> Error {
+    /// `network`: the stream ended too early.
+    pub(crate) fn cut(&self) -> Error {
         let message = format!(
             "the connection to {} was cut before its answer was complete",
             self.shown

@@ -8,8 +8,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::error::{Error, Hint, Kind, Result};
+use crate::net::capabilities::Speaks;
 use crate::net::dial::{CONNECT_TIMEOUT, dial};
-use crate::net::discovery::{self, Speaks};
+use crate::net::discovery;
 use crate::net::proxy;
 use crate::net::refs::ls_refs;
 use crate::net::url::{HttpUrl, NetUrl};

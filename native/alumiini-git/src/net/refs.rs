@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 use git2::Oid;
 
 use crate::error::{Error, Kind, Result};
-use crate::net::discovery::{self, AGENT, MAX_ADVERTISEMENT, Server, Speaks, V2};
+use crate::net::capabilities::{AGENT, Speaks, V2, advertisement};
+use crate::net::discovery::{self, MAX_ADVERTISEMENT, Server};
 use crate::net::pkt::{Chunks, Line, Reader, Request};
 use crate::net::{Endpoint, Net, NetUrl};
 
@@ -87,7 +88,7 @@ async fn greeting(
     let turn = net.gates.enter(endpoint, &server.base).await?;
     let exec = turn.watch(net.upload_pack(endpoint, url, false, bytes::Bytes::new()).await)?;
     let mut reader = Reader::new(exec, server.base.shown(), MAX_GREETING);
-    match discovery::advertisement(&mut reader, prefixes).await {
+    match advertisement(&mut reader, prefixes).await {
         Ok((Speaks::V0(_), refs)) => {
             reader.finish().await;
             return Ok(Some(refs));
@@ -192,6 +193,8 @@ pub(super) struct Advertised<'a> {
     refs: Vec<RemoteRef>,
     symrefs: Vec<(Vec<u8>, Vec<u8>)>,
     count: usize,
+    /// Whether the repository says where it is shallow.
+    pub(super) shallow: bool,
 }
 
 impl<'a> Advertised<'a> {
@@ -201,6 +204,7 @@ impl<'a> Advertised<'a> {
             refs: vec![],
             symrefs: vec![],
             count: 0,
+            shallow: false,
         }
     }
 
@@ -213,11 +217,12 @@ impl<'a> Advertised<'a> {
 
     /// `<id> <name>`, a peeled `<id> <name>^{}`, or what is no ref: `capabilities^{}` of an empty repository and `shallow <id>`.
     pub(super) fn line<C: Chunks>(&mut self, reader: &Reader<C>, line: &[u8]) -> Result<()> {
-        if line.starts_with(b"shallow ") {
-            return Ok(());
-        }
         self.count += 1;
         bounded(reader, self.count)?;
+        if let Some(oid) = line.strip_prefix(b"shallow ") {
+            self.shallow = true;
+            return parse_oid(oid).map(|_| ()).ok_or_else(|| malformed(reader));
+        }
         let (oid, name) = match line.get(40) {
             Some(b' ') => (parse_oid(&line[..40]), &line[41..]),
             _ => (None, &b""[..]),
@@ -234,7 +239,9 @@ impl<'a> Advertised<'a> {
             }
             return Ok(());
         }
-        if wanted(name, self.prefixes) {
+        // What else a repository has (`.have`: objects of another one) is no ref of its own.
+        let is_ref = name == b"HEAD" || name.starts_with(b"refs/");
+        if is_ref && wanted(name, self.prefixes) {
             self.refs.push(RemoteRef {
                 name: name.to_vec(),
                 oid,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::net::discovery::tests::pkt;
+use crate::net::capabilities::tests::pkt;
 use crate::net::pkt::tests::{reader, run};
 
 const A: &str = "1111111111111111111111111111111111111111";

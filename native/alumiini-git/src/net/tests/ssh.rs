@@ -70,6 +70,16 @@ fn refs_and_packs_in_both_versions() {
             let (_, pack) = fetched(&net, &endpoint, &want(tip)).await.unwrap();
             full.index(&pack, &[]);
             assert_eq!(full.commits(tip), 4);
+            // With an answer to each of several haves.
+            let part = Repo::new();
+            let haves = vec![repo.rev("other"), repo.rev("main~3")];
+            let (_, pack) = fetched(&net, &endpoint, &want(haves[0])).await.unwrap();
+            part.index(&pack, &[]);
+            let (_, pack) = fetched(&net, &endpoint, &FetchRequest { haves, ..want(tip) })
+                .await
+                .unwrap();
+            part.index(&pack, &[]);
+            assert_eq!(part.commits(tip), 4);
             let shallow = Repo::new();
             let request = FetchRequest {
                 depth: Some(1),

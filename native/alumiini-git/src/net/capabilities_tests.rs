@@ -78,6 +78,7 @@ fn v0_with_peeled_tags_symrefs_and_prefixes() {
             ofs_delta: true,
             no_progress: true,
             shallow: true,
+            is_shallow: true,
             ..V0::default()
         };
         assert_eq!(speaks, Speaks::V0(expected));
@@ -124,7 +125,8 @@ fn refuses_what_is_not_ours() {
         ),
         (&[sha256.as_str(), "0000"], Kind::Unsupported),
         (&["# service=git-receive-pack\n", "0000"], Kind::Protocol),
-        (&["# service=git-upload-pack\n", "version 2\n", "0000"], Kind::Protocol),
+        // As Git: what stands before the flush tells about the service.
+        (&["# service=git-upload-pack\n", "version 2\n", "0000"], Kind::Network),
         (&["version 2\n", "0001"], Kind::Protocol),
         (&["0001"], Kind::Protocol),
         (&["not a ref\n", "0000"], Kind::Protocol),
