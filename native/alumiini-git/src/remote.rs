@@ -211,8 +211,10 @@ impl Remote {
                 };
                 let pack = indexed.map_err(|error| error.with("url", self.shown()))?;
                 let (job, held) = (job.clone(), held.clone());
+                let all = request.depth.is_none_or(|depth| depth == UNSHALLOW);
                 let install = move || {
                     let _held = held;
+                    let boundary = if all { only_new(&git_dir, boundary)? } else { boundary };
                     receive::install(&git_dir, &pack, &boundary, want, &job).map(|()| pack.stats)
                 };
                 worker.disk.run(install).await
@@ -250,6 +252,20 @@ fn request(git_dir: &Path, want: Oid, depth: Option<u32>) -> Result<FetchRequest
         thin: true,
         max_bytes: fetch::DEFAULT_MAX_BYTES,
     })
+}
+
+/// The boundary without commits that are here with their parents: asked for all history, a remote that is shallow itself says only what
+/// it cannot send.
+fn only_new(git_dir: &Path, mut boundary: Boundary) -> Result<Boundary> {
+    if !boundary.shallow.is_empty() {
+        let repo = open::managed(git_dir)?;
+        let odb = repo.odb().map_err(git_failure("open the objects"))?;
+        let shallow = open::shallow(git_dir)?;
+        boundary
+            .shallow
+            .retain(|oid| shallow.contains(oid) || !odb.exists(*oid));
+    }
+    Ok(boundary)
 }
 
 fn local(path: &Path) -> Result<Repository> {
