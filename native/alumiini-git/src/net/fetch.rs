@@ -6,7 +6,8 @@ use tokio::sync::mpsc;
 
 use crate::error::{Error, Kind, Result};
 use crate::net::capabilities::{AGENT, Speaks, V0, V2};
-use crate::net::discovery::{self, Server};
+use crate::net::discovery::discover;
+use crate::net::known::{Server, could_cause};
 use crate::net::pack_stream::PackStream;
 use crate::net::pkt::{Chunks, Line, Reader, Request};
 use crate::net::refs::parse_oid;
@@ -66,23 +67,18 @@ pub(crate) async fn fetch(
     if let Some(server) = net.known.get(endpoint) {
         match attempt(net, endpoint, &server, request, sink, &mut outcome).await {
             // Once pack bytes are on their way, a second pack must not follow them.
-            Err(e) if discovery::may_be_stale(&e) => {
-                net.known.forget(endpoint);
-                if outcome.bytes > 0 {
-                    return Err(e);
-                }
-            }
-            done => return done.map(|()| outcome),
+            Err(e) if outcome.bytes == 0 && could_cause(endpoint, &server.base, &e) => net.known.doubt(endpoint),
+            done => return net.known.judge(endpoint, done).map(|()| outcome),
         }
+        outcome = FetchOutcome::default();
     }
-    // The refs that a v0 server sends along are not asked for here: a name that no ref has keeps none of them.
-    let (server, _) = discovery::discover(net, endpoint, &["\0".to_owned()]).await?;
-    outcome = FetchOutcome::default();
-    let done = attempt(net, endpoint, &server, request, sink, &mut outcome).await;
-    if done.as_ref().is_err_and(discovery::may_be_stale) {
-        net.known.forget(endpoint);
-    }
-    done.map(|()| outcome)
+    let done = async {
+        // The refs that a v0 server sends along are not asked for here: a name that no ref has keeps none of them.
+        let (server, _) = discover(net, endpoint, &["\0".to_owned()]).await?;
+        attempt(net, endpoint, &server, request, sink, &mut outcome).await
+    };
+    let done = done.await;
+    net.known.judge(endpoint, done).map(|()| outcome)
 }
 
 /// Whether a fetch failed because the server no longer has what was wanted: the ref has moved since it was asked for, so

@@ -11,6 +11,7 @@ fn server(speaks: Speaks) -> Server {
         Location::Network(base) => Server {
             base,
             speaks,
+            until: None,
             wordy: Default::default(),
         },
         other => panic!("{other:?}"),

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, LOCATION, PRAGMA};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect};
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 use crate::error::{Error, Kind, Result};
 use crate::net::Endpoint;
@@ -22,6 +23,10 @@ use crate::net::url::{HttpUrl, NetUrl};
 const GIT_PROTOCOL: &str = "git-protocol";
 /// Redirects followed before it counts as a loop.
 const MAX_HOPS: usize = 5;
+/// How long a redirect is believed without asking again. HTTP lets one that is permanent be remembered (RFC 9110, 15.4); one that is not,
+/// only from the question to the fetch that follows it.
+const PERMANENT: Duration = Duration::from_secs(300);
+const TEMPORARY: Duration = Duration::from_secs(10);
 /// Clients that are kept, each with its connections and roots.
 const MAX_CLIENTS: usize = 64;
 /// Connections to a host that are kept for later.
@@ -54,6 +59,22 @@ struct Way {
     fresh: bool,
 }
 
+/// What a request may be sent on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Connections {
+    /// One that was kept, where there is one.
+    Kept,
+    New,
+}
+
+/// The repository's own URL, where the redirects ended, and the answer that was found there.
+pub(super) struct Found {
+    pub(super) base: HttpUrl,
+    pub(super) answer: Answer,
+    /// How long the redirects hold.
+    pub(super) until: Option<Instant>,
+}
+
 /// An answer of status 200.
 pub(super) struct Answer {
     response: Response,
@@ -71,13 +92,13 @@ impl Http {
     }
 
     /// The client for `url`, made where it is the first with what `endpoint` says of TLS and proxies.
-    async fn client(&self, endpoint: &Endpoint, url: &HttpUrl, fresh: bool) -> Result<Client> {
+    async fn client(&self, endpoint: &Endpoint, url: &HttpUrl, connections: Connections) -> Result<Client> {
         let proxy = endpoint.proxy(&NetUrl::Http(url.clone()));
         let encrypted = !url.is_plaintext() || proxy.is_some_and(|proxy| proxy.speaks == Speaks::Https);
         let way = Way {
             tls: encrypted.then(|| endpoint.tls.clone()),
             proxy: proxy.cloned(),
-            fresh,
+            fresh: connections == Connections::New,
         };
         let cell = self.clients.lock().unwrap_or_else(PoisonError::into_inner).at(&way);
         // On a blocking thread: the roots are files.
@@ -91,9 +112,15 @@ impl Http {
         Ok(client.clone())
     }
 
-    /// `GET info/refs`, with redirects. Returns the answer and the URL of the repository that gave it.
-    pub(super) async fn get_refs(&self, endpoint: &Endpoint, first: &HttpUrl) -> Result<(HttpUrl, Answer)> {
+    /// `GET info/refs`, with redirects.
+    pub(super) async fn get_refs(
+        &self,
+        endpoint: &Endpoint,
+        first: &HttpUrl,
+        connections: Connections,
+    ) -> Result<Found> {
         let mut url = first.info_refs()?;
+        let mut until: Option<Instant> = None;
         for hops in 0..=MAX_HOPS {
             let request = |client: &Client| {
                 client
@@ -110,8 +137,14 @@ impl Http {
                 url.strip_info_refs()
             };
             let named = base.as_ref().unwrap_or(&url);
-            let (response, credentials) = self.send(endpoint, first, named, request).await?;
+            let (response, credentials) = self.send(endpoint, first, named, connections, request).await?;
             if let Some(next) = redirected(&response, named, &url)? {
+                let holds = match response.status().as_u16() {
+                    301 | 308 => PERMANENT,
+                    _ => TEMPORARY,
+                };
+                let ends = Instant::now() + holds;
+                until = Some(until.map_or(ends, |until| until.min(ends)));
                 url = next;
                 continue;
             }
@@ -123,14 +156,21 @@ impl Http {
                 );
                 Error::new(Kind::Protocol, sentence).with("url", endpoint.url.shown())
             })?;
-            return Ok((base, answer));
+            return Ok(Found { base, answer, until });
         }
         let sentence = format!("{} redirects more than {MAX_HOPS} times: check the URL", endpoint.url);
         Err(Error::new(Kind::Protocol, sentence).with("url", endpoint.url.shown()))
     }
 
-    /// `POST git-upload-pack` to the repository at `base`, as [`get_refs`](Self::get_refs) returned it. Redirects are not followed.
-    pub(super) async fn post(&self, endpoint: &Endpoint, base: &HttpUrl, v2: bool, body: Bytes) -> Result<Answer> {
+    /// `POST git-upload-pack` to the repository at `base`, as [`get_refs`](Self::get_refs) found it. Redirects are not followed.
+    pub(super) async fn post(
+        &self,
+        endpoint: &Endpoint,
+        base: &HttpUrl,
+        v2: bool,
+        body: Bytes,
+        connections: Connections,
+    ) -> Result<Answer> {
         let url = base.upload_pack()?;
         let request = |client: &Client| {
             let request = client
@@ -147,7 +187,7 @@ impl Http {
         let NetUrl::Http(first) = &endpoint.url else {
             return Err(Error::new(Kind::Internal, "a URL that is not HTTP was asked over HTTP"));
         };
-        let (response, credentials) = self.send(endpoint, first, base, request).await?;
+        let (response, credentials) = self.send(endpoint, first, base, connections, request).await?;
         let answer = Answer::check(endpoint, response, base.clone(), credentials).await?;
         // Git does not look at this type, and servers get it wrong; a page for people is the one thing worth a sentence of its own.
         if answer.content_type().starts_with("text/") {
@@ -163,9 +203,10 @@ impl Http {
         endpoint: &Endpoint,
         first: &HttpUrl,
         base: &HttpUrl,
+        connections: Connections,
         request: impl Fn(&Client) -> RequestBuilder + Send + Sync,
     ) -> Result<(Response, Credentials)> {
-        let client = self.client(endpoint, base, false).await?;
+        let client = self.client(endpoint, base, connections).await?;
         let (credentials, authorization) = match &endpoint.auth {
             None => (Credentials::None, None),
             Some(_) if !base.same_origin(first) => (Credentials::Withheld, None),
@@ -180,7 +221,9 @@ impl Http {
         };
         let answer = match ask(&client).await {
             // What ended one connection that was kept (a restart, say) may have ended all of them.
-            Err(e) if failure::unanswered(&e) => ask(&self.client(endpoint, base, true).await?).await,
+            Err(e) if connections == Connections::Kept && failure::unanswered(&e) => {
+                ask(&self.client(endpoint, base, Connections::New).await?).await
+            }
             answer => answer,
         };
         let proxy = endpoint.proxy(&NetUrl::Http(base.clone()));

@@ -13,6 +13,7 @@ mod failure;
 pub(crate) mod fetch;
 mod gate;
 mod http;
+mod known;
 mod pack_stream;
 mod pkt;
 pub(crate) mod probe;
@@ -28,9 +29,10 @@ use bytes::Bytes;
 use crate::error::{Error, Kind, Result};
 use auth::{Auth, Login};
 use capabilities::Speaks;
-use discovery::{Known, Server};
+
 use gate::{Gates, Turn};
 use http::Http;
+use known::{Known, Server};
 use pkt::{Chunks, Line, Reader};
 use proxy::{Proxy, Route};
 use ssh::Ssh;
@@ -134,7 +136,8 @@ impl Net {
         let turn = self.gates.enter(endpoint, &server.base).await?;
         match &server.base {
             NetUrl::Http(base) => {
-                let answer = turn.watch(self.http.post(endpoint, base, v2, body).await)?;
+                let connections = self.known.connections(endpoint);
+                let answer = turn.watch(self.http.post(endpoint, base, v2, body, connections).await)?;
                 Ok(Reader::new(
                     Answer {
                         from: From::Http(answer),

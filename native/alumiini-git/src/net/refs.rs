@@ -1,13 +1,13 @@
 //! The refs of a remote, by prefix.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use git2::Oid;
 
 use crate::error::{Error, Kind, Result};
 use crate::net::capabilities::{AGENT, Speaks, V2, advertisement};
-use crate::net::discovery::{self, MAX_ADVERTISEMENT, Server};
+use crate::net::discovery::{MAX_ADVERTISEMENT, discover};
+use crate::net::known::{Server, could_cause};
 use crate::net::pkt::{Chunks, Line, Reader, Request};
 use crate::net::{Endpoint, Net, NetUrl};
 
@@ -39,35 +39,47 @@ impl RemoteRef {
 /// The refs of `endpoint` whose names begin with one of `prefixes` (all where that is empty), in the server's order.
 ///
 /// One request where the endpoint is known to speak v2; else one to find out, and for v2 a second. Over SSH, what is known to speak v2 is
-/// listened to in v0 as long as it has few refs. What is known and proves
-/// wrong is found out again, once. A ref that is not there is no error; an empty repository has none.
+/// listened to in v0 as long as it has few refs. What fails where it may be for what is known is asked again, from the URL, once. A ref that
+/// is not there is no error; an empty repository has none.
 ///
 /// Errors: `network`, `rate_limited`, `certificate`, `auth`, `repo_not_found`, `protocol`, `unsupported`, `too_large`.
 pub(crate) async fn ls_refs(net: &Net, endpoint: &Endpoint, prefixes: &[String]) -> Result<Vec<RemoteRef>> {
-    if let Some(server) = net.known.get(endpoint)
-        && let Speaks::V2(v2) = &server.speaks
-    {
-        let known = async {
-            match greeting(net, endpoint, &server, prefixes).await? {
-                Some(refs) => Ok(refs),
-                None => ask(net, endpoint, &server, v2, prefixes).await,
-            }
+    if let Some(server) = net.known.get(endpoint) {
+        let (asked, done) = match &server.speaks {
+            Speaks::V2(v2) => (&server.base, known(net, endpoint, &server, v2, prefixes).await),
+            // It lists its refs where one asks what it speaks.
+            Speaks::V0(_) => (&endpoint.url, from_url(net, endpoint, prefixes).await),
         };
-        match known.await {
-            Err(e) if discovery::may_be_stale(&e) => net.known.forget(endpoint),
-            done => return done,
+        match done {
+            // What has moved on may have left an empty repository behind.
+            Ok(refs) if refs.is_empty() && server.is_elsewhere(endpoint) => {}
+            Err(e) if could_cause(endpoint, asked, &e) => {}
+            done => return net.known.judge(endpoint, done),
         }
+        net.known.doubt(endpoint);
     }
-    let (server, refs): (Arc<Server>, _) = discovery::discover(net, endpoint, prefixes).await?;
+    let done = from_url(net, endpoint, prefixes).await;
+    net.known.judge(endpoint, done)
+}
+
+async fn from_url(net: &Net, endpoint: &Endpoint, prefixes: &[String]) -> Result<Vec<RemoteRef>> {
+    let (server, refs) = discover(net, endpoint, prefixes).await?;
     match &server.speaks {
         Speaks::V0(_) => Ok(refs),
-        Speaks::V2(v2) => {
-            let done = ask(net, endpoint, &server, v2, prefixes).await;
-            if done.as_ref().is_err_and(discovery::may_be_stale) {
-                net.known.forget(endpoint);
-            }
-            done
-        }
+        Speaks::V2(v2) => ask(net, endpoint, &server, v2, prefixes).await,
+    }
+}
+
+async fn known(
+    net: &Net,
+    endpoint: &Endpoint,
+    server: &Server,
+    v2: &V2,
+    prefixes: &[String],
+) -> Result<Vec<RemoteRef>> {
+    match greeting(net, endpoint, server, prefixes).await? {
+        Some(refs) => Ok(refs),
+        None => ask(net, endpoint, server, v2, prefixes).await,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The whole layer against a scripted server whose answers are made by `git upload-pack`, and `git` as the oracle.
 
+mod doubt;
 mod fetching;
 mod refusals;
 #[cfg(unix)]

@@ -1,6 +1,3 @@
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
 use super::repo::Repo;
 use super::server::{Reply, Server, git_answer};
 use super::*;
@@ -248,59 +245,4 @@ fn a_server_that_never_answers_is_asked_twice_and_no_more() {
         error.message.contains("without an answer") || error.message.contains("cut"),
         "{error}"
     );
-}
-
-/// What was remembered proves wrong: found out anew within the same request, once.
-#[test]
-fn what_a_url_speaks_is_found_out_again() {
-    let repo = Repo::with_history();
-    for stale in [
-        Reply::status(404),
-        Reply::status(301),
-        Reply::new(200, "text/html", "<html>"),
-        Reply::new(200, "a/b", "hmm, no"),
-    ] {
-        let (dir, moved) = (repo.path(), Arc::new(AtomicBool::new(false)));
-        let gone = moved.clone();
-        // From v2 to v0, as after a change of servers.
-        let server = Server::start(move |seen| match gone.load(Ordering::SeqCst) {
-            true if seen.is_post() && seen.header("git-protocol").is_some() => stale.clone(),
-            gone => git_answer(&dir, seen, !gone),
-        });
-        let (net, endpoint) = (Net::new(), endpoint(&server.url("/r")));
-        run(async {
-            assert_eq!(refs(&net, &endpoint, &[]).await.unwrap().len(), 4);
-            moved.store(true, Ordering::SeqCst);
-            assert_eq!(refs(&net, &endpoint, &[]).await.unwrap().len(), 4);
-            let (_, pack) = fetched(&net, &endpoint, &want(repo.rev("main"))).await.unwrap();
-            assert!(pack.starts_with(b"PACK"));
-        });
-        let methods: Vec<_> = server.seen().iter().map(|seen| seen.method.clone()).collect();
-        assert_eq!(methods, ["GET", "POST", "POST", "GET", "POST"]);
-    }
-}
-
-#[test]
-fn a_busy_server_is_not_asked_again() {
-    let repo = Repo::with_history();
-    for (status, kind) in [(429, Kind::RateLimited), (503, Kind::Network)] {
-        let (dir, posts) = (repo.path(), AtomicUsize::new(0));
-        let server = Server::start(
-            move |seen| match seen.is_post() && posts.fetch_add(1, Ordering::SeqCst) == 1 {
-                true => Reply::status(status),
-                false => git_answer(&dir, seen, true),
-            },
-        );
-        let (net, endpoint) = (Net::new(), endpoint(&server.url("/r")));
-        run(async {
-            refs(&net, &endpoint, &[]).await.unwrap();
-            assert_eq!(refs(&net, &endpoint, &[]).await.unwrap_err().kind, kind);
-            refs(&net, &endpoint, &[]).await.unwrap();
-        });
-        assert_eq!(
-            server.asked().len(),
-            4,
-            "GET and three POSTs: what it speaks is still known"
-        );
-    }
 }
