@@ -70,7 +70,7 @@ pub(crate) struct Error {
 /// What an error tells those on its way within this process; it does not travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hint {
-    /// The ref moved while it was being fetched: ask again.
+    /// The ref moved while it was being fetched, or what was listed did not come: ask again.
     Moved,
     /// The answer was there, and nothing in it.
     Silent,

@@ -232,8 +232,17 @@ pub(crate) fn moved(branch: &str) -> Error {
     .hinted(Hint::Moved)
 }
 
-pub(crate) fn is_moved(error: &Error) -> bool {
-    error.hint == Some(Hint::Moved) || fetch::is_want_gone(error)
+/// Whether the remote does not give what it listed, which may be over when it is asked again.
+pub(crate) fn is_denied(error: &Error) -> bool {
+    error.hint == Some(Hint::Moved) || fetch::is_denied(error)
+}
+
+/// What is left to say when the remote goes on denying what it lists.
+pub(crate) fn denied(mut error: Error, commit: Oid) -> Error {
+    error.kind = Kind::Network;
+    error.context(format!(
+        "the remote lists {commit} and does not give it, as if one of its servers were behind the others; try again later"
+    ))
 }
 
 fn request(git_dir: &Path, want: Oid, depth: Option<u32>) -> Result<FetchRequest> {
@@ -347,7 +356,22 @@ fn near(name: &str, names: &[String]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::near;
+    use super::{Error, Kind, Oid, denied, is_denied, near};
+
+    #[test]
+    fn what_is_denied_for_long_may_come_later() {
+        for kind in [Kind::RefNotFound, Kind::RepoNotFound] {
+            let error = Error::new(kind, "https://h/r answered: not our ref").with("url", "https://h/r");
+            assert!(is_denied(&error));
+            let error = denied(error, Oid::ZERO_SHA1);
+            assert!(
+                error.kind.retryable() && error.message.ends_with("not our ref"),
+                "{error}"
+            );
+            assert_eq!(error.detail["url"], "https://h/r".into());
+        }
+        assert!(!is_denied(&Error::new(Kind::Network, "cut")));
+    }
 
     #[test]
     fn near_names_come_closest_first_and_far_ones_not_at_all() {

@@ -54,7 +54,7 @@ pub(crate) struct FetchOutcome {
 /// Fetches into `sink`: the pack's bytes in order, as they arrive. A full channel holds the connection back. Only when this
 /// returns `Ok` is the pack complete; the channel stays open, so its owner must drop the sender then.
 ///
-/// `ref_not_found` means only that the server no longer has (or offers) `want`: see [`is_want_gone`]. `cancelled` means that the
+/// `ref_not_found` means only that the server no longer has (or offers) `want`: see [`is_denied`]. `cancelled` means that the
 /// receiver of `sink` is gone, whose own error says why. Others: `network`, `rate_limited`, `certificate`, `auth`, `repo_not_found`,
 /// `protocol`, `unsupported` (a server without `shallow`), `too_large`, `invalid` (a depth of 0).
 pub(crate) async fn fetch(
@@ -81,10 +81,10 @@ pub(crate) async fn fetch(
     net.known.judge(endpoint, done).map(|()| outcome)
 }
 
-/// Whether a fetch failed because the server no longer has what was wanted: the ref has moved since it was asked for, so
-/// ask again and fetch once more.
-pub(crate) fn is_want_gone(error: &Error) -> bool {
-    error.kind == Kind::RefNotFound
+/// Whether a fetch failed because the server denies what it listed: the ref has moved since it was asked for, or the server stands for
+/// several of which some are behind. So ask again and fetch once more.
+pub(crate) fn is_denied(error: &Error) -> bool {
+    matches!(error.kind, Kind::RefNotFound | Kind::RepoNotFound)
 }
 
 async fn attempt(

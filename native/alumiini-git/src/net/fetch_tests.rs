@@ -321,7 +321,7 @@ fn answers_that_are_wrong() {
     ] {
         let error = answer(true, false, lines).unwrap_err();
         assert_eq!(
-            (error.kind, is_want_gone(&error)),
+            (error.kind, is_denied(&error)),
             (kind, kind == Kind::RefNotFound),
             "{lines:?}"
         );

@@ -15,6 +15,7 @@ mod gate;
 mod http;
 mod known;
 mod pack_stream;
+pub(crate) mod pauses;
 mod pkt;
 pub(crate) mod probe;
 pub(crate) mod proxy;

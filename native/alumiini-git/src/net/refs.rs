@@ -8,6 +8,7 @@ use crate::error::{Error, Kind, Result};
 use crate::net::capabilities::{AGENT, Speaks, V2, advertisement};
 use crate::net::discovery::{MAX_ADVERTISEMENT, discover};
 use crate::net::known::{Server, could_cause};
+use crate::net::pauses::Pauses;
 use crate::net::pkt::{Chunks, Line, Reader, Request};
 use crate::net::{Endpoint, Net, NetUrl};
 
@@ -66,7 +67,20 @@ async fn from_url(net: &Net, endpoint: &Endpoint, prefixes: &[String]) -> Result
     let (server, refs) = discover(net, endpoint, prefixes).await?;
     match &server.speaks {
         Speaks::V0(_) => Ok(refs),
-        Speaks::V2(v2) => ask(net, endpoint, &server, v2, prefixes).await,
+        Speaks::V2(v2) => {
+            let mut pauses = Pauses::default().take(3);
+            loop {
+                match ask(net, endpoint, &server, v2, prefixes).await {
+                    // It was there a moment ago: a server that stands for several, of which one has not heard of it yet.
+                    Err(e) if e.kind == Kind::RepoNotFound => {
+                        let Some(pause) = pauses.next() else { return Err(e) };
+                        net.known.doubt(endpoint);
+                        tokio::time::sleep(pause).await;
+                    }
+                    done => return done,
+                }
+            }
+        }
     }
 }
 

@@ -16,19 +16,17 @@ use git2::Oid;
 use crate::answer::{Name, Phase, Stats};
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
+use crate::net::pauses::Pauses;
 use crate::ops::site::Site;
 use crate::ops::{Worker, ls_remote::valid_ref, panicked, undo};
 use crate::protocol::SyncRequest;
-use crate::remote::{Remote, Wanted, is_moved};
+use crate::remote::{Remote, Wanted, denied, is_denied};
 use crate::repo::lock::{DirLock, make_dir};
 use crate::repo::marker::{self, Target};
 use crate::repo::open::{self, Found};
 use crate::repo::state::{Record, State};
 use crate::repo::{git_failure, refs, sweep, unmanaged, worktree};
 use crate::repos::{Repo, Shared, SyncKey, Synced};
-
-/// How often the branch may move between asking and fetching.
-const ATTEMPTS: usize = 3;
 
 /// Runs the sync, or shares one that has not begun yet and is the same.
 pub(crate) async fn run(worker: &Arc<Worker>, request: SyncRequest, job: &Arc<Job>) -> Result<Synced> {
@@ -235,7 +233,8 @@ impl Sync {
             .map_err(fetching)
     }
 
-    /// Brings the branch's commit into `git_dir`, asking again where the branch has moved meanwhile. Answers what it is.
+    /// Brings the branch's commit into `git_dir`, asking again where the branch has moved meanwhile, or the remote does not give what it
+    /// lists. Answers what it is.
     async fn fetch(
         &self,
         site: &Arc<Site>,
@@ -243,21 +242,23 @@ impl Sync {
         mut commit: Oid,
         depth: Option<u32>,
     ) -> Result<(Oid, Stats)> {
-        let mut attempt = 1;
+        let mut pauses = Pauses::default();
         loop {
             let wanted = Wanted {
                 commit,
                 branch: &self.key.branch,
                 depth,
             };
-            match self.remote.fetch(&self.worker, git_dir, &wanted, &self.job, site).await {
+            let error = match self.remote.fetch(&self.worker, git_dir, &wanted, &self.job, site).await {
                 Ok(stats) => return Ok((commit, stats)),
-                Err(error) if attempt < ATTEMPTS && is_moved(&error) => {
-                    attempt += 1;
-                    commit = self.resolve().await?;
-                }
+                Err(error) if is_denied(&error) => error,
                 Err(error) => return Err(fetching(error)),
-            }
+            };
+            let Some(pause) = pauses.next() else {
+                return Err(fetching(denied(error, commit)));
+            };
+            tokio::time::sleep(pause).await;
+            commit = self.resolve().await?;
         }
     }
 

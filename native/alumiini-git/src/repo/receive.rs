@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::answer::{Name, Phase, Stats};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::job::Job;
 use crate::ops::pool::Pool;
 use crate::repo::{git_failure, kind_of, marker, open, sound_tree};
@@ -218,7 +218,12 @@ pub(crate) fn install(git_dir: &Path, pack: &Pack, boundary: &Boundary, want: Oi
     let repo = open::managed(git_dir)?;
     let known = repo.odb().map_err(git_failure("open the objects"))?;
     // The first look loads the list of packs; from then on this handle, asked not to refresh, knows the old ones only.
-    known.exists(want);
+    let held = known.exists(want);
+    if !held && pack.name.is_none() {
+        // Nothing was changed yet. A server that is behind the one that listed the commit has nothing to send.
+        let message = format!("the remote sent nothing, though it lists {want}");
+        return Err(Error::new(Kind::Network, message).hinted(Hint::Moved));
+    }
     write_shallow(git_dir, &before, &union)?;
     job.reach("shallow");
     if let Some(name) = &pack.name {

@@ -125,6 +125,28 @@ fn it_is_asked_anew_once() {
     });
 }
 
+/// It was there a moment ago: one of the servers behind it has not heard of it yet.
+#[test]
+fn a_repository_that_is_listed_and_then_not_there_is_asked_for_again() {
+    let repo = Repo::with_history();
+    for denials in [1, 3, 4] {
+        let (dir, posts) = (repo.path(), AtomicUsize::new(0));
+        let server =
+            Server::start(
+                move |seen| match seen.is_post() && posts.fetch_add(1, Ordering::SeqCst) < denials {
+                    true => Reply::status(404),
+                    false => git_answer(&dir, seen, true),
+                },
+            );
+        let (net, endpoint) = (Net::new(), endpoint_of(&server));
+        let refs = run(refs(&net, &endpoint, &[]));
+        match denials {
+            4 => assert_eq!(refs.unwrap_err().kind, Kind::RepoNotFound),
+            _ => assert_eq!(refs.unwrap().len(), 4),
+        }
+    }
+}
+
 /// The URL's own server says so to whoever asks: another request would be one more.
 #[test]
 fn a_busy_server_is_not_asked_again() {

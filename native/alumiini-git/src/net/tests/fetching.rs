@@ -2,7 +2,7 @@ use super::repo::Repo;
 use super::server::{Reply, Server, git_answer};
 use super::*;
 use crate::error::Kind;
-use crate::net::fetch::{UNSHALLOW, is_want_gone};
+use crate::net::fetch::{UNSHALLOW, is_denied};
 
 fn serving(repo: &Repo, v2: bool) -> Server {
     let dir = repo.path();
@@ -428,7 +428,7 @@ fn a_want_that_is_gone_can_be_told() {
         let server = serving(&repo, v2);
         let gone = git2::Oid::from_str(&"12".repeat(20)).unwrap();
         let error = run(fetched(&Net::new(), &endpoint(&server.url("/r")), &want(gone))).unwrap_err();
-        assert!(is_want_gone(&error), "{error}");
+        assert!(is_denied(&error), "{error}");
         assert_eq!(
             server.asked().len(),
             2,

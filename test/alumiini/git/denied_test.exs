@@ -1,0 +1,74 @@
+defmodule Alumiini.Git.DeniedTest do
+  # A server that stands for several, of which some are behind: what one lists, another denies.
+  use ExUnit.Case, async: true
+
+  alias Alumiini.Git
+  alias Alumiini.Git.Error
+  alias Alumiini.Git.Test.{HttpServer, Oracle, Repository, TempDir}
+
+  setup do
+    dir = TempDir.create!("denied")
+    root = Path.join(dir, "root")
+    File.mkdir_p!(root)
+    origin = Repository.create!(root, "app.git")
+    commit = Repository.commit!(origin, %{"a.yaml" => "a: 1\n"})
+    http = start_supervised!({HttpServer, root: root})
+    # There, what follows the advertisement is the fetch.
+    HttpServer.rule(http, :no_v2)
+    git = start_supervised!({Git, name: nil})
+    url = HttpServer.url(http, "app.git")
+    %{origin: origin, commit: commit, http: http, work: Path.join(dir, "work"), git: git, url: url}
+  end
+
+  defp pkt(data),
+    do: (byte_size(data) + 4) |> Integer.to_string(16) |> String.pad_leading(4, "0") |> Kernel.<>(data)
+
+  defp result(body), do: {:status, 200, [{"content-type", "application/x-git-upload-pack-result"}], body}
+
+  defp empty_pack do
+    pack = <<"PACK", 2::32, 0::32>>
+    "0000" <> pkt("NAK\n") <> pkt(<<1>> <> pack <> :crypto.hash(:sha, pack)) <> "0000"
+  end
+
+  defp denials do
+    [
+      {:status, 404},
+      result(pkt("ERR upload-pack: not our ref #{String.duplicate("1", 40)}")),
+      result(empty_pack())
+    ]
+  end
+
+  test "a while: the call waits for it, and answers", context do
+    %{origin: origin, http: http, work: work} = context
+
+    for {denial, n} <- Enum.with_index(denials()) do
+      commit = Repository.commit!(origin, %{"a.yaml" => "a: #{n}\n"}, message: "#{n}")
+      rule = HttpServer.rule(http, denial, on: :upload_pack, first: 4)
+      assert Git.sync(context.url, "main", work, server: context.git) == {:ok, commit}
+      HttpServer.remove(http, rule)
+      Oracle.assert_synced(work, origin, commit)
+    end
+  end
+
+  test "longer than the call may take: retryable, and what was there stays", context do
+    %{origin: origin, commit: commit, http: http, work: work} = context
+    assert {:ok, ^commit} = Git.sync(context.url, "main", work, server: context.git)
+    Repository.commit!(origin, %{"a.yaml" => "a: 2\n"})
+
+    for denial <- denials() do
+      rule = HttpServer.rule(http, denial, on: :upload_pack)
+
+      assert {:error, %Error{retryable?: true}} =
+               Git.sync(context.url, "main", work, server: context.git, timeout: 500)
+
+      HttpServer.remove(http, rule)
+      Oracle.assert_synced(work, origin, commit)
+    end
+  end
+
+  test "a repository that is gone is gone", context do
+    HttpServer.rule(context.http, {:status, 404})
+    assert {:error, error} = Git.sync(context.url, "main", context.work, server: context.git)
+    assert %Error{reason: :repo_not_found, retryable?: false} = error
+  end
+end
