@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use git2::{ErrorCode, Oid, Repository};
+use bytes::Bytes;
+use git2::Oid;
+use tokio::sync::mpsc;
 
-use crate::answer::{Name, Phase, Stats};
+use crate::answer::{Phase, Stats};
 use crate::error::{Error, Hint, Kind, Result};
 use crate::job::Job;
 use crate::net::Endpoint;
@@ -18,7 +20,9 @@ use crate::ops::Worker;
 use crate::ops::ls_remote::named;
 use crate::protocol::RemoteRequest;
 use crate::repo::receive::{self, Boundary};
-use crate::repo::{git_failure, open, refs, sound_tree};
+use crate::repo::rev_list::Depth;
+use crate::repo::source::{Listed, Order, Source};
+use crate::repo::{git_failure, open, refs};
 
 pub(crate) enum Remote {
     Network(Box<Endpoint>),
@@ -80,9 +84,10 @@ impl Remote {
                 };
                 worker.polls.run(key, ask).await?
             }
-            Remote::Local { path, .. } => {
-                let (path, name) = (path.clone(), name.to_owned());
-                worker.disk.run(move || local_ref(&path, &name)).await?
+            Remote::Local { path, shown } => {
+                let (path, shown, name) = (path.clone(), shown.clone(), name.to_owned());
+                let find = move || Source::open(&path, &shown)?.find(name.as_bytes());
+                worker.disk.run(find).await?
             }
         };
         match found {
@@ -95,9 +100,11 @@ impl Remote {
     pub(crate) async fn refs(&self, worker: &Arc<Worker>, prefixes: &[String]) -> Result<Vec<RemoteRef>> {
         match self {
             Remote::Network(endpoint) => ls_refs(&worker.net, endpoint, prefixes).await,
-            Remote::Local { path, .. } => {
-                let (path, prefixes) = (path.clone(), prefixes.to_vec());
-                worker.disk.run(move || local_refs(&path, &prefixes)).await
+            Remote::Local { path, shown } => {
+                let (path, shown, prefixes) = (path.clone(), shown.clone(), prefixes.to_vec());
+                let list = move || Source::open(&path, &shown)?.list(&prefixes);
+                let listed = worker.disk.run(list).await?;
+                Ok(listed.into_iter().map(remote_ref).collect())
             }
         }
     }
@@ -155,81 +162,106 @@ impl Remote {
     {
         let git_dir = git_dir.to_owned();
         let want = wanted.commit;
-        match self {
-            Remote::Local { path, .. } => {
-                let (path, branch, job, held) = (path.clone(), wanted.branch.to_owned(), job.clone(), held.clone());
-                let copy = move || {
-                    let _held = held;
-                    // Asked of the remote itself, before anything of it is copied.
-                    let source = local(&path)?;
-                    let commit = source.find_commit(want).map_err(|_| moved(&branch))?;
-                    sound_tree::check(&source, commit.tree_id(), &job)?;
-                    let stats = receive::from_local(&git_dir, &path, &branch, &job)?;
-                    let repo = open::managed(&git_dir)?;
-                    repo.find_commit(want).map(|_| stats).map_err(|_| moved(&branch))
-                };
-                worker.indexing.run(copy).await
+        let (sender, chunks) = mpsc::channel(16);
+        let (ready, begun) = tokio::sync::oneshot::channel();
+        let complete = Arc::new(AtomicBool::new(false));
+        let indexed = {
+            let (git_dir, complete) = (git_dir.clone(), complete.clone());
+            let (job, held, shared) = (job.clone(), held.clone(), worker.clone());
+            worker.indexing.run(move || {
+                let _held = held;
+                let _ = ready.send(());
+                receive::index(&git_dir, chunks, &complete, &shared.resolving, &job)
+            })
+        };
+        let sent = async {
+            if let Remote::Local { .. } = self {
+                // Whoever makes a pack holds a place: not before somebody listens.
+                let _ = begun.await;
             }
+            let boundary = self.send(worker, &git_dir, wanted, &sender, job, held).await;
+            complete.store(boundary.is_ok(), Ordering::Release);
+            drop(sender);
+            boundary
+        };
+        job.progress(Phase::Receive, 0, 0, 0);
+        let (sent, indexed) = tokio::join!(sent, indexed);
+        let boundary = match sent {
+            Ok(boundary) => boundary,
+            // The indexer closed its end: its own error says why.
+            Err(error) if error.kind == Kind::Cancelled => {
+                return Err(indexed.err().unwrap_or(error).with("url", self.shown()));
+            }
+            Err(error) => return Err(error),
+        };
+        let pack = indexed.map_err(|error| error.with("url", self.shown()))?;
+        let (job, held) = (job.clone(), held.clone());
+        let all = wanted.depth.is_none_or(|depth| depth == 0);
+        let install = move || {
+            let _held = held;
+            let boundary = if all { only_new(&git_dir, boundary)? } else { boundary };
+            receive::install(&git_dir, &pack, &boundary, want, &job).map(|()| pack.stats)
+        };
+        worker.disk.run(install).await
+    }
+
+    /// Has the remote's pack sent to `sink`.
+    async fn send<H>(
+        &self,
+        worker: &Arc<Worker>,
+        git_dir: &Path,
+        wanted: &Wanted<'_>,
+        sink: &mpsc::Sender<Bytes>,
+        job: &Arc<Job>,
+        held: &Arc<H>,
+    ) -> Result<Boundary>
+    where
+        H: Send + Sync + 'static,
+    {
+        let (dir, keep) = (git_dir.to_owned(), held.clone());
+        let (commit, depth) = (wanted.commit, wanted.depth);
+        match self {
             Remote::Network(endpoint) => {
-                let depth = wanted.depth;
-                let (dir, keep) = (git_dir.clone(), held.clone());
                 let request = worker.disk.run(move || {
                     let _keep = keep;
-                    request(&dir, want, depth)
+                    request(&dir, commit, depth)
                 });
-                let request = request.await?;
-                let (sender, chunks) = tokio::sync::mpsc::channel(16);
-                let complete = Arc::new(AtomicBool::new(false));
-                let indexed = {
-                    let (git_dir, complete) = (git_dir.clone(), complete.clone());
-                    let (job, held, shared) = (job.clone(), held.clone(), worker.clone());
-                    worker.indexing.run(move || {
-                        let _held = held;
-                        receive::index(&git_dir, chunks, &complete, &shared.resolving, &job)
-                    })
-                };
-                let fetched = async {
-                    let outcome = fetch(&worker.net, endpoint, &request, &sender).await;
-                    if outcome.is_ok() {
-                        complete.store(true, Ordering::Release);
-                    }
-                    drop(sender);
-                    outcome
-                };
-                job.progress(Phase::Receive, 0, 0, 0);
-                let (fetched, indexed) = tokio::join!(fetched, indexed);
-                let boundary = match fetched {
-                    Ok(outcome) => Boundary {
-                        shallow: outcome.shallow,
-                        unshallow: outcome.unshallow,
+                let outcome = fetch(&worker.net, endpoint, &request.await?, sink).await?;
+                Ok(Boundary {
+                    shallow: outcome.shallow,
+                    unshallow: outcome.unshallow,
+                })
+            }
+            Remote::Local { path, shown } => {
+                let (path, shown, job, sink) = (path.clone(), shown.clone(), job.clone(), sink.clone());
+                let order = Order {
+                    name: format!("refs/heads/{}", wanted.branch).into_bytes(),
+                    commit,
+                    depth: match depth {
+                        None => Depth::AsItIs,
+                        Some(0) => Depth::All,
+                        Some(depth) => Depth::Commits(depth),
                     },
-                    // The indexer closed its end: its own error says why.
-                    Err(error) if error.kind == Kind::Cancelled => {
-                        return Err(indexed.err().unwrap_or(error).with("url", self.shown()));
-                    }
-                    Err(error) => return Err(error),
+                    git_dir: dir,
+                    max_bytes: fetch::DEFAULT_MAX_BYTES,
                 };
-                let pack = indexed.map_err(|error| error.with("url", self.shown()))?;
-                let (job, held) = (job.clone(), held.clone());
-                let all = request.depth.is_none_or(|depth| depth == UNSHALLOW);
-                let install = move || {
-                    let _held = held;
-                    let boundary = if all { only_new(&git_dir, boundary)? } else { boundary };
-                    receive::install(&git_dir, &pack, &boundary, want, &job).map(|()| pack.stats)
+                let send = move || {
+                    let _keep = keep;
+                    Source::open(&path, &shown)?.send(&order, &sink, &job)
                 };
-                worker.disk.run(install).await
+                worker.packing.run(send).await
             }
         }
     }
 }
 
-/// The branch moved between asking what it is at and fetching it: to be asked again.
-pub(crate) fn moved(branch: &str) -> Error {
-    Error::new(
-        Kind::Network,
-        format!("the remote's branch `{branch}` moved during the fetch; try again"),
-    )
-    .hinted(Hint::Moved)
+fn remote_ref(listed: Listed) -> RemoteRef {
+    RemoteRef {
+        name: listed.name,
+        oid: listed.oid,
+        peeled: listed.peeled,
+        symref_target: listed.symbolic,
+    }
 }
 
 /// Whether the remote does not give what it listed, which may be over when it is asked again.
@@ -239,6 +271,9 @@ pub(crate) fn is_denied(error: &Error) -> bool {
 
 /// What is left to say when the remote goes on denying what it lists.
 pub(crate) fn denied(mut error: Error, commit: Oid) -> Error {
+    if error.hint == Some(Hint::Moved) {
+        return error;
+    }
     error.kind = Kind::Network;
     error.context(format!(
         "the remote lists {commit} and does not give it, as if one of its servers were behind the others; try again later"
@@ -275,63 +310,6 @@ fn only_new(git_dir: &Path, mut boundary: Boundary) -> Result<Boundary> {
             .retain(|oid| shallow.contains(oid) || !odb.exists(*oid));
     }
     Ok(boundary)
-}
-
-fn local(path: &Path) -> Result<Repository> {
-    Repository::open(path).map_err(|error| {
-        let shown = path.display();
-        let found = match error.code() {
-            ErrorCode::NotFound => Error::new(Kind::RepoNotFound, format!("there is no Git repository at {shown}")),
-            _ if error.message().contains("extension") || error.message().contains("object format") => {
-                let message = format!(
-                    "the repository at {shown} needs what libgit2 lacks: {}",
-                    error.message()
-                );
-                Error::new(Kind::Unsupported, message)
-            }
-            _ => git_failure("open the remote repository")(error),
-        };
-        found.with("path", Name::of(path))
-    })
-}
-
-fn local_ref(path: &Path, name: &str) -> Result<Option<Oid>> {
-    let repo = local(path)?;
-    let reference = match repo.find_reference(name).and_then(|reference| reference.resolve()) {
-        Ok(reference) => reference,
-        Err(error) if error.code() == ErrorCode::NotFound => return Ok(None),
-        Err(error) => return Err(git_failure("read the remote's ref")(error)),
-    };
-    let commit = reference
-        .peel_to_commit()
-        .map_err(git_failure("read the remote's ref"))?;
-    Ok(Some(commit.id()))
-}
-
-fn local_refs(path: &Path, prefixes: &[String]) -> Result<Vec<RemoteRef>> {
-    let repo = local(path)?;
-    let fail = git_failure("list the remote's refs");
-    let wanted = |name: &[u8]| prefixes.is_empty() || prefixes.iter().any(|prefix| name.starts_with(prefix.as_bytes()));
-    let head = repo.find_reference("HEAD").ok().into_iter().map(Ok);
-    let mut found = vec![];
-    for reference in head.chain(repo.references().map_err(&fail)?) {
-        let reference = reference.map_err(&fail)?;
-        // A symbolic ref to a branch that is yet to be born is no ref that anyone could ask for.
-        let Some(oid) = reference.resolve().ok().and_then(|direct| direct.target()) else {
-            continue;
-        };
-        if !wanted(reference.name_bytes()) {
-            continue;
-        }
-        let peeled = reference.peel(git2::ObjectType::Any).ok().map(|object| object.id());
-        found.push(RemoteRef {
-            name: reference.name_bytes().to_vec(),
-            oid,
-            peeled: peeled.filter(|peeled| *peeled != oid),
-            symref_target: reference.symbolic_target_bytes().map(<[u8]>::to_vec),
-        });
-    }
-    Ok(found)
 }
 
 /// The three names that somebody most likely meant.

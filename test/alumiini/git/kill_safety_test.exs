@@ -77,6 +77,16 @@ defmodule Alumiini.Git.KillSafetyTest do
     end
   end
 
+  # The pack is made here, of another repository's objects, and goes the same way.
+  describe "from a local remote," do
+    setup context, do: %{url: "file://" <> context.origin}
+
+    test("a clone that is killed", context, do: sweep(context, :clone, @once ++ @only_clone ++ @short, [1, 0]))
+
+    test("a fetch that is killed", context, do: sweep(context, :fetch, @once ++ @short, [0, 1]))
+    test("a heal that is killed", context, do: sweep(context, :heal, @heal, [1]))
+  end
+
   test("a heal that is killed, in each phase", context, do: sweep(context, :heal, @heal, [1]))
 
   ## One moment

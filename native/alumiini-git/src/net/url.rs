@@ -23,7 +23,7 @@ pub(crate) struct RemoteUrl {
 pub(crate) enum Location {
     /// Over the network, by this module.
     Network(NetUrl),
-    /// A path of this machine (also from `file://`), by libgit2's local transport.
+    /// A path of this machine (also from `file://`), which `repo::source` reads.
     Local(PathBuf),
 }
 

@@ -50,7 +50,9 @@ pub(crate) struct Worker {
     pub(crate) disk: Pool,
     /// One thread per pack that is arriving, for as long as it takes.
     pub(crate) indexing: Pool,
-    /// Of these, the packs whose deltas are being resolved.
+    /// Packs that are made of local remotes' objects. Apart, since one of these may be on a file system that hangs.
+    pub(crate) packing: Pool,
+    /// Of the packs that arrive, those whose deltas are being resolved.
     pub(crate) resolving: Pool,
 }
 
@@ -67,6 +69,7 @@ impl Worker {
             unsent: Pool::new(64 << 20),
             disk: Pool::new(cores * 2),
             indexing: Pool::new(512),
+            packing: Pool::new(cores * 2),
             resolving: Pool::new(cores * 2),
         })
     }

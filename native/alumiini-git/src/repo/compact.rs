@@ -8,14 +8,12 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use git2::Oid;
-
 use crate::answer::Name;
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
 use crate::repo::marker::{self, Target};
-use crate::repo::refs::{self, Ancestors};
-use crate::repo::{build, git_failure, open};
+use crate::repo::rev_list::{self, Depth, History};
+use crate::repo::{build, git_failure, open, pack_objects, receive, refs};
 
 /// Git's own `gc.autoPackLimit` is 50 (git-config).
 const MOST_PACKS: usize = 50;
@@ -39,26 +37,25 @@ pub(crate) fn copy(path: &Path, target: &Target, job: &Job, built: impl FnOnce(P
     let git_dir = build::begin(path)?;
     built(git_dir.clone());
     let fail = git_failure("copy the objects into one pack");
-    let boundary: HashSet<Oid> = open::shallow(from.path())?.into_iter().collect();
-    let mut shallow = Vec::new();
-    let mut pack = from.packbuilder().map_err(&fail)?;
-    if boundary.is_empty() {
-        let mut walk = from.revwalk().map_err(&fail)?;
-        walk.push(target.commit).map_err(&fail)?;
-        pack.insert_walk(&mut walk).map_err(&fail)?;
-    } else {
-        for commit in Ancestors::of(&from, vec![target.commit]) {
-            job.check()?;
-            let commit = commit?.id();
-            pack.insert_commit(commit).map_err(&fail)?;
-            if boundary.contains(&commit) {
-                shallow.push(format!("{commit}\n"));
-            }
-        }
-    }
-    pack.write(&git_dir.join("objects/pack"), 0).map_err(&fail)?;
-    if !shallow.is_empty() {
-        marker::write_atomically(&git_dir.join("shallow"), shallow.concat().as_bytes())?;
+    let shallow = open::shallow(from.path())?.into_iter().collect();
+    let borrowed = pack_objects::borrow(&receive::incoming(&git_dir), &from.path().join("objects"))?;
+    let odb = || borrowed.odb().map_err(&fail);
+    let (old, none) = (
+        History { odb: odb()?, shallow },
+        History {
+            odb: odb()?,
+            shallow: HashSet::new(),
+        },
+    );
+    let needed = rev_list::missing(&old, &none, &[], target.commit, Depth::AsItIs, job)?;
+    let mut pack = pack_objects::gather(&borrowed, &needed.commits, |_| false, job)?;
+    let written = pack.write(&git_dir.join("objects/pack"), 0);
+    job.check()?;
+    written.map_err(&fail)?;
+    let _ = fs::remove_dir_all(receive::incoming(&git_dir));
+    if !needed.boundary.shallow.is_empty() {
+        let text: String = needed.boundary.shallow.iter().map(|oid| format!("{oid}\n")).collect();
+        marker::write_atomically(&git_dir.join("shallow"), text.as_bytes())?;
     }
     // Not the index: when it was written decides which of its entries can be believed.
     let (old, new) = (from.path().join("config"), git_dir.join("config"));

@@ -9,12 +9,19 @@ pub(crate) mod lock;
 mod look;
 pub(crate) mod marker;
 pub(crate) mod open;
+mod pack_objects;
+mod raw_object;
 pub(crate) mod receive;
+mod ref_files;
 pub(crate) mod refs;
+pub(crate) mod rev_list;
 pub(crate) mod safe_path;
 pub(crate) mod sound_tree;
+pub(crate) mod source;
 pub(crate) mod state;
 pub(crate) mod sweep;
+#[cfg(test)]
+mod test_git;
 pub(crate) mod unmanaged;
 pub(crate) mod worktree;
 

@@ -26,7 +26,7 @@ pub(crate) const INCOMING: &str = "alumiini-incoming";
 
 /// Bytes of one file. A pack of kilobytes can hold files of gigabytes, and a checkout has each in memory once. Lower in the tests'
 /// build, which would rather not make such a file.
-const MOST_OF_A_FILE: usize = if cfg!(feature = "fault-injection") {
+pub(crate) const MAX_FILE: usize = if cfg!(feature = "fault-injection") {
     64 << 20
 } else {
     512 << 20
@@ -298,11 +298,8 @@ fn verify(repo: &Repository, known: &Odb<'_>, want: Oid, unshallow: &[Oid], job:
                 Some(ObjectType::Tree) => trees.push(entry.id()),
                 // Not only whether it is there: what a tree calls a file may be anything.
                 Some(ObjectType::Blob) => match odb.read_header(entry.id()) {
-                    Ok((size, ObjectType::Blob)) if size > MOST_OF_A_FILE => {
-                        let name = String::from_utf8_lossy(entry.name_bytes()).into_owned();
-                        let message =
-                            format!("the file `{name}` has {size} bytes; a file here has at most {MOST_OF_A_FILE}");
-                        return Err(Error::new(Kind::TooLarge, message).with("limit", MOST_OF_A_FILE as u64));
+                    Ok((size, ObjectType::Blob)) if size > MAX_FILE => {
+                        return Err(file_too_large(entry.name_bytes(), size));
                     }
                     Ok((_, ObjectType::Blob)) => {}
                     _ => return Err(lost(entry.id())),
@@ -316,59 +313,14 @@ fn verify(repo: &Repository, known: &Odb<'_>, want: Oid, unshallow: &[Oid], job:
     sound_tree::check(repo, tip.tree_id(), job)
 }
 
+pub(crate) fn file_too_large(name: &[u8], size: usize) -> Error {
+    let name = String::from_utf8_lossy(name);
+    let message = format!("the file `{name}` has {size} bytes; a file here has at most {MAX_FILE}");
+    Error::new(Kind::TooLarge, message).with("limit", MAX_FILE as u64)
+}
+
 fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
     Error::new(Kind::Io, format!("cannot {what} {}: {error}", path.display())).with("path", Name::of(path))
-}
-
-/// Fetches `branch` of the repository at `from` through libgit2's local transport, with its whole history: that transport has no
-/// shallow fetch.
-pub(crate) fn from_local(git_dir: &Path, from: &Path, branch: &str, job: &Job) -> Result<Stats> {
-    let repo = open::managed(git_dir)?;
-    let url = local_url(from);
-    let mut remote = repo.remote_anonymous(&url).map_err(git_failure("name the remote"))?;
-    let mut callbacks = git2::RemoteCallbacks::new();
-    callbacks.transfer_progress(|progress| {
-        job.reach("index");
-        let bytes = progress.received_bytes() as u64;
-        job.progress(
-            Phase::Receive,
-            progress.received_objects() as u64,
-            progress.total_objects() as u64,
-            bytes,
-        );
-        !job.is_cancelled()
-    });
-    let mut options = git2::FetchOptions::new();
-    options
-        .remote_callbacks(callbacks)
-        .download_tags(git2::AutotagOption::None);
-    let refspec = format!("+refs/heads/{branch}:refs/remotes/origin/{branch}");
-    job.reach("pack");
-    remote
-        .download(&[&refspec], Some(&mut options))
-        .map_err(|error| match error.code() {
-            git2::ErrorCode::User => Error::new(Kind::Cancelled, "cancelled"),
-            _ => git_failure("copy the objects of the local repository")(error),
-        })?;
-    let stats = remote.stats();
-    Ok(Stats {
-        bytes: stats.received_bytes() as u64,
-        objects: stats.received_objects() as u64,
-    })
-}
-
-/// libgit2 takes URLs as text only; the bytes of a path that are not go as `%XX` in a `file://` URL.
-fn local_url(path: &Path) -> String {
-    use std::os::unix::ffi::OsStrExt;
-    let mut url = String::from("file://");
-    for byte in path.as_os_str().as_bytes() {
-        match byte {
-            b'/' | b'-' | b'_' | b'.' | b'~' => url.push(*byte as char),
-            byte if byte.is_ascii_alphanumeric() => url.push(*byte as char),
-            byte => url.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    url
 }
 
 /// A place below `.git` that [`index`] uses, for those who clean up.

@@ -1,0 +1,168 @@
+//! What objects name, read from their bytes.
+//!
+//! libgit2 refuses objects that Git takes (modes and dates that older tools wrote), and it applies `.git/shallow` where the history as it
+//! is written is asked for.
+
+use git2::{ObjectType, Odb, Oid};
+
+use crate::error::{Error, Kind, Result};
+use crate::repo::git_failure;
+
+/// Tags of tags, and so on, that are followed.
+const MAX_TAGS: usize = 1_000;
+
+pub(crate) struct RawCommit {
+    pub(crate) tree: Oid,
+    pub(crate) parents: Vec<Oid>,
+    /// When it was committed, in seconds; 0 where that cannot be told. Good for an order to walk in, not to be shown.
+    pub(crate) date: i64,
+}
+
+pub(crate) struct RawEntry<'a> {
+    pub(crate) kind: ObjectType,
+    pub(crate) name: &'a [u8],
+    pub(crate) id: Oid,
+}
+
+pub(crate) fn read_commit(odb: &Odb<'_>, id: Oid) -> Result<RawCommit> {
+    let object = odb.read(id).map_err(unreadable(id))?;
+    if object.kind() != ObjectType::Commit {
+        return Err(damaged(id, "it is not a commit"));
+    }
+    commit(object.data()).ok_or_else(|| damaged(id, "its header is not that of a commit"))
+}
+
+fn commit(data: &[u8]) -> Option<RawCommit> {
+    let mut lines = data.split(|byte| *byte == b'\n');
+    let tree = id(lines.next()?.strip_prefix(b"tree ")?)?;
+    let (mut parents, mut date) = (Vec::new(), 0);
+    for line in lines.take_while(|line| !line.is_empty()) {
+        if let Some(parent) = line.strip_prefix(b"parent ") {
+            parents.push(id(parent)?);
+        } else if let Some(committer) = line.strip_prefix(b"committer ") {
+            let after = committer.iter().rposition(|byte| *byte == b'>').map_or(0, |at| at + 1);
+            let words = String::from_utf8_lossy(&committer[after..]);
+            date = words
+                .split_whitespace()
+                .next()
+                .and_then(|word| word.parse().ok())
+                .unwrap_or(0);
+            break;
+        }
+    }
+    Some(RawCommit { tree, parents, date })
+}
+
+/// Calls `each` with the entries of the tree `id`.
+pub(crate) fn read_tree(odb: &Odb<'_>, id: Oid, mut each: impl FnMut(RawEntry<'_>) -> Result<()>) -> Result<()> {
+    let object = odb.read(id).map_err(unreadable(id))?;
+    if object.kind() != ObjectType::Tree {
+        return Err(damaged(id, "it is not a tree"));
+    }
+    let mut rest = object.data();
+    while !rest.is_empty() {
+        let (entry, after) = entry(rest).ok_or_else(|| damaged(id, "one of its entries is malformed"))?;
+        each(entry)?;
+        rest = after;
+    }
+    Ok(())
+}
+
+/// `<mode in octal> <name>\0<id in 20 bytes>`.
+fn entry(data: &[u8]) -> Option<(RawEntry<'_>, &[u8])> {
+    let space = data.iter().position(|byte| *byte == b' ')?;
+    let (mode, rest) = (&data[..space], &data[space + 1..]);
+    let nul = rest.iter().position(|byte| *byte == 0)?;
+    let (name, rest) = (&rest[..nul], &rest[nul + 1..]);
+    let (id, rest) = rest.split_at_checked(20)?;
+    let mode = u32::from_str_radix(std::str::from_utf8(mode).ok()?, 8).ok()?;
+    let kind = match mode & 0o170_000 {
+        0o040_000 => ObjectType::Tree,
+        0o160_000 => ObjectType::Commit,
+        _ => ObjectType::Blob,
+    };
+    let id = Oid::from_bytes(id).ok()?;
+    Some((RawEntry { kind, name, id }, rest))
+}
+
+/// What `id` stands for once the tags are taken off, and of which kind that is.
+pub(crate) fn peel(odb: &Odb<'_>, id: Oid) -> Result<(Oid, ObjectType)> {
+    let mut at = id;
+    for _ in 0..MAX_TAGS {
+        let (_, kind) = odb.read_header(at).map_err(unreadable(at))?;
+        if kind != ObjectType::Tag {
+            return Ok((at, kind));
+        }
+        let tag = odb.read(at).map_err(unreadable(at))?;
+        at = tagged(tag.data()).ok_or_else(|| damaged(at, "its header is not that of a tag"))?;
+    }
+    Err(damaged(id, "it is a tag of a tag, without end"))
+}
+
+fn tagged(data: &[u8]) -> Option<Oid> {
+    id(data.split(|byte| *byte == b'\n').next()?.strip_prefix(b"object ")?)
+}
+
+/// A full id: 40 hexadecimal digits, not the shorter ones that `Oid` would fill up.
+pub(crate) fn id(hex: &[u8]) -> Option<Oid> {
+    let hex = std::str::from_utf8(hex).ok().filter(|hex| hex.len() == 40)?;
+    Oid::from_str(hex).ok()
+}
+
+pub(crate) fn unreadable(id: Oid) -> impl Fn(git2::Error) -> Error {
+    move |error| match error.code() {
+        git2::ErrorCode::NotFound => Error::new(Kind::Corrupt, format!("the object {id} is missing")),
+        _ => git_failure("read an object")(error).context(format!("the object {id}")),
+    }
+}
+
+pub(crate) fn damaged(id: Oid, why: &str) -> Error {
+    Error::new(Kind::Corrupt, format!("the object {id} is damaged: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
+
+    #[test]
+    fn commits_are_read_as_far_as_a_walk_needs_them() {
+        for (committer, date) in [
+            ("C <c@example.com> 1700000000 +0000", 1_700_000_000),
+            ("C <c@example.com>1287367363 +0000", 1_287_367_363),
+            ("C <c@example.com> 18446744073709548016 +0000", 0),
+            ("C", 0),
+            ("", 0),
+        ] {
+            let text = format!("tree {ID}\nparent {ID}\nparent {ID}\nauthor A\ncommitter {committer}\n\nparent x\n");
+            let read = commit(text.as_bytes()).unwrap();
+            assert_eq!((read.parents.len(), read.date), (2, date), "{committer}");
+        }
+        assert!(commit(format!("tree {}\n\n", &ID[1..]).as_bytes()).is_none());
+        assert!(commit(b"").is_none());
+    }
+
+    #[test]
+    fn entries_have_the_modes_that_old_tools_wrote() {
+        for (mode, kind) in [
+            ("100644", ObjectType::Blob),
+            ("100664", ObjectType::Blob),
+            ("120000", ObjectType::Blob),
+            ("40000", ObjectType::Tree),
+            ("040000", ObjectType::Tree),
+            ("160000", ObjectType::Commit),
+        ] {
+            let mut data = format!("{mode} a b\0").into_bytes();
+            data.extend([7; 20]);
+            data.extend(b"rest");
+            let (read, rest) = entry(&data).unwrap();
+            assert_eq!(
+                (read.kind, read.name, rest),
+                (kind, &b"a b"[..], &b"rest"[..]),
+                "{mode}"
+            );
+            assert!(entry(&data[..data.len() - 5]).is_none());
+        }
+    }
+}

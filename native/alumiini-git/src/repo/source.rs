@@ -1,0 +1,190 @@
+//! A repository of this machine that is fetched from. Nothing in it is written.
+//!
+//! Somebody else may be at work there: what cannot be read is looked for again where the repository has changed meanwhile.
+
+use std::collections::{BTreeSet, HashSet};
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use git2::{ErrorCode, OdbLookupFlags, Oid, Repository};
+use tokio::sync::mpsc;
+
+use crate::error::{Error, Hint, Kind, Result};
+use crate::job::Job;
+use crate::repo::receive::{Boundary, INCOMING};
+use crate::repo::ref_files::{RefFiles, RefValue};
+use crate::repo::rev_list::{self, Depth, History};
+use crate::repo::{git_failure, open, pack_objects, raw_object};
+
+pub(crate) struct Source {
+    repo: Repository,
+    refs: RefFiles,
+    /// As it is called in errors.
+    shown: String,
+}
+
+/// A ref as it is listed.
+pub(crate) struct Listed {
+    pub(crate) name: Vec<u8>,
+    pub(crate) oid: Oid,
+    /// For an annotated tag, what it points to in the end.
+    pub(crate) peeled: Option<Oid>,
+    pub(crate) symbolic: Option<Vec<u8>>,
+}
+
+/// What is to be sent, and to whom.
+pub(crate) struct Order {
+    /// The ref that had the commit.
+    pub(crate) name: Vec<u8>,
+    pub(crate) commit: Oid,
+    pub(crate) depth: Depth,
+    /// The repository that receives it.
+    pub(crate) git_dir: PathBuf,
+    pub(crate) max_bytes: u64,
+}
+
+impl Source {
+    pub(crate) fn open(path: &Path, shown: &str) -> Result<Source> {
+        let repo = Repository::open(path).map_err(|error| {
+            let found = match error.code() {
+                ErrorCode::NotFound => {
+                    let message = format!("there is no Git repository at {}", path.display());
+                    Error::new(Kind::RepoNotFound, message)
+                }
+                _ if error.message().contains("extension") || error.message().contains("object format") => {
+                    let message = format!(
+                        "the repository at {} needs what libgit2 lacks: {}",
+                        path.display(),
+                        error.message()
+                    );
+                    Error::new(Kind::Unsupported, message)
+                }
+                _ => git_failure("open the remote repository")(error),
+            };
+            found.with("url", shown)
+        })?;
+        let refs = RefFiles::new(repo.path(), repo.commondir());
+        Ok(Source {
+            repo,
+            refs,
+            shown: shown.to_owned(),
+        })
+    }
+
+    /// What `name` is at, tags peeled.
+    pub(crate) fn find(&self, name: &[u8]) -> Result<Option<Oid>> {
+        let find = || match self.refs.resolve(name)? {
+            Some(id) => Ok(Some(raw_object::peel(&self.odb()?, id)?.0)),
+            None => Ok(None),
+        };
+        find().map_err(|error| self.damaged(error))
+    }
+
+    /// The refs whose names begin with one of `prefixes`, but for symbolic ones that stand for nothing, which Git does not list either.
+    pub(crate) fn list<P: AsRef<[u8]>>(&self, prefixes: &[P]) -> Result<Vec<Listed>> {
+        let odb = self.odb()?;
+        let mut found = Vec::new();
+        for (name, value) in self.refs.list(prefixes).map_err(|error| self.damaged(error))? {
+            let (oid, symbolic) = match value {
+                RefValue::Id(oid) => (Some(oid), None),
+                RefValue::Symbolic(target) => (self.refs.resolve(&target).unwrap_or_default(), Some(target)),
+            };
+            if let Some(oid) = oid {
+                // One whose object is lost is there all the same, as in Git.
+                let peeled = raw_object::peel(&odb, oid).ok().map(|(peeled, _)| peeled);
+                found.push(Listed {
+                    name,
+                    oid,
+                    peeled: peeled.filter(|peeled| *peeled != oid),
+                    symbolic,
+                });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Sends what the receiver lacks of the commit, as one pack. Blocks while `sink` is full.
+    pub(crate) fn send(&self, order: &Order, sink: &mpsc::Sender<Bytes>, job: &Job) -> Result<Boundary> {
+        let before = self.packs();
+        self.try_send(order, sink, job).map_err(|error| {
+            let moved = || {
+                let now = self.refs.resolve(&order.name).unwrap_or_default();
+                now != Some(order.commit) || self.packs() != before
+            };
+            match error.kind {
+                Kind::Corrupt | Kind::Io if moved() => {
+                    let message = format!("{} changed while it was read; try again", self.shown);
+                    Error::new(Kind::Network, message).hinted(Hint::Moved)
+                }
+                _ => self.damaged(error),
+            }
+        })
+    }
+
+    fn try_send(&self, order: &Order, sink: &mpsc::Sender<Bytes>, job: &Job) -> Result<Boundary> {
+        let objects = self.repo.commondir().join("objects");
+        let borrowed = pack_objects::borrow(&order.git_dir.join(INCOMING).join("source"), &objects)?;
+        let from = History {
+            odb: borrowed.odb().map_err(git_failure("open the objects"))?,
+            shallow: open::shallow(self.repo.commondir())?.into_iter().collect(),
+        };
+        let receiver = open::managed(&order.git_dir)?;
+        let to = History {
+            odb: receiver.odb().map_err(git_failure("open the objects"))?,
+            shallow: open::shallow(&order.git_dir)?.into_iter().collect(),
+        };
+        let tips = tips(&order.git_dir, &to)?;
+        let missing = rev_list::missing(&from, &to, &tips, order.commit, order.depth, job)?;
+        let is_known = |id| to.odb.exists_ext(id, OdbLookupFlags::NO_REFRESH);
+        let mut pack = pack_objects::gather(&borrowed, &missing.commits, is_known, job)?;
+        pack_objects::send(&mut pack, order.max_bytes, sink, job)?;
+        Ok(missing.boundary)
+    }
+
+    fn odb(&self) -> Result<git2::Odb<'_>> {
+        self.repo.odb().map_err(git_failure("open the remote's objects"))
+    }
+
+    /// Names of packs: they change when the repository is packed or something is pushed to it.
+    fn packs(&self) -> BTreeSet<OsString> {
+        let entries = fs::read_dir(self.repo.commondir().join("objects/pack"));
+        entries
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.file_name())
+            .collect()
+    }
+
+    /// Says whose damage it is.
+    fn damaged(&self, mut error: Error) -> Error {
+        if error.kind == Kind::Corrupt {
+            error.message = format!("{} is damaged: {}; run git fsck there", self.shown, error.message);
+        }
+        if error.kind != Kind::Cancelled {
+            error.with("url", self.shown.as_str())
+        } else {
+            error
+        }
+    }
+}
+
+/// The commits that the refs of a repository hold.
+fn tips(git_dir: &Path, history: &History<'_>) -> Result<Vec<Oid>> {
+    let refs = RefFiles::new(git_dir, git_dir);
+    let mut tips = HashSet::new();
+    for (name, value) in refs.list::<&[u8]>(&[])? {
+        let id = match value {
+            RefValue::Id(id) => Some(id),
+            RefValue::Symbolic(_) => refs.resolve(&name).unwrap_or_default(),
+        };
+        // What a broken ref holds is simply not there.
+        tips.extend(
+            id.and_then(|id| raw_object::peel(&history.odb, id).ok())
+                .map(|(id, _)| id),
+        );
+    }
+    Ok(tips.into_iter().collect())
+}
