@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use crate::error::{Error, Kind, Result};
 use crate::net::capabilities::{Speaks, advertisement};
-use crate::net::http::{Answer, Found};
+use crate::net::http::Found;
+use crate::net::http_answer::Answer;
 use crate::net::known::Server;
 use crate::net::pkt::{Chunks, Reader};
 use crate::net::refs::RemoteRef;

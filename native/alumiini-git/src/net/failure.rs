@@ -280,6 +280,16 @@ pub(super) fn unanswered(error: &reqwest::Error) -> bool {
     closed || find::<io::Error>(error).is_some_and(|e| is_cut(e.kind()))
 }
 
+/// Whether a server refused HTTP/2 for the request, and wants it by HTTP/1.1 (RFC 9113, 7: as those do that log in per connection).
+pub(super) fn wants_http_1_1(error: &reqwest::Error) -> bool {
+    find::<h2::Error>(error).is_some_and(|e| e.is_remote() && e.reason() == Some(h2::Reason::HTTP_1_1_REQUIRED))
+}
+
+/// Whether there was a server at the other end.
+pub(super) fn was_reached(error: &reqwest::Error) -> bool {
+    !error.is_connect() || find::<rustls::Error>(error).is_some()
+}
+
 fn is_cut(kind: io::ErrorKind) -> bool {
     use io::ErrorKind as K;
     matches!(

@@ -325,11 +325,10 @@ async fn side_bands<C: Chunks>(reader: &mut Reader<C>, first: Line, pack: &mut P
                 let band = data.first().copied();
                 data.advance(usize::from(band.is_some()));
                 match band {
-                    // Empty: a server's way to keep the connection alive while it prepares the pack.
-                    Some(1) if data.is_empty() => {}
-                    Some(1) => pack.take(reader, data).await?,
-                    Some(2) => {
-                        progress += data.len() as u64;
+                    Some(1) if !data.is_empty() => pack.take(reader, data).await?,
+                    // An empty one: a server's way to keep the connection alive while it prepares the pack.
+                    Some(1 | 2) => {
+                        progress += data.len() as u64 + 5;
                         if progress > MAX_PROGRESS {
                             return Err(reader.protocol("sent progress messages without end"));
                         }

@@ -1,23 +1,20 @@
-//! Requests over pooled HTTP connections: how a repository is asked, and where redirects may lead.
+//! Requests over HTTP: how a repository is asked, and where redirects may lead.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, LOCATION, PRAGMA};
-use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect};
-use tokio::sync::OnceCell;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION, PRAGMA};
+use reqwest::{Client, RequestBuilder, Response};
 use tokio::time::Instant;
 
 use crate::error::{Error, Kind, Result};
 use crate::net::Endpoint;
-use crate::net::auth::{Auth, hidden};
-use crate::net::dial::CONNECT_TIMEOUT;
 use crate::net::failure::{self, Credentials};
-use crate::net::pkt::{Chunks, sanitised};
-use crate::net::proxy::{Proxy, Speaks};
-use crate::net::tls::Tls;
+use crate::net::http_answer::Answer;
+use crate::net::http_clients::Clients;
+pub(super) use crate::net::http_clients::Connections;
 use crate::net::url::{HttpUrl, NetUrl};
 
 const GIT_PROTOCOL: &str = "git-protocol";
@@ -27,44 +24,14 @@ const MAX_HOPS: usize = 5;
 /// only from the question to the fetch that follows it.
 const PERMANENT: Duration = Duration::from_secs(300);
 const TEMPORARY: Duration = Duration::from_secs(10);
-/// Clients that are kept, each with its connections and roots.
-const MAX_CLIENTS: usize = 64;
-/// Connections to a host that are kept for later.
-const MAX_IDLE: usize = 32;
-/// Bytes that are read of an answer that says why not, and how long they are waited for.
-const MAX_SAID: usize = 4096;
-const SAID_TIMEOUT: Duration = Duration::from_secs(2);
-/// Some servers tell Git from browsers by the beginning of this.
-const USER_AGENT: &str = concat!("git/2.0 (alumiini-git ", env!("CARGO_PKG_VERSION"), ")");
+/// Servers that are remembered for not taking HTTP/2.
+const MAX_SERVERS: usize = 4096;
 
-/// The connections, pooled by what they are made with.
+/// How HTTP servers are asked.
 pub(super) struct Http {
-    clients: Mutex<Clients>,
-}
-
-/// Those used last.
-#[derive(Default)]
-struct Clients {
-    map: HashMap<Way, (u64, Arc<OnceCell<Client>>)>,
-    uses: u64,
-}
-
-/// What connections have in common that may serve the same requests.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Way {
-    /// None: without TLS, so that plain `http` works on a system without roots, and costs none of their memory.
-    tls: Option<Tls>,
-    proxy: Option<Proxy>,
-    /// For second attempts: each request on a connection of its own.
-    fresh: bool,
-}
-
-/// What a request may be sent on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Connections {
-    /// One that was kept, where there is one.
-    Kept,
-    New,
+    clients: Clients,
+    /// The servers (scheme, host and port) that refused HTTP/2 for a request.
+    without_http2: Mutex<HashSet<String>>,
 }
 
 /// The repository's own URL, where the redirects ended, and the answer that was found there.
@@ -75,41 +42,14 @@ pub(super) struct Found {
     pub(super) until: Option<Instant>,
 }
 
-/// An answer of status 200.
-pub(super) struct Answer {
-    response: Response,
-    /// The repository's.
-    url: HttpUrl,
-}
-
 impl Http {
     /// Opens nothing and reads nothing yet. Installs ring as the process's crypto provider unless there is one.
     pub(super) fn new() -> Http {
         let _ = rustls::crypto::ring::default_provider().install_default();
         Http {
-            clients: Mutex::default(),
+            clients: Clients::default(),
+            without_http2: Mutex::default(),
         }
-    }
-
-    /// The client for `url`, made where it is the first with what `endpoint` says of TLS and proxies.
-    async fn client(&self, endpoint: &Endpoint, url: &HttpUrl, connections: Connections) -> Result<Client> {
-        let proxy = endpoint.proxy(&NetUrl::Http(url.clone()));
-        let encrypted = !url.is_plaintext() || proxy.is_some_and(|proxy| proxy.speaks == Speaks::Https);
-        let way = Way {
-            tls: encrypted.then(|| endpoint.tls.clone()),
-            proxy: proxy.cloned(),
-            fresh: connections == Connections::New,
-        };
-        let cell = self.clients.lock().unwrap_or_else(PoisonError::into_inner).at(&way);
-        // On a blocking thread: the roots are files.
-        let client = cell
-            .get_or_try_init(|| async move {
-                tokio::task::spawn_blocking(move || build(&way))
-                    .await
-                    .map_err(|_| Error::new(Kind::Internal, "the HTTP client cannot be built"))?
-            })
-            .await?;
-        Ok(client.clone())
     }
 
     /// `GET info/refs`, with redirects.
@@ -152,7 +92,8 @@ impl Http {
             let base = base.ok_or_else(|| {
                 let sentence = format!(
                     "{} redirects to {}, which is no Git repository",
-                    endpoint.url, answer.url
+                    endpoint.url,
+                    answer.shown()
                 );
                 Error::new(Kind::Protocol, sentence).with("url", endpoint.url.shown())
             })?;
@@ -206,88 +147,58 @@ impl Http {
         connections: Connections,
         request: impl Fn(&Client) -> RequestBuilder + Send + Sync,
     ) -> Result<(Response, Credentials)> {
-        let client = self.client(endpoint, base, connections).await?;
         let (credentials, authorization) = match &endpoint.auth {
             None => (Credentials::None, None),
             Some(_) if !base.same_origin(first) => (Credentials::Withheld, None),
             Some(auth) => (Credentials::Sent, Some(auth.header()?)),
         };
-        let ask = |client: &Client| {
-            let request = request(client);
-            match &authorization {
-                Some(value) => request.header(AUTHORIZATION, value.clone()).send(),
-                None => request.send(),
-            }
+        let ask = async |connections, http2| {
+            let client = self.clients.of(endpoint, base, connections, http2).await?;
+            let request = request(&client);
+            let request = match &authorization {
+                Some(value) => request.header(AUTHORIZATION, value.clone()),
+                None => request,
+            };
+            Ok::<_, Error>(request.send().await)
         };
-        let answer = match ask(&client).await {
+        let kept = connections == Connections::Kept;
+        let http2 = !kept || !self.is_without_http2(base);
+        let first = ask(connections, http2).await?;
+        let (answer, http2) = match &first {
+            Err(e) if http2 && failure::wants_http_1_1(e) => (ask(connections, false).await?, false),
             // What ended one connection that was kept (a restart, say) may have ended all of them.
-            Err(e) if connections == Connections::Kept && failure::unanswered(&e) => {
-                ask(&self.client(endpoint, base, Connections::New).await?).await
-            }
-            answer => answer,
+            Err(e) if kept && failure::unanswered(e) => (ask(Connections::New, http2).await?, http2),
+            // It may have come to speak HTTP/2 only.
+            Err(e) if !http2 && failure::was_reached(e) => (ask(Connections::New, true).await?, true),
+            _ => (first, http2),
         };
+        if answer.is_ok() {
+            self.learn_http2(base, http2);
+        }
         let proxy = endpoint.proxy(&NetUrl::Http(base.clone()));
         Ok((answer.map_err(|e| failure::transport(&e, base, proxy))?, credentials))
     }
-}
 
-impl Clients {
-    fn at(&mut self, way: &Way) -> Arc<OnceCell<Client>> {
-        self.uses += 1;
-        let now = self.uses;
-        if let Some((used, cell)) = self.map.get_mut(way) {
-            *used = now;
-            return cell.clone();
-        }
-        if self.map.len() >= MAX_CLIENTS {
-            let oldest = self.map.iter().min_by_key(|(_, (used, _))| *used);
-            if let Some(oldest) = oldest.map(|(way, _)| way.clone()) {
-                self.map.remove(&oldest);
-            }
-        }
-        let cell = Arc::<OnceCell<Client>>::default();
-        self.map.insert(way.clone(), (now, cell.clone()));
-        cell
+    pub(super) fn is_without_http2(&self, base: &HttpUrl) -> bool {
+        let without = self.without_http2.lock().unwrap_or_else(PoisonError::into_inner);
+        !without.is_empty() && without.contains(&NetUrl::Http(base.clone()).authority())
     }
-}
 
-fn build(way: &Way) -> Result<Client> {
-    // Every header and byte is Git's: no decompression (its features are off), no proxy of the environment.
-    let builder = Client::builder()
-        .user_agent(USER_AGENT)
-        .redirect(redirect::Policy::none())
-        .no_proxy()
-        .referer(false)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        // Of one HTTP/2 connection's answers, some wait for an indexer. Their unread bytes count against the connection's window:
-        // at hyper's defaults, three of them would stop all others.
-        .http2_initial_stream_window_size(1 << 20)
-        .http2_initial_connection_window_size(64 << 20)
-        // Else a connection that a firewall forgot would hold each new request until its deadline.
-        .http2_keep_alive_interval(Duration::from_secs(20))
-        .http2_keep_alive_timeout(Duration::from_secs(20));
-    let kept = if way.fresh { 0 } else { MAX_IDLE };
-    let builder = builder.pool_max_idle_per_host(kept);
-    let builder = match &way.tls {
-        Some(tls) => builder.tls_backend_preconfigured(tls.config(&[b"h2", b"http/1.1"])?),
-        None => builder.tls_certs_only([]),
-    };
-    let builder = match &way.proxy {
-        Some(proxy) => builder.proxy(through(proxy).map_err(|e| failure::client(&e))?),
-        None => builder,
-    };
-    builder.build().map_err(|e| failure::client(&e))
-}
-
-fn through(proxy: &Proxy) -> reqwest::Result<reqwest::Proxy> {
-    match (proxy.speaks, &proxy.login) {
-        (_, None) => reqwest::Proxy::all(proxy.url()),
-        (Speaks::Http | Speaks::Https, Some((user, password))) => {
-            Ok(reqwest::Proxy::all(proxy.url())?.basic_auth(user, password))
+    /// Remembers whether the server of `base` has just answered by HTTP/2, or would have.
+    pub(super) fn learn_http2(&self, base: &HttpUrl, http2: bool) {
+        let mut without = self.without_http2.lock().unwrap_or_else(PoisonError::into_inner);
+        if http2 && without.is_empty() {
+            return;
         }
-        // For SOCKS it reads them from the URL only.
-        (Speaks::Socks5 | Speaks::Socks5h, Some(_)) => reqwest::Proxy::all(proxy.url_with_login()),
+        let server = NetUrl::Http(base.clone()).authority();
+        if http2 {
+            without.remove(&server);
+            return;
+        }
+        if without.len() >= MAX_SERVERS {
+            without.clear();
+        }
+        without.insert(server);
     }
 }
 
@@ -313,93 +224,4 @@ fn redirected(response: &Response, from: &HttpUrl, asked: &HttpUrl) -> Result<Op
         _ => return refused("a URL that is neither https nor http"),
     }
     Ok(Some(HttpUrl::from_redirect(next)))
-}
-
-impl Answer {
-    async fn check(endpoint: &Endpoint, response: Response, url: HttpUrl, credentials: Credentials) -> Result<Answer> {
-        let status = response.status();
-        if status != StatusCode::OK {
-            let headers = response.headers().clone();
-            let mut answer = Answer { response, url };
-            let said = answer.said(endpoint).await;
-            return Err(failure::status(status, &headers, &answer.url, credentials, &said));
-        }
-        let encoding = response.headers().get(CONTENT_ENCODING);
-        if encoding.is_some_and(|encoding| encoding != "identity") {
-            let sentence = format!("{url} answered compressed, which was not asked for");
-            return Err(Error::new(Kind::Protocol, sentence).with("url", url.shown()));
-        }
-        Ok(Answer { response, url })
-    }
-
-    /// What the answer says to people: the beginning of its body, unless that is a page, on one line and without our own credentials.
-    async fn said(&mut self, endpoint: &Endpoint) -> String {
-        let html = matches!(self.content_type().as_str(), "text/html" | "application/xhtml+xml");
-        let mut body = vec![];
-        let read = async {
-            while body.len() < MAX_SAID
-                && let Ok(Some(chunk)) = self.chunk().await
-            {
-                body.extend_from_slice(&chunk);
-            }
-        };
-        // What has come by then must do.
-        let _ = tokio::time::timeout(SAID_TIMEOUT, read).await;
-        body.truncate(MAX_SAID);
-        let text = String::from_utf8_lossy(&body);
-        let text = text.trim_start();
-        if html || text.starts_with('<') {
-            return String::new();
-        }
-        // Before it is cut short, which could leave half of a secret.
-        let secrets = endpoint.auth.iter().flat_map(Auth::secrets);
-        let text = secrets.fold(text.to_owned(), |text, secret| hidden(&text, &secret));
-        sanitised(text.as_bytes())
-    }
-
-    /// The media type without parameters, in lower case, empty where there is none.
-    pub(super) fn content_type(&self) -> String {
-        let value = self
-            .response
-            .headers()
-            .get(CONTENT_TYPE)
-            .map_or(&b""[..], |value| value.as_bytes());
-        let value = value.split(|b| *b == b';').next().unwrap_or_default();
-        String::from_utf8_lossy(value).trim().to_ascii_lowercase()
-    }
-
-    /// `protocol`, for an answer of a type that is not Git's.
-    pub(super) fn not_git(&self) -> Error {
-        let sentence = match self.content_type().as_str() {
-            "text/html" | "application/xhtml+xml" => {
-                format!(
-                    "{} answered with an HTML page, not Git: check the URL, and whether it asks to log in",
-                    self.url
-                )
-            }
-            "" => format!(
-                "{} answered without a content type, not with Git: check the URL",
-                self.url
-            ),
-            other => {
-                let other = sanitised(other.as_bytes());
-                format!("{} answered with {other}, not Git: check the URL", self.url)
-            }
-        };
-        Error::new(Kind::Protocol, sentence).with("url", self.url.shown())
-    }
-
-    /// The repository that answered, as it may be shown.
-    pub(super) fn shown(&self) -> String {
-        self.url.shown()
-    }
-}
-
-impl Chunks for Answer {
-    async fn chunk(&mut self) -> Result<Option<Bytes>> {
-        self.response
-            .chunk()
-            .await
-            .map_err(|e| failure::transport(&e, &self.url, None))
-    }
 }

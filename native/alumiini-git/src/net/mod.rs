@@ -7,12 +7,15 @@
 
 pub(crate) mod auth;
 mod capabilities;
+mod content_encoding;
 mod dial;
 mod discovery;
 mod failure;
 pub(crate) mod fetch;
 mod gate;
 mod http;
+mod http_answer;
+mod http_clients;
 mod known;
 mod pack_stream;
 pub(crate) mod pauses;
@@ -115,7 +118,7 @@ struct Answer {
 }
 
 enum From {
-    Http(http::Answer),
+    Http(http_answer::Answer),
     Ssh(ssh::Exec),
 }
 

@@ -2,6 +2,7 @@
 
 mod doubt;
 mod fetching;
+mod framing;
 mod refusals;
 #[cfg(unix)]
 mod relay;

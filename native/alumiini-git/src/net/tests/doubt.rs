@@ -125,6 +125,25 @@ fn it_is_asked_anew_once() {
     });
 }
 
+/// A server that refused HTTP/2 may have come to speak nothing else.
+#[test]
+fn a_server_that_wanted_http_1_1() {
+    let repo = Repo::with_history();
+    let dir = repo.path();
+    let server = Server::start(move |seen| match seen.connection {
+        0 => Reply {
+            raw: Some(b"\0\0\x12\x04\0\0\0\0\0".to_vec()),
+            ..Reply::status(200)
+        },
+        _ => git_answer(&dir, seen, true),
+    });
+    let (net, endpoint, base) = (Net::new(), endpoint_of(&server), http(&server.url("/r")));
+    net.http.learn_http2(&base, false);
+    assert!(net.http.is_without_http2(&base));
+    run(is_as_ever(&net, &endpoint, &repo, &"HTTP/2"));
+    assert!(!net.http.is_without_http2(&base));
+}
+
 /// It was there a moment ago: one of the servers behind it has not heard of it yet.
 #[test]
 fn a_repository_that_is_listed_and_then_not_there_is_asked_for_again() {

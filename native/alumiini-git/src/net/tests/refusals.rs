@@ -99,9 +99,9 @@ fn answers_that_are_not_gits() {
         (Reply::new(200, advertisement, "000"), Kind::Network, "cut"),
         (Reply::new(200, "text/plain", dumb), Kind::Unsupported, "dumb HTTP"),
         (
-            Reply::new(200, advertisement, "").header("Content-Encoding", "gzip"),
+            Reply::new(200, advertisement, "0000").header("Content-Encoding", "aws-chunked"),
             Kind::Protocol,
-            "compressed",
+            "encoding `aws-chunked`",
         ),
         (
             Reply {

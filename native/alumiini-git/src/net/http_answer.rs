@@ -1,0 +1,160 @@
+//! What HTTP servers answer: the body of what is Git's, and what the others say.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Response, StatusCode};
+
+use crate::error::{Error, Kind, Result};
+use crate::net::Endpoint;
+use crate::net::auth::{Auth, hidden};
+use crate::net::content_encoding::Unfolding;
+use crate::net::failure::{self, Credentials};
+use crate::net::pkt::{Chunks, sanitised};
+use crate::net::url::HttpUrl;
+
+/// Bytes that are read of an answer that says why not, and how long they are waited for.
+const MAX_SAID: usize = 4096;
+const SAID_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// An answer of status 200.
+pub(super) struct Answer {
+    response: Response,
+    /// The repository's.
+    url: HttpUrl,
+    unfolding: Option<Box<Unfolding>>,
+}
+
+impl Answer {
+    /// An answer of status 200; the error that any other is.
+    pub(super) async fn check(
+        endpoint: &Endpoint,
+        response: Response,
+        url: HttpUrl,
+        credentials: Credentials,
+    ) -> Result<Answer> {
+        let status = response.status();
+        let unfolding = Unfolding::of(response.headers()).map(|unfolding| unfolding.map(Box::new));
+        if status != StatusCode::OK {
+            let headers = response.headers().clone();
+            let unfolding = unfolding.unwrap_or_default();
+            let mut answer = Answer {
+                response,
+                url,
+                unfolding,
+            };
+            let said = answer.said(endpoint).await;
+            return Err(failure::status(status, &headers, &answer.url, credentials, &said));
+        }
+        match unfolding {
+            Ok(unfolding) => Ok(Answer {
+                response,
+                url,
+                unfolding,
+            }),
+            Err(encoding) => {
+                let encoding = sanitised(encoding.as_bytes());
+                let sentence = format!("{url} answered in the encoding `{encoding}`, which was not asked for");
+                Err(Error::new(Kind::Protocol, sentence).with("url", url.shown()))
+            }
+        }
+    }
+
+    /// What the answer says to people: the beginning of its body, unless that is a page, on one line and without our own credentials.
+    async fn said(&mut self, endpoint: &Endpoint) -> String {
+        let html = matches!(self.content_type().as_str(), "text/html" | "application/xhtml+xml");
+        let mut body = vec![];
+        let read = async {
+            while body.len() < MAX_SAID
+                && let Ok(Some(chunk)) = self.chunk().await
+            {
+                body.extend_from_slice(&chunk);
+            }
+        };
+        // What has come by then must do.
+        let _ = tokio::time::timeout(SAID_TIMEOUT, read).await;
+        body.truncate(MAX_SAID);
+        let text = String::from_utf8_lossy(&body);
+        let text = text.trim_start();
+        if html || text.starts_with('<') {
+            return String::new();
+        }
+        // Before it is cut short, which could leave half of a secret.
+        let secrets = endpoint.auth.iter().flat_map(Auth::secrets);
+        let text = secrets.fold(text.to_owned(), |text, secret| hidden(&text, &secret));
+        sanitised(text.as_bytes())
+    }
+
+    /// The media type without parameters, in lower case, empty where there is none.
+    pub(super) fn content_type(&self) -> String {
+        let value = self
+            .response
+            .headers()
+            .get(CONTENT_TYPE)
+            .map_or(&b""[..], |value| value.as_bytes());
+        let value = value.split(|b| *b == b';').next().unwrap_or_default();
+        String::from_utf8_lossy(value).trim().to_ascii_lowercase()
+    }
+
+    /// `protocol`, for an answer of a type that is not Git's.
+    pub(super) fn not_git(&self) -> Error {
+        let sentence = match self.content_type().as_str() {
+            "text/html" | "application/xhtml+xml" => {
+                format!(
+                    "{} answered with an HTML page, not Git: check the URL, and whether it asks to log in",
+                    self.url
+                )
+            }
+            "" => format!(
+                "{} answered without a content type, not with Git: check the URL",
+                self.url
+            ),
+            other => {
+                let other = sanitised(other.as_bytes());
+                format!("{} answered with {other}, not Git: check the URL", self.url)
+            }
+        };
+        Error::new(Kind::Protocol, sentence).with("url", self.url.shown())
+    }
+
+    /// A body whose encoding is broken, or was cut.
+    fn damaged(&self) -> Error {
+        let sentence = format!(
+            "the compressed answer of {} is damaged or was cut; try again later",
+            self.url
+        );
+        Error::new(Kind::Network, sentence).with("url", self.url.shown())
+    }
+
+    /// The repository that answered, as it may be shown.
+    pub(super) fn shown(&self) -> String {
+        self.url.shown()
+    }
+}
+
+impl Chunks for Answer {
+    async fn chunk(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            let part = self.unfolding.as_mut().map(|unfolding| unfolding.next());
+            if let Some(part) = part.transpose().map_err(|_| self.damaged())?.flatten() {
+                return Ok(Some(part));
+            }
+            let chunk = self.response.chunk().await;
+            let chunk = chunk.map_err(|e| failure::transport(&e, &self.url, None))?;
+            match (&mut self.unfolding, chunk) {
+                (None, chunk) => return Ok(chunk),
+                (Some(unfolding), Some(chunk)) => unfolding.push(chunk),
+                (Some(unfolding), None) => {
+                    let end = unfolding.end();
+                    return end.map(|()| None).map_err(|_| self.damaged());
+                }
+            }
+        }
+    }
+
+    /// Without unfolding what is not wanted.
+    async fn end(&mut self) {
+        while let Ok(Some(_)) = self.response.chunk().await {}
+    }
+}

@@ -1,0 +1,158 @@
+//! The clients that requests over HTTP share, by what their connections are made with.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use reqwest::{Client, redirect};
+use tokio::sync::OnceCell;
+
+use crate::error::{Error, Kind, Result};
+use crate::net::dial::CONNECT_TIMEOUT;
+use crate::net::proxy::{Proxy, Speaks};
+use crate::net::tls::Tls;
+use crate::net::url::{HttpUrl, NetUrl};
+use crate::net::{Endpoint, failure};
+
+/// Clients that are kept, each with its connections and roots.
+const MAX_CLIENTS: usize = 64;
+/// Connections to a host that are kept for later.
+const MAX_IDLE: usize = 32;
+/// curl's limits, by and large.
+const MAX_HEADERS: usize = 1000;
+const MAX_HEADER_BYTES: u32 = 300 << 10;
+/// Some servers tell Git from browsers by the beginning of this.
+const USER_AGENT: &str = concat!("git/2.0 (alumiini-git ", env!("CARGO_PKG_VERSION"), ")");
+
+/// The clients, each with its pool of connections; those used last.
+#[derive(Default)]
+pub(super) struct Clients {
+    used: Mutex<Used>,
+}
+
+#[derive(Default)]
+struct Used {
+    map: HashMap<Way, (u64, Arc<OnceCell<Client>>)>,
+    uses: u64,
+}
+
+/// What connections have in common that may serve the same requests.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Way {
+    /// None: without TLS, so that plain `http` works on a system without roots, and costs none of their memory.
+    tls: Option<Tls>,
+    proxy: Option<Proxy>,
+    connections: Connections,
+    http2: bool,
+}
+
+/// What a request may be sent on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Connections {
+    /// One that was kept, where there is one.
+    Kept,
+    /// For second attempts: each request on a connection of its own.
+    New,
+}
+
+impl Clients {
+    /// The client for `url`, made where it is the first with what `endpoint` says of TLS and proxies.
+    pub(super) async fn of(
+        &self,
+        endpoint: &Endpoint,
+        url: &HttpUrl,
+        connections: Connections,
+        http2: bool,
+    ) -> Result<Client> {
+        let proxy = endpoint.proxy(&NetUrl::Http(url.clone()));
+        let encrypted = !url.is_plaintext() || proxy.is_some_and(|proxy| proxy.speaks == Speaks::Https);
+        let way = Way {
+            tls: encrypted.then(|| endpoint.tls.clone()),
+            proxy: proxy.cloned(),
+            connections,
+            http2,
+        };
+        let cell = self.used.lock().unwrap_or_else(PoisonError::into_inner).at(&way);
+        // On a blocking thread: the roots are files.
+        let client = cell
+            .get_or_try_init(|| async move {
+                tokio::task::spawn_blocking(move || build(&way))
+                    .await
+                    .map_err(|_| Error::new(Kind::Internal, "the HTTP client cannot be built"))?
+            })
+            .await?;
+        Ok(client.clone())
+    }
+}
+
+impl Used {
+    fn at(&mut self, way: &Way) -> Arc<OnceCell<Client>> {
+        self.uses += 1;
+        let now = self.uses;
+        if let Some((used, cell)) = self.map.get_mut(way) {
+            *used = now;
+            return cell.clone();
+        }
+        if self.map.len() >= MAX_CLIENTS {
+            let oldest = self.map.iter().min_by_key(|(_, (used, _))| *used);
+            if let Some(oldest) = oldest.map(|(way, _)| way.clone()) {
+                self.map.remove(&oldest);
+            }
+        }
+        let cell = Arc::<OnceCell<Client>>::default();
+        self.map.insert(way.clone(), (now, cell.clone()));
+        cell
+    }
+}
+
+fn build(way: &Way) -> Result<Client> {
+    // Every header and byte is Git's: no decompression (its features are off), no proxy of the environment. What Git takes of headers
+    // (curl's limits), we take.
+    let builder = Client::builder()
+        .http1_max_headers(MAX_HEADERS)
+        .http1_allow_obsolete_multiline_headers_in_responses(true)
+        .http1_allow_spaces_after_header_name_in_responses(true)
+        .http1_ignore_invalid_headers_in_responses(true)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .user_agent(USER_AGENT)
+        .redirect(redirect::Policy::none())
+        .no_proxy()
+        .referer(false)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        // Of one HTTP/2 connection's answers, some wait for an indexer. Their unread bytes count against the connection's window:
+        // at hyper's defaults, three of them would stop all others.
+        .http2_initial_stream_window_size(1 << 20)
+        .http2_initial_connection_window_size(64 << 20)
+        // Else a connection that a firewall forgot would hold each new request until its deadline.
+        .http2_keep_alive_interval(Duration::from_secs(20))
+        .http2_keep_alive_timeout(Duration::from_secs(20));
+    let kept = match way.connections {
+        Connections::Kept => MAX_IDLE,
+        Connections::New => 0,
+    };
+    let builder = builder.pool_max_idle_per_host(kept);
+    let builder = match &way.tls {
+        Some(tls) if way.http2 => builder.tls_backend_preconfigured(tls.config(&[b"h2", b"http/1.1"])?),
+        Some(tls) => builder
+            .tls_backend_preconfigured(tls.config(&[b"http/1.1"])?)
+            .http1_only(),
+        None => builder.tls_certs_only([]),
+    };
+    let builder = match &way.proxy {
+        Some(proxy) => builder.proxy(through(proxy).map_err(|e| failure::client(&e))?),
+        None => builder,
+    };
+    builder.build().map_err(|e| failure::client(&e))
+}
+
+fn through(proxy: &Proxy) -> reqwest::Result<reqwest::Proxy> {
+    match (proxy.speaks, &proxy.login) {
+        (_, None) => reqwest::Proxy::all(proxy.url()),
+        (Speaks::Http | Speaks::Https, Some((user, password))) => {
+            Ok(reqwest::Proxy::all(proxy.url())?.basic_auth(user, password))
+        }
+        // For SOCKS it reads them from the URL only.
+        (Speaks::Socks5 | Speaks::Socks5h, Some(_)) => reqwest::Proxy::all(proxy.url_with_login()),
+    }
+}
