@@ -76,6 +76,8 @@ pub(crate) enum Hint {
     Silent,
     /// No connection could be made.
     Unreachable,
+    /// What went wrong while refs and working tree moved; they are back where they were.
+    TakenBack,
 }
 
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;

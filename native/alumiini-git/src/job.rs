@@ -39,6 +39,11 @@ impl Job {
         }
     }
 
+    /// For work that nobody may cancel, and that nobody is told of.
+    pub(crate) fn unattended() -> Self {
+        Job::new(CancellationToken::new(), Fault::default())
+    }
+
     pub(crate) fn listen(&self, listener: Arc<dyn Listener>) {
         self.listeners
             .lock()

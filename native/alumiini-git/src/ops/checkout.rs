@@ -10,8 +10,9 @@ use crate::error::{Error, Kind, Result};
 use crate::job::Job;
 use crate::ops::{Worker, sync};
 use crate::repo::lock::DirLock;
-use crate::repo::marker::{self, Target};
-use crate::repo::{git_failure, open, sound_tree, unmanaged};
+use crate::repo::marker::{Move, Target};
+use crate::repo::unmanaged::{self, Checks};
+use crate::repo::{finish, git_failure, open, refs, sound_tree, sweep};
 
 pub(crate) async fn run(
     worker: &Arc<Worker>,
@@ -51,37 +52,37 @@ pub(crate) async fn run(
 
 fn check_out(path: &Path, rev: &str, force: bool, job: &Job) -> Result<String> {
     let git_dir = open::git_dir(path);
-    // An unfinished move comes first: this one starts from a whole commit.
-    sync::finish(path, job)?;
-    let repo = open::any(path)?;
-    let commit = find(&repo, path, rev)?;
-    let target = Target { commit, branch: None };
     let managed = open::is_managed(&git_dir);
-    if !managed && !force {
-        unmanaged::refuse_changes(&repo, path)?;
-        unmanaged::refuse_commits(&repo, path, &target)?;
+    if managed {
+        sweep::locks_of(&git_dir);
     }
+    // An unfinished move comes first: this one starts from a whole commit.
+    finish::resume(path, job)?;
+    let repo = if managed {
+        open::any(path)?
+    } else {
+        unmanaged::open(path)?
+    };
+    let commit = find(&repo, path, rev)?;
     // A sync asked this of the newest commit only.
     let tree = repo
         .find_commit(commit)
         .map_err(git_failure("read the commit"))?
         .tree_id();
     sound_tree::check(&repo, tree, job)?;
-    let git_dir = repo.path().to_owned();
-    drop(repo);
-    marker::set(&git_dir, &target)?;
+    let to = Target { commit, branch: None };
     if managed {
-        sync::finish(path, job)?;
+        let going = Move {
+            to,
+            from: refs::head(&repo)?,
+            branch_was: None,
+        };
+        drop(repo);
+        finish::carry_out(path, &going, Checks::None, job, || Ok(()))?;
     } else {
-        if let Err(error) = unmanaged::check_out(path, &target, force, job) {
-            if error.kind == Kind::Dirty {
-                marker::clear(&git_dir)?;
-            }
-            return Err(error);
-        }
-        let repo = open::any(path)?;
-        repo.set_head_detached(commit).map_err(git_failure("detach HEAD"))?;
-        marker::clear(&git_dir)?;
+        drop(repo);
+        let checks = if force { Checks::None } else { Checks::All };
+        sync::unmanaged_move(path, to, checks, job)?;
     }
     Ok(commit.to_string())
 }

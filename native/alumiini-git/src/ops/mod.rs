@@ -11,7 +11,6 @@ pub(crate) mod refs;
 pub(crate) mod settled;
 mod site;
 pub(crate) mod sync;
-pub(crate) mod undo;
 
 use std::sync::Arc;
 

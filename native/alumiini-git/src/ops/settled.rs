@@ -5,16 +5,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
-
 use crate::answer::Name;
 use crate::error::{Error, Kind, Result};
-use crate::fault::Fault;
 use crate::job::Job;
 use crate::ops::Worker;
 use crate::ops::pool::Pool;
 use crate::repo::lock::DirLock;
-use crate::repo::{BUILD_PREFIX, marker, open};
+use crate::repo::{BUILD_PREFIX, finish as moves, marker, open, sweep};
 use crate::repos::Repo;
 
 /// Why a read did not happen.
@@ -139,8 +136,10 @@ async fn finish(worker: &Arc<Worker>, repo: Arc<Repo>) -> Result<()> {
             return Err(incomplete(&repo.path, "a sync by another process is at work on it"));
         };
         // Readers that wait share the result, so nobody's cancel may stop it.
-        let job = Job::new(CancellationToken::new(), Fault::default());
-        crate::ops::sync::finish(&repo.path, &job).map_err(|error| {
+        if open::is_managed(&git_dir) {
+            sweep::locks_of(&git_dir);
+        }
+        moves::resume(&repo.path, &Job::unattended()).map_err(|error| {
             incomplete(
                 &repo.path,
                 &format!("an interrupted checkout cannot be finished ({error})"),

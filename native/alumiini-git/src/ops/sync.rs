@@ -6,6 +6,8 @@
 mod anew;
 mod foreign;
 
+pub(crate) use foreign::unmanaged_move;
+
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,18 +16,19 @@ use futures_util::FutureExt;
 use git2::Oid;
 
 use crate::answer::{Name, Phase, Stats};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::job::Job;
 use crate::net::pauses::Pauses;
 use crate::ops::site::Site;
-use crate::ops::{Worker, ls_remote::valid_ref, panicked, undo};
+use crate::ops::{Worker, ls_remote::valid_ref, panicked};
 use crate::protocol::SyncRequest;
 use crate::remote::{Remote, Wanted, denied, is_denied};
 use crate::repo::lock::{DirLock, make_dir};
-use crate::repo::marker::{self, Target};
+use crate::repo::marker::{self, Move, Target};
 use crate::repo::open::{self, Found};
 use crate::repo::state::{Record, State};
-use crate::repo::{git_failure, refs, sweep, unmanaged, worktree};
+use crate::repo::unmanaged::Checks;
+use crate::repo::{build, finish, git_failure, sweep, worktree};
 use crate::repos::{Repo, Shared, SyncKey, Synced};
 
 /// Runs the sync, or shares one that has not begun yet and is the same.
@@ -180,16 +183,19 @@ impl Sync {
         });
         let (found, unfinished) = found.await?;
         if unfinished {
-            // Readers need not wait for the network to see a whole commit. Where it cannot be finished, what follows
-            // replaces it.
-            let _ = self.moving(site, finish).await;
+            // Readers need not wait for the network to see a whole commit.
+            let resumed = self.moving(site, finish::resume).await;
+            // Where a move of ours can neither be finished nor taken back, what follows replaces it. Its owner's repository is left alone.
+            if matches!(found, Found::Unmanaged) {
+                resumed?;
+            }
         }
         match found {
             Found::Occupied => Err(self.occupied(site)),
             Found::Empty => match self.clone(site).await {
-                Err(full) if full.kind == Kind::Io => {
-                    self.moving(site, |path, _| undo::clone(path)).await?;
-                    Err(full)
+                Err(error) if error.kind != Kind::Cancelled => {
+                    self.moving(site, |path, _| build::take_away(path)).await?;
+                    Err(error)
                 }
                 result => result,
             },
@@ -205,7 +211,10 @@ impl Sync {
         work: impl Future<Output = Result<(Oid, Stats)>>,
     ) -> Result<(Oid, Stats)> {
         match work.await {
-            Err(damage) if damage.kind == Kind::Corrupt => self.heal(site, damage).await,
+            // Where all is back as it was, it is the new commit that is damaged.
+            Err(damage) if damage.kind == Kind::Corrupt && damage.hint != Some(Hint::TakenBack) => {
+                self.heal(site, damage).await
+            }
             result => result,
         }
     }
@@ -308,19 +317,21 @@ impl Sync {
             self.fetch(site, &open::git_dir(&site.path), commit, Some(self.key.depth))
                 .await?
         };
-        let (target, before) = (self.target(commit), undo::target(&state));
+        let (to, before) = (self.target(commit), state.target());
         self.moving(site, move |path, job| {
             let git_dir = open::git_dir(path);
-            let go = || {
-                job.reach("marker");
-                marker::set(&git_dir, &target)?;
-                record.write(&open::managed(&git_dir)?)?;
-                finish(path, job)
+            // One that could not be finished knows better where it began.
+            let unfinished = marker::get(&git_dir).ok().flatten();
+            let going = Move {
+                to,
+                from: unfinished.and_then(|unfinished| unfinished.from).or(before),
+                branch_was: None,
             };
-            go().inspect_err(|error| {
-                if let (Kind::Io, Some(before)) = (error.kind, &before) {
-                    undo::go_back(path, before, job);
-                }
+            let write_record = || record.write(&open::managed(&git_dir)?);
+            finish::carry_out(path, &going, Checks::None, job, write_record).or_else(|error| match going.from {
+                // A first clone that was interrupted.
+                None if error.kind != Kind::Cancelled => build::take_away(path).and(Err(error)),
+                _ => Err(error),
             })
         })
         .await?;
@@ -369,31 +380,6 @@ impl Sync {
             .await
             .map_err(|_| panicked())
     }
-}
-
-/// Completes the move that the marker tells of: refs, work tree, index; then the marker goes. May be interrupted and called
-/// again. The caller holds the directory's lock and keeps readers away.
-pub(crate) fn finish(path: &Path, job: &Job) -> Result<()> {
-    let git_dir = open::git_dir(path);
-    let Some(target) = marker::get(&git_dir)? else {
-        return Ok(());
-    };
-    if open::is_managed(&git_dir) {
-        let repo = open::managed(&git_dir)?;
-        let commit = repo
-            .find_commit(target.commit)
-            .map_err(git_failure("read the commit to check out"))?;
-        refs::point(&repo, &target, true, job)?;
-        worktree::settle(&repo, path, commit.tree_id(), job)?;
-        // A merge or rebase that somebody left unfinished here.
-        repo.cleanup_state().map_err(git_failure("end an unfinished merge"))?;
-    } else {
-        // Nothing of the owner's was in the way when the marker was set.
-        unmanaged::check_out(path, &target, true, job)?;
-        refs::point(&open::any(path)?, &target, false, job)?;
-    }
-    job.reach("unmark");
-    marker::clear(&git_dir)
 }
 
 fn fetching(error: Error) -> Error {

@@ -10,7 +10,7 @@ use git2::{Repository, RepositoryInitOptions};
 use crate::answer::Name;
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
-use crate::repo::{BUILD_PREFIX, OLD_GIT, git_failure, open};
+use crate::repo::{BUILD_PREFIX, DISCARDED, OLD_GIT, git_failure, marker, open};
 
 /// Committed bytes are what is checked out, whatever a repository's own `.gitattributes` ask for; `git status` has to know.
 const ATTRIBUTES: &str = "* -text -eol -ident -filter -working-tree-encoding\n";
@@ -38,23 +38,72 @@ pub(crate) fn begin(path: &Path) -> Result<PathBuf> {
     Ok(git_dir)
 }
 
-/// Gives the new repository its name. A kill between the two renames is undone by [`crate::repo::sweep::builds`].
+/// Gives the new repository its name. What was there waits as [`OLD_GIT`] until the checkout is done. A kill between the two renames
+/// is undone by [`crate::repo::sweep::builds`].
 pub(crate) fn take_place(path: &Path, git_dir: &Path, job: &Job) -> Result<()> {
     let (git, old) = (open::git_dir(path), path.join(OLD_GIT));
     job.reach("rename");
-    match fs::rename(&git, &old) {
+    // One that waits already is what the last whole commit was in; what is there now never came to its end.
+    let aside = if waiting(path).is_some() {
+        path.join(DISCARDED)
+    } else {
+        old
+    };
+    match fs::rename(&git, &aside) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed("move aside", &git, &error)),
     }
     fs::rename(git_dir, &git).map_err(|error| {
-        let _ = fs::rename(&old, &git);
+        let _ = fs::rename(&aside, &git);
         failed("rename the new repository to", &git, &error)
     })?;
     job.reach("renamed");
     // What stays is swept by the next sync.
-    let _ = fs::remove_dir_all(&old);
+    let _ = fs::remove_dir_all(path.join(DISCARDED));
     Ok(())
+}
+
+/// Takes away what [`take_place`] left waiting: it is not needed any more.
+pub(crate) fn discard_old(path: &Path) {
+    if let Some(old) = waiting(path) {
+        let _ = fs::remove_dir_all(old);
+    }
+}
+
+/// What [`take_place`] left waiting, if there is anything.
+pub(crate) fn waiting(path: &Path) -> Option<PathBuf> {
+    let old = path.join(OLD_GIT);
+    fs::symlink_metadata(&old).is_ok().then_some(old)
+}
+
+/// Gives what [`take_place`] left waiting its name back.
+pub(crate) fn give_back(path: &Path) -> Result<()> {
+    let (git, old, discarded) = (open::git_dir(path), path.join(OLD_GIT), path.join(DISCARDED));
+    let _ = fs::remove_dir_all(&discarded);
+    fs::rename(&git, &discarded).map_err(|error| failed("move aside", &git, &error))?;
+    fs::rename(&old, &git).map_err(|error| failed("rename the old repository to", &git, &error))?;
+    let _ = fs::remove_dir_all(&discarded);
+    Ok(())
+}
+
+/// Takes away a clone that has its name already and whose checkout did not end. Nothing was there before it.
+pub(crate) fn take_away(path: &Path) -> Result<()> {
+    if !marker::is_set(&open::git_dir(path)) {
+        return Ok(());
+    }
+    let remove = || -> io::Result<()> {
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            } else {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    };
+    remove().map_err(|error| failed("empty", path, &error))
 }
 
 fn failed(what: &str, path: &Path, error: &io::Error) -> Error {

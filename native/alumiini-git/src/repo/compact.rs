@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::answer::Name;
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
-use crate::repo::marker::{self, Target};
+use crate::repo::marker::{self, Move, Target};
 use crate::repo::rev_list::{self, Depth, History};
 use crate::repo::{build, git_failure, open, pack_objects, receive, refs};
 
@@ -64,7 +64,12 @@ pub(crate) fn copy(path: &Path, target: &Target, job: &Job, built: impl FnOnce(P
         Error::new(Kind::Io, message).with("path", Name::of(path))
     })?;
     let repo = open::managed(&git_dir)?;
-    marker::set(&git_dir, target)?;
+    let going = Move {
+        to: target.clone(),
+        from: None,
+        branch_was: None,
+    };
+    marker::set(&git_dir, &going)?;
     refs::point(&repo, target, true, job)?;
     Ok(git_dir)
 }

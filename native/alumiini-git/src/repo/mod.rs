@@ -3,6 +3,7 @@
 pub(crate) mod at_once;
 pub(crate) mod build;
 pub(crate) mod compact;
+pub(crate) mod finish;
 pub(crate) mod glance;
 mod local_fs;
 pub(crate) mod lock;
@@ -25,14 +26,18 @@ mod test_git;
 pub(crate) mod unmanaged;
 pub(crate) mod worktree;
 
+use std::path::Path;
+
 use git2::{ErrorClass, ErrorCode};
 
 use crate::error::{Error, Kind};
 
 /// How the names of directories begin in which a new `.git` is built, beside the old one.
 pub(crate) const BUILD_PREFIX: &str = ".git.alumiini-";
-/// Where the old `.git` waits while the new one takes its name.
+/// Where the old `.git` waits while the new one takes its name, and until the checkout is done.
 pub(crate) const OLD_GIT: &str = ".git.alumiini-old";
+/// Where a `.git` is removed that nobody needs.
+pub(crate) const DISCARDED: &str = ".git.alumiini-discarded";
 
 /// libgit2 must not see this machine's configuration, and must not refuse volumes with foreign owners: nothing in a repository is ever
 /// executed here. To be called before any other use of libgit2.
@@ -56,13 +61,31 @@ pub(crate) fn make_hermetic() -> Result<(), git2::Error> {
 
 /// Turns a libgit2 error into ours: `what` was being done, as in "cannot `what`".
 pub(crate) fn git_failure(what: &'static str) -> impl Fn(git2::Error) -> Error {
-    move |error| Error::new(kind_of(&error), format!("cannot {what}: {}", error.message()))
+    move |error| {
+        let advice = if error.code() == ErrorCode::Locked {
+            "; another Git program may be at work on the repository: try again, and if there is none, remove its lock"
+        } else {
+            ""
+        };
+        Error::new(kind_of(&error), format!("cannot {what}: {}{advice}", error.message()))
+    }
+}
+
+/// `lock` is there: a file by which Git programs keep each other away.
+pub(crate) fn locked(lock: &Path) -> Error {
+    let message = format!(
+        "{} exists, so another Git program may be at work on the repository: try again, and if there is none, remove that \
+         file",
+        lock.display()
+    );
+    Error::new(Kind::Locked, message)
 }
 
 pub(crate) fn kind_of(error: &git2::Error) -> Kind {
     match (error.code(), error.class()) {
         // A callback of ours said no, which only a cancelled job does.
         (ErrorCode::User, _) => Kind::Cancelled,
+        (ErrorCode::Locked, _) => Kind::Locked,
         (_, ErrorClass::Os | ErrorClass::Filesystem) => Kind::Io,
         (
             _,

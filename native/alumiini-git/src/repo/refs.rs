@@ -56,6 +56,27 @@ pub(crate) fn point(repo: &Repository, target: &Target, only: bool, job: &Job) -
     Ok(())
 }
 
+/// Where HEAD is; none where there is no commit yet.
+pub(crate) fn head(repo: &Repository) -> Result<Option<Target>> {
+    let fail = git_failure("read HEAD");
+    let commit = match repo.refname_to_id("HEAD") {
+        Ok(commit) => commit,
+        Err(error) if error.code() == ErrorCode::NotFound => return Ok(None),
+        Err(error) => return Err(fail(error)),
+    };
+    let head = repo.find_reference("HEAD").map_err(&fail)?;
+    let name = head.symbolic_target().map_err(&fail)?;
+    let branch = name
+        .and_then(|name| name.strip_prefix("refs/heads/"))
+        .map(str::to_owned);
+    Ok(Some(Target { commit, branch }))
+}
+
+/// A ref other than `wanted` that cannot be there together with it.
+pub(crate) fn in_the_way(repo: &Repository, wanted: &str) -> Result<Option<String>> {
+    Ok(names(repo)?.into_iter().find(|name| blocks(name, wanted)))
+}
+
 /// Whether one of the two would have to be a file and a directory at once.
 pub(crate) fn blocks(name: &str, wanted: &str) -> bool {
     let below = |a: &str, b: &str| a.strip_prefix(b).is_some_and(|rest| rest.starts_with('/'));

@@ -4,6 +4,7 @@ use git2::{Oid, Repository};
 
 use crate::error::Result;
 use crate::repo::git_failure;
+use crate::repo::marker::Target;
 
 const DEPTH: &str = "alumiini.depth";
 const URL: &str = "remote.origin.url";
@@ -21,6 +22,16 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// Where the repository is, as something to go back to; none where there is no commit, or HEAD is on something that is no branch.
+    pub(crate) fn target(&self) -> Option<Target> {
+        let branch = match &self.branch {
+            Some(full) => Some(full.strip_prefix("refs/heads/")?.to_owned()),
+            None => None,
+        };
+        let commit = self.head?;
+        Some(Target { commit, branch })
+    }
+
     /// Reads what `repo` is at, for a sync of `branch`.
     pub(crate) fn read(repo: &Repository, branch: &str) -> Result<State> {
         let config = repo

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::repo::receive::INCOMING;
-use crate::repo::{BUILD_PREFIX, OLD_GIT};
+use crate::repo::{BUILD_PREFIX, OLD_GIT, marker};
 
 /// Undoes or removes the leftovers of an interrupted clone or heal. What cannot be removed is no error here: the sync will
 /// tell if it is in its way.
@@ -15,12 +15,12 @@ pub(crate) fn builds(path: &Path) {
     if fs::symlink_metadata(&git).is_err() && fs::symlink_metadata(&old).is_ok() {
         let _ = fs::rename(&old, &git);
     }
+    // The old one is what there is to go back to while the new one's checkout is not done.
+    let needed = marker::is_set(&git);
     for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-        if entry
-            .file_name()
-            .as_encoded_bytes()
-            .starts_with(BUILD_PREFIX.as_bytes())
-        {
+        let name = entry.file_name();
+        let is_build = name.as_encoded_bytes().starts_with(BUILD_PREFIX.as_bytes());
+        if is_build && !(needed && name == OLD_GIT) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
@@ -44,6 +44,11 @@ pub(crate) fn managed(git_dir: &Path) {
             let _ = fs::remove_file(entry.path());
         }
     }
+    locks_of(git_dir);
+}
+
+/// Removes stale locks: whoever holds one of a managed repository holds its directory's lock, too.
+pub(crate) fn locks_of(git_dir: &Path) {
     locks(git_dir, false);
     locks(&git_dir.join("refs"), true);
 }

@@ -1,24 +1,117 @@
 //! Somebody's own repository: its files and commits are theirs. It is moved only where nothing of theirs can be lost, unless
-//! told to by `force`; untracked files stay, and its own configuration decides about filters.
+//! told to by `force`; untracked files stay, and its own configuration decides about filters and about what is checked out.
 
-use std::cell::RefCell;
-use std::os::unix::ffi::OsStrExt;
+mod advance;
+mod sparse;
+mod take_back;
+
+use std::collections::HashSet;
+use std::fs;
 use std::path::Path;
 
-use git2::build::CheckoutBuilder;
-use git2::{CheckoutNotificationType, Repository, StatusOptions};
+use git2::{Delta, Diff, Index, Oid, Repository, RepositoryState, Status, StatusOptions, Tree};
 
-use crate::answer::{Name, Phase};
+use crate::answer::Name;
 use crate::error::{Error, Kind, Result};
-use crate::job::Job;
-use crate::repo::marker::Target;
-use crate::repo::{git_failure, open, refs};
+use crate::repo::marker::{Move, Target};
+use crate::repo::{git_failure, locked, open, refs};
+
+pub(crate) use advance::advance;
+pub(crate) use take_back::take_back;
 
 /// How many changed paths an error names.
 const SHOWN: usize = 20;
+/// The index flag of `git update-index --assume-unchanged`.
+const ASSUME_UNCHANGED: u16 = 0x8000;
+/// The extended index flag of what a sparse checkout leaves out.
+const SKIP_WORKTREE: u16 = 0x4000;
 
-/// Refuses a work tree with local changes.
+/// What is asked of a repository before a move touches anything of it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Checks {
+    /// Whether anything of the owner's would be lost.
+    All,
+    /// The same of a move that was interrupted: what it did by then is not the owner's.
+    Resumed,
+    /// Nothing: the caller said `force`.
+    None,
+}
+
+/// Opens a repository whose working tree `path` is.
+pub(crate) fn open(path: &Path) -> Result<Repository> {
+    let unsupported = |why: &str| {
+        let message = format!("{} {why}; sync into a directory of its own", path.display());
+        Error::new(Kind::Unsupported, message).with("path", Name::of(path))
+    };
+    if !open::git_dir(path).is_dir() {
+        return Err(unsupported("is a linked work tree or a submodule (its .git is a file)"));
+    }
+    let repo = open::any(path)?;
+    let Some(workdir) = repo.workdir() else {
+        return Err(unsupported("is a bare repository, which has no working tree"));
+    };
+    match (workdir.canonicalize(), path.canonicalize()) {
+        (Ok(there), Ok(here)) if there == here => {}
+        _ => return Err(unsupported("has its working tree elsewhere (core.worktree)")),
+    }
+    index(&repo, path)?;
+    Ok(repo)
+}
+
+fn index(repo: &Repository, path: &Path) -> Result<Index> {
+    repo.index().map_err(|error| {
+        if error.message().contains("mandatory extension") {
+            let message = format!(
+                "the index of {} is split or sparse, which libgit2 cannot read; run `git update-index --no-split-index` \
+                 and `git sparse-checkout reapply --no-sparse-index` there, or sync into a directory of its own",
+                path.display()
+            );
+            return Error::new(Kind::Unsupported, message).with("path", Name::of(path));
+        }
+        git_failure("read the index")(error)
+    })
+}
+
+/// `locked` where another Git program is at work on what a move to `to` writes.
+pub(crate) fn refuse_locks(repo: &Repository, to: &Target) -> Result<()> {
+    let mut files = vec!["index".to_owned(), "HEAD".to_owned(), "packed-refs".to_owned()];
+    if let Some(branch) = &to.branch {
+        files.extend(["heads", "remotes/origin"].map(|space| format!("refs/{space}/{branch}")));
+    }
+    for file in files {
+        let lock = repo.path().join(file + ".lock");
+        if fs::symlink_metadata(&lock).is_ok() {
+            return Err(locked(&lock));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a working tree with local changes, and one in the middle of a merge or the like.
 pub(crate) fn refuse_changes(repo: &Repository, path: &Path) -> Result<()> {
+    refuse_unfinished(repo, path)?;
+    let changed = changes(repo, path)?;
+    if changed.is_empty() {
+        return Ok(());
+    }
+    Err(dirty_paths(path, "have local changes", &changed))
+}
+
+fn refuse_unfinished(repo: &Repository, path: &Path) -> Result<()> {
+    let what = match repo.state() {
+        RepositoryState::Clean | RepositoryState::Bisect => return Ok(()),
+        RepositoryState::Merge => "merge",
+        RepositoryState::Revert | RepositoryState::RevertSequence => "revert",
+        RepositoryState::CherryPick | RepositoryState::CherryPickSequence => "cherry-pick",
+        RepositoryState::ApplyMailbox => "git am",
+        _ => "rebase",
+    };
+    Err(dirty(path, &format!("a {what} is not finished")))
+}
+
+/// The paths of tracked files that are not as the commit at HEAD has them, in the index or in the working tree, as `git status` counts
+/// them.
+fn changes(repo: &Repository, path: &Path) -> Result<Vec<Vec<u8>>> {
     let mut options = StatusOptions::new();
     options
         .include_untracked(false)
@@ -26,15 +119,28 @@ pub(crate) fn refuse_changes(repo: &Repository, path: &Path) -> Result<()> {
         .exclude_submodules(true);
     let statuses = repo
         .statuses(Some(&mut options))
-        .map_err(git_failure("compare the work tree"))?;
-    if statuses.is_empty() {
-        return Ok(());
-    }
-    let changed: Vec<_> = statuses.iter().map(|status| status.path_bytes().to_vec()).collect();
-    Err(dirty_paths(path, "have local changes", &changed))
+        .map_err(git_failure("compare the working tree"))?;
+    let index = index(repo, path)?;
+    let is_unseen = |name: &[u8], status: Status| {
+        let in_working_tree = Status::WT_MODIFIED | Status::WT_DELETED | Status::WT_TYPECHANGE;
+        in_working_tree.contains(status)
+            && entry(&index, name)
+                .is_some_and(|entry| entry.flags_extended & SKIP_WORKTREE != 0 || entry.flags & ASSUME_UNCHANGED != 0)
+    };
+    Ok(statuses
+        .iter()
+        .filter(|change| !is_unseen(change.path_bytes(), change.status()))
+        .map(|change| change.path_bytes().to_vec())
+        .collect())
 }
 
-/// Refuses where commits that only this repository has would be lost: on the branch that is to move, or under a detached HEAD.
+fn entry(index: &Index, name: &[u8]) -> Option<git2::IndexEntry> {
+    use std::os::unix::ffi::OsStrExt;
+    index.get_path(Path::new(std::ffi::OsStr::from_bytes(name)), 0)
+}
+
+/// Refuses where commits that only this repository has would be lost: on the branch that is to move, under a detached HEAD, or on a
+/// branch whose name is in the way of the new one's.
 pub(crate) fn refuse_commits(repo: &Repository, path: &Path, target: &Target) -> Result<()> {
     let mut held = Vec::new();
     if repo.head_detached().unwrap_or(false) {
@@ -42,8 +148,16 @@ pub(crate) fn refuse_commits(repo: &Repository, path: &Path, target: &Target) ->
     }
     let mut tracked = None;
     if let Some(branch) = &target.branch {
-        held.extend(repo.refname_to_id(&format!("refs/heads/{branch}")).ok());
+        let local = format!("refs/heads/{branch}");
+        held.extend(repo.refname_to_id(&local).ok());
         tracked = repo.refname_to_id(&format!("refs/remotes/origin/{branch}")).ok();
+        if let Some(other) = refs::in_the_way(repo, &local)? {
+            let other = other.trim_start_matches("refs/heads/");
+            let why = format!(
+                "its branch `{other}` and a branch `{branch}` cannot both be there; rename or delete `{other}`"
+            );
+            return Err(dirty(path, &why));
+        }
     }
     for commit in held {
         // What the remote once had is not theirs alone, even where the remote dropped it by a force-push.
@@ -59,6 +173,67 @@ pub(crate) fn refuse_commits(repo: &Repository, path: &Path, target: &Target) ->
         }
     }
     Ok(())
+}
+
+/// Refuses to go on with a move where anything is there that is neither of its beginning nor of its end.
+fn refuse_others_work(repo: &Repository, path: &Path, going: &Move) -> Result<()> {
+    refuse_unfinished(repo, path)?;
+    let head = refs::head(repo)?;
+    if head != going.from && head.as_ref() != Some(&going.to) {
+        return Err(dirty(path, "its HEAD was moved while a sync was interrupted"));
+    }
+    let theirs: Vec<Vec<u8>> = {
+        let moving = moving(repo, going)?;
+        let staged = staged(repo, path, going)?;
+        let outside = changes(repo, path)?.into_iter().filter(|name| !moving.contains(name));
+        outside.chain(staged).collect()
+    };
+    if theirs.is_empty() {
+        return Ok(());
+    }
+    Err(dirty_paths(path, "have local changes", &theirs))
+}
+
+/// The paths that a move changes.
+fn moving(repo: &Repository, going: &Move) -> Result<HashSet<Vec<u8>>> {
+    let fail = git_failure("compare the two commits");
+    let (from, to) = (tree_before(repo, going)?, tree(repo, going.to.commit)?);
+    let diff = repo.diff_tree_to_tree(from.as_ref(), Some(&to), None).map_err(fail)?;
+    Ok(paths(&diff).collect())
+}
+
+/// The paths whose index entries are neither as before a move nor as after it: somebody staged them.
+fn staged(repo: &Repository, path: &Path, going: &Move) -> Result<Vec<Vec<u8>>> {
+    let fail = git_failure("compare the index");
+    let (from, to) = (tree_before(repo, going)?, tree(repo, going.to.commit)?);
+    let index = index(repo, path)?;
+    let not = |tree: Option<&Tree<'_>>| {
+        let diff = repo.diff_tree_to_index(tree, Some(&index), None).map_err(&fail)?;
+        Ok::<HashSet<Vec<u8>>, Error>(paths(&diff).collect())
+    };
+    let (not_before, not_after) = (not(from.as_ref())?, not(Some(&to))?);
+    let mut staged: Vec<_> = not_before.intersection(&not_after).cloned().collect();
+    staged.sort();
+    Ok(staged)
+}
+
+fn paths<'a>(diff: &'a Diff<'_>) -> impl Iterator<Item = Vec<u8>> + 'a {
+    diff.deltas().filter_map(|delta| {
+        let file = match delta.status() {
+            Delta::Deleted => delta.old_file(),
+            _ => delta.new_file(),
+        };
+        file.path_bytes().map(<[u8]>::to_vec)
+    })
+}
+
+fn tree(repo: &Repository, commit: Oid) -> Result<Tree<'_>> {
+    let fail = git_failure("read the commit");
+    repo.find_commit(commit).and_then(|commit| commit.tree()).map_err(fail)
+}
+
+fn tree_before<'a>(repo: &'a Repository, going: &Move) -> Result<Option<Tree<'a>>> {
+    going.from.as_ref().map(|from| tree(repo, from.commit)).transpose()
 }
 
 /// Names the files that would be lost, or some of them.
@@ -80,37 +255,4 @@ fn dirty(path: &Path, why: &str) -> Error {
         path.display()
     );
     Error::new(Kind::Dirty, message).with("path", Name::of(path))
-}
-
-/// Checks `target` out with libgit2, its filters and its index.
-pub(crate) fn check_out(path: &Path, target: &Target, force: bool, job: &Job) -> Result<()> {
-    let repo = open::any(path)?;
-    let commit = repo
-        .find_object(target.commit, None)
-        .map_err(git_failure("read the commit"))?;
-    let conflicts = RefCell::new(Vec::new());
-    let mut options = CheckoutBuilder::new();
-    if force {
-        options.force();
-    } else {
-        options.safe().recreate_missing(true);
-    }
-    options
-        .notify_on(CheckoutNotificationType::all())
-        .notify(|why, name, _, _, _| {
-            if why.is_conflict() {
-                let name = name.map(|name| name.as_os_str().as_bytes().to_vec());
-                conflicts.borrow_mut().extend(name);
-            }
-            !job.is_cancelled()
-        })
-        .progress(|_, done, total| {
-            job.reach("checkout");
-            job.progress(Phase::Checkout, done as u64, total as u64, 0);
-        });
-    repo.checkout_tree(&commit, Some(&mut options))
-        .map_err(|error| match error.code() {
-            git2::ErrorCode::Conflict => dirty_paths(path, "are in the way of the commit's", &conflicts.borrow()),
-            _ => git_failure("check out")(error),
-        })
 }

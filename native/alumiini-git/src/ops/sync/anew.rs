@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use git2::Oid;
 
-use super::{Sync, finish};
+use super::Sync;
 use crate::answer::{Event, Name, Stats};
 use crate::error::{Error, Kind, Result};
 use crate::ops::site::Site;
-use crate::repo::{build, compact, marker, open, refs};
+use crate::repo::marker::{self, Move};
+use crate::repo::{build, compact, finish, open, refs};
 
 impl Sync {
     /// Builds a new `.git` with the branch in it, and puts it and the work tree in place.
@@ -27,14 +28,17 @@ impl Sync {
         self.moving(site, move |path, job| {
             // With the marker in it from before it has its name: what is renamed is a checkout to be finished.
             job.reach("marker");
-            marker::set(&git_dir, &target)?;
+            let going = Move {
+                to: target,
+                from: None,
+                branch_was: None,
+            };
+            marker::set(&git_dir, &going)?;
             let repo = open::managed(&git_dir)?;
             record.write(&repo)?;
-            refs::point(&repo, &target, true, job)?;
+            refs::point(&repo, &going.to, true, job)?;
             drop(repo);
-            build::take_place(path, &git_dir, job)?;
-            keep.builds(None);
-            finish(path, job)
+            finish::exchange(path, &git_dir, &going, job, || keep.builds(None))
         })
         .await?;
         Ok((commit, stats))
@@ -58,18 +62,22 @@ impl Sync {
     /// Now and then, after a fetch: one pack instead of many.
     pub(super) async fn compact(&self, site: &Arc<Site>, commit: Oid) -> Result<()> {
         let (target, keep) = (self.target(commit), site.clone());
+        let to = target.clone();
         let copied = self.disk(site, move |path, job| {
             if !compact::is_due(&open::git_dir(path)) {
                 return Ok(None);
             }
-            compact::copy(path, &target, job, |git_dir| keep.builds(Some(git_dir))).map(Some)
+            compact::copy(path, &to, job, |git_dir| keep.builds(Some(git_dir))).map(Some)
         });
         let Some(git_dir) = copied.await? else { return Ok(()) };
         let keep = site.clone();
         self.moving(site, move |path, job| {
-            build::take_place(path, &git_dir, job)?;
-            keep.builds(None);
-            finish(path, job)
+            let going = Move {
+                to: target,
+                from: None,
+                branch_was: None,
+            };
+            finish::exchange(path, &git_dir, &going, job, || keep.builds(None))
         })
         .await
     }

@@ -1,29 +1,25 @@
 //! A sync of somebody's own repository: moved only where nothing of theirs can be lost.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use git2::Oid;
 
 use super::Sync;
-use crate::answer::{Name, Stats};
-use crate::error::{Error, Kind, Result};
+use crate::answer::Stats;
+use crate::error::Result;
+use crate::job::Job;
 use crate::ops::site::Site;
+use crate::repo::marker::{Move, Target};
 use crate::repo::state::State;
-use crate::repo::{marker, open, refs, unmanaged};
+use crate::repo::unmanaged::Checks;
+use crate::repo::{finish, open, refs, unmanaged};
 
 impl Sync {
     pub(super) async fn unmanaged(&self, site: &Arc<Site>) -> Result<(Oid, Stats)> {
         let (branch, force) = (self.key.branch.clone(), self.key.force);
         let local = self.disk(site, move |path, _| {
-            let git_dir = open::git_dir(path);
-            if !git_dir.is_dir() {
-                let message = format!(
-                    "{} is a linked work tree or a submodule (its .git is a file); sync needs a repository of its own",
-                    path.display()
-                );
-                return Err(Error::new(Kind::Unsupported, message).with("path", Name::of(path)));
-            }
-            let repo = open::any(path)?;
+            let repo = unmanaged::open(path)?;
             if !force {
                 unmanaged::refuse_changes(&repo, path)?;
             }
@@ -40,30 +36,33 @@ impl Sync {
         // Its history is its owner's: made neither deeper nor shallower.
         let (commit, stats) = match here.await? {
             true if state.tracked == Some(commit) || state.head == Some(commit) => (commit, Stats::default()),
-            _ => self.fetch(site, &open::git_dir(&site.path), commit, None).await?,
+            _ => {
+                let to = self.target(commit);
+                let unlocked = self.disk(site, move |path, _| {
+                    unmanaged::refuse_locks(&unmanaged::open(path)?, &to)
+                });
+                unlocked.await?;
+                self.fetch(site, &open::git_dir(&site.path), commit, None).await?
+            }
         };
-        let target = self.target(commit);
-        self.moving(site, move |path, job| {
-            let git_dir = open::git_dir(path);
-            if !force {
-                let repo = open::any(path)?;
-                unmanaged::refuse_changes(&repo, path)?;
-                unmanaged::refuse_commits(&repo, path, &target)?;
-            }
-            job.reach("marker");
-            marker::set(&git_dir, &target)?;
-            if let Err(error) = unmanaged::check_out(path, &target, force, job) {
-                // libgit2 looks for conflicts before it writes anything.
-                if error.kind == Kind::Dirty {
-                    marker::clear(&git_dir)?;
-                }
-                return Err(error);
-            }
-            refs::point(&open::any(path)?, &target, false, job)?;
-            job.reach("unmark");
-            marker::clear(&git_dir)
-        })
-        .await?;
+        let to = self.target(commit);
+        let checks = if force { Checks::None } else { Checks::All };
+        self.moving(site, move |path, job| unmanaged_move(path, to, checks, job))
+            .await?;
         Ok((commit, stats))
     }
+}
+
+/// Moves somebody's own repository, now that nobody reads it.
+pub(crate) fn unmanaged_move(path: &Path, to: Target, checks: Checks, job: &Job) -> Result<()> {
+    let repo = unmanaged::open(path)?;
+    unmanaged::refuse_locks(&repo, &to)?;
+    let branch = to.branch.as_ref().map(|branch| format!("refs/heads/{branch}"));
+    let going = Move {
+        from: refs::head(&repo)?,
+        branch_was: branch.and_then(|branch| repo.refname_to_id(&branch).ok()),
+        to,
+    };
+    drop(repo);
+    finish::carry_out(path, &going, checks, job, || Ok(()))
 }

@@ -1,0 +1,138 @@
+//! Moves of refs and working tree: carried out, finished after an interruption, or taken back.
+//!
+//! The marker is there from before the first write until after the last. Whoever finds it calls [`resume`]: a move goes on where it
+//! can, and back to where it began where it cannot, so that one commit is there whole, and an error that a new commit causes does not take
+//! the old one away. The caller of all of these holds the directory's lock and keeps readers away.
+
+use std::path::Path;
+
+use crate::error::{Error, Hint, Kind, Result};
+use crate::job::Job;
+use crate::repo::marker::{self, Move, Target};
+use crate::repo::unmanaged::{self, Checks};
+use crate::repo::{build, git_failure, open, refs, sweep, worktree};
+
+/// Carries a move out. `first` runs as soon as the marker is there. An error takes everything back, but for a cancel: that is to end
+/// soon, and whoever reads or syncs next finishes the move.
+pub(crate) fn carry_out(
+    path: &Path,
+    going: &Move,
+    checks: Checks,
+    job: &Job,
+    first: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    job.reach("marker");
+    marker::set(&open::git_dir(path), going)
+        .and_then(|()| first())
+        .and_then(|()| forward(path, going, checks, job))
+        .map_err(|error| taken_back(path, going, error))
+}
+
+/// Puts a new `.git`, which has the marker of `going` in it, in place of what is there, if anything is, and carries the move out. What was
+/// there comes back where that fails.
+pub(crate) fn exchange(path: &Path, git_dir: &Path, going: &Move, job: &Job, in_place: impl FnOnce()) -> Result<()> {
+    build::take_place(path, git_dir, job)?;
+    in_place();
+    forward(path, going, Checks::None, job).map_err(|error| taken_back(path, going, error))
+}
+
+/// Finishes the move that a marker tells of, if there is one. `Ok` where one commit is there whole, be it the one before the move.
+pub(crate) fn resume(path: &Path, job: &Job) -> Result<()> {
+    let git_dir = open::git_dir(path);
+    let going = match marker::get(&git_dir) {
+        Ok(Some(going)) => going,
+        Ok(None) => return Ok(()),
+        // In its owner's repository there is nothing to go by, and nothing to be done without.
+        Err(damaged) if damaged.kind == Kind::Corrupt && !open::is_managed(&git_dir) => return marker::clear(&git_dir),
+        Err(error) => return Err(error),
+    };
+    forward(path, &going, Checks::Resumed, job).or_else(|error| {
+        let error = taken_back(path, &going, error);
+        if error.hint == Some(Hint::TakenBack) {
+            Ok(())
+        } else {
+            Err(error)
+        }
+    })
+}
+
+fn forward(path: &Path, going: &Move, checks: Checks, job: &Job) -> Result<()> {
+    let git_dir = open::git_dir(path);
+    if open::is_managed(&git_dir) {
+        put(path, &going.to, job)?;
+    } else {
+        unmanaged::advance(path, going, checks, job)?;
+    }
+    job.reach("unmark");
+    marker::clear(&git_dir)?;
+    build::discard_old(path);
+    Ok(())
+}
+
+/// Makes refs, working tree and index of a managed repository what `target` says, whatever they are.
+fn put(path: &Path, target: &Target, job: &Job) -> Result<()> {
+    let repo = open::managed(&open::git_dir(path))?;
+    let commit = repo
+        .find_commit(target.commit)
+        .map_err(git_failure("read the commit to check out"))?;
+    refs::point(&repo, target, true, job)?;
+    worktree::settle(&repo, path, commit.tree_id(), job)?;
+    // A merge or rebase that somebody left unfinished here.
+    repo.cleanup_state().map_err(git_failure("end an unfinished merge"))
+}
+
+/// `error` with the hint that the repository is back where `going` began, where it is.
+fn taken_back(path: &Path, going: &Move, error: Error) -> Error {
+    if error.kind == Kind::Cancelled {
+        return error;
+    }
+    match back(path, going, error.kind) {
+        Ok(()) => error.hinted(Hint::TakenBack),
+        Err(_) => error,
+    }
+}
+
+fn back(path: &Path, going: &Move, why: Kind) -> Result<()> {
+    // Nobody's cancel may stop it: what is left in the middle serves nobody.
+    let job = Job::unattended();
+    let git_dir = open::git_dir(path);
+    if let Some(old) = build::waiting(path) {
+        // Its files are not there any more as it says: to be finished, should this be interrupted.
+        let old_head = match marker::get(&old)? {
+            Some(unfinished) => unfinished,
+            None => at_head(&old)?,
+        };
+        marker::set(&old, &old_head)?;
+        build::give_back(path)?;
+        sweep::managed(&git_dir);
+        put(path, &old_head.to, &job)?;
+        return marker::clear(&git_dir);
+    }
+    if !open::is_managed(&git_dir) {
+        unmanaged::take_back(path, going)?;
+        return marker::clear(&git_dir);
+    }
+    let Some(from) = &going.from else {
+        return Err(Error::new(Kind::Incomplete, "there was no commit before"));
+    };
+    put(path, from, &job)?;
+    // What was fetched is here, and need not be fetched again, unless it is what cannot be read.
+    if why != Kind::Corrupt
+        && let Some(branch) = &going.to.branch
+    {
+        let name = format!("refs/remotes/origin/{branch}");
+        let _ = open::managed(&git_dir)?.reference(&name, going.to.commit, true, "sync");
+    }
+    marker::clear(&git_dir)
+}
+
+/// A move to where HEAD is.
+fn at_head(git_dir: &Path) -> Result<Move> {
+    let to = refs::head(&open::managed(git_dir)?)?;
+    let to = to.ok_or_else(|| Error::new(Kind::Incomplete, "there was no commit before"))?;
+    Ok(Move {
+        to,
+        from: None,
+        branch_was: None,
+    })
+}

@@ -1,0 +1,173 @@
+//! Sparse checkouts: what the owner's `git sparse-checkout` leaves out of the working tree stays out.
+//!
+//! libgit2 knows nothing of them. It is told which paths to check out; the index entries of the others are written here, with the flag
+//! by which Git knows them (git-sparse-checkout(1), "INTERNALS").
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use git2::{IndexEntry, IndexTime, Repository};
+use gix_ignore::glob::pattern::Case;
+use gix_ignore::search::Ignore;
+
+use super::{SKIP_WORKTREE, paths, tree};
+use crate::answer::Name;
+use crate::error::{Error, Kind, Result};
+use crate::repo::git_failure;
+use crate::repo::marker::Move;
+
+/// What a sparse checkout is to hold, and what its index says it leaves out.
+pub(super) struct Sparse {
+    patterns: Option<gix_ignore::Search>,
+    left_out: HashSet<Vec<u8>>,
+    inside: HashSet<Vec<u8>>,
+}
+
+impl Sparse {
+    /// None where everything is checked out.
+    pub(super) fn of(repo: &Repository, path: &Path) -> Result<Option<Sparse>> {
+        let config = repo.config().map_err(git_failure("read the repository's config"))?;
+        let is_on = config.get_bool("core.sparseCheckout").unwrap_or(false);
+        let index = super::index(repo, path)?;
+        let (left_out, inside): (Vec<_>, Vec<_>) = index
+            .iter()
+            .partition(|entry| entry.flags_extended & SKIP_WORKTREE != 0);
+        if !is_on && left_out.is_empty() {
+            return Ok(None);
+        }
+        let names = |entries: Vec<IndexEntry>| entries.into_iter().map(|entry| entry.path).collect();
+        Ok(Some(Sparse {
+            patterns: if is_on { patterns(repo)? } else { None },
+            left_out: names(left_out),
+            inside: names(inside),
+        }))
+    }
+
+    /// Whether the file `name` is not to be in the working tree. What is in the index is as it is there; a new file is where its patterns
+    /// put it.
+    pub(super) fn leaves_out(&self, name: &[u8]) -> bool {
+        if self.inside.contains(name) {
+            return false;
+        }
+        self.left_out.contains(name) || self.patterns.as_ref().is_some_and(|patterns| !matches(patterns, name))
+    }
+
+    /// All files of the index and of the commit that a move leads to.
+    pub(super) fn all(&self, repo: &Repository, going: &Move) -> Result<HashSet<Vec<u8>>> {
+        let to = tree(repo, going.to.commit)?;
+        let whole = repo
+            .diff_tree_to_tree(None, Some(&to), None)
+            .map_err(git_failure("read the commit's tree"))?;
+        Ok(paths(&whole)
+            .chain(self.inside.iter().cloned())
+            .chain(self.left_out.iter().cloned())
+            .collect())
+    }
+
+    /// Brings the index entries of what is left out to the move's end.
+    pub(super) fn record(repo: &Repository, path: &Path, going: &Move, left_out: &[Vec<u8>]) -> Result<()> {
+        if left_out.is_empty() {
+            return Ok(());
+        }
+        let to = tree(repo, going.to.commit)?;
+        let mut index = super::index(repo, path)?;
+        let fail = git_failure("write the index");
+        for name in left_out {
+            match to.get_path(Path::new(OsStr::from_bytes(name))) {
+                Ok(found) => index.add(&entry(name, &found)).map_err(&fail)?,
+                Err(_) => index.remove(Path::new(OsStr::from_bytes(name)), 0).map_err(&fail)?,
+            }
+        }
+        index.write().map_err(&fail)
+    }
+}
+
+fn entry(name: &[u8], found: &git2::TreeEntry<'_>) -> IndexEntry {
+    IndexEntry {
+        ctime: IndexTime::new(0, 0),
+        mtime: IndexTime::new(0, 0),
+        dev: 0,
+        ino: 0,
+        mode: found.filemode() as u32,
+        uid: 0,
+        gid: 0,
+        file_size: 0,
+        id: found.id(),
+        flags: 0,
+        flags_extended: SKIP_WORKTREE,
+        path: name.to_vec(),
+    }
+}
+
+/// The patterns of `.git/info/sparse-checkout`; none where there is no such file, which leaves nothing out.
+fn patterns(repo: &Repository) -> Result<Option<gix_ignore::Search>> {
+    let file = repo.path().join("info/sparse-checkout");
+    let text = match fs::read(&file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            let message = format!("cannot read {}: {error}", file.display());
+            return Err(Error::new(Kind::Io, message).with("path", Name::of(&file)));
+        }
+    };
+    let mut search = gix_ignore::Search::default();
+    search
+        .add_patterns_buffer(&text, file, None, Ignore::default())
+        .map_err(|error| Error::new(Kind::Io, format!("cannot read the sparse checkout's patterns: {error}")))?;
+    Ok(Some(search))
+}
+
+/// As Git has it: the last pattern that matches decides, of the file or else of the nearest directory above it.
+fn matches(patterns: &gix_ignore::Search, name: &[u8]) -> bool {
+    let mut at = name;
+    let mut is_dir = false;
+    loop {
+        if let Some(found) = patterns.pattern_matching_relative_path(at.into(), Some(is_dir), Case::Sensitive) {
+            return !found.pattern.is_negative();
+        }
+        match at.iter().rposition(|byte| *byte == b'/') {
+            Some(slash) => at = &at[..slash],
+            None => return false,
+        }
+        is_dir = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> gix_ignore::Search {
+        let mut search = gix_ignore::Search::default();
+        search
+            .add_patterns_buffer(text.as_bytes(), "sparse-checkout", None, Ignore::default())
+            .unwrap();
+        search
+    }
+
+    #[test]
+    fn a_cone_holds_its_directories_and_the_files_above_them() {
+        let cone = of("/*\n!/*/\n/a/\n!/a/*/\n/a/b/\n");
+        for inside in ["top.yaml", "a/file", "a/b/file", "a/b/c/file"] {
+            assert!(matches(&cone, inside.as_bytes()), "{inside}");
+        }
+        for outside in ["b/file", "a/x/file", "a/x/b/file"] {
+            assert!(!matches(&cone, outside.as_bytes()), "{outside}");
+        }
+    }
+
+    #[test]
+    fn other_patterns_are_those_of_gitignore() {
+        let patterns = of("# yaml only\n*.yaml\n!secret/*.yaml\n/docs\n");
+        for inside in ["a.yaml", "deep/er/b.yaml", "docs/readme", "docs"] {
+            assert!(matches(&patterns, inside.as_bytes()), "{inside}");
+        }
+        for outside in ["a.txt", "secret/a.yaml", "other/docs/readme"] {
+            assert!(!matches(&patterns, outside.as_bytes()), "{outside}");
+        }
+    }
+}
