@@ -49,7 +49,11 @@ mod injected {
             {
                 match plan.act {
                     Act::Kill => signal(rustix::process::Signal::KILL),
-                    Act::Stop => signal(rustix::process::Signal::STOP),
+                    Act::Stop => {
+                        signal(rustix::process::Signal::STOP);
+                        // The signal may reach another thread first; by the end of this, it has stopped all of them.
+                        std::thread::sleep(std::time::Duration::from_millis(20));
+                    }
                     Act::Hang => {
                         job.fault_reached(at);
                         while !job.is_cancelled() {

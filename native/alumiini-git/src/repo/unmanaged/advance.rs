@@ -1,6 +1,9 @@
 //! A move of somebody's own repository to another commit.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -71,6 +74,10 @@ fn check_out(repo: &Repository, path: &Path, going: &Move, checks: Checks, job: 
             (Some(sparse), Checks::None) => sparse.all(repo, going)?,
             _ => moving(repo, going)?,
         };
+        let blocked = blocked(path, &names);
+        if checks != Checks::None && !blocked.is_empty() {
+            return Err(dirty_paths(path, "are in the way of the commit's", &blocked));
+        }
         options.disable_pathspec_match(true);
         for name in names {
             if sparse.as_ref().is_some_and(|sparse| sparse.leaves_out(&name)) {
@@ -94,4 +101,23 @@ fn check_out(repo: &Repository, path: &Path, going: &Move, checks: Checks, job: 
             _ => git_failure("check out")(error),
         })?;
     Sparse::record(repo, path, going, &left_out)
+}
+
+/// Files of the owner's where `names` need a directory. libgit2, which is told of `names` only, does not see them.
+fn blocked(path: &Path, names: &HashSet<Vec<u8>>) -> Vec<Vec<u8>> {
+    let mut looked_at = HashSet::new();
+    let mut blocked = Vec::new();
+    for name in names {
+        for (slash, _) in name.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
+            let above = &name[..slash];
+            if !looked_at.insert(above) || names.contains(above) {
+                continue;
+            }
+            let there = fs::symlink_metadata(path.join(OsStr::from_bytes(above)));
+            if there.is_ok_and(|there| !there.is_dir()) {
+                blocked.push(above.to_vec());
+            }
+        }
+    }
+    blocked
 }
