@@ -47,6 +47,14 @@ defmodule Alumiini.Git.Test.RawWorker do
     id
   end
 
+  @doc "Cancels a request, which is answered all the same."
+  @spec cancel(t, id) :: :ok
+  def cancel(worker, id) do
+    {:ok, frame} = Protocol.encode(%{"op" => "cancel", "id" => id})
+    Port.command(worker.port, frame)
+    :ok
+  end
+
   @doc "Waits for the reply to a request, or for the worker's end."
   @spec await(t, id, timeout) :: outcome
   def await(%{port: port} = worker, id, timeout \\ 20_000) do

@@ -85,8 +85,15 @@ defmodule Alumiini.Git.FullDiskTest do
 
       Repository.commit!(context.origin, if(@change == :large, do: large(), else: wide()))
 
-      for _ <- 1..2 do
+      for n <- 1..3 do
+        HttpServer.reset(context.server)
         assert_refused([], :io, ["No space left on device"], fn -> sync(context) end)
+
+        # What came is kept where there is room for it, and fetched anew where there is none; in neither case it piles up.
+        if @change == :wide and n > 1, do: assert(HttpServer.stats(context.server).pack_bytes == 0)
+        packs = Path.wildcard(Path.join(context.path, ".git/objects/pack/*.pack"), match_dot: true)
+        assert length(packs) == if(@change == :wide, do: 2, else: 1)
+        assert Directory.names(context.path) |> Enum.filter(&(&1 =~ "incoming")) == []
         Oracle.assert_synced(context.path, context.origin, old)
         assert {:ok, ["small.yaml"]} = Git.files(context.path, nil, server: context.git)
         assert {:ok, %{sha: ^old}} = Git.head(context.path, server: context.git)

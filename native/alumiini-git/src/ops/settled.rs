@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::answer::Name;
 use crate::error::{Error, Kind, Result};
@@ -11,7 +12,7 @@ use crate::job::Job;
 use crate::ops::Worker;
 use crate::ops::pool::Pool;
 use crate::repo::lock::DirLock;
-use crate::repo::{BUILD_PREFIX, finish as moves, marker, open, sweep};
+use crate::repo::{BUILD_PREFIX, finish, marker, open, sweep};
 use crate::repos::Repo;
 
 /// Why a read did not happen.
@@ -44,7 +45,7 @@ where
         match attempt {
             Ok(answer) => return Ok(answer),
             Err(Unsettled::Moving(repo)) => drop(repo.tree.clone().read_owned().await),
-            Err(Unsettled::Unfinished(repo)) => finish(worker, repo).await?,
+            Err(Unsettled::Unfinished(repo)) => finish_checkout(worker, repo).await?,
             Err(Unsettled::Moved) => {}
         }
     }
@@ -123,30 +124,52 @@ fn refuse_unborn(path: &Path) -> Result<()> {
     }
 }
 
-/// Completes an interrupted checkout; it needs no network.
-async fn finish(worker: &Arc<Worker>, repo: Arc<Repo>) -> Result<()> {
-    let moving = repo.tree.clone().write_owned().await;
-    let work = move || {
-        let _moving = moving;
-        let git_dir = open::git_dir(&repo.path);
-        if !marker::is_set(&git_dir) {
+/// How long a read waits for one of ours that was cancelled and has not let go of the directory yet.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Finishes an interrupted checkout, or takes it back; it needs no network.
+async fn finish_checkout(worker: &Arc<Worker>, repo: Arc<Repo>) -> Result<()> {
+    let began = Instant::now();
+    let mut others = 0;
+    loop {
+        let moving = repo.tree.clone().write_owned().await;
+        let place = repo.clone();
+        let work = move || {
+            let _moving = moving;
+            resume(&place.path)
+        };
+        if worker.disk.run(work).await? {
             return Ok(());
         }
-        let Some(_lock) = DirLock::try_take(&repo.path)? else {
-            return Err(incomplete(&repo.path, "a sync by another process is at work on it"));
-        };
-        // Readers that wait share the result, so nobody's cancel may stop it.
-        if open::is_managed(&git_dir) {
-            sweep::locks_of(&git_dir);
+        // One of ours may have let go just now: somebody else has it who has it twice.
+        let is_ours = repo.turn.try_lock().is_err();
+        others = if is_ours { 0 } else { others + 1 };
+        if others > 1 || began.elapsed() > PATIENCE {
+            return Err(incomplete(&repo.path, "another sync is at work on it"));
         }
-        moves::resume(&repo.path, &Job::unattended()).map_err(|error| {
-            incomplete(
-                &repo.path,
-                &format!("an interrupted checkout cannot be finished ({error})"),
-            )
-        })
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Whether nothing is left to be finished; not where somebody else has the directory's lock.
+fn resume(path: &Path) -> Result<bool> {
+    let git_dir = open::git_dir(path);
+    if !marker::is_set(&git_dir) {
+        return Ok(true);
+    }
+    let Some(_lock) = DirLock::try_take(path)? else {
+        return Ok(false);
     };
-    worker.disk.run(work).await
+    if open::is_managed(&git_dir) {
+        sweep::locks_of(&git_dir);
+    }
+    // Readers that wait share the result, so nobody's cancel may stop it.
+    finish::resume(path, &Job::unattended())
+        .map(|()| true)
+        .map_err(|error| {
+            let why = format!("an interrupted checkout cannot be finished ({error})");
+            incomplete(path, &why)
+        })
 }
 
 fn incomplete(path: &Path, why: &str) -> Error {

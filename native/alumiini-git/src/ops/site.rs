@@ -17,7 +17,8 @@ pub(super) struct Site {
     made: Vec<PathBuf>,
     /// The new `.git` until it has its name.
     build: Mutex<Option<PathBuf>>,
-    held: Option<(OwnedMutexGuard<()>, DirLock)>,
+    /// Let go of in this order: who finds the lock taken looks whether the turn is.
+    held: Option<(DirLock, OwnedMutexGuard<()>)>,
     /// The sync ended well, or was cleaned up after.
     ended: AtomicBool,
 }
@@ -29,7 +30,7 @@ impl Site {
             path,
             made,
             build: Mutex::new(None),
-            held: Some((turn, lock)),
+            held: Some((lock, turn)),
             ended: AtomicBool::new(false),
         }
     }

@@ -100,7 +100,7 @@ fn back(path: &Path, going: &Move, why: Kind) -> Result<()> {
         // Its files are not there any more as it says: to be finished, should this be interrupted.
         let old_head = match marker::get(&old)? {
             Some(unfinished) => unfinished,
-            None => at_head(&old)?,
+            None => at_head(&old, going.to.branch.as_deref())?,
         };
         marker::set(&old, &old_head)?;
         build::give_back(path)?;
@@ -126,12 +126,18 @@ fn back(path: &Path, going: &Move, why: Kind) -> Result<()> {
     marker::clear(&git_dir)
 }
 
-/// A move to where HEAD is.
-fn at_head(git_dir: &Path) -> Result<Move> {
-    let to = refs::head(&open::managed(git_dir)?)?;
-    let to = to.ok_or_else(|| Error::new(Kind::Incomplete, "there was no commit before"))?;
+/// A move to where HEAD is, or, if that is what is damaged, to where the remote's `branch` was last time.
+fn at_head(git_dir: &Path, branch: Option<&str>) -> Result<Move> {
+    let repo = open::managed(git_dir)?;
+    let head = refs::head(&repo).ok().flatten();
+    let tracked = || {
+        let commit = repo.refname_to_id(&format!("refs/remotes/origin/{}", branch?)).ok()?;
+        let branch = branch.map(str::to_owned);
+        Some(Target { commit, branch })
+    };
+    let to = head.or_else(tracked);
     Ok(Move {
-        to,
+        to: to.ok_or_else(|| Error::new(Kind::Incomplete, "there was no commit before"))?,
         from: None,
         branch_was: None,
     })

@@ -1,8 +1,9 @@
 //! Refs and HEAD of a repository, and the haves it can offer.
 
 use std::collections::{BinaryHeap, HashSet};
+use std::fs;
 
-use git2::{Commit, ErrorCode, Oid, Repository};
+use git2::{Commit, ErrorClass, ErrorCode, Oid, Repository};
 
 use crate::error::Result;
 use crate::job::Job;
@@ -40,8 +41,13 @@ pub(crate) fn point(repo: &Repository, target: &Target, only: bool, job: &Job) -
     }
     for name in [&tracking, &local] {
         if repo.refname_to_id(name).ok() != Some(target.commit) {
-            repo.reference(name, target.commit, true, "sync")
-                .map_err(git_failure("write a ref"))?;
+            let write = || repo.reference(name, target.commit, true, "sync");
+            let written = write().or_else(|error| match error.class() {
+                // libgit2 reads a ref before it replaces it, and fails where the file holds no id.
+                ErrorClass::Reference if only && fs::remove_file(repo.path().join(name)).is_ok() => write(),
+                _ => Err(error),
+            });
+            written.map_err(git_failure("write a ref"))?;
         }
     }
     job.reach("refs");
