@@ -53,7 +53,7 @@ pub(super) async fn advertisement<C: Chunks>(
             return Err(reader.protocol("answered for another service than git-upload-pack"));
         }
         // More may follow about the service (Git skips it).
-        while line != Line::Flush {
+        while line.text().is_some() {
             line = reader.line().await?;
         }
         line = reader.line().await?;
@@ -91,6 +91,8 @@ async fn v2<C: Chunks>(reader: &mut Reader<C>) -> Result<V2> {
                 v2.fetch = true;
                 v2.shallow = value.split(|b| *b == b' ').any(|feature| feature == b"shallow");
             }
+            // Without a value it says nothing new.
+            b"object-format" if value.is_empty() => {}
             b"object-format" => {
                 only_sha1(reader, value)?;
                 v2.object_format = true;
@@ -106,6 +108,7 @@ async fn v0<C: Chunks>(reader: &mut Reader<C>, first: Line, prefixes: &[String])
     // Some servers answer with a lone flush for an empty repository.
     let mut line = first;
     let mut is_first = true;
+    let mut has_format = false;
     while line != Line::Flush {
         let Some(text) = line.text() else {
             return Err(reader.protocol("sent a malformed list of refs"));
@@ -125,7 +128,10 @@ async fn v0<C: Chunks>(reader: &mut Reader<C>, first: Line, prefixes: &[String])
                 b"shallow" => v0.shallow = true,
                 other => {
                     if let Some(format) = other.strip_prefix(b"object-format=") {
-                        only_sha1(reader, format)?;
+                        // The first counts.
+                        if !std::mem::replace(&mut has_format, true) {
+                            only_sha1(reader, format)?;
+                        }
                     } else if let Some(pair) = other.strip_prefix(b"symref=") {
                         refs.symref(pair);
                     } else if other.starts_with(b"agent=") {

@@ -20,7 +20,7 @@ const MAX_GREETING: u64 = 4 << 10;
 /// A ref as the server told it. Names are bytes, and nothing has checked that they are well-formed ref names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RemoteRef {
-    /// `HEAD` or `refs/…`.
+    /// `HEAD` or `refs/…`, from servers that are as they should be.
     pub(crate) name: Vec<u8>,
     /// What the ref holds: for an annotated tag, the tag object.
     pub(crate) oid: Oid,
@@ -168,7 +168,7 @@ fn request(v2: &V2, prefixes: &[String]) -> Result<bytes::Bytes> {
 }
 
 /// `<id> <name>[ symref-target:<name>][ peeled:<id>]` up to the flush.
-async fn parse<C: Chunks>(reader: &mut Reader<C>, prefixes: &[String]) -> Result<Vec<RemoteRef>> {
+pub(super) async fn parse<C: Chunks>(reader: &mut Reader<C>, prefixes: &[String]) -> Result<Vec<RemoteRef>> {
     let mut refs = vec![];
     let mut count = 0;
     loop {
@@ -184,7 +184,7 @@ async fn parse<C: Chunks>(reader: &mut Reader<C>, prefixes: &[String]) -> Result
         bounded(reader, count)?;
         let mut words = text.split(|b| *b == b' ');
         let oid = words.next().unwrap_or_default();
-        let Some(name) = words.next().filter(|name| !name.is_empty()) else {
+        let Some(name) = words.next() else {
             return Err(malformed(reader));
         };
         if oid == b"unborn" {
@@ -253,7 +253,7 @@ impl<'a> Advertised<'a> {
             Some(b' ') => (parse_oid(&line[..40]), &line[41..]),
             _ => (None, &b""[..]),
         };
-        let Some(oid) = oid.filter(|_| !name.is_empty()) else {
+        let Some(oid) = oid else {
             return Err(malformed(reader));
         };
         if name == b"capabilities^{}" {
@@ -265,9 +265,8 @@ impl<'a> Advertised<'a> {
             }
             return Ok(());
         }
-        // What else a repository has (`.have`: objects of another one) is no ref of its own.
-        let is_ref = name == b"HEAD" || name.starts_with(b"refs/");
-        if is_ref && wanted(name, self.prefixes) {
+        // Objects of another repository, which it borrows from.
+        if name != b".have" && wanted(name, self.prefixes) {
             self.refs.push(RemoteRef {
                 name: name.to_vec(),
                 oid,

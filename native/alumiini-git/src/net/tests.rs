@@ -3,6 +3,7 @@
 mod doubt;
 mod fetching;
 mod framing;
+mod lists;
 mod refusals;
 #[cfg(unix)]
 mod relay;
