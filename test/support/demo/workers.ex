@@ -15,7 +15,7 @@ defmodule Alumiini.Git.Test.Demo.Workers do
 
   @doc "Waits for the next worker that is up: its process id, version, and how long it took in microseconds."
   @spec await_up(timeout) :: %{os_pid: pos_integer, version: String.t(), microseconds: integer}
-  def await_up(timeout \\ 10_000) do
+  def await_up(timeout \\ 60_000) do
     receive do
       {__MODULE__, :up, %{duration: duration}, %{os_pid: os_pid, version: version}} ->
         microseconds = System.convert_time_unit(duration, :native, :microsecond)
@@ -27,7 +27,7 @@ defmodule Alumiini.Git.Test.Demo.Workers do
 
   @doc "Why the next worker went down."
   @spec await_down(timeout) :: term
-  def await_down(timeout \\ 10_000) do
+  def await_down(timeout \\ 60_000) do
     receive do
       {__MODULE__, :down, _measurements, %{reason: reason}} -> reason
     after
