@@ -1,8 +1,9 @@
 # An image of an application that uses alumiini_git, from this repository: docker build --tag follower .
 # Then: docker run --rm --env GIT_URL=https://git.example.com/shop.git --volume shop:/data follower
 #
-# It is an example to copy from. With the package from Hex, leave out the first stage and what is copied from it: `mix compile`
-# downloads the worker and verifies it. All stages are of one Debian, for a program runs with the libc it was built on, or a later one.
+# It is an example to copy from. With the package from Hex, the first stage is not needed, and guides/installation.md has the second
+# one: there, `mix deps.compile` downloads the worker and verifies it. All stages are of one Debian: a program runs with the libc it
+# was built on, or a later one.
 
 # 1. The worker. Rust and a C compiler are needed here, and in no other stage.
 FROM rust:1.95-slim-bookworm AS worker

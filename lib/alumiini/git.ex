@@ -19,8 +19,8 @@ defmodule Alumiini.Git do
       {:ok, names} = Alumiini.Git.files("/var/lib/hello", "deploy")
       {:ok, yaml} = Alumiini.Git.read("/var/lib/hello", "deploy/app.yaml")
 
-  Calling `sync/4` again is how a repository is kept current: if there is nothing new, that costs one round trip (over SSH two) on a
-  connection that is open already.
+  Calling `sync/4` again is how a repository is kept current: if there is nothing new, that costs one round trip on a
+  connection that is open already (two over SSH, where a repository has more than some 50 refs).
 
   ## What to expect
 
