@@ -156,17 +156,23 @@ defmodule Alumiini.Git.Test.Consumer do
   @doc "Starts `mix` and does not wait: see `ended/2` and `line!/2`."
   @spec start_mix(map, [String.t()], map, keyword) :: port
   def start_mix(consumer, arguments, env \\ %{}, options \\ []) do
+    start(consumer, Path.join(consumer.bin, "mix"), arguments, options[:in] || consumer.shop, env)
+  end
+
+  @doc "Starts a program and does not wait, likewise."
+  @spec start(map, Path.t(), [String.t()], Path.t(), map) :: port
+  def start(consumer, program, arguments, directory, env) do
     env =
       for {name, value} <- environment(consumer, env),
           do: {String.to_charlist(name), if(value, do: String.to_charlist(value), else: false)}
 
-    Port.open({:spawn_executable, Path.join(consumer.bin, "mix")}, [
+    Port.open({:spawn_executable, program}, [
       :binary,
       :exit_status,
       :stderr_to_stdout,
       line: 4096,
       args: arguments,
-      cd: options[:in] || consumer.shop,
+      cd: directory,
       env: env
     ])
   end

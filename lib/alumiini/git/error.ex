@@ -51,10 +51,12 @@ defmodule Alumiini.Git.Error do
 
       case Alumiini.Git.sync(url, "main", path) do
         {:ok, sha} -> deploy(path, sha)
-        {:error, %Alumiini.Git.Error{retryable?: true}} -> retry_later()
         {:error, %Alumiini.Git.Error{reason: :auth}} -> renew_credentials()
-        {:error, error} -> raise error
+        {:error, error} -> Logger.error(Exception.message(error))
       end
+
+  A process that follows a repository goes on after any of them, also one that is not retryable: somebody may put right what is wrong, and a
+  process that stops each time takes its supervisor down. README.md has one that waits longer after each error, and logs it once.
   """
 
   alias Alumiini.Git.Url
