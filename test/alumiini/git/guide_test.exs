@@ -1,44 +1,20 @@
 defmodule Alumiini.Git.GuideTest do
-  # Runs every example of guides/authentication.md. The name of a test ends up in that of its directory, and that in a shell
+  # Runs every example of guides/authentication.md; documents_test.exs has the blocks of the other documents. The name of a test ends up in that of its directory, and that in a shell
   # script: no quotes in it. Not async: they call the server of the default name, and read the
   # environment.
   use ExUnit.Case, async: false
 
   alias Alumiini.Git
   alias Alumiini.Git.ScriptedWorker
-  alias Alumiini.Git.Test.{Certificates, HttpServer, Repository}
+  alias Alumiini.Git.Test.{Certificates, Document, HttpServer, Repository}
 
   @moduletag :tmp_dir
 
-  @guide Path.expand("../../../guides/authentication.md", __DIR__)
-  @external_resource @guide
-
-  # [{the headings above it, the code}]
-  @examples @guide
-            |> File.read!()
-            |> String.split("\n")
-            |> Enum.reduce({[], nil, []}, fn
-              "```elixir", {headings, nil, examples} ->
-                {headings, [], examples}
-
-              "```", {headings, code, examples} when code != nil ->
-                {headings, nil,
-                 [{Enum.join(headings, ": "), code |> Enum.reverse() |> Enum.join("\n")} | examples]}
-
-              line, {headings, code, examples} when code != nil ->
-                {headings, [line | code], examples}
-
-              "## " <> heading, {_headings, nil, examples} ->
-                {[heading], nil, examples}
-
-              "### " <> heading, {headings, nil, examples} ->
-                {[hd(headings), heading], nil, examples}
-
-              _text, state ->
-                state
-            end)
-            |> elem(2)
-            |> Enum.reverse()
+  # {the headings above it, the code}
+  @examples (for %{language: "elixir"} = block <- Document.blocks("guides/authentication.md") do
+               heading = block.name |> String.split(": ", parts: 2) |> Enum.at(1, "")
+               {heading, block.code}
+             end)
 
   # Who the server of an example wants to see, given the secret that is everywhere in the environment.
   @required %{
