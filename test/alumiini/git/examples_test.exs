@@ -147,7 +147,9 @@ defmodule Alumiini.Git.ExamplesTest do
        context do
     consumer = Consumer.create!()
     image = Path.join(consumer.dir, "image")
-    stage = "Dockerfile" |> File.read!() |> Dockerfile.stage!("elixir:1.18-otp-27-slim AS application")
+    text = File.read!("Dockerfile")
+    stage = Dockerfile.stage!(text, "elixir:1.18-otp-27-slim AS application")
+    last = Dockerfile.stage!(text, "debian:bookworm-slim")
 
     # Of that Debian, and from Hex, whose packages the stand-ins are in place of.
     {elsewhere, stage} = Enum.split_with(stage, &(elem(&1, 1) =~ ~r{^grep .* /etc/os-release|^mix local\.}))
@@ -170,14 +172,15 @@ defmodule Alumiini.Git.ExamplesTest do
 
     Dockerfile.run!(stage, image, copy, run)
 
-    env = %{
-      "GIT_URL" => context.url,
-      "GIT_DIRECTORY" => context.directory,
-      "GIT_INTERVAL" => "1",
-      "RELEASE_DISTRIBUTION" => "none"
-    }
+    # What runs is the release as it was built; the last stage says how.
+    File.mkdir_p!(Path.join(image, "tmp"))
+    %{env: env} = last |> Enum.filter(&(elem(&1, 0) == "ENV")) |> Dockerfile.run!(image, copy, run)
 
-    follower = Consumer.start(consumer, Path.join(image, "app/bin/follower"), ["start"], image, env)
+    {["/app/bin/" <> _ = program | arguments], _} =
+      last |> List.keyfind("CMD", 0) |> elem(1) |> Code.eval_string()
+
+    given = %{"GIT_URL" => context.url, "GIT_DIRECTORY" => context.directory, "GIT_INTERVAL" => "1"}
+    follower = Consumer.start(consumer, Path.join(image, program), arguments, image, Map.merge(env, given))
     {:os_pid, os_pid} = Port.info(follower, :os_pid)
     on_exit(fn -> OsProcess.kill(os_pid, :KILL) end)
 
