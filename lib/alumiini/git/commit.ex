@@ -14,7 +14,10 @@ defmodule Alumiini.Git.Commit do
   | `message` | the whole message |
   | `branch` | the branch that HEAD is on, by its short name, or `nil` where HEAD is detached |
 
-  Names and the message are what the commit holds, byte for byte; Git does not promise UTF-8.
+  All of this is as `git log` shows it, also of commits that are not well formed: a name or an e-mail address that is not there is empty, and a
+  time that is not there is `nil`, with its zone. A time that Git cannot count is 0. Where the commit says in which encoding it is written,
+  text is UTF-8 here; else it is what the commit holds, byte for byte, and Git does not promise UTF-8.
+
   `DateTime.from_unix!(commit.timestamp)` gives the time in UTC.
   """
 
@@ -41,12 +44,12 @@ defmodule Alumiini.Git.Commit do
           parents: [String.t()],
           author: binary,
           email: binary,
-          timestamp: integer,
-          offset: integer,
+          timestamp: integer | nil,
+          offset: integer | nil,
           committer: binary,
           committer_email: binary,
-          committed_at: integer,
-          committed_offset: integer,
+          committed_at: integer | nil,
+          committed_offset: integer | nil,
           message: binary,
           branch: binary | nil
         }
@@ -69,7 +72,8 @@ defmodule Alumiini.Git.Commit do
           "message" => message
         } = wire
       )
-      when is_binary(sha) and is_list(parents) and is_integer(timestamp) and is_integer(committed_at) do
+      when is_binary(sha) and is_list(parents) and (is_integer(timestamp) or timestamp == nil) and
+             (is_integer(committed_at) or committed_at == nil) do
     {:ok,
      %__MODULE__{
        sha: sha,

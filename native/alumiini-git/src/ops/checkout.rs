@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use git2::{ErrorCode, Repository};
+use git2::{ErrorClass, ErrorCode, ObjectType, Oid, Repository};
 
 use crate::answer::{Answer, Name};
 use crate::error::{Error, Kind, Result};
@@ -12,7 +12,7 @@ use crate::ops::{Worker, sync};
 use crate::repo::lock::DirLock;
 use crate::repo::marker::{Move, Target};
 use crate::repo::unmanaged::{self, Checks};
-use crate::repo::{finish, git_failure, open, refs, sound_tree, sweep};
+use crate::repo::{finish, git_failure, open, raw_object, refs, sound_tree, sweep};
 
 pub(crate) async fn run(
     worker: &Arc<Worker>,
@@ -65,11 +65,7 @@ fn check_out(path: &Path, rev: &str, force: bool, job: &Job) -> Result<String> {
     };
     let commit = find(&repo, path, rev)?;
     // A sync asked this of the newest commit only.
-    let tree = repo
-        .find_commit(commit)
-        .map_err(git_failure("read the commit"))?
-        .tree_id();
-    sound_tree::check(&repo, tree, job)?;
+    sound_tree::check(&repo, raw_object::tree_of(&repo, commit)?, job)?;
     let to = Target { commit, branch: None };
     if managed {
         let going = Move {
@@ -87,7 +83,7 @@ fn check_out(path: &Path, rev: &str, force: bool, job: &Job) -> Result<String> {
     Ok(commit.to_string())
 }
 
-fn find(repo: &Repository, path: &Path, rev: &str) -> Result<git2::Oid> {
+fn find(repo: &Repository, path: &Path, rev: &str) -> Result<Oid> {
     let unknown = |error: git2::Error| match error.code() {
         ErrorCode::NotFound | ErrorCode::InvalidSpec | ErrorCode::Ambiguous | ErrorCode::Peel => {
             let why = match error.code() {
@@ -104,7 +100,34 @@ fn find(repo: &Repository, path: &Path, rev: &str) -> Result<git2::Oid> {
         }
         _ => git_failure("find the revision")(error),
     };
-    let object = repo.revparse_single(rev).map_err(unknown)?;
-    let commit = object.peel_to_commit().map_err(unknown)?;
-    Ok(commit.id())
+    let odb = raw_object::odb(repo)?;
+    // What names an object outright needs no parser, which libgit2's is stricter than Git's.
+    let named = || {
+        let abbreviated = rev.len() < 40 && rev.len() >= 4 && rev.bytes().all(|byte| byte.is_ascii_hexdigit());
+        raw_object::id(rev.as_bytes())
+            .or_else(|| {
+                repo.resolve_reference_from_short_name(rev)
+                    .ok()?
+                    .resolve()
+                    .ok()?
+                    .target()
+            })
+            .or_else(|| {
+                odb.exists_prefix(Oid::from_str(rev).ok().filter(|_| abbreviated)?, rev.len())
+                    .ok()
+            })
+            .filter(|id| odb.exists(*id))
+    };
+    let id = match named() {
+        Some(id) => id,
+        None => repo.revparse_single(rev).map_err(unknown)?.id(),
+    };
+    match raw_object::peel(&odb, id)? {
+        (commit, ObjectType::Commit) => Ok(commit),
+        _ => Err(unknown(git2::Error::new(
+            ErrorCode::Peel,
+            ErrorClass::Object,
+            "not a commit",
+        ))),
+    }
 }

@@ -8,7 +8,7 @@ use git2::{ErrorCode, Repository};
 use crate::answer::{Answer, Commit, Name};
 use crate::error::{Error, Kind, Result};
 use crate::ops::{Worker, settled};
-use crate::repo::{git_failure, open};
+use crate::repo::{git_failure, open, raw_object};
 
 pub(crate) async fn run(worker: &Arc<Worker>, path: PathBuf) -> Result<Answer> {
     let commit = settled::read(worker, path, |path| commit(&open::any(path)?)).await?;
@@ -25,21 +25,30 @@ fn commit(repo: &Repository) -> Result<Commit> {
         ErrorCode::UnbornBranch => Error::new(Kind::RefNotFound, "the repository has no commit yet; sync it first"),
         _ => git_failure("read HEAD")(error),
     })?;
-    let commit = head.peel_to_commit().map_err(git_failure("read the commit at HEAD"))?;
-    let (author, committer) = (commit.author(), commit.committer());
+    let id = head.target().or_else(|| head.resolve().ok()?.target());
+    let id = id.ok_or_else(|| Error::new(Kind::Corrupt, "HEAD leads to no commit"))?;
+    let (id, _) = raw_object::peel(&raw_object::odb(repo)?, id)?;
+    let (raw, text) = raw_object::read_text(repo, id)?;
+    let (author, committer) = (text.author, text.committer);
+    // The history of a shallow clone begins here.
+    let parents = if open::shallow(repo.path())?.contains(&id) {
+        Vec::new()
+    } else {
+        raw.parents
+    };
     Ok(Commit {
-        sha: commit.id().to_string(),
-        tree: commit.tree_id().to_string(),
-        parents: commit.parent_ids().map(|id| id.to_string()).collect(),
-        author: Name(author.name_bytes().to_vec()),
-        email: Name(author.email_bytes().to_vec()),
-        timestamp: author.when().seconds(),
-        offset: author.when().offset_minutes(),
-        committer: Name(committer.name_bytes().to_vec()),
-        committer_email: Name(committer.email_bytes().to_vec()),
-        committed_at: committer.when().seconds(),
-        committed_offset: committer.when().offset_minutes(),
-        message: Name(commit.message_raw_bytes().to_vec()),
+        sha: id.to_string(),
+        tree: raw.tree.to_string(),
+        parents: parents.iter().map(ToString::to_string).collect(),
+        author: Name(author.name),
+        email: Name(author.email),
+        timestamp: author.date.map(|date| date.seconds),
+        offset: author.date.map(|date| date.offset),
+        committer: Name(committer.name),
+        committer_email: Name(committer.email),
+        committed_at: committer.date.map(|date| date.seconds),
+        committed_offset: committer.date.map(|date| date.offset),
+        message: Name(text.message),
         branch: head.is_branch().then(|| Name(head.shorthand_bytes().to_vec())),
     })
 }

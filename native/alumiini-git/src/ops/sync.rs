@@ -28,7 +28,7 @@ use crate::repo::marker::{self, Move, Target};
 use crate::repo::open::{self, Found};
 use crate::repo::state::{Record, State};
 use crate::repo::unmanaged::Checks;
-use crate::repo::{build, finish, git_failure, sweep, worktree};
+use crate::repo::{build, finish, raw_object, sweep, worktree};
 use crate::repos::{Repo, Shared, SyncKey, Synced};
 
 /// Runs the sync, or shares one that has not begun yet and is the same.
@@ -275,12 +275,12 @@ impl Sync {
         let (branch, worker) = (self.key.branch.clone(), self.worker.clone());
         let local = self.disk(site, move |path, job| {
             worker.glances.find(path, &branch, job, || {
+                open::refuse_directories(&open::git_dir(path))?;
                 let repo = open::managed(&open::git_dir(path))?;
                 let state = State::read(&repo, &branch)?;
                 let settled = match state.head {
                     Some(head) if !marker::is_set(repo.path()) => {
-                        let commit = repo.find_commit(head).map_err(git_failure("read the commit at HEAD"))?;
-                        worktree::is_settled(&repo, path, commit.tree_id(), job)?
+                        worktree::is_settled(&repo, path, raw_object::tree_of(&repo, head)?, job)?
                     }
                     _ => false,
                 };
@@ -350,8 +350,7 @@ impl Sync {
         }
         self.disk(site, move |path, _| {
             let repo = open::managed(&open::git_dir(path))?;
-            let found = repo.find_commit(commit).is_ok();
-            Ok(found)
+            Ok(raw_object::is_commit(&repo, commit))
         })
         .await
     }

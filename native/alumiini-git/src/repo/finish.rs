@@ -10,7 +10,7 @@ use crate::error::{Error, Hint, Kind, Result};
 use crate::job::Job;
 use crate::repo::marker::{self, Move, Target};
 use crate::repo::unmanaged::{self, Checks};
-use crate::repo::{build, git_failure, open, refs, sweep, worktree};
+use crate::repo::{build, git_failure, open, raw_object, refs, sweep, worktree};
 
 /// Carries a move out. `first` runs as soon as the marker is there. An error takes everything back, but for a cancel: that is to end
 /// soon, and whoever reads or syncs next finishes the move.
@@ -72,11 +72,9 @@ fn forward(path: &Path, going: &Move, checks: Checks, job: &Job) -> Result<()> {
 /// Makes refs, working tree and index of a managed repository what `target` says, whatever they are.
 fn put(path: &Path, target: &Target, job: &Job) -> Result<()> {
     let repo = open::managed(&open::git_dir(path))?;
-    let commit = repo
-        .find_commit(target.commit)
-        .map_err(git_failure("read the commit to check out"))?;
+    let tree = raw_object::tree_of(&repo, target.commit)?;
     refs::point(&repo, target, true, job)?;
-    worktree::settle(&repo, path, commit.tree_id(), job)?;
+    worktree::settle(&repo, path, tree, job)?;
     // A merge or rebase that somebody left unfinished here.
     repo.cleanup_state().map_err(git_failure("end an unfinished merge"))
 }

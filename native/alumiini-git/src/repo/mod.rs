@@ -2,6 +2,7 @@
 
 pub(crate) mod at_once;
 pub(crate) mod build;
+pub(crate) mod commit;
 pub(crate) mod compact;
 pub(crate) mod finish;
 pub(crate) mod glance;
@@ -11,7 +12,7 @@ mod look;
 pub(crate) mod marker;
 pub(crate) mod open;
 mod pack_objects;
-mod raw_object;
+pub(crate) mod raw_object;
 pub(crate) mod receive;
 mod ref_files;
 pub(crate) mod refs;

@@ -8,7 +8,7 @@ use git2::{Config, Oid, Repository, RepositoryOpenFlags};
 
 use crate::answer::Name;
 use crate::error::{Error, Kind, Result};
-use crate::repo::{BUILD_PREFIX, git_failure};
+use crate::repo::{BUILD_PREFIX, git_failure, marker};
 
 /// The key in a repository's config that says this library made it and may treat its work tree as its own.
 pub(crate) const MANAGED: &str = "alumiini.managed";
@@ -91,6 +91,18 @@ pub(crate) fn any(path: &Path) -> Result<Repository> {
         }
         git_failure("open the repository")(error).with("path", Name::of(path))
     })
+}
+
+/// `corrupt` where a directory has the place of a file that Git reads. libgit2 takes some of them for files that are not there.
+pub(crate) fn refuse_directories(git_dir: &Path) -> Result<()> {
+    for name in ["HEAD", "packed-refs", "shallow", marker::NAME] {
+        let file = git_dir.join(name);
+        if fs::symlink_metadata(&file).is_ok_and(|found| found.is_dir()) {
+            let message = format!("{} is a directory where a file belongs", file.display());
+            return Err(Error::new(Kind::Corrupt, message).with("path", Name::of(&file)));
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn git_dir(path: &Path) -> PathBuf {

@@ -3,9 +3,10 @@
 //! libgit2 refuses objects that Git takes (modes and dates that older tools wrote), and it applies `.git/shallow` where the history as it
 //! is written is asked for.
 
-use git2::{ObjectType, Odb, Oid};
+use git2::{ObjectType, Odb, Oid, Repository};
 
 use crate::error::{Error, Kind, Result};
+use crate::repo::commit::{self, Text};
 use crate::repo::git_failure;
 
 /// Tags of tags, and so on, that are followed.
@@ -29,10 +30,10 @@ pub(crate) fn read_commit(odb: &Odb<'_>, id: Oid) -> Result<RawCommit> {
     if object.kind() != ObjectType::Commit {
         return Err(damaged(id, "it is not a commit"));
     }
-    commit(object.data()).ok_or_else(|| damaged(id, "its header is not that of a commit"))
+    parse_commit(object.data()).ok_or_else(|| damaged(id, "its header is not that of a commit"))
 }
 
-fn commit(data: &[u8]) -> Option<RawCommit> {
+fn parse_commit(data: &[u8]) -> Option<RawCommit> {
     let mut lines = data.split(|byte| *byte == b'\n');
     let tree = id(lines.next()?.strip_prefix(b"tree ")?)?;
     let (mut parents, mut date) = (Vec::new(), 0);
@@ -51,6 +52,28 @@ fn commit(data: &[u8]) -> Option<RawCommit> {
         }
     }
     Some(RawCommit { tree, parents, date })
+}
+
+/// The commit `id` of a repository, and what it says of itself.
+pub(crate) fn read_text(repo: &Repository, id: Oid) -> Result<(RawCommit, Text)> {
+    let odb = odb(repo)?;
+    let read = read_commit(&odb, id)?;
+    let object = odb.read(id).map_err(unreadable(id))?;
+    Ok((read, commit::text(object.data())))
+}
+
+/// The tree of the commit `id`.
+pub(crate) fn tree_of(repo: &Repository, id: Oid) -> Result<Oid> {
+    Ok(read_commit(&odb(repo)?, id)?.tree)
+}
+
+/// Whether `id` is there and a commit.
+pub(crate) fn is_commit(repo: &Repository, id: Oid) -> bool {
+    odb(repo).and_then(|odb| read_commit(&odb, id)).is_ok()
+}
+
+pub(crate) fn odb(repo: &Repository) -> Result<Odb<'_>> {
+    repo.odb().map_err(git_failure("open the objects"))
 }
 
 /// Calls `each` with the entries of the tree `id`.
@@ -136,11 +159,11 @@ mod tests {
             ("", 0),
         ] {
             let text = format!("tree {ID}\nparent {ID}\nparent {ID}\nauthor A\ncommitter {committer}\n\nparent x\n");
-            let read = commit(text.as_bytes()).unwrap();
+            let read = parse_commit(text.as_bytes()).unwrap();
             assert_eq!((read.parents.len(), read.date), (2, date), "{committer}");
         }
-        assert!(commit(format!("tree {}\n\n", &ID[1..]).as_bytes()).is_none());
-        assert!(commit(b"").is_none());
+        assert!(parse_commit(format!("tree {}\n\n", &ID[1..]).as_bytes()).is_none());
+        assert!(parse_commit(b"").is_none());
     }
 
     #[test]

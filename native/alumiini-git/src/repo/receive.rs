@@ -19,6 +19,7 @@ use crate::answer::{Name, Phase, Stats};
 use crate::error::{Error, Hint, Kind, Result};
 use crate::job::Job;
 use crate::ops::pool::Pool;
+use crate::repo::raw_object::{self, RawEntry};
 use crate::repo::{git_failure, kind_of, marker, open, sound_tree};
 
 /// Below `.git`: where packs are until they are whole.
@@ -268,9 +269,13 @@ fn write_shallow(git_dir: &Path, is: &[Oid], wanted: &[Oid]) -> Result<()> {
 fn verify(repo: &Repository, known: &Odb<'_>, want: Oid, unshallow: &[Oid], job: &Job) -> Result<()> {
     let odb = repo.odb().map_err(git_failure("open the objects"))?;
     let is_known = |oid: Oid| known.exists_ext(oid, OdbLookupFlags::NO_REFRESH);
-    let lost = |oid: Oid| {
-        let message = format!("the remote did not send everything: {oid} is missing");
-        Error::new(Kind::Corrupt, message)
+    let shallow: HashSet<Oid> = open::shallow(repo.path())?.into_iter().collect();
+    let lost = |oid: Oid, error: Error| match odb.exists(oid) {
+        true => error.context("the remote sent something that cannot be read"),
+        false => {
+            let message = format!("the remote did not send everything: {oid} is missing");
+            Error::new(Kind::Corrupt, message)
+        }
     };
     let mut seen: HashSet<Oid> = HashSet::new();
     let mut commits = vec![want];
@@ -283,34 +288,43 @@ fn verify(repo: &Repository, known: &Odb<'_>, want: Oid, unshallow: &[Oid], job:
             continue;
         }
         job.check()?;
-        let commit = repo.find_commit(oid).map_err(|_| lost(oid))?;
-        trees.push(commit.tree_id());
-        commits.extend(commit.parent_ids());
+        let commit = raw_object::read_commit(&odb, oid).map_err(|error| lost(oid, error))?;
+        trees.push(commit.tree);
+        if !shallow.contains(&oid) {
+            commits.extend(commit.parents);
+        }
     }
     while let Some(oid) = trees.pop() {
         if !seen.insert(oid) || is_known(oid) {
             continue;
         }
         job.check()?;
-        let tree = repo.find_tree(oid).map_err(|_| lost(oid))?;
-        for entry in &tree {
-            match entry.kind() {
-                Some(ObjectType::Tree) => trees.push(entry.id()),
+        let entry = |RawEntry { kind, name, id }: RawEntry<'_>| {
+            match kind {
+                ObjectType::Tree => trees.push(id),
                 // Not only whether it is there: what a tree calls a file may be anything.
-                Some(ObjectType::Blob) => match odb.read_header(entry.id()) {
-                    Ok((size, ObjectType::Blob)) if size > MAX_FILE => {
-                        return Err(file_too_large(entry.name_bytes(), size));
-                    }
+                ObjectType::Blob => match odb.read_header(id) {
+                    Ok((size, ObjectType::Blob)) if size > MAX_FILE => return Err(file_too_large(name, size)),
                     Ok((_, ObjectType::Blob)) => {}
-                    _ => return Err(lost(entry.id())),
+                    Ok((_, other)) => {
+                        let name = String::from_utf8_lossy(name);
+                        return Err(raw_object::damaged(
+                            id,
+                            &format!("it is a {other}, and `{name}` is to be a file"),
+                        ));
+                    }
+                    Err(error) => return Err(lost(id, raw_object::unreadable(id)(error))),
                 },
                 // Commits are submodules: theirs is another repository.
                 _ => {}
             }
-        }
+            Ok(())
+        };
+        raw_object::read_tree(&odb, oid, entry)
+            .map_err(|error| if odb.exists(oid) { error } else { lost(oid, error) })?;
     }
-    let tip = repo.find_commit(want).map_err(|_| lost(want))?;
-    sound_tree::check(repo, tip.tree_id(), job)
+    let tip = raw_object::read_commit(&odb, want).map_err(|error| lost(want, error))?;
+    sound_tree::check(repo, tip.tree, job)
 }
 
 pub(crate) fn file_too_large(name: &[u8], size: usize) -> Error {

@@ -1,14 +1,14 @@
 //! Refs and HEAD of a repository, and the haves it can offer.
 
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::fs;
 
-use git2::{Commit, ErrorClass, ErrorCode, Oid, Repository};
+use git2::{ErrorClass, ErrorCode, ObjectType, Odb, Oid, Repository};
 
 use crate::error::Result;
 use crate::job::Job;
-use crate::repo::git_failure;
 use crate::repo::marker::Target;
+use crate::repo::{git_failure, open, raw_object};
 
 /// No more haves than this go into one request.
 const MOST_HAVES: usize = 256;
@@ -20,9 +20,7 @@ const MOST_LOOKED_AT: usize = 16_384;
 pub(crate) fn point(repo: &Repository, target: &Target, only: bool, job: &Job) -> Result<()> {
     let Some(branch) = &target.branch else {
         job.reach("refs");
-        return repo
-            .set_head_detached(target.commit)
-            .map_err(git_failure("detach HEAD"));
+        return detach(repo, target.commit);
     };
     let local = format!("refs/heads/{branch}");
     let tracking = format!("refs/remotes/origin/{branch}");
@@ -60,6 +58,13 @@ pub(crate) fn point(repo: &Repository, target: &Target, only: bool, job: &Job) -
         repo.set_head(&local).map_err(git_failure("write HEAD"))?;
     }
     Ok(())
+}
+
+/// Puts HEAD at `commit`, on no branch. libgit2's own function reads the commit, more strictly than Git.
+pub(crate) fn detach(repo: &Repository, commit: Oid) -> Result<()> {
+    repo.reference("HEAD", commit, true, "sync")
+        .map(drop)
+        .map_err(git_failure("detach HEAD"))
 }
 
 /// Where HEAD is; none where there is no commit yet.
@@ -101,19 +106,18 @@ fn names(repo: &Repository) -> Result<Vec<String>> {
 /// Commits to tell a server that we have: ancestors of all that our refs hold, the newest ones densely and older ones at growing gaps,
 /// so that one round suffices to find something in common.
 pub(crate) fn haves(repo: &Repository) -> Result<Vec<Oid>> {
+    let odb = raw_object::odb(repo)?;
     let mut starts = Vec::new();
     for name in names(repo)?.iter().map(String::as_str).chain(["HEAD"]) {
-        starts.extend(
-            repo.find_reference(name)
-                .and_then(|reference| reference.peel_to_commit())
-                .map(|commit| commit.id()),
-        );
+        let held = repo.refname_to_id(name).ok();
+        let peeled = held.and_then(|id| raw_object::peel(&odb, id).ok());
+        starts.extend(peeled.filter(|(_, kind)| *kind == ObjectType::Commit).map(|(id, _)| id));
     }
     let mut haves = Vec::new();
     let (mut next, mut gap) = (0, 1);
-    for (place, commit) in Ancestors::of(repo, starts).take(MOST_LOOKED_AT).enumerate() {
+    for (place, commit) in Ancestors::of(repo, starts)?.take(MOST_LOOKED_AT).enumerate() {
         if place == next {
-            haves.push(commit?.id());
+            haves.push(commit?);
             if haves.len() == MOST_HAVES {
                 break;
             }
@@ -128,8 +132,8 @@ pub(crate) fn haves(repo: &Repository) -> Result<Vec<Oid>> {
 
 /// Whether `commit` is `of` or one of its ancestors.
 pub(crate) fn is_ancestor(repo: &Repository, commit: Oid, of: Oid) -> Result<bool> {
-    for ancestor in Ancestors::of(repo, vec![of]) {
-        if ancestor?.id() == commit {
+    for ancestor in Ancestors::of(repo, vec![of])? {
+        if ancestor? == commit {
             return Ok(true);
         }
     }
@@ -138,42 +142,49 @@ pub(crate) fn is_ancestor(repo: &Repository, commit: Oid, of: Oid) -> Result<boo
 
 /// Commits and their ancestors, newest first, down to the boundary of a shallow repository. Not libgit2's revwalk and graph, which
 /// ask for the parents of a shallow commit and fail (its commit objects honour `.git/shallow`, its walks do not).
-pub(crate) struct Ancestors<'a> {
-    repo: &'a Repository,
+struct Ancestors<'a> {
+    odb: Odb<'a>,
+    shallow: HashSet<Oid>,
     queue: BinaryHeap<(i64, Oid)>,
+    /// Of what is in the queue.
+    parents: HashMap<Oid, Vec<Oid>>,
     unread: Vec<Oid>,
     seen: HashSet<Oid>,
 }
 
 impl<'a> Ancestors<'a> {
-    pub(crate) fn of(repo: &'a Repository, starts: Vec<Oid>) -> Ancestors<'a> {
-        Ancestors {
-            repo,
+    fn of(repo: &'a Repository, starts: Vec<Oid>) -> Result<Ancestors<'a>> {
+        Ok(Ancestors {
+            odb: raw_object::odb(repo)?,
+            shallow: open::shallow(repo.path())?.into_iter().collect(),
             queue: BinaryHeap::new(),
+            parents: HashMap::new(),
             unread: starts,
             seen: HashSet::new(),
-        }
+        })
     }
 }
 
-impl<'a> Iterator for Ancestors<'a> {
-    type Item = Result<Commit<'a>>;
+impl Iterator for Ancestors<'_> {
+    type Item = Result<Oid>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let fail = git_failure("walk the history");
         while let Some(oid) = self.unread.pop() {
             if self.seen.insert(oid) {
-                match self.repo.find_commit(oid) {
-                    Ok(commit) => self.queue.push((commit.time().seconds(), oid)),
-                    Err(error) => return Some(Err(fail(error))),
+                match raw_object::read_commit(&self.odb, oid) {
+                    Ok(commit) => {
+                        self.queue.push((commit.date, oid));
+                        self.parents.insert(oid, commit.parents);
+                    }
+                    Err(error) => return Some(Err(error.context("cannot walk the history"))),
                 }
             }
         }
         let (_, oid) = self.queue.pop()?;
-        let commit = self.repo.find_commit(oid).map_err(fail);
-        if let Ok(commit) = &commit {
-            self.unread.extend(commit.parent_ids());
+        let parents = self.parents.remove(&oid).unwrap_or_default();
+        if !self.shallow.contains(&oid) {
+            self.unread.extend(parents);
         }
-        Some(commit)
+        Some(Ok(oid))
     }
 }

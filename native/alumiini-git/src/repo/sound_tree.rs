@@ -11,7 +11,7 @@ use git2::{ObjectType, Oid, Repository};
 
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
-use crate::repo::git_failure;
+use crate::repo::{DISCARDED, OLD_GIT, raw_object};
 
 /// A bound on what one commit may make us write and remember.
 const MOST_FILES: u64 = 1_000_000;
@@ -74,12 +74,12 @@ pub(crate) fn check(repo: &Repository, tree: Oid, job: &Job) -> Result<()> {
 }
 
 fn look(repo: &Repository, id: Oid, name: Vec<u8>, above: &[Open]) -> Result<Open> {
-    let tree = repo.find_tree(id).map_err(git_failure("read the commit's tree"))?;
-    let mut names: HashSet<Vec<u8>> = HashSet::with_capacity(tree.len());
+    let odb = raw_object::odb(repo)?;
+    let mut names: HashSet<Vec<u8>> = HashSet::new();
     let mut below = Vec::new();
     let mut files = 0;
-    for entry in &tree {
-        let entry_name = entry.name_bytes();
+    raw_object::read_tree(&odb, id, |entry| {
+        let entry_name = entry.name;
         let refused = |why: &str| {
             let path = shown(above, &name, entry_name);
             Error::new(
@@ -90,14 +90,18 @@ fn look(repo: &Repository, id: Oid, name: Vec<u8>, above: &[Open]) -> Result<Ope
         if !is_allowed(entry_name) {
             return Err(refused("no work tree may have"));
         }
+        if above.is_empty() && [OLD_GIT, DISCARDED].iter().any(|ours| entry_name == ours.as_bytes()) {
+            return Err(refused("is where a sync puts a .git that it replaces"));
+        }
         if !names.insert(entry_name.to_vec()) {
             return Err(refused("is there twice"));
         }
-        match entry.kind() {
-            Some(ObjectType::Tree) => below.push((entry.id(), entry_name.to_vec())),
+        match entry.kind {
+            ObjectType::Tree => below.push((entry.id, entry_name.to_vec())),
             _ => files += 1,
         }
-    }
+        Ok(())
+    })?;
     let extent = Extent { levels: 1, files };
     if files > MOST_FILES {
         return Err(too_large("files", MOST_FILES));

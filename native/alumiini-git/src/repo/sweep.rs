@@ -1,10 +1,12 @@
 //! What a killed process left behind. Only under the directory's lock: nobody else is at work then.
 
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
 use crate::repo::receive::INCOMING;
-use crate::repo::{BUILD_PREFIX, OLD_GIT, marker};
+use crate::repo::{BUILD_PREFIX, OLD_GIT, marker, open, raw_object, refs};
 
 /// Undoes or removes the leftovers of an interrupted clone or heal. What cannot be removed is no error here: the sync will
 /// tell if it is in its way.
@@ -17,13 +19,39 @@ pub(crate) fn builds(path: &Path) {
     }
     // The old one is what there is to go back to while the new one's checkout is not done.
     let needed = marker::is_set(&git);
-    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let is_build = name.as_encoded_bytes().starts_with(BUILD_PREFIX.as_bytes());
-        if is_build && !(needed && name == OLD_GIT) {
-            let _ = fs::remove_dir_all(entry.path());
-        }
+    let builds = fs::read_dir(path).into_iter().flatten().flatten();
+    let mut builds: Vec<OsString> = builds
+        .map(|entry| entry.file_name())
+        .filter(|name| name.as_encoded_bytes().starts_with(BUILD_PREFIX.as_bytes()))
+        .filter(|name| !(needed && name == OLD_GIT))
+        .collect();
+    if !builds.is_empty() {
+        let committed = committed(&git);
+        builds.retain(|name| !committed.contains(name.as_encoded_bytes()));
     }
+    for name in builds {
+        let _ = fs::remove_dir_all(path.join(name));
+    }
+}
+
+/// The names at the top of the commits that are checked out, or were about to be: a commit may have some that begin like ours.
+fn committed(git_dir: &Path) -> HashSet<Vec<u8>> {
+    let mut names = HashSet::new();
+    let Ok(repo) = open::managed(git_dir) else { return names };
+    let going = marker::get(git_dir).ok().flatten();
+    let ends = going.into_iter().flat_map(|going| [Some(going.to), going.from]);
+    let head = refs::head(&repo).ok();
+    for at in ends.chain(head).flatten() {
+        let Ok(tree) = raw_object::tree_of(&repo, at.commit) else {
+            continue;
+        };
+        let Ok(odb) = raw_object::odb(&repo) else { continue };
+        let _ = raw_object::read_tree(&odb, tree, |entry| {
+            names.insert(entry.name.to_vec());
+            Ok(())
+        });
+    }
+    names
 }
 
 /// Removes half-written packs and stale locks from a managed repository. Not for anyone's own repository: a `git` at work there

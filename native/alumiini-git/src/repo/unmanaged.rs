@@ -14,7 +14,7 @@ use git2::{Delta, Diff, Index, Oid, Repository, RepositoryState, Status, StatusO
 use crate::answer::Name;
 use crate::error::{Error, Kind, Result};
 use crate::repo::marker::{Move, Target};
-use crate::repo::{git_failure, locked, open, refs};
+use crate::repo::{git_failure, locked, open, raw_object, refs};
 
 pub(crate) use advance::advance;
 pub(crate) use take_back::take_back;
@@ -228,8 +228,8 @@ fn paths<'a>(diff: &'a Diff<'_>) -> impl Iterator<Item = Vec<u8>> + 'a {
 }
 
 fn tree(repo: &Repository, commit: Oid) -> Result<Tree<'_>> {
-    let fail = git_failure("read the commit");
-    repo.find_commit(commit).and_then(|commit| commit.tree()).map_err(fail)
+    repo.find_tree(raw_object::tree_of(repo, commit)?)
+        .map_err(git_failure("read the commit's tree"))
 }
 
 fn tree_before<'a>(repo: &'a Repository, going: &Move) -> Result<Option<Tree<'a>>> {

@@ -76,7 +76,11 @@ pub(crate) fn settle(repo: &Repository, work: &Path, tree: Oid, job: &Job) -> Re
         Ok(index) => index,
         Err(_) => {
             let file = repo.path().join("index");
-            std::fs::remove_file(&file).map_err(|error| failed("remove the damaged", &file, &error))?;
+            let removed = match std::fs::symlink_metadata(&file) {
+                Ok(found) if found.is_dir() => std::fs::remove_dir_all(&file),
+                _ => std::fs::remove_file(&file),
+            };
+            removed.map_err(|error| failed("remove the damaged", &file, &error))?;
             repo.index().map_err(git_failure("open the index"))?
         }
     };
@@ -90,9 +94,13 @@ pub(crate) fn settle(repo: &Repository, work: &Path, tree: Oid, job: &Job) -> Re
         return Err(Error::new(Kind::TooLarge, message).with("limit", MOST_FILES as u64));
     }
     let mut walk = Walk::new(repo, work, job, wanted, true)?;
+    let kept = walk.keeps;
     job.progress(Phase::Checkout, 0, walk.wanted.len() as u64, 0);
     walk.run()?;
     job.progress(Phase::Checkout, walk.done, walk.done, walk.bytes);
+    if walk.keeps != kept {
+        walk.keeps.record(repo)?;
+    }
     walk.record(index)?;
     job.reach("index-written");
     Ok(())
@@ -102,12 +110,53 @@ fn read_tree(repo: &Repository, index: &mut Index, tree: Oid) -> Result<()> {
     let fail = git_failure("read the commit's tree");
     let tree = repo.find_tree(tree).map_err(&fail)?;
     index.read_tree(&tree).map_err(&fail)?;
-    let unseen: Vec<IndexEntry> = index.iter().filter(|entry| entry.flags & UNSEEN != 0).collect();
-    for mut entry in unseen {
+    let odd = |entry: &IndexEntry| entry.flags & UNSEEN != 0 || entry.mode != canonical(entry.mode);
+    let odd: Vec<IndexEntry> = index.iter().filter(odd).collect();
+    for mut entry in odd {
         entry.flags &= !UNSEEN;
+        entry.mode = canonical(entry.mode);
         index.add(&entry).map_err(&fail)?;
     }
     Ok(())
+}
+
+/// The modes that Git knows: older tools wrote others, such as 100664, which Git takes as these.
+fn canonical(mode: u32) -> u32 {
+    match mode & KIND {
+        LINK | GITLINK => mode & KIND,
+        _ if mode & 0o100 != 0 => 0o100755,
+        _ => 0o100644,
+    }
+}
+
+/// What a file system can keep of a mode, as `core.filemode` and `core.symlinks` have it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Keeps {
+    executable: bool,
+    links: bool,
+}
+
+impl Keeps {
+    fn of(repo: &Repository) -> Keeps {
+        let config = repo.config().and_then(|mut config| config.snapshot());
+        let is = |key| config.as_ref().ok().and_then(|config| config.get_bool(key).ok());
+        Keeps {
+            executable: is("core.filemode").unwrap_or(true),
+            links: is("core.symlinks").unwrap_or(true),
+        }
+    }
+
+    /// Notes in the repository what was found out, which is for every `git` that comes here, too.
+    fn record(self, repo: &Repository) -> Result<()> {
+        let fail = git_failure("write the repository's config");
+        let mut config = repo.config().map_err(&fail)?;
+        for (key, value) in [("core.filemode", self.executable), ("core.symlinks", self.links)] {
+            if !value {
+                config.set_bool(key, false).map_err(&fail)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 struct Walk<'a> {
@@ -120,6 +169,7 @@ struct Walk<'a> {
     indexed_at: (i64, i64),
     /// Put right what differs, rather than stop at it.
     mend: bool,
+    keeps: Keeps,
     /// Entries whose stat has to be recorded, by their place in `wanted`.
     fresh: Vec<usize>,
     done: u64,
@@ -140,6 +190,7 @@ impl<'a> Walk<'a> {
             wanted,
             indexed_at,
             mend,
+            keeps: Keeps::of(repo),
             fresh: Vec::new(),
             done: 0,
             bytes: 0,
@@ -170,7 +221,9 @@ impl<'a> Walk<'a> {
     fn directory(&mut self, dir: BorrowedFd<'_>, prefix: usize, range: Range<usize>) -> Result<bool> {
         let mut present = self.list(dir, prefix, range.start)?;
         if prefix == 0 {
-            present.retain(|name, _| name != b".git" && !name.starts_with(BUILD_PREFIX.as_bytes()));
+            let wanted = self.names(prefix, range.clone());
+            let is_build = |name: &[u8]| name.starts_with(BUILD_PREFIX.as_bytes()) && !wanted.contains(name);
+            present.retain(|name, _| name != b".git" && !is_build(name));
         }
         if self.mend {
             // Before anything is written, so that what goes makes room for what comes.
@@ -332,15 +385,19 @@ impl<'a> Walk<'a> {
             && at(&entry.ctime) == (stat.st_ctime as i32 as i64, stat.st_ctime_nsec as i64)
             && entry.file_size == stat.st_size as u32
             && entry.ino == stat.st_ino as u32
-            && same_kind(entry.mode, stat)
+            && self.same_kind(entry.mode, stat)
             && changed < self.indexed_at
     }
 
     /// Reads the file and compares it with the blob.
     fn unchanged(&self, dir: BorrowedFd<'_>, name: &OsStr, place: usize, stat: &Stat) -> Result<bool> {
         let entry = &self.wanted[place];
-        if !same_kind(entry.mode, stat) {
+        if !self.same_kind(entry.mode, stat) {
             return Ok(false);
+        }
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+            let there = rustix::fs::readlinkat(dir, name, Vec::new());
+            return Ok(there.is_ok_and(|there| self.link(entry.id).is_ok_and(|wanted| wanted == there.as_bytes())));
         }
         // Also a bound on what is read: never more than the blob has.
         let (size, _) = self
@@ -351,20 +408,13 @@ impl<'a> Walk<'a> {
             return Ok(false);
         }
         let mut content = Vec::with_capacity(size);
-        if entry.mode & KIND == LINK {
-            match rustix::fs::readlinkat(dir, name, Vec::new()) {
-                Ok(target) => content = target.into_bytes(),
-                Err(_) => return Ok(false),
-            }
-        } else {
-            let Ok(file) = rustix::fs::openat(dir, name, READ, Mode::empty()) else {
-                return Ok(false);
-            };
-            std::fs::File::from(file)
-                .take(size as u64 + 1)
-                .read_to_end(&mut content)
-                .map_err(|error| failed("read", &self.work.join(name), &error))?;
-        }
+        let Ok(file) = rustix::fs::openat(dir, name, READ, Mode::empty()) else {
+            return Ok(false);
+        };
+        std::fs::File::from(file)
+            .take(size as u64 + 1)
+            .read_to_end(&mut content)
+            .map_err(|error| failed("read", &self.work.join(name), &error))?;
         let id = Oid::hash_object(ObjectType::Blob, &content).map_err(git_failure("hash a file"))?;
         Ok(id == entry.id)
     }
@@ -381,9 +431,16 @@ impl<'a> Walk<'a> {
         }
         self.bytes += blob.len() as u64;
         let fail = |error: io::Error| failed("write", &shown(), &error);
-        if entry.mode & KIND == LINK {
-            rustix::fs::symlinkat(OsStr::from_bytes(blob.data()), dir, name).map_err(|errno| fail(errno.into()))?;
-            return rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| fail(errno.into()));
+        if entry.mode & KIND == LINK && self.keeps.links {
+            match rustix::fs::symlinkat(OsStr::from_bytes(target(blob.data())), dir, name) {
+                Ok(()) => {
+                    return rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
+                        .map_err(|errno| fail(errno.into()));
+                }
+                // A file system without links: as Git, a file that holds where it leads.
+                Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => self.keeps.links = false,
+                Err(errno) => return Err(fail(errno.into())),
+            }
         }
         let mode = if entry.mode & 0o100 != 0 { 0o777 } else { 0o666 };
         let file =
@@ -394,7 +451,35 @@ impl<'a> Walk<'a> {
             let _ = rustix::fs::unlinkat(dir, name, AtFlags::empty());
             return Err(fail(error));
         }
-        rustix::fs::fstat(&file).map_err(|errno| fail(errno.into()))
+        let stat = rustix::fs::fstat(&file).map_err(|errno| fail(errno.into()))?;
+        // What was just asked for is not there: modes are fixed here.
+        if (stat.st_mode & 0o100 != 0) != (mode & 0o100 != 0) {
+            self.keeps.executable = false;
+        }
+        Ok(stat)
+    }
+
+    /// Where the link in the blob `id` leads.
+    fn link(&self, id: Oid) -> Result<Vec<u8>> {
+        let fail = git_failure("read a file's object");
+        let (size, _) = self.odb.read_header(id).map_err(&fail)?;
+        // No system has longer ones.
+        if size > 1 << 16 {
+            return Ok(Vec::new());
+        }
+        Ok(target(self.odb.read(id).map_err(&fail)?.data()).to_vec())
+    }
+
+    fn same_kind(&self, mode: u32, stat: &Stat) -> bool {
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile if mode & KIND == LINK => !self.keeps.links,
+            FileType::RegularFile => {
+                let executable = !self.keeps.executable || (mode & 0o100 != 0) == (stat.st_mode & 0o100 != 0);
+                mode & KIND == 0o100000 && executable
+            }
+            FileType::Symlink => mode & KIND == LINK,
+            _ => false,
+        }
     }
 
     /// Takes the file's stat over into its index entry.
@@ -436,12 +521,9 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn same_kind(mode: u32, stat: &Stat) -> bool {
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => mode & KIND == 0o100000 && (mode & 0o100 != 0) == (stat.st_mode & 0o100 != 0),
-        FileType::Symlink => mode & KIND == LINK,
-        _ => false,
-    }
+/// A link's target ends at the first NUL, as in Git, which hands it on as a C string.
+fn target(blob: &[u8]) -> &[u8] {
+    blob.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 fn failed(what: &str, path: &Path, error: &io::Error) -> Error {

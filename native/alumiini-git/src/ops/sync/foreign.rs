@@ -13,7 +13,7 @@ use crate::ops::site::Site;
 use crate::repo::marker::{Move, Target};
 use crate::repo::state::State;
 use crate::repo::unmanaged::Checks;
-use crate::repo::{finish, open, refs, unmanaged};
+use crate::repo::{finish, open, raw_object, refs, unmanaged};
 
 impl Sync {
     pub(super) async fn unmanaged(&self, site: &Arc<Site>) -> Result<(Oid, Stats)> {
@@ -30,8 +30,7 @@ impl Sync {
             return Ok((commit, Stats::default()));
         }
         let here = self.disk(site, move |path, _| {
-            let found = open::any(path)?.find_commit(commit).is_ok();
-            Ok(found)
+            Ok(raw_object::is_commit(&open::any(path)?, commit))
         });
         // Its history is its owner's: made neither deeper nor shallower.
         let (commit, stats) = match here.await? {

@@ -11,7 +11,9 @@ use git2::build::CheckoutBuilder;
 use git2::{CheckoutNotificationType, Repository};
 
 use super::sparse::Sparse;
-use super::{Checks, dirty, dirty_paths, moving, refuse_changes, refuse_commits, refuse_locks, refuse_others_work};
+use super::{
+    Checks, dirty, dirty_paths, moving, refuse_changes, refuse_commits, refuse_locks, refuse_others_work, tree,
+};
 use crate::answer::Phase;
 use crate::error::Result;
 use crate::job::Job;
@@ -92,10 +94,8 @@ fn check_out(repo: &Repository, path: &Path, going: &Move, checks: Checks, job: 
             return Sparse::record(repo, path, going, &left_out);
         }
     }
-    let commit = repo
-        .find_object(going.to.commit, None)
-        .map_err(git_failure("read the commit"))?;
-    repo.checkout_tree(&commit, Some(&mut options))
+    let to = tree(repo, going.to.commit)?;
+    repo.checkout_tree(to.as_object(), Some(&mut options))
         .map_err(|error| match error.code() {
             git2::ErrorCode::Conflict => dirty_paths(path, "are in the way of the commit's", &conflicts.borrow()),
             _ => git_failure("check out")(error),

@@ -61,7 +61,7 @@ fn return_refs(repo: &Repository, going: &Move) -> Result<()> {
             Target {
                 branch: Some(branch), ..
             } => repo.set_head(&format!("refs/heads/{branch}")).map_err(&fail)?,
-            Target { commit, branch: None } => repo.set_head_detached(*commit).map_err(&fail)?,
+            Target { commit, branch: None } => refs::detach(repo, *commit)?,
         }
     }
     if let (true, Some(branch)) = (branch_moved, &going.to.branch) {
