@@ -120,6 +120,7 @@ defmodule Alumiini.Git do
           | {:no_proxy, String.t() | [String.t()]}
           | {:grace, pos_integer}
           | {:handshake_timeout, pos_integer}
+          | {:heartbeat, pos_integer}
           | {:backoff_initial, pos_integer}
           | {:backoff_max, pos_integer}
 
@@ -180,6 +181,8 @@ defmodule Alumiini.Git do
     * `:grace` - how long, in milliseconds, the worker may take to let go of a request that timed out or was cancelled,
       before it is killed and replaced. Default: 5,000
     * `:handshake_timeout` - how long, in milliseconds, a worker may take to start. Default: 5,000
+    * `:heartbeat` - how long, in milliseconds, the worker may be silent. It is asked twice in that time whether it still
+      reads requests; one that says nothing at all is killed and replaced, and what was in flight is run again. Default: 10,000
     * `:backoff_initial`, `:backoff_max` - the first and the longest pause, in milliseconds, between two attempts to start
       a worker. Each is twice as long as the one before, and up to half of it is left out at random. Defaults: 100
       and 10,000
@@ -264,7 +267,7 @@ defmodule Alumiini.Git do
   The names of the YAML files in a directory of a repository: those that end in `.yaml` or `.yml` and are not hidden, not
   those in directories below it. Sorted by bytes, relative to that directory.
 
-  `subpath` is the directory, relative to `path`; `nil` is `path` itself. This looks at the work tree, and any directory
+  `subpath` is the directory, relative to `path`; `nil` is `path` itself, and it may be left out before options. This looks at the work tree, and any directory
   will do for `path`; in a repository, nothing outside of it can be reached.
 
   A name that is not UTF-8 is returned as the bytes it consists of.
@@ -283,8 +286,13 @@ defmodule Alumiini.Git do
       iex> Alumiini.Git.files("/var/lib/app", "deploy")
       {:ok, ["configmap.yaml", "deployment.yaml"]}
   """
-  @spec files(Path.t(), Path.t() | nil, [call_option]) :: {:ok, [binary]} | {:error, Error.t()}
-  def files(path, subpath \\ nil, options \\ []) do
+  @spec files(Path.t(), Path.t() | nil | [call_option], [call_option]) ::
+          {:ok, [binary]} | {:error, Error.t()}
+  def files(path, subpath \\ nil, options \\ [])
+
+  def files(path, options, []) when is_list(options), do: files(path, nil, options)
+
+  def files(path, subpath, options) do
     Options.call!(:files, options)
     path = Options.path!(path)
     :ok = if subpath == nil, do: :ok, else: Options.name!(subpath, "the subpath")
@@ -433,8 +441,13 @@ defmodule Alumiini.Git do
       iex> Alumiini.Git.ls_remote("https://git.example.com/team/app.git", {:tag, "v1.0.0"})
       {:ok, "7fd1a60b01f91b314f59955a4e4d4e80d8edf11d"}
   """
-  @spec ls_remote(String.t(), ref, [call_option | remote_option]) :: {:ok, sha} | {:error, Error.t()}
-  def ls_remote(url, ref \\ "HEAD", options \\ []) do
+  @spec ls_remote(String.t(), ref | [call_option | remote_option], [call_option | remote_option]) ::
+          {:ok, sha} | {:error, Error.t()}
+  def ls_remote(url, ref \\ "HEAD", options \\ [])
+
+  def ls_remote(url, options, []) when is_list(options), do: ls_remote(url, "HEAD", options)
+
+  def ls_remote(url, ref, options) do
     Options.call!(:ls_remote, options)
     remote = url |> Options.url!() |> Remote.new(options)
     name = RefName.ls_remote!(ref)

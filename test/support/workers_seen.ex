@@ -1,5 +1,5 @@
 defmodule Alumiini.Git.Test.WorkersSeen do
-  @moduledoc "Which workers a server starts and loses, as telemetry tells it."
+  @moduledoc "Which workers a server starts and loses, as telemetry tells it, and how they fare."
 
   @doc """
   From now on the calling test gets `{:worker, :up | :down, server, metadata}` of every worker. Servers are told apart by
@@ -11,6 +11,13 @@ defmodule Alumiini.Git.Test.WorkersSeen do
     events = [[:alumiini_git, :worker, :up], [:alumiini_git, :worker, :down]]
     :ok = :telemetry.attach_many(id, events, &__MODULE__.tell/4, self())
     ExUnit.Callbacks.on_exit(fn -> :telemetry.detach(id) end)
+  end
+
+  @doc "Whether a worker does not read what is written to it: the port holds back a frame, or the writer waits for the port."
+  @spec stuck?(Alumiini.Git.Worker.t()) :: boolean
+  def stuck?(worker) do
+    Port.info(worker.port, :queue_size) not in [nil, {:queue_size, 0}] or
+      Process.info(worker.writer, :status) == {:status, :suspended}
   end
 
   @doc false

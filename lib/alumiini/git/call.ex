@@ -5,7 +5,7 @@ defmodule Alumiini.Git.Call do
   #
   #     {ref, :event, name, map}          any number
   #     {ref, :answer, reply}             the worker's reply
-  #     {ref, :error, reason, message}    the server's own
+  #     {ref, :error, reason, message, final?}    the server's own; final where nothing changes by itself
   #
   # where `ref` is both a monitor of the server and an alias of the caller. When the call is over the alias is gone and
   # what was still in the mailbox is flushed: no message of it can show up later, whatever the server does.
@@ -74,7 +74,10 @@ defmodule Alumiini.Git.Call do
       {:answer, reply} ->
         {:error, Error.from_reply(reply, op)}
 
-      {:error, reason, message} ->
+      {:error, reason, message, true} ->
+        {:error, Error.final(reason, op, message)}
+
+      {:error, reason, message, false} ->
         {:error, Error.new(reason, op, message)}
 
       {:down, reason} ->
@@ -109,8 +112,8 @@ defmodule Alumiini.Git.Call do
       {^ref, :answer, reply} ->
         {:answer, reply}
 
-      {^ref, :error, reason, message} ->
-        {:error, reason, message}
+      {^ref, :error, reason, message, final?} ->
+        {:error, reason, message, final?}
 
       {:DOWN, ^ref, :process, _server, reason} ->
         {:down, reason}
@@ -123,6 +126,7 @@ defmodule Alumiini.Git.Call do
     receive do
       {^ref, _kind, _} -> flush(ref)
       {^ref, _kind, _, _} -> flush(ref)
+      {^ref, _kind, _, _, _} -> flush(ref)
     after
       0 -> :ok
     end
@@ -147,7 +151,7 @@ defmodule Alumiini.Git.Call do
       "no server is running as #{inspect(server)}; add {Alumiini.Git, []} to your supervision tree, " <>
         "or say which one with the :server option"
 
-    Error.new(:worker_unavailable, op, message)
+    Error.final(:worker_unavailable, op, message)
   end
 
   defp down(op, server, :noproc), do: not_running(op, server)

@@ -10,7 +10,7 @@ defmodule Alumiini.Git.Error do
   | `reason` | one of the atoms below; match on this |
   | `op` | the function that was called, as an atom: `:sync`, `:files`, `:read`, `:head`, `:checkout`, `:ls_remote`, `:refs` |
   | `message` | the sentence |
-  | `detail` | a map, empty where there is nothing to add. Its keys: `:url` (without credentials), `:path`, `:ref`, `:status` (of HTTP), `:near` (ref names close to the one asked for), `:limit`, `:changed` (paths with local changes, at most 20), `:retry_after` (seconds, as the remote said them), `:fingerprint` (`SHA256:…` of the host key that the remote showed), `:line` (what to add to `known_hosts` to accept that key) |
+  | `detail` | a map, empty where there is nothing to add. Its keys: `:url` (without credentials), `:path` (the directory that was given), `:file` (what is meant there, relative to `:path` where it is below it), `:ref`, `:status` (of HTTP), `:near` (ref names close to the one asked for), `:limit`, `:changed` (paths with local changes, at most 20), `:retry_after` (seconds, as the remote said them), `:fingerprint` (`SHA256:…` of the host key that the remote showed), `:line` (what to add to `known_hosts` to accept that key) |
   | `retryable?` | whether the same call may succeed later without anyone changing anything |
 
   ## Reasons
@@ -25,7 +25,7 @@ defmodule Alumiini.Git.Error do
   | `:overloaded` | yes | more requests are pending than `:max_pending` allows |
   | `:incomplete` | yes | the work tree waits for its next sync |
   | `:locked` | yes | another Git program holds a lock of the repository |
-  | `:worker_unavailable` | yes | no worker could be started, or the server or its node is not there |
+  | `:worker_unavailable` | yes | there is no worker, or no server. Not retryable where nothing changes by itself: there is no binary, or no server of that name |
   | `:invalid` | no | the worker refused what was asked for: a URL that is none, credentials over plain HTTP |
   | `:unsupported` | no | a scheme, a kind of ref or a repository that this version does not speak |
   | `:auth` | no | the remote wants other credentials |
@@ -89,7 +89,7 @@ defmodule Alumiini.Git.Error do
 
   @wire_kinds Map.new((@retryable ++ @final) -- @never_on_the_wire, &{Atom.to_string(&1), &1})
   @wire_detail Map.new(
-                 ~w(url path ref status near limit changed retry_after fingerprint line)a,
+                 ~w(url path file ref status near limit changed retry_after fingerprint line)a,
                  &{Atom.to_string(&1), &1}
                )
 
@@ -133,8 +133,16 @@ defmodule Alumiini.Git.Error do
 
   defexception [:reason, :op, :message, detail: %{}, retryable?: false]
 
+  # `raise Alumiini.Git.Error, "sentence"` is for users' own tests and code.
   @impl true
-  def message(%__MODULE__{op: op, message: message}), do: "#{op}: #{message}"
+  def exception(message) when is_binary(message), do: %__MODULE__{reason: :internal, message: message}
+  def exception(fields) when is_list(fields), do: struct!(__MODULE__, fields)
+
+  @impl true
+  def message(%__MODULE__{op: op, message: message, reason: reason}) do
+    sentence = message || "it failed (#{inspect(reason)})"
+    if op, do: "#{op}: #{sentence}", else: sentence
+  end
 
   @doc false
   @spec new(reason, atom, String.t(), map) :: t
@@ -147,6 +155,11 @@ defmodule Alumiini.Git.Error do
       retryable?: reason in @retryable
     }
   end
+
+  # One that will come again unless somebody does something, of a reason that is retryable otherwise.
+  @doc false
+  @spec final(reason, atom, String.t()) :: t
+  def final(reason, op, message), do: %{new(reason, op, message) | retryable?: false}
 
   # From an error reply. What a newer worker adds to the list of kinds reads as `internal`, with its own sentence. The
   # list here says what is retryable, so that `reason` and `retryable?` always agree.

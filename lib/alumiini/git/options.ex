@@ -13,7 +13,7 @@ defmodule Alumiini.Git.Options do
   @deepest 2_147_483_646
 
   @start [:name, :binary, :max_pending, :max_requests, :max_requests_per_host, :grace, :handshake_timeout] ++
-           [:backoff_initial, :backoff_max, :tls, :proxy, :no_proxy]
+           [:heartbeat, :backoff_initial, :backoff_max, :tls, :proxy, :no_proxy]
   # Of `start_link/1`: what may hold a secret.
   @secret [:tls, :proxy]
   @common [:server, :timeout]
@@ -38,6 +38,7 @@ defmodule Alumiini.Git.Options do
           max_requests_per_host: pos_integer,
           grace: pos_integer,
           handshake_timeout: pos_integer,
+          heartbeat: pos_integer,
           backoff_initial: pos_integer,
           backoff_max: pos_integer,
           remote: map
@@ -82,6 +83,7 @@ defmodule Alumiini.Git.Options do
         max_requests_per_host: 32,
         grace: 5_000,
         handshake_timeout: 5_000,
+        heartbeat: 10_000,
         backoff_initial: 100,
         backoff_max: 10_000
       },

@@ -40,7 +40,7 @@ defmodule Alumiini.Git.Reply do
   end
 
   @spec cause(to, Worker.cause()) :: :ok
-  def cause(to, cause), do: error(to, cause.reason, cause.message)
+  def cause(to, cause), do: error(to, cause.reason, cause.message, cause.final?)
 
   @spec unsendable(to, :too_large | :unreadable_secret | :not_encodable) :: :ok
   def unsendable(to, :too_large) do
@@ -57,7 +57,8 @@ defmodule Alumiini.Git.Reply do
   def unsendable(to, :not_encodable),
     do: error(to, :invalid, "the request holds something that msgpack cannot")
 
-  defp error(to, reason, message), do: deliver(to, {to.ref, :error, reason, message})
+  defp error(to, reason, message, final? \\ false),
+    do: deliver(to, {to.ref, :error, reason, message, final?})
 
   # The reference is an alias of the caller that it takes back when it does not wait any more, so nothing can reach its
   # mailbox later. To another node a send may suspend the sender, and the server must not be.

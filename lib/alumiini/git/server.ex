@@ -118,7 +118,9 @@ defmodule Alumiini.Git.Server do
     case state.workers do
       # What a worker says that is being killed is not waited for: its requests are replayed.
       %{^port => %{status: status} = worker} when status != :killed ->
-        {:noreply, frame(state, worker, Protocol.decode(frame))}
+        # Whatever it says, it is at work.
+        worker = %{worker | heard?: true}
+        {:noreply, frame(put_worker(state, worker), worker, Protocol.decode(frame))}
 
       _gone ->
         {:noreply, state}
@@ -133,7 +135,7 @@ defmodule Alumiini.Git.Server do
     {:noreply, Workers.gone(state, port, {:exit, reason})}
   end
 
-  # A writer ends normally when its port is closed, and then the port tells why.
+  # A defect: the server itself ends writers, and does not hear of that.
   def handle_info({:EXIT, writer, reason}, state) when is_pid(writer) and reason != :normal do
     case Enum.find(state.workers, fn {_port, worker} -> worker.writer == writer end) do
       {_port, worker} -> {:noreply, Workers.kill(state, worker, Worker.writer_gone(worker))}
@@ -158,6 +160,13 @@ defmodule Alumiini.Git.Server do
 
       _up_or_gone ->
         {:noreply, state}
+    end
+  end
+
+  def handle_info({:heartbeat, port, due}, state) do
+    case state.workers do
+      %{^port => %{status: :up} = worker} -> {:noreply, Workers.heartbeat(state, worker, due)}
+      _gone -> {:noreply, state}
     end
   end
 
@@ -189,8 +198,9 @@ defmodule Alumiini.Git.Server do
   @impl true
   def terminate(_reason, state) do
     for {_port, worker} <- state.workers do
-      # One that does not read would not see the end of its input either.
-      if Worker.stuck?(worker), do: Worker.kill_and_wait(worker)
+      # One that does not read, or is stopped, would not see the end of its input. To the others it makes no difference: they end at once
+      # then, whatever is under way.
+      Worker.kill_and_wait(worker)
       Worker.close(worker)
       Telemetry.worker_down(state.name, worker, :shutdown)
     end
@@ -357,6 +367,10 @@ defmodule Alumiini.Git.Server do
 
   defp frame(state, %{status: :starting} = worker, _too_early) do
     Workers.start_failed(state, worker, Worker.garbage(worker))
+  end
+
+  defp frame(state, %{ping: id} = worker, {:ok, {:reply, id, _pong}}) when is_integer(id) do
+    put_worker(state, %{worker | ping: nil})
   end
 
   defp frame(state, worker, {:ok, {:reply, id, reply}}) when is_integer(id) do

@@ -42,9 +42,10 @@ defmodule Alumiini.Git.Telemetry do
     * `attempt` - counts the workers that this server started, from 1
     * `isolated` - whether it was started for one request that had been in flight when two others ended
     * `reason` - why it is down: `{:exit_status, status}` (128 and the signal's number if a signal killed it),
-      `{:port, posix}`, `:enoent`, `:eacces` or another reason for which it was not started, `:protocol`,
-      `:handshake_timeout`, `:garbage`, `:unresponsive` (it did not let go of a cancelled request), `:writer`,
-      `:done` (an isolated one that is not needed any more), `:shutdown` (the server stops)
+      `{:port, posix}`, `:enoent`, `:eacces`, `:enoexec` or another reason for which it was not started, `:protocol`,
+      `:handshake_timeout`, `:garbage`, `:unresponsive` (it did not let go of a cancelled request), `:silent` (it did not answer for
+      as long as `:heartbeat` says), `:writer`,
+      `:done` (an isolated one that is not needed any more), `:shutdown` (the server stops), `:server_down` (the server was killed; that is told by another process)
     * `duration` - from its start to its answer to the handshake
     * `uptime` - since then; 0 if it was never up
 

@@ -25,7 +25,11 @@ defmodule Alumiini.Git.Worker do
     :timer,
     # Why we end it, where we do.
     :ending,
+    # The id of a `ping` that has not been answered.
+    :ping,
     status: :starting,
+    # It wrote something since the last heartbeat.
+    heard?: true,
     # It answered something.
     proven?: false,
     # It never came up, and what follows from that has been done.
@@ -49,7 +53,9 @@ defmodule Alumiini.Git.Worker do
           libgit2: String.t() | nil,
           timer: reference | nil,
           ending: cause | nil,
+          ping: pos_integer | nil,
           status: :starting | :up | :killed,
+          heard?: boolean,
           proven?: boolean,
           settled?: boolean,
           releasing: %{pos_integer => reference}
@@ -71,7 +77,7 @@ defmodule Alumiini.Git.Worker do
          {:ok, port} <- open_port(path) do
       worker = %__MODULE__{
         port: port,
-        writer: Writer.start_link(port),
+        writer: Writer.start_link(port, options.name),
         os_pid: os_pid(port),
         binary: path,
         job: job,
@@ -88,6 +94,7 @@ defmodule Alumiini.Git.Worker do
         "max_requests_per_host" => options.max_requests_per_host
       })
 
+      Writer.describe(worker.writer, worker)
       {:ok, worker}
     end
   end
@@ -183,6 +190,11 @@ defmodule Alumiini.Git.Worker do
 
   @doc "A cause for each way in which the port may tell that its process is gone."
   @spec gone(t, {:exit_status, integer} | {:exit, term}) :: cause
+  # The runtime's own helper ends like this where what it is to run is no program of this machine: ENOEXEC, and EBADARCH on macOS.
+  def gone(%{up_at: nil} = worker, {:exit_status, status}) when status in [8, 86] do
+    unavailable(:enoexec, "the worker binary #{worker.binary} is none for this machine. #{@build}", true)
+  end
+
   def gone(worker, {:exit_status, status} = why) do
     unavailable(why, "the worker #{worker.binary} ended with exit status #{status}#{signal(status)}", false)
   end
@@ -222,6 +234,12 @@ defmodule Alumiini.Git.Worker do
       "the worker #{worker.binary} did not let go of a cancelled request within #{grace} ms and was killed"
 
     unavailable(:unresponsive, message, false)
+  end
+
+  @spec silent(t, pos_integer) :: cause
+  def silent(worker, heartbeat) do
+    message = "the worker #{worker.binary} did not answer for #{heartbeat} ms and was killed"
+    unavailable(:silent, message, false)
   end
 
   @spec writer_gone(t) :: cause
@@ -270,13 +288,6 @@ defmodule Alumiini.Git.Worker do
   rescue
     # The binary is not there any more.
     _not_started in [ErlangError, ArgumentError] -> :error
-  end
-
-  @doc "Whether it does not read what is written to it: the port holds back a frame, or the writer waits for the port."
-  @spec stuck?(t) :: boolean
-  def stuck?(worker) do
-    Port.info(worker.port, :queue_size) not in [nil, {:queue_size, 0}] or
-      Process.info(worker.writer, :status) == {:status, :suspended}
   end
 
   @doc "Closes the port: the worker reads the end of its input and exits."

@@ -4,7 +4,7 @@ defmodule Alumiini.Git.Workers do
   # The server's half that deals with workers: starting, replacing and ending them, and where the requests of one that
   # died go. There is one main worker for everybody, and one more for each suspect that runs (`Pending` says who is one).
 
-  alias Alumiini.Git.{Backoff, Pending, Reply, State, Telemetry, Worker}
+  alias Alumiini.Git.{Backoff, Pending, Reply, State, Telemetry, Worker, Writer}
 
   import State, only: [log: 3, put_worker: 2, send_to: 3]
 
@@ -45,8 +45,42 @@ defmodule Alumiini.Git.Workers do
     _ = Process.cancel_timer(worker.timer)
     worker = %{worker | timer: nil}
     Telemetry.worker_up(state.name, worker)
+    Writer.describe(worker.writer, worker)
+    beat_in(state, worker)
     state |> put_worker(worker) |> serve(worker)
   end
+
+  # Twice within the time that a worker may be silent: asked by the first, it has until the second to be heard.
+  defp beat_in(%{options: %{heartbeat: heartbeat}}, worker) do
+    half = max(1, div(heartbeat, 2))
+    Process.send_after(self(), {:heartbeat, worker.port, State.now() + half}, half)
+  end
+
+  @doc """
+  Asks a worker whether it still reads requests, or ends one that has not been heard of since the last time. `due` is when this was to
+  be called: where it is much later, the whole machine stood still, and the worker gets another chance.
+  """
+  @spec heartbeat(State.t(), Worker.t(), integer) :: State.t()
+  def heartbeat(state, %{heard?: heard?} = worker, due) do
+    heartbeat = state.options.heartbeat
+
+    if not heard? and State.now() - due < div(heartbeat, 2) do
+      log(state, :warning, "worker #{worker.os_pid} has been silent for too long, and is replaced")
+      kill(state, worker, Worker.silent(worker, heartbeat))
+    else
+      beat_in(state, worker)
+      ping(state, %{worker | heard?: false})
+    end
+  end
+
+  defp ping(state, %{ping: nil} = worker) do
+    id = state.last_id + 1
+    Writer.write(worker.writer, id, %{"op" => "ping", "id" => id})
+    put_worker(%{state | last_id: id}, %{worker | ping: id})
+  end
+
+  # The answer is on its way, behind others.
+  defp ping(state, worker), do: put_worker(state, worker)
 
   defp serve(state, %{job: :main} = worker) do
     if state.unavailable, do: log(state, :info, "a worker is up again")

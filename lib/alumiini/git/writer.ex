@@ -5,20 +5,25 @@ defmodule Alumiini.Git.Writer do
   # and the server must never be suspended: it holds every deadline. Frames are packed here, too, so that a packed frame
   # (which holds secrets in clear) is never part of a message or of a state.
   #
-  # It reports `{Writer, :unsendable, port, id, why}` to the server, and ends with its port. How much can queue up here is
-  # bounded by the server's `:max_pending`.
+  # It reports `{Writer, :unsendable, port, id, why}` to the server, which ends it with its port. How much can queue up here is
+  # bounded by the server's `:max_pending`. A server that is killed cannot say that its worker goes with it: this
+  # process does.
 
-  alias Alumiini.Git.Protocol
+  alias Alumiini.Git.{Protocol, Telemetry}
 
-  @spec start_link(port) :: pid
-  def start_link(port) do
-    server = self()
+  @spec start_link(port, term) :: pid
+  def start_link(port, name) do
+    # By name, which is all that Observer shows of a process that is sensitive.
+    spawn_link(__MODULE__, :init, [self(), port, name])
+  end
 
-    spawn_link(fn ->
-      # While it waits for the port, the packed frame is on its stack: no backtrace and no crash dump shall show that.
-      Process.flag(:sensitive, true)
-      loop(server, port)
-    end)
+  @doc false
+  @spec init(pid, port, term) :: no_return
+  def init(server, port, name) do
+    # While it waits for the port, the packed frame is on its stack: no backtrace and no crash dump shall show that.
+    Process.flag(:sensitive, true)
+    Process.flag(:trap_exit, true)
+    loop(%{server: server, name: name || server, port: port, worker: nil})
   end
 
   @doc "Queues a request. The id is that of its reply, for the report if it cannot be sent."
@@ -28,22 +33,40 @@ defmodule Alumiini.Git.Writer do
     :ok
   end
 
-  defp loop(server, port) do
+  @doc "Says what there is to tell of the worker, should the server be killed."
+  @spec describe(pid, map) :: :ok
+  def describe(writer, worker) do
+    send(writer, {:describe, Map.take(worker, [:os_pid, :version, :attempt, :job, :up_at])})
+    :ok
+  end
+
+  defp loop(%{server: server, port: port} = state) do
     receive do
       {:write, id, request} ->
         case Protocol.encode(request) do
           {:ok, frame} -> command(port, frame)
           {:error, why} -> send(server, {__MODULE__, :unsendable, port, id, why})
         end
-    end
 
-    loop(server, port)
+        loop(state)
+
+      {:describe, worker} ->
+        loop(%{state | worker: worker})
+
+      {:EXIT, ^server, _reason} ->
+        if state.worker, do: Telemetry.worker_down(state.name, state.worker, :server_down)
+        exit(:normal)
+
+      _unknown ->
+        loop(state)
+    end
   end
 
-  # A closed port raises with the frame among the arguments in the stack trace; that must not reach the log.
+  # A closed port raises with the frame among the arguments in the stack trace; that must not reach the log. Its server ends this process
+  # then, or is gone itself.
   defp command(port, frame) do
     Port.command(port, frame)
   rescue
-    ArgumentError -> exit(:normal)
+    ArgumentError -> :closed
   end
 end

@@ -46,6 +46,7 @@ defmodule Mix.Tasks.AlumiiniGit.Doctor do
     * `--ca FILE`, `--cert FILE`, `--key FILE` - PEM: certificates to trust beside the system's, a client certificate, its key
     * `--proxy URL|environment`, `--no-proxy HOSTS` - as the options of `Alumiini.Git.ls_remote/3`
     * `--allow-insecure` - send credentials over plain `http://`, too
+    * `--help`, `-h` - this text
     * `--timeout MS` - for each request, in milliseconds. Default: 30,000
 
   ## Exit status
@@ -93,6 +94,9 @@ defmodule Mix.Tasks.AlumiiniGit.Doctor do
         # Colours are left out where the output is no terminal.
         for line <- Report.lines(report), do: Mix.shell().info(line)
         if not Report.ok?(report), do: exit({:shutdown, 1})
+
+      :help ->
+        Mix.shell().info(Mix.Task.moduledoc(__MODULE__) || @shortdoc)
 
       {:error, message} ->
         Mix.shell().error("mix alumiini_git.doctor: #{message}")

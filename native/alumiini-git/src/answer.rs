@@ -42,6 +42,7 @@ impl Serialize for Name {
 #[serde(untagged)]
 pub(crate) enum Answer {
     Hello(Hello),
+    Flag(bool),
     Id(String),
     Names(Vec<Name>),
     /// base64, as the contract's plain `read` has it.

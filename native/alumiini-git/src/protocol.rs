@@ -39,6 +39,7 @@ pub(crate) enum Op {
     Cancel {
         id: u64,
     },
+    Ping,
     Sync(SyncRequest),
     Files {
         path: PathBuf,
@@ -152,6 +153,7 @@ fn request(id: Option<u64>, fields: &mut Fields) -> Result<Request> {
         "cancel" => Op::Cancel {
             id: id.ok_or_else(|| missing("id"))?,
         },
+        "ping" => Op::Ping,
         "sync" => Op::Sync(SyncRequest {
             branch: branch(fields)?,
             path: fields.path("path")?,
@@ -205,7 +207,7 @@ fn request(id: Option<u64>, fields: &mut Fields) -> Result<Request> {
         },
         other => {
             let shown: String = other.chars().take(40).flat_map(char::escape_default).collect();
-            let known = "hello, cancel, sync, files, read, head, checkout, ls_remote, refs, probe";
+            let known = "hello, cancel, ping, sync, files, read, head, checkout, ls_remote, refs, probe";
             return Err(invalid(format!("unknown op `{shown}`; this worker knows {known}")));
         }
     };

@@ -464,7 +464,7 @@ proptest! {
     /// Maps with the right keys and any values get past the first checks.
     #[test]
     fn any_values_decode_or_are_refused_with_their_id(
-        op in prop::sample::select(vec!["hello", "cancel", "sync", "files", "read", "head", "checkout", "ls_remote", "x"]),
+        op in prop::sample::select(vec!["hello", "cancel", "ping", "sync", "files", "read", "head", "checkout", "ls_remote", "x"]),
         id in 1u64..,
         fields in prop::collection::btree_map(
             prop::sample::select(vec!["url", "path", "branch", "ref", "depth", "file", "raw", "max_bytes", "auth", "timeout", "subpath", "rev", "protocol", "force"]),

@@ -127,6 +127,14 @@ impl Server {
                 Ok(Request {
                     op: Op::Cancel { id }, ..
                 }) => self.cancel(id),
+                // By this thread, so that the answer says that requests are read; it waits for no work.
+                Ok(Request {
+                    op: Op::Ping,
+                    id: Some(id),
+                    ..
+                }) => self
+                    .outbox
+                    .refusal(answer::reply(Some(id), &Ok((Answer::Flag(true), None)))),
                 Ok(request) => match request.id {
                     // In order means one at a time: who sends without ids gets flow control by the pipe.
                     None => drop(lane.blocking_send((request, arrived))),

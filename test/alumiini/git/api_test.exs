@@ -388,4 +388,33 @@ defmodule Alumiini.Git.ApiTest do
       assert [{_id, ^server, _type, _modules}] = Supervisor.which_children(supervisor)
     end
   end
+
+  describe "options in the place of what may be left out" do
+    test "files/2 and ls_remote/2 take them", context do
+      {server, sent} = answering!(context, [])
+      assert Git.files("/x", server: server) == {:ok, []}
+      assert %{"op" => "files", "path" => "/x"} = sent.()
+      refute Map.has_key?(sent.(), "subpath")
+    end
+
+    test "ls_remote/2", context do
+      {server, sent} = answering!(context, @sha)
+      assert Git.ls_remote("https://h/x", server: server) == {:ok, @sha}
+      assert %{"op" => "ls_remote", "ref" => "HEAD"} = sent.()
+    end
+
+    test "and refuse unknown ones" do
+      assert_raise ArgumentError, ~r/unknown option :nothing/, fn -> Git.files("/x", nothing: 1) end
+      assert_raise ArgumentError, ~r/unknown option :nothing/, fn -> Git.ls_remote("/x", nothing: 1) end
+    end
+  end
+
+  describe "Alumiini.Git.Error" do
+    test "is raised with a sentence, with fields, and as it is" do
+      assert_raise Error, "boom", fn -> raise Error, "boom" end
+      assert_raise Error, "sync: gone", fn -> raise Error, reason: :network, op: :sync, message: "gone" end
+      assert Exception.message(%Error{reason: :auth}) == "it failed (:auth)"
+      assert Exception.message(Error.new(:auth, :sync, "no")) == "sync: no"
+    end
+  end
 end

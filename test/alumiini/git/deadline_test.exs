@@ -3,7 +3,7 @@ defmodule Alumiini.Git.DeadlineTest do
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
-  alias Alumiini.Git.{Error, Server, Worker}
+  alias Alumiini.Git.{Error, Server}
 
   alias Alumiini.Git.Test.{
     HttpServer,
@@ -186,7 +186,7 @@ defmodule Alumiini.Git.DeadlineTest do
 
   defp stuck?(git) do
     state = :sys.get_state(git)
-    Worker.stuck?(state.workers[state.main])
+    Alumiini.Git.Test.WorkersSeen.stuck?(state.workers[state.main])
   end
 
   test "64 remotes that trickle stop no read, no cancel, no sync of another host and no exit", context do

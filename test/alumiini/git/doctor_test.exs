@@ -33,6 +33,14 @@ defmodule Alumiini.Git.DoctorTest do
     %{write: write}
   end
 
+  test "--help prints what there is to know, and all is well" do
+    for help <- ["--help", "-h"], rest <- [[], ["https://h/x"], ["--tokn"]] do
+      {status, text} = run([help | rest])
+      assert status == 0
+      for words <- ["--token-env VAR", "Exit status", "--help"], do: assert(text =~ words)
+    end
+  end
+
   # What it prints, without colours, and its exit status.
   defp run(argv) do
     status =

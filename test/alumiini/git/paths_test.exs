@@ -38,6 +38,34 @@ defmodule Alumiini.Git.PathsTest do
 
   defp refused!(other, op), do: flunk("#{op} was not refused: #{inspect(other)}")
 
+  test "`path` in a detail is the repository, and `file` what is meant there", %{repo: repo, options: options} do
+    linked = repo <> "-link"
+    link!(repo, linked)
+
+    for path <- [repo, linked] do
+      for {file, reason} <- [
+            {"gone.yaml", :path_not_found},
+            {"../x", :unsafe_path},
+            {"deploy", :path_not_found}
+          ] do
+        assert {:error, %Error{reason: ^reason, detail: detail}} = Git.read(path, file, options)
+        assert detail == %{path: path, file: file}
+      end
+
+      assert {:error, %Error{reason: :too_large, detail: detail}} =
+               Git.read(path, "deploy/app.yaml", [max_bytes: 1] ++ options)
+
+      assert detail == %{path: path, file: "deploy/app.yaml", limit: 1}
+      assert {:error, %Error{detail: detail}} = Git.files(path, "gone", options)
+      assert detail == %{path: path, file: "gone"}
+    end
+
+    for call <- [&Git.files(&1, nil, options), &Git.head(&1, options)] do
+      assert {:error, %Error{reason: :path_not_found, detail: detail}} = call.(repo <> "-gone")
+      assert detail == %{path: repo <> "-gone"}
+    end
+  end
+
   describe "what a caller asks for" do
     test "is refused where it leads out of the repository or into .git", %{repo: repo, options: options} do
       for path <- [

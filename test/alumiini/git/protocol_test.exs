@@ -219,7 +219,9 @@ defmodule Alumiini.Git.ProtocolTest do
       assert ours.(reasons.retryable) == Enum.sort(retryable)
       assert ours.(reasons.final) == Enum.sort(final)
       assert reasons.never_on_the_wire == [:worker_unavailable, :worker_exited]
-      assert section =~ "`worker_unavailable` (retryable) and `worker_exited` (not)"
+
+      assert section =~
+               "`worker_unavailable` (retryable where something changes by itself) and `worker_exited` (not)"
     end
 
     test "is the one in the documentation" do

@@ -48,9 +48,9 @@ defmodule Alumiini.Git.ScriptedWorker do
       size=$(take 4 | od -An -tu1 | { read -r a b c d && echo $((((a * 256 + b) * 256 + c) * 256 + d)); })
       [ -n "$size" ] || exit 0
       frame=$(take "$size" | od -An -v -tx1 | tr -d ' \\n')
-      # The key "id" and the byte after it.
-      id=${frame#*a26964}
-      id=$(printf '%03o' "0x$(printf %.2s "$id")")
+      # The byte after the key "id", wherever that is. Not by `${frame#*…}`, which takes the square of the frame's length.
+      id=$(printf '%s\\n' "$frame" | awk '{ print substr($0, index($0, "a26964") + 6, 2) }')
+      id=$(printf '%03o' "0x$id")
     }
     serve() {
       while frame; do

@@ -1,7 +1,7 @@
 defmodule Alumiini.Git.ServerTest do
   use ExUnit.Case, async: true
 
-  alias Alumiini.Git.{Error, ScriptedWorker, Server, Telemetry, Worker}
+  alias Alumiini.Git.{Error, ScriptedWorker, Server, Telemetry}
 
   import ScriptedWorker, only: [hello: 0]
 
@@ -130,7 +130,7 @@ defmodule Alumiini.Git.ServerTest do
       {server, _binary} = start!(binary: missing)
       {ms, result} = took(fn -> Server.call(server, %{"op" => "head"}) end)
 
-      assert {:error, %Error{reason: :worker_unavailable, retryable?: true, op: :head} = error} = result
+      assert {:error, %Error{reason: :worker_unavailable, retryable?: false, op: :head} = error} = result
       assert error.message =~ missing
       assert error.message =~ ":binary"
       assert ms < 1_000
@@ -145,12 +145,26 @@ defmodule Alumiini.Git.ServerTest do
       {server, _binary} = start!(binary: file)
       assert {:error, %Error{reason: :worker_unavailable} = error} = Server.call(server, %{"op" => "head"})
       assert error.message =~ "permissions"
+      refute error.retryable?
+    end
+
+    test "because it is none for this machine", %{tmp_dir: directory} do
+      file = Path.join(directory, "foreign")
+      File.write!(file, "\x7fELF and nothing that follows")
+      File.chmod!(file, 0o755)
+      {server, _binary} = start!(binary: file)
+      {ms, result} = took(fn -> Server.call(server, %{"op" => "head"}) end)
+      assert {:error, %Error{reason: :worker_unavailable, retryable?: false} = error} = result
+      assert error.message =~ file
+      assert ms < 1_000
     end
 
     test "because it ends at once: told after three starts, with the status", context do
       {server, binary} = scripted!(context, [[{:exit, 3}]], backoff_max: 10_000)
       assert {:error, %Error{reason: :worker_unavailable} = error} = Server.call(server, %{"op" => "head"})
       assert error.message =~ "exit status 3"
+      # The next start may succeed.
+      assert error.retryable?
       assert ScriptedWorker.starts(binary) >= 3
       assert Process.alive?(server)
     end
@@ -403,7 +417,7 @@ defmodule Alumiini.Git.ServerTest do
             {:via, Registry, {NoSuchRegistry, :name}},
             {:via, :global, :nobody_has_this_name}
           ] do
-        assert {:error, %Error{reason: :worker_unavailable, retryable?: true}} =
+        assert {:error, %Error{reason: :worker_unavailable, retryable?: false}} =
                  Server.call(server, %{"op" => "head"}, timeout: 1_000)
       end
     end
@@ -415,6 +429,27 @@ defmodule Alumiini.Git.ServerTest do
       stop_supervised!(Alumiini.Git)
       assert {:error, %Error{reason: :worker_unavailable} = error} = Task.await(task)
       assert error.message =~ "stopped"
+    end
+  end
+
+  describe "a server that is killed" do
+    test "is told of with its worker, by the process that wrote to it", context do
+      Process.flag(:trap_exit, true)
+      watch_workers()
+      binary = ScriptedWorker.write!(context.tmp_dir, [hello() ++ [:hang]])
+      {:ok, server} = Alumiini.Git.start_link(name: nil, binary: binary)
+      assert_receive {:up, ^server, %{os_pid: os_pid}}, @soon
+      Process.exit(server, :kill)
+      assert_receive {:down, ^server, %{reason: :server_down, os_pid: ^os_pid, attempt: 1}}, @soon
+      refute_received {:down, ^server, _again}
+    end
+
+    test "its processes have names in Observer", context do
+      {server, _binary} = scripted!(context, [hello() ++ [:serve]])
+      assert {:ok, _served} = Server.call(server, %{"op" => "head"})
+      {:links, links} = Process.info(server, :links)
+      names = for pid <- links, is_pid(pid), do: elem(Process.info(pid, :initial_call), 1)
+      assert {Alumiini.Git.Writer, :init, 3} in names
     end
   end
 
@@ -736,7 +771,7 @@ defmodule Alumiini.Git.ServerTest do
 
   defp wait_until_stuck(server) do
     state = :sys.get_state(server)
-    wait_for(fn -> Worker.stuck?(state.workers[state.main]) end, & &1)
+    wait_for(fn -> Alumiini.Git.Test.WorkersSeen.stuck?(state.workers[state.main]) end, & &1)
   end
 
   defp wait_for_messages(server, count) do

@@ -40,8 +40,15 @@ defmodule Alumiini.Git.Doctor.Arguments do
   @timeout 30_000
 
   @doc "What was asked for, or a sentence about what is wrong."
-  @spec parse([String.t()]) :: {:ok, t} | {:error, String.t()}
+  @spec parse([String.t()]) :: {:ok, t} | :help | {:error, String.t()}
   def parse(argv) do
+    if "--help" in argv or "-h" in argv, do: :help, else: parse!(argv)
+  rescue
+    # What the library refuses, too: certificates that are none, text that is not UTF-8.
+    error in ArgumentError -> {:error, error.message}
+  end
+
+  defp parse!(argv) do
     {switches, rest, invalid} = OptionParser.parse(argv, strict: @switches)
     known!(invalid)
     url = url!(rest)
@@ -65,9 +72,6 @@ defmodule Alumiini.Git.Doctor.Arguments do
       )
 
     {:ok, %__MODULE__{url: url, ref: switches[:ref], timeout: timeout, options: options}}
-  rescue
-    # What the library refuses, too: certificates that are none, text that is not UTF-8.
-    error in ArgumentError -> {:error, error.message}
   end
 
   defp known!([]), do: :ok

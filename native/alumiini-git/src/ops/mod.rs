@@ -12,11 +12,15 @@ pub(crate) mod settled;
 mod site;
 pub(crate) mod sync;
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use git2::Oid;
+use rmpv::Value;
 
-use crate::answer::{Answer, Hello, Stats};
+use crate::answer::{Answer, Hello, Name, Stats};
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
 use crate::net::auth::{Auth, hide};
@@ -80,6 +84,17 @@ pub(crate) async fn run(
     job: &Arc<Job>,
     held: &mut Held,
 ) -> Result<(Answer, Option<Stats>)> {
+    let path = path_of(&op).map(Path::to_owned);
+    match (answer(worker, op, job, held).await, path) {
+        (Err(error), Some(path)) if error.detail.contains_key("path") => {
+            let located = tokio::task::spawn_blocking(move || locate(&path, error)).await;
+            Err(located.unwrap_or_else(|_| panicked()))
+        }
+        (result, _) => result,
+    }
+}
+
+async fn answer(worker: &Arc<Worker>, op: Op, job: &Arc<Job>, held: &mut Held) -> Result<(Answer, Option<Stats>)> {
     #[cfg(feature = "fault-injection")]
     start(job).await?;
     let answer = match op {
@@ -90,6 +105,7 @@ pub(crate) async fn run(
         }
         // The reader of requests carries it out itself.
         Op::Cancel { .. } => return Err(Error::new(Kind::Internal, "a cancel is not an operation")),
+        Op::Ping => Answer::Flag(true),
         Op::Sync(request) => {
             let hide = hidden(&request.remote);
             let synced = sync::run(worker, request, job).await.map_err(hide)?;
@@ -109,6 +125,39 @@ pub(crate) async fn run(
         Op::Probe { remote } => probe::run(worker, &remote).await.map_err(hidden(&remote))?,
     };
     Ok((answer, None))
+}
+
+/// The directory that an operation is about.
+fn path_of(op: &Op) -> Option<&Path> {
+    match op {
+        Op::Sync(sync) => Some(&sync.path),
+        Op::Files { path, .. } | Op::Read { path, .. } | Op::Head { path } | Op::Checkout { path, .. } => Some(path),
+        Op::Hello { .. } | Op::Cancel { .. } | Op::Ping => None,
+        Op::LsRemote { .. } | Op::Refs { .. } | Op::Probe { .. } => None,
+    }
+}
+
+/// Says in an error's detail what the request calls them: `path` is its directory, and `file` what is meant there. Blocks.
+fn locate(path: &Path, mut error: Error) -> Error {
+    let bytes = |value: &Value| match value {
+        Value::String(text) => Some(text.as_bytes().to_vec()),
+        Value::Binary(bytes) => Some(bytes.clone()),
+        _ => None,
+    };
+    let Some(named) = error.detail.get("path").and_then(bytes) else {
+        return error;
+    };
+    let named = PathBuf::from(OsString::from_vec(named));
+    let real = path.canonicalize().ok();
+    let below = [Some(path), real.as_deref()]
+        .into_iter()
+        .flatten()
+        .find_map(|root| named.strip_prefix(root).ok());
+    let file = below.unwrap_or(&named);
+    if !file.as_os_str().is_empty() && !error.detail.contains_key("file") {
+        error.detail.insert("file", Name::of(file));
+    }
+    error.with("path", Name::of(path))
 }
 
 /// Whether [`try_read`] may answer the request.
@@ -131,7 +180,11 @@ pub(crate) fn read_at_once(worker: &Worker, op: &Op) -> Option<Answer> {
 
 /// Answers a read of the disk, where it has to wait for nothing else. Blocks.
 pub(crate) fn try_read(worker: &Worker, op: &Op) -> Option<Result<Answer>> {
-    match op {
+    let located = |error| match path_of(op) {
+        Some(path) => locate(path, error),
+        None => error,
+    };
+    let answer = match op {
         Op::Files { path, subpath } => files::now(worker, path, subpath),
         Op::Read {
             path,
@@ -141,7 +194,8 @@ pub(crate) fn try_read(worker: &Worker, op: &Op) -> Option<Result<Answer>> {
         } => read::now(worker, path, file, *raw, *max_bytes),
         Op::Head { path } => head::now(worker, path),
         _ => None,
-    }
+    };
+    answer.map(|answer| answer.map_err(located))
 }
 
 /// The fault at `start`, in a thread of its own since it may park there.
@@ -195,6 +249,7 @@ pub(crate) fn describe(op: &Op) -> String {
     match op {
         Op::Hello { .. } => "hello".into(),
         Op::Cancel { .. } => "cancel".into(),
+        Op::Ping => "ping".into(),
         Op::Sync(sync) => format!("sync of {} into {}", url(&sync.remote), sync.path.display()),
         Op::Files { path, .. } => format!("files of {}", path.display()),
         Op::Read { path, file, .. } => format!("read of {}", path.join(file).display()),

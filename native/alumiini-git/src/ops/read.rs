@@ -77,7 +77,8 @@ fn content(path: &Path, file: &Path, max_bytes: u64, allowance: u64) -> Result<C
             path.display()
         );
         return Err(Error::new(Kind::TooLarge, message)
-            .with("path", Name::of(file))
+            .with("path", Name::of(path))
+            .with("file", Name::of(file))
             .with("limit", max_bytes));
     }
     if size > allowance {

@@ -140,7 +140,8 @@ defmodule Msgpax do
         size -> <<0xDF, size::32>>
       end
 
-    [header | Enum.map(map, fn {key, value} -> [pack_term(key), pack_term(value)] end)]
+    # In msgpax's own order, so that nothing comes to depend on another one.
+    [header | for({key, value} <- Enum.reverse(Map.to_list(map)), do: [pack_term(key), pack_term(value)])]
   end
 
   defp pack_term(term), do: throw({__MODULE__, {:not_encodable, term}})
