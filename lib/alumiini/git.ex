@@ -79,7 +79,7 @@ defmodule Alumiini.Git do
 
   @typedoc """
   What to sync: a branch, by name or as `{:branch, name}`. `ls_remote/3` takes tags and names in full (`{:ref, name}`), too.
-  The other forms are answered with the reason `:unsupported` by this version.
+  The other forms are answered with the reason `:unsupported` by this version. Names are bytes, as they are to Git, and need not be UTF-8.
   """
   @type ref ::
           String.t()

@@ -1,6 +1,7 @@
 //! `alumiini-git`: Git for the BEAM, over standard input and output. See `protocol/README.md`.
 
 mod answer;
+mod branch;
 mod error;
 mod fault;
 mod frame;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rmpv::Value;
 
+use crate::branch::Branch;
 use crate::error::{Error, Kind, Result};
 use crate::fault::Fault;
 use crate::net::auth::{Auth, Login, Proof};
@@ -56,7 +57,7 @@ pub(crate) enum Op {
     },
     Checkout {
         path: PathBuf,
-        rev: String,
+        rev: Vec<u8>,
         force: bool,
     },
     LsRemote {
@@ -65,7 +66,7 @@ pub(crate) enum Op {
     },
     Refs {
         remote: RemoteRequest,
-        prefixes: Vec<String>,
+        prefixes: Vec<Vec<u8>>,
     },
     Probe {
         remote: RemoteRequest,
@@ -82,10 +83,10 @@ pub(crate) struct Limits {
 /// A ref as a request names it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum RefName {
-    Branch(String),
-    Tag(String),
+    Branch(Vec<u8>),
+    Tag(Vec<u8>),
     /// `HEAD`, or in full.
-    Full(String),
+    Full(Vec<u8>),
 }
 
 /// A remote and how to get in. Shown by its URL without credentials.
@@ -108,7 +109,7 @@ impl std::fmt::Debug for RemoteRequest {
 #[derive(Debug)]
 pub(crate) struct SyncRequest {
     pub(crate) remote: RemoteRequest,
-    pub(crate) branch: String,
+    pub(crate) branch: Branch,
     pub(crate) path: PathBuf,
     /// Commits of history; 0 is all of it.
     pub(crate) depth: u32,
@@ -191,7 +192,7 @@ fn request(id: Option<u64>, fields: &mut Fields) -> Result<Request> {
         },
         "checkout" => Op::Checkout {
             path: fields.path("path")?,
-            rev: fields.text("rev")?,
+            rev: fields.bytes("rev")?,
             force: fields.flag("force")?,
         },
         "ls_remote" => Op::LsRemote {
@@ -199,7 +200,7 @@ fn request(id: Option<u64>, fields: &mut Fields) -> Result<Request> {
             remote: remote(fields)?,
         },
         "refs" => Op::Refs {
-            prefixes: fields.texts("prefixes")?,
+            prefixes: fields.names("prefixes")?,
             remote: remote(fields)?,
         },
         "probe" => Op::Probe {
@@ -226,9 +227,9 @@ fn request(id: Option<u64>, fields: &mut Fields) -> Result<Request> {
     })
 }
 
-fn branch(fields: &mut Fields) -> Result<String> {
+fn branch(fields: &mut Fields) -> Result<Branch> {
     let Some(reference) = fields.map("ref")? else {
-        return fields.text("branch");
+        return fields.bytes("branch").map(Branch::new);
     };
     let mut reference = Fields::new(reference);
     for reserved in ["tag", "commit", "name"] {
@@ -237,7 +238,7 @@ fn branch(fields: &mut Fields) -> Result<String> {
             return Err(Error::new(Kind::Unsupported, message));
         }
     }
-    reference.text("branch")
+    reference.bytes("branch").map(Branch::new)
 }
 
 /// A str is `HEAD`, a branch, or a name in full; a map says which of them.
@@ -245,18 +246,18 @@ fn ref_name(fields: &mut Fields) -> Result<RefName> {
     if let Some(Value::Map(_)) = fields.peek("ref") {
         let mut reference = Fields::new(fields.map("ref")?.unwrap_or_default());
         for (kind, make) in [
-            ("branch", RefName::Branch as fn(String) -> RefName),
+            ("branch", RefName::Branch as fn(Vec<u8>) -> RefName),
             ("tag", RefName::Tag),
             ("name", RefName::Full),
         ] {
-            if let Some(name) = reference.text_if(kind)? {
+            if let Some(name) = reference.bytes_if(kind)? {
                 return Ok(make(name));
             }
         }
         return Err(invalid("field `ref` is a map of `branch`, `tag` or `name`"));
     }
-    let name = fields.text_or("ref", "HEAD")?;
-    Ok(if name == "HEAD" || name.starts_with("refs/") {
+    let name = fields.bytes_if("ref")?.unwrap_or_else(|| b"HEAD".to_vec());
+    Ok(if name == b"HEAD" || name.starts_with(b"refs/") {
         RefName::Full(name)
     } else {
         RefName::Branch(name)
@@ -422,14 +423,14 @@ impl Fields {
         self.0.get(name.as_bytes())
     }
 
-    fn texts(&mut self, name: &str) -> Result<Vec<String>> {
+    fn names(&mut self, name: &str) -> Result<Vec<Vec<u8>>> {
         let values = match self.take(name) {
             None => return Ok(vec![]),
             Some(Value::Array(values)) => values,
             Some(value) => return Self::ill_typed(name, "an array of strings", &value),
         };
-        let text = |value| Fields([(name.as_bytes().to_vec(), value)].into()).text(name);
-        values.into_iter().map(text).collect()
+        let bytes = |value| Fields([(name.as_bytes().to_vec(), value)].into()).bytes(name);
+        values.into_iter().map(bytes).collect()
     }
 
     fn map(&mut self, name: &str) -> Result<Option<Vec<(Value, Value)>>> {
@@ -462,10 +463,6 @@ impl Fields {
 
     fn text(&mut self, name: &str) -> Result<String> {
         self.text_if(name)?.ok_or_else(|| missing(name))
-    }
-
-    fn text_or(&mut self, name: &str, default: &str) -> Result<String> {
-        Ok(self.text_if(name)?.unwrap_or_else(|| default.to_owned()))
     }
 
     fn path_or_empty(&mut self, name: &str) -> Result<PathBuf> {

@@ -62,8 +62,8 @@ fn the_exchanges_of_the_contract_are_byte_for_byte() {
     let request = decode(ask).unwrap();
     let Op::Sync(sync) = request.op else { panic!() };
     assert_eq!(
-        (request.id, sync.branch.as_str(), sync.depth, sync.path),
-        (None, "main", 1, "/b".into())
+        (request.id, sync.branch.as_bytes(), sync.depth, sync.path),
+        (None, &b"main"[..], 1, "/b".into())
     );
 
     let sha = "0123456789012345678901234567890123456789";

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use git2::Oid;
 use tokio::sync::mpsc;
 
-use crate::answer::{Phase, Stats};
+use crate::answer::{Name, Phase, Stats};
+use crate::branch::{Branch, shown};
 use crate::error::{Error, Hint, Kind, Result};
 use crate::job::Job;
 use crate::net::Endpoint;
@@ -32,7 +33,7 @@ pub(crate) enum Remote {
 /// What a fetch is to bring.
 pub(crate) struct Wanted<'a> {
     pub(crate) commit: Oid,
-    pub(crate) branch: &'a str,
+    pub(crate) branch: &'a Branch,
     /// `None`: leave the depth of the repository as it is.
     pub(crate) depth: Option<u32>,
 }
@@ -71,7 +72,7 @@ impl Remote {
     }
 
     /// The commit that the remote has for `name`: `HEAD`, or a ref in full.
-    pub(crate) async fn resolve(&self, worker: &Arc<Worker>, name: &str) -> Result<Oid> {
+    pub(crate) async fn resolve(&self, worker: &Arc<Worker>, name: &[u8]) -> Result<Oid> {
         let found = match self {
             Remote::Network(endpoint) => {
                 let (shared, asked) = (worker.clone(), (**endpoint).clone());
@@ -79,14 +80,14 @@ impl Remote {
                 let name = name.to_owned();
                 let ask = async move {
                     let refs = ls_refs(&shared.net, &asked, std::slice::from_ref(&name)).await?;
-                    let found = refs.into_iter().find(|found| found.name == name.as_bytes());
+                    let found = refs.into_iter().find(|found| found.name == name);
                     Ok(found.map(|found| found.target()))
                 };
                 worker.polls.run(key, ask).await?
             }
             Remote::Local { path, shown } => {
                 let (path, shown, name) = (path.clone(), shown.clone(), name.to_owned());
-                let find = move || Source::open(&path, &shown)?.find(name.as_bytes());
+                let find = move || Source::open(&path, &shown)?.find(&name);
                 worker.disk.run(find).await?
             }
         };
@@ -97,7 +98,7 @@ impl Remote {
     }
 
     /// All refs whose names begin with one of `prefixes`; all of them where that is empty.
-    pub(crate) async fn refs(&self, worker: &Arc<Worker>, prefixes: &[String]) -> Result<Vec<RemoteRef>> {
+    pub(crate) async fn refs(&self, worker: &Arc<Worker>, prefixes: &[Vec<u8>]) -> Result<Vec<RemoteRef>> {
         match self {
             Remote::Network(endpoint) => ls_refs(&worker.net, endpoint, prefixes).await,
             Remote::Local { path, shown } => {
@@ -110,41 +111,41 @@ impl Remote {
     }
 
     /// Why there is no such ref, and which ones are near.
-    async fn not_found(&self, worker: &Arc<Worker>, full: &str) -> Error {
+    async fn not_found(&self, worker: &Arc<Worker>, full: &[u8]) -> Error {
         let (what, short) = named(full);
-        let space = full
-            .strip_suffix(short)
-            .filter(|space| !space.is_empty())
-            .unwrap_or("refs/");
-        let names: Vec<String> = match self.refs(worker, &[space.to_owned()]).await {
+        let space = match &full[..full.len() - short.len()] {
+            [] => &b"refs/"[..],
+            space => space,
+        };
+        let names: Vec<Vec<u8>> = match self.refs(worker, &[space.to_owned()]).await {
             Ok(refs) => refs
                 .into_iter()
-                .filter_map(|found| String::from_utf8(found.name).ok())
-                .filter_map(|name| name.strip_prefix(space).map(str::to_owned))
+                .filter_map(|found| found.name.strip_prefix(space).map(<[u8]>::to_vec))
                 .collect(),
             Err(error) => return error,
         };
-        let shown = self.shown();
+        let (url, asked) = (self.shown(), shown(short));
         let error = if names.is_empty() && what != "tag" {
-            let message = format!("{shown} is empty: it has no branch yet; push a first commit to it");
+            let message = format!("{url} is empty: it has no branch yet; push a first commit to it");
             Error::new(Kind::RefNotFound, message)
         } else {
             let near = near(short, &names);
             let hint = if near.is_empty() {
                 match (names.len(), what) {
                     (0, _) => format!("it has no {what}s"),
-                    (1, _) => format!("its only {what} is {}", names[0]),
+                    (1, _) => format!("its only {what} is {}", shown(&names[0])),
                     (more, "branch") => format!("it has {more} other branches"),
                     (more, _) => format!("it has {more} other {what}s"),
                 }
             } else {
+                let near: Vec<String> = near.iter().map(|name| shown(name)).collect();
                 format!("near names are {}", near.join(", "))
             };
-            let near: Vec<rmpv::Value> = near.into_iter().map(rmpv::Value::from).collect();
-            Error::new(Kind::RefNotFound, format!("{shown} has no {what} `{short}`; {hint}"))
+            let near = near.iter().map(|name| Name::value(name)).collect();
+            Error::new(Kind::RefNotFound, format!("{url} has no {what} `{asked}`; {hint}"))
                 .with("near", rmpv::Value::Array(near))
         };
-        error.with("url", shown).with("ref", short)
+        error.with("url", url).with("ref", Name::value(short))
     }
 
     /// Brings what `wanted` needs into the repository at `git_dir`. Moves no ref. `held` is what must not be let go while
@@ -235,7 +236,7 @@ impl Remote {
             Remote::Local { path, shown } => {
                 let (path, shown, job, sink) = (path.clone(), shown.clone(), job.clone(), sink.clone());
                 let order = Order {
-                    name: format!("refs/heads/{}", wanted.branch).into_bytes(),
+                    name: wanted.branch.local(),
                     commit,
                     depth: match depth {
                         None => Depth::AsItIs,
@@ -313,12 +314,12 @@ fn only_new(git_dir: &Path, mut boundary: Boundary) -> Result<Boundary> {
 }
 
 /// The three names that somebody most likely meant.
-fn near(name: &str, names: &[String]) -> Vec<String> {
-    let wanted = name.to_lowercase();
-    let mut ranked: Vec<(usize, &String)> = names
+fn near(name: &[u8], names: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let wanted = String::from_utf8_lossy(name).to_lowercase();
+    let mut ranked: Vec<(usize, &Vec<u8>)> = names
         .iter()
         .filter_map(|other| {
-            let lower = other.to_lowercase();
+            let lower = String::from_utf8_lossy(other).to_lowercase();
             let distance = strsim::damerau_levenshtein(&wanted, &lower);
             let close = distance <= 2.max(wanted.len() / 3);
             let related = lower.contains(&wanted) || wanted.contains(&lower);
@@ -353,11 +354,18 @@ mod tests {
 
     #[test]
     fn near_names_come_closest_first_and_far_ones_not_at_all() {
-        let names: Vec<String> = ["master", "release-1", "release-12", "Main", "docs"]
-            .map(String::from)
-            .to_vec();
-        assert_eq!(near("main", &names), ["Main", "master"]);
-        assert_eq!(near("relaese-1", &names), ["release-1", "release-12"]);
-        assert!(near("zzzzzz", &names).is_empty());
+        let names = [
+            &b"master"[..],
+            b"release-1",
+            b"release-12",
+            b"Main",
+            b"docs",
+            b"caf\xe9",
+        ]
+        .map(<[u8]>::to_vec);
+        assert_eq!(near(b"main", &names), [&b"Main"[..], b"master"]);
+        assert_eq!(near(b"relaese-1", &names), [&b"release-1"[..], b"release-12"]);
+        assert_eq!(near(b"cafe", &names), [b"caf\xe9"]);
+        assert!(near(b"zzzzzz", &names).is_empty());
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::answer::{Name, Stats};
+use crate::branch::Branch;
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
 use crate::protocol::RemoteRequest;
@@ -34,7 +35,7 @@ pub(crate) struct Repo {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct SyncKey {
     pub(crate) remote: RemoteRequest,
-    pub(crate) branch: String,
+    pub(crate) branch: Branch,
     pub(crate) depth: u32,
     pub(crate) force: bool,
 }

@@ -15,7 +15,7 @@ fn key(branch: &str) -> SyncKey {
     };
     SyncKey {
         remote,
-        branch: branch.into(),
+        branch: Branch::new(branch),
         depth: 1,
         force: false,
     }

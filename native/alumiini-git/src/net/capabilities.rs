@@ -44,7 +44,7 @@ pub(super) struct V0 {
 /// Reads what a server says at the beginning, up to its last flush.
 pub(super) async fn advertisement<C: Chunks>(
     reader: &mut Reader<C>,
-    prefixes: &[String],
+    prefixes: &[Vec<u8>],
 ) -> Result<(Speaks, Vec<RemoteRef>)> {
     let mut line = reader.line().await?;
     // v2 servers may leave this preamble out (gitprotocol-v2, "HTTP Transport").
@@ -102,7 +102,7 @@ async fn v2<C: Chunks>(reader: &mut Reader<C>) -> Result<V2> {
     }
 }
 
-async fn v0<C: Chunks>(reader: &mut Reader<C>, first: Line, prefixes: &[String]) -> Result<(Speaks, Vec<RemoteRef>)> {
+async fn v0<C: Chunks>(reader: &mut Reader<C>, first: Line, prefixes: &[Vec<u8>]) -> Result<(Speaks, Vec<RemoteRef>)> {
     let mut v0 = V0::default();
     let mut refs = Advertised::new(prefixes);
     // Some servers answer with a lone flush for an empty repository.

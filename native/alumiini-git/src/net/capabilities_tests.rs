@@ -18,7 +18,7 @@ pub(crate) fn pkt(lines: &[&str]) -> Vec<u8> {
 }
 
 fn parse(lines: &[&str], prefixes: &[&str]) -> Result<(Speaks, Vec<RemoteRef>)> {
-    let prefixes: Vec<String> = prefixes.iter().map(|p| p.to_string()).collect();
+    let prefixes: Vec<Vec<u8>> = prefixes.iter().map(|p| p.as_bytes().to_vec()).collect();
     let bytes = pkt(lines);
     let whole = run(advertisement(&mut reader(&bytes, bytes.len()), &prefixes));
     for size in [1, 2, 3, 7] {

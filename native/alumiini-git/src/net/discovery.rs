@@ -23,7 +23,7 @@ pub(super) const MAX_ADVERTISEMENT: u64 = 64 << 20;
 pub(super) async fn discover(
     net: &Net,
     endpoint: &Endpoint,
-    prefixes: &[String],
+    prefixes: &[Vec<u8>],
 ) -> Result<(Arc<Server>, Vec<RemoteRef>)> {
     let turn = net.gates.enter(endpoint, &endpoint.url).await?;
     let (server, refs) = match &endpoint.url {
@@ -59,7 +59,7 @@ pub(super) async fn discover(
     Ok((server, refs))
 }
 
-async fn read<C: Chunks>(chunks: C, shown: String, prefixes: &[String]) -> Result<(Speaks, Vec<RemoteRef>)> {
+async fn read<C: Chunks>(chunks: C, shown: String, prefixes: &[Vec<u8>]) -> Result<(Speaks, Vec<RemoteRef>)> {
     let mut reader = Reader::new(chunks, shown, MAX_ADVERTISEMENT);
     let found = advertisement(&mut reader, prefixes).await?;
     reader.finish().await;

@@ -321,13 +321,14 @@ pub(crate) struct Request {
 
 impl Request {
     /// Appends `text` and a newline as one line. Lines of ours are short; a longer one is `invalid` (a ref name of 64 KiB).
-    pub(crate) fn line(&mut self, text: &str) -> Result<()> {
+    pub(crate) fn line(&mut self, text: &(impl AsRef<[u8]> + ?Sized)) -> Result<()> {
+        let text = text.as_ref();
         if text.len() + 1 > MAX_DATA {
             return Err(Error::new(Kind::Invalid, "a name is too long to be asked for"));
         }
         self.bytes
             .extend_from_slice(format!("{:04x}", text.len() + 5).as_bytes());
-        self.bytes.extend_from_slice(text.as_bytes());
+        self.bytes.extend_from_slice(text);
         self.bytes.push(b'\n');
         Ok(())
     }

@@ -214,7 +214,7 @@ impl Walk {
 
     async fn auth(&mut self) -> Result<String> {
         self.stream = None;
-        let (server, _) = discovery::discover(&self.net, &self.endpoint, &["\0".to_owned()]).await?;
+        let (server, _) = discovery::discover(&self.net, &self.endpoint, &[b"\0".to_vec()]).await?;
         let version = match server.speaks {
             Speaks::V2(_) => 2,
             Speaks::V0(_) => 0,
@@ -231,12 +231,7 @@ impl Walk {
     }
 
     async fn refs(&mut self) -> Result<String> {
-        let refs = ls_refs(
-            &self.net,
-            &self.endpoint,
-            &["HEAD".to_owned(), "refs/heads/".to_owned()],
-        )
-        .await?;
+        let refs = ls_refs(&self.net, &self.endpoint, &[b"HEAD".to_vec(), b"refs/heads/".to_vec()]).await?;
         let branches = refs
             .iter()
             .filter(|found| found.name.starts_with(b"refs/heads/"))

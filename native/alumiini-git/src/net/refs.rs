@@ -44,7 +44,7 @@ impl RemoteRef {
 /// is not there is no error; an empty repository has none.
 ///
 /// Errors: `network`, `rate_limited`, `certificate`, `auth`, `repo_not_found`, `protocol`, `unsupported`, `too_large`.
-pub(crate) async fn ls_refs(net: &Net, endpoint: &Endpoint, prefixes: &[String]) -> Result<Vec<RemoteRef>> {
+pub(crate) async fn ls_refs(net: &Net, endpoint: &Endpoint, prefixes: &[Vec<u8>]) -> Result<Vec<RemoteRef>> {
     if let Some(server) = net.known.get(endpoint) {
         let (asked, done) = match &server.speaks {
             Speaks::V2(v2) => (&server.base, known(net, endpoint, &server, v2, prefixes).await),
@@ -63,7 +63,7 @@ pub(crate) async fn ls_refs(net: &Net, endpoint: &Endpoint, prefixes: &[String])
     net.known.judge(endpoint, done)
 }
 
-async fn from_url(net: &Net, endpoint: &Endpoint, prefixes: &[String]) -> Result<Vec<RemoteRef>> {
+async fn from_url(net: &Net, endpoint: &Endpoint, prefixes: &[Vec<u8>]) -> Result<Vec<RemoteRef>> {
     let (server, refs) = discover(net, endpoint, prefixes).await?;
     match &server.speaks {
         Speaks::V0(_) => Ok(refs),
@@ -89,7 +89,7 @@ async fn known(
     endpoint: &Endpoint,
     server: &Server,
     v2: &V2,
-    prefixes: &[String],
+    prefixes: &[Vec<u8>],
 ) -> Result<Vec<RemoteRef>> {
     match greeting(net, endpoint, server, prefixes).await? {
         Some(refs) => Ok(refs),
@@ -103,7 +103,7 @@ async fn greeting(
     net: &Net,
     endpoint: &Endpoint,
     server: &Server,
-    prefixes: &[String],
+    prefixes: &[Vec<u8>],
 ) -> Result<Option<Vec<RemoteRef>>> {
     let NetUrl::Ssh(url) = &server.base else {
         return Ok(None);
@@ -129,7 +129,7 @@ async fn greeting(
     Ok(None)
 }
 
-async fn ask(net: &Net, endpoint: &Endpoint, server: &Server, v2: &V2, prefixes: &[String]) -> Result<Vec<RemoteRef>> {
+async fn ask(net: &Net, endpoint: &Endpoint, server: &Server, v2: &V2, prefixes: &[Vec<u8>]) -> Result<Vec<RemoteRef>> {
     if !v2.ls_refs {
         let sentence = format!("{} cannot list its refs: its server lacks ls-refs", server.base);
         return Err(Error::new(Kind::Unsupported, sentence).with("url", server.base.shown()));
@@ -142,7 +142,7 @@ async fn ask(net: &Net, endpoint: &Endpoint, server: &Server, v2: &V2, prefixes:
     Ok(refs)
 }
 
-fn request(v2: &V2, prefixes: &[String]) -> Result<bytes::Bytes> {
+fn request(v2: &V2, prefixes: &[Vec<u8>]) -> Result<bytes::Bytes> {
     let mut request = Request::default();
     request.line("command=ls-refs")?;
     if v2.agent {
@@ -155,20 +155,20 @@ fn request(v2: &V2, prefixes: &[String]) -> Result<bytes::Bytes> {
     request.line("peel")?;
     request.line("symrefs")?;
     for prefix in prefixes {
-        if prefix.bytes().any(|b| b.is_ascii_control()) {
+        if prefix.iter().any(u8::is_ascii_control) {
             return Err(Error::new(
                 Kind::Invalid,
                 "the name of a ref cannot hold control characters",
             ));
         }
-        request.line(&format!("ref-prefix {prefix}"))?;
+        request.line(&[b"ref-prefix ", &prefix[..]].concat())?;
     }
     request.flush();
     Ok(request.finish())
 }
 
 /// `<id> <name>[ symref-target:<name>][ peeled:<id>]` up to the flush.
-pub(super) async fn parse<C: Chunks>(reader: &mut Reader<C>, prefixes: &[String]) -> Result<Vec<RemoteRef>> {
+pub(super) async fn parse<C: Chunks>(reader: &mut Reader<C>, prefixes: &[Vec<u8>]) -> Result<Vec<RemoteRef>> {
     let mut refs = vec![];
     let mut count = 0;
     loop {
@@ -215,7 +215,7 @@ pub(super) async fn parse<C: Chunks>(reader: &mut Reader<C>, prefixes: &[String]
 
 /// The refs of a v0 advertisement as its lines come.
 pub(super) struct Advertised<'a> {
-    prefixes: &'a [String],
+    prefixes: &'a [Vec<u8>],
     refs: Vec<RemoteRef>,
     symrefs: Vec<(Vec<u8>, Vec<u8>)>,
     count: usize,
@@ -224,7 +224,7 @@ pub(super) struct Advertised<'a> {
 }
 
 impl<'a> Advertised<'a> {
-    pub(super) fn new(prefixes: &'a [String]) -> Self {
+    pub(super) fn new(prefixes: &'a [Vec<u8>]) -> Self {
         Advertised {
             prefixes,
             refs: vec![],
@@ -287,8 +287,8 @@ impl<'a> Advertised<'a> {
     }
 }
 
-fn wanted(name: &[u8], prefixes: &[String]) -> bool {
-    prefixes.is_empty() || prefixes.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
+fn wanted(name: &[u8], prefixes: &[Vec<u8>]) -> bool {
+    prefixes.is_empty() || prefixes.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// A full id: 40 hexadecimal digits, not the shorter ones that `Oid` would fill up.

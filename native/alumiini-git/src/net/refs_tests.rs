@@ -6,7 +6,7 @@ const A: &str = "1111111111111111111111111111111111111111";
 const B: &str = "2222222222222222222222222222222222222222";
 
 fn refs(lines: &[&str], prefixes: &[&str]) -> Result<Vec<RemoteRef>> {
-    let prefixes: Vec<String> = prefixes.iter().map(|p| p.to_string()).collect();
+    let prefixes: Vec<Vec<u8>> = prefixes.iter().map(|p| p.as_bytes().to_vec()).collect();
     let bytes = pkt(lines);
     let whole = run(parse(&mut reader(&bytes, bytes.len()), &prefixes));
     for size in [1, 5] {

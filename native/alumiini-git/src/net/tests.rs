@@ -62,7 +62,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 }
 
 async fn refs(net: &Net, endpoint: &Endpoint, prefixes: &[&str]) -> Result<Vec<RemoteRef>> {
-    let prefixes: Vec<String> = prefixes.iter().map(|p| p.to_string()).collect();
+    let prefixes: Vec<Vec<u8>> = prefixes.iter().map(|p| p.as_bytes().to_vec()).collect();
     ls_refs(net, endpoint, &prefixes).await
 }
 

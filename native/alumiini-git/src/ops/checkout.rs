@@ -6,25 +6,26 @@ use std::sync::Arc;
 use git2::{ErrorClass, ErrorCode, ObjectType, Oid, Repository};
 
 use crate::answer::{Answer, Name};
+use crate::branch::shown;
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
 use crate::ops::{Worker, sync};
 use crate::repo::lock::DirLock;
 use crate::repo::marker::{Move, Target};
 use crate::repo::unmanaged::{self, Checks};
-use crate::repo::{finish, git_failure, open, raw_object, refs, sound_tree, sweep};
+use crate::repo::{byte_refs, finish, git_failure, open, raw_object, refs, sound_tree, sweep};
 
 pub(crate) async fn run(
     worker: &Arc<Worker>,
     path: PathBuf,
-    rev: String,
+    rev: Vec<u8>,
     force: bool,
     job: &Arc<Job>,
 ) -> Result<Answer> {
-    if rev.is_empty() || rev.contains('\0') || rev.starts_with('-') {
+    if rev.is_empty() || rev.contains(&0) || rev.starts_with(b"-") {
         return Err(Error::new(
             Kind::Invalid,
-            format!("`{}` is not a revision", rev.escape_debug()),
+            format!("`{}` is not a revision", shown(&rev)),
         ));
     }
     let repo = {
@@ -50,7 +51,7 @@ pub(crate) async fn run(
     worker.disk.run(work).await
 }
 
-fn check_out(path: &Path, rev: &str, force: bool, job: &Job) -> Result<String> {
+fn check_out(path: &Path, rev: &[u8], force: bool, job: &Job) -> Result<String> {
     let git_dir = open::git_dir(path);
     let managed = open::is_managed(&git_dir);
     if managed {
@@ -83,7 +84,7 @@ fn check_out(path: &Path, rev: &str, force: bool, job: &Job) -> Result<String> {
     Ok(commit.to_string())
 }
 
-fn find(repo: &Repository, path: &Path, rev: &str) -> Result<Oid> {
+fn find(repo: &Repository, path: &Path, rev: &[u8]) -> Result<Oid> {
     let unknown = |error: git2::Error| match error.code() {
         ErrorCode::NotFound | ErrorCode::InvalidSpec | ErrorCode::Ambiguous | ErrorCode::Peel => {
             let why = match error.code() {
@@ -93,9 +94,9 @@ fn find(repo: &Repository, path: &Path, rev: &str) -> Result<Oid> {
                 _ if repo.is_shallow() => "the clone is shallow; sync with a greater depth, or depth: :infinity",
                 _ => "sync first if the remote has it",
             };
-            let message = format!("{} has no commit `{}`: {why}", path.display(), rev.escape_debug());
+            let message = format!("{} has no commit `{}`: {why}", path.display(), shown(rev));
             Error::new(Kind::RefNotFound, message)
-                .with("ref", rev)
+                .with("ref", Name::value(rev))
                 .with("path", Name::of(path))
         }
         _ => git_failure("find the revision")(error),
@@ -103,24 +104,16 @@ fn find(repo: &Repository, path: &Path, rev: &str) -> Result<Oid> {
     let odb = raw_object::odb(repo)?;
     // What names an object outright needs no parser, which libgit2's is stricter than Git's.
     let named = || {
-        let abbreviated = rev.len() < 40 && rev.len() >= 4 && rev.bytes().all(|byte| byte.is_ascii_hexdigit());
-        raw_object::id(rev.as_bytes())
-            .or_else(|| {
-                repo.resolve_reference_from_short_name(rev)
-                    .ok()?
-                    .resolve()
-                    .ok()?
-                    .target()
-            })
-            .or_else(|| {
-                odb.exists_prefix(Oid::from_str(rev).ok().filter(|_| abbreviated)?, rev.len())
-                    .ok()
-            })
+        let is_short = (4..40).contains(&rev.len()) && rev.iter().all(u8::is_ascii_hexdigit);
+        let short = std::str::from_utf8(rev).ok().filter(|_| is_short);
+        raw_object::id(rev)
+            .or_else(|| byte_refs::named(repo, rev))
+            .or_else(|| odb.exists_prefix(Oid::from_str(short?).ok()?, rev.len()).ok())
             .filter(|id| odb.exists(*id))
     };
     let id = match named() {
         Some(id) => id,
-        None => repo.revparse_single(rev).map_err(unknown)?.id(),
+        None => byte_refs::parse(repo, rev).map_err(unknown)?.id(),
     };
     match raw_object::peel(&odb, id)? {
         (commit, ObjectType::Commit) => Ok(commit),

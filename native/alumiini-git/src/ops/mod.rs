@@ -35,12 +35,15 @@ use crate::repo::glance::Glances;
 use crate::repos::Repos;
 use crate::sharing::Errands;
 
+/// What a remote is asked: what one of its refs is at, by its full name.
+type Question = (Endpoint, Vec<u8>);
+
 /// What all requests share. The pools are apart so that slow remotes can stop no read, no cancel and no exit.
 pub(crate) struct Worker {
     pub(crate) repos: Repos,
     pub(crate) net: Net,
     /// What remotes are being asked: many paths may want to know the same.
-    pub(crate) polls: Arc<Errands<(Endpoint, String), Option<Oid>>>,
+    pub(crate) polls: Arc<Errands<Question, Option<Oid>>>,
     /// Repositories that were found as they should be.
     pub(crate) glances: Glances,
     /// Where files may be read without waiting.

@@ -37,7 +37,7 @@ pub(crate) async fn run(worker: &Arc<Worker>, request: &RemoteRequest) -> Result
         }
         Remote::Local { .. } => {
             let started = Instant::now();
-            let refs = remote.refs(worker, &["refs/heads/".to_owned()]).await;
+            let refs = remote.refs(worker, &[b"refs/heads/".to_vec()]).await;
             add(
                 "refs",
                 started,

@@ -3,19 +3,20 @@
 use std::sync::Arc;
 
 use crate::answer::{Answer, Name, Ref};
+use crate::branch::shown;
 use crate::error::{Error, Kind, Result};
 use crate::ops::Worker;
 use crate::protocol::RemoteRequest;
 use crate::remote::Remote;
 
-pub(crate) async fn run(worker: &Arc<Worker>, remote: &RemoteRequest, prefixes: &[String]) -> Result<Answer> {
+pub(crate) async fn run(worker: &Arc<Worker>, remote: &RemoteRequest, prefixes: &[Vec<u8>]) -> Result<Answer> {
     if let Some(wrong) = prefixes
         .iter()
-        .find(|prefix| prefix.bytes().any(|b| b.is_ascii_control() || b == b' '))
+        .find(|prefix| prefix.iter().any(|b| b.is_ascii_control() || *b == b' '))
     {
         let message = format!(
             "`{}` is the beginning of no ref: it holds a space or control character",
-            wrong.escape_default()
+            shown(wrong)
         );
         return Err(Error::new(Kind::Invalid, message));
     }

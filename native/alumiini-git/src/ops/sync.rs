@@ -34,7 +34,7 @@ use crate::repos::{Repo, Shared, SyncKey, Synced};
 /// Runs the sync, or shares one that has not begun yet and is the same.
 pub(crate) async fn run(worker: &Arc<Worker>, request: SyncRequest, job: &Arc<Job>) -> Result<Synced> {
     let remote = Arc::new(Remote::new(&request.remote)?);
-    valid_ref(&format!("refs/heads/{}", request.branch))?;
+    valid_ref(&request.branch.local())?;
     let repo = {
         let (shared, path) = (worker.clone(), request.path.clone());
         worker.reads.run(move || shared.repos.at(&path)).await?
@@ -84,10 +84,6 @@ struct Sync {
 }
 
 impl Sync {
-    fn full_branch(&self) -> String {
-        format!("refs/heads/{}", self.key.branch)
-    }
-
     async fn lead(&self, shared: &Arc<Shared>) -> Result<Synced> {
         let turn = self.repo.turn.clone().lock_owned().await;
         self.repo.begin(&self.key, shared);
@@ -237,7 +233,7 @@ impl Sync {
         self.job.progress(Phase::Connect, 0, 0, 0);
         self.reach("connect").await?;
         self.remote
-            .resolve(&self.worker, &self.full_branch())
+            .resolve(&self.worker, &self.key.branch.local())
             .await
             .map_err(fetching)
     }
@@ -301,7 +297,7 @@ impl Sync {
     /// Brings a managed repository that is at `state`, its work tree as HEAD says where it is `settled`, to `commit`.
     async fn update(&self, site: &Arc<Site>, commit: Oid, state: State, settled: bool) -> Result<(Oid, Stats)> {
         let same_depth = state.depth == Some(self.key.depth);
-        let on_branch = state.branch == Some(self.full_branch());
+        let on_branch = state.branch == Some(self.key.branch.local());
         let record = self.record();
         if state.head == Some(commit) && on_branch && state.tracked == Some(commit) && same_depth && settled {
             if state.url.as_deref() != Some(&record.url) {

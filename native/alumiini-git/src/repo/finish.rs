@@ -6,11 +6,12 @@
 
 use std::path::Path;
 
+use crate::branch::Branch;
 use crate::error::{Error, Hint, Kind, Result};
 use crate::job::Job;
 use crate::repo::marker::{self, Move, Target};
 use crate::repo::unmanaged::{self, Checks};
-use crate::repo::{build, git_failure, open, raw_object, refs, sweep, worktree};
+use crate::repo::{build, byte_refs, git_failure, open, raw_object, refs, sweep, worktree};
 
 /// Carries a move out. `first` runs as soon as the marker is there. An error takes everything back, but for a cancel: that is to end
 /// soon, and whoever reads or syncs next finishes the move.
@@ -98,7 +99,7 @@ fn back(path: &Path, going: &Move, why: Kind) -> Result<()> {
         // Its files are not there any more as it says: to be finished, should this be interrupted.
         let old_head = match marker::get(&old)? {
             Some(unfinished) => unfinished,
-            None => at_head(&old, going.to.branch.as_deref())?,
+            None => at_head(&old, going.to.branch.as_ref())?,
         };
         marker::set(&old, &old_head)?;
         build::give_back(path)?;
@@ -118,20 +119,21 @@ fn back(path: &Path, going: &Move, why: Kind) -> Result<()> {
     if why != Kind::Corrupt
         && let Some(branch) = &going.to.branch
     {
-        let name = format!("refs/remotes/origin/{branch}");
-        let _ = open::managed(&git_dir)?.reference(&name, going.to.commit, true, "sync");
+        let _ = byte_refs::write(&open::managed(&git_dir)?, &branch.tracking(), going.to.commit, "sync");
     }
     marker::clear(&git_dir)
 }
 
 /// A move to where HEAD is, or, if that is what is damaged, to where the remote's `branch` was last time.
-fn at_head(git_dir: &Path, branch: Option<&str>) -> Result<Move> {
+fn at_head(git_dir: &Path, branch: Option<&Branch>) -> Result<Move> {
     let repo = open::managed(git_dir)?;
     let head = refs::head(&repo).ok().flatten();
     let tracked = || {
-        let commit = repo.refname_to_id(&format!("refs/remotes/origin/{}", branch?)).ok()?;
-        let branch = branch.map(str::to_owned);
-        Some(Target { commit, branch })
+        let commit = byte_refs::id(&repo, &branch?.tracking()).ok()?;
+        Some(Target {
+            commit,
+            branch: branch.cloned(),
+        })
     };
     let to = head.or_else(tracked);
     Ok(Move {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::branch::Branch;
 use crate::error::Result;
 use crate::job::Job;
 use crate::repo::look::Look;
@@ -45,7 +46,7 @@ struct Memory {
 pub(crate) struct Known {
     look: Arc<Look>,
     /// For which branch its state was asked.
-    branch: String,
+    branch: Branch,
     /// And its work tree was as the commit at HEAD says.
     pub(crate) state: State,
 }
@@ -87,9 +88,9 @@ impl Glances {
     }
 
     /// What is remembered of the repository at `path`, for a sync of `branch`.
-    pub(crate) fn known(&self, path: &Path, branch: &str) -> Option<Known> {
+    pub(crate) fn known(&self, path: &Path, branch: &Branch) -> Option<Known> {
         let memory = self.lock();
-        memory.known.get(path).filter(|known| known.branch == branch).cloned()
+        memory.known.get(path).filter(|known| known.branch == *branch).cloned()
     }
 
     /// Whether all at `path` is still as it was when `known` was found. Only while nobody else syncs there.
@@ -105,7 +106,7 @@ impl Glances {
     pub(crate) fn find(
         &self,
         path: &Path,
-        branch: &str,
+        branch: &Branch,
         job: &Job,
         find: impl FnOnce() -> Result<(State, bool)>,
     ) -> Result<(State, bool)> {
@@ -118,7 +119,7 @@ impl Glances {
             Some(look) => {
                 let known = Known {
                     look: Arc::new(look),
-                    branch: branch.to_owned(),
+                    branch: branch.clone(),
                     state: state.clone(),
                 };
                 self.lock().remember(path, known);

@@ -7,6 +7,7 @@ use git2::Oid;
 use tokio_util::sync::CancellationToken;
 
 use super::{Glances, TICK};
+use crate::branch::Branch;
 use crate::error::Kind;
 use crate::fault::Fault;
 use crate::job::Job;
@@ -33,13 +34,15 @@ fn state() -> State {
 
 /// Whether what is at `work` had to be found again, which answers `settled`.
 fn finds(glances: &Glances, work: &Path, settled: bool) -> bool {
-    if let Some(known) = glances.known(work, "main")
+    if let Some(known) = glances.known(work, &Branch::new("main"))
         && glances.is_untouched(work, &known, &job()).unwrap()
     {
         assert_eq!(known.state.head, state().head);
         return false;
     }
-    let found = glances.find(work, "main", &job(), || Ok((state(), settled))).unwrap();
+    let found = glances
+        .find(work, &Branch::new("main"), &job(), || Ok((state(), settled)))
+        .unwrap();
     assert_eq!((found.0.head, found.1), (state().head, settled));
     true
 }
@@ -129,9 +132,9 @@ fn finds_again_after_any_change() {
 fn knows_nothing_for_another_branch_and_what_is_forgotten() {
     let (glances, work) = (glances(), work());
     finds(&glances, work.path(), true);
-    assert!(glances.known(work.path(), "release").is_none());
+    assert!(glances.known(work.path(), &Branch::new("release")).is_none());
     glances.forget(work.path());
-    assert!(glances.known(work.path(), "main").is_none());
+    assert!(glances.known(work.path(), &Branch::new("main")).is_none());
 }
 
 #[test]
@@ -146,6 +149,6 @@ fn does_not_trust_what_has_just_changed() {
 fn ends_where_nobody_waits_any_more() {
     let (glances, work, job) = (glances(), work(), job());
     job.token().cancel();
-    let result = glances.find(work.path(), "main", &job, || unreachable!("cancelled"));
+    let result = glances.find(work.path(), &Branch::new("main"), &job, || unreachable!("cancelled"));
     assert_eq!(result.unwrap_err().kind, Kind::Cancelled);
 }

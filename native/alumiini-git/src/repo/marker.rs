@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use git2::Oid;
 
 use crate::answer::Name;
+use crate::branch::Branch;
 use crate::error::{Error, Kind, Result};
-use crate::repo::locked;
+use crate::repo::{locked, raw_object};
 
 pub(super) const NAME: &str = "alumiini-checkout";
 
@@ -20,8 +21,8 @@ pub(super) const NAME: &str = "alumiini-checkout";
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Target {
     pub(crate) commit: Oid,
-    /// The branch HEAD is on, without `refs/heads/`; none: HEAD is detached at the commit.
-    pub(crate) branch: Option<String>,
+    /// The branch HEAD is on; none: HEAD is detached at the commit.
+    pub(crate) branch: Option<Branch>,
 }
 
 /// A move of refs and working tree.
@@ -45,8 +46,11 @@ pub(crate) fn is_set(git_dir: &Path) -> bool {
 /// Five lines: the commit and the branch to go to, the commit and the branch to go back to, what the branch was at. What is not there
 /// is an empty line.
 pub(crate) fn set(git_dir: &Path, going: &Move) -> Result<()> {
-    let commit = |oid: Option<Oid>| oid.map(|oid| oid.to_string()).unwrap_or_default();
-    let branch = |target: Option<&Target>| target.and_then(|target| target.branch.clone()).unwrap_or_default();
+    let commit = |oid: Option<Oid>| oid.map(|oid| oid.to_string().into_bytes()).unwrap_or_default();
+    let branch = |target: Option<&Target>| match target.and_then(|target| target.branch.as_ref()) {
+        Some(branch) => branch.as_bytes().to_vec(),
+        None => Vec::new(),
+    };
     let from = going.from.as_ref();
     let lines = [
         commit(Some(going.to.commit)),
@@ -55,30 +59,31 @@ pub(crate) fn set(git_dir: &Path, going: &Move) -> Result<()> {
         branch(from),
         commit(going.branch_was),
     ];
-    write_atomically(&file(git_dir), (lines.join("\n") + "\n").as_bytes())
+    write_atomically(&file(git_dir), &[&lines.join(&b'\n')[..], b"\n"].concat())
 }
 
 /// The unfinished move, if there is one.
 pub(crate) fn get(git_dir: &Path) -> Result<Option<Move>> {
     let file = file(git_dir);
-    let text = match fs::read_to_string(&file) {
+    let text = match fs::read(&file) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed("read", &file, &error)),
     };
-    let mut lines = text.lines();
+    let damaged = || Error::new(Kind::Corrupt, format!("{} is damaged", file.display()));
+    let mut lines = text.split(|byte| *byte == b'\n');
     let mut next = || lines.next().filter(|line| !line.is_empty());
+    let oid = |line: &[u8]| raw_object::id(line).ok_or_else(damaged);
     let mut target = || {
-        let commit = next().map(Oid::from_str);
-        let branch = next().map(str::to_owned);
+        let commit = next().map(oid);
+        let branch = next().map(Branch::new);
         commit.map(|commit| commit.map(|commit| Target { commit, branch }))
     };
     let (to, from) = (target(), target());
-    let damaged = || Error::new(Kind::Corrupt, format!("{} is damaged", file.display()));
     Ok(Some(Move {
-        to: to.ok_or_else(damaged)?.map_err(|_| damaged())?,
-        from: from.transpose().map_err(|_| damaged())?,
-        branch_was: next().map(Oid::from_str).transpose().map_err(|_| damaged())?,
+        to: to.ok_or_else(damaged)??,
+        from: from.transpose()?,
+        branch_was: next().map(oid).transpose()?,
     }))
 }
 
@@ -128,14 +133,14 @@ mod tests {
     fn a_move_is_read_as_it_was_written() {
         let dir = tempfile::tempdir().unwrap();
         let oid = |digit: &str| Oid::from_str(&digit.repeat(40)).unwrap();
-        let target = |digit, branch: Option<&str>| Target {
+        let target = |digit, branch: Option<&[u8]>| Target {
             commit: oid(digit),
-            branch: branch.map(str::to_owned),
+            branch: branch.map(Branch::new),
         };
         let moves = [
-            (target("a", Some("main")), Some(target("b", None)), Some(oid("c"))),
-            (target("a", None), Some(target("b", Some("x/y"))), None),
-            (target("a", Some("main")), None, None),
+            (target("a", Some(b"main")), Some(target("b", None)), Some(oid("c"))),
+            (target("a", None), Some(target("b", Some(b"x/caf\xe9"))), None),
+            (target("a", Some(b"main")), None, None),
         ];
         for (to, from, branch_was) in moves {
             let going = Move { to, from, branch_was };

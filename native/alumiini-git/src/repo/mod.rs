@@ -2,6 +2,7 @@
 
 pub(crate) mod at_once;
 pub(crate) mod build;
+pub(crate) mod byte_refs;
 pub(crate) mod commit;
 pub(crate) mod compact;
 pub(crate) mod finish;
@@ -14,7 +15,7 @@ pub(crate) mod open;
 mod pack_objects;
 pub(crate) mod raw_object;
 pub(crate) mod receive;
-mod ref_files;
+pub(crate) mod ref_files;
 pub(crate) mod refs;
 pub(crate) mod rev_list;
 pub(crate) mod safe_path;

@@ -1,14 +1,17 @@
 //! Refs and HEAD of a repository, and the haves it can offer.
 
 use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 
 use git2::{ErrorClass, ErrorCode, ObjectType, Odb, Oid, Repository};
 
+use crate::branch::Branch;
 use crate::error::Result;
 use crate::job::Job;
 use crate::repo::marker::Target;
-use crate::repo::{git_failure, open, raw_object};
+use crate::repo::{byte_refs, git_failure, open, raw_object};
 
 /// No more haves than this go into one request.
 const MOST_HAVES: usize = 256;
@@ -22,14 +25,13 @@ pub(crate) fn point(repo: &Repository, target: &Target, only: bool, job: &Job) -
         job.reach("refs");
         return detach(repo, target.commit);
     };
-    let local = format!("refs/heads/{branch}");
-    let tracking = format!("refs/remotes/origin/{branch}");
+    let (local, tracking) = (branch.local(), branch.tracking());
     for name in names(repo)? {
         let ours = name == local || name == tracking;
         let blocks = [&local, &tracking].iter().any(|wanted| blocks(&name, wanted));
-        let remembered = name.starts_with("refs/remotes/origin/") || name.starts_with("refs/heads/");
+        let remembered = name.starts_with(b"refs/remotes/origin/") || name.starts_with(b"refs/heads/");
         if !ours && (blocks || only && remembered) {
-            let mut reference = match repo.find_reference(&name) {
+            let mut reference = match byte_refs::find(repo, &name) {
                 Ok(reference) => reference,
                 Err(error) if error.code() == ErrorCode::NotFound => continue,
                 Err(error) => return Err(git_failure("read a ref")(error)),
@@ -38,11 +40,12 @@ pub(crate) fn point(repo: &Repository, target: &Target, only: bool, job: &Job) -
         }
     }
     for name in [&tracking, &local] {
-        if repo.refname_to_id(name).ok() != Some(target.commit) {
-            let write = || repo.reference(name, target.commit, true, "sync");
+        if byte_refs::id(repo, name).ok() != Some(target.commit) {
+            let write = || byte_refs::write(repo, name, target.commit, "sync");
+            let file = repo.path().join(OsStr::from_bytes(name));
             let written = write().or_else(|error| match error.class() {
                 // libgit2 reads a ref before it replaces it, and fails where the file holds no id.
-                ErrorClass::Reference if only && fs::remove_file(repo.path().join(name)).is_ok() => write(),
+                ErrorClass::Reference if only && fs::remove_file(&file).is_ok() => write(),
                 _ => Err(error),
             });
             written.map_err(git_failure("write a ref"))?;
@@ -50,12 +53,8 @@ pub(crate) fn point(repo: &Repository, target: &Target, only: bool, job: &Job) -
     }
     job.reach("refs");
     let head = repo.find_reference("HEAD").ok();
-    if head
-        .and_then(|head| head.symbolic_target().ok().flatten().map(str::to_owned))
-        .as_ref()
-        != Some(&local)
-    {
-        repo.set_head(&local).map_err(git_failure("write HEAD"))?;
+    if head.as_ref().and_then(|head| head.symbolic_target_bytes()) != Some(&local[..]) {
+        byte_refs::set_head(repo, &local).map_err(git_failure("write HEAD"))?;
     }
     Ok(())
 }
@@ -76,30 +75,26 @@ pub(crate) fn head(repo: &Repository) -> Result<Option<Target>> {
         Err(error) => return Err(fail(error)),
     };
     let head = repo.find_reference("HEAD").map_err(&fail)?;
-    let name = head.symbolic_target().map_err(&fail)?;
-    let branch = name
-        .and_then(|name| name.strip_prefix("refs/heads/"))
-        .map(str::to_owned);
+    let branch = head.symbolic_target_bytes().and_then(Branch::of_local);
     Ok(Some(Target { commit, branch }))
 }
 
 /// A ref other than `wanted` that cannot be there together with it.
-pub(crate) fn in_the_way(repo: &Repository, wanted: &str) -> Result<Option<String>> {
+pub(crate) fn in_the_way(repo: &Repository, wanted: &[u8]) -> Result<Option<Vec<u8>>> {
     Ok(names(repo)?.into_iter().find(|name| blocks(name, wanted)))
 }
 
 /// Whether one of the two would have to be a file and a directory at once.
-pub(crate) fn blocks(name: &str, wanted: &str) -> bool {
-    let below = |a: &str, b: &str| a.strip_prefix(b).is_some_and(|rest| rest.starts_with('/'));
+pub(crate) fn blocks(name: &[u8], wanted: &[u8]) -> bool {
+    let below = |a: &[u8], b: &[u8]| a.strip_prefix(b).is_some_and(|rest| rest.starts_with(b"/"));
     below(name, wanted) || below(wanted, name)
 }
 
-fn names(repo: &Repository) -> Result<Vec<String>> {
+fn names(repo: &Repository) -> Result<Vec<Vec<u8>>> {
     let references = repo.references().map_err(git_failure("list the refs"))?;
-    // A ref whose name is not UTF-8 is none of ours.
     Ok(references
         .flatten()
-        .filter_map(|reference| reference.name().ok().map(str::to_owned))
+        .map(|reference| reference.name_bytes().to_vec())
         .collect())
 }
 
@@ -108,8 +103,8 @@ fn names(repo: &Repository) -> Result<Vec<String>> {
 pub(crate) fn haves(repo: &Repository) -> Result<Vec<Oid>> {
     let odb = raw_object::odb(repo)?;
     let mut starts = Vec::new();
-    for name in names(repo)?.iter().map(String::as_str).chain(["HEAD"]) {
-        let held = repo.refname_to_id(name).ok();
+    for name in names(repo)?.iter().map(Vec::as_slice).chain([&b"HEAD"[..]]) {
+        let held = byte_refs::id(repo, name).ok();
         let peeled = held.and_then(|id| raw_object::peel(&odb, id).ok());
         starts.extend(peeled.filter(|(_, kind)| *kind == ObjectType::Commit).map(|(id, _)| id));
     }

@@ -2,9 +2,10 @@
 
 use git2::{Oid, Repository};
 
+use crate::branch::Branch;
 use crate::error::Result;
-use crate::repo::git_failure;
 use crate::repo::marker::Target;
+use crate::repo::{byte_refs, git_failure};
 
 const DEPTH: &str = "alumiini.depth";
 const URL: &str = "remote.origin.url";
@@ -14,7 +15,7 @@ const URL: &str = "remote.origin.url";
 pub(crate) struct State {
     pub(crate) head: Option<Oid>,
     /// The branch HEAD is on, in full (`refs/heads/…`); none where it is detached.
-    pub(crate) branch: Option<String>,
+    pub(crate) branch: Option<Vec<u8>>,
     /// What the remote's branch was at last time.
     pub(crate) tracked: Option<Oid>,
     pub(crate) depth: Option<u32>,
@@ -25,7 +26,7 @@ impl State {
     /// Where the repository is, as something to go back to; none where there is no commit, or HEAD is on something that is no branch.
     pub(crate) fn target(&self) -> Option<Target> {
         let branch = match &self.branch {
-            Some(full) => Some(full.strip_prefix("refs/heads/")?.to_owned()),
+            Some(full) => Some(Branch::of_local(full)?),
             None => None,
         };
         let commit = self.head?;
@@ -33,21 +34,21 @@ impl State {
     }
 
     /// Reads what `repo` is at, for a sync of `branch`.
-    pub(crate) fn read(repo: &Repository, branch: &str) -> Result<State> {
+    pub(crate) fn read(repo: &Repository, branch: &Branch) -> Result<State> {
         let config = repo
             .config()
             .and_then(|mut config| config.snapshot())
             .map_err(git_failure("read the repository's config"))?;
         let head = repo.find_reference("HEAD").map_err(git_failure("read HEAD"))?;
-        let find = |name: &str| match repo.refname_to_id(name) {
+        let find = |name: &[u8]| match byte_refs::id(repo, name) {
             Ok(oid) => Ok(Some(oid)),
             Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(None),
             Err(error) => Err(git_failure("read a ref")(error)),
         };
         Ok(State {
-            head: find("HEAD")?,
-            branch: head.symbolic_target().ok().flatten().map(str::to_owned),
-            tracked: find(&format!("refs/remotes/origin/{branch}"))?,
+            head: find(b"HEAD")?,
+            branch: head.symbolic_target_bytes().map(<[u8]>::to_vec),
+            tracked: find(&branch.tracking())?,
             depth: config.get_i64(DEPTH).ok().and_then(|depth| u32::try_from(depth).ok()),
             url: config.get_string(URL).ok(),
         })

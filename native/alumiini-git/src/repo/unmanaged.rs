@@ -6,15 +6,18 @@ mod sparse;
 mod take_back;
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use git2::{Delta, Diff, Index, Oid, Repository, RepositoryState, Status, StatusOptions, Tree};
 
 use crate::answer::Name;
+use crate::branch::shown;
 use crate::error::{Error, Kind, Result};
 use crate::repo::marker::{Move, Target};
-use crate::repo::{git_failure, locked, open, raw_object, refs};
+use crate::repo::{byte_refs, git_failure, locked, open, raw_object, refs};
 
 pub(crate) use advance::advance;
 pub(crate) use take_back::take_back;
@@ -74,12 +77,12 @@ fn index(repo: &Repository, path: &Path) -> Result<Index> {
 
 /// `locked` where another Git program is at work on what a move to `to` writes.
 pub(crate) fn refuse_locks(repo: &Repository, to: &Target) -> Result<()> {
-    let mut files = vec!["index".to_owned(), "HEAD".to_owned(), "packed-refs".to_owned()];
+    let mut files = [&b"index"[..], b"HEAD", b"packed-refs"].map(<[u8]>::to_vec).to_vec();
     if let Some(branch) = &to.branch {
-        files.extend(["heads", "remotes/origin"].map(|space| format!("refs/{space}/{branch}")));
+        files.extend([branch.local(), branch.tracking()]);
     }
     for file in files {
-        let lock = repo.path().join(file + ".lock");
+        let lock = repo.path().join(OsStr::from_bytes(&[&file[..], b".lock"].concat()));
         if fs::symlink_metadata(&lock).is_ok() {
             return Err(locked(&lock));
         }
@@ -148,11 +151,11 @@ pub(crate) fn refuse_commits(repo: &Repository, path: &Path, target: &Target) ->
     }
     let mut tracked = None;
     if let Some(branch) = &target.branch {
-        let local = format!("refs/heads/{branch}");
-        held.extend(repo.refname_to_id(&local).ok());
-        tracked = repo.refname_to_id(&format!("refs/remotes/origin/{branch}")).ok();
+        let local = branch.local();
+        held.extend(byte_refs::id(repo, &local).ok());
+        tracked = byte_refs::id(repo, &branch.tracking()).ok();
         if let Some(other) = refs::in_the_way(repo, &local)? {
-            let other = other.trim_start_matches("refs/heads/");
+            let other = shown(other.strip_prefix(b"refs/heads/").unwrap_or(&other));
             let why = format!(
                 "its branch `{other}` and a branch `{branch}` cannot both be there; rename or delete `{other}`"
             );

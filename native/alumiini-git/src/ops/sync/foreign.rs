@@ -13,7 +13,7 @@ use crate::ops::site::Site;
 use crate::repo::marker::{Move, Target};
 use crate::repo::state::State;
 use crate::repo::unmanaged::Checks;
-use crate::repo::{finish, open, raw_object, refs, unmanaged};
+use crate::repo::{byte_refs, finish, open, raw_object, refs, unmanaged};
 
 impl Sync {
     pub(super) async fn unmanaged(&self, site: &Arc<Site>) -> Result<(Oid, Stats)> {
@@ -26,7 +26,7 @@ impl Sync {
             State::read(&repo, &branch)
         });
         let (state, commit) = tokio::try_join!(local, self.resolve())?;
-        if state.head == Some(commit) && state.branch == Some(self.full_branch()) && !force {
+        if state.head == Some(commit) && state.branch == Some(self.key.branch.local()) && !force {
             return Ok((commit, Stats::default()));
         }
         let here = self.disk(site, move |path, _| {
@@ -56,10 +56,12 @@ impl Sync {
 pub(crate) fn unmanaged_move(path: &Path, to: Target, checks: Checks, job: &Job) -> Result<()> {
     let repo = unmanaged::open(path)?;
     unmanaged::refuse_locks(&repo, &to)?;
-    let branch = to.branch.as_ref().map(|branch| format!("refs/heads/{branch}"));
     let going = Move {
         from: refs::head(&repo)?,
-        branch_was: branch.and_then(|branch| repo.refname_to_id(&branch).ok()),
+        branch_was: to
+            .branch
+            .as_ref()
+            .and_then(|branch| byte_refs::id(&repo, &branch.local()).ok()),
         to,
     };
     drop(repo);

@@ -13,7 +13,7 @@ use git2::{DiffOptions, ObjectType, Oid, Repository, Tree};
 use super::{entry, moving, paths, tree};
 use crate::error::Result;
 use crate::repo::marker::{Move, Target};
-use crate::repo::{git_failure, refs};
+use crate::repo::{byte_refs, git_failure, refs};
 
 /// Takes `going` back, as far as it came.
 pub(crate) fn take_back(path: &Path, going: &Move) -> Result<()> {
@@ -53,23 +53,21 @@ fn return_refs(repo: &Repository, going: &Move) -> Result<()> {
     let head = refs::head(repo)?;
     // The branch moves before HEAD does.
     let branch_moved = going.to.branch.as_ref().is_some_and(|branch| {
-        repo.refname_to_id(&format!("refs/heads/{branch}")).ok() == Some(going.to.commit)
-            && going.branch_was != Some(going.to.commit)
+        byte_refs::id(repo, &branch.local()).ok() == Some(going.to.commit) && going.branch_was != Some(going.to.commit)
     });
     if head.as_ref() == Some(&going.to) && going.to != *from {
         match from {
             Target {
                 branch: Some(branch), ..
-            } => repo.set_head(&format!("refs/heads/{branch}")).map_err(&fail)?,
+            } => byte_refs::set_head(repo, &branch.local()).map_err(&fail)?,
             Target { commit, branch: None } => refs::detach(repo, *commit)?,
         }
     }
     if let (true, Some(branch)) = (branch_moved, &going.to.branch) {
-        let name = format!("refs/heads/{branch}");
+        let name = branch.local();
         match going.branch_was {
-            Some(was) => drop(repo.reference(&name, was, true, "sync: taken back").map_err(&fail)?),
-            None => repo
-                .find_reference(&name)
+            Some(was) => byte_refs::write(repo, &name, was, "sync: taken back").map_err(&fail)?,
+            None => byte_refs::find(repo, &name)
                 .and_then(|mut made| made.delete())
                 .map_err(&fail)?,
         }
