@@ -72,7 +72,7 @@ defmodule Alumiini.Git.Bench do
     end
   end
 
-  # A copy: another environment's build may put its own into priv/ while this runs.
+  # A copy: a build may put another one there while this runs.
   defp binary!(dir) do
     {:ok, built} = Alumiini.Git.Binary.locate(nil)
     binary = Path.join(dir, Path.basename(built))

@@ -172,7 +172,7 @@ defmodule Alumiini.Git do
     * `:name` - what to register it as: an atom, `{:global, term}` or `{:via, module, term}`; `nil` for no name.
       Default: `Alumiini.Git`
     * `:binary` - the absolute path of the worker's binary. Default: the application environment's
-      `config :alumiini_git, binary: path`, else the one in this library's `priv/`
+      `config :alumiini_git, binary: path`, else the one in the `priv/` of this library's build
     * `:max_pending` - how many requests may be pending before further ones are answered `:overloaded`. Default: 4096
     * `:max_requests`, `:max_requests_per_host` - how many requests may talk to remotes at a time, altogether and with one
       host. The others wait for their turn, within their timeouts. Defaults: 256 and 32

@@ -33,7 +33,7 @@ defmodule Alumiini.Git.Test.Consumer do
       target: target,
       server: server,
       package: Path.join(dir, "alumiini_git"),
-      priv: Path.join(dir, "alumiini_git/priv"),
+      priv: priv(Path.join(dir, "shop/_build")),
       bin: Path.join(dir, "bin"),
       home: Path.join(dir, "home"),
       cache: Path.join(dir, "home/.cache/alumiini_git"),
@@ -46,6 +46,10 @@ defmodule Alumiini.Git.Test.Consumer do
 
     release!(consumer, version(1), worker(version(1)))
   end
+
+  @doc "Where a build has its worker."
+  @spec priv(Path.t(), String.t()) :: Path.t()
+  def priv(build, environment \\ "prod"), do: Path.join(build, "#{environment}/lib/alumiini_git/priv")
 
   # All of the same length as that of this project, so that they can be put into a worker, and none a -dev, which has no release.
   @spec version(1..9) :: String.t()

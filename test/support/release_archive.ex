@@ -29,10 +29,10 @@ defmodule Alumiini.Git.Test.ReleaseArchive do
   def checksums(archives) do
     lines =
       for {name, bytes} <- archives do
-        ~s(  "#{name}" => "sha256:#{Base.encode16(:crypto.hash(:sha256, bytes), case: :lower)}"\n)
+        ~s(  "#{name}" => "sha256:#{Base.encode16(:crypto.hash(:sha256, bytes), case: :lower)}")
       end
 
-    "%{\n" <> Enum.join(lines, ",") <> "}\n"
+    "%{\n" <> Enum.join(lines, ",\n") <> "\n}\n"
   end
 
   defp entry({name, content}), do: [header(name, ?0, byte_size(content), ""), content, padding(content)]

@@ -7,7 +7,7 @@ defmodule Alumiini.Git.Binary do
   # (As a dependency this is compiled in :prod whatever the project's own environment is.)
   @name if Mix.env() == :test, do: "alumiini-git-test", else: "alumiini-git"
 
-  @doc "The name under which the Mix compiler puts the binary into `priv/`."
+  @doc "The name under which the Mix compiler puts the binary into the build's `priv/`."
   @spec name() :: String.t()
   def name do
     case :os.type() do

@@ -76,10 +76,11 @@ defmodule Alumiini.Git.Precompiled do
   @doc "Puts the worker where it is run from, once it has said its version (unless it is for another machine)."
   @spec install(t, destination :: Path.t()) :: :ok | {:error, String.t()}
   def install(plan, destination) do
-    trial =
-      if Target.cross?(plan.environment),
-        do: fn _path -> :ok end,
-        else: &Trial.run(&1, {:version, plan.version})
+    trial = fn path ->
+      # One for another machine cannot be asked, but it can be looked at.
+      asked = if Target.cross?(plan.environment), do: :ok, else: Trial.run(path, {:version, plan.version})
+      with :ok <- asked, do: Trial.fits(path, plan.target)
+    end
 
     with {:ok, worker, from} <- fetch(plan) do
       origin = %{"from" => from, "archive" => plan.archive, "archive_checksum" => plan.checksum}

@@ -1,8 +1,9 @@
 defmodule Mix.Tasks.Compile.AlumiiniGit do
-  @shortdoc "Puts the worker of alumiini_git into priv/"
+  @shortdoc "Puts the worker of alumiini_git into the build's priv/"
 
   @moduledoc """
-  The Mix compiler that puts the worker's binary into `priv/`. `mix compile` runs it.
+  The Mix compiler that puts the worker's binary into the `priv/` of the build (`_build/dev/lib/alumiini_git/priv`, and likewise for
+  each environment and `MIX_TARGET`), where `mix release` takes it from. `mix compile` runs it.
 
   It takes, in this order:
 
@@ -27,10 +28,7 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
 
   @impl true
   def run(_args) do
-    # A binary that is there and current needs no priv/ that can be written to.
-    _ = File.mkdir_p("priv")
-    # Links priv/ into the build directory, for the case that it was not there before.
-    _ = Mix.Project.build_structure()
+    make_priv()
 
     with :ok <- Otp.load(),
          {:ok, source} <- source(Mix.Project.config(), System.get_env()),
@@ -41,6 +39,16 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
         Mix.shell().error(message)
         {:error, [diagnostic(message)]}
     end
+  end
+
+  # Not the source's priv/, which Mix links into every build: a worker for one environment or target would be that of all of them.
+  # What was put there before goes, or it would come back with that link.
+  defp make_priv do
+    _ = for old <- Path.wildcard("priv/alumiini-git*"), do: File.rm(old)
+    _ = File.rmdir("priv")
+    if match?({:ok, _source}, File.read_link(priv())), do: File.rm(priv())
+    # A worker that is there and current needs no directory that can be written to.
+    _ = File.mkdir_p(priv())
   end
 
   @impl true
@@ -95,13 +103,13 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
   defp install({:given, path}) do
     case File.stat(path, time: :posix) do
       {:ok, %File.Stat{type: :regular} = stat} ->
-        key = {path, stat.size, stat.mtime}
+        key = {path, stat.size, stat.mtime, target()}
 
         # Of one that changed within the second in which it was copied, that does not show.
         if current?(key) and stat.mtime < mtime(manifest()) do
           :unchanged
         else
-          copy(path, key, now(), &speaks_protocol/1, "given with ALUMIINI_GIT_PATH: #{path}")
+          copy(path, key, now(), &given/1, "given with ALUMIINI_GIT_PATH: #{path}")
         end
 
       {:ok, %File.Stat{}} ->
@@ -122,7 +130,7 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
       started = now()
 
       with {:ok, built} <- cargo(arguments),
-           do: copy(built, arguments, started, fn _path -> :ok end, "built from source")
+           do: copy(built, arguments, started, &Trial.fits(&1, target()), "built from source")
     end
   end
 
@@ -227,9 +235,23 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
     end
   end
 
-  # One for another machine cannot be asked on this one.
-  defp speaks_protocol(path) do
-    if Target.cross?(System.get_env()), do: :ok, else: Trial.run(path, {:protocol, Protocol.version()})
+  # One for another machine cannot be asked on this one, but it can be looked at.
+  defp given(path) do
+    asked =
+      if Target.cross?(System.get_env()), do: :ok, else: Trial.run(path, {:protocol, Protocol.version()})
+
+    with :ok <- asked, do: Trial.fits(path, target())
+  end
+
+  # For which the project is built. None where there is no name for it here: then cargo, or who gives the worker, knows.
+  defp target do
+    environment = System.get_env()
+
+    case set(environment, "CARGO_BUILD_TARGET") || Target.resolve(Target.host(), environment) do
+      {:ok, target} -> target
+      {:error, _unknown} -> nil
+      named -> named
+    end
   end
 
   defp installed(key, as_of) do
@@ -277,7 +299,8 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
   end
 
   defp now, do: System.os_time(:second)
-  defp destination, do: Path.expand(Path.join("priv", Binary.name()))
+  defp priv, do: Path.join(Mix.Project.app_path(), "priv")
+  defp destination, do: Path.join(priv(), Binary.name())
   defp manifest, do: Path.join(Mix.Project.manifest_path(), "compile.alumiini_git")
 
   defp diagnostic(message) do

@@ -6,7 +6,8 @@ defmodule Alumiini.Git.CompileTest do
   alias Mix.Tasks.Compile.AlumiiniGit
 
   @moduletag :tmp_dir
-  @installed "priv/alumiini-git-test"
+  @priv "_build/test/lib/compile_test/priv"
+  @installed @priv <> "/alumiini-git-test"
 
   # A project with the sources of a worker, and a `cargo` that notes how it was called and says that it built `built`.
   setup %{tmp_dir: directory} do
@@ -95,7 +96,7 @@ defmodule Alumiini.Git.CompileTest do
     assert {:ok, %{mode: mode}} = File.stat(Path.join(context.project, @installed))
     assert Bitwise.band(mode, 0o111) == 0o111
     name = Path.basename(@installed)
-    assert Enum.sort(File.ls!(Path.join(context.project, "priv"))) == [name, name <> ".origin"]
+    assert Enum.sort(File.ls!(Path.join(context.project, @priv))) == [name, name <> ".origin"]
   end
 
   test "does nothing when nothing changed, and builds when a source did", context do
@@ -217,7 +218,7 @@ defmodule Alumiini.Git.CompileTest do
   test "removes what it installed", context do
     assert {:ok, []} = compile(context)
     Mix.Project.in_project(:compile_test, context.project, fn _module -> AlumiiniGit.clean() end)
-    assert File.ls!(Path.join(context.project, "priv")) == []
+    assert File.ls!(Path.join(context.project, @priv)) == []
     assert {:ok, []} = compile(context)
   end
 end

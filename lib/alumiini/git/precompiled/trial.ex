@@ -8,6 +8,14 @@ defmodule Alumiini.Git.Precompiled.Trial do
   @timeout 30_000
 
   @machines %{3 => "x86", 40 => "arm", 62 => "x86_64", 183 => "aarch64", 243 => "riscv64"}
+  # What they are in the names of targets.
+  @names %{
+    "armv7" => "arm",
+    "x86_64" => "x86_64",
+    "aarch64" => "aarch64",
+    "riscv64gc" => "riscv64",
+    "i686" => "x86"
+  }
 
   # A worker of one's own may be of another version, if it speaks the same protocol.
   @type wanted :: {:version, String.t()} | {:protocol, pos_integer}
@@ -79,8 +87,39 @@ defmodule Alumiini.Git.Precompiled.Trial do
       else: "it is for glibc, and this is not; TARGET_ABI=musl takes the static binary"
   end
 
-  @doc "What the head of an ELF file says: the machine, and the loader if it needs one."
-  @spec describe(Path.t()) :: %{optional(:machine) => String.t(), optional(:interpreter) => Path.t()}
+  @doc "Whether the program at `path` is for that target, as far as its head says."
+  @spec fits(Path.t(), target :: String.t() | nil) :: :ok | {:error, String.t()}
+  def fits(_path, nil), do: :ok
+
+  def fits(path, target) do
+    found = describe(path)
+    [arch | system] = String.split(target, "-")
+    linux? = "linux" in system
+
+    cond do
+      found[:machine] && linux? && found.machine != Map.get(@names, arch, found.machine) ->
+        {:error, "it is for #{found.machine}, and this project is built for #{target}"}
+
+      found[:machine] && not linux? && "darwin" in system ->
+        {:error, "it is for Linux, and this project is built for #{target}"}
+
+      found[:system] == :darwin and linux? ->
+        {:error, "it is for macOS, and this project is built for #{target}"}
+
+      found[:interpreter] && linux? && String.contains?(found.interpreter, "musl") != "musl" in system ->
+        {:error, "it needs the loader #{found.interpreter}, and this project is built for #{target}"}
+
+      true ->
+        :ok
+    end
+  end
+
+  @doc "What the head of a program says: of an ELF file the machine, and the loader if it needs one; whether it is one for macOS."
+  @spec describe(Path.t()) :: %{
+          optional(:machine) => String.t(),
+          optional(:interpreter) => Path.t(),
+          optional(:system) => :darwin
+        }
   def describe(path) do
     with {:ok, file} <- File.open(path, [:read, :binary, :raw]) do
       try do
@@ -107,6 +146,9 @@ defmodule Alumiini.Git.Precompiled.Trial do
   end
 
   defp elf(<<0x7F, "ELF", _::binary-size(14), machine::16-little, _::binary>>), do: machine(machine)
+  # Mach-O, for one architecture and for several.
+  defp elf(<<0xCF, 0xFA, 0xED, 0xFE, _::binary>>), do: %{system: :darwin}
+  defp elf(<<0xCA, 0xFE, 0xBA, 0xBE, _::binary>>), do: %{system: :darwin}
   defp elf(_other), do: %{}
 
   defp machine(number), do: %{machine: Map.get(@machines, number, "another machine (#{number})")}
