@@ -6,6 +6,8 @@ defmodule Alumiini.Git.Url do
 
   alias Alumiini.Git.Auth
 
+  @ssh ["ssh", "git+ssh", "ssh+git"]
+
   @doc """
   The URL without credentials, and those as `t:Alumiini.Git.Auth.t/0` where it is an HTTP one that had any.
   """
@@ -33,8 +35,8 @@ defmodule Alumiini.Git.Url do
   @spec ssh?(binary) :: boolean
   def ssh?(url) do
     case scheme(url) do
-      nil -> url =~ ~r/\A(\[|[^\/:]{2,}:)/s
-      scheme -> scheme in ["ssh", "git+ssh", "ssh+git"]
+      nil -> url =~ ~r/\A[^\/:]*:/s and not drive?(url)
+      scheme -> scheme in @ssh
     end
   end
 
@@ -43,7 +45,7 @@ defmodule Alumiini.Git.Url do
   def secret?(url) do
     case parts(url) do
       {_scheme, nil, _rest} -> false
-      {_scheme, userinfo, _rest} -> not ssh?(url) or userinfo =~ ":"
+      {_scheme, userinfo, _rest} -> not ssh?(url) or user_name(userinfo) != userinfo
       nil -> clean_scp(url) != url
     end
   end
@@ -54,10 +56,14 @@ defmodule Alumiini.Git.Url do
   @spec clean(binary) :: binary
   def clean(url) do
     case parts(url) do
-      {"ssh://", user, rest} when user != nil -> "ssh://" <> user_name(user) <> "@" <> bare(rest)
-      {scheme, _userinfo, rest} -> scheme <> bare(rest)
+      {scheme, nil, rest} -> scheme <> bare(rest)
+      {scheme, userinfo, rest} -> scheme <> shown_user(scheme, userinfo) <> bare(rest)
       nil -> clean_scp(url)
     end
+  end
+
+  defp shown_user(scheme, userinfo) do
+    if String.trim_trailing(scheme, "://") in @ssh, do: user_name(userinfo) <> "@", else: ""
   end
 
   @doc """
@@ -68,15 +74,15 @@ defmodule Alumiini.Git.Url do
   def clean_text(text) do
     # Every call comes through here with its path: most have none.
     if :binary.match(text, "@") != :nomatch and String.valid?(text) do
-      text = Regex.replace(~r{(\w+)(://?)([^/\s]*)@}u, text, &without_secret/4)
-      Regex.replace(~r{(?<![^\s`'"(])[^\s/@:`'"(]+:[^\s/@]+@(?=[^\s/:]+:)}u, text, "")
+      text = Regex.replace(~r{([\w+]+)(://?)([^/\s]*)@}u, text, &without_secret/4)
+      Regex.replace(~r{(?<![^\s`'"(])[^\s/:`'"(]+:[^\s/]+@(?=[^\s/:@]+:)}u, text, "")
     else
       text
     end
   end
 
-  defp without_secret(_all, "ssh", separator, userinfo), do: "ssh#{separator}#{user_name(userinfo)}@"
-  defp without_secret(_all, scheme, separator, _userinfo), do: scheme <> separator
+  defp without_secret(_all, scheme, separator, userinfo),
+    do: scheme <> separator <> shown_user(scheme, userinfo)
 
   # {"https://", "user:password" or nil, "host/path?query"}
   defp parts(url) do
@@ -135,7 +141,8 @@ defmodule Alumiini.Git.Url do
   # Credentials are text on the wire. Bytes that are none cannot be anyone's password there: let the remote refuse them.
   defp lossy(text), do: if(String.valid?(text), do: text, else: Base.encode16(text))
 
-  defp user_name(userinfo), do: up_to(userinfo, ":")
+  # The worker decodes what precedes the path before it looks for a password, as Git does.
+  defp user_name(userinfo), do: up_to(userinfo, [":", "%3A", "%3a"])
 
   defp bare(rest), do: up_to(rest, ["?", "#"])
 
@@ -146,13 +153,11 @@ defmodule Alumiini.Git.Url do
     end
   end
 
-  # `user@host:path`, SSH's short form, has no place for a password; who puts one there shall not see it in a log.
+  defp drive?(url), do: match?({:win32, _name}, :os.type()) and url =~ ~r/\A[A-Za-z]:[\/\\]/
+
+  # `user@host:path`, SSH's short form, has no place for a password; who puts one there shall not see it in a log. The user
+  # may be a mail address: `user@domain:password@host:path`.
   defp clean_scp(url) do
-    if url =~ ~r/\A[^\/@:]+:[^\/@]*@./s do
-      {at, 1} = :binary.match(url, "@")
-      binary_part(url, at + 1, byte_size(url) - at - 1)
-    else
-      url
-    end
+    Regex.replace(~r/\A([^\/@:]+:[^\/]*@(?=[^\/@])|[^\/\[:]+:[^\/]*@(?=[^\/@:]+:))/s, url, "")
   end
 end

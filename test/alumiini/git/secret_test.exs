@@ -114,8 +114,20 @@ defmodule Alumiini.Git.SecretTest do
             {"https://u:a/b@h/x", "https://h/x"},
             {"https://u:1/b@h/x", "https://u:1/b@h/x"},
             {"ssh://git:p@h/x", "ssh://git@h/x"},
+            {"ssh://git%3Ap@h/x", "ssh://git@h/x"},
+            {"ssh://[git:p@h:22]/x", "ssh://[git@h:22]/x"},
+            {"ssh://u@dom:p@h/x", "ssh://u@dom@h/x"},
+            {"ssh://u@dom@h/x", "ssh://u@dom@h/x"},
+            {"git+ssh://git:p@h/x", "git+ssh://git@h/x"},
+            {"ssh+git://git@h/x", "ssh+git://git@h/x"},
             {"git@h:x.git", "git@h:x.git"},
             {"git:p@h:x.git", "h:x.git"},
+            {"git:p@q@h:x.git", "h:x.git"},
+            {"u@dom:p@h:x.git", "h:x.git"},
+            {"u@dom:p@q@h:x.git", "h:x.git"},
+            {"u@dom@h:x@v1.git", "u@dom@h:x@v1.git"},
+            {"[u@dom@h:22]:x.git", "[u@dom@h:22]:x.git"},
+            {"u@[::1]:x.git", "u@[::1]:x.git"},
             {"/srv/x.git", "/srv/x.git"},
             {"file:///srv/x.git", "file:///srv/x.git"}
           ] do
@@ -132,7 +144,11 @@ defmodule Alumiini.Git.SecretTest do
       for {said, shown} <- [
             {"proxy socks5h://u:p@q@proxy:1080 is down", "proxy socks5h://proxy:1080 is down"},
             {"ssh://git:p@h/x and ssh://git@h/x", "ssh://git@h/x and ssh://git@h/x"},
+            {"ssh+git://git:p@h/x and git+ssh://git%3Ap@h/x", "ssh+git://git@h/x and git+ssh://git@h/x"},
             {"(git:p@h:x.git)", "(h:x.git)"},
+            {"(u@dom:p@h:x.git)", "(h:x.git)"},
+            {"(u@dom:p@q@h:x.git)", "(h:x.git)"},
+            {"u@dom@h:x.git", "u@dom@h:x.git"},
             {"git@h:x.git", "git@h:x.git"},
             {"see SHA256:abc of git@h:x", "see SHA256:abc of git@h:x"}
           ] do
@@ -141,11 +157,25 @@ defmodule Alumiini.Git.SecretTest do
     end
 
     test "is one of SSH, or not" do
-      for url <- ["ssh://h/x", "SSH://u@h/x", "git+ssh://h/x", "git@h:x", "host:x", "u@[::1]:x", "[::1]:x"],
+      for url <-
+            [
+              "ssh://h/x",
+              "SSH://u@h/x",
+              "git+ssh://h/x",
+              "ssh+git://h/x",
+              "git@h:x",
+              "host:x",
+              "u@[::1]:x",
+              "[::1]:x"
+            ] ++
+              ["h:x", "u@dom@h:x", "[u@h:22]:x", "http:x"],
           do: assert({url, Url.ssh?(url)} == {url, true})
 
-      for url <- ["https://h/x", "/srv/a:b", "./a:b", "x", "file:///x", "C:\\x", ""],
+      for url <- ["https://h/x", "/srv/a:b", "./a:b", "x", "file:///x", "u@h/x:y", "[h]", ""],
           do: assert({url, Url.ssh?(url)} == {url, false})
+
+      # To Git, a letter with a colon is a drive on Windows alone.
+      assert Url.ssh?("C:\\x") == not match?({:win32, _name}, :os.type())
     end
   end
 

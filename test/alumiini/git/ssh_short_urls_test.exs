@@ -79,6 +79,8 @@ defmodule Alumiini.Git.SshShortUrlsTest do
           {"#{at}:~/../app.git", :at_root},
           {"#{user}@[#{host}]:~/app.git", :at_home},
           {"#{user}@[#{host}:22]:~/app.git", :at_home},
+          {"[#{at}]:~/app.git", :at_home},
+          {"[#{at}:22]:~/app.git", :at_home},
           {"ssh://#{at}#{dir}/app.git", :at_root},
           {"ssh://#{at}/~/app.git", :at_home},
           {"ssh://#{at}/~#{user}/#{relative}/app.git", :at_root}

@@ -1,10 +1,11 @@
 //! Where a repository is over SSH, in both of Git's forms: `ssh://user@host:port/path` and `user@host:path` (git-fetch(1), "GIT URLS").
 
 use std::fmt;
+use std::net::Ipv6Addr;
 
 use percent_encoding::percent_decode_str;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::net::url::invalid;
 
 pub(crate) const DEFAULT_PORT: u16 = 22;
@@ -30,14 +31,6 @@ impl SshUrl {
             .find('/')
             .ok_or_else(|| invalid("the SSH URL names no repository: ssh://git@host/path/to/repository"))?;
         let (authority, path) = rest.split_at(slash);
-        let decode = |text: &str| {
-            percent_decode_str(text)
-                .decode_utf8()
-                .map(|text| text.into_owned())
-                .map_err(|_| invalid("the SSH URL is not UTF-8"))
-        };
-        let (user, host) = split_user(authority)?;
-        let (host, port) = split_port(host)?;
         let path = decode(path)?;
         // `/~user/…` names a home.
         let path = if path.starts_with("/~") {
@@ -45,52 +38,53 @@ impl SshUrl {
         } else {
             path
         };
-        SshUrl::new(user.map(decode).transpose()?, host, port, path)
+        SshUrl::new(Authority::parse(&decode(authority)?)?, path)
     }
 
-    /// From `user@host:path`, where a colon precedes the first slash. `[host]:path` and `[host:port]:path` put a host or
-    /// port with colons apart, as Git has it.
+    /// From `user@host:path`, where a colon precedes the first slash. Nothing of it is percent-decoded.
     pub(super) fn parse_short(bytes: &[u8]) -> Result<SshUrl> {
         let all = text(bytes)?;
-        // Of a password that somebody put there, nothing must become the host or the path.
-        let (user, rest) = match all.split_once('@') {
-            Some((user, rest)) if !user.contains([':', '/', '[']) => (Some(user), rest),
-            Some((user, _)) if user.contains(':') && !user.contains(['/', '[']) => return Err(password()),
-            _ => (None, all),
+        let brackets = opening_bracket(all).filter(|at| !all[..*at].contains('/'));
+        let behind = match brackets {
+            Some(at) => at + all[at..].find(']').ok_or_else(open_bracket)?,
+            None => 0,
         };
-        let (host, port, path) = match rest.strip_prefix('[') {
-            Some(inner) => {
-                let (host, path) = inner
-                    .split_once("]:")
-                    .ok_or_else(|| invalid("the SSH URL has a bracket that nothing closes"))?;
-                // One colon parts a port; more are an IPv6 address.
-                match host.rsplit_once(':') {
-                    Some((name, port)) if !name.contains(':') => (name, parse_port(port)?, path),
-                    _ => (host, DEFAULT_PORT, path),
-                }
-            }
-            None => match rest.split_once(':') {
-                Some((host, path)) => (host, DEFAULT_PORT, path),
-                None => return Err(invalid("the SSH URL names no repository: git@host:path/to/repository")),
-            },
-        };
+        let colon = all[behind..]
+            .find(':')
+            .map(|at| behind + at)
+            .ok_or_else(|| invalid("the SSH URL names no repository: git@host:path/to/repository"))?;
+        let (authority, path) = (&all[..colon], &all[colon + 1..]);
+        // `user:password@host:path` is to Git a path at the host `user`: of a password, nothing must become host or path.
+        let begin = path.split('/').next().unwrap_or("");
+        if let Some((_, rest)) = begin.split_once('@')
+            && (!authority.contains(['@', '[']) || rest.contains(':'))
+        {
+            return Err(password());
+        }
         let path = match path.strip_prefix('/') {
             Some(home) if home.starts_with('~') => home,
             _ => path,
         };
-        SshUrl::new(user.map(str::to_owned), host, port, path.to_owned())
+        SshUrl::new(Authority::parse(authority)?, path.to_owned())
     }
 
-    fn new(user: Option<String>, host: &str, port: u16, path: String) -> Result<SshUrl> {
+    fn new(authority: Authority, path: String) -> Result<SshUrl> {
+        let Authority { user, host, port } = authority;
         let odd = |text: &str| text.chars().any(|c| c.is_control() || c.is_whitespace());
         if host.is_empty() {
             return Err(invalid("the SSH URL names no host"));
         }
-        if host.starts_with('-') || odd(host) || host.contains(['@', '/', '\\']) {
-            return Err(invalid("the SSH URL names a host that is none"));
+        let address = host.split('%').next().unwrap_or("");
+        let colons = host.contains(':') && address.parse::<Ipv6Addr>().is_err();
+        if colons || host.starts_with('-') || odd(&host) || host.contains(['/', '\\']) {
+            return Err(no_host());
         }
-        if user.as_deref().is_some_and(|user| user.is_empty() || odd(user)) {
-            return Err(invalid("the user of the SSH URL is empty or holds whitespace"));
+        // A slash is `%2F`, which to Git ends the host: what follows would be the path.
+        let no_user = |user: &str| user.is_empty() || odd(user) || user.starts_with('-') || user.contains('/');
+        if user.as_deref().is_some_and(no_user) {
+            return Err(invalid(
+                "the user of the SSH URL is empty, begins with a dash, or holds whitespace or a slash",
+            ));
         }
         if path.is_empty() || path == "/" {
             return Err(invalid("the SSH URL names no repository: only a host"));
@@ -110,46 +104,78 @@ impl SshUrl {
 
     /// `ssh://user@host:port/path`; for a path that is relative to a home, Git's short form where that can say it.
     pub(crate) fn shown(&self) -> String {
+        let path = &self.path;
         let user = self.user.as_ref().map_or(String::new(), |user| format!("{user}@"));
-        let host = if self.host.contains(':') {
-            format!("[{}]", self.host)
-        } else {
-            self.host.clone()
+        let short = !path.starts_with(['/', '~']);
+        // `host::path` would be a remote helper.
+        let brackets = self.host.contains(':') || path.starts_with(':');
+        let host = match (self.port, brackets) {
+            (DEFAULT_PORT, false) => self.host.clone(),
+            (DEFAULT_PORT, true) => format!("[{}]", self.host),
+            (port, _) if short => format!("[{}:{port}]", self.host),
+            (port, false) => format!("{}:{port}", self.host),
+            (port, true) => format!("[{}]:{port}", self.host),
         };
-        match (self.port, self.path.starts_with('/'), self.path.starts_with('~')) {
-            (DEFAULT_PORT, true, _) => format!("ssh://{user}{host}{}", self.path),
-            (DEFAULT_PORT, false, true) => format!("ssh://{user}{host}/{}", self.path),
-            (port, true, _) => format!("ssh://{user}{host}:{port}{}", self.path),
-            (port, false, true) => format!("ssh://{user}{host}:{port}/{}", self.path),
-            (DEFAULT_PORT, false, false) => format!("{user}{host}:{}", self.path),
-            (port, false, false) => format!("{user}[{}:{port}]:{}", self.host, self.path),
+        if short {
+            return format!("{user}{host}:{path}");
         }
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        // What was percent-decoded must read the same again.
+        format!("ssh://{}", format!("{user}{host}{slash}{path}").replace('%', "%25"))
     }
 }
 
-fn split_user(authority: &str) -> Result<(Option<&str>, &str)> {
-    match authority.rsplit_once('@') {
-        Some((user, _)) if user.contains(':') => Err(password()),
-        Some((user, host)) => Ok((Some(user), host)),
-        None => Ok((None, authority)),
-    }
+/// What precedes the path, taken apart as Git does.
+struct Authority {
+    user: Option<String>,
+    host: String,
+    port: u16,
 }
 
-fn split_port(host: &str) -> Result<(&str, u16)> {
-    if let Some(inner) = host.strip_prefix('[') {
-        let (address, rest) = inner
-            .split_once(']')
-            .ok_or_else(|| invalid("the SSH URL has a bracket that nothing closes"))?;
-        return match rest.strip_prefix(':') {
-            Some(port) => Ok((address, parse_port(port)?)),
-            None if rest.is_empty() => Ok((address, DEFAULT_PORT)),
-            None => Err(invalid("the SSH URL names a host that is none")),
+impl Authority {
+    /// `user@host:port`, where a user may be a mail address. Brackets hold an IPv6 address, a host with its port, or all three.
+    fn parse(text: &str) -> Result<Authority> {
+        let (name, port) = match opening_bracket(text) {
+            None => (text.to_owned(), None),
+            Some(at) => {
+                let (inner, rest) = text[at + 1..].split_once(']').ok_or_else(open_bracket)?;
+                let port = match rest.strip_prefix(':') {
+                    Some(port) => Some(parse_port(port)?),
+                    None if rest.is_empty() => None,
+                    None => return Err(no_host()),
+                };
+                (format!("{}{inner}", &text[..at]), port)
+            }
         };
+        let (user, host) = match name.rsplit_once('@') {
+            Some((user, _)) if user.contains(':') => return Err(password()),
+            Some((user, host)) => (Some(user.to_owned()), host),
+            None => (None, name.as_str()),
+        };
+        // One colon parts a port; more are an IPv6 address.
+        let (host, port) = match host.split_once(':') {
+            Some((host, digits)) if port.is_none() && !digits.contains(':') => (host, parse_port(digits)?),
+            _ => (host, port.unwrap_or(DEFAULT_PORT)),
+        };
+        let host = host.to_owned();
+        Ok(Authority { user, host, port })
     }
-    match host.split_once(':') {
-        Some((host, port)) => Ok((host, parse_port(port)?)),
-        None => Ok((host, DEFAULT_PORT)),
+}
+
+/// Where the bracket is that Git looks for: at the beginning, or right after an `@`.
+fn opening_bracket(text: &str) -> Option<usize> {
+    if text.starts_with('[') {
+        Some(0)
+    } else {
+        text.find("@[").map(|at| at + 1)
     }
+}
+
+fn decode(text: &str) -> Result<String> {
+    percent_decode_str(text)
+        .decode_utf8()
+        .map(|text| text.into_owned())
+        .map_err(|_| invalid("the SSH URL is not UTF-8"))
 }
 
 fn parse_port(port: &str) -> Result<u16> {
@@ -166,7 +192,15 @@ fn text(bytes: &[u8]) -> Result<&str> {
     std::str::from_utf8(bytes).map_err(|_| invalid("the URL is not UTF-8"))
 }
 
-fn password() -> crate::error::Error {
+fn open_bracket() -> Error {
+    invalid("the SSH URL has a bracket that nothing closes")
+}
+
+fn no_host() -> Error {
+    invalid("the SSH URL names a host that is none")
+}
+
+fn password() -> Error {
     invalid(
         "the SSH URL holds a password, which SSH does not take from there: remove it and pass auth: ssh_key or ssh_agent",
     )

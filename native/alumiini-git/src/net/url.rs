@@ -293,9 +293,12 @@ fn userinfo(url: &Url) -> Result<Option<Auth>> {
 fn scheme(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let at = bytes.windows(3).position(|w| w == b"://")?;
     let scheme = std::str::from_utf8(&bytes[..at]).ok()?;
-    let fits = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+    let fits = scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.as_bytes().iter().all(in_scheme);
     fits.then_some((scheme, &bytes[at + 3..]))
+}
+
+fn in_scheme(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"+-.".contains(byte)
 }
 
 fn file_url(rest: &[u8]) -> Result<PathBuf> {
@@ -322,7 +325,7 @@ fn local(bytes: &[u8]) -> Result<Location> {
     let colon = bytes.iter().position(|b| *b == b':');
     if colon.is_some_and(|colon| slash.is_none_or(|slash| colon < slash)) && !has_drive(bytes) {
         // `ext::sh -c …` is Git's way to run a command, not a host.
-        let helper = !bytes.contains(&b'[') && bytes.windows(2).position(|w| w == b"::") == colon;
+        let helper = colon.is_some_and(|at| bytes[at..].starts_with(b"::") && bytes[..at].iter().all(in_scheme));
         return if helper {
             Err(unsupported("remote helpers (name::address)"))
         } else {
