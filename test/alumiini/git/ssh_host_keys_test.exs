@@ -106,6 +106,16 @@ defmodule Alumiini.Git.SshHostKeysTest do
     )
   end
 
+  test "an RSA key is known by the names of its signatures, too, as to ssh", context do
+    {server, name} = sshd!(context, host_keys: [context.rsa])
+
+    for kind <- ["ssh-rsa", "rsa-sha2-256", "rsa-sha2-512"] do
+      line = String.replace(SshKeys.line(name, context.rsa), "ssh-rsa", kind)
+      assert_accepted(context, server, line)
+      assert_refused(context, server, "@revoked " <> line, ["revoked"])
+    end
+  end
+
   test "a server that comes back with another key is refused on the next connection", context do
     {server, _name} = sshd!(context)
     known_hosts = SshServer.known_hosts(server)
@@ -286,7 +296,8 @@ defmodule Alumiini.Git.SshHostKeysTest do
     test "vouches for a host by its certificate", context do
       {server, name, host_key} = certified!(context, [])
 
-      for hosts <- [name, "*", "[127.0.0.*]:*"] do
+      # Without a port it vouches for any, as to ssh.
+      for hosts <- [name, "*", "[127.0.0.*]:*", "127.0.0.1", "127.0.0.*"] do
         assert_accepted(context, server, SshKeys.line(hosts, context.authority, "@cert-authority"))
       end
 

@@ -91,6 +91,11 @@ impl Trusted {
         let (Some(kind), Some(key)) = (words.next(), words.next()) else {
             return;
         };
+        // The names of two signatures, which OpenSSH takes for the key that makes them.
+        let kind = match kind {
+            "rsa-sha2-256" | "rsa-sha2-512" => "ssh-rsa",
+            other => other,
+        };
         let Ok(key) = PublicKey::from_openssh(&format!("{kind} {key}")) else {
             return;
         };
@@ -101,7 +106,8 @@ impl Trusted {
         match marker {
             None if exact => self.keys.push(key),
             None => self.portless.push(key),
-            Some("@cert-authority") if exact => self.authorities.push(key),
+            // Of the host on any port, as with keys: OpenSSH looks for both names.
+            Some("@cert-authority") => self.authorities.push(key),
             // What is revoked on one port is not to be trusted on another.
             Some("@revoked") => self.revoked.push(key),
             Some(_) => {}

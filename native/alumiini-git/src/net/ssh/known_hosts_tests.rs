@@ -77,6 +77,65 @@ fn what_is_no_line_is_passed_over() {
     assert_eq!(judge(&text, "h", 22, OTHER), Verdict::Changed);
 }
 
+/// As ssh of OpenSSH 9.2 decides of the same lines.
+#[test]
+fn rsa_keys_by_the_names_of_their_signatures() {
+    let blob = |text: &'static str| text.split(' ').nth(1).unwrap().trim();
+    for (kind, verdict) in [
+        ("ssh-rsa", Verdict::Known),
+        ("rsa-sha2-256", Verdict::Known),
+        ("rsa-sha2-512", Verdict::Known),
+        ("RSA", Verdict::Unknown),
+        ("SSH-RSA", Verdict::Unknown),
+        ("ssh-ed25519", Verdict::Unknown),
+        ("ssh-rsa-cert-v01@openssh.com", Verdict::Unknown),
+    ] {
+        let line = format!("h {kind} {}", blob(RSA));
+        assert_eq!(judge(&line, "h", 22, RSA), verdict, "{kind}");
+        let revoked = match verdict {
+            Verdict::Known => Verdict::Revoked,
+            _ => Verdict::Known,
+        };
+        assert_eq!(
+            judge(&format!("@revoked {line}\nh {RSA}"), "h", 22, RSA),
+            revoked,
+            "{kind}"
+        );
+    }
+    for kind in ["rsa-sha2-256", "rsa-sha2-512"] {
+        let text = format!("h {kind} {}\r\n", blob(RSA));
+        assert_eq!(find(&text, "h", 22).algorithms()[0].to_string(), "rsa-sha2-512");
+        assert_eq!(judge(&text, "h", 22, ED25519), Verdict::OtherTypes);
+        // Of another type of key, they say nothing.
+        let wrong = format!("h {kind} {}", blob(ED25519));
+        assert_eq!(judge(&wrong, "h", 22, ED25519), Verdict::Unknown);
+    }
+}
+
+/// As ssh of OpenSSH 9.2 decides of the same lines.
+#[test]
+fn odd_lines() {
+    use Verdict::{Known, Revoked, Unknown};
+    let (ed, blob) = (ED25519.trim(), ED25519.split(' ').nth(1).unwrap().trim());
+    for (text, verdict) in [
+        (format!(" \th {ed}"), Known),
+        (format!("h\tssh-ed25519\t{blob}\tcomment\r\n"), Known),
+        (format!("x,,h {ed}"), Known),
+        (format!("x, h {ed}"), Unknown),
+        (format!("h ssh-ed25519 {blob}#comment"), Unknown),
+        (format!("h 256 {ed}"), Unknown),
+        (format!("h ED25519 {blob}"), Unknown),
+        (format!("h ecdsa-sha2-nistp256 {blob}"), Unknown),
+        (format!("\u{feff}h {ed}"), Unknown),
+        (format!("\u{feff}# of mine\nh {ed}"), Known),
+        (format!("@revoked  h {ed}\nh {ed}"), Revoked),
+        (format!("@revoked\th\tssh-ed25519\t{blob}\nh {ed}"), Revoked),
+        (format!("@revoked @revoked h {ed}\nh {ed}"), Known),
+    ] {
+        assert_eq!(judge(&text, "h", 22, ED25519), verdict, "{text:?}");
+    }
+}
+
 #[test]
 fn unknown_changed_and_revoked() {
     let text = format!("h {ED25519}h {RSA}");
@@ -142,6 +201,15 @@ fn certificates() {
     // A plain line is no authority.
     assert_eq!(judge(&format!("* {CA}"), host, GOOD, NOW), Changed);
     assert_eq!(judge(&format!("@revoked * {CA}{ca}"), host, GOOD, NOW), Revoked);
+    // An authority for a host vouches for it on any port, and one with a port for that one.
+    let at_port = |text: &str| {
+        let certificate = Certificate::from_openssh(GOOD.trim()).unwrap();
+        find(text, host, 2222).judge_certificate(&certificate, NOW)
+    };
+    assert_eq!(at_port(&ca), Known);
+    assert_eq!(at_port(&format!("@cert-authority {host} {CA}")), Known);
+    assert_eq!(at_port(&format!("@cert-authority [{host}]:2222 {CA}")), Known);
+    assert_eq!(at_port(&format!("@cert-authority [{host}]:2223 {CA}")), Unknown);
     assert_eq!(judge(&format!("{ca}@revoked * {ED25519}"), host, GOOD, NOW), Revoked);
     // The key itself is known: the certificate may be what it likes.
     for text in [format!("{host} {ED25519}"), format!("{ca}{host} {ED25519}")] {
