@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use russh::client::{self, AuthResult, ChannelOpenHandle, Config, DisconnectReason, Handle, Handler, Msg, Session};
 use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
-use russh::{Channel, Preferred, SshId, cipher, compression};
+use russh::{Channel, SshId};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::error::{Error, Hint, Kind, Result};
@@ -18,7 +18,7 @@ use crate::net::ssh_url::{DEFAULT_PORT, SshUrl};
 use super::host_key::{self, Greeting};
 use super::known_hosts::Trusted;
 use super::wire::Wire;
-use super::{agent, keys};
+use super::{agent, algorithms, keys};
 
 /// What of a channel is on its way to its reader: the bytes that a server may send before it is told to go on, and the packets
 /// that wait in memory (OpenSSH's are of 32 KiB). When those are full, the socket is no longer read.
@@ -282,11 +282,12 @@ fn handshake(error: &russh::Error, shown: &str, seen: &Seen) -> Error {
             format!("{shown} did not answer in SSH: check the URL's port"),
         ),
         E::NoCommonAlgo { kind, theirs, .. } => {
-            let theirs = sanitised(theirs.join(", ").as_bytes());
+            let what = algorithms::what(kind);
+            let theirs = sanitised(algorithms::real(theirs).join(", ").as_bytes());
             (
                 Kind::Unsupported,
                 format!(
-                    "{shown} and this worker have no algorithm for {kind:?} in common: its server offers {theirs}, and should be updated"
+                    "{shown} and this worker have no {what} in common: its server offers {theirs}; update it, or let it offer what current OpenSSH offers"
                 ),
             )
         }
@@ -306,28 +307,13 @@ fn handshake(error: &russh::Error, shown: &str, seen: &Seen) -> Error {
 }
 
 fn config(trusted: &Trusted, keepalive: Duration) -> Config {
-    let gcm_first = [
-        cipher::AES_256_GCM,
-        cipher::CHACHA20_POLY1305,
-        cipher::AES_256_CTR,
-        cipher::AES_192_CTR,
-        cipher::AES_128_CTR,
-    ];
     Config {
         client_id: SshId::Standard(concat!("SSH-2.0-alumiini-git_", env!("CARGO_PKG_VERSION")).into()),
         window_size: WINDOW,
         channel_buffer_size: WAITING_PACKETS,
         keepalive_interval: Some(keepalive),
         keepalive_max: MAX_UNANSWERED,
-        preferred: Preferred {
-            key: trusted.algorithms().into(),
-            host_key_certificates: trusted.certificate_algorithms().into(),
-            // The fastest first, with ring. None has CBC.
-            cipher: gcm_first.to_vec().into(),
-            // Packs are compressed as they are.
-            compression: vec![compression::NONE].into(),
-            ..Preferred::DEFAULT
-        },
+        preferred: algorithms::preferred(trusted),
         ..Config::default()
     }
 }

@@ -1,6 +1,7 @@
 //! `git-upload-pack` over SSH.
 
 mod agent;
+mod algorithms;
 mod connection;
 mod exec;
 mod host_key;
