@@ -15,7 +15,7 @@ defmodule Alumiini.Git.Test.Certificates do
   @client_auth {1, 3, 6, 1, 5, 5, 7, 3, 2}
   @ext_key_usage {2, 5, 29, 37}
 
-  @type kind :: :good | :expired | :not_yet_valid | :wrong_host | :self_signed
+  @type kind :: :good | :expired | :not_yet_valid | :wrong_host | :self_signed | :self_signed_expired
   @type t :: %{tls: keyword, ca: String.t(), certificate: String.t()}
 
   @doc """
@@ -25,7 +25,7 @@ defmodule Alumiini.Git.Test.Certificates do
   authority of another certificate, so that no client that checks can trust it.
   """
   @spec build(kind) :: t
-  def build(:self_signed) do
+  def build(kind) when kind in [:self_signed, :self_signed_expired] do
     # OTP would make it an authority, which clients refuse for that and not for what is to be tested.
     extensions = [
       names(["localhost"], [{127, 0, 0, 1}]),
@@ -33,7 +33,8 @@ defmodule Alumiini.Git.Test.Certificates do
       {:Extension, @basic_constraints, true, {:BasicConstraints, false, :asn1_NOVALUE}}
     ]
 
-    options = [key: @curve, digest: :sha256, extensions: extensions]
+    validity = if kind == :self_signed, do: [], else: [validity: {{2019, 1, 1}, {2020, 1, 1}}]
+    options = [key: @curve, digest: :sha256, extensions: extensions] ++ validity
     %{cert: der, key: key} = :public_key.pkix_test_root_cert(~c"localhost", options)
     der = without_parameters(der, key)
 

@@ -21,8 +21,8 @@ defmodule Alumiini.Git.Auth do
 
       Alumiini.Git.sync(url, "main", path, auth: fn -> Alumiini.Git.Auth.token(MyApp.Tokens.current()) end)
 
-  It is called in the calling process, once for the call, and once more if the remote answers 401 (`reason: :auth`,
-  `detail.status: 401`): the request is then made again with what it returns, within the same `:timeout`, which also runs
+  It is called in the calling process, once for the call, and once more if the remote answers 401 or with a page to
+  log in (`reason: :auth`, `detail.status` 401, 200 or 203): the request is then made again with what it returns, within the same `:timeout`, which also runs
   while the function does. What it raises goes through to the caller. If it returns anything else than a value of this
   type, the call raises `ArgumentError`.
 

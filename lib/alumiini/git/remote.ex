@@ -72,15 +72,15 @@ defmodule Alumiini.Git.Remote do
   def with_defaults(request, _defaults), do: request
 
   @doc """
-  Makes a request. Where the credentials come from a function, it is called now, and again if the remote answered 401;
-  then the request is made once more, in the time that is left.
+  Makes a request. Where the credentials come from a function, it is called now, and again if the remote answered 401, or with a page to
+  log in (200, 203); then the request is made once more, in the time that is left.
   """
   @spec call(t, GenServer.server(), map, keyword) :: {:ok, map} | {:error, Error.t()}
   def call(remote, server, request, options) do
     deadline = now() + Keyword.fetch!(options, :timeout)
 
     case attempt(remote, server, request, options, deadline) do
-      {:error, %Error{reason: :auth, detail: %{status: 401}}} = refused ->
+      {:error, %Error{reason: :auth, detail: %{status: status}}} = refused when status in [200, 203, 401] ->
         if remote.renewable?, do: attempt(remote, server, request, options, deadline), else: refused
 
       result ->

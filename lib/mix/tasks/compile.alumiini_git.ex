@@ -44,9 +44,9 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
   # Not the source's priv/, which Mix links into every build: a worker for one environment or target would be that of all of them.
   # What was put there before goes, or it would come back with that link.
   defp make_priv do
-    _ = for old <- Path.wildcard("priv/alumiini-git*"), do: File.rm(old)
+    Enum.each(Path.wildcard("priv/alumiini-git*"), &File.rm/1)
     _ = File.rmdir("priv")
-    if match?({:ok, _source}, File.read_link(priv())), do: File.rm(priv())
+    _ = if match?({:ok, _source}, File.read_link(priv())), do: File.rm(priv())
     # A worker that is there and current needs no directory that can be written to.
     _ = File.mkdir_p(priv())
   end

@@ -79,13 +79,14 @@ defmodule Alumiini.Git.RedirectsTest do
     assert error.message =~ "https://localhost"
   end
 
-  test "to a page that is no repository, and in a circle: refused", context do
+  test "to a page to log in, and in a circle: refused", context do
     %{https: https, options: options} = context
     url = HttpServer.url(https, "app.git")
     login = {:status, 302, [{"location", "/login?next=%2Fapp.git"}], ""}
     html = HttpServer.rule(https, :html, path: "/login")
     rule = HttpServer.rule(https, login, on: :info_refs)
-    assert {:error, %Error{reason: :protocol}} = Git.ls_remote(url, "main", options)
+    assert {:error, %Error{reason: :auth} = error} = Git.ls_remote(url, "main", options)
+    assert error.message =~ "a page to log in"
     HttpServer.remove(https, rule)
     HttpServer.remove(https, html)
 

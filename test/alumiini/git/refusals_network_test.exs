@@ -124,6 +124,29 @@ defmodule Alumiini.Git.RefusalsNetworkTest do
   end
 
   describe "an answer that is not Git's:" do
+    test "a page to log in, for credentials that a forge does not take", context do
+      options = [auth: Auth.basic("user", "wr0ng"), allow_insecure: true]
+
+      for where <- [[], [on: :upload_pack], [on: :upload_pack, skip: 1]] do
+        words = [context.url, "page to log in", "credentials"]
+        error = assert_refused_twice(context, :auth, words, rule(context, :html, where), options)
+        assert error.detail == %{status: 200, url: context.url}
+      end
+
+      # A function is asked again, as after a 401, and gives others.
+      HttpServer.reset(context.server)
+      HttpServer.rule(context.server, :html, first: 1)
+      asked = :counters.new(1, [])
+
+      auth = fn ->
+        :counters.add(asked, 1, 1)
+        Auth.basic("user", "#{:counters.get(asked, 1)}")
+      end
+
+      assert sync(context, context.new, auth: auth, allow_insecure: true) == {:ok, context.commit}
+      assert :counters.get(asked, 1) == 2
+    end
+
     test "an HTML page, at any point", context do
       for options <- [[], [on: :upload_pack], [on: :upload_pack, skip: 1]] do
         words = [context.url, "HTML", ~r/check the URL|login/i]

@@ -4,7 +4,7 @@ defmodule Alumiini.Git.TlsTest do
 
   alias Alumiini.Git
   alias Alumiini.Git.{Auth, Error}
-  alias Alumiini.Git.Test.{Certificates, HttpServer, Oracle, Proxy, Repository, TempDir}
+  alias Alumiini.Git.Test.{Certificates, GitCommand, HttpServer, Oracle, Proxy, Repository, TempDir}
 
   setup do
     dir = TempDir.create!("tls")
@@ -46,6 +46,74 @@ defmodule Alumiini.Git.TlsTest do
         Oracle.assert_synced(Path.join(context.dir, "work"), context.origin, context.commit)
         TempDir.remove!(Path.join(context.dir, "work"))
       end
+    end
+
+    test "is taken as people have it: with a byte order mark, Windows' line ends, indentation, text around",
+         context do
+      certificate = Certificates.build(:good)
+      https = https!(context, certificate.tls)
+      lines = String.split(certificate.ca, "\n", trim: true)
+
+      for ca <- [
+            "\uFEFF" <> certificate.ca,
+            Enum.join(lines, "\r\n"),
+            Enum.map_join(lines, "\n", &("    " <> &1)),
+            "Our authority\n\n" <> certificate.ca <> "\nuntil 2030\n"
+          ] do
+        assert sync(context, https, tls: [ca: ca]) == {:ok, context.commit}
+        TempDir.remove!(Path.join(context.dir, "work"))
+      end
+    end
+
+    # What people make by hand, and what Git takes.
+    for {name, arguments} <- [
+          plain: ~w(-subj /CN=localhost),
+          with_names: ~w(-subj /CN=git -addext subjectAltName=DNS:localhost,DNS:other),
+          no_authority: ~w(-subj /CN=localhost -addext basicConstraints=critical,CA:FALSE),
+          no_authority_with_names:
+            ~w(-subj /CN=git -addext basicConstraints=CA:FALSE -addext subjectAltName=DNS:localhost)
+        ] do
+      @arguments arguments
+
+      test "may be the server's own certificate, self-signed (#{name})", context do
+        {tls, pem} = self_signed!(context.dir, @arguments)
+        https = https!(context, tls)
+        url = String.replace(HttpServer.url(https, "app.git"), "127.0.0.1", "localhost")
+        ca = Path.join(context.dir, "own.pem")
+        File.write!(ca, pem)
+        git = ["-c", "http.sslCAInfo=#{ca}", "ls-remote", url]
+        assert {_refs, 0} = GitCommand.run(git)
+
+        assert sync(context, url, tls: [ca: pem]) == {:ok, context.commit}
+        TempDir.remove!(Path.join(context.dir, "work"))
+        # It is trusted for its own name, and itself only.
+        elsewhere = String.replace(url, "localhost", "127.0.0.1")
+        assert_refused(context, elsewhere, [tls: [ca: pem]], ["another host name"])
+        {_tls, other} = self_signed!(context.dir, @arguments)
+        assert_refused(context, url, [tls: [ca: other]], ["tls: [ca:"])
+        assert_refused(context, url, [], ["tls: [ca:"])
+      end
+    end
+
+    test "that is the server's own and has expired is refused", context do
+      %{tls: tls, certificate: pem} = Certificates.build(:self_signed_expired)
+      https = https!(context, tls)
+      url = String.replace(HttpServer.url(https, "app.git"), "127.0.0.1", "localhost")
+      assert_refused(context, url, [tls: [ca: pem]], ["has expired"])
+    end
+
+    defp self_signed!(dir, arguments) do
+      [key, cert] = for name <- ["own.key", "own.crt"], do: Path.join(dir, name)
+      request = ~w(req -x509 -newkey rsa:2048 -nodes -keyout #{key} -out #{cert}) ++ arguments
+      {_output, 0} = System.cmd("openssl", request, stderr_to_stdout: true)
+      {[certfile: cert, keyfile: key] |> read(), File.read!(cert)}
+    end
+
+    # The server reads its files late; these are made anew.
+    defp read(certfile: cert, keyfile: key) do
+      [{:Certificate, der, _}] = :public_key.pem_decode(File.read!(cert))
+      [{type, key, _}] = :public_key.pem_decode(File.read!(key))
+      [cert: der, key: {type, key}]
     end
 
     test "among several is found", context do

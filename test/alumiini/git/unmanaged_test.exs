@@ -197,6 +197,33 @@ defmodule Alumiini.Git.UnmanagedTest do
     Oracle.status!(context.path)
   end
 
+  test "a .git that is no repository is called that, and nothing is touched", context do
+    path = Path.join(context.dir, "empty")
+
+    for make <- [
+          fn -> File.mkdir_p!(Path.join(path, ".git")) end,
+          fn -> File.mkdir_p!(Path.join(path, ".git/objects")) end,
+          fn -> File.write!(Path.join(path, ".git/config"), "[core]\n") end
+        ] do
+      make.()
+      before = Directory.contents(path)
+      options = [server: context.git]
+
+      for call <- [
+            fn -> sync(%{context | path: path}) end,
+            fn -> sync(%{context | path: path}, force: true) end,
+            fn -> Git.head(path, options) end,
+            fn -> Git.checkout(path, "main", options) end
+          ] do
+        assert {:error, %Error{reason: :not_a_repository, retryable?: false} = error} = call.()
+        assert error.message =~ Path.join(path, ".git")
+        assert error.message =~ "remove it"
+        assert error.detail.path == path
+        assert Directory.touched(before, Directory.contents(path)) == []
+      end
+    end
+  end
+
   test "a linked work tree and a submodule are refused", context do
     linked = Path.join(context.dir, "linked")
     git(context, ["worktree", "add", "-q", "-b", "linked", linked])

@@ -132,7 +132,8 @@ fn refuses_what_is_not_ours() {
         (&["not a ref\n", "0000"], Kind::Protocol),
         (&["1234 HEAD\n", "0000"], Kind::Protocol),
         (&["version 2\n"], Kind::Network),
-        (&["ERR access denied\n"], Kind::Protocol),
+        (&["ERR access denied\n"], Kind::Auth),
+        (&["ERR no\n"], Kind::Protocol),
         (&[], Kind::Network),
     ] {
         assert_eq!(parse(lines, &[]).unwrap_err().kind, kind, "{lines:?}");

@@ -10,6 +10,7 @@ use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use rustls::{AlertDescription, CertificateError};
 
 use crate::error::{Error, Hint, Kind};
+use crate::net::given_certificate;
 use crate::net::proxy::Proxy;
 use crate::net::url::HttpUrl;
 
@@ -22,17 +23,32 @@ pub(super) enum Credentials {
     Withheld,
 }
 
-/// An answer whose status is not 200. `said`: what its body says to people, empty where that is nothing.
+/// What the body of an answer says.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    /// For people; empty where that is nothing.
+    pub(super) text: String,
+    /// That the server is asked too often.
+    pub(super) too_often: bool,
+}
+
+/// An answer of a status that stands for no answer.
 pub(super) fn status(
     status: StatusCode,
     headers: &HeaderMap,
     url: &HttpUrl,
     credentials: Credentials,
-    said: &str,
+    said: &Said,
 ) -> Error {
     use Credentials as C;
     let code = status.as_u16();
+    // Servers say it with these statuses, and some with no other sign than a header or a sentence.
+    let too_often = code == 429 || said.too_often || code == 403 && (wait(headers).is_some() || is_used_up(headers));
     let (kind, sentence) = match (code, credentials) {
+        (403 | 429 | 503, _) if too_often => (
+            Kind::RateLimited,
+            format!("{url} is asked too often (HTTP {code}): try again later"),
+        ),
         (401, C::None) => (
             Kind::Auth,
             format!("{url} asks for credentials and none were given: pass auth"),
@@ -64,12 +80,19 @@ pub(super) fn status(
             format!("there is no repository at {url}, or it cannot be seen without credentials"),
         ),
         (407, _) => (Kind::Auth, format!("a proxy before {url} asks for credentials")),
-        (429, _) => (
-            Kind::RateLimited,
-            format!("{url} is asked too often (HTTP 429): try again later"),
+        (413, _) => (
+            Kind::Protocol,
+            format!(
+                "{url}, or a proxy before it, takes no request of this size (HTTP 413): its limit must be raised there"
+            ),
         ),
-        // The server gave up on waiting for us, or will not answer this early: neither is about what was asked.
-        (408 | 425, _) => (
+        (451, _) => (
+            Kind::RepoNotFound,
+            format!("{url} does not serve this repository for legal reasons (HTTP 451)"),
+        ),
+        // The server gave up on waiting for us, will not answer this early, or not on this connection, or is at work on the repository:
+        // none of these is about what was asked.
+        (408 | 421 | 423 | 425, _) => (
             Kind::Network,
             format!("{url} did not take the request (HTTP {code}): try again"),
         ),
@@ -86,17 +109,46 @@ pub(super) fn status(
     let sentence = match code {
         // What is to be known of these, their numbers say.
         401 | 404 | 407 | 410 => sentence,
-        _ if said.is_empty() => sentence,
-        _ => format!("{sentence}; the server says: {said}"),
+        _ if said.text.is_empty() => sentence,
+        _ => format!("{sentence}; the server says: {}", said.text),
     };
     let error = Error::new(kind, sentence).with("url", url.shown()).with("status", code);
-    match retry_after(headers).filter(|_| kind.retryable()) {
+    match wait(headers).filter(|_| kind.retryable()) {
         Some(seconds) => error.with("retry_after", seconds),
         None => error,
     }
 }
 
-/// The seconds that a server asks to be left alone for (RFC 9110, 10.2.3), which it may say as a date.
+/// The seconds that a server asks to be left alone for.
+fn wait(headers: &HeaderMap) -> Option<u64> {
+    retry_after(headers).or_else(|| is_used_up(headers).then(|| reset(headers)).flatten())
+}
+
+/// Whether none of the requests is left that a server allows in its time (the headers of GitHub, GitLab, Gitea and others).
+fn is_used_up(headers: &HeaderMap) -> bool {
+    let left = |name| headers.get(name).and_then(|left| left.to_str().ok()).map(str::trim);
+    ["x-ratelimit-remaining", "ratelimit-remaining"]
+        .into_iter()
+        .any(|name| left(name) == Some("0"))
+}
+
+/// When there are some again: seconds, or a time in seconds since 1970.
+fn reset(headers: &HeaderMap) -> Option<u64> {
+    let names = ["x-ratelimit-reset", "ratelimit-reset"];
+    let value = names.into_iter().find_map(|name| headers.get(name))?.to_str().ok()?;
+    let value: u64 = value.trim().parse().ok()?;
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |now| now.as_secs());
+    // No one asks to be left alone for thirty years.
+    Some(if value > 1_000_000_000 {
+        value.saturating_sub(now)
+    } else {
+        value
+    })
+}
+
+/// The same by RFC 9110, 10.2.3, which it may say as a date.
 fn retry_after(headers: &HeaderMap) -> Option<u64> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse() {
@@ -303,7 +355,14 @@ pub(super) fn tls(error: &io::Error, shown: &str) -> Error {
     // As among the causes of other errors: rustls's own is inside.
     let (kind, sentence) = match find::<rustls::Error>(error) {
         Some(tls) => handshake(tls, shown),
-        None => (Kind::Network, format!("the TLS connection to {shown} failed: {error}")),
+        None => {
+            let why = if error.raw_os_error().is_some() {
+                error.to_string()
+            } else {
+                "the connection was cut".to_owned()
+            };
+            (Kind::Network, format!("the TLS connection to {shown} failed: {why}"))
+        }
     };
     Error::new(kind, sentence).with("url", shown)
 }
@@ -331,7 +390,17 @@ fn handshake(error: &rustls::Error, url: &str) -> (Kind, String) {
             return (Kind::Certificate, format!("the server of {url} {why}"));
         }
         // No InvalidCertificate: the server has none at all, or it and we have no TLS version or cipher in common.
-        other => return (Kind::Network, format!("the TLS connection to {url} failed: {other}")),
+        rustls::Error::InvalidMessage(_) => {
+            return (
+                Kind::Network,
+                format!("the TLS connection to {url} failed: what answers there is no TLS; check the URL's port"),
+            );
+        }
+        _ => {
+            let why =
+                "it and this worker have no version, cipher or key exchange of TLS in common, or it has no certificate";
+            return (Kind::Network, format!("the TLS connection to {url} failed: {why}"));
+        }
     };
     let why = match certificate {
         C::Expired | C::ExpiredContext { .. } => "has expired: it must be renewed there (or this machine's clock is wrong)".to_owned(),
@@ -346,8 +415,17 @@ fn handshake(error: &rustls::Error, url: &str) -> (Kind, String) {
         C::UnsupportedSignatureAlgorithmContext { .. } => {
             "is signed in a way that is not supported: it must be renewed there".to_owned()
         }
-        // Some of them list all that they know.
-        other => format!("is not accepted: {other:.200}"),
+        C::Other(other) if given_certificate::is_authority(other) => {
+            "is self-signed, and this system does not trust it: pass it as tls: [ca: …] if it is the server's own".to_owned()
+        }
+        C::BadEncoding => "cannot be read: it must be renewed there".to_owned(),
+        C::InvalidPurpose | C::InvalidPurposeContext { .. } => {
+            "is not one for servers (its extended key usage): it must be renewed there".to_owned()
+        }
+        C::BadSignature => {
+            "is not signed by the authority of that name that is trusted here: pass the right one as tls: [ca: …]".to_owned()
+        }
+        _ => "is not accepted: it breaks a rule for certificates of servers, and must be renewed there".to_owned(),
     };
     (Kind::Certificate, format!("the TLS certificate of {url} {why}"))
 }

@@ -21,6 +21,11 @@ fn every_status_has_a_kind() {
         (407, C::None, Kind::Auth, "proxy"),
         (429, C::None, Kind::RateLimited, "too often"),
         (408, C::None, Kind::Network, "try again"),
+        (413, C::None, Kind::Protocol, "limit"),
+        (421, C::None, Kind::Network, "try again"),
+        (423, C::None, Kind::Network, "try again"),
+        (451, C::None, Kind::RepoNotFound, "legal"),
+        (522, C::None, Kind::Network, "try again later"),
         (418, C::None, Kind::Protocol, "check the URL"),
         (302, C::None, Kind::Protocol, "redirects"),
         (204, C::None, Kind::Protocol, "HTTP 204"),
@@ -32,7 +37,10 @@ fn every_status_has_a_kind() {
             &HeaderMap::new(),
             &url(),
             credentials,
-            "a reason",
+            &Said {
+                text: "a reason".into(),
+                too_often: false,
+            },
         );
         assert_eq!(error.kind, kind, "{code}");
         let told = error.message.ends_with("; the server says: a reason");
@@ -59,4 +67,86 @@ fn certificates_say_what_is_wrong_with_them() {
     }
     let other = rustls::Error::General("no".into());
     assert_eq!(handshake(&other, "https://h/r").0, Kind::Network);
+}
+
+#[test]
+fn what_is_asked_too_often_is_known_by_each_of_its_signs() {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let reset = (now + 90).to_string();
+    let said = Said {
+        text: String::new(),
+        too_often: true,
+    };
+    type Headers<'a> = &'a [(&'static str, &'a str)];
+    type Seconds = Option<std::ops::RangeInclusive<u64>>;
+    type Case<'a> = (u16, Headers<'a>, &'a Said, Kind, Seconds);
+    let cases: [Case<'_>; 9] = [
+        (
+            403,
+            &[("retry-after", "7")],
+            &Said::default(),
+            Kind::RateLimited,
+            Some(7..=7),
+        ),
+        (
+            429,
+            &[("retry-after", "7")],
+            &Said::default(),
+            Kind::RateLimited,
+            Some(7..=7),
+        ),
+        (403, &[], &said, Kind::RateLimited, None),
+        (503, &[], &said, Kind::RateLimited, None),
+        (
+            503,
+            &[("retry-after", "7")],
+            &Said::default(),
+            Kind::Network,
+            Some(7..=7),
+        ),
+        (
+            403,
+            &[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", &reset)],
+            &Said::default(),
+            Kind::RateLimited,
+            Some(80..=90),
+        ),
+        (
+            429,
+            &[("ratelimit-remaining", "0"), ("ratelimit-reset", "30")],
+            &Said::default(),
+            Kind::RateLimited,
+            Some(30..=30),
+        ),
+        (
+            403,
+            &[("x-ratelimit-remaining", "59")],
+            &Said::default(),
+            Kind::Auth,
+            None,
+        ),
+        (404, &[("retry-after", "7")], &Said::default(), Kind::RepoNotFound, None),
+    ];
+    for (code, headers, said, kind, seconds) in cases {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(*name, value.parse().unwrap());
+        }
+        let error = status(
+            StatusCode::from_u16(code).unwrap(),
+            &map,
+            &url(),
+            Credentials::Sent,
+            said,
+        );
+        assert_eq!(error.kind, kind, "{code} {headers:?}");
+        let told = error.detail.get("retry_after").and_then(rmpv::Value::as_u64);
+        match seconds {
+            Some(seconds) => assert!(seconds.contains(&told.unwrap()), "{code} {headers:?} {told:?}"),
+            None => assert_eq!(told, None, "{code} {headers:?}"),
+        }
+    }
 }

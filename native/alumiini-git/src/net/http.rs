@@ -89,6 +89,9 @@ impl Http {
                 continue;
             }
             let answer = Answer::check(endpoint, response, named.clone(), credentials).await?;
+            if base.is_none() && answer.is_page() {
+                return Err(answer.not_git());
+            }
             let base = base.ok_or_else(|| {
                 let sentence = format!(
                     "{} redirects to {}, which is no Git repository",

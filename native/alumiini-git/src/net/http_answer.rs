@@ -10,8 +10,9 @@ use crate::error::{Error, Kind, Result};
 use crate::net::Endpoint;
 use crate::net::auth::{Auth, hidden};
 use crate::net::content_encoding::Unfolding;
-use crate::net::failure::{self, Credentials};
+use crate::net::failure::{self, Credentials, Said};
 use crate::net::pkt::{Chunks, sanitised};
+use crate::net::refusal;
 use crate::net::url::HttpUrl;
 
 /// Bytes that are read of an answer that says why not, and how long they are waited for.
@@ -23,6 +24,8 @@ pub(super) struct Answer {
     response: Response,
     /// The repository's.
     url: HttpUrl,
+    /// Whether there are credentials, were they sent to this very server or not.
+    given: bool,
     unfolding: Option<Box<Unfolding>>,
 }
 
@@ -36,12 +39,15 @@ impl Answer {
     ) -> Result<Answer> {
         let status = response.status();
         let unfolding = Unfolding::of(response.headers()).map(|unfolding| unfolding.map(Box::new));
-        if status != StatusCode::OK {
+        let given = endpoint.auth.is_some();
+        // The other is what a proxy has changed, and the page to log in that Azure DevOps answers with.
+        if !matches!(status, StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION) {
             let headers = response.headers().clone();
             let unfolding = unfolding.unwrap_or_default();
             let mut answer = Answer {
                 response,
                 url,
+                given,
                 unfolding,
             };
             let said = answer.said(endpoint).await;
@@ -51,6 +57,7 @@ impl Answer {
             Ok(unfolding) => Ok(Answer {
                 response,
                 url,
+                given,
                 unfolding,
             }),
             Err(encoding) => {
@@ -62,7 +69,7 @@ impl Answer {
     }
 
     /// What the answer says to people: the beginning of its body, unless that is a page, on one line and without our own credentials.
-    async fn said(&mut self, endpoint: &Endpoint) -> String {
+    async fn said(&mut self, endpoint: &Endpoint) -> Said {
         let html = matches!(self.content_type().as_str(), "text/html" | "application/xhtml+xml");
         let mut body = vec![];
         let read = async {
@@ -77,13 +84,16 @@ impl Answer {
         body.truncate(MAX_SAID);
         let text = String::from_utf8_lossy(&body);
         let text = text.trim_start();
+        let too_often = refusal::kind(text) == Some(Kind::RateLimited);
         if html || text.starts_with('<') {
-            return String::new();
+            let text = String::new();
+            return Said { text, too_often };
         }
         // Before it is cut short, which could leave half of a secret.
         let secrets = endpoint.auth.iter().flat_map(Auth::secrets);
         let text = secrets.fold(text.to_owned(), |text, secret| hidden(&text, &secret));
-        sanitised(text.as_bytes())
+        let text = sanitised(text.as_bytes());
+        Said { text, too_often }
     }
 
     /// The media type without parameters, in lower case, empty where there is none.
@@ -97,8 +107,27 @@ impl Answer {
         String::from_utf8_lossy(value).trim().to_ascii_lowercase()
     }
 
-    /// `protocol`, for an answer of a type that is not Git's.
+    /// Whether it is a page for people.
+    pub(super) fn is_page(&self) -> bool {
+        matches!(self.content_type().as_str(), "text/html" | "application/xhtml+xml")
+    }
+
+    /// `auth`, for a page that asks to log in: that is what some forges answer to credentials that they do not take. `protocol`, for
+    /// another answer of a type that is not Git's.
     pub(super) fn not_git(&self) -> Error {
+        if self.is_page() && (self.given || self.is_login()) {
+            let sentence = if self.given {
+                format!(
+                    "{} answered with a page to log in, not with Git: check that the credentials are right and not expired, and the URL",
+                    self.url
+                )
+            } else {
+                format!("{} answered with a page to log in: pass auth", self.url)
+            };
+            return Error::new(Kind::Auth, sentence)
+                .with("url", self.url.shown())
+                .with("status", self.response.status().as_u16());
+        }
         let sentence = match self.content_type().as_str() {
             "text/html" | "application/xhtml+xml" => {
                 format!(
@@ -116,6 +145,14 @@ impl Answer {
             }
         };
         Error::new(Kind::Protocol, sentence).with("url", self.url.shown())
+    }
+
+    /// Whether the page is where forges have people log in.
+    fn is_login(&self) -> bool {
+        let path = self.response.url().path().to_ascii_lowercase();
+        ["sign_in", "signin", "login", "/session", "/oauth"]
+            .iter()
+            .any(|word| path.contains(word))
     }
 
     /// A body whose encoding is broken, or was cut.

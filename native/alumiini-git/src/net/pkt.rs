@@ -7,6 +7,7 @@ use gix_packetline::PacketLineRef;
 use gix_packetline::decode::{Stream, streaming};
 
 use crate::error::{Error, Hint, Kind, Result};
+use crate::net::refusal;
 
 /// The most data that one line can carry: LARGE_PACKET_DATA_MAX of Git.
 const MAX_DATA: usize = 65_516;
@@ -280,7 +281,7 @@ fn told(kind: Kind, shown: &str, text: &[u8]) -> Error {
     let kind = if says_want_is_gone(&text) {
         Kind::RefNotFound
     } else {
-        kind
+        refusal::kind(&text).unwrap_or(kind)
     };
     Error::new(kind, format!("{shown} answered: {text}")).with("url", shown)
 }

@@ -10,6 +10,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls_platform_verifier::Verifier;
 
 use crate::error::{Error, Kind, Result};
+use crate::net::given_certificate::OrGiven;
+use crate::net::pem::tidied;
 
 /// What a request adds to the system's roots. `Eq` and `Hash`, so that connections can be shared by it; `Debug` shows nothing.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
@@ -32,7 +34,7 @@ impl Tls {
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|_| Error::new(Kind::Internal, "the TLS versions cannot be set up"))?
-            // Not dangerous: it is the platform's own verifier, which this is rustls's only way to take with roots of one's own.
+            // Not dangerous: the platform's own verifier decides, which this is rustls's only way to take with roots of one's own.
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
         let mut config = match &self.client {
@@ -40,7 +42,7 @@ impl Tls {
             Some((chain, key)) => {
                 let chain = certificates("tls.cert", chain)?;
                 // Not the parser's own error: it may quote what it read.
-                let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| {
+                let key = PrivateKeyDer::from_pem_slice(tidied(key).as_bytes()).map_err(|_| {
                     invalid("`tls.key` holds no private key in PEM that can be read; one with a passphrase must be decrypted first")
                 })?;
                 builder.with_client_auth_cert(chain, key).map_err(|_| {
@@ -53,14 +55,14 @@ impl Tls {
     }
 }
 
-fn verifier(ca: Option<&str>, provider: Arc<CryptoProvider>) -> Result<Verifier> {
+fn verifier(ca: Option<&str>, provider: Arc<CryptoProvider>) -> Result<OrGiven> {
     let extra = match ca {
         None => vec![],
         Some(pem) => certificates("tls.ca", pem)?,
     };
-    let given = !extra.is_empty();
-    Verifier::new_with_extra_roots(extra, provider).map_err(|_| {
-        if given {
+    let given = extra.clone();
+    let platform = Verifier::new_with_extra_roots(extra, provider).map_err(|_| {
+        if !given.is_empty() {
             invalid("`tls.ca` holds a certificate that cannot be used as a root")
         } else {
             Error::new(
@@ -69,11 +71,12 @@ fn verifier(ca: Option<&str>, provider: Arc<CryptoProvider>) -> Result<Verifier>
                  or pass tls: [ca: …]",
             )
         }
-    })
+    })?;
+    Ok(OrGiven { platform, given })
 }
 
 fn certificates(field: &str, pem: &str) -> Result<Vec<CertificateDer<'static>>> {
-    let certificates: Option<Vec<_>> = CertificateDer::pem_slice_iter(pem.as_bytes())
+    let certificates: Option<Vec<_>> = CertificateDer::pem_slice_iter(tidied(pem).as_bytes())
         .map(|certificate| certificate.ok())
         .collect();
     match certificates {

@@ -85,6 +85,11 @@ pub(crate) fn any(path: &Path) -> Result<Repository> {
                     )
                     .with("path", Name::of(path));
                 }
+                _ if fs::symlink_metadata(git_dir(path)).is_ok() => format!(
+                    "{} is there and is no Git repository (it lacks HEAD, or more), and nothing was touched; remove it, or use another \
+                     directory",
+                    git_dir(path).display()
+                ),
                 _ => format!("{} is not a Git repository; sync one there first", path.display()),
             };
             return Error::new(Kind::NotARepository, message).with("path", Name::of(path));

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::error::{Error, Kind, Result};
 use crate::net::pkt::{Chunks, sanitised};
+use crate::net::refusal;
 
 use super::slot::{Lease, Slot};
 
@@ -210,34 +211,10 @@ impl Heard {
     /// What it means that a session ended before its answer was complete.
     fn failure(&self, shown: &str) -> Error {
         let said = sanitised(&self.said);
-        let lower = said.to_lowercase();
-        // What the git command says to its user whatever happened; some servers repeat it.
-        let lower = lower.replace("make sure you have the correct access rights", "");
-        let says = |phrases: &[&str]| phrases.iter().any(|phrase| lower.contains(phrase));
-        let kind = if self.refused || self.status == Some(127) || says(&["command not found"]) {
+        let kind = if self.refused || self.status == Some(127) {
             Kind::Unsupported
-        } else if says(&[
-            "does not appear to be a git repository",
-            "not a git repository",
-            "not found",
-            "could not be found",
-            "does not exist",
-            "cannot find repository",
-            "no such repository",
-        ]) {
-            Kind::RepoNotFound
-        } else if says(&[
-            "permission denied",
-            "access denied",
-            "unauthorized",
-            "not allowed",
-            "access rights",
-            "dubious ownership",
-        ]) || (says(&["permission to"]) && says(&["denied"]))
-        {
-            Kind::Auth
         } else {
-            Kind::Network
+            refusal::kind(&said).unwrap_or(Kind::Network)
         };
         let quoted = if said.is_empty() {
             String::new()
@@ -254,6 +231,7 @@ impl Heard {
                 format!("there is no repository at {shown}, or this user may not see it{quoted}")
             }
             (Kind::Auth, _) => format!("{shown} refuses this user access to the repository{quoted}"),
+            (Kind::RateLimited, _) => format!("{shown} is asked too often: try again later{quoted}"),
             (_, Some(status)) if status != 0 => format!("{shown} failed with exit status {status}{quoted}"),
             _ if self.signalled => format!("{shown} failed: its git-upload-pack was killed{quoted}"),
             _ => format!("the connection to {shown} was cut before its answer was complete{quoted}"),

@@ -3,18 +3,14 @@
 use russh::keys::{Algorithm, Error as KeyError, PrivateKey, ssh_key};
 
 use crate::error::{Error, Kind, Result};
+use crate::net::pem::tidied;
 
 /// The private key in `text`.
 ///
 /// `auth`: it is encrypted, and the passphrase is missing or wrong. `invalid`: it cannot be read, or is of a kind that is not
 /// supported. No error repeats anything of either. Slow for an encrypted key (bcrypt): for a blocking thread.
 pub(super) fn decode(text: &str, passphrase: Option<&str>) -> Result<PrivateKey> {
-    // As it comes out of a secret or a file: a byte order mark, indentation, Windows' line ends, no newline at the end.
-    let text: String = text
-        .trim_start_matches('\u{feff}')
-        .lines()
-        .map(|line| format!("{}\n", line.trim()))
-        .collect();
+    let text = tidied(text);
     let text = text.trim();
     if let Some(why) = no_private_key(text) {
         return Err(invalid(why));
