@@ -5,7 +5,7 @@ defmodule Alumiini.Git.Auth do
       auth = Alumiini.Git.Auth.token(System.fetch_env!("GIT_TOKEN"))
       Alumiini.Git.sync("https://git.example.com/team/app.git", "main", "/var/lib/app", auth: auth)
 
-  The page [Authentication](authentication.html) has an example for each of the usual hosting services.
+  The page [Authentication](authentication.md) has an example for each of the usual hosting services.
 
   What a value of this type holds cannot be read by looking at it: the secret is in a closure, so neither `inspect/2`
   (not even with `structs: false`) nor a crash report nor a log line shows it. It leaves the BEAM only inside the frame

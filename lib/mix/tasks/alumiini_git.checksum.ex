@@ -1,22 +1,19 @@
 defmodule Mix.Tasks.AlumiiniGit.Checksum do
-  @shortdoc "Writes the checksum file of a release of alumiini_git"
-
-  @moduledoc """
-  Writes `checksum-alumiini_git.exs` from a directory with the archives of this version's release. For the maintainers of alumiini_git.
-
-      mix alumiini_git.checksum DIR
-      mix alumiini_git.checksum DIR --partial
-      mix alumiini_git.checksum --verify
-      mix alumiini_git.checksum --verify DIR
-
-  All targets of the first tier must be there, unless `--partial` is given; other files in the directory do not count. Archives of
-  another version are an error.
-
-  With `--verify`, nothing is written: the file must be there and complete (unless `--partial`), and every archive in the directory must
-  have the checksum that the file says, and be named there.
-
-  The exit status is 0 when all is well, 1 otherwise.
-  """
+  # For the maintainers of this library. Writes `checksum-alumiini_git.exs` from a directory with the archives of this version's release.
+  #
+  #     mix alumiini_git.checksum DIR
+  #     mix alumiini_git.checksum DIR --partial
+  #     mix alumiini_git.checksum --verify
+  #     mix alumiini_git.checksum --verify DIR
+  #
+  # All targets of the first tier must be there, unless `--partial` is given; other files in the directory do not count. Archives of
+  # another version are an error.
+  #
+  # With `--verify`, nothing is written: the file must be there and complete (unless `--partial`), and every archive in the directory must
+  # have the checksum that the file says, and be named there.
+  #
+  # The exit status is 0 when all is well, 1 otherwise.
+  @moduledoc false
 
   use Mix.Task
 
