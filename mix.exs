@@ -63,7 +63,7 @@ defmodule AlumiiniGit.MixProject do
         {:msgpax, "~> 2.4"},
         {:telemetry, "~> 1.0"},
         # In an environment of its own: it needs a newer Elixir than the library does.
-        {:ex_doc, "~> 0.31", only: :docs, runtime: false}
+        {:ex_doc, "~> 0.38", only: :docs, runtime: false}
       ]
     end
   end
@@ -110,12 +110,21 @@ defmodule AlumiiniGit.MixProject do
         ~w(README.md guides/installation.md guides/authentication.md ARCHITECTURE.md CHANGELOG.md SECURITY.md protocol/README.md)
         |> Enum.filter(&File.exists?(Path.join(__DIR__, &1)))
         |> Enum.map(&extra/1),
+      # What README.md shows, and nothing else that lies below bench/.
+      assets: %{"bench/results" => "bench/results"},
+      before_closing_body_tag: &diagrams/1,
+      # It is for those who change the library, and names what its users need not know.
+      skip_undefined_reference_warnings_on: ["ARCHITECTURE.md"],
       source_ref: "v#{@version}",
       groups_for_modules: [
         "Mix tasks": [~r/Mix\.Tasks\./]
       ]
     ]
   end
+
+  # ExDoc shows the text of a diagram, and leaves the drawing to its users.
+  defp diagrams(:html), do: File.read!(Path.join(__DIR__, "guides/diagrams.html"))
+  defp diagrams(_format), do: ""
 
   # Two pages are called README.
   defp extra("protocol/README.md"), do: {:"protocol/README.md", filename: "protocol"}

@@ -51,7 +51,7 @@ defmodule Alumiini.Git.Bench do
     write(@out, results, machine)
 
     if chosen == @scenarios and Mix.env() == :prod do
-      write("bench", results, machine)
+      write("bench/results", results, machine)
     end
   end
 
