@@ -49,6 +49,7 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
     _ = if match?({:ok, _source}, File.read_link(priv())), do: File.rm(priv())
     # A worker that is there and current needs no directory that can be written to.
     _ = File.mkdir_p(priv())
+    :ok
   end
 
   @impl true
