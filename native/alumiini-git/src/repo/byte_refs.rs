@@ -44,11 +44,32 @@ pub(crate) fn named(repo: &Repository, short: &[u8]) -> Option<Oid> {
 
 /// Makes `name` be at `id`, whatever it was at; `why` is for its log.
 pub(crate) fn write(repo: &Repository, name: &[u8], id: Oid, why: &str) -> Result<(), Error> {
+    create_with(repo, name, id, why, 1)
+}
+
+fn create_with(repo: &Repository, name: &[u8], id: Oid, why: &str, force: std::ffi::c_int) -> Result<(), Error> {
     let (name, why) = (c_string(name)?, c_string(why.as_bytes())?);
     let mut made = ptr::null_mut();
     // SAFETY: as in `find`.
     unsafe {
-        let code = raw::git_reference_create(&mut made, repo.raw(), name.as_ptr(), id.raw(), 1, why.as_ptr());
+        let code = raw::git_reference_create(&mut made, repo.raw(), name.as_ptr(), id.raw(), force, why.as_ptr());
+        check(code)?;
+        drop(Reference::from_raw(made));
+    }
+    Ok(())
+}
+
+/// Makes `name` be at `id` where it is at `was`, or not there; else that is an error.
+pub(crate) fn write_from(repo: &Repository, name: &[u8], id: Oid, was: Option<Oid>, why: &str) -> Result<(), Error> {
+    let Some(was) = was else {
+        return create_with(repo, name, id, why, 0);
+    };
+    let (name, why) = (c_string(name)?, c_string(why.as_bytes())?);
+    let mut made = ptr::null_mut();
+    // SAFETY: as in `find`.
+    unsafe {
+        let (id, was) = (id.raw(), was.raw());
+        let code = raw::git_reference_create_matching(&mut made, repo.raw(), name.as_ptr(), id, 1, was, why.as_ptr());
         check(code)?;
         drop(Reference::from_raw(made));
     }

@@ -12,6 +12,7 @@ use crate::answer::Name;
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
 use crate::repo::marker::{self, Move, Target};
+use crate::repo::refs::Others;
 use crate::repo::rev_list::{self, Depth, History};
 use crate::repo::{build, git_failure, open, pack_objects, receive, refs};
 
@@ -70,6 +71,6 @@ pub(crate) fn copy(path: &Path, target: &Target, job: &Job, built: impl FnOnce(P
         branch_was: None,
     };
     marker::set(&git_dir, &going)?;
-    refs::point(&repo, target, true, job)?;
+    refs::point(&repo, target, Others::Go, job)?;
     Ok(git_dir)
 }

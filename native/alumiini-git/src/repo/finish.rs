@@ -10,6 +10,7 @@ use crate::branch::Branch;
 use crate::error::{Error, Hint, Kind, Result};
 use crate::job::Job;
 use crate::repo::marker::{self, Move, Target};
+use crate::repo::refs::Others;
 use crate::repo::unmanaged::{self, Checks};
 use crate::repo::{build, byte_refs, git_failure, open, raw_object, refs, sweep, worktree};
 
@@ -74,7 +75,7 @@ fn forward(path: &Path, going: &Move, checks: Checks, job: &Job) -> Result<()> {
 fn put(path: &Path, target: &Target, job: &Job) -> Result<()> {
     let repo = open::managed(&open::git_dir(path))?;
     let tree = raw_object::tree_of(&repo, target.commit)?;
-    refs::point(&repo, target, true, job)?;
+    refs::point(&repo, target, Others::Go, job)?;
     worktree::settle(&repo, path, tree, job)?;
     // A merge or rebase that somebody left unfinished here.
     repo.cleanup_state().map_err(git_failure("end an unfinished merge"))

@@ -18,9 +18,19 @@ const MOST_HAVES: usize = 256;
 /// No more commits than this are looked at to find them.
 const MOST_LOOKED_AT: usize = 16_384;
 
+/// What becomes of refs other than those that [`point`] moves.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Others {
+    /// All other branches go.
+    Go,
+    /// They are somebody's own. So is the branch: it moves only from where it was.
+    Stay { was: Option<Oid> },
+}
+
 /// Moves the refs and HEAD to `target`: the local branch, what we know of the remote's, and HEAD. Refs that are in the way
-/// (`a` when `a/b` is to be) go; with `only`, so do all other branches.
-pub(crate) fn point(repo: &Repository, target: &Target, only: bool, job: &Job) -> Result<()> {
+/// (`a` when `a/b` is to be) go.
+pub(crate) fn point(repo: &Repository, target: &Target, others: Others, job: &Job) -> Result<()> {
+    let only = others == Others::Go;
     let Some(branch) = &target.branch else {
         job.reach("refs");
         return detach(repo, target.commit);
@@ -41,7 +51,10 @@ pub(crate) fn point(repo: &Repository, target: &Target, only: bool, job: &Job) -
     }
     for name in [&tracking, &local] {
         if byte_refs::id(repo, name).ok() != Some(target.commit) {
-            let write = || byte_refs::write(repo, name, target.commit, "sync");
+            let write = || match others {
+                Others::Stay { was } if *name == local => byte_refs::write_from(repo, name, target.commit, was, "sync"),
+                _ => byte_refs::write(repo, name, target.commit, "sync"),
+            };
             let file = repo.path().join(OsStr::from_bytes(name));
             let written = write().or_else(|error| match error.class() {
                 // libgit2 reads a ref before it replaces it, and fails where the file holds no id.

@@ -2,12 +2,14 @@
 //! told to by `force`; untracked files stay, and its own configuration decides about filters and about what is checked out.
 
 mod advance;
+mod plan;
 mod sparse;
 mod take_back;
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -19,7 +21,7 @@ use crate::error::{Error, Kind, Result};
 use crate::repo::marker::{Move, Target};
 use crate::repo::{byte_refs, git_failure, locked, open, raw_object, refs};
 
-pub(crate) use advance::advance;
+pub(crate) use advance::{advance, check};
 pub(crate) use take_back::take_back;
 
 /// How many changed paths an error names.
@@ -93,6 +95,11 @@ pub(crate) fn refuse_locks(repo: &Repository, to: &Target) -> Result<()> {
 /// Refuses a working tree with local changes, and one in the middle of a merge or the like.
 pub(crate) fn refuse_changes(repo: &Repository, path: &Path) -> Result<()> {
     refuse_unfinished(repo, path)?;
+    // Without it, all files would look like new ones.
+    if let Some(head) = refs::head(repo)? {
+        let unreadable = |error: Error| error.context(format!("cannot read the commit that {} is at", path.display()));
+        tree(repo, head.commit).map_err(unreadable)?;
+    }
     let changed = changes(repo, path)?;
     if changed.is_empty() {
         return Ok(());
@@ -258,4 +265,8 @@ fn dirty(path: &Path, why: &str) -> Error {
         path.display()
     );
     Error::new(Kind::Dirty, message).with("path", Name::of(path))
+}
+
+fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
+    Error::new(Kind::Io, format!("cannot {what} {}: {error}", path.display())).with("path", Name::of(path))
 }

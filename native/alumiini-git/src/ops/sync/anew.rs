@@ -9,6 +9,7 @@ use crate::answer::{Event, Name, Stats};
 use crate::error::{Error, Kind, Result};
 use crate::ops::site::Site;
 use crate::repo::marker::{self, Move};
+use crate::repo::refs::Others;
 use crate::repo::{build, compact, finish, open, refs};
 
 impl Sync {
@@ -36,7 +37,7 @@ impl Sync {
             marker::set(&git_dir, &going)?;
             let repo = open::managed(&git_dir)?;
             record.write(&repo)?;
-            refs::point(&repo, &going.to, true, job)?;
+            refs::point(&repo, &going.to, Others::Go, job)?;
             drop(repo);
             finish::exchange(path, &git_dir, &going, job, || keep.builds(None))
         })

@@ -55,7 +55,6 @@ impl Sync {
 /// Moves somebody's own repository, now that nobody reads it.
 pub(crate) fn unmanaged_move(path: &Path, to: Target, checks: Checks, job: &Job) -> Result<()> {
     let repo = unmanaged::open(path)?;
-    unmanaged::refuse_locks(&repo, &to)?;
     let going = Move {
         from: refs::head(&repo)?,
         branch_was: to
@@ -65,5 +64,7 @@ pub(crate) fn unmanaged_move(path: &Path, to: Target, checks: Checks, job: &Job)
         to,
     };
     drop(repo);
+    // Whatever is refused is refused before there is anything to take back.
+    unmanaged::check(path, &going, checks)?;
     finish::carry_out(path, &going, checks, job, || Ok(()))
 }

@@ -10,15 +10,14 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use git2::{IndexEntry, IndexTime, Repository};
+use git2::{IndexEntry, IndexTime, ObjectType, Oid, Repository, Tree};
 use gix_ignore::glob::pattern::Case;
 use gix_ignore::search::Ignore;
 
-use super::{SKIP_WORKTREE, paths, tree};
+use super::SKIP_WORKTREE;
 use crate::answer::Name;
 use crate::error::{Error, Kind, Result};
 use crate::repo::git_failure;
-use crate::repo::marker::Move;
 
 /// What a sparse checkout is to hold, and what its index says it leaves out.
 pub(super) struct Sparse {
@@ -56,49 +55,45 @@ impl Sparse {
         self.left_out.contains(name) || self.patterns.as_ref().is_some_and(|patterns| !matches(patterns, name))
     }
 
-    /// All files of the index and of the commit that a move leads to.
-    pub(super) fn all(&self, repo: &Repository, going: &Move) -> Result<HashSet<Vec<u8>>> {
-        let to = tree(repo, going.to.commit)?;
-        let whole = repo
-            .diff_tree_to_tree(None, Some(&to), None)
-            .map_err(git_failure("read the commit's tree"))?;
-        Ok(paths(&whole)
-            .chain(self.inside.iter().cloned())
-            .chain(self.left_out.iter().cloned())
-            .collect())
-    }
-
-    /// Brings the index entries of what is left out to the move's end.
-    pub(super) fn record(repo: &Repository, path: &Path, going: &Move, left_out: &[Vec<u8>]) -> Result<()> {
+    /// Brings the index entries of what is left out to what `to` has.
+    pub(super) fn record(repo: &Repository, path: &Path, to: &Tree<'_>, left_out: &[Vec<u8>]) -> Result<()> {
         if left_out.is_empty() {
             return Ok(());
         }
-        let to = tree(repo, going.to.commit)?;
         let mut index = super::index(repo, path)?;
         let fail = git_failure("write the index");
+        // A tree there means that the file became a directory: its files have names of their own. What goes makes room first.
+        let found = |name: &[u8]| {
+            let found = to.get_path(Path::new(OsStr::from_bytes(name))).ok();
+            found.filter(|found| found.kind() != Some(ObjectType::Tree))
+        };
+        for name in left_out.iter().filter(|name| found(name).is_none()) {
+            index.remove(Path::new(OsStr::from_bytes(name)), 0).map_err(&fail)?;
+        }
         for name in left_out {
-            match to.get_path(Path::new(OsStr::from_bytes(name))) {
-                Ok(found) => index.add(&entry(name, &found)).map_err(&fail)?,
-                Err(_) => index.remove(Path::new(OsStr::from_bytes(name)), 0).map_err(&fail)?,
+            if let Some(found) = found(name) {
+                let entry = bare_entry(name, found.id(), found.filemode() as u32, SKIP_WORKTREE);
+                index.add(&entry).map_err(&fail)?;
             }
         }
         index.write().map_err(&fail)
     }
 }
 
-fn entry(name: &[u8], found: &git2::TreeEntry<'_>) -> IndexEntry {
+/// An index entry without a stat.
+pub(super) fn bare_entry(name: &[u8], id: Oid, mode: u32, flags_extended: u16) -> IndexEntry {
     IndexEntry {
         ctime: IndexTime::new(0, 0),
         mtime: IndexTime::new(0, 0),
         dev: 0,
         ino: 0,
-        mode: found.filemode() as u32,
+        mode,
         uid: 0,
         gid: 0,
         file_size: 0,
-        id: found.id(),
+        id,
         flags: 0,
-        flags_extended: SKIP_WORKTREE,
+        flags_extended,
         path: name.to_vec(),
     }
 }

@@ -1,15 +1,17 @@
 //! A move of somebody's own repository, taken back: what it wrote goes back to what is at HEAD, and what its owner did meanwhile stays.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use git2::build::CheckoutBuilder;
 use git2::{DiffOptions, ObjectType, Oid, Repository, Tree};
 
+use super::plan::{self, Above, at};
+use super::sparse::Sparse;
 use super::{entry, moving, paths, tree};
 use crate::error::Result;
 use crate::repo::marker::{Move, Target};
@@ -24,7 +26,7 @@ pub(crate) fn take_back(path: &Path, going: &Move) -> Result<()> {
         Some(head) => Some(tree(&repo, head.commit)?),
         None => None,
     };
-    let moved = moving(&repo, going)?;
+    let (gitlinks, moved) = moved(&repo, going)?;
     let index = super::index(&repo, path)?;
     let before = super::tree_before(&repo, going)?;
     let of = |tree: Option<&Tree<'_>>, name: &[u8]| {
@@ -35,7 +37,12 @@ pub(crate) fn take_back(path: &Path, going: &Move) -> Result<()> {
     let staged = |name: &[u8]| entry(&index, name).map(|entry| entry.id);
 
     // What is there as the move wrote it, and not staged by anybody.
-    let theirs = not_as(&repo, path, &to, &moved)?;
+    let mut theirs = not_as(&repo, path, Some(&to), &moved)?;
+    let mut above = Above::new(path);
+    theirs.retain(|name| {
+        let torn = of(Some(&to), name).filter(|_| above.of(name).is_none());
+        !torn.is_some_and(|blob| is_beginning(&repo, &at(path, name), blob))
+    });
     let ours: Vec<Vec<u8>> = moved
         .into_iter()
         .filter(|name| !theirs.contains(name) && known(name).contains(&staged(name)))
@@ -43,7 +50,27 @@ pub(crate) fn take_back(path: &Path, going: &Move) -> Result<()> {
     let index_moved = ours.iter().any(|name| staged(name) != of(head.as_ref(), name));
     let (back, gone): (Vec<_>, Vec<_>) = ours.into_iter().partition(|name| of(head.as_ref(), name).is_some());
     remove(&repo, path, &gone, index_moved)?;
-    restore(&repo, head.as_ref(), back, index_moved)
+    restore(&repo, path, head.as_ref(), back, index_moved)?;
+    let gitlinks: Vec<_> = gitlinks
+        .into_iter()
+        .filter(|name| staged(name) == of(Some(&to), name))
+        .map(|name| {
+            let id = of(head.as_ref(), &name);
+            (name, id)
+        })
+        .collect();
+    plan::record_gitlinks(&repo, path, gitlinks.iter())
+}
+
+/// The submodules that a move changes, and the files.
+fn moved(repo: &Repository, going: &Move) -> Result<(Vec<Vec<u8>>, HashSet<Vec<u8>>)> {
+    let (from, to) = (super::tree_before(repo, going)?, tree(repo, going.to.commit)?);
+    let is_gitlink = |name: &[u8]| {
+        let kinds = [from.as_ref(), Some(&to)].map(|tree| plan::found(tree, name).map(|(kind, _)| kind));
+        kinds.contains(&Some(ObjectType::Commit)) && !kinds.contains(&Some(ObjectType::Blob))
+    };
+    let (gitlinks, files): (Vec<_>, Vec<_>) = moving(repo, going)?.into_iter().partition(|name| is_gitlink(name));
+    Ok((gitlinks, files.into_iter().collect()))
 }
 
 /// HEAD and its branch, where they are where the move led.
@@ -75,40 +102,42 @@ fn return_refs(repo: &Repository, going: &Move) -> Result<()> {
     Ok(())
 }
 
-/// Which of `names` are in the working tree and not as `to` has them, or are not there though `to` has them.
-fn not_as(repo: &Repository, path: &Path, to: &Tree<'_>, names: &HashSet<Vec<u8>>) -> Result<HashSet<Vec<u8>>> {
+/// Which of `names` are in the working tree and not as `tree` has them, or are not there though `tree` has them.
+pub(super) fn not_as(
+    repo: &Repository,
+    path: &Path,
+    tree: Option<&Tree<'_>>,
+    names: &HashSet<Vec<u8>>,
+) -> Result<HashSet<Vec<u8>>> {
     let mut options = DiffOptions::new();
-    options.disable_pathspec_match(true);
-    let mut wanted: HashMap<&[u8], Oid> = HashMap::new();
+    options.disable_pathspec_match(true).ignore_submodules(true);
+    let mut above = Above::new(path);
+    let mut wanted: HashSet<&[u8]> = HashSet::new();
     let mut differ = HashSet::new();
     for name in names {
-        let name_as_path = Path::new(OsStr::from_bytes(name));
-        match to.get_path(name_as_path) {
-            Ok(entry) => {
-                wanted.insert(name, entry.id());
+        match plan::found(tree, name) {
+            Some((ObjectType::Blob, _)) => {
+                wanted.insert(name);
                 options.pathspec(name.as_slice());
             }
-            // The move deletes it. A directory in its place is of other files.
-            Err(_) => match fs::symlink_metadata(path.join(name_as_path)) {
-                Ok(there) if !there.is_dir() => drop(differ.insert(name.clone())),
-                _ => {}
+            // Nothing is to be there. A directory in its place is of other files; behind a link, which may lead anywhere, is nothing.
+            _ => match above.of(name) {
+                Some(link) if !names.contains(link) => drop(differ.insert(name.clone())),
+                Some(_) => {}
+                None => match fs::symlink_metadata(at(path, name)) {
+                    Ok(there) if !there.is_dir() => drop(differ.insert(name.clone())),
+                    _ => {}
+                },
             },
         }
     }
-    if wanted.is_empty() {
+    let (Some(tree), false) = (tree, wanted.is_empty()) else {
         return Ok(differ);
-    }
+    };
     let diff = repo
-        .diff_tree_to_workdir(Some(to), Some(&mut options))
+        .diff_tree_to_workdir(Some(tree), Some(&mut options))
         .map_err(git_failure("compare the working tree"))?;
-    for name in paths(&diff) {
-        let torn = wanted
-            .get(name.as_slice())
-            .is_some_and(|oid| is_beginning(repo, &path.join(OsStr::from_bytes(&name)), *oid));
-        if !torn {
-            differ.insert(name);
-        }
-    }
+    differ.extend(paths(&diff).filter(|name| wanted.contains(name.as_slice())));
     Ok(differ)
 }
 
@@ -129,9 +158,10 @@ fn is_beginning(repo: &Repository, file: &Path, blob: Oid) -> bool {
 
 /// Takes away what only the move brought, and directories that are empty without it.
 fn remove(repo: &Repository, path: &Path, names: &[Vec<u8>], index_moved: bool) -> Result<()> {
+    let mut links = Above::new(path);
     for name in names {
-        let file: PathBuf = path.join(OsStr::from_bytes(name));
-        if fs::remove_file(&file).is_err() {
+        let file = at(path, name);
+        if links.of(name).is_some() || fs::remove_file(&file).is_err() {
             continue;
         }
         let above = file.ancestors().skip(1).take_while(|dir| *dir != path);
@@ -152,10 +182,23 @@ fn remove(repo: &Repository, path: &Path, names: &[Vec<u8>], index_moved: bool) 
     index.write().map_err(&fail)
 }
 
-fn restore(repo: &Repository, head: Option<&Tree<'_>>, names: Vec<Vec<u8>>, index_moved: bool) -> Result<()> {
-    let Some(head) = head.filter(|_| !names.is_empty()) else {
+fn restore(
+    repo: &Repository,
+    path: &Path,
+    head: Option<&Tree<'_>>,
+    names: Vec<Vec<u8>>,
+    index_moved: bool,
+) -> Result<()> {
+    let Some(head) = head else { return Ok(()) };
+    let sparse = Sparse::of(repo, path)?;
+    let is_left_out = |name: &Vec<u8>| sparse.as_ref().is_some_and(|sparse| sparse.leaves_out(name));
+    let (left_out, names): (Vec<_>, Vec<_>) = names.into_iter().partition(is_left_out);
+    if index_moved {
+        Sparse::record(repo, path, head, &left_out)?;
+    }
+    if names.is_empty() {
         return Ok(());
-    };
+    }
     let mut options = CheckoutBuilder::new();
     options.force().update_index(index_moved).disable_pathspec_match(true);
     for name in names {
