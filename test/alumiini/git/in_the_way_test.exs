@@ -258,6 +258,32 @@ defmodule Alumiini.Git.InTheWayTest do
     assert_refused(context, force: true)
   end
 
+  test "commits of a fork that is `origin` are its owner's for every other remote", context do
+    fork = Path.join(context.dir, "fork.git")
+    GitCommand.run!(["clone", "-q", "--bare", context.source, fork])
+    git(context, ["remote", "set-url", "origin", fork])
+    put(context.path, %{"mine.yaml" => "mine\n"})
+    git(context, ["add", "-A"])
+    git(context, ["commit", "-qm", "Mine"])
+    git(context, ["push", "-q", "origin", "main"])
+    mine = Repository.rev_parse(context.path)
+    commit(context, %{"app.yaml" => "b\n"})
+    assert_refused(context)
+    assert {:ok, commit} = sync(context, force: true)
+    assert Repository.rev_parse(context.path) == commit
+    assert git(context, ["rev-parse", "refs/remotes/origin/main"]) == mine <> "\n"
+  end
+
+  test "a ref of origin's in the way of another one stays", context do
+    git(context, ["update-ref", "-d", "refs/remotes/origin/main"])
+    git(context, ["update-ref", "refs/remotes/origin/main/old", "HEAD"])
+    commit = commit(context, %{"app.yaml" => "b\n"})
+    assert sync(context) == {:ok, commit}
+
+    assert git(context, ["for-each-ref", "--format=%(refname)", "refs/remotes/origin/main/"]) ==
+             "refs/remotes/origin/main/old\n"
+  end
+
   for options <- [[], [force: true]] do
     @options options
 

@@ -82,6 +82,24 @@ impl RemoteUrl {
         }
     }
 
+    /// Whether `other` is the same repository, as far as host and path tell: people clone over SSH what others read over HTTPS.
+    pub(crate) fn is_same_repository(&self, other: &RemoteUrl) -> bool {
+        self.place() == other.place()
+    }
+
+    fn place(&self) -> (String, String) {
+        let (host, path) = match &self.location {
+            Location::Network(NetUrl::Http(http)) => {
+                (http.as_url().host_str().unwrap_or(""), http.as_url().path().into())
+            }
+            Location::Network(NetUrl::Ssh(ssh)) => (ssh.host.as_str(), ssh.path.as_str().into()),
+            Location::Local(path) => ("", path.to_string_lossy()),
+        };
+        let path = path.trim_matches('/');
+        let path = path.strip_suffix(".git").unwrap_or(path).trim_end_matches('/');
+        (host.to_ascii_lowercase(), path.to_owned())
+    }
+
     /// The URL as it may be shown: no userinfo, query or fragment. A path that is not UTF-8 is shown lossily.
     pub(crate) fn shown(&self) -> String {
         match &self.location {

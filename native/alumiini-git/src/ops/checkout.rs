@@ -78,7 +78,10 @@ fn check_out(path: &Path, rev: &[u8], force: bool, job: &Job) -> Result<String> 
         finish::carry_out(path, &going, Checks::None, job, || Ok(()))?;
     } else {
         drop(repo);
-        let checks = if force { Checks::None } else { Checks::All };
+        let checks = match force {
+            true => Checks::None,
+            false => Checks::All { remote_had: None },
+        };
         sync::unmanaged_move(path, to, checks, job)?;
     }
     Ok(commit.to_string())

@@ -27,8 +27,8 @@ pub(crate) enum Others {
     Stay { was: Option<Oid> },
 }
 
-/// Moves the refs and HEAD to `target`: the local branch, what we know of the remote's, and HEAD. Refs that are in the way
-/// (`a` when `a/b` is to be) go.
+/// Moves the refs and HEAD to `target`: the local branch, HEAD, and, where others go, what we know of the remote's branch. Refs that are
+/// in the way (`a` when `a/b` is to be) go.
 pub(crate) fn point(repo: &Repository, target: &Target, others: Others, job: &Job) -> Result<()> {
     let only = others == Others::Go;
     let Some(branch) = &target.branch else {
@@ -36,9 +36,10 @@ pub(crate) fn point(repo: &Repository, target: &Target, others: Others, job: &Jo
         return detach(repo, target.commit);
     };
     let (local, tracking) = (branch.local(), branch.tracking());
+    let moved = if only { vec![&tracking, &local] } else { vec![&local] };
     for name in names(repo)? {
         let ours = name == local || name == tracking;
-        let blocks = [&local, &tracking].iter().any(|wanted| blocks(&name, wanted));
+        let blocks = moved.iter().any(|wanted| blocks(&name, wanted));
         let remembered = name.starts_with(b"refs/remotes/origin/") || name.starts_with(b"refs/heads/");
         if !ours && (blocks || only && remembered) {
             let mut reference = match byte_refs::find(repo, &name) {
@@ -49,7 +50,7 @@ pub(crate) fn point(repo: &Repository, target: &Target, others: Others, job: &Jo
             reference.delete().map_err(git_failure("delete a ref"))?;
         }
     }
-    for name in [&tracking, &local] {
+    for name in moved {
         if byte_refs::id(repo, name).ok() != Some(target.commit) {
             let write = || match others {
                 Others::Stay { was } if *name == local => byte_refs::write_from(repo, name, target.commit, was, "sync"),

@@ -34,8 +34,9 @@ const SKIP_WORKTREE: u16 = 0x4000;
 /// What is asked of a repository before a move touches anything of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Checks {
-    /// Whether anything of the owner's would be lost.
-    All,
+    /// Whether anything of the owner's would be lost. What the remote once had is not theirs alone, even where the remote dropped it by
+    /// a force-push.
+    All { remote_had: Option<Oid> },
     /// The same of a move that was interrupted: what it did by then is not the owner's.
     Resumed,
     /// Nothing: the caller said `force`.
@@ -151,16 +152,21 @@ fn entry(index: &Index, name: &[u8]) -> Option<git2::IndexEntry> {
 
 /// Refuses where commits that only this repository has would be lost: on the branch that is to move, under a detached HEAD, or on a
 /// branch whose name is in the way of the new one's.
-pub(crate) fn refuse_commits(repo: &Repository, path: &Path, target: &Target) -> Result<()> {
+pub(crate) fn refuse_commits(repo: &Repository, path: &Path, going: &Move, checks: Checks) -> Result<()> {
+    let target = &going.to;
+    let safe = match checks {
+        Checks::None => return Ok(()),
+        Checks::All { remote_had } => [remote_had, None],
+        // These were asked about when the move began.
+        Checks::Resumed => [going.branch_was, going.from.as_ref().map(|from| from.commit)],
+    };
     let mut held = Vec::new();
     if repo.head_detached().unwrap_or(false) {
         held.extend(repo.refname_to_id("HEAD").ok());
     }
-    let mut tracked = None;
     if let Some(branch) = &target.branch {
         let local = branch.local();
         held.extend(byte_refs::id(repo, &local).ok());
-        tracked = byte_refs::id(repo, &branch.tracking()).ok();
         if let Some(other) = refs::in_the_way(repo, &local)? {
             let other = shown(other.strip_prefix(b"refs/heads/").unwrap_or(&other));
             let why = format!(
@@ -170,12 +176,11 @@ pub(crate) fn refuse_commits(repo: &Repository, path: &Path, target: &Target) ->
         }
     }
     for commit in held {
-        // What the remote once had is not theirs alone, even where the remote dropped it by a force-push.
-        let mut safe = false;
-        for kept in [Some(target.commit), tracked].into_iter().flatten() {
-            safe = safe || refs::is_ancestor(repo, commit, kept)?;
+        let mut kept = false;
+        for safe in safe.into_iter().flatten().chain([target.commit]) {
+            kept = kept || refs::is_ancestor(repo, commit, safe)?;
         }
-        if !safe {
+        if !kept {
             return Err(dirty(
                 path,
                 &format!("the commit {commit} is not in the remote's branch"),

@@ -9,6 +9,7 @@ use super::Sync;
 use crate::answer::Stats;
 use crate::error::Result;
 use crate::job::Job;
+use crate::net::url::RemoteUrl;
 use crate::ops::site::Site;
 use crate::repo::marker::{Move, Target};
 use crate::repo::state::State;
@@ -26,6 +27,8 @@ impl Sync {
             State::read(&repo, &branch)
         });
         let (state, commit) = tokio::try_join!(local, self.resolve())?;
+        // Of another remote, such as the one that this was forked from, `origin` says nothing.
+        let is_origin = state.url.as_deref().is_some_and(|url| self.is_origin(url));
         if state.head == Some(commit) && state.branch == Some(self.key.branch.local()) && !force {
             return Ok((commit, Stats::default()));
         }
@@ -45,10 +48,28 @@ impl Sync {
             }
         };
         let to = self.target(commit);
-        let checks = if force { Checks::None } else { Checks::All };
-        self.moving(site, move |path, job| unmanaged_move(path, to, checks, job))
-            .await?;
+        let checks = match force {
+            true => Checks::None,
+            false => Checks::All {
+                remote_had: state.tracked.filter(|_| is_origin),
+            },
+        };
+        let branch = self.key.branch.clone();
+        self.moving(site, move |path, job| {
+            unmanaged_move(path, to, checks, job)?;
+            if is_origin {
+                // As `git fetch` notes it. Where it cannot be, since another ref is in the way, nothing depends on it.
+                let _ = byte_refs::write(&open::any(path)?, &branch.tracking(), commit, "sync");
+            }
+            Ok(())
+        })
+        .await?;
         Ok((commit, stats))
+    }
+
+    fn is_origin(&self, url: &str) -> bool {
+        let urls = (RemoteUrl::parse(url.as_bytes()), RemoteUrl::parse(&self.key.remote.url));
+        matches!(urls, (Ok(origin), Ok(asked)) if origin.is_same_repository(&asked))
     }
 }
 

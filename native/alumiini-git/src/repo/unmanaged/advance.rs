@@ -25,13 +25,11 @@ pub(crate) fn check(path: &Path, going: &Move, checks: Checks) -> Result<()> {
     refuse_locks(&repo, &going.to)?;
     refuse_checked_out_elsewhere(&repo, path, going)?;
     match checks {
-        Checks::All => refuse_changes(&repo, path)?,
+        Checks::All { .. } => refuse_changes(&repo, path)?,
         Checks::Resumed => refuse_others_work(&repo, path, going)?,
         Checks::None => {}
     }
-    if checks != Checks::None {
-        refuse_commits(&repo, path, &going.to)?;
-    }
+    refuse_commits(&repo, path, going, checks)?;
     Plan::of(&repo, path, going, checks)?.check(&repo, path, going, checks)
 }
 
@@ -50,7 +48,7 @@ pub(crate) fn advance(path: &Path, going: &Move, checks: Checks, job: &Job) -> R
         if head != going.from && head.as_ref() != Some(&going.to) {
             return Err(dirty(path, "its HEAD was moved during the sync"));
         }
-        refuse_commits(&repo, path, &going.to)?;
+        refuse_commits(&repo, path, going, checks)?;
     }
     refs::point(&repo, &going.to, Others::Stay { was: going.branch_was }, job)
 }

@@ -84,7 +84,7 @@ impl Plan {
             return Ok(());
         }
         let mut theirs = self.other_kinds(path);
-        if checks == Checks::All {
+        if matches!(checks, Checks::All { .. }) {
             theirs.extend(self.edited(repo, path, going)?);
             theirs.extend(self.below_new_files(repo, path, going, &gone)?);
         }
