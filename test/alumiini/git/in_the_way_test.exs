@@ -258,6 +258,47 @@ defmodule Alumiini.Git.InTheWayTest do
     assert_refused(context, force: true)
   end
 
+  test "with force a merge in the middle of its conflicts is over", context do
+    git(context, ["checkout", "-q", "-b", "other"])
+    put(context.path, %{"app.yaml" => "other\n"})
+    git(context, ["commit", "-qam", "Other"])
+    git(context, ["checkout", "-q", "main"])
+    put(context.path, %{"app.yaml" => "mine\n"})
+    git(context, ["commit", "-qam", "Mine"])
+    assert {_output, 1} = GitCommand.run(["merge", "-q", "other"], cd: context.path)
+    assert_refused(context)
+    commit = commit(context, %{"app.yaml" => "b\n"})
+    assert sync(context, force: true) == {:ok, commit}
+    Oracle.assert_synced(context.path, context.source, commit)
+    assert git(context, ["status", "--porcelain=v2", "--branch"]) =~ "branch.oid #{commit}"
+    next = commit(context, %{"app.yaml" => "c\n"})
+    assert sync(context) == {:ok, next}
+  end
+
+  test "a branch that is another one by a symbolic ref stays so", context do
+    git(context, ["branch", "-m", "main", "trunk"])
+    git(context, ["symbolic-ref", "refs/heads/main", "refs/heads/trunk"])
+    git(context, ["symbolic-ref", "HEAD", "refs/heads/main"])
+    commit = commit(context, %{"app.yaml" => "b\n"})
+    assert sync(context) == {:ok, commit}
+    assert git(context, ["symbolic-ref", "refs/heads/main"]) == "refs/heads/trunk\n"
+    assert git(context, ["rev-parse", "trunk"]) == commit <> "\n"
+  end
+
+  for {kind, option} <- ["SHA-256 objects": "--object-format=sha256", reftables: "--ref-format=reftable"] do
+    @option option
+
+    test "a repository with #{kind} is not supported, and not damaged", context do
+      File.rm_rf!(context.path)
+
+      case GitCommand.run(["init", "-q", @option, context.path], []) do
+        {_output, 0} -> assert {:error, %Error{reason: :unsupported}} = sync(context)
+        # An older Git, which knows none of it.
+        {_output, _status} -> :ok
+      end
+    end
+  end
+
   test "commits of a fork that is `origin` are its owner's for every other remote", context do
     fork = Path.join(context.dir, "fork.git")
     GitCommand.run!(["clone", "-q", "--bare", context.source, fork])

@@ -59,8 +59,11 @@ fn create_with(repo: &Repository, name: &[u8], id: Oid, why: &str, force: std::f
     Ok(())
 }
 
-/// Makes `name` be at `id` where it is at `was`, or not there; else that is an error.
+/// Makes `name` be at `id` where it is at `was`, or not there; else that is an error. A symbolic ref is followed, as `git update-ref`
+/// does.
 pub(crate) fn write_from(repo: &Repository, name: &[u8], id: Oid, was: Option<Oid>, why: &str) -> Result<(), Error> {
+    let end = find(repo, name).and_then(|found| Ok(found.resolve()?.name_bytes().to_vec()));
+    let name = end.as_deref().unwrap_or(name);
     let Some(was) = was else {
         return create_with(repo, name, id, why, 0);
     };

@@ -94,6 +94,16 @@ pub(crate) fn any(path: &Path) -> Result<Repository> {
             };
             return Error::new(Kind::NotARepository, message).with("path", Name::of(path));
         }
+        // SHA-256, reftables, and what is to come.
+        let unknown = ["unsupported extension", "unknown object format", "unsupported repository version"];
+        if unknown.iter().any(|unknown| error.message().contains(unknown)) {
+            let message = format!(
+                "{} is a repository of a kind that libgit2 cannot read ({}); sync into a directory of its own",
+                path.display(),
+                error.message()
+            );
+            return Error::new(Kind::Unsupported, message).with("path", Name::of(path));
+        }
         git_failure("open the repository")(error).with("path", Name::of(path))
     })
 }

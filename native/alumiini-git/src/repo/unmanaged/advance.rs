@@ -50,7 +50,28 @@ pub(crate) fn advance(path: &Path, going: &Move, checks: Checks, job: &Job) -> R
         }
         refuse_commits(&repo, path, going, checks)?;
     }
-    refs::point(&repo, &going.to, Others::Stay { was: going.branch_was }, job)
+    refs::point(&repo, &going.to, Others::Stay { was: going.branch_was }, job)?;
+    if checks == Checks::None {
+        end_merge(&repo);
+    }
+    Ok(())
+}
+
+/// Ends a merge, cherry-pick or revert that was not finished, as `git reset --hard` does.
+fn end_merge(repo: &Repository) {
+    for name in [
+        "MERGE_HEAD",
+        "MERGE_MODE",
+        "MERGE_MSG",
+        "MERGE_RR",
+        "SQUASH_MSG",
+        "AUTO_MERGE",
+        "CHERRY_PICK_HEAD",
+        "REVERT_HEAD",
+    ] {
+        // Most are not there.
+        let _ = fs::remove_file(repo.path().join(name));
+    }
 }
 
 /// Files and index, with libgit2 and the repository's own filters.

@@ -93,7 +93,9 @@ fn return_refs(repo: &Repository, going: &Move) -> Result<()> {
     if let (true, Some(branch)) = (branch_moved, &going.to.branch) {
         let name = branch.local();
         match going.branch_was {
-            Some(was) => byte_refs::write(repo, &name, was, "sync: taken back").map_err(&fail)?,
+            Some(was) => {
+                byte_refs::write_from(repo, &name, was, Some(going.to.commit), "sync: taken back").map_err(&fail)?;
+            }
             None => byte_refs::find(repo, &name)
                 .and_then(|mut made| made.delete())
                 .map_err(&fail)?,
