@@ -26,7 +26,9 @@ pub(crate) fn take_back(path: &Path, going: &Move) -> Result<()> {
         Some(head) => Some(tree(&repo, head.commit)?),
         None => None,
     };
-    let (gitlinks, moved) = moved(&repo, going)?;
+    let gitlinks = gitlinks(&repo, going)?;
+    let mut moved = moving(&repo, going)?;
+    moved.retain(|name| !gitlinks.contains(name));
     let index = super::index(&repo, path)?;
     let before = super::tree_before(&repo, going)?;
     let of = |tree: Option<&Tree<'_>>, name: &[u8]| {
@@ -62,15 +64,14 @@ pub(crate) fn take_back(path: &Path, going: &Move) -> Result<()> {
     plan::record_gitlinks(&repo, path, gitlinks.iter())
 }
 
-/// The submodules that a move changes, and the files.
-fn moved(repo: &Repository, going: &Move) -> Result<(Vec<Vec<u8>>, HashSet<Vec<u8>>)> {
+/// The submodules that a move changes. Where one becomes a file, or was one, that is what counts.
+fn gitlinks(repo: &Repository, going: &Move) -> Result<HashSet<Vec<u8>>> {
     let (from, to) = (super::tree_before(repo, going)?, tree(repo, going.to.commit)?);
-    let is_gitlink = |name: &[u8]| {
+    let is_gitlink = |name: &Vec<u8>| {
         let kinds = [from.as_ref(), Some(&to)].map(|tree| plan::found(tree, name).map(|(kind, _)| kind));
         kinds.contains(&Some(ObjectType::Commit)) && !kinds.contains(&Some(ObjectType::Blob))
     };
-    let (gitlinks, files): (Vec<_>, Vec<_>) = moving(repo, going)?.into_iter().partition(|name| is_gitlink(name));
-    Ok((gitlinks, files.into_iter().collect()))
+    Ok(moving(repo, going)?.into_iter().filter(is_gitlink).collect())
 }
 
 /// HEAD and its branch, where they are where the move led.
