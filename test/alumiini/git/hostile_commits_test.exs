@@ -136,7 +136,7 @@ defmodule Alumiini.Git.HostileCommitsTest do
       for answer <- sync_all(context, name, entries) do
         assert {:error, %Error{reason: reason} = error} = answer, name
         # Git's own server does not send what has no name.
-        allowed = if name =~ "no name", do: [:corrupt, :network, :unsafe_path], else: [:unsafe_path]
+        allowed = if name =~ "no name", do: [:corrupt, :protocol, :unsafe_path], else: [:unsafe_path]
         assert reason in allowed, "#{name}: #{inspect(error)}"
       end
     end

@@ -88,7 +88,7 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
               {:repo_not_found, [{:status, 404, "no"}], []},
               {:network, [{:status, 500, "no"}], []},
               {:rate_limited, [{:status, 429, "no"}], []},
-              {:protocol, [:html], []},
+              {:auth, [:html], []},
               {:protocol, [{:redirect, 302, HttpServer.url(http, "app.git")}], []},
               {:protocol, [{:status, 302, [{"location", "/login?then=#{secret}"}], ""}], []},
               {:network, [{:cut, :close}], []},
