@@ -33,6 +33,12 @@ pub(crate) struct Ssh {
 }
 
 impl Ssh {
+    /// Whether nothing is under way on any connection.
+    #[cfg(test)]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.pool.is_idle()
+    }
+
     /// Opens nothing yet.
     pub(super) fn new(limits: Limits) -> Ssh {
         Ssh {

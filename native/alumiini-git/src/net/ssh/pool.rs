@@ -153,6 +153,14 @@ impl Pool {
         }
     }
 
+    /// Whether no session is under way, nor a channel being opened.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        let state = self.lock();
+        let mut members = state.groups.values().flat_map(|group| &group.members);
+        members.all(Member::idle)
+    }
+
     /// How many connections have been made: those that come later are newer than whatever has failed so far.
     pub(super) fn made(&self) -> u64 {
         self.lock().made
