@@ -62,10 +62,14 @@ defmodule Follower do
 
   defp current(state, sha), do: %{state | sha: sha, error: nil, pause: state.interval}
 
-  # No error ends this process: somebody may put right what is wrong. It is logged once, and the pauses grow.
+  # No error ends this process: somebody may put right what is wrong. Each kind is logged once, and the pauses grow.
   defp failed(state, error) do
-    message = Exception.message(error)
-    if message != state.error, do: Logger.error(message)
-    %{state | error: message, pause: min(2 * state.pause, @longest)}
+    if error.reason != state.error, do: Logger.error(Exception.message(error))
+
+    %{
+      state
+      | error: error.reason,
+        pause: state.pause |> max(1_000) |> then(&min(2 * &1, max(@longest, state.interval)))
+    }
   end
 end

@@ -119,7 +119,7 @@ defmodule Alumiini.Git.Server do
       # What a worker says that is being killed is not waited for: its requests are replayed.
       %{^port => %{status: status} = worker} when status != :killed ->
         # Whatever it says, it is at work.
-        worker = %{worker | heard?: true}
+        worker = %{worker | heard_at: State.now()}
         {:noreply, frame(put_worker(state, worker), worker, Protocol.decode(frame))}
 
       _gone ->

@@ -55,11 +55,20 @@ defmodule Alumiini.Git.Url do
   """
   @spec clean(binary) :: binary
   def clean(url) do
-    case parts(url) do
-      {scheme, nil, rest} -> scheme <> bare(rest)
-      {scheme, userinfo, rest} -> scheme <> shown_user(scheme, userinfo) <> bare(rest)
-      nil -> clean_scp(url)
-    end
+    shown =
+      case parts(url) do
+        {scheme, nil, rest} -> scheme <> (rest |> bare() |> without_odd_port())
+        {scheme, userinfo, rest} -> scheme <> shown_user(scheme, userinfo) <> bare(rest)
+        nil -> clean_scp(url)
+      end
+
+    # One that was mistyped may hold another one.
+    clean_text(shown)
+  end
+
+  # What has the place of a port and is none may be half of a password.
+  defp without_odd_port(rest) do
+    Regex.replace(~r{\A(\[[^\]]*\]|[^:/]*):(?!\d*(?:/|\z))[^/]*}s, rest, "\\1")
   end
 
   defp shown_user(scheme, userinfo) do
@@ -73,12 +82,21 @@ defmodule Alumiini.Git.Url do
   @spec clean_text(binary) :: binary
   def clean_text(text) do
     # Every call comes through here with its path: most have none.
-    if :binary.match(text, "@") != :nomatch and String.valid?(text) do
-      text = Regex.replace(~r{([\w+]+)(://?)([^/\s]*)@}u, text, &without_secret/4)
-      Regex.replace(~r{(?<![^\s`'"(])[^\s/:`'"(]+:[^\s/]+@(?=[^\s/:@]+:)}u, text, "")
+    if :binary.match(text, "@") != :nomatch do
+      if String.valid?(text), do: clean_utf8(text), else: clean_bytes(text)
     else
       text
     end
+  end
+
+  # A path or a name in some other encoding: each byte is a character of its own meanwhile.
+  defp clean_bytes(bytes) do
+    bytes |> :unicode.characters_to_binary(:latin1) |> clean_utf8() |> :unicode.characters_to_binary(:utf8, :latin1)
+  end
+
+  defp clean_utf8(text) do
+    text = Regex.replace(~r{([\w+]+)(://?|[:;]?\s*//)([^/\s]*)@}u, text, &without_secret/4)
+    Regex.replace(~r{(?<![^\s`'"(/])[^\s/:`'"(]+:[^\s/]+@(?=[^\s/:@]+(?:[:/\s`'"),;]|$))}u, text, "")
   end
 
   defp without_secret(_all, scheme, separator, userinfo),

@@ -28,8 +28,8 @@ defmodule Alumiini.Git.Worker do
     # The id of a `ping` that has not been answered.
     :ping,
     status: :starting,
-    # It wrote something since the last heartbeat.
-    heard?: true,
+    # When it wrote something last.
+    heard_at: nil,
     # It answered something.
     proven?: false,
     # It never came up, and what follows from that has been done.
@@ -55,7 +55,7 @@ defmodule Alumiini.Git.Worker do
           ending: cause | nil,
           ping: pos_integer | nil,
           status: :starting | :up | :killed,
-          heard?: boolean,
+          heard_at: integer | nil,
           proven?: boolean,
           settled?: boolean,
           releasing: %{pos_integer => reference}
@@ -195,6 +195,24 @@ defmodule Alumiini.Git.Worker do
     unavailable(:enoexec, "the worker binary #{worker.binary} is none for this machine. #{@build}", true)
   end
 
+  # ENOENT of a file that is there: what loads it is not. EACCES of one that may be executed: it is a directory, or on a file system for
+  # data only. Others are what a program or its loader says that is none of ours. Not signals, nor errors of a system that lacks something
+  # for now.
+  def gone(%{up_at: nil} = worker, {:exit_status, status} = why) when status in [0, 1, 2, 13, 126, 127] do
+    hint =
+      case status do
+        2 -> " (is it for another libc, glibc or musl?)"
+        13 -> " (is it a file that may be executed?)"
+        _other -> ""
+      end
+
+    message =
+      "#{worker.binary} ended with exit status #{status} before it was up#{hint}; is it the worker of alumiini_git, for " <>
+        "this system? #{@build}"
+
+    unavailable(why, message, true)
+  end
+
   def gone(worker, {:exit_status, status} = why) do
     unavailable(why, "the worker #{worker.binary} ended with exit status #{status}#{signal(status)}", false)
   end
@@ -225,7 +243,8 @@ defmodule Alumiini.Git.Worker do
     message =
       "#{worker.binary} wrote something to standard output that is no frame; is it the worker of alumiini_git?"
 
-    unavailable(:garbage, message, false)
+    # One that was up was the worker; then it is its memory that is damaged.
+    unavailable(:garbage, message, worker.up_at == nil)
   end
 
   @spec unresponsive(t, pos_integer) :: cause

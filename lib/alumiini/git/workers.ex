@@ -43,7 +43,7 @@ defmodule Alumiini.Git.Workers do
   @spec up(State.t(), Worker.t()) :: State.t()
   def up(state, worker) do
     _ = Process.cancel_timer(worker.timer)
-    worker = %{worker | timer: nil}
+    worker = %{worker | timer: nil, heard_at: State.now()}
     Telemetry.worker_up(state.name, worker)
     Writer.describe(worker.writer, worker)
     beat_in(state, worker)
@@ -56,20 +56,25 @@ defmodule Alumiini.Git.Workers do
     Process.send_after(self(), {:heartbeat, worker.port, State.now() + half}, half)
   end
 
+  # A timer that is later than this tells of a machine that stood still.
+  @late 100
+
   @doc """
-  Asks a worker whether it still reads requests, or ends one that has not been heard of since the last time. `due` is when this was to
-  be called: where it is much later, the whole machine stood still, and the worker gets another chance.
+  Asks a worker whether it still reads requests, or ends one that has not been heard of for as long as it may be silent. `due` is when this
+  was to be called: where it is much later, the whole machine stood still, and the worker gets another chance.
   """
   @spec heartbeat(State.t(), Worker.t(), integer) :: State.t()
-  def heartbeat(state, %{heard?: heard?} = worker, due) do
+  def heartbeat(state, worker, due) do
     heartbeat = state.options.heartbeat
+    now = State.now()
 
-    if not heard? and State.now() - due < div(heartbeat, 2) do
+    # The worker has been asked, since half of the time is the pause between two of these.
+    if now - worker.heard_at >= heartbeat and worker.ping != nil and now - due < max(@late, div(heartbeat, 2)) do
       log(state, :warning, "worker #{worker.os_pid} has been silent for too long, and is replaced")
       kill(state, worker, Worker.silent(worker, heartbeat))
     else
       beat_in(state, worker)
-      ping(state, %{worker | heard?: false})
+      ping(state, worker)
     end
   end
 
