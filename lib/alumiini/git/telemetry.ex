@@ -87,11 +87,10 @@ defmodule Alumiini.Git.Telemetry do
       kind, reason ->
         stop = System.monotonic_time()
 
-        raised =
-          Map.merge(metadata, %{kind: kind, reason: reason, stacktrace: without_arguments(__STACKTRACE__)})
-
+        stacktrace = without_arguments(__STACKTRACE__)
+        raised = Map.merge(metadata, %{kind: kind, reason: reason, stacktrace: stacktrace})
         execute([op, :exception], %{duration: stop - start, monotonic_time: stop}, raised)
-        :erlang.raise(kind, reason, __STACKTRACE__)
+        :erlang.raise(kind, reason, stacktrace)
     else
       {result, bytes} ->
         stop = System.monotonic_time()
@@ -102,7 +101,7 @@ defmodule Alumiini.Git.Telemetry do
   end
 
   # A call that no clause of a function matched is in the trace with its arguments, which of one given as `:auth` may be
-  # secret.
+  # secret. A trace goes into logs and exit reasons.
   defp without_arguments(stacktrace) do
     Enum.map(stacktrace, fn
       {module, function, arguments, location} when is_list(arguments) ->

@@ -91,12 +91,16 @@ defmodule Alumiini.Git.Url do
 
   # A path or a name in some other encoding: each byte is a character of its own meanwhile.
   defp clean_bytes(bytes) do
-    bytes |> :unicode.characters_to_binary(:latin1) |> clean_utf8() |> :unicode.characters_to_binary(:utf8, :latin1)
+    bytes
+    |> :unicode.characters_to_binary(:latin1)
+    |> clean_utf8()
+    |> :unicode.characters_to_binary(:utf8, :latin1)
   end
 
   defp clean_utf8(text) do
     text = Regex.replace(~r{([\w+]+)(://?|[:;]?\s*//)([^/\s]*)@}u, text, &without_secret/4)
-    Regex.replace(~r{(?<![^\s`'"(/])[^\s/:`'"(]+:[^\s/]+@(?=[^\s/:@]+(?:[:/\s`'"),;]|$))}u, text, "")
+    text = Regex.replace(~r{(?<![^\s`'"(/])[^\s/:`'"(]+:[^\s/]+@(?=[^\s/:@]+:)}u, text, "")
+    Regex.replace(~r{(?<![^\s`'"(/])[^\s/:@`'"(]+:[^\s/]+@(?=[^\s/:@]+(?:[/\s`'"),;]|$))}u, text, "")
   end
 
   defp without_secret(_all, scheme, separator, userinfo),

@@ -135,6 +135,28 @@ defmodule Alumiini.Git.SecretTest do
       end
     end
 
+    test "that is mistyped shows no password either" do
+      for url <- [
+            "https:/user:TOK@h/x",
+            "http:/TOK@h/x",
+            "ssh:/git:TOK@h/x",
+            "https://https://user:TOK@h/x",
+            "https//user:TOK@h/x",
+            "https;//user:TOK@h/x",
+            "https : //user:TOK@h",
+            "https:///user:TOK@h",
+            "https://user:TOK%40h/x",
+            "https://h:TOK/x",
+            "[::1]:user:TOK@h/x",
+            "git@h:https://user:TOK@h/x",
+            "ssh://git@h/https://user:TOK@h/x",
+            "file:///tmp/https://user:TOK@h/x",
+            "/tmp/" <> <<255>> <> "/https://user:TOK@h/x"
+          ] do
+        assert {url, :binary.match(Url.clean(url), "TOK")} == {url, :nomatch}
+      end
+    end
+
     test "in a sentence is cleaned" do
       assert Url.clean_text("cannot reach https://u:p@h/x: refused, http://t@h") ==
                "cannot reach https://h/x: refused, http://h"

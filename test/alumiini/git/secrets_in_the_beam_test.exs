@@ -23,6 +23,12 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
   defp server!,
     do: start_supervised!(Supervisor.child_spec({Git, name: nil}, restart: :temporary))
 
+  defp raised(function) do
+    function.()
+  catch
+    kind, reason -> {kind, reason, __STACKTRACE__}
+  end
+
   defp note_server(witness, git) do
     Witness.note(witness, "state", :sys.get_state(git))
     Witness.note(witness, "status", :sys.get_status(git))
@@ -214,7 +220,8 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
           {Auth, :from_secret, [secret]},
           {Base, :decode16!, [[secret]]}
         ] do
-      assert catch_error(Git.ls_remote(ssh, "main", server: git, auth: mfa))
+      raised = raised(fn -> Git.ls_remote(ssh, "main", server: git, auth: mfa) end)
+      assert {:error, _reason, [_ | _]} = Witness.note(witness, "raised", raised)
     end
 
     assert [_ | _] = Witness.notes(witness, "telemetry [:alumiini_git, :ls_remote, :exception]")
