@@ -181,8 +181,9 @@ defmodule Alumiini.Git do
     * `:grace` - how long, in milliseconds, the worker may take to let go of a request that timed out or was cancelled,
       before it is killed and replaced. Default: 5,000
     * `:handshake_timeout` - how long, in milliseconds, a worker may take to start. Default: 5,000
-    * `:heartbeat` - how long, in milliseconds, the worker may be silent. It is asked twice in that time whether it still
-      reads requests; one that says nothing at all is killed and replaced, and what was in flight is run again. Default: 10,000
+    * `:heartbeat` - how long, in milliseconds, the worker may be silent, at least 100. It is asked twice in that time whether it still
+      reads requests; one that says nothing at all is killed and replaced, and what was in flight is run again. That is noticed within
+      half of the time more. Default: 10,000
     * `:backoff_initial`, `:backoff_max` - the first and the longest pause, in milliseconds, between two attempts to start
       a worker. Each is twice as long as the one before, and up to half of it is left out at random. Defaults: 100
       and 10,000

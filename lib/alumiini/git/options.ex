@@ -107,6 +107,12 @@ defmodule Alumiini.Git.Options do
     end
   end
 
+  # A worker on a machine that is busy may take as long as that to answer.
+  defp start_option!(:heartbeat, value) do
+    positive!(:heartbeat, value, @longest)
+    if value < 100, do: wrong!(:heartbeat, "at least 100 ms", value)
+  end
+
   defp start_option!(key, value) when key in [:tls, :proxy, :no_proxy], do: remote_option!(key, value)
   defp start_option!(key, value), do: positive!(key, value, @longest)
 

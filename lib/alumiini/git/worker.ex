@@ -65,9 +65,14 @@ defmodule Alumiini.Git.Worker do
 
   @typedoc """
   Why a worker is not there: for a program (`:why`, in telemetry), and for people. `final?` where the next attempt will
-  fail like this one unless somebody does something.
+  fail like this one unless somebody does something; `:repeated` where that is so if several attempts fail.
   """
-  @type cause :: %{why: term, reason: :worker_unavailable | :protocol, message: String.t(), final?: boolean}
+  @type cause :: %{
+          why: term,
+          reason: :worker_unavailable | :protocol,
+          message: String.t(),
+          final?: boolean | :repeated
+        }
 
   @build "Compile the dependency again (`mix deps.compile alumiini_git --force`), or give another one with the :binary option"
 
@@ -210,7 +215,7 @@ defmodule Alumiini.Git.Worker do
       "#{worker.binary} ended with exit status #{status} before it was up#{hint}; is it the worker of alumiini_git, for " <>
         "this system? #{@build}"
 
-    unavailable(why, message, true)
+    unavailable(why, message, if(status in [0, 1], do: :repeated, else: true))
   end
 
   def gone(worker, {:exit_status, status} = why) do
@@ -244,7 +249,7 @@ defmodule Alumiini.Git.Worker do
       "#{worker.binary} wrote something to standard output that is no frame; is it the worker of alumiini_git?"
 
     # One that was up was the worker; then it is its memory that is damaged.
-    unavailable(:garbage, message, worker.up_at == nil)
+    unavailable(:garbage, message, if(worker.up_at == nil, do: :repeated, else: false))
   end
 
   @spec unresponsive(t, pos_integer) :: cause

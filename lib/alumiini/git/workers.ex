@@ -168,9 +168,15 @@ defmodule Alumiini.Git.Workers do
   defp main_failed(state, cause) do
     {pause, starts} = Backoff.start_failed(state.starts)
     state = start_in(%{state | starts: starts}, pause)
+    hopeless? = Backoff.hopeless?(starts)
+    cause = repeated(cause, hopeless?)
 
-    if cause.final? or Backoff.hopeless?(starts), do: unavailable(state, cause), else: state
+    if cause.final? or hopeless?, do: unavailable(state, cause), else: state
   end
+
+  # Once it may be an accident. Each time it is how that program is.
+  defp repeated(%{final?: :repeated} = cause, hopeless?), do: %{cause | final?: hopeless?}
+  defp repeated(cause, _hopeless?), do: cause
 
   defp start_in(state, 0), do: start_main(state)
 
@@ -228,7 +234,10 @@ defmodule Alumiini.Git.Workers do
     Process.send_after(self(), {:start, :isolated}, pause)
     state = %{state | isolated_starts: starts, isolated_paused?: true}
 
-    if cause.final? or Backoff.hopeless?(starts),
+    hopeless? = Backoff.hopeless?(starts)
+    cause = repeated(cause, hopeless?)
+
+    if cause.final? or hopeless?,
       do: refuse(state, Pending.suspects(state.pending), cause),
       else: state
   end

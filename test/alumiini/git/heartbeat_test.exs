@@ -3,7 +3,7 @@ defmodule Alumiini.Git.HeartbeatTest do
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
-  alias Alumiini.Git.Server
+  alias Alumiini.Git.{Server, State, Workers}
   alias Alumiini.Git.Test.{HttpServer, OsProcess, RawWorker, Repository, TempDir, WorkersSeen}
 
   @soon 20_000
@@ -62,6 +62,28 @@ defmodule Alumiini.Git.HeartbeatTest do
     assert %{os_pid: ^os_pid, in_flight: 1, attempts: 1} = Server.info(git)
     assert WorkersSeen.so_far(:down, git) == []
     Task.shutdown(task, :brutal_kill)
+  end
+
+  test "one that was heard within the time stays, and one that was not goes" do
+    {git, _os_pid} = start!(60_000)
+    state = :sys.get_state(git)
+    worker = %{state.workers[state.main] | ping: 1}
+    now = State.now()
+
+    beat = fn silent, late ->
+      Workers.heartbeat(state, %{worker | heard_at: now - silent}, State.now() - late)
+    end
+
+    status = &Map.fetch!(&1.workers, state.main).status
+
+    assert status.(beat.(50_000, 0)) == :up
+    # The whole machine stood still.
+    assert status.(beat.(100_000, 40_000)) == :up
+    assert status.(beat.(60_000, 0)) == :killed
+  end
+
+  test "shorter times than a busy machine's are refused" do
+    assert_raise ArgumentError, ~r/at least 100 ms/, fn -> Git.start_link(name: nil, heartbeat: 99) end
   end
 
   test "a stopped worker does not outlive its server", _context do

@@ -159,6 +159,24 @@ defmodule Alumiini.Git.ServerTest do
       assert ms < 1_000
     end
 
+    for {what, program} <- [
+          "its loader is not here": "#!/not/here/ld-musl.so.1\n",
+          "it says nothing": "#!/bin/sh\nexit 0\n",
+          "it is another program": "#!/bin/sh\nexit 1\n"
+        ] do
+      @program program
+
+      test "because #{what}, and the same call would fail again", %{tmp_dir: directory} do
+        file = Path.join(directory, "other")
+        File.write!(file, @program)
+        File.chmod!(file, 0o755)
+        {server, _binary} = start!(binary: file)
+        result = Server.call(server, %{"op" => "head"})
+        assert {:error, %Error{reason: :worker_unavailable, retryable?: false} = error} = result
+        assert error.message =~ file
+      end
+    end
+
     test "because it ends at once: told after three starts, with the status", context do
       {server, binary} = scripted!(context, [[{:exit, 3}]], backoff_max: 10_000)
       assert {:error, %Error{reason: :worker_unavailable} = error} = Server.call(server, %{"op" => "head"})
@@ -208,6 +226,7 @@ defmodule Alumiini.Git.ServerTest do
       {server, _binary} = scripted!(context, [[{:raw, <<5::32, "hello">>}, :hang]])
       assert {:error, %Error{reason: :worker_unavailable} = error} = Server.call(server, %{"op" => "head"})
       assert error.message =~ "no frame"
+      refute error.retryable?
     end
 
     test "because it never answers the handshake", context do
