@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use encoding_rs::Encoding;
+use encoding_rs::{Encoding, UTF_16BE, UTF_16LE};
 
 /// Who did something, and when. Empty where it is not told.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -146,7 +146,22 @@ fn decode<'a>(encoding: &[u8], bytes: &'a [u8]) -> Option<Cow<'a, str>> {
     if ["iso-8859-1", "iso8859-1", "iso_8859-1", "latin1", "latin-1"].contains(&name.as_str()) {
         return Some(bytes.iter().map(|byte| char::from(*byte)).collect());
     }
-    let encoding = Encoding::for_label(name.as_bytes())?;
+    let label = match name.as_str() {
+        // Names that `iconv` has and the Web has not.
+        "cp932" | "ms932" | "sjis-win" | "windows-932" => "shift_jis",
+        "eucjp" => "euc-jp",
+        "cp936" | "ms936" | "windows-936" | "euccn" | "euc-cn" => "gbk",
+        "cp949" | "uhc" | "euckr" => "euc-kr",
+        "cp950" | "big-5" => "big5",
+        // The Web takes it for another one, which has letters beyond.
+        "ascii" | "us-ascii" => return None,
+        other => other,
+    };
+    let encoding = Encoding::for_label(label.as_bytes())?;
+    // No commit is written in it: its headers are not.
+    if encoding == UTF_16LE || encoding == UTF_16BE {
+        return None;
+    }
     encoding.decode_without_bom_handling_and_without_replacement(bytes)
 }
 

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::repo::test_git::git;
 
 fn author(line: &str) -> (String, String, Option<(i64, i32)>) {
     let person = person(line.as_bytes());
@@ -56,6 +57,45 @@ fn encodings_are_taken_as_git_takes_them() {
     assert_eq!(of("ISO-8859-1", 0x80).message, "\u{80}".as_bytes());
     for unknown in ["none", "utf-8", "shift_jis"] {
         assert_eq!(of(unknown, 0xff).message, b"\xff", "{unknown}");
+    }
+}
+
+// By the names that `iconv` gives them, which Git on Windows wrote for years.
+#[test]
+fn encodings_have_the_names_that_git_knows() {
+    let dir = tempfile::tempdir().unwrap();
+    git(dir.path(), &["init", "--quiet"]);
+    let tree = git(dir.path(), &["hash-object", "-w", "-t", "tree", "/dev/null"]);
+    for (encoding, message) in [
+        ("CP932", &b"\x83\x65"[..]),
+        ("eucJP", b"\xa5\xc6"),
+        ("CP936", b"\xc4\xe3"),
+        ("EUCCN", b"\xc4\xe3"),
+        ("CP949", b"\xb0\xa1"),
+        ("UHC", b"\xb0\xa1"),
+        ("EUCKR", b"\xb0\xa1"),
+        ("CP950", b"\xa7\x41"),
+        ("US-ASCII", b"a"),
+    ] {
+        let who = "A <a@example.com> 1 +0000";
+        let mut data = format!("tree {tree}\nauthor {who}\ncommitter {who}\nencoding {encoding}\n\n").into_bytes();
+        data.extend(message);
+        let file = dir.path().join("commit");
+        std::fs::write(&file, &data).unwrap();
+        let id = git(
+            dir.path(),
+            &["hash-object", "-w", "-t", "commit", file.to_str().unwrap()],
+        );
+        let shown = git(dir.path(), &["log", "-1", "--format=%B", &id]);
+        assert_eq!(String::from_utf8(text(&data).message).unwrap(), shown, "{encoding}");
+    }
+}
+
+#[test]
+fn what_is_not_of_its_encoding_stays_as_it_is() {
+    let of = |encoding: &str| text(format!("encoding {encoding}\n\n\u{e4}\n").as_bytes()).message;
+    for encoding in ["US-ASCII", "ASCII", "UTF-16", "UTF-16LE"] {
+        assert_eq!(of(encoding), "\u{e4}\n".as_bytes(), "{encoding}");
     }
 }
 
