@@ -101,8 +101,9 @@ fn entry(data: &[u8]) -> Option<(RawEntry<'_>, &[u8])> {
     let mode = u32::from_str_radix(std::str::from_utf8(mode).ok()?, 8).ok()?;
     let kind = match mode & 0o170_000 {
         0o040_000 => ObjectType::Tree,
-        0o160_000 => ObjectType::Commit,
-        _ => ObjectType::Blob,
+        0o100_000 | 0o120_000 => ObjectType::Blob,
+        // Of modes of no kind Git makes this, too.
+        _ => ObjectType::Commit,
     };
     let id = Oid::from_bytes(id).ok()?;
     Some((RawEntry { kind, name, id }, rest))
@@ -175,6 +176,8 @@ mod tests {
             ("40000", ObjectType::Tree),
             ("040000", ObjectType::Tree),
             ("160000", ObjectType::Commit),
+            ("644", ObjectType::Commit),
+            ("0", ObjectType::Commit),
         ] {
             let mut data = format!("{mode} a b\0").into_bytes();
             data.extend([7; 20]);

@@ -41,6 +41,7 @@ const CREATE: OFlags = OFlags::WRONLY
     .union(OFlags::CLOEXEC);
 
 const KIND: u32 = 0o170000;
+const FILE: u32 = 0o100000;
 const LINK: u32 = 0o120000;
 const GITLINK: u32 = 0o160000;
 /// The index flag of `git update-index --assume-unchanged`, which libgit2 carries over and which makes `git status` blind.
@@ -120,12 +121,13 @@ fn read_tree(repo: &Repository, index: &mut Index, tree: Oid) -> Result<()> {
     Ok(())
 }
 
-/// The modes that Git knows: older tools wrote others, such as 100664, which Git takes as these.
+/// The modes that Git knows: older tools wrote others, such as 100664, which Git takes as these. One of no kind is a submodule to Git.
 fn canonical(mode: u32) -> u32 {
     match mode & KIND {
-        LINK | GITLINK => mode & KIND,
-        _ if mode & 0o100 != 0 => 0o100755,
-        _ => 0o100644,
+        LINK => LINK,
+        FILE if mode & 0o100 != 0 => 0o100755,
+        FILE => 0o100644,
+        _ => GITLINK,
     }
 }
 
@@ -529,3 +531,7 @@ fn target(blob: &[u8]) -> &[u8] {
 fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
     Error::new(Kind::Io, format!("cannot {what} {}: {error}", path.display())).with("path", Name::of(path))
 }
+
+#[cfg(test)]
+#[path = "worktree_tests.rs"]
+mod tests;
