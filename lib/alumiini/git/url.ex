@@ -91,10 +91,8 @@ defmodule Alumiini.Git.Url do
 
   # A path or a name in some other encoding: each byte is a character of its own meanwhile.
   defp clean_bytes(bytes) do
-    bytes
-    |> :unicode.characters_to_binary(:latin1)
-    |> clean_utf8()
-    |> :unicode.characters_to_binary(:utf8, :latin1)
+    text = for <<byte <- bytes>>, into: "", do: <<byte::utf8>>
+    for <<byte::utf8 <- clean_utf8(text)>>, into: "", do: <<byte>>
   end
 
   defp clean_utf8(text) do
