@@ -181,7 +181,8 @@ defmodule Alumiini.Git.HostileCommitsTest do
           {"a file that is a tree", [{"100644", "x", directory}]},
           {"a link that is a tree", [{"120000", "x", directory}]},
           {"a directory that is a blob", [{"40000", "x", blob}]},
-          {"an unknown kind", [{"060000", "x", blob}]},
+          # Without the zero that Git's fsck calls an error: it makes a submodule of it.
+          {"an unknown kind", [{"60000", "x", blob}]},
           {"setuid for everyone", [{"104777", "x", blob}]},
           {"an object that is nowhere", [{"100644", "x", {:id, String.duplicate("2", 40)}}]},
           {"an empty link", [{"120000", "x", ""}]},
