@@ -113,7 +113,13 @@ fn kill(pid: &str) -> ExitCode {
     }
 }
 
-/// What the fuzz target feeds: bytes as a client may send them, through framing and decoding.
+/// What one fuzz target feeds: what a remote may send as a pack.
+#[cfg(fuzzing)]
+pub fn fuzz_pack(bytes: &[u8]) {
+    repo::pack::fuzz::run(bytes);
+}
+
+/// What the other feeds: bytes as a client may send them, through framing and decoding.
 #[cfg(fuzzing)]
 pub fn fuzz(mut bytes: &[u8]) {
     while let Ok(Some(frame)) = frame::read(&mut bytes) {

@@ -20,6 +20,7 @@ use crate::net::url::{Location, NetUrl, RemoteUrl};
 use crate::ops::Worker;
 use crate::ops::ls_remote::named;
 use crate::protocol::RemoteRequest;
+use crate::repo::pack;
 use crate::repo::receive::{self, Boundary};
 use crate::repo::rev_list::Depth;
 use crate::repo::source::{Listed, Order, Source};
@@ -172,7 +173,7 @@ impl Remote {
             worker.indexing.run(move || {
                 let _held = held;
                 let _ = ready.send(());
-                receive::index(&git_dir, chunks, &complete, &shared.resolving, &job)
+                pack::index(&git_dir, chunks, &complete, &shared.resolving, &job)
             })
         };
         let sent = async {

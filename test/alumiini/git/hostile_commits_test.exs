@@ -285,7 +285,7 @@ defmodule Alumiini.Git.HostileCommitsTest do
     assert {:error, %Error{reason: :too_large, retryable?: false} = error} =
              Git.sync(url, "main", repo, options)
 
-    assert error.message =~ "`zeros.bin` has 68157440 bytes"
+    assert error.message =~ "an object of 68157440 bytes"
     assert error.detail.limit == 64 * 1024 * 1024
     Oracle.assert_synced(repo, origin, before)
   end

@@ -32,6 +32,7 @@ use crate::outbox::Held;
 use crate::protocol::{Op, PROTOCOL, RemoteRequest, Request};
 use crate::repo::at_once::AtOnce;
 use crate::repo::glance::Glances;
+use crate::repo::pack::Turns;
 use crate::repos::Repos;
 use crate::sharing::Errands;
 
@@ -58,8 +59,8 @@ pub(crate) struct Worker {
     pub(crate) indexing: Pool,
     /// Packs that are made of local remotes' objects. Apart, since one of these may be on a file system that hangs.
     pub(crate) packing: Pool,
-    /// Of the packs that arrive, those whose deltas are being resolved.
-    pub(crate) resolving: Pool,
+    /// What resolves the deltas of packs that have arrived.
+    pub(crate) resolving: Turns,
 }
 
 impl Worker {
@@ -76,7 +77,7 @@ impl Worker {
             disk: Pool::new(cores * 2),
             indexing: Pool::new(512),
             packing: Pool::new(cores * 2),
-            resolving: Pool::new(cores * 2),
+            resolving: Turns::new(cores),
         })
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::repo::lock::{DirLock, remove_made};
-use crate::repo::{open, receive};
+use crate::repo::{open, pack};
 
 /// The right to sync a path, and what has to be cleaned away if that does not end well. Held by every thread that is at
 /// work there; the path is free again when the last of them has let go.
@@ -59,7 +59,7 @@ fn clean(path: &Path, build: Option<PathBuf>, made: &[PathBuf]) {
     if let Some(build) = build {
         let _ = fs::remove_dir_all(build);
     }
-    let _ = fs::remove_dir_all(receive::incoming(&open::git_dir(path)));
+    let _ = fs::remove_dir_all(pack::incoming(&open::git_dir(path)));
     remove_made(made);
 }
 

@@ -14,7 +14,7 @@ use crate::job::Job;
 use crate::repo::marker::{self, Move, Target};
 use crate::repo::refs::Others;
 use crate::repo::rev_list::{self, Depth, History};
-use crate::repo::{build, git_failure, open, pack_objects, receive, refs};
+use crate::repo::{build, git_failure, open, pack, pack_objects, refs};
 
 /// Git's own `gc.autoPackLimit` is 50 (git-config).
 const MOST_PACKS: usize = 50;
@@ -39,7 +39,7 @@ pub(crate) fn copy(path: &Path, target: &Target, job: &Job, built: impl FnOnce(P
     built(git_dir.clone());
     let fail = git_failure("copy the objects into one pack");
     let shallow = open::shallow(from.path())?.into_iter().collect();
-    let borrowed = pack_objects::borrow(&receive::incoming(&git_dir), &from.path().join("objects"))?;
+    let borrowed = pack_objects::borrow(&pack::incoming(&git_dir), &from.path().join("objects"))?;
     let odb = || borrowed.odb().map_err(&fail);
     let (old, none) = (
         History { odb: odb()?, shallow },
@@ -53,7 +53,7 @@ pub(crate) fn copy(path: &Path, target: &Target, job: &Job, built: impl FnOnce(P
     let written = pack.write(&git_dir.join("objects/pack"), 0);
     job.check()?;
     written.map_err(&fail)?;
-    let _ = fs::remove_dir_all(receive::incoming(&git_dir));
+    let _ = fs::remove_dir_all(pack::incoming(&git_dir));
     if !needed.boundary.shallow.is_empty() {
         let text: String = needed.boundary.shallow.iter().map(|oid| format!("{oid}\n")).collect();
         marker::write_atomically(&git_dir.join("shallow"), text.as_bytes())?;

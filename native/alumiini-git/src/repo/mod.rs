@@ -12,6 +12,7 @@ pub(crate) mod lock;
 mod look;
 pub(crate) mod marker;
 pub(crate) mod open;
+pub(crate) mod pack;
 mod pack_objects;
 pub(crate) mod raw_object;
 pub(crate) mod receive;

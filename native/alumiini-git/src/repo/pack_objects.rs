@@ -13,8 +13,9 @@ use tokio::sync::mpsc;
 use crate::answer::Name;
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
+use crate::repo::pack::MAX_FILE;
 use crate::repo::raw_object::{self, RawEntry};
-use crate::repo::receive::{self, MAX_FILE};
+use crate::repo::receive;
 use crate::repo::{git_failure, open};
 
 /// The search for deltas holds ten objects in memory, of whatever size, unless told otherwise. (This libgit2 takes

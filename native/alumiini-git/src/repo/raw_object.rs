@@ -33,7 +33,7 @@ pub(crate) fn read_commit(odb: &Odb<'_>, id: Oid) -> Result<RawCommit> {
     parse_commit(object.data()).ok_or_else(|| damaged(id, "its header is not that of a commit"))
 }
 
-fn parse_commit(data: &[u8]) -> Option<RawCommit> {
+pub(crate) fn parse_commit(data: &[u8]) -> Option<RawCommit> {
     let mut lines = data.split(|byte| *byte == b'\n');
     let tree = id(lines.next()?.strip_prefix(b"tree ")?)?;
     let (mut parents, mut date) = (Vec::new(), 0);
@@ -91,6 +91,17 @@ pub(crate) fn read_tree(odb: &Odb<'_>, id: Oid, mut each: impl FnMut(RawEntry<'_
     Ok(())
 }
 
+/// Calls `each` with the entries of the tree that `data` is. `None` where it is none.
+pub(crate) fn each_entry(data: &[u8], mut each: impl FnMut(RawEntry<'_>)) -> Option<()> {
+    let mut rest = data;
+    while !rest.is_empty() {
+        let (entry, after) = entry(rest)?;
+        each(entry);
+        rest = after;
+    }
+    Some(())
+}
+
 /// `<mode in octal> <name>\0<id in 20 bytes>`.
 fn entry(data: &[u8]) -> Option<(RawEntry<'_>, &[u8])> {
     let space = data.iter().position(|byte| *byte == b' ')?;
@@ -118,13 +129,23 @@ pub(crate) fn peel(odb: &Odb<'_>, id: Oid) -> Result<(Oid, ObjectType)> {
             return Ok((at, kind));
         }
         let tag = odb.read(at).map_err(unreadable(at))?;
-        at = tagged(tag.data()).ok_or_else(|| damaged(at, "its header is not that of a tag"))?;
+        (at, _) = tagged(tag.data()).ok_or_else(|| damaged(at, "its header is not that of a tag"))?;
     }
     Err(damaged(id, "it is a tag of a tag, without end"))
 }
 
-fn tagged(data: &[u8]) -> Option<Oid> {
-    id(data.split(|byte| *byte == b'\n').next()?.strip_prefix(b"object ")?)
+/// What the tag that `data` is stands for, and what it says that this is.
+pub(crate) fn tagged(data: &[u8]) -> Option<(Oid, ObjectType)> {
+    let mut lines = data.split(|byte| *byte == b'\n');
+    let target = id(lines.next()?.strip_prefix(b"object ")?)?;
+    let kind = match lines.next()?.strip_prefix(b"type ")? {
+        b"commit" => ObjectType::Commit,
+        b"tree" => ObjectType::Tree,
+        b"blob" => ObjectType::Blob,
+        b"tag" => ObjectType::Tag,
+        _ => return None,
+    };
+    Some((target, kind))
 }
 
 /// A full id: 40 hexadecimal digits, not the shorter ones that `Oid` would fill up.

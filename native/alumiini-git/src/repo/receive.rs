@@ -1,210 +1,27 @@
-//! A pack on its way into a repository: indexed as it arrives, apart from the objects, then moved in.
+//! A pack that has arrived is moved into its repository, and checked: all that the wanted commit needs must be there.
 //!
 //! `.git/shallow` names the commits that a pack leaves without parents, so it is written before the pack is moved in: whenever a kill
 //! comes, `git fsck` finds no commit whose parents are missing without being told so.
 
-use std::cell::Cell;
 use std::collections::HashSet;
 use std::fs;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io;
+use std::path::Path;
 
-use bytes::Bytes;
-use git2::{Indexer, ObjectType, Odb, OdbLookupFlags, Oid, Repository};
-use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use git2::{ObjectType, Odb, OdbLookupFlags, Oid, Repository};
 
-use crate::answer::{Name, Phase, Stats};
+use crate::answer::Name;
 use crate::error::{Error, Hint, Kind, Result};
 use crate::job::Job;
-use crate::ops::pool::Pool;
+use crate::repo::pack::{INCOMING, MAX_FILE, Pack};
 use crate::repo::raw_object::{self, RawEntry};
-use crate::repo::{git_failure, kind_of, marker, open, sound_tree};
-
-/// Below `.git`: where packs are until they are whole.
-pub(crate) const INCOMING: &str = "alumiini-incoming";
-
-/// Bytes of one file. A pack of kilobytes can hold files of gigabytes, and a checkout has each in memory once. Lower in the tests'
-/// build, which would rather not make such a file.
-pub(crate) const MAX_FILE: usize = if cfg!(feature = "fault-injection") {
-    64 << 20
-} else {
-    512 << 20
-};
-
-/// A pack that has arrived whole and lies in [`INCOMING`].
-#[derive(Debug)]
-pub(crate) struct Pack {
-    /// `pack-<hash>`; none where the remote had nothing to send.
-    name: Option<String>,
-    pub(crate) stats: Stats,
-}
+use crate::repo::{git_failure, marker, open, sound_tree};
 
 /// What a fetch changes in `.git/shallow`.
 #[derive(Debug, Default)]
 pub(crate) struct Boundary {
     pub(crate) shallow: Vec<Oid>,
     pub(crate) unshallow: Vec<Oid>,
-}
-
-/// Indexes the pack that comes in `chunks`. It is whole if `complete` is set by the time they end. On a thread of the runtime's that
-/// may block; `resolving` bounds how many packs have their deltas resolved at once.
-pub(crate) fn index(
-    git_dir: &Path,
-    mut chunks: mpsc::Receiver<Bytes>,
-    complete: &AtomicBool,
-    resolving: &Pool,
-    job: &Job,
-) -> Result<Pack> {
-    let dir = git_dir.join(INCOMING);
-    fs::create_dir_all(&dir).map_err(|error| failed("make", &dir, &error))?;
-    let mut head = Vec::new();
-    while head.len() < 12 {
-        match chunks.blocking_recv() {
-            Some(chunk) => head.extend_from_slice(&chunk),
-            None => break,
-        }
-    }
-    let mut stats = Stats {
-        bytes: head.len() as u64,
-        objects: 0,
-    };
-    stats.objects = match head.get(..12) {
-        Some([b'P', b'A', b'C', b'K', _, _, _, _, count @ ..]) => {
-            count.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
-        }
-        None if !complete.load(Ordering::Acquire) => return Err(cut()),
-        _ => return Err(corrupt("it does not begin like a pack")),
-    };
-    if stats.objects == 0 {
-        while chunks.blocking_recv().is_some() {}
-        return if complete.load(Ordering::Acquire) {
-            Ok(Pack { name: None, stats })
-        } else {
-            Err(cut())
-        };
-    }
-
-    // libgit2 leaves counting the bytes to who receives them.
-    let arrived = Cell::new(stats.bytes);
-    let mut receiving = true;
-    let repo = open::managed(git_dir)?;
-    let odb = repo.odb().map_err(git_failure("open the objects"))?;
-    // No connectivity check: libgit2's refuses packs of shallow clones. `verify` does ours.
-    let mut indexer = Indexer::new(Some(&odb), &dir, 0, false).map_err(git_failure("index the pack"))?;
-    indexer.progress(|progress| {
-        job.reach("index");
-        let (received, total) = (progress.received_objects() as u64, progress.total_objects() as u64);
-        if receiving {
-            job.progress(Phase::Receive, received, total, arrived.get());
-            receiving = received < total;
-        } else {
-            let (indexed, deltas) = (progress.indexed_deltas() as u64, progress.total_deltas() as u64);
-            job.progress(Phase::Index, indexed, deltas, arrived.get());
-        }
-        !job.is_cancelled()
-    });
-    let mut room = Room::of(&dir)?;
-    let mut chunk = Bytes::from(head);
-    loop {
-        room.reserve(chunk.len())?;
-        indexer
-            .write_all(&chunk)
-            .map_err(|error| indexing_failed(&error, job))?;
-        job.reach("pack");
-        match chunks.blocking_recv() {
-            Some(next) => chunk = next,
-            None => break,
-        }
-        stats.bytes += chunk.len() as u64;
-        arrived.set(stats.bytes);
-    }
-    if !complete.load(Ordering::Acquire) {
-        return Err(cut());
-    }
-    // libgit2 caches up to 16 MiB for each pack whose deltas it resolves: a few at a time, which needs no remote any more.
-    let _place = Handle::current().block_on(resolving.take(1))?;
-    job.check()?;
-    let name = indexer
-        .commit()
-        .map_err(|error| indexing_failed(&io::Error::other(error), job))?;
-    Ok(Pack {
-        name: Some(format!("pack-{name}")),
-        stats,
-    })
-}
-
-/// The caller knows better why the chunks ended; this is what it replaces.
-fn cut() -> Error {
-    Error::new(Kind::Network, "the pack ended before it was whole")
-}
-
-fn corrupt(why: &str) -> Error {
-    Error::new(
-        Kind::Corrupt,
-        format!("the pack that the remote sent is damaged: {why}"),
-    )
-}
-
-fn indexing_failed(error: &io::Error, job: &Job) -> Error {
-    if let Err(cancelled) = job.check() {
-        return cancelled;
-    }
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<git2::Error>()) {
-        Some(error) => match kind_of(error) {
-            Kind::Io => Error::new(Kind::Io, format!("cannot write the pack: {}", error.message())),
-            _ => corrupt(error.message()),
-        },
-        None => Error::new(Kind::Io, format!("cannot write the pack: {error}")),
-    }
-}
-
-/// Disk space for the pack. libgit2 writes packs through a memory map, where a full disk is no error but a SIGBUS; asking the file
-/// system for the blocks first makes it an error.
-struct Room {
-    file: Option<fs::File>,
-    used: u64,
-}
-
-impl Room {
-    fn of(dir: &Path) -> Result<Room> {
-        let mut entries = fs::read_dir(dir)
-            .map_err(|error| failed("list", dir, &error))?
-            .flatten();
-        let pack = entries.find(|entry| entry.file_name().as_encoded_bytes().starts_with(b"pack_git2_"));
-        let file = pack.and_then(|pack| fs::OpenOptions::new().write(true).open(pack.path()).ok());
-        Ok(Room { file, used: 0 })
-    }
-
-    #[cfg(target_os = "linux")]
-    fn reserve(&mut self, length: usize) -> Result<()> {
-        use rustix::fs::{FallocateFlags, fallocate};
-        use rustix::io::Errno;
-        // libgit2 extends the file by whole pages.
-        const PAGE: u64 = 1 << 16;
-        if let Some(file) = &self.file {
-            match fallocate(file, FallocateFlags::KEEP_SIZE, self.used, length as u64 + PAGE) {
-                Ok(()) => self.used += length as u64,
-                Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => {
-                    return Err(Error::new(
-                        Kind::Io,
-                        format!("cannot write the pack: {}", io::Error::from(errno)),
-                    ));
-                }
-                // A file system that cannot reserve.
-                Err(_) => self.file = None,
-            }
-        }
-        Ok(())
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn reserve(&mut self, length: usize) -> Result<()> {
-        self.used += length as u64;
-        let _ = &self.file;
-        Ok(())
-    }
 }
 
 /// Moves a pack in and brings `.git/shallow` up to date, in the order that keeps every moment between sound; then checks that
@@ -243,7 +60,7 @@ pub(crate) fn install(git_dir: &Path, pack: &Pack, boundary: &Boundary, want: Oi
     // Before the walk: libgit2 shows a commit that the file names without its parents.
     write_shallow(git_dir, &union, &after)?;
     let fresh = open::managed(git_dir)?;
-    verify(&fresh, &known, want, &boundary.unshallow, job).inspect_err(|_| {
+    verify(&fresh, &known, pack, want, &boundary.unshallow, job).inspect_err(|_| {
         if let Some(name) = &pack.name {
             for extension in ["idx", "pack"] {
                 let _ = fs::remove_file(git_dir.join("objects/pack").join(name).with_extension(extension));
@@ -265,11 +82,63 @@ fn write_shallow(git_dir: &Path, is: &[Oid], wanted: &[Oid]) -> Result<()> {
     marker::write_atomically(&file, text.as_bytes())
 }
 
-/// Walks what is new from `want`: every commit down to the boundary or to what `known` holds, their trees, their blobs.
-fn verify(repo: &Repository, known: &Odb<'_>, want: Oid, unshallow: &[Oid], job: &Job) -> Result<()> {
-    let odb = repo.odb().map_err(git_failure("open the objects"))?;
-    let is_known = |oid: Oid| known.exists_ext(oid, OdbLookupFlags::NO_REFRESH);
+/// Whether all is there that `want` needs, and can be checked out.
+fn verify(repo: &Repository, known: &Odb<'_>, pack: &Pack, want: Oid, unshallow: &[Oid], job: &Job) -> Result<()> {
     let shallow: HashSet<Oid> = open::shallow(repo.path())?.into_iter().collect();
+    let odb = repo.odb().map_err(git_failure("open the objects"))?;
+    if !is_closed(&odb, known, pack, want, &shallow, unshallow, job)? {
+        walk(&odb, known, want, &shallow, unshallow, job)?;
+    }
+    let tip = raw_object::read_commit(&odb, want)?;
+    sound_tree::check(repo, tip.tree, job)
+}
+
+/// Whether all that the objects of `pack` name is in it, or was known before: then nothing can be missing. Where something is, it need not be
+/// `want` that needs it.
+fn is_closed(
+    odb: &Odb<'_>,
+    known: &Odb<'_>,
+    pack: &Pack,
+    want: Oid,
+    shallow: &HashSet<Oid>,
+    unshallow: &[Oid],
+    job: &Job,
+) -> Result<bool> {
+    let has = |id: Oid, kind: ObjectType| match pack.kind(id) {
+        Some(is) => is == kind,
+        None => known.exists_ext(id, OdbLookupFlags::NO_REFRESH),
+    };
+    if pack.links.is_odd || !has(want, ObjectType::Commit) {
+        return Ok(false);
+    }
+    for (id, kind) in &pack.links.named {
+        job.check()?;
+        if !has(*id, *kind) {
+            return Ok(false);
+        }
+    }
+    for (commit, parent) in &pack.links.parents {
+        job.check()?;
+        if !shallow.contains(commit) && !has(*parent, ObjectType::Commit) {
+            return Ok(false);
+        }
+    }
+    // These were known without their parents.
+    for commit in unshallow {
+        let Ok(commit) = raw_object::read_commit(odb, *commit) else {
+            return Ok(false);
+        };
+        if !commit.parents.iter().all(|parent| has(*parent, ObjectType::Commit)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Walks what is new from `want`: every commit down to the boundary or to what `known` holds, their trees, their blobs. Says what is missing
+/// or wrong.
+fn walk(odb: &Odb<'_>, known: &Odb<'_>, want: Oid, shallow: &HashSet<Oid>, unshallow: &[Oid], job: &Job) -> Result<()> {
+    let is_known = |oid: Oid| known.exists_ext(oid, OdbLookupFlags::NO_REFRESH);
     let lost = |oid: Oid, error: Error| match odb.exists(oid) {
         true => error.context("the remote sent something that cannot be read"),
         false => {
@@ -288,7 +157,7 @@ fn verify(repo: &Repository, known: &Odb<'_>, want: Oid, unshallow: &[Oid], job:
             continue;
         }
         job.check()?;
-        let commit = raw_object::read_commit(&odb, oid).map_err(|error| lost(oid, error))?;
+        let commit = raw_object::read_commit(odb, oid).map_err(|error| lost(oid, error))?;
         trees.push(commit.tree);
         if !shallow.contains(&oid) {
             commits.extend(commit.parents);
@@ -320,11 +189,10 @@ fn verify(repo: &Repository, known: &Odb<'_>, want: Oid, unshallow: &[Oid], job:
             }
             Ok(())
         };
-        raw_object::read_tree(&odb, oid, entry)
+        raw_object::read_tree(odb, oid, entry)
             .map_err(|error| if odb.exists(oid) { error } else { lost(oid, error) })?;
     }
-    let tip = raw_object::read_commit(&odb, want).map_err(|error| lost(want, error))?;
-    sound_tree::check(repo, tip.tree, job)
+    Ok(())
 }
 
 pub(crate) fn file_too_large(name: &[u8], size: usize) -> Error {
@@ -335,9 +203,4 @@ pub(crate) fn file_too_large(name: &[u8], size: usize) -> Error {
 
 fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
     Error::new(Kind::Io, format!("cannot {what} {}: {error}", path.display())).with("path", Name::of(path))
-}
-
-/// A place below `.git` that [`index`] uses, for those who clean up.
-pub(crate) fn incoming(git_dir: &Path) -> PathBuf {
-    git_dir.join(INCOMING)
 }

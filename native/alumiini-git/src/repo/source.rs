@@ -13,7 +13,8 @@ use tokio::sync::mpsc;
 
 use crate::error::{Error, Hint, Kind, Result};
 use crate::job::Job;
-use crate::repo::receive::{Boundary, INCOMING};
+use crate::repo::pack::INCOMING;
+use crate::repo::receive::Boundary;
 use crate::repo::ref_files::{RefFiles, RefValue};
 use crate::repo::rev_list::{self, Depth, History};
 use crate::repo::{git_failure, open, pack_objects, raw_object};

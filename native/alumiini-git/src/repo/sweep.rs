@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
-use crate::repo::receive::INCOMING;
+use crate::repo::pack::INCOMING;
 use crate::repo::{BUILD_PREFIX, OLD_GIT, marker, open, raw_object, refs};
 
 /// Undoes or removes the leftovers of an interrupted clone or heal. What cannot be removed is no error here: the sync will
