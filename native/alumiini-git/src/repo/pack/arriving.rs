@@ -121,7 +121,12 @@ impl Arriving<'_> {
             self.account();
             self.before += self.chunk.len() as u64;
             self.job.check()?;
-            self.chunk = self.chunks.blocking_recv().ok_or_else(cut)?;
+            self.chunk = match self.chunks.blocking_recv() {
+                Some(chunk) => chunk,
+                // The remote says that this was all.
+                None if self.complete.load(Ordering::Acquire) => return Err(corrupt("it ends in the middle")),
+                None => return Err(cut()),
+            };
             (self.at, self.summed, self.entry) = (0, 0, 0);
             self.received += self.chunk.len() as u64;
             self.file.write_all(&self.chunk).map_err(|error| write_failed(&error))?;
