@@ -75,7 +75,7 @@ fn check_out(path: &Path, rev: &[u8], force: bool, job: &Job) -> Result<String> 
             branch_was: None,
         };
         drop(repo);
-        finish::carry_out(path, &going, Checks::None, job, || Ok(()))?;
+        finish::carry_out(path, &going, Checks::None, false, job, || Ok(()))?;
     } else {
         drop(repo);
         let checks = match force {

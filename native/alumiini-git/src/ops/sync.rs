@@ -157,8 +157,11 @@ impl Sync {
         let Some(known) = worker.glances.known(&site.path, &self.key.branch) else {
             return Ok(Glance::Unknown(None));
         };
-        let state = known.state.clone();
-        let local = self.disk(site, move |path, job| worker.glances.is_untouched(path, &known, job));
+        let (state, branch) = (known.state.clone(), self.key.branch.clone());
+        let local = self.disk(site, move |path, job| {
+            let read = || State::read(&open::managed(&open::git_dir(path))?, &branch);
+            worker.glances.is_untouched(path, &known, job, read)
+        });
         let (untouched, commit) = tokio::try_join!(local, self.resolve())?;
         Ok(if untouched {
             Glance::Untouched(state, commit)
@@ -306,6 +309,11 @@ impl Sync {
             }
             return Ok((commit, Stats::default()));
         }
+        let known = self
+            .worker
+            .glances
+            .known(&site.path, &self.key.branch)
+            .filter(|_| settled);
         self.worker.glances.forget(&site.path);
         let (commit, stats) = if self.is_here(site, commit, &state).await? {
             (commit, Stats::default())
@@ -314,21 +322,38 @@ impl Sync {
                 .await?
         };
         let (to, before) = (self.target(commit), state.target());
+        let (worker, branch) = (self.worker.clone(), self.key.branch.clone());
         self.moving(site, move |path, job| {
             let git_dir = open::git_dir(path);
             // One that could not be finished knows better where it began.
             let unfinished = marker::get(&git_dir).ok().flatten();
+            let is_whole = !marker::is_set(&git_dir);
             let going = Move {
                 to,
                 from: unfinished.and_then(|unfinished| unfinished.from).or(before),
                 branch_was: None,
             };
             let write_record = || record.write(&open::managed(&git_dir)?);
-            finish::carry_out(path, &going, Checks::None, job, write_record).or_else(|error| match going.from {
-                // A first clone that was interrupted.
-                None if error.kind != Kind::Cancelled => build::take_away(path).and(Err(error)),
-                _ => Err(error),
-            })
+            // It was, before the network was asked.
+            let known = match known {
+                Some(known) if worker.glances.is_tree_untouched(path, &known, job)? => Some(known),
+                _ => None,
+            };
+            let is_settled = is_whole && known.is_some();
+            let moved =
+                finish::carry_out(path, &going, Checks::None, is_settled, job, write_record).or_else(|error| {
+                    match going.from {
+                        // A first clone that was interrupted.
+                        None if error.kind != Kind::Cancelled => build::take_away(path).and(Err(error)),
+                        _ => Err(error),
+                    }
+                })?;
+            if let Some(moved) = moved {
+                let state = State::read(&open::managed(&git_dir)?, &branch)?;
+                let before = known.as_ref().filter(|_| is_settled);
+                worker.glances.moved(path, &branch, before, &moved, state);
+            }
+            Ok(())
         })
         .await?;
         match self.compact(site, commit).await {

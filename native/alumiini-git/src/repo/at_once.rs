@@ -32,7 +32,9 @@ impl Default for AtOnce {
 const MOST_DEVICES: usize = 64;
 /// How long that is believed: the number of a device may become another's when it is unmounted.
 const BELIEVED: Duration = Duration::from_secs(60);
-/// A `.git` that changed less than this ago may change again without showing it, see `repo::glance`.
+/// A `.git` that changed less than this ago may change again without showing it: on local file systems that tell fractions of seconds, and
+/// on others. See `look::tick_of`.
+const FINE: Duration = Duration::from_millis(20);
 const TICK: Duration = Duration::from_secs(3);
 
 /// Whether `path` is absolute and says in one way only where it leads.
@@ -65,12 +67,12 @@ mod linux {
     use std::os::unix::ffi::OsStrExt;
     use std::path::Path;
     use std::sync::PoisonError;
-    use std::time::{Instant, SystemTime, UNIX_EPOCH};
+    use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
     use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, openat2, statx};
     use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
-    use super::{AtOnce, BELIEVED, MOST_DEVICES, is_harmless, is_plain};
+    use super::{AtOnce, BELIEVED, FINE, MOST_DEVICES, is_harmless, is_plain};
     use crate::repo::local_fs::is_local;
     use crate::repo::marker;
 
@@ -145,8 +147,12 @@ mod linux {
                 return None;
             }
             let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-            let old = now.checked_sub(self.tick)?.as_secs();
-            if times(&before).iter().any(|(seconds, _)| *seconds as u64 > old) {
+            let is_fine = times(&before).iter().all(|(_, nanos)| *nanos != 0);
+            let old = now.checked_sub(if is_fine { self.tick.min(FINE) } else { self.tick })?;
+            if times(&before)
+                .iter()
+                .any(|(seconds, nanos)| Duration::new(*seconds as u64, *nanos) > old)
+            {
                 return None;
             }
             // A checkout that is under way, or was interrupted.

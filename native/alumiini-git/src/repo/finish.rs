@@ -6,27 +6,34 @@
 
 use std::path::Path;
 
+use git2::Oid;
+
 use crate::branch::Branch;
 use crate::error::{Error, Hint, Kind, Result};
 use crate::job::Job;
 use crate::repo::marker::{self, Move, Target};
 use crate::repo::refs::Others;
 use crate::repo::unmanaged::{self, Checks};
+use crate::repo::worktree::Moved;
 use crate::repo::{build, byte_refs, git_failure, open, raw_object, refs, sweep, worktree};
 
 /// Carries a move out. `first` runs as soon as the marker is there. An error takes everything back, but for a cancel: that is to end
-/// soon, and whoever reads or syncs next finishes the move.
+/// soon, and whoever reads or syncs next finishes the move. Returns what was done to a managed work tree.
+///
+/// `settled`: the work tree was just found to be as the commit says where the move begins.
 pub(crate) fn carry_out(
     path: &Path,
     going: &Move,
     checks: Checks,
+    settled: bool,
     job: &Job,
     first: impl FnOnce() -> Result<()>,
-) -> Result<()> {
+) -> Result<Option<Moved>> {
     job.reach("marker");
+    let from = going.from.as_ref().filter(|_| settled).map(|from| from.commit);
     marker::set(&open::git_dir(path), going)
         .and_then(|()| first())
-        .and_then(|()| forward(path, going, checks, job))
+        .and_then(|()| forward(path, going, from, checks, job))
         .map_err(|error| taken_back(path, going, error))
 }
 
@@ -35,7 +42,9 @@ pub(crate) fn carry_out(
 pub(crate) fn exchange(path: &Path, git_dir: &Path, going: &Move, job: &Job, in_place: impl FnOnce()) -> Result<()> {
     build::take_place(path, git_dir, job)?;
     in_place();
-    forward(path, going, Checks::None, job).map_err(|error| taken_back(path, going, error))
+    forward(path, going, None, Checks::None, job)
+        .map(drop)
+        .map_err(|error| taken_back(path, going, error))
 }
 
 /// Finishes the move that a marker tells of, if there is one. `Ok` where one commit is there whole, be it the one before the move.
@@ -48,37 +57,50 @@ pub(crate) fn resume(path: &Path, job: &Job) -> Result<()> {
         Err(damaged) if damaged.kind == Kind::Corrupt && !open::is_managed(&git_dir) => return marker::clear(&git_dir),
         Err(error) => return Err(error),
     };
-    forward(path, &going, Checks::Resumed, job).or_else(|error| {
-        let error = taken_back(path, &going, error);
-        if error.hint == Some(Hint::TakenBack) {
-            Ok(())
-        } else {
-            Err(error)
-        }
-    })
+    forward(path, &going, None, Checks::Resumed, job)
+        .map(drop)
+        .or_else(|error| {
+            let error = taken_back(path, &going, error);
+            if error.hint == Some(Hint::TakenBack) {
+                Ok(())
+            } else {
+                Err(error)
+            }
+        })
 }
 
-fn forward(path: &Path, going: &Move, checks: Checks, job: &Job) -> Result<()> {
+fn forward(path: &Path, going: &Move, from: Option<Oid>, checks: Checks, job: &Job) -> Result<Option<Moved>> {
     let git_dir = open::git_dir(path);
-    if open::is_managed(&git_dir) {
-        put(path, &going.to, job)?;
+    let moved = if open::is_managed(&git_dir) {
+        Some(put(path, &going.to, from, job)?)
     } else {
         unmanaged::advance(path, going, checks, job)?;
-    }
+        None
+    };
     job.reach("unmark");
     marker::clear(&git_dir)?;
     build::discard_old(path);
-    Ok(())
+    Ok(moved)
 }
 
-/// Makes refs, working tree and index of a managed repository what `target` says, whatever they are.
-fn put(path: &Path, target: &Target, job: &Job) -> Result<()> {
+/// Makes refs, working tree and index of a managed repository what `target` says, whatever they are; the work tree by what has changed
+/// where it is as the commit `from` says.
+fn put(path: &Path, target: &Target, from: Option<Oid>, job: &Job) -> Result<Moved> {
     let repo = open::managed(&open::git_dir(path))?;
     let tree = raw_object::tree_of(&repo, target.commit)?;
+    let old = from.map(|from| raw_object::tree_of(&repo, from)).transpose()?;
     refs::point(&repo, target, Others::Go, job)?;
-    worktree::settle(&repo, path, tree, job)?;
+    let advanced = match old {
+        Some(old) => worktree::advance(&repo, path, old, tree, job)?,
+        None => None,
+    };
+    let moved = match advanced {
+        Some(moved) => moved,
+        None => worktree::settle(&repo, path, tree, job)?,
+    };
     // A merge or rebase that somebody left unfinished here.
-    repo.cleanup_state().map_err(git_failure("end an unfinished merge"))
+    repo.cleanup_state().map_err(git_failure("end an unfinished merge"))?;
+    Ok(moved)
 }
 
 /// `error` with the hint that the repository is back where `going` began, where it is.
@@ -105,7 +127,7 @@ fn back(path: &Path, going: &Move, why: Kind) -> Result<()> {
         marker::set(&old, &old_head)?;
         build::give_back(path)?;
         sweep::managed(&git_dir);
-        put(path, &old_head.to, &job)?;
+        put(path, &old_head.to, None, &job)?;
         return marker::clear(&git_dir);
     }
     if !open::is_managed(&git_dir) {
@@ -115,7 +137,7 @@ fn back(path: &Path, going: &Move, why: Kind) -> Result<()> {
     let Some(from) = &going.from else {
         return Err(Error::new(Kind::Incomplete, "there was no commit before"));
     };
-    put(path, from, &job)?;
+    put(path, from, None, &job)?;
     // What was fetched is here, and need not be fetched again, unless it is what cannot be read.
     if why != Kind::Corrupt
         && let Some(branch) = &going.to.branch

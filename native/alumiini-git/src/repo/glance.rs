@@ -6,18 +6,22 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
+use std::ffi::CStr;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use crate::branch::Branch;
 use crate::error::Result;
 use crate::job::Job;
 use crate::repo::look::Look;
 use crate::repo::state::State;
+use crate::repo::worktree::Moved;
+use crate::repo::{marker, open};
 
-/// A file that changes again within one tick of its file system's clock shows the same ctime. One that changed this long ago
-/// cannot: file systems with ticks of two seconds are the coarsest.
+/// The coarsest file systems have ticks of two seconds; see `look::tick_of`.
 const TICK: Duration = Duration::from_secs(3);
 /// Bytes that may be remembered, some 3,000,000 names; with more, all repositories are looked at in full again. One gets a part of it.
 const MOST_BYTES: usize = 64 << 20;
@@ -25,6 +29,8 @@ const MOST_BYTES_OF_ONE: usize = MOST_BYTES / 4;
 /// For each so many files, one thread more looks at them.
 const FILES_PER_HELPER: usize = 1_000;
 const MOST_HELPERS: usize = 3;
+
+const GIT: &CStr = c".git";
 
 /// What is remembered, for all repositories of this process.
 pub(crate) struct Glances {
@@ -44,17 +50,45 @@ struct Memory {
 /// What a repository was found to be.
 #[derive(Debug, Clone)]
 pub(crate) struct Known {
-    look: Arc<Look>,
+    tree: Arc<Look>,
+    git: Git,
     /// For which branch its state was asked.
     branch: Branch,
     /// And its work tree was as the commit at HEAD says.
     pub(crate) state: State,
 }
 
+/// What `.git` was found to be.
+#[derive(Debug, Clone)]
+enum Git {
+    Seen(Arc<Look>),
+    /// We have just written there, too lately to know it again by its stats: it has to be read. Its index is the one with this stat.
+    Written(Identity),
+}
+
+/// Which file it is, and when it was written: the device, its number, its size, its times.
+type Identity = (u64, u64, u64, (i64, i64), (i64, i64));
+
+fn identity(file: &Path) -> Option<Identity> {
+    let found = fs::symlink_metadata(file).ok()?;
+    let (modified, changed) = ((found.mtime(), found.mtime_nsec()), (found.ctime(), found.ctime_nsec()));
+    Some((found.dev(), found.ino(), found.size(), modified, changed))
+}
+
+impl Known {
+    fn bytes(&self) -> usize {
+        let git = match &self.git {
+            Git::Seen(look) => look.bytes(),
+            Git::Written(_) => 0,
+        };
+        self.tree.bytes() + git
+    }
+}
+
 impl Memory {
     fn remember(&mut self, path: &Path, known: Known) {
         self.forget(path);
-        let bytes = known.look.bytes();
+        let bytes = known.bytes();
         if bytes > MOST_BYTES_OF_ONE {
             return;
         }
@@ -67,7 +101,7 @@ impl Memory {
 
     fn forget(&mut self, path: &Path) {
         if let Some(known) = self.known.remove(path) {
-            self.bytes -= known.look.bytes();
+            self.bytes -= known.bytes();
         }
     }
 }
@@ -93,10 +127,36 @@ impl Glances {
         memory.known.get(path).filter(|known| known.branch == *branch).cloned()
     }
 
-    /// Whether all at `path` is still as it was when `known` was found. Only while nobody else syncs there.
-    pub(crate) fn is_untouched(&self, path: &Path, known: &Known, job: &Job) -> Result<bool> {
-        let helpers = (known.look.files / FILES_PER_HELPER).min(self.helpers);
-        let still = known.look.is_still(path, &self.keys, job.token(), helpers);
+    /// Whether all at `path` is still as it was when `known` was found. Only while nobody else syncs there. `read` says what the repository
+    /// is at.
+    pub(crate) fn is_untouched(
+        &self,
+        path: &Path,
+        known: &Known,
+        job: &Job,
+        read: impl FnOnce() -> Result<State>,
+    ) -> Result<bool> {
+        let git_dir = open::git_dir(path);
+        let git = match &known.git {
+            Git::Seen(look) => look.is_still(&git_dir, &self.keys, job.token(), 0),
+            Git::Written(index) => {
+                let look = Look::at(&git_dir, None, &self.keys, self.tick, job.token());
+                let is_same = identity(&git_dir.join("index")) == Some(*index) && !marker::is_set(&git_dir);
+                let is_same = is_same && read()? == known.state;
+                if let Some(look) = look.filter(|_| is_same) {
+                    let git = Git::Seen(Arc::new(look));
+                    self.lock().remember(path, Known { git, ..known.clone() });
+                }
+                is_same
+            }
+        };
+        Ok(git && self.is_tree_untouched(path, known, job)?)
+    }
+
+    /// The same of the work tree alone.
+    pub(crate) fn is_tree_untouched(&self, path: &Path, known: &Known, job: &Job) -> Result<bool> {
+        let helpers = (known.tree.files / FILES_PER_HELPER).min(self.helpers);
+        let still = known.tree.is_still(path, &self.keys, job.token(), helpers);
         job.check()?;
         Ok(still)
     }
@@ -110,23 +170,44 @@ impl Glances {
         job: &Job,
         find: impl FnOnce() -> Result<(State, bool)>,
     ) -> Result<(State, bool)> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // At first: what changes meanwhile must look different next time.
-        let look = Look::at(path, &self.keys, now.saturating_sub(self.tick), job.token());
+        let git = Look::at(&open::git_dir(path), None, &self.keys, self.tick, job.token());
+        let tree = Look::at(path, Some(GIT), &self.keys, self.tick, job.token());
         job.check()?;
         let (state, settled) = find()?;
-        match look.filter(|_| settled) {
-            Some(look) => {
+        match (git, tree) {
+            (Some(git), Some(tree)) if settled => {
                 let known = Known {
-                    look: Arc::new(look),
+                    tree: Arc::new(tree),
+                    git: Git::Seen(Arc::new(git)),
                     branch: branch.clone(),
                     state: state.clone(),
                 };
                 self.lock().remember(path, known);
             }
-            None => self.forget(path),
+            _ => self.forget(path),
         }
         Ok((state, settled))
+    }
+
+    /// Remembers what a move has made of the work tree at `path`, which was as in `before`, where that is known. Only while nobody else syncs
+    /// there, and before anyone else can have written in `.git`.
+    pub(crate) fn moved(&self, path: &Path, branch: &Branch, before: Option<&Known>, moved: &Moved, state: State) {
+        let nothing = Look::of_nothing();
+        let base = before.map_or(&nothing, |known| &known.tree);
+        let tree = base.after(moved, path, GIT, &self.keys);
+        match (tree, identity(&open::git_dir(path).join("index"))) {
+            (Some(tree), Some(index)) => {
+                let known = Known {
+                    tree: Arc::new(tree),
+                    git: Git::Written(index),
+                    branch: branch.clone(),
+                    state,
+                };
+                self.lock().remember(path, known);
+            }
+            _ => self.forget(path),
+        }
     }
 
     /// For who is about to change what is there: to hold it against what was would be for nothing.

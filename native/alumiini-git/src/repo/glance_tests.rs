@@ -1,7 +1,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use git2::Oid;
 use tokio_util::sync::CancellationToken;
@@ -35,7 +35,9 @@ fn state() -> State {
 /// Whether what is at `work` had to be found again, which answers `settled`.
 fn finds(glances: &Glances, work: &Path, settled: bool) -> bool {
     if let Some(known) = glances.known(work, &Branch::new("main"))
-        && glances.is_untouched(work, &known, &job()).unwrap()
+        && glances
+            .is_untouched(work, &known, &job(), || unreachable!("seen"))
+            .unwrap()
     {
         assert_eq!(known.state.head, state().head);
         return false;
@@ -141,8 +143,16 @@ fn knows_nothing_for_another_branch_and_what_is_forgotten() {
 fn does_not_trust_what_has_just_changed() {
     let (glances, work) = (Glances::new(), work());
     assert!(TICK >= Duration::from_secs(2));
+    // Within the tick of the file system's clock: of milliseconds here, but who is slow does not get to see it.
+    let began = Instant::now();
+    fs::write(work.path().join("deploy/app.yaml"), "kind: B").unwrap();
     finds(&glances, work.path(), true);
-    assert!(finds(&glances, work.path(), true));
+    let known = glances.known(work.path(), &Branch::new("main"));
+    assert!(known.is_none() || began.elapsed() > Duration::from_millis(5));
+    std::thread::sleep(Duration::from_millis(50));
+    finds(&glances, work.path(), true);
+    let is_fine = cfg!(target_os = "linux");
+    assert_eq!(finds(&glances, work.path(), true), !is_fine);
 }
 
 #[test]

@@ -5,22 +5,27 @@
 
 #![allow(clippy::unnecessary_cast, reason = "the types of a stat differ between systems")]
 
+use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::ffi::{CStr, CString};
 use std::hash::{BuildHasher, Hasher};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat};
+use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
 use crate::repo::local_fs::is_local;
+use crate::repo::worktree::Moved;
 
 const DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 /// Directories that are one in the other, each of them open.
 const MOST_DEEP: usize = 64;
+/// A directory of no more files than this is not opened to look at them.
+const FEW: usize = 2;
 /// How an entry of `Folder::names` begins.
 const FOLDER: u8 = b'/';
 const FILE: u8 = b' ';
@@ -28,7 +33,7 @@ const FILE: u8 = b' ';
 /// What a tree looked like.
 #[derive(Debug)]
 pub(super) struct Look {
-    folders: Vec<Folder>,
+    folders: Vec<Arc<Folder>>,
     /// Whether directories that show the same times hold the same names. POSIX wants that, and local file systems hold to it.
     tells: bool,
     pub(super) files: usize,
@@ -42,6 +47,7 @@ struct Folder {
     own: Seen,
     /// Of each entry its type, its name and a zero, as it was read.
     names: Box<[u8]>,
+    files: usize,
     /// Of the stats of its files, in that order.
     digest: u64,
 }
@@ -86,15 +92,23 @@ impl Seen {
 }
 
 impl Look {
-    /// Looks at all below `root`. Looks with other `keys` cannot be compared with it.
+    /// Looks at all below `root`, but for `without`, a name at the top. Looks with other `keys` cannot be compared with it.
     ///
-    /// `old`: what changed since then, in time since 1970, is too young to be known again by its stat. `None` where something is, where
-    /// something cannot be looked at, or when `cancelled`.
-    pub(super) fn at(root: &Path, keys: &RandomState, old: Duration, cancelled: &CancellationToken) -> Option<Look> {
+    /// `tick`: what changed less than so long ago is too young to be known again by its stat, unless the file system is known to be
+    /// quicker. `None` where something is, where something cannot be looked at, or when `cancelled`.
+    pub(super) fn at(
+        root: &Path,
+        without: Option<&CStr>,
+        keys: &RandomState,
+        tick: Duration,
+        cancelled: &CancellationToken,
+    ) -> Option<Look> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let root = rustix::fs::open(root, DIR, Mode::empty()).ok()?;
         let mut looking = Looking {
             keys,
-            old,
+            old: now.saturating_sub(tick.min(tick_of(&root)?)),
+            without,
             cancelled,
             device: Seen::of(&fstat(&root).ok()?).identity.0,
             look: Look {
@@ -109,7 +123,7 @@ impl Look {
 
     /// How much memory it takes, about.
     pub(super) fn bytes(&self) -> usize {
-        let of = |folder: &Folder| size_of::<Folder>() + folder.path.count_bytes() + folder.names.len();
+        let of = |folder: &Arc<Folder>| size_of::<Folder>() + folder.path.count_bytes() + folder.names.len();
         self.folders.iter().map(of).sum()
     }
 
@@ -143,7 +157,92 @@ impl Look {
         check.is_same()
     }
 
+    /// The same after a move of the work tree at `root`: looks at what that touched only. `None` where what is there is not what the move
+    /// has put there.
+    pub(super) fn after(&self, moved: &Moved, root: &Path, without: &CStr, keys: &RandomState) -> Option<Look> {
+        let root = rustix::fs::open(root, DIR, Mode::empty()).ok()?;
+        let mut folders: HashMap<&[u8], Option<Arc<Folder>>> = HashMap::new();
+        for folder in &self.folders {
+            let is_touched = moved.touched.contains(below_root(&folder.path));
+            folders.insert(folder.path.to_bytes(), (!is_touched).then(|| folder.clone()));
+        }
+        let mut look = Look {
+            folders: folders.values().flatten().cloned().collect(),
+            tells: is_local(&root),
+            files: 0,
+        };
+        let device = Seen::of(&fstat(&root).ok()?).identity.0;
+        let mut next: Vec<Vec<u8>> = moved.touched.iter().cloned().collect();
+        while let Some(path) = next.pop() {
+            let full = CString::new(if path.is_empty() {
+                b".".to_vec()
+            } else {
+                [b"./", &path[..]].concat()
+            })
+            .ok()?;
+            let dir = match openat(&root, &full, DIR | OFlags::NOFOLLOW, Mode::empty()) {
+                Ok(dir) => dir,
+                // It went with the last that was in it.
+                Err(Errno::NOENT) => continue,
+                Err(_) => return None,
+            };
+            let stat = fstat(&dir).ok()?;
+            let names = read(&dir)?;
+            let (mut files, mut directories) = moved.names(&path);
+            for name in entries(&names, FOLDER).filter(|name| !path.is_empty() || *name != without) {
+                if !directories.remove(name.to_bytes()) {
+                    return None;
+                }
+                let inner = match path.is_empty() {
+                    true => name.to_bytes().to_vec(),
+                    false => [&path[..], b"/", name.to_bytes()].concat(),
+                };
+                let is_known = folders.contains_key(&[b"./", &inner[..]].concat()[..]);
+                if !is_known && !moved.touched.contains(&inner) {
+                    next.push(inner);
+                }
+            }
+            let mut digest = keys.build_hasher();
+            for name in entries(&names, FILE) {
+                let stat = statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+                let file = match path.is_empty() {
+                    true => name.to_bytes().to_vec(),
+                    false => [&path[..], b"/", name.to_bytes()].concat(),
+                };
+                if !files.remove(name.to_bytes()) || !moved.is_as_written(&file, &stat) {
+                    return None;
+                }
+                digest.write(&Seen::of(&stat).bytes());
+            }
+            if !files.is_empty() || !directories.is_empty() || Seen::of(&stat).identity.0 != device {
+                return None;
+            }
+            look.tells &= moved.is_believed(&stat);
+            look.folders.push(Arc::new(Folder {
+                path: full,
+                own: Seen::of(&stat),
+                files: entries(&names, FILE).count(),
+                names,
+                digest: digest.finish(),
+            }));
+        }
+        look.files = look.folders.iter().map(|folder| folder.files).sum();
+        Some(look)
+    }
+
+    /// Of a work tree of which nothing is known yet.
+    pub(super) fn of_nothing() -> Look {
+        Look {
+            folders: Vec::new(),
+            tells: false,
+            files: 0,
+        }
+    }
+
     fn is_folder_still(&self, folder: &Folder, root: &OwnedFd, keys: &RandomState) -> Option<bool> {
+        if self.tells && folder.files <= FEW {
+            return is_still_from_afar(folder, root, keys);
+        }
         let dir = openat(root, &folder.path, DIR | OFlags::NOFOLLOW, Mode::empty()).ok()?;
         let same = if self.tells {
             Seen::of(&fstat(&dir).ok()?) == folder.own
@@ -154,10 +253,31 @@ impl Look {
     }
 }
 
+/// Without opening the directory, which takes longer than to walk to a few files in it. What stands on the way is no other: the directories
+/// above are held against what they were, too.
+fn is_still_from_afar(folder: &Folder, root: &OwnedFd, keys: &RandomState) -> Option<bool> {
+    let own = statat(root, &folder.path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    if Seen::of(&own) != folder.own {
+        return Some(false);
+    }
+    let mut digest = keys.build_hasher();
+    let mut path = folder.path.to_bytes().to_vec();
+    path.push(b'/');
+    let length = path.len();
+    for name in entries(&folder.names, FILE) {
+        path.truncate(length);
+        path.extend(name.to_bytes_with_nul());
+        let file = CStr::from_bytes_with_nul(&path).ok()?;
+        digest.write(&Seen::of(&statat(root, file, AtFlags::SYMLINK_NOFOLLOW).ok()?).bytes());
+    }
+    Some(digest.finish() == folder.digest)
+}
+
 /// A look that is being taken.
 struct Looking<'a> {
     keys: &'a RandomState,
     old: Duration,
+    without: Option<&'a CStr>,
     cancelled: &'a CancellationToken,
     device: u64,
     look: Look,
@@ -174,17 +294,20 @@ impl Looking<'_> {
         let digest = digest(dir.as_fd(), &names, self.keys, &is_old)?;
         // Else it is another file system that is mounted there; or another name may come within the same tick of the clock.
         self.look.tells &= own.identity.0 == self.device && is_old(&own);
-        self.look.files += entries(&names, FILE).count();
-        for name in entries(&names, FOLDER) {
+        let files = entries(&names, FILE).count();
+        self.look.files += files;
+        let without = self.without.filter(|_| path == b".");
+        for name in entries(&names, FOLDER).filter(|name| Some(*name) != without) {
             let sub = openat(dir, name, DIR | OFlags::NOFOLLOW, Mode::empty()).ok()?;
             self.add(&sub, &[path, b"/", name.to_bytes()].concat(), depth - 1)?;
         }
-        self.look.folders.push(Folder {
+        self.look.folders.push(Arc::new(Folder {
             path: CString::new(path).ok()?,
             own,
             names,
+            files,
             digest,
-        });
+        }));
         Some(())
     }
 }
@@ -238,7 +361,12 @@ impl Check {
 
     fn next(&self) -> Option<(&Folder, AtWork<'_>)> {
         let mut state = self.lock();
-        let folder = self.look.folders.get(state.next).filter(|_| !state.changed)?;
+        let folder = self
+            .look
+            .folders
+            .get(state.next)
+            .map(|folder| &**folder)
+            .filter(|_| !state.changed)?;
         state.next += 1;
         state.at_work += 1;
         let at_work = AtWork {
@@ -256,6 +384,19 @@ impl Check {
         }
         !state.changed
     }
+}
+
+/// The path of a folder, without what it begins with.
+fn below_root(path: &CStr) -> &[u8] {
+    let path = path.to_bytes();
+    path.strip_prefix(b"./").unwrap_or_default()
+}
+
+/// What changed less than this ago, by the clock of the file system of `dir`, may change again without showing it. Linux's file systems tell
+/// times by ticks of at most 10 ms; where there are no fractions of seconds, or nothing is known, they may tell every second one only.
+fn tick_of(dir: &OwnedFd) -> Option<Duration> {
+    let is_fine = is_local(dir) && fstat(dir).ok()?.st_ctime_nsec != 0;
+    Some(Duration::from_millis(if is_fine { 20 } else { 3_000 }))
 }
 
 /// What `dir` holds, as `Folder::names` has it.

@@ -2,7 +2,7 @@ use std::collections::hash_map::RandomState;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -38,7 +38,7 @@ impl Eye {
 
     /// Of a tree that is taken for old.
     fn look(&self, root: &Path) -> Option<Arc<Look>> {
-        Look::at(root, &self.keys, Duration::MAX, &self.open).map(Arc::new)
+        Look::at(root, None, &self.keys, Duration::ZERO, &self.open).map(Arc::new)
     }
 
     fn is_still(&self, look: &Arc<Look>, root: &Path, helpers: usize) -> bool {
@@ -71,7 +71,7 @@ fn sees_a_name_more_and_a_name_less() {
         grow(work.path(), 2, 2);
         let eye = Eye::new();
         let look = || {
-            let mut look = Look::at(work.path(), &eye.keys, Duration::MAX, &eye.open).unwrap();
+            let mut look = Look::at(work.path(), None, &eye.keys, Duration::ZERO, &eye.open).unwrap();
             // The directory for temporary files is on a file system that does, here and elsewhere on Linux.
             assert_eq!(look.tells, cfg!(target_os = "linux"));
             look.tells &= tells;
@@ -99,7 +99,10 @@ fn gives_up_on_what_is_young_or_too_deep_and_when_nobody_waits() {
     let work = tempfile::tempdir().unwrap();
     grow(work.path(), 2, 2);
     let mut eye = Eye::new();
-    assert!(Look::at(work.path(), &eye.keys, Duration::from_secs(1), &eye.open).is_none());
+    fs::write(work.path().join("a"), "a").unwrap();
+    let began = Instant::now();
+    let young = Look::at(work.path(), None, &eye.keys, Duration::from_secs(3), &eye.open);
+    assert!(young.is_none() || began.elapsed() > Duration::from_millis(5));
     let look = eye.look(work.path()).unwrap();
     let deep = (0..70).fold(work.path().join("0"), |dir, _| dir.join("d"));
     fs::create_dir_all(deep).unwrap();

@@ -21,6 +21,8 @@ pub(crate) struct RawCommit {
 
 pub(crate) struct RawEntry<'a> {
     pub(crate) kind: ObjectType,
+    /// As it is written, see `worktree::tree` for what Git takes it for.
+    pub(crate) mode: u32,
     pub(crate) name: &'a [u8],
     pub(crate) id: Oid,
 }
@@ -117,7 +119,7 @@ fn entry(data: &[u8]) -> Option<(RawEntry<'_>, &[u8])> {
         _ => ObjectType::Commit,
     };
     let id = Oid::from_bytes(id).ok()?;
-    Some((RawEntry { kind, name, id }, rest))
+    Some((RawEntry { kind, mode, name, id }, rest))
 }
 
 /// What `id` stands for once the tags are taken off, and of which kind that is.

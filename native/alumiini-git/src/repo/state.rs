@@ -11,7 +11,7 @@ const DEPTH: &str = "alumiini.depth";
 const URL: &str = "remote.origin.url";
 
 /// What a repository is at, before a sync.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct State {
     pub(crate) head: Option<Oid>,
     /// The branch HEAD is on, in full (`refs/heads/…`); none where it is detached.

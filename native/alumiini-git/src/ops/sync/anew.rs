@@ -71,6 +71,7 @@ impl Sync {
             compact::copy(path, &to, job, |git_dir| keep.builds(Some(git_dir))).map(Some)
         });
         let Some(git_dir) = copied.await? else { return Ok(()) };
+        self.worker.glances.forget(&site.path);
         let keep = site.clone();
         self.moving(site, move |path, job| {
             let going = Move {

@@ -87,5 +87,5 @@ pub(crate) fn unmanaged_move(path: &Path, to: Target, checks: Checks, job: &Job)
     drop(repo);
     // Whatever is refused is refused before there is anything to take back.
     unmanaged::check(path, &going, checks)?;
-    finish::carry_out(path, &going, checks, job, || Ok(()))
+    finish::carry_out(path, &going, checks, false, job, || Ok(())).map(drop)
 }
