@@ -13,6 +13,8 @@ mod injected {
         Kill,
         Stop,
         Hang,
+        /// As C code that loops: no cancel is seen.
+        Wedge,
     }
 
     #[derive(Debug, Clone, Default)]
@@ -58,6 +60,12 @@ mod injected {
                         job.fault_reached(at);
                         while !job.is_cancelled() {
                             std::thread::sleep(std::time::Duration::from_millis(2));
+                        }
+                    }
+                    Act::Wedge => {
+                        job.fault_reached(at);
+                        loop {
+                            std::thread::park();
                         }
                     }
                 }

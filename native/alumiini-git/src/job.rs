@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::answer::{Event, Phase};
 use crate::error::{Error, Kind, Result};
@@ -20,11 +22,18 @@ pub(crate) trait Listener: Send + Sync {
 pub(crate) struct Job {
     cancel: CancellationToken,
     listeners: Mutex<Vec<Arc<dyn Listener>>>,
+    /// Threads and paths that the work holds.
+    holds: TaskTracker,
+    /// And those of work that it shared, and was the last to leave.
+    left: Mutex<Vec<TaskTracker>>,
     pub(crate) fault: Fault,
     /// Microseconds since `started` at which progress was last told, to bound how often.
     told: AtomicU64,
     started: Instant,
 }
+
+/// Something that a piece of work holds, see [`Job::hold`].
+pub(crate) type Hold = TaskTrackerToken;
 
 const PROGRESS_EVERY: Duration = Duration::from_millis(50);
 
@@ -33,6 +42,8 @@ impl Job {
         Job {
             cancel,
             listeners: Mutex::default(),
+            holds: TaskTracker::new(),
+            left: Mutex::default(),
             fault,
             told: AtomicU64::new(0),
             started: Instant::now(),
@@ -57,6 +68,26 @@ impl Job {
 
     pub(crate) fn token(&self) -> &CancellationToken {
         &self.cancel
+    }
+
+    /// To be kept by what the work does in other threads, for as long as it does: a cancel is answered when nothing is held any more.
+    pub(crate) fn hold(&self) -> Hold {
+        self.holds.token()
+    }
+
+    /// Nobody else is in the work `shared`, which was cancelled: what it still holds is this one's.
+    pub(crate) fn leave(&self, shared: &Job) {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        left.push(shared.holds.clone());
+    }
+
+    /// Waits until nothing is held any more. What C code holds that does not come back, it holds for ever.
+    pub(crate) async fn released(&self) {
+        let left = std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner));
+        for holds in left.iter().chain([&self.holds]) {
+            holds.close();
+            holds.wait().await;
+        }
     }
 
     /// For loops in blocking code: the way out when nobody waits for the result any more.

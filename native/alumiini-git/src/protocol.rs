@@ -339,7 +339,8 @@ fn fault(fields: &mut Fields) -> Result<Fault> {
         "kill" => Act::Kill,
         "stop" => Act::Stop,
         "hang" => Act::Hang,
-        _ => return Err(invalid("`fault.do` is kill, stop or hang")),
+        "wedge" => Act::Wedge,
+        _ => return Err(invalid("`fault.do` is kill, stop, hang or wedge")),
     };
     Ok(Fault::new(plan.text("at")?, act, plan.integer("after")?.unwrap_or(1)))
 }

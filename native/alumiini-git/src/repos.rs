@@ -119,6 +119,7 @@ struct Member {
     repo: Arc<Repo>,
     key: SyncKey,
     shared: Arc<Shared>,
+    job: Arc<Job>,
 }
 
 impl Drop for Member {
@@ -128,6 +129,7 @@ impl Drop for Member {
         *members -= 1;
         if *members == 0 {
             self.shared.job.token().cancel();
+            self.job.leave(&self.shared.job);
             // Nobody may join what has just been cancelled.
             if waiting
                 .get(&self.key)
@@ -178,6 +180,7 @@ impl Repo {
                     repo: self.clone(),
                     key,
                     shared,
+                    job: job.clone(),
                 },
                 result,
             )

@@ -272,7 +272,9 @@ impl Server {
         let _ = done.send(());
     }
 
-    /// Runs one request to its answer, its cancellation or its deadline, whichever is first.
+    /// Runs one request to its answer, its cancellation or its deadline, whichever is first. What was cancelled or is late is answered
+    /// once no thread is at work on it any more: who gets the answer may count on its place and its path. Where that never
+    /// comes, it is for the client to replace this process.
     async fn run(
         &self,
         request: Request,
@@ -296,6 +298,10 @@ impl Server {
             () = token.cancelled() => Err(cancelled(&what)),
             () = tokio::time::sleep_until(arrived + request.timeout) => Err(expired(&what, request.timeout)),
         };
+        if matches!(&result, Err(error) if matches!(error.kind, Kind::Cancelled | Kind::Timeout)) {
+            token.cancel();
+            job.released().await;
+        }
         (result, held)
     }
 

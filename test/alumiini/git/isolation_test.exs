@@ -155,6 +155,46 @@ defmodule Alumiini.Git.IsolationTest do
     end
   end
 
+  describe "threads that no cancel reaches, as in C code that loops," do
+    # More than the worker has places for work on the disk: all of them are held.
+    @held 2 * System.schedulers_online() + 2
+    @grace 500
+
+    test "are got rid of with their worker, and nobody else waits longer than the grace", context do
+      options = [name: nil, backoff_initial: 1, backoff_max: 20, grace: @grace]
+      git = start_supervised!({Git, options})
+      assert_receive {:worker, :up, ^git, %{os_pid: os_pid}}, 5_000
+      [r, other | _] = context.repositories
+
+      held =
+        for n <- 1..@held do
+          request = %{
+            "op" => "sync",
+            "url" => r.url,
+            "branch" => "main",
+            "path" => Path.join(context.dir, "held-#{n}"),
+            "depth" => 1,
+            "fault" => %{"at" => "marker", "do" => "wedge"}
+          }
+
+          Task.async(fn -> Server.call(git, request, timeout: 2_000) end)
+        end
+
+      for answer <- Task.await_many(held, 30_000) do
+        assert {:error, %Error{reason: :timeout, op: :sync}} = answer
+      end
+
+      # What was answered is still worked on, and the BEAM knows it.
+      path = Path.join(context.dir, "work")
+      assert Git.sync(other.url, "main", path, server: git, timeout: 30_000) == {:ok, other.id}
+      assert_receive {:worker, :down, ^git, %{reason: reason, os_pid: ^os_pid}}, 5_000
+      assert reason == :unresponsive
+      Oracle.assert_synced(path, other.origin, other.id)
+      # The paths are free, too.
+      assert Git.sync(r.url, "main", Path.join(context.dir, "held-1"), server: git) == {:ok, r.id}
+    end
+  end
+
   describe "the caller's supervisor stays up, and the call is told why, with a binary that" do
     @broken %{
       "is missing" => {:worker_unavailable, "there is no worker binary at"},

@@ -43,8 +43,9 @@ pub(crate) async fn run(
     .await?;
     let tree = repo.tree.clone().write_owned().await;
     let job = job.clone();
+    let hold = job.hold();
     let work = move || {
-        let _held = (turn, lock, tree);
+        let _held = (turn, lock, tree, hold);
         let sha = check_out(&repo.path, &rev, force, &job)?;
         Ok(Answer::Id(sha))
     };

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::OwnedMutexGuard;
 
+use crate::job::{Hold, Job};
 use crate::repo::lock::{DirLock, remove_made};
 use crate::repo::{open, pack};
 
@@ -18,19 +19,19 @@ pub(super) struct Site {
     /// The new `.git` until it has its name.
     build: Mutex<Option<PathBuf>>,
     /// Let go of in this order: who finds the lock taken looks whether the turn is.
-    held: Option<(DirLock, OwnedMutexGuard<()>)>,
+    held: Option<(DirLock, OwnedMutexGuard<()>, Hold)>,
     /// The sync ended well, or was cleaned up after.
     ended: AtomicBool,
 }
 
 impl Site {
     /// `made`: directories that were not there before, innermost first.
-    pub(super) fn new(path: PathBuf, made: Vec<PathBuf>, turn: OwnedMutexGuard<()>, lock: DirLock) -> Site {
+    pub(super) fn new(path: PathBuf, made: Vec<PathBuf>, turn: OwnedMutexGuard<()>, lock: DirLock, job: &Job) -> Site {
         Site {
             path,
             made,
             build: Mutex::new(None),
-            held: Some((lock, turn)),
+            held: Some((lock, turn, job.hold())),
             ended: AtomicBool::new(false),
         }
     }

@@ -99,7 +99,7 @@ impl Sync {
         })
         .await?;
         let made = std::mem::take(&mut *made.lock().unwrap_or_else(PoisonError::into_inner));
-        let site = Arc::new(Site::new(path, made, turn, lock));
+        let site = Arc::new(Site::new(path, made, turn, lock, &self.job));
 
         let result = self.at(&site).await;
         if result.is_err() {
