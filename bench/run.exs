@@ -23,6 +23,7 @@ defmodule Alumiini.Git.Bench do
     poll: Scenarios.Poll,
     distance: Scenarios.Distance,
     clone: Scenarios.Clone,
+    growth: Scenarios.Growth,
     fleet: Scenarios.Fleet,
     read: Scenarios.Read,
     memory: Scenarios.Memory,

@@ -3,10 +3,13 @@ defmodule Alumiini.Git.Bench.Terminal do
 
   alias Alumiini.Git.Bench.{Format, Result}
 
-  @doc "One line that the next one takes the place of; nothing where nobody watches."
+  @doc "One line that the next one takes the place of; one after the other where it is not a terminal."
   @spec progress(String.t()) :: :ok
   def progress(text) do
-    if IO.ANSI.enabled?(), do: IO.write(:stderr, ["\r", IO.ANSI.clear_line(), IO.ANSI.faint(), text, reset()])
+    if IO.ANSI.enabled?(),
+      do: IO.write(:stderr, ["\r", IO.ANSI.clear_line(), IO.ANSI.faint(), text, reset()]),
+      else: IO.puts(:stderr, text)
+
     :ok
   end
 

@@ -30,18 +30,19 @@ defmodule Alumiini.Git.Test.Manifests do
   end
 
   @doc """
-  `count` manifests in directories of 30, all different. With `:bytes`, each carries about so much data that does not
+  `count` manifests in directories of 30 (or of `:each`), all different. With `:bytes`, each carries about so much data that does not
   compress, so that transfers take their time; the same for the same seed.
   """
   @spec many(pos_integer, keyword) :: [{String.t(), iodata}]
   def many(count, options \\ []) do
     bytes = options[:bytes] || 0
+    each = options[:each] || 30
     random = :rand.seed_s(:exsss, options[:seed] || 1)
 
     {files, _random} =
       Enum.map_reduce(1..count, random, fn n, random ->
         {data, random} = :rand.bytes_s(div(bytes * 3, 4), random)
-        path = "tenants/#{pad(div(n - 1, 30), 4)}/#{pad(rem(n - 1, 30), 2)}-configmap.yaml"
+        path = "tenants/#{pad(div(n - 1, each), 4)}/#{pad(rem(n - 1, each), 2)}-configmap.yaml"
         {{path, [configmap("tenant-#{n}"), payload(data)]}, random}
       end)
 
