@@ -9,7 +9,7 @@ mod foreign;
 pub(crate) use foreign::unmanaged_move;
 
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
@@ -44,6 +44,7 @@ pub(crate) async fn run(worker: &Arc<Worker>, request: SyncRequest, job: &Arc<Jo
         branch: request.branch,
         depth: request.depth,
         force: request.force,
+        bare: !request.working_tree,
     };
     let (worker, lead_repo, lead_key) = (worker.clone(), repo.clone(), key.clone());
     let start = |shared: Arc<Shared>| {
@@ -154,17 +155,27 @@ impl Sync {
     /// as long as the remote's answer: both at once.
     async fn glance(&self, site: &Arc<Site>) -> Result<Glance> {
         let worker = self.worker.clone();
-        let Some(known) = worker.glances.known(&site.path, &self.key.branch) else {
+        let Some(known) = worker.glances.known(&self.looked_at(site), &self.key.branch) else {
             return Ok(Glance::Unknown(None));
         };
         let state = known.state.clone();
-        let local = self.disk(site, move |path, job| worker.glances.is_untouched(path, &known, job));
+        let root = self.looked_at(site);
+        let local = self.disk(site, move |_, job| worker.glances.is_untouched(&root, &known, job));
         let (untouched, commit) = tokio::try_join!(local, self.resolve())?;
         Ok(if untouched {
             Glance::Untouched(state, commit)
         } else {
             Glance::Unknown(Some(commit))
         })
+    }
+
+    /// What a glance covers: all below `path`, or, where nothing is checked out, `.git` alone. Kept apart by that, too.
+    fn looked_at(&self, site: &Site) -> PathBuf {
+        if self.key.bare {
+            open::git_dir(&site.path)
+        } else {
+            site.path.clone()
+        }
     }
 
     /// `commit`: what the branch is at, where that has been asked.
@@ -178,7 +189,7 @@ impl Sync {
             Ok((found, marker::is_set(&open::git_dir(path))))
         });
         let (found, unfinished) = found.await?;
-        if unfinished {
+        if unfinished && !(self.key.bare && matches!(found, Found::Unmanaged)) {
             // Readers need not wait for the network to see a whole commit.
             let resumed = self.moving(site, finish::resume).await;
             // Where a move of ours can neither be finished nor taken back, what follows replaces it. Its owner's repository is left alone.
@@ -195,6 +206,7 @@ impl Sync {
                 }
                 result => result,
             },
+            Found::Unmanaged if self.key.bare => Err(self.has_an_owner(site)),
             Found::Unmanaged => self.unmanaged(site).await,
             Found::Managed => self.healing(site, self.managed(site, commit)).await,
         }
@@ -226,6 +238,15 @@ impl Sync {
             site.path.display()
         );
         Error::new(Kind::Occupied, message).with("path", Name::of(&site.path))
+    }
+
+    fn has_an_owner(&self, site: &Site) -> Error {
+        let message = format!(
+            "{} holds a repository that this library did not make, whose working tree is its owner's, and nothing there was touched; \
+             sync into a directory of its own, or without `working_tree: false`",
+            site.path.display()
+        );
+        Error::new(Kind::Unsupported, message).with("path", Name::of(&site.path))
     }
 
     /// What the remote's branch is at.
@@ -268,13 +289,16 @@ impl Sync {
     }
 
     async fn managed(&self, site: &Arc<Site>, commit: Option<Oid>) -> Result<(Oid, Stats)> {
-        let (branch, worker) = (self.key.branch.clone(), self.worker.clone());
+        let (branch, worker, bare) = (self.key.branch.clone(), self.worker.clone(), self.key.bare);
+        let root = self.looked_at(site);
         let local = self.disk(site, move |path, job| {
-            worker.glances.find(path, &branch, job, || {
+            worker.glances.find(&root, &branch, job, || {
                 open::refuse_directories(&open::git_dir(path))?;
                 let repo = open::managed(&open::git_dir(path))?;
                 let state = State::read(&repo, &branch)?;
                 let settled = match state.head {
+                    Some(_) if state.bare != bare => false,
+                    Some(head) if !marker::is_set(repo.path()) && bare => worker.trees.vouch(path, &repo, head)?,
                     Some(head) if !marker::is_set(repo.path()) => {
                         worktree::is_settled(&repo, path, raw_object::tree_of(&repo, head)?, job)?
                     }
@@ -299,7 +323,8 @@ impl Sync {
         let same_depth = state.depth == Some(self.key.depth);
         let on_branch = state.branch == Some(self.key.branch.local());
         let record = self.record();
-        if state.head == Some(commit) && on_branch && state.tracked == Some(commit) && same_depth && settled {
+        let as_wanted = same_depth && settled && state.bare == self.key.bare;
+        if state.head == Some(commit) && on_branch && state.tracked == Some(commit) && as_wanted {
             if state.url.as_deref() != Some(&record.url) {
                 let set_url = move |path: &Path, _: &Job| record.write(&open::managed(&open::git_dir(path))?);
                 self.disk(site, set_url).await?;
@@ -307,6 +332,7 @@ impl Sync {
             return Ok((commit, Stats::default()));
         }
         self.worker.glances.forget(&site.path);
+        self.worker.glances.forget(&open::git_dir(&site.path));
         let (commit, stats) = if self.is_here(site, commit, &state).await? {
             (commit, Stats::default())
         } else {
@@ -355,6 +381,7 @@ impl Sync {
         Target {
             commit,
             branch: Some(self.key.branch.clone()),
+            bare: self.key.bare,
         }
     }
 

@@ -4,8 +4,13 @@
 //! can, and back to where it began where it cannot, so that one commit is there whole, and an error that a new commit causes does not take
 //! the old one away. The caller of all of these holds the directory's lock and keeps readers away.
 
+use std::fs;
+use std::io;
 use std::path::Path;
 
+use git2::Repository;
+
+use crate::answer::Name;
 use crate::branch::Branch;
 use crate::error::{Error, Hint, Kind, Result};
 use crate::job::Job;
@@ -76,9 +81,31 @@ fn put(path: &Path, target: &Target, job: &Job) -> Result<()> {
     let repo = open::managed(&open::git_dir(path))?;
     let tree = raw_object::tree_of(&repo, target.commit)?;
     refs::point(&repo, target, Others::Go, job)?;
-    worktree::settle(&repo, path, tree, job)?;
+    if target.bare {
+        take_files_away(&repo, path, job)?;
+    } else {
+        open::set_bare(repo.path(), false)?;
+        worktree::settle(&repo, path, tree, job)?;
+    }
     // A merge or rebase that somebody left unfinished here.
     repo.cleanup_state().map_err(git_failure("end an unfinished merge"))
+}
+
+/// Leaves nothing but `.git`, of a repository that had a working tree; what lies beside the `.git` of one that has none is nobody's
+/// business. The config is written last: until then whoever finishes the move begins here again.
+fn take_files_away(repo: &Repository, path: &Path, job: &Job) -> Result<()> {
+    let index = repo.path().join("index");
+    if !open::is_bare(repo.path()) {
+        worktree::settle(repo, path, raw_object::empty_tree()?, job)?;
+    }
+    match fs::remove_file(&index) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            let message = format!("cannot remove {}: {error}", index.display());
+            return Err(Error::new(Kind::Io, message).with("path", Name::of(&index)));
+        }
+        _ => {}
+    }
+    open::set_bare(repo.path(), true)
 }
 
 /// `error` with the hint that the repository is back where `going` began, where it is.
@@ -103,6 +130,10 @@ fn back(path: &Path, going: &Move, why: Kind) -> Result<()> {
             None => at_head(&old, going.to.branch.as_ref())?,
         };
         marker::set(&old, &old_head)?;
+        if !open::is_bare(&git_dir) {
+            // What was checked out of the new one is to go, also where the old one had no working tree.
+            open::set_bare(&old, false)?;
+        }
         build::give_back(path)?;
         sweep::managed(&git_dir);
         put(path, &old_head.to, &job)?;
@@ -134,6 +165,7 @@ fn at_head(git_dir: &Path, branch: Option<&Branch>) -> Result<Move> {
         Some(Target {
             commit,
             branch: branch.cloned(),
+            bare: open::is_bare(git_dir),
         })
     };
     let to = head.or_else(tracked);

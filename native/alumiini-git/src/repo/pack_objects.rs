@@ -86,7 +86,7 @@ pub(crate) fn gather<'a>(
             job.check()?;
             insert(&mut pack, tree, &name)?;
             let mut files = Vec::new();
-            raw_object::read_tree(&odb, tree, |RawEntry { kind, name, id }| {
+            raw_object::read_tree(&odb, tree, |RawEntry { kind, name, id, .. }| {
                 match kind {
                     ObjectType::Tree => trees.push((id, name.to_vec())),
                     ObjectType::Blob if seen.insert(id) && !is_known(id) => files.push((id, name.to_vec())),

@@ -168,7 +168,7 @@ fn walk(odb: &Odb<'_>, known: &Odb<'_>, want: Oid, shallow: &HashSet<Oid>, unsha
             continue;
         }
         job.check()?;
-        let entry = |RawEntry { kind, name, id }: RawEntry<'_>| {
+        let entry = |RawEntry { kind, name, id, .. }: RawEntry<'_>| {
             match kind {
                 ObjectType::Tree => trees.push(id),
                 // Not only whether it is there: what a tree calls a file may be anything.

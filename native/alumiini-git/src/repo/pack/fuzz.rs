@@ -16,7 +16,9 @@ pub(crate) fn run(noise: &[u8]) {
         let (git_dir, runtime, turns) = place.get_or_init(|| {
             let dir = std::env::temp_dir().join(format!("alumiini-git-fuzz-{}", std::process::id()));
             git2::Repository::init(&dir).expect("a repository to fuzz in");
-            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .build()
+                .expect("a runtime");
             (dir.join(".git"), runtime, Turns::new(2))
         });
         let pack = Bytes::from(packed(noise));
