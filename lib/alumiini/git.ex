@@ -147,6 +147,7 @@ defmodule Alumiini.Git do
           | {:depth, pos_integer | :infinity}
           | {:force, boolean}
           | {:progress, (progress -> any)}
+          | {:working_tree, boolean}
 
   @doc """
   A child specification. Its id is the `:name`, so several servers fit under one supervisor:
@@ -211,10 +212,23 @@ defmodule Alumiini.Git do
     * `:depth` - how many commits of history to have, or `:infinity` for all. Default: 1
     * `:force` - overwrite local changes and commits in a repository that this library did not clone (one that it did is
       always overwritten). Default: `false`
+    * `:working_tree` - with `false` no file is checked out: `path` holds `.git` and nothing else, and `head/2`, `files/3` and
+      `read/3` answer from the commit itself, the same as with a work tree. See "Without a work tree". Default: `true`
     * `:progress` - a function that is called, in the calling process, with a `t:progress/0` now and then. If it
       raises, the work is stopped and the call raises the same
     * `:auth`, `:allow_insecure`, `:tls`, `:proxy`, `:no_proxy` - see "Options of calls to a remote"
     * `:server`, `:timeout` - see "Options of every call"
+
+  ## Without a work tree
+
+  Who reads with `files/3` and `read/3` only, as a controller does, needs no files on disk. With `working_tree: false` nothing is written
+  but what was fetched, a sync with nothing new looks at no file but those of `.git`, and nobody can change what is read. A read is of one
+  commit, whatever is synced meanwhile. `checkout/3` moves HEAD, and what is read with it. To Git it is a bare repository: `git -C path log`
+  works, `git -C path status` tells that there is no work tree.
+
+  A sync without the option checks out; one with it takes away what was checked out, and whatever else lay there. What somebody
+  puts beside `.git` after that is neither looked at nor touched. A repository that this library did not clone keeps its work tree:
+  `:unsupported`, and nothing is touched.
 
   ## Errors
 
@@ -254,7 +268,8 @@ defmodule Alumiini.Git do
           "ref" => wire_ref,
           "path" => path,
           "depth" => depth(options),
-          "force" => Keyword.get(options, :force, false)
+          "force" => Keyword.get(options, :force, false),
+          "working_tree" => Keyword.get(options, :working_tree, true)
         }
 
         Answer.sha(Request.run(request, options, remote), :sync)

@@ -6,7 +6,7 @@ defmodule Alumiini.Git.Test.Oracle do
   confirm itself.
   """
 
-  alias Alumiini.Git.Test.{GitCommand, Repository}
+  alias Alumiini.Git.Test.{Directory, GitCommand, Repository}
 
   @type entry :: %{path: binary, mode: String.t(), type: String.t(), oid: String.t()}
   @type difference ::
@@ -95,6 +95,29 @@ defmodule Alumiini.Git.Test.Oracle do
 
     assert_tree_equals(path, origin, commit)
     status!(path)
+    fsck!(path)
+  end
+
+  @doc """
+  Raises unless `path` holds `commit` as `origin` has it, with nothing checked out: a `.git` alone, which git takes for a bare
+  repository and is content with.
+  """
+  @spec assert_synced_bare(Path.t(), Path.t(), String.t()) :: :ok
+  def assert_synced_bare(path, origin, commit) do
+    case {Directory.names(path), File.exists?(Path.join(path, ".git/index"))} do
+      {[".git"], false} -> :ok
+      other -> flunk("#{path} holds more than it may: #{inspect(other)}")
+    end
+
+    found = {Repository.rev_parse(path), git!(path, ["rev-parse", "--is-bare-repository"])}
+    if found != {commit, "true\n"}, do: flunk("git finds #{inspect(found)} in #{path}, not #{commit}")
+
+    case GitCommand.run(["status"], cd: path) do
+      {output, 128} -> if output =~ "work tree", do: :ok, else: flunk("git status in #{path}: #{output}")
+      other -> flunk("git status in #{path}: #{inspect(other)}")
+    end
+
+    if ls_tree(path, commit) != ls_tree(origin, commit), do: flunk("the tree in #{path} is another one")
     fsck!(path)
   end
 

@@ -21,7 +21,7 @@ defmodule Alumiini.Git.Options do
   @default_timeout 300_000
 
   @calls %{
-    sync: @common ++ @remote ++ [:depth, :force, :progress],
+    sync: @common ++ @remote ++ [:depth, :force, :progress, :working_tree],
     files: @common,
     read: @common ++ [:max_bytes],
     head: @common,
@@ -133,7 +133,7 @@ defmodule Alumiini.Git.Options do
     end
   end
 
-  defp call_option!(key, value) when key in [:force, :allow_insecure] do
+  defp call_option!(key, value) when key in [:force, :allow_insecure, :working_tree] do
     if not is_boolean(value), do: wrong!(key, "true or false", value)
   end
 

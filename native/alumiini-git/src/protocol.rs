@@ -114,6 +114,8 @@ pub(crate) struct SyncRequest {
     /// Commits of history; 0 is all of it.
     pub(crate) depth: u32,
     pub(crate) force: bool,
+    /// Whether files are checked out.
+    pub(crate) working_tree: bool,
 }
 
 /// Decodes the body of a frame. On failure the id is there where one could be read, so that the error finds its request.
@@ -171,6 +173,7 @@ fn request(id: Option<u64>, fields: &mut Fields) -> Result<Request> {
                     })?,
             },
             force: fields.flag("force")?,
+            working_tree: fields.flag_or("working_tree", true)?,
             remote: remote(fields)?,
         }),
         "files" => Op::Files {
@@ -404,8 +407,12 @@ impl Fields {
     }
 
     fn flag(&mut self, name: &str) -> Result<bool> {
+        self.flag_or(name, false)
+    }
+
+    fn flag_or(&mut self, name: &str, otherwise: bool) -> Result<bool> {
         match self.take(name) {
-            None => Ok(false),
+            None => Ok(otherwise),
             Some(Value::Boolean(flag)) => Ok(flag),
             Some(value) => Self::ill_typed(name, "a boolean", &value),
         }

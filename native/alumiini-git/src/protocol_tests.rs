@@ -467,7 +467,7 @@ proptest! {
         op in prop::sample::select(vec!["hello", "cancel", "ping", "sync", "files", "read", "head", "checkout", "ls_remote", "x"]),
         id in 1u64..,
         fields in prop::collection::btree_map(
-            prop::sample::select(vec!["url", "path", "branch", "ref", "depth", "file", "raw", "max_bytes", "auth", "timeout", "subpath", "rev", "protocol", "force"]),
+            prop::sample::select(vec!["url", "path", "branch", "ref", "depth", "file", "raw", "max_bytes", "auth", "timeout", "subpath", "rev", "protocol", "force", "working_tree"]),
             value(), 0..8),
     ) {
         let mut pairs: Vec<(Value, Value)> = fields.into_iter().map(|(key, value)| (key.into(), value)).collect();

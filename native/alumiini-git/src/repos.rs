@@ -38,6 +38,8 @@ pub(crate) struct SyncKey {
     pub(crate) branch: Branch,
     pub(crate) depth: u32,
     pub(crate) force: bool,
+    /// Whether nothing is to be checked out.
+    pub(crate) bare: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -18,6 +18,7 @@ fn key(branch: &str) -> SyncKey {
         branch: Branch::new(branch),
         depth: 1,
         force: false,
+        bare: false,
     }
 }
 

@@ -41,6 +41,7 @@ defmodule Alumiini.Git.ApiTest do
                "path" => "/x",
                "depth" => 1,
                "force" => false,
+               "working_tree" => true,
                "allow_insecure" => false,
                "timeout" => timeout
              } = sent.()
@@ -59,6 +60,7 @@ defmodule Alumiini.Git.ApiTest do
                  server: server,
                  depth: :infinity,
                  force: true,
+                 working_tree: false,
                  allow_insecure: true,
                  auth: Auth.basic("u", "p"),
                  timeout: 1_000_000,
@@ -68,6 +70,7 @@ defmodule Alumiini.Git.ApiTest do
       assert %{
                "depth" => 0,
                "force" => true,
+               "working_tree" => false,
                "allow_insecure" => true,
                "progress" => true,
                "auth" => %{"type" => "basic", "username" => "u", "password" => "p"}

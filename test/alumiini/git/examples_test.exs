@@ -40,7 +40,7 @@ defmodule Alumiini.Git.ExamplesTest do
       Document.block!("README.md: Use").code
       |> replace!("/var/lib/shop", context.directory)
       |> replace!(":timer.seconds(30)", "#{@interval}")
-      |> replace!("auth: auth", "auth: auth, allow_insecure: true")
+      |> replace!("auth: auth,", "auth: auth, allow_insecure: true,")
       # What a reader has functions of their own for.
       |> replace!(~r/\nend\n$/, """
 

@@ -28,6 +28,9 @@ defmodule Alumiini.Git.KillSafetyTest do
           for(n <- 1..Versions.count(), do: {"index", n}) ++
           for(n <- 1..Versions.count(), do: {"checkout", n})
 
+  # From one to the other, with a working tree and without.
+  @switch [{"marker", 1}, {"refs", 1}, {"index-written", 1}, {"unmark", 1}]
+
   # Where the server waits when the worker is killed from outside: at a request, or so far into the pack.
   @gates [:info_refs, :ls_refs, :fetch, {:pack, 11}, {:pack, 100_000}]
 
@@ -87,6 +90,41 @@ defmodule Alumiini.Git.KillSafetyTest do
     test("a heal that is killed", context, do: sweep(context, :heal, @heal, [1]))
   end
 
+  # Nothing is written there but `.git`, so these phases do not happen.
+  @checkout ["checkout", "index-written"]
+  defp without_checkout(moments), do: for({phase, _n} = moment <- moments, phase not in @checkout, do: moment)
+
+  describe "without a working tree," do
+    setup do: %{working_tree: false}
+
+    test("a clone that is killed", context) do
+      sweep(context, :clone, without_checkout(@once ++ @only_clone ++ @short), [1, 0])
+    end
+
+    test("a fetch that is killed", context) do
+      sweep(context, :fetch, without_checkout(@once ++ @short), [0, 1])
+    end
+
+    test("a heal that is killed", context, do: sweep(context, :heal, without_checkout(@heal), [1]))
+
+    test "from outside, while the server is at work", context do
+      for gate <- @gates, do: killed_at_gate(context, :fetch, gate)
+    end
+
+    test("a sync that takes the working tree away", context) do
+      sweep(context, :switch, @switch, [1, 0])
+      # With something new, too, the old commit may be what is left.
+      sweep(context, :fetch_and_switch, @switch, [1, 0])
+    end
+  end
+
+  describe "a sync that brings the working tree back" do
+    test("when it is killed", context) do
+      sweep(context, :switch, @switch ++ [{"checkout", Versions.count()}], [1, 0])
+      sweep(context, :fetch_and_switch, @switch, [1, 0])
+    end
+  end
+
   test("a heal that is killed, in each phase", context, do: sweep(context, :heal, @heal, [1]))
 
   ## One moment
@@ -129,7 +167,7 @@ defmodule Alumiini.Git.KillSafetyTest do
     path = Path.join(context.dir, "work-#{System.unique_integer([:positive])}")
     request = sync(context, path, depth)
     before(context, what, request)
-    new = if what == :clone, do: 1, else: 2
+    new = if what in [:clone, :switch], do: 1, else: 2
     Versions.publish!(context.origin, context.ids, new)
 
     RawWorker.with_worker(fn worker -> kill.(worker, request) end)
@@ -139,7 +177,9 @@ defmodule Alumiini.Git.KillSafetyTest do
 
     RawWorker.with_worker(fn worker ->
       old = if what == :clone, do: [], else: [1]
-      expect_whole(worker, path, old ++ [new], "#{what} killed at #{inspect(moment)}")
+      # Where the objects are all there is, damage shows until it is healed.
+      unread = if what == :heal and not request["working_tree"], do: ["corrupt"], else: []
+      expect_whole(worker, path, old ++ [new], "#{what} killed at #{inspect(moment)}", unread)
       synced!(context, worker, path, request, new)
     end)
 
@@ -151,6 +191,10 @@ defmodule Alumiini.Git.KillSafetyTest do
   end
 
   defp before(_context, :clone, _request), do: :ok
+
+  defp before(context, what, request) when what in [:switch, :fetch_and_switch] do
+    before(context, :fetch, Map.update!(request, "working_tree", &not/1))
+  end
 
   defp before(context, what, request) do
     Versions.publish!(context.origin, context.ids, 1)
@@ -170,17 +214,19 @@ defmodule Alumiini.Git.KillSafetyTest do
   end
 
   defp sync(context, path, depth) do
-    %{"op" => "sync", "url" => context.url, "branch" => "main", "path" => path, "depth" => depth}
+    working_tree = Map.get(context, :working_tree, true)
+    request = %{"op" => "sync", "url" => context.url, "branch" => "main", "path" => path, "depth" => depth}
+    Map.put(request, "working_tree", working_tree)
   end
 
   ## What must hold
 
   # One whole commit, or nothing at all and `incomplete` (`path_not_found` where the directory was not even made).
-  defp expect_whole(worker, path, versions, moment) do
+  defp expect_whole(worker, path, versions, moment, unread) do
     case WholeCommit.read(worker, path) do
       {:ok, contents} -> assert {moment, WholeCommit.version(contents)} in Enum.map(versions, &{moment, &1})
       {:error, "path_not_found"} -> refute File.exists?(path), "#{moment}: path_not_found, but it is there"
-      {:error, kind} -> assert {moment, kind} == {moment, "incomplete"}
+      {:error, kind} -> assert {moment, kind} in Enum.map(["incomplete" | unread], &{moment, &1})
     end
   end
 
@@ -190,6 +236,9 @@ defmodule Alumiini.Git.KillSafetyTest do
     assert Leftovers.of(path) == []
     assert {:ok, contents} = WholeCommit.read(worker, path)
     assert WholeCommit.version(contents) == version
-    Oracle.assert_synced(path, context.origin, id)
+
+    if request["working_tree"],
+      do: Oracle.assert_synced(path, context.origin, id),
+      else: Oracle.assert_synced_bare(path, context.origin, id)
   end
 end

@@ -30,7 +30,8 @@ defmodule Alumiini.Git.TruthHistoryTest do
   end
 
   defp sync(context, branch \\ "main", depth \\ 1, name \\ "origin.git") do
-    Git.sync(context.url.(name), branch, context.path, server: context.git, depth: depth)
+    options = [server: context.git, depth: depth, working_tree: Map.get(context, :working_tree, true)]
+    Git.sync(context.url.(name), branch, context.path, options)
   end
 
   defp count(path, revision \\ "HEAD") do
@@ -58,7 +59,11 @@ defmodule Alumiini.Git.TruthHistoryTest do
     origin = Path.join(context.origins, name)
     commit = Repository.rev_parse!(origin, "refs/heads/#{branch}")
     assert sync(context, branch, depth, name) == {:ok, commit}
-    Oracle.assert_synced(context.path, origin, commit)
+
+    if Map.get(context, :working_tree, true),
+      do: Oracle.assert_synced(context.path, origin, commit),
+      else: Oracle.assert_synced_bare(context.path, origin, commit)
+
     {commits, ends} = expected(context, branch, depth, name)
     assert count(context.path) == commits
     # A repository that had other depths before may have ends of what it had, too.
@@ -70,9 +75,14 @@ defmodule Alumiini.Git.TruthHistoryTest do
     assert File.read!(Path.join(context.path, ".git/config")) =~ "url = #{url}\n"
   end
 
-  for remote <- Remotes.kinds() do
-    describe "over #{remote}" do
+  # Without a working tree refs and objects are all there is; how they come makes no difference to that.
+  @ways for(remote <- Remotes.kinds(), do: {"over #{remote}", remote, true}) ++
+          [{"without a working tree", :v2, false}]
+
+  for {way, remote, working_tree} <- @ways do
+    describe way do
       @describetag remote: remote
+      @describetag working_tree: working_tree
 
       test "random commits, force-pushes, branches, deletions, URLs and depths", context do
         run_random(context, 1..1, 14)

@@ -68,7 +68,11 @@ fn check_out(path: &Path, rev: &[u8], force: bool, job: &Job) -> Result<String> 
     let commit = find(&repo, path, rev)?;
     // A sync asked this of the newest commit only.
     sound_tree::check(&repo, raw_object::tree_of(&repo, commit)?, job)?;
-    let to = Target { commit, branch: None };
+    let to = Target {
+        commit,
+        branch: None,
+        bare: managed && open::is_bare(&git_dir),
+    };
     if managed {
         let going = Move {
             to,

@@ -9,23 +9,36 @@ use rustix::fs::{Dir, FileType};
 
 use crate::answer::{Answer, Name};
 use crate::error::{Error, Kind, Result};
-use crate::ops::{Worker, settled};
+use crate::ops::Worker;
+use crate::ops::settled::{self, Seen};
 use crate::repo::safe_path::Root;
 
 /// The names of the files ending in `.yaml` or `.yml` directly in `subpath`, not hidden, sorted by bytes. A link counts where it leads
 /// to a file inside the repository.
 pub(crate) async fn run(worker: &Arc<Worker>, path: PathBuf, subpath: PathBuf) -> Result<Answer> {
     Ok(Answer::Names(
-        settled::read(worker, path, move |path| list(path, &subpath)).await?,
+        settled::read(worker, path, move |seen| list(seen, &subpath)).await?,
     ))
 }
 
 pub(crate) fn now(worker: &Worker, path: &Path, subpath: &Path) -> Option<Result<Answer>> {
-    let names = settled::read_now(worker, path, |path| list(path, subpath))?;
+    let names = settled::read_now(worker, path, |seen| list(seen, subpath))?;
     Some(names.map(Answer::Names))
 }
 
-fn list(path: &Path, subpath: &Path) -> Result<Vec<Name>> {
+fn list(seen: &Seen<'_>, subpath: &Path) -> Result<Vec<Name>> {
+    let mut names = match seen {
+        Seen::Files(path) => listed(path, subpath)?,
+        Seen::Commit { worker, root, below } => {
+            let names = Seen::of_tree(worker, root, below, |tree| tree.names(subpath, is_manifest))?;
+            names.into_iter().map(Name).collect()
+        }
+    };
+    names.sort();
+    Ok(names)
+}
+
+fn listed(path: &Path, subpath: &Path) -> Result<Vec<Name>> {
     let root = Root::open(path)?;
     let dir = root.dir(subpath)?;
     let fail = |errno: rustix::io::Errno| {
@@ -51,7 +64,6 @@ fn list(path: &Path, subpath: &Path) -> Result<Vec<Name>> {
             names.push(Name(name.to_vec()));
         }
     }
-    names.sort();
     Ok(names)
 }
 

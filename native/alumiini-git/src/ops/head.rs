@@ -7,17 +7,29 @@ use git2::{ErrorCode, Repository};
 
 use crate::answer::{Answer, Commit, Name};
 use crate::error::{Error, Kind, Result};
-use crate::ops::{Worker, settled};
+use crate::ops::Worker;
+use crate::ops::settled::{self, Seen};
 use crate::repo::{git_failure, open, raw_object};
 
 pub(crate) async fn run(worker: &Arc<Worker>, path: PathBuf) -> Result<Answer> {
-    let commit = settled::read(worker, path, |path| commit(&open::any(path)?)).await?;
+    let commit = settled::read(worker, path, seen).await?;
     Ok(Answer::Commit(Box::new(commit)))
 }
 
 pub(crate) fn now(worker: &Worker, path: &Path) -> Option<Result<Answer>> {
-    let commit = settled::read_now(worker, path, |path| commit(&open::any(path)?))?;
+    let commit = settled::read_now(worker, path, seen)?;
     Some(commit.map(|commit| Answer::Commit(Box::new(commit))))
+}
+
+fn seen(seen: &Seen<'_>) -> Result<Commit> {
+    match seen {
+        Seen::Files(path) => commit(&open::any(path)?),
+        Seen::Commit { worker, root, below } if below.as_os_str().is_empty() => worker.trees.read(root, commit),
+        Seen::Commit { worker, root, below } => {
+            let path = root.join(below);
+            Seen::of_tree(worker, root, below, |_| Err(open::not_a_repository(&path)))
+        }
+    }
 }
 
 fn commit(repo: &Repository) -> Result<Commit> {

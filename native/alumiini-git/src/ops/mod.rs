@@ -32,6 +32,7 @@ use crate::outbox::Held;
 use crate::protocol::{Op, PROTOCOL, RemoteRequest, Request};
 use crate::repo::at_once::AtOnce;
 use crate::repo::glance::Glances;
+use crate::repo::opened::Opened;
 use crate::repo::pack::Turns;
 use crate::repos::Repos;
 use crate::sharing::Errands;
@@ -49,6 +50,8 @@ pub(crate) struct Worker {
     pub(crate) glances: Glances,
     /// Where files may be read without waiting.
     pub(crate) at_once: AtOnce,
+    /// Repositories without a working tree that are being read.
+    pub(crate) trees: Opened,
     /// Local reads: `files`, `read`, `head`.
     pub(crate) reads: Pool,
     /// Bytes of files that may wait to be written to the client.
@@ -72,6 +75,7 @@ impl Worker {
             polls: Arc::default(),
             glances: Glances::new(),
             at_once: AtOnce::default(),
+            trees: Opened::default(),
             reads: Pool::new(cores * 4),
             unsent: Pool::new(64 << 20),
             disk: Pool::new(cores * 2),

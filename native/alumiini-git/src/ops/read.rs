@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use crate::answer::{Answer, Name};
 use crate::error::{Error, Kind, Result};
-use crate::ops::{Worker, settled};
+use crate::ops::Worker;
+use crate::ops::settled::{self, Seen};
 use crate::outbox::Held;
 use crate::repo::safe_path::Root;
 
@@ -26,8 +27,8 @@ pub(crate) async fn run(
     let mut allowance = FREE;
     loop {
         let file = file.clone();
-        let outcome = settled::read(worker, path.clone(), move |path| {
-            content(path, &file, max_bytes, allowance)
+        let outcome = settled::read(worker, path.clone(), move |seen| {
+            content(seen, &file, max_bytes, allowance)
         });
         match outcome.await? {
             Content::Whole(content) => return Ok(Answer::content(content, raw)),
@@ -49,7 +50,7 @@ pub(crate) fn at_once(worker: &Worker, path: &Path, file: &Path, raw: bool, max_
 
 /// The answer, if nothing has to be waited for but the disk.
 pub(crate) fn now(worker: &Worker, path: &Path, file: &Path, raw: bool, max_bytes: u64) -> Option<Result<Answer>> {
-    match settled::read_now(worker, path, |path| content(path, file, max_bytes, FREE))? {
+    match settled::read_now(worker, path, |seen| content(seen, file, max_bytes, FREE))? {
         Ok(Content::Whole(content)) => {
             worker.at_once.learn(path);
             Some(Ok(Answer::content(content, raw)))
@@ -65,21 +66,42 @@ enum Content {
     Larger(u64),
 }
 
-fn content(path: &Path, file: &Path, max_bytes: u64, allowance: u64) -> Result<Content> {
+fn content(seen: &Seen<'_>, file: &Path, max_bytes: u64, allowance: u64) -> Result<Content> {
+    match seen {
+        Seen::Files(path) => of_file(path, file, max_bytes, allowance),
+        Seen::Commit { worker, root, below } => Seen::of_tree(worker, root, below, |tree| {
+            let found = tree.file(file)?;
+            let size = tree.size(found)?;
+            if size > max_bytes {
+                return Err(too_large(&root.join(below), file, size, max_bytes));
+            }
+            if size > allowance {
+                return Ok(Content::Larger(size));
+            }
+            tree.content(found).map(Content::Whole)
+        }),
+    }
+}
+
+fn too_large(path: &Path, file: &Path, size: u64, max_bytes: u64) -> Error {
+    let message = format!(
+        "`{}` in {} has {size} bytes, more than the {max_bytes} that max_bytes allows",
+        file.display(),
+        path.display()
+    );
+    Error::new(Kind::TooLarge, message)
+        .with("path", Name::of(path))
+        .with("file", Name::of(file))
+        .with("limit", max_bytes)
+}
+
+fn of_file(path: &Path, file: &Path, max_bytes: u64, allowance: u64) -> Result<Content> {
     let mut opened = Root::open(path)?.file(file)?;
     let fail =
         |error: std::io::Error| Error::new(Kind::Io, format!("cannot read {}: {error}", path.join(file).display()));
     let size = opened.metadata().map_err(fail)?.len();
     if size > max_bytes {
-        let message = format!(
-            "`{}` in {} has {size} bytes, more than the {max_bytes} that max_bytes allows",
-            file.display(),
-            path.display()
-        );
-        return Err(Error::new(Kind::TooLarge, message)
-            .with("path", Name::of(path))
-            .with("file", Name::of(file))
-            .with("limit", max_bytes));
+        return Err(too_large(path, file, size, max_bytes));
     }
     if size > allowance {
         return Ok(Content::Larger(size));

@@ -12,8 +12,37 @@ use crate::job::Job;
 use crate::ops::Worker;
 use crate::ops::pool::Pool;
 use crate::repo::lock::DirLock;
-use crate::repo::{BUILD_PREFIX, finish, marker, open, sweep};
+use crate::repo::tree_reader::TreeReader;
+use crate::repo::{BUILD_PREFIX, finish, marker, open, raw_object, refs, sweep};
 use crate::repos::Repo;
+
+/// What a read is of.
+pub(crate) enum Seen<'a> {
+    /// A directory: a working tree, or any other.
+    Files(&'a Path),
+    /// A repository without a working tree, and the directory in it that is meant.
+    Commit {
+        worker: &'a Worker,
+        root: &'a Path,
+        below: &'a Path,
+    },
+}
+
+impl Seen<'_> {
+    /// Runs `read` on the tree of the commit at HEAD.
+    pub(crate) fn of_tree<T>(
+        worker: &Worker,
+        root: &Path,
+        below: &Path,
+        read: impl Fn(&TreeReader<'_>) -> Result<T>,
+    ) -> Result<T> {
+        worker.trees.read(root, |repo| {
+            let head = refs::head(repo)?.ok_or_else(|| Error::new(Kind::Corrupt, "HEAD leads to no commit"))?;
+            let tree = raw_object::tree_of(repo, head.commit)?;
+            read(&TreeReader::at(raw_object::odb(repo)?, tree, root, below)?)
+        })
+    }
+}
 
 /// Why a read did not happen.
 enum Unsettled {
@@ -33,7 +62,7 @@ const ATTEMPTS: usize = 8;
 pub(crate) async fn read<T, F>(worker: &Arc<Worker>, path: PathBuf, read: F) -> Result<T>
 where
     T: Send + 'static,
-    F: Fn(&Path) -> Result<T> + Send + Sync + 'static,
+    F: Fn(&Seen<'_>) -> Result<T> + Send + Sync + 'static,
 {
     let read = Arc::new(read);
     for _ in 0..ATTEMPTS {
@@ -53,7 +82,7 @@ where
 }
 
 /// The same, where it can be done without waiting for anything but the disk; none where it cannot.
-pub(crate) fn read_now<T>(worker: &Worker, path: &Path, read: impl Fn(&Path) -> Result<T>) -> Option<Result<T>> {
+pub(crate) fn read_now<T>(worker: &Worker, path: &Path, read: impl Fn(&Seen<'_>) -> Result<T>) -> Option<Result<T>> {
     match try_read(worker, path, read) {
         Ok(Ok(answer)) => Some(Ok(answer)),
         Ok(Err(_)) => None,
@@ -61,7 +90,7 @@ pub(crate) fn read_now<T>(worker: &Worker, path: &Path, read: impl Fn(&Path) -> 
     }
 }
 
-fn try_read<T>(worker: &Worker, path: &Path, read: impl Fn(&Path) -> Result<T>) -> Result<Result<T, Unsettled>> {
+fn try_read<T>(worker: &Worker, path: &Path, read: impl Fn(&Seen<'_>) -> Result<T>) -> Result<Result<T, Unsettled>> {
     let place = worker.repos.at(path)?;
     // A directory of a work tree moves with it.
     let repo = match enclosing(&place.path) {
@@ -79,12 +108,30 @@ fn try_read<T>(worker: &Worker, path: &Path, read: impl Fn(&Path) -> Result<T>) 
     let Some(before) = generation(&git_dir) else {
         return Ok(Err(Unsettled::Unfinished(repo)));
     };
-    let answer = read(&place.path);
+    let below = place.path.strip_prefix(&repo.path).unwrap_or(Path::new(""));
+    let bare = worker.trees.is_bare(&repo.path);
+    let answer = if bare {
+        read(&Seen::Commit {
+            worker,
+            root: &repo.path,
+            below,
+        })
+    } else {
+        read(&Seen::Files(&place.path))
+    };
     // Our own lock keeps this process away; another one is only seen by what it changed.
-    if generation(&git_dir) != Some(before) {
+    if generation(&git_dir) != Some(before) || worker.trees.is_bare(&repo.path) != bare {
         return Ok(Err(Unsettled::Moved));
     }
-    answer.map(Ok)
+    match answer {
+        Err(error) if bare && error.kind == Kind::Corrupt => {
+            // A working tree is compared by each sync; this is all that tells of what cannot be read.
+            worker.trees.is_damaged(&repo.path);
+            worker.glances.forget(&repo.path);
+            Err(error)
+        }
+        answer => answer.map(Ok),
+    }
 }
 
 /// What changes when a checkout happens: the index is replaced by each, within the time that the marker is there. `None`: one is

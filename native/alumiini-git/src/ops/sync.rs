@@ -23,6 +23,7 @@ use crate::ops::site::Site;
 use crate::ops::{Worker, ls_remote::valid_ref, panicked};
 use crate::protocol::SyncRequest;
 use crate::remote::{Remote, Wanted, denied, is_denied};
+use crate::repo::glance::Known;
 use crate::repo::lock::{DirLock, make_dir};
 use crate::repo::marker::{self, Move, Target};
 use crate::repo::open::{self, Found};
@@ -44,6 +45,7 @@ pub(crate) async fn run(worker: &Arc<Worker>, request: SyncRequest, job: &Arc<Jo
         branch: request.branch,
         depth: request.depth,
         force: request.force,
+        bare: !request.working_tree,
     };
     let (worker, lead_repo, lead_key) = (worker.clone(), repo.clone(), key.clone());
     let start = |shared: Arc<Shared>| {
@@ -154,7 +156,7 @@ impl Sync {
     /// as long as the remote's answer: both at once.
     async fn glance(&self, site: &Arc<Site>) -> Result<Glance> {
         let worker = self.worker.clone();
-        let Some(known) = worker.glances.known(&site.path, &self.key.branch) else {
+        let Some(known) = self.known(site) else {
             return Ok(Glance::Unknown(None));
         };
         let (state, branch) = (known.state.clone(), self.key.branch.clone());
@@ -170,6 +172,11 @@ impl Sync {
         })
     }
 
+    /// What is remembered of what is there.
+    fn known(&self, site: &Site) -> Option<Known> {
+        self.worker.glances.known(&site.path, &self.key.branch, self.key.bare)
+    }
+
     /// `commit`: what the branch is at, where that has been asked.
     async fn look(&self, site: &Arc<Site>, commit: Option<Oid>) -> Result<(Oid, Stats)> {
         let found = self.disk(site, |path, _| {
@@ -181,7 +188,7 @@ impl Sync {
             Ok((found, marker::is_set(&open::git_dir(path))))
         });
         let (found, unfinished) = found.await?;
-        if unfinished {
+        if unfinished && !(self.key.bare && matches!(found, Found::Unmanaged)) {
             // Readers need not wait for the network to see a whole commit.
             let resumed = self.moving(site, finish::resume).await;
             // Where a move of ours can neither be finished nor taken back, what follows replaces it. Its owner's repository is left alone.
@@ -198,6 +205,7 @@ impl Sync {
                 }
                 result => result,
             },
+            Found::Unmanaged if self.key.bare => Err(self.has_an_owner(site)),
             Found::Unmanaged => self.unmanaged(site).await,
             Found::Managed => self.healing(site, self.managed(site, commit)).await,
         }
@@ -229,6 +237,15 @@ impl Sync {
             site.path.display()
         );
         Error::new(Kind::Occupied, message).with("path", Name::of(&site.path))
+    }
+
+    fn has_an_owner(&self, site: &Site) -> Error {
+        let message = format!(
+            "{} holds a repository that this library did not make, whose working tree is its owner's, and nothing there was touched; \
+             sync into a directory of its own, or without `working_tree: false`",
+            site.path.display()
+        );
+        Error::new(Kind::Unsupported, message).with("path", Name::of(&site.path))
     }
 
     /// What the remote's branch is at.
@@ -271,13 +288,15 @@ impl Sync {
     }
 
     async fn managed(&self, site: &Arc<Site>, commit: Option<Oid>) -> Result<(Oid, Stats)> {
-        let (branch, worker) = (self.key.branch.clone(), self.worker.clone());
+        let (branch, worker, bare) = (self.key.branch.clone(), self.worker.clone(), self.key.bare);
         let local = self.disk(site, move |path, job| {
-            worker.glances.find(path, &branch, job, || {
+            worker.glances.find(path, &branch, bare, job, || {
                 open::refuse_directories(&open::git_dir(path))?;
                 let repo = open::managed(&open::git_dir(path))?;
                 let state = State::read(&repo, &branch)?;
                 let settled = match state.head {
+                    Some(_) if state.bare != bare => false,
+                    Some(head) if !marker::is_set(repo.path()) && bare => worker.trees.vouch(path, &repo, head)?,
                     Some(head) if !marker::is_set(repo.path()) => {
                         worktree::is_settled(&repo, path, raw_object::tree_of(&repo, head)?, job)?
                     }
@@ -302,18 +321,15 @@ impl Sync {
         let same_depth = state.depth == Some(self.key.depth);
         let on_branch = state.branch == Some(self.key.branch.local());
         let record = self.record();
-        if state.head == Some(commit) && on_branch && state.tracked == Some(commit) && same_depth && settled {
+        let as_wanted = same_depth && settled && state.bare == self.key.bare;
+        if state.head == Some(commit) && on_branch && state.tracked == Some(commit) && as_wanted {
             if state.url.as_deref() != Some(&record.url) {
                 let set_url = move |path: &Path, _: &Job| record.write(&open::managed(&open::git_dir(path))?);
                 self.disk(site, set_url).await?;
             }
             return Ok((commit, Stats::default()));
         }
-        let known = self
-            .worker
-            .glances
-            .known(&site.path, &self.key.branch)
-            .filter(|_| settled);
+        let known = self.known(site).filter(|_| settled);
         self.worker.glances.forget(&site.path);
         let (commit, stats) = if self.is_here(site, commit, &state).await? {
             (commit, Stats::default())
@@ -348,11 +364,9 @@ impl Sync {
                         _ => Err(error),
                     }
                 })?;
-            if let Some(moved) = moved {
-                let state = State::read(&open::managed(&git_dir)?, &branch)?;
-                let before = known.as_ref().filter(|_| is_settled);
-                worker.glances.moved(path, &branch, before, &moved, state);
-            }
+            let state = State::read(&open::managed(&git_dir)?, &branch)?;
+            let before = known.as_ref().filter(|_| is_settled);
+            worker.glances.moved(path, &branch, before, moved.as_ref(), state);
             Ok(())
         })
         .await?;
@@ -380,6 +394,7 @@ impl Sync {
         Target {
             commit,
             branch: Some(self.key.branch.clone()),
+            bare: self.key.bare,
         }
     }
 

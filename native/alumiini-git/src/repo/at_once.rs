@@ -159,6 +159,8 @@ mod linux {
             if cached(&git, marker::NAME.as_bytes(), PLACE, inside).err()? != Errno::NOENT {
                 return None;
             }
+            // Without one there is no working tree, and what lies there is not of the commit.
+            cached(&git, b"index", PLACE, inside).ok()?;
             let opened = cached(&root, file, FILE, inside).ok()?;
             let what = stat(&opened)?;
             if FileType::from_raw_mode(what.stx_mode.into()) != FileType::RegularFile || what.stx_size > most {

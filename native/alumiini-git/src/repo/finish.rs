@@ -4,10 +4,13 @@
 //! can, and back to where it began where it cannot, so that one commit is there whole, and an error that a new commit causes does not take
 //! the old one away. The caller of all of these holds the directory's lock and keeps readers away.
 
+use std::fs;
+use std::io;
 use std::path::Path;
 
-use git2::Oid;
+use git2::{Oid, Repository};
 
+use crate::answer::Name;
 use crate::branch::Branch;
 use crate::error::{Error, Hint, Kind, Result};
 use crate::job::Job;
@@ -30,7 +33,8 @@ pub(crate) fn carry_out(
     first: impl FnOnce() -> Result<()>,
 ) -> Result<Option<Moved>> {
     job.reach("marker");
-    let from = going.from.as_ref().filter(|_| settled).map(|from| from.commit);
+    let from = going.from.as_ref().filter(|from| settled && !from.bare);
+    let from = from.map(|from| from.commit);
     marker::set(&open::git_dir(path), going)
         .and_then(|()| first())
         .and_then(|()| forward(path, going, from, checks, job))
@@ -72,7 +76,7 @@ pub(crate) fn resume(path: &Path, job: &Job) -> Result<()> {
 fn forward(path: &Path, going: &Move, from: Option<Oid>, checks: Checks, job: &Job) -> Result<Option<Moved>> {
     let git_dir = open::git_dir(path);
     let moved = if open::is_managed(&git_dir) {
-        Some(put(path, &going.to, from, job)?)
+        put(path, &going.to, from, job)?
     } else {
         unmanaged::advance(path, going, checks, job)?;
         None
@@ -85,22 +89,45 @@ fn forward(path: &Path, going: &Move, from: Option<Oid>, checks: Checks, job: &J
 
 /// Makes refs, working tree and index of a managed repository what `target` says, whatever they are; the work tree by what has changed
 /// where it is as the commit `from` says.
-fn put(path: &Path, target: &Target, from: Option<Oid>, job: &Job) -> Result<Moved> {
+fn put(path: &Path, target: &Target, from: Option<Oid>, job: &Job) -> Result<Option<Moved>> {
     let repo = open::managed(&open::git_dir(path))?;
     let tree = raw_object::tree_of(&repo, target.commit)?;
     let old = from.map(|from| raw_object::tree_of(&repo, from)).transpose()?;
     refs::point(&repo, target, Others::Go, job)?;
-    let advanced = match old {
-        Some(old) => worktree::advance(&repo, path, old, tree, job)?,
-        None => None,
-    };
-    let moved = match advanced {
-        Some(moved) => moved,
-        None => worktree::settle(&repo, path, tree, job)?,
+    let moved = if target.bare {
+        take_files_away(&repo, path, job)?;
+        None
+    } else {
+        open::set_bare(repo.path(), false)?;
+        let advanced = match old {
+            Some(old) => worktree::advance(&repo, path, old, tree, job)?,
+            None => None,
+        };
+        match advanced {
+            Some(moved) => Some(moved),
+            None => Some(worktree::settle(&repo, path, tree, job)?),
+        }
     };
     // A merge or rebase that somebody left unfinished here.
     repo.cleanup_state().map_err(git_failure("end an unfinished merge"))?;
     Ok(moved)
+}
+
+/// Leaves nothing but `.git`, of a repository that had a working tree; what lies beside the `.git` of one that has none is nobody's
+/// business. The config is written last: until then whoever finishes the move begins here again.
+fn take_files_away(repo: &Repository, path: &Path, job: &Job) -> Result<()> {
+    let index = repo.path().join("index");
+    if !open::is_bare(repo.path()) {
+        worktree::settle(repo, path, raw_object::empty_tree()?, job)?;
+    }
+    match fs::remove_file(&index) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            let message = format!("cannot remove {}: {error}", index.display());
+            return Err(Error::new(Kind::Io, message).with("path", Name::of(&index)));
+        }
+        _ => {}
+    }
+    open::set_bare(repo.path(), true)
 }
 
 /// `error` with the hint that the repository is back where `going` began, where it is.
@@ -125,6 +152,10 @@ fn back(path: &Path, going: &Move, why: Kind) -> Result<()> {
             None => at_head(&old, going.to.branch.as_ref())?,
         };
         marker::set(&old, &old_head)?;
+        if !open::is_bare(&git_dir) {
+            // What was checked out of the new one is to go, also where the old one had no working tree.
+            open::set_bare(&old, false)?;
+        }
         build::give_back(path)?;
         sweep::managed(&git_dir);
         put(path, &old_head.to, None, &job)?;
@@ -156,6 +187,7 @@ fn at_head(git_dir: &Path, branch: Option<&Branch>) -> Result<Move> {
         Some(Target {
             commit,
             branch: branch.cloned(),
+            bare: open::is_bare(git_dir),
         })
     };
     let to = head.or_else(tracked);

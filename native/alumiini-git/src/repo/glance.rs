@@ -50,7 +50,8 @@ struct Memory {
 /// What a repository was found to be.
 #[derive(Debug, Clone)]
 pub(crate) struct Known {
-    tree: Arc<Look>,
+    /// None where nothing is checked out.
+    tree: Option<Arc<Look>>,
     git: Git,
     /// For which branch its state was asked.
     branch: Branch,
@@ -62,8 +63,9 @@ pub(crate) struct Known {
 #[derive(Debug, Clone)]
 enum Git {
     Seen(Arc<Look>),
-    /// We have just written there, too lately to know it again by its stats: it has to be read. Its index is the one with this stat.
-    Written(Identity),
+    /// We have just written there, too lately to know it again by its stats: it has to be read. Its index is the one with this stat, if it
+    /// has one.
+    Written(Option<Identity>),
 }
 
 /// Which file it is, and when it was written: the device, its number, its size, its times.
@@ -81,7 +83,7 @@ impl Known {
             Git::Seen(look) => look.bytes(),
             Git::Written(_) => 0,
         };
-        self.tree.bytes() + git
+        self.tree.as_ref().map_or(0, |look| look.bytes()) + git
     }
 }
 
@@ -121,10 +123,11 @@ impl Glances {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is remembered of the repository at `path`, for a sync of `branch`.
-    pub(crate) fn known(&self, path: &Path, branch: &Branch) -> Option<Known> {
+    /// What is remembered of the repository at `path`, for a sync of `branch`; without a working tree where it is `bare`.
+    pub(crate) fn known(&self, path: &Path, branch: &Branch, bare: bool) -> Option<Known> {
         let memory = self.lock();
-        memory.known.get(path).filter(|known| known.branch == *branch).cloned()
+        let known = memory.known.get(path)?;
+        (known.branch == *branch && known.tree.is_none() == bare).then(|| known.clone())
     }
 
     /// Whether all at `path` is still as it was when `known` was found. Only while nobody else syncs there. `read` says what the repository
@@ -141,7 +144,7 @@ impl Glances {
             Git::Seen(look) => look.is_still(&git_dir, &self.keys, job.token(), 0),
             Git::Written(index) => {
                 let look = Look::at(&git_dir, None, &self.keys, self.tick, job.token());
-                let is_same = identity(&git_dir.join("index")) == Some(*index) && !marker::is_set(&git_dir);
+                let is_same = identity(&git_dir.join("index")) == *index && !marker::is_set(&git_dir);
                 let is_same = is_same && read()? == known.state;
                 if let Some(look) = look.filter(|_| is_same) {
                     let git = Git::Seen(Arc::new(look));
@@ -155,8 +158,9 @@ impl Glances {
 
     /// The same of the work tree alone.
     pub(crate) fn is_tree_untouched(&self, path: &Path, known: &Known, job: &Job) -> Result<bool> {
-        let helpers = (known.tree.files / FILES_PER_HELPER).min(self.helpers);
-        let still = known.tree.is_still(path, &self.keys, job.token(), helpers);
+        let Some(tree) = &known.tree else { return Ok(true) };
+        let helpers = (tree.files / FILES_PER_HELPER).min(self.helpers);
+        let still = tree.is_still(path, &self.keys, job.token(), helpers);
         job.check()?;
         Ok(still)
     }
@@ -167,18 +171,20 @@ impl Glances {
         &self,
         path: &Path,
         branch: &Branch,
+        bare: bool,
         job: &Job,
         find: impl FnOnce() -> Result<(State, bool)>,
     ) -> Result<(State, bool)> {
         // At first: what changes meanwhile must look different next time.
         let git = Look::at(&open::git_dir(path), None, &self.keys, self.tick, job.token());
-        let tree = Look::at(path, Some(GIT), &self.keys, self.tick, job.token());
+        let look = || Look::at(path, Some(GIT), &self.keys, self.tick, job.token()).map(Arc::new);
+        let tree = if bare { Some(None) } else { look().map(Some) };
         job.check()?;
         let (state, settled) = find()?;
         match (git, tree) {
             (Some(git), Some(tree)) if settled => {
                 let known = Known {
-                    tree: Arc::new(tree),
+                    tree,
                     git: Git::Seen(Arc::new(git)),
                     branch: branch.clone(),
                     state: state.clone(),
@@ -190,23 +196,35 @@ impl Glances {
         Ok((state, settled))
     }
 
-    /// Remembers what a move has made of the work tree at `path`, which was as in `before`, where that is known. Only while nobody else syncs
-    /// there, and before anyone else can have written in `.git`.
-    pub(crate) fn moved(&self, path: &Path, branch: &Branch, before: Option<&Known>, moved: &Moved, state: State) {
+    /// Remembers what a move has made of the work tree at `path`, which was as in `before`, where that is known; of none, where nothing is
+    /// checked out. Only while nobody else syncs there, and before anyone else can have written in `.git`.
+    pub(crate) fn moved(
+        &self,
+        path: &Path,
+        branch: &Branch,
+        before: Option<&Known>,
+        moved: Option<&Moved>,
+        state: State,
+    ) {
         let nothing = Look::of_nothing();
-        let base = before.map_or(&nothing, |known| &known.tree);
-        let tree = base.after(moved, path, GIT, &self.keys);
-        match (tree, identity(&open::git_dir(path).join("index"))) {
-            (Some(tree), Some(index)) => {
+        let base = before.and_then(|known| known.tree.as_deref()).unwrap_or(&nothing);
+        let tree = match moved {
+            None => Some(None),
+            Some(moved) => base
+                .after(moved, path, GIT, &self.keys)
+                .map(|look| Some(Arc::new(look))),
+        };
+        match tree {
+            Some(tree) => {
                 let known = Known {
-                    tree: Arc::new(tree),
-                    git: Git::Written(index),
+                    tree,
+                    git: Git::Written(identity(&open::git_dir(path).join("index"))),
                     branch: branch.clone(),
                     state,
                 };
                 self.lock().remember(path, known);
             }
-            _ => self.forget(path),
+            None => self.forget(path),
         }
     }
 

@@ -34,7 +34,7 @@ fn state() -> State {
 
 /// Whether what is at `work` had to be found again, which answers `settled`.
 fn finds(glances: &Glances, work: &Path, settled: bool) -> bool {
-    if let Some(known) = glances.known(work, &Branch::new("main"))
+    if let Some(known) = glances.known(work, &Branch::new("main"), false)
         && glances
             .is_untouched(work, &known, &job(), || unreachable!("seen"))
             .unwrap()
@@ -43,7 +43,7 @@ fn finds(glances: &Glances, work: &Path, settled: bool) -> bool {
         return false;
     }
     let found = glances
-        .find(work, &Branch::new("main"), &job(), || Ok((state(), settled)))
+        .find(work, &Branch::new("main"), false, &job(), || Ok((state(), settled)))
         .unwrap();
     assert_eq!((found.0.head, found.1), (state().head, settled));
     true
@@ -134,9 +134,9 @@ fn finds_again_after_any_change() {
 fn knows_nothing_for_another_branch_and_what_is_forgotten() {
     let (glances, work) = (glances(), work());
     finds(&glances, work.path(), true);
-    assert!(glances.known(work.path(), &Branch::new("release")).is_none());
+    assert!(glances.known(work.path(), &Branch::new("release"), false).is_none());
     glances.forget(work.path());
-    assert!(glances.known(work.path(), &Branch::new("main")).is_none());
+    assert!(glances.known(work.path(), &Branch::new("main"), false).is_none());
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn does_not_trust_what_has_just_changed() {
     let began = Instant::now();
     fs::write(work.path().join("deploy/app.yaml"), "kind: B").unwrap();
     finds(&glances, work.path(), true);
-    let known = glances.known(work.path(), &Branch::new("main"));
+    let known = glances.known(work.path(), &Branch::new("main"), false);
     assert!(known.is_none() || began.elapsed() > Duration::from_millis(5));
     std::thread::sleep(Duration::from_millis(50));
     finds(&glances, work.path(), true);
@@ -159,6 +159,8 @@ fn does_not_trust_what_has_just_changed() {
 fn ends_where_nobody_waits_any_more() {
     let (glances, work, job) = (glances(), work(), job());
     job.token().cancel();
-    let result = glances.find(work.path(), &Branch::new("main"), &job, || unreachable!("cancelled"));
+    let result = glances.find(work.path(), &Branch::new("main"), false, &job, || {
+        unreachable!("cancelled")
+    });
     assert_eq!(result.unwrap_err().kind, Kind::Cancelled);
 }

@@ -16,6 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::repo::{locked, raw_object};
 
 pub(super) const NAME: &str = "alumiini-checkout";
+const BARE: &[u8] = b"bare";
 
 /// Where HEAD, its branch and the working tree are, or are to be.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +24,8 @@ pub(crate) struct Target {
     pub(crate) commit: Oid,
     /// The branch HEAD is on; none: HEAD is detached at the commit.
     pub(crate) branch: Option<Branch>,
+    /// Whether no file is checked out: reads answer from the commit itself. Only ever of a managed repository.
+    pub(crate) bare: bool,
 }
 
 /// A move of refs and working tree.
@@ -43,13 +46,19 @@ pub(crate) fn is_set(git_dir: &Path) -> bool {
     fs::symlink_metadata(file(git_dir)).is_ok()
 }
 
-/// Five lines: the commit and the branch to go to, the commit and the branch to go back to, what the branch was at. What is not there
-/// is an empty line.
+/// Seven lines: the commit and the branch to go to, the commit and the branch to go back to, what the branch was at; and for each end
+/// `bare` where it has no working tree. What is not there is an empty line.
+///
+/// Workers of earlier versions know the first five, and wrote no more.
 pub(crate) fn set(git_dir: &Path, going: &Move) -> Result<()> {
     let commit = |oid: Option<Oid>| oid.map(|oid| oid.to_string().into_bytes()).unwrap_or_default();
     let branch = |target: Option<&Target>| match target.and_then(|target| target.branch.as_ref()) {
         Some(branch) => branch.as_bytes().to_vec(),
         None => Vec::new(),
+    };
+    let bare = |target: Option<&Target>| match target {
+        Some(target) if target.bare => BARE.to_vec(),
+        _ => Vec::new(),
     };
     let from = going.from.as_ref();
     let lines = [
@@ -58,6 +67,8 @@ pub(crate) fn set(git_dir: &Path, going: &Move) -> Result<()> {
         commit(from.map(|from| from.commit)),
         branch(from),
         commit(going.branch_was),
+        bare(Some(&going.to)),
+        bare(from),
     ];
     write_atomically(&file(git_dir), &[&lines.join(&b'\n')[..], b"\n"].concat())
 }
@@ -77,14 +88,27 @@ pub(crate) fn get(git_dir: &Path) -> Result<Option<Move>> {
     let mut target = || {
         let commit = next().map(oid);
         let branch = next().map(Branch::new);
-        commit.map(|commit| commit.map(|commit| Target { commit, branch }))
+        let target = |commit| Target {
+            commit,
+            branch,
+            bare: false,
+        };
+        commit.map(|commit| commit.map(target))
     };
     let (to, from) = (target(), target());
-    Ok(Some(Move {
-        to: to.ok_or_else(damaged)??,
-        from: from.transpose()?,
-        branch_was: next().map(oid).transpose()?,
-    }))
+    let (mut to, mut from) = (to.ok_or_else(damaged)??, from.transpose()?);
+    let branch_was = next().map(oid).transpose()?;
+    let mut is_bare = || match next() {
+        None => Ok(false),
+        Some(BARE) => Ok(true),
+        Some(_) => Err(damaged()),
+    };
+    to.bare = is_bare()?;
+    let from_is_bare = is_bare()?;
+    if let Some(from) = &mut from {
+        from.bare = from_is_bare;
+    }
+    Ok(Some(Move { to, from, branch_was }))
 }
 
 pub(crate) fn clear(git_dir: &Path) -> Result<()> {
@@ -136,11 +160,16 @@ mod tests {
         let target = |digit, branch: Option<&[u8]>| Target {
             commit: oid(digit),
             branch: branch.map(Branch::new),
+            bare: false,
         };
+        let bare = |target| Target { bare: true, ..target };
         let moves = [
             (target("a", Some(b"main")), Some(target("b", None)), Some(oid("c"))),
             (target("a", None), Some(target("b", Some(b"x/caf\xe9"))), None),
             (target("a", Some(b"main")), None, None),
+            (bare(target("a", Some(b"main"))), None, None),
+            (bare(target("a", None)), Some(target("b", None)), None),
+            (target("a", None), Some(bare(target("b", None))), Some(oid("c"))),
         ];
         for (to, from, branch_was) in moves {
             let going = Move { to, from, branch_was };
@@ -149,5 +178,16 @@ mod tests {
         }
         clear(dir.path()).unwrap();
         assert_eq!(get(dir.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_marker_of_an_earlier_version_is_of_working_trees() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = ("a".repeat(40), "b".repeat(40));
+        fs::write(file(dir.path()), format!("{a}\nmain\n{b}\n\n\n")).unwrap();
+        let going = get(dir.path()).unwrap().unwrap();
+        assert_eq!((going.to.bare, going.from.map(|from| from.bare)), (false, Some(false)));
+        fs::write(file(dir.path()), format!("{a}\nmain\n{b}\n\n\nbar\n\n")).unwrap();
+        assert_eq!(get(dir.path()).unwrap_err().kind, Kind::Corrupt);
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod lock;
 mod look;
 pub(crate) mod marker;
 pub(crate) mod open;
+pub(crate) mod opened;
 pub(crate) mod pack;
 mod pack_objects;
 pub(crate) mod raw_object;
@@ -26,12 +27,13 @@ pub(crate) mod state;
 pub(crate) mod sweep;
 #[cfg(test)]
 mod test_git;
+pub(crate) mod tree_reader;
 pub(crate) mod unmanaged;
 pub(crate) mod worktree;
 
 use std::path::Path;
 
-use git2::{ErrorClass, ErrorCode};
+use git2::{ErrorClass, ErrorCode, ObjectType};
 
 use crate::error::{Error, Kind};
 
@@ -56,6 +58,8 @@ pub(crate) fn make_hermetic() -> Result<(), git2::Error> {
         git2::opts::set_mwindow_size(1 << 20)?;
         git2::opts::set_mwindow_mapped_limit(32 << 20)?;
         git2::opts::set_cache_max_size(16 << 20)?;
+        // Reads without a working tree go through the same trees again and again; libgit2 forgets those of more than 4 KiB.
+        git2::opts::set_cache_object_limit(ObjectType::Tree, 1 << 20)?;
     }
     // The index entries we add name objects that a walk has just seen.
     git2::opts::strict_object_creation(false);

@@ -13,6 +13,8 @@ use crate::repo::{BUILD_PREFIX, git_failure, marker};
 /// The key in a repository's config that says this library made it and may treat its work tree as its own.
 pub(crate) const MANAGED: &str = "alumiini.managed";
 
+const BARE: &str = "core.bare";
+
 /// What a path holds.
 pub(crate) enum Found {
     /// Nothing, or only what an interrupted clone left.
@@ -62,6 +64,24 @@ pub(crate) fn is_managed(git_dir: &Path) -> bool {
         .unwrap_or(false)
 }
 
+/// Whether it is a managed repository without a working tree. Git's own key says so to Git: `git status` then tells that there is none,
+/// instead of calling every file deleted.
+pub(crate) fn is_bare(git_dir: &Path) -> bool {
+    Config::open(&git_dir.join("config"))
+        .and_then(|config| Ok(config.get_bool(MANAGED)? && config.get_bool(BARE)?))
+        .unwrap_or(false)
+}
+
+/// Writes down which of the two it is.
+pub(crate) fn set_bare(git_dir: &Path, bare: bool) -> Result<()> {
+    if is_bare(git_dir) == bare {
+        return Ok(());
+    }
+    Config::open(&git_dir.join("config"))
+        .and_then(|mut config| config.set_bool(BARE, bare))
+        .map_err(git_failure("write the repository's config"))
+}
+
 /// Opens a managed repository's `.git`. As a bare one, since the work tree is none of libgit2's business there; and not by
 /// `git_repository_open_bare`, which does not read `.git/shallow`, so that shallow commits would have parents.
 pub(crate) fn managed(git_dir: &Path) -> Result<Repository> {
@@ -90,7 +110,7 @@ pub(crate) fn any(path: &Path) -> Result<Repository> {
                      directory",
                     git_dir(path).display()
                 ),
-                _ => format!("{} is not a Git repository; sync one there first", path.display()),
+                _ => return not_a_repository(path),
             };
             return Error::new(Kind::NotARepository, message).with("path", Name::of(path));
         }
@@ -106,6 +126,11 @@ pub(crate) fn any(path: &Path) -> Result<Repository> {
         }
         git_failure("open the repository")(error).with("path", Name::of(path))
     })
+}
+
+pub(crate) fn not_a_repository(path: &Path) -> Error {
+    let message = format!("{} is not a Git repository; sync one there first", path.display());
+    Error::new(Kind::NotARepository, message).with("path", Name::of(path))
 }
 
 /// `corrupt` where a directory has the place of a file that Git reads. libgit2 takes some of them for files that are not there.

@@ -93,6 +93,23 @@ pub(crate) fn read_tree(odb: &Odb<'_>, id: Oid, mut each: impl FnMut(RawEntry<'_
     Ok(())
 }
 
+/// What `take` makes of the entry `name` of the tree `id`, if it has one.
+pub(crate) fn find<T>(odb: &Odb<'_>, id: Oid, name: &[u8], take: impl FnOnce(RawEntry<'_>) -> T) -> Result<Option<T>> {
+    let object = odb.read(id).map_err(unreadable(id))?;
+    if object.kind() != ObjectType::Tree {
+        return Err(damaged(id, "it is not a tree"));
+    }
+    let mut rest = object.data();
+    while !rest.is_empty() {
+        let (entry, after) = entry(rest).ok_or_else(|| damaged(id, "one of its entries is malformed"))?;
+        if entry.name == name {
+            return Ok(Some(take(entry)));
+        }
+        rest = after;
+    }
+    Ok(None)
+}
+
 /// Calls `each` with the entries of the tree that `data` is. `None` where it is none.
 pub(crate) fn each_entry(data: &[u8], mut each: impl FnMut(RawEntry<'_>)) -> Option<()> {
     let mut rest = data;
@@ -120,6 +137,11 @@ fn entry(data: &[u8]) -> Option<(RawEntry<'_>, &[u8])> {
     };
     let id = Oid::from_bytes(id).ok()?;
     Some((RawEntry { kind, mode, name, id }, rest))
+}
+
+/// The tree without an entry, which libgit2 knows without having it.
+pub(crate) fn empty_tree() -> Result<Oid> {
+    Oid::hash_object(ObjectType::Tree, b"").map_err(git_failure("name the empty tree"))
 }
 
 /// What `id` stands for once the tags are taken off, and of which kind that is.

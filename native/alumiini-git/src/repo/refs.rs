@@ -90,7 +90,8 @@ pub(crate) fn head(repo: &Repository) -> Result<Option<Target>> {
     };
     let head = repo.find_reference("HEAD").map_err(&fail)?;
     let branch = head.symbolic_target_bytes().and_then(Branch::of_local);
-    Ok(Some(Target { commit, branch }))
+    let bare = open::is_bare(repo.path());
+    Ok(Some(Target { commit, branch, bare }))
 }
 
 /// A ref other than `wanted` that cannot be there together with it.

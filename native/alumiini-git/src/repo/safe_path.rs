@@ -18,7 +18,7 @@ use crate::answer::Name;
 use crate::error::{Error, Kind, Result};
 
 /// As many links as Linux follows in one path.
-const MOST_LINKS: usize = 40;
+pub(super) const MOST_LINKS: usize = 40;
 const DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 /// NONBLOCK: opening a pipe somebody put there must not wait for its writer.
 const FILE: OFlags = OFlags::RDONLY
@@ -73,20 +73,7 @@ impl Root {
     }
 
     fn walk(&self, path: &Path, last: OFlags) -> Result<OwnedFd> {
-        let mut steps: Vec<Vec<u8>> = Vec::new();
-        for component in path.components() {
-            match component {
-                Component::Normal(name) => steps.push(name.as_bytes().to_vec()),
-                Component::CurDir => {}
-                Component::ParentDir => return Err(self.refused(path, "`..` is not allowed in it")),
-                Component::RootDir | Component::Prefix(_) => {
-                    return Err(self.refused(path, "it must be relative to the repository"));
-                }
-            }
-        }
-        if path.as_os_str().as_bytes().contains(&0) {
-            return Err(self.refused(path, "it holds a NUL byte"));
-        }
+        let mut steps = steps(&self.path, path)?;
         steps.reverse();
         let mut links = 0;
         let mut trail: Vec<OwnedFd> = Vec::new();
@@ -150,16 +137,11 @@ impl Root {
     }
 
     fn refused(&self, path: &Path, why: &str) -> Error {
-        let message = format!(
-            "the path `{}` in {} is refused: {why}",
-            path.display(),
-            self.path.display()
-        );
-        Error::new(Kind::UnsafePath, message).with("path", Name::of(path))
+        refused(&self.path, path, why)
     }
 
     fn no(&self, path: &Path, why: &str) -> Error {
-        not_found(format!("`{}` in {} {why}", path.display(), self.path.display())).with("path", Name::of(path))
+        missing(&self.path, path, why)
     }
 
     fn failed(&self, path: &Path, errno: Errno) -> Error {
@@ -170,6 +152,34 @@ impl Root {
             _ => io_error(&self.path.join(path), errno).with("path", Name::of(path)),
         }
     }
+}
+
+/// The names that `path` is made of, which is to be walked from `root`.
+pub(super) fn steps(root: &Path, path: &Path) -> Result<Vec<Vec<u8>>> {
+    let mut steps = Vec::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => steps.push(name.as_bytes().to_vec()),
+            Component::CurDir => {}
+            Component::ParentDir => return Err(refused(root, path, "`..` is not allowed in it")),
+            Component::RootDir | Component::Prefix(_) => {
+                return Err(refused(root, path, "it must be relative to the repository"));
+            }
+        }
+    }
+    if path.as_os_str().as_bytes().contains(&0) {
+        return Err(refused(root, path, "it holds a NUL byte"));
+    }
+    Ok(steps)
+}
+
+pub(super) fn refused(root: &Path, path: &Path, why: &str) -> Error {
+    let message = format!("the path `{}` in {} is refused: {why}", path.display(), root.display());
+    Error::new(Kind::UnsafePath, message).with("path", Name::of(path))
+}
+
+pub(super) fn missing(root: &Path, path: &Path, why: &str) -> Error {
+    not_found(format!("`{}` in {} {why}", path.display(), root.display())).with("path", Name::of(path))
 }
 
 fn not_found(message: String) -> Error {

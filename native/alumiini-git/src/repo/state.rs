@@ -5,7 +5,7 @@ use git2::{Oid, Repository};
 use crate::branch::Branch;
 use crate::error::Result;
 use crate::repo::marker::Target;
-use crate::repo::{byte_refs, git_failure};
+use crate::repo::{byte_refs, git_failure, open};
 
 const DEPTH: &str = "alumiini.depth";
 const URL: &str = "remote.origin.url";
@@ -20,6 +20,8 @@ pub(crate) struct State {
     pub(crate) tracked: Option<Oid>,
     pub(crate) depth: Option<u32>,
     pub(crate) url: Option<String>,
+    /// Whether no file of it is checked out.
+    pub(crate) bare: bool,
 }
 
 impl State {
@@ -30,7 +32,8 @@ impl State {
             None => None,
         };
         let commit = self.head?;
-        Some(Target { commit, branch })
+        let bare = self.bare;
+        Some(Target { commit, branch, bare })
     }
 
     /// Reads what `repo` is at, for a sync of `branch`.
@@ -51,6 +54,7 @@ impl State {
             tracked: find(&branch.tracking())?,
             depth: config.get_i64(DEPTH).ok().and_then(|depth| u32::try_from(depth).ok()),
             url: config.get_string(URL).ok(),
+            bare: open::is_bare(repo.path()),
         })
     }
 }

@@ -1,5 +1,6 @@
 //! A sync that puts a new `.git` in place: a first clone, a damaged repository that is built again, many packs that become one.
 
+use std::fs;
 use std::sync::Arc;
 
 use git2::Oid;
@@ -35,6 +36,13 @@ impl Sync {
                 branch_was: None,
             };
             marker::set(&git_dir, &going)?;
+            let old = open::git_dir(path);
+            let was_bare = match fs::symlink_metadata(&old) {
+                Ok(_) => open::is_bare(&old),
+                Err(_) => going.to.bare,
+            };
+            // Of what is to be replaced the files are still there: the move knows by this whether to take them away.
+            open::set_bare(&git_dir, was_bare)?;
             let repo = open::managed(&git_dir)?;
             record.write(&repo)?;
             refs::point(&repo, &going.to, Others::Go, job)?;
@@ -42,6 +50,7 @@ impl Sync {
             finish::exchange(path, &git_dir, &going, job, || keep.builds(None))
         })
         .await?;
+        self.worker.trees.is_new(&site.path);
         Ok((commit, stats))
     }
 

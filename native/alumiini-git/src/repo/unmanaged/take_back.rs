@@ -88,7 +88,9 @@ fn return_refs(repo: &Repository, going: &Move) -> Result<()> {
             Target {
                 branch: Some(branch), ..
             } => byte_refs::set_head(repo, &branch.local()).map_err(&fail)?,
-            Target { commit, branch: None } => refs::detach(repo, *commit)?,
+            Target {
+                commit, branch: None, ..
+            } => refs::detach(repo, *commit)?,
         }
     }
     if let (true, Some(branch)) = (branch_moved, &going.to.branch) {
