@@ -39,6 +39,7 @@ fn only_what_can_be_meant_in_one_way_is_plain() {
 fn repository() -> tempfile::TempDir {
     let work = tempfile::tempdir().unwrap();
     fs::create_dir_all(work.path().join(".git")).unwrap();
+    fs::write(work.path().join(".git/index"), "").unwrap();
     fs::create_dir_all(work.path().join("deploy")).unwrap();
     fs::write(work.path().join("deploy/app.yaml"), "kind: A").unwrap();
     fs::write(work.path().join("empty"), "").unwrap();
