@@ -52,6 +52,8 @@ struct Memory {
 pub(crate) struct Known {
     tree: Arc<Look>,
     git: Git,
+    /// Its index, which says the same as the commit at HEAD.
+    index: Identity,
     /// For which branch its state was asked.
     branch: Branch,
     /// And its work tree was as the commit at HEAD says.
@@ -62,8 +64,8 @@ pub(crate) struct Known {
 #[derive(Debug, Clone)]
 enum Git {
     Seen(Arc<Look>),
-    /// We have just written there, too lately to know it again by its stats: it has to be read. Its index is the one with this stat.
-    Written(Identity),
+    /// We have just written there, too lately to know it again by its stats: it has to be read.
+    Written,
 }
 
 /// Which file it is, and when it was written: the device, its number, its size, its times.
@@ -79,7 +81,7 @@ impl Known {
     fn bytes(&self) -> usize {
         let git = match &self.git {
             Git::Seen(look) => look.bytes(),
-            Git::Written(_) => 0,
+            Git::Written => 0,
         };
         self.tree.bytes() + git
     }
@@ -139,10 +141,9 @@ impl Glances {
         let git_dir = open::git_dir(path);
         let git = match &known.git {
             Git::Seen(look) => look.is_still(&git_dir, &self.keys, job.token(), 0),
-            Git::Written(index) => {
+            Git::Written => {
                 let look = Look::at(&git_dir, None, &self.keys, self.tick, job.token());
-                let is_same = identity(&git_dir.join("index")) == Some(*index) && !marker::is_set(&git_dir);
-                let is_same = is_same && read()? == known.state;
+                let is_same = !marker::is_set(&git_dir) && read()? == known.state;
                 if let Some(look) = look.filter(|_| is_same) {
                     let git = Git::Seen(Arc::new(look));
                     self.lock().remember(path, Known { git, ..known.clone() });
@@ -150,11 +151,14 @@ impl Glances {
                 is_same
             }
         };
-        Ok(git && self.is_tree_untouched(path, known, job)?)
+        Ok(git && self.is_as_settled(path, known, job)?)
     }
 
-    /// The same of the work tree alone.
-    pub(crate) fn is_tree_untouched(&self, path: &Path, known: &Known, job: &Job) -> Result<bool> {
+    /// The same of the work tree and its index alone: whether an update may build on both.
+    pub(crate) fn is_as_settled(&self, path: &Path, known: &Known, job: &Job) -> Result<bool> {
+        if identity(&open::git_dir(path).join("index")) != Some(known.index) {
+            return Ok(false);
+        }
         let helpers = (known.tree.files / FILES_PER_HELPER).min(self.helpers);
         let still = known.tree.is_still(path, &self.keys, job.token(), helpers);
         job.check()?;
@@ -171,15 +175,17 @@ impl Glances {
         find: impl FnOnce() -> Result<(State, bool)>,
     ) -> Result<(State, bool)> {
         // At first: what changes meanwhile must look different next time.
+        let index = identity(&open::git_dir(path).join("index"));
         let git = Look::at(&open::git_dir(path), None, &self.keys, self.tick, job.token());
         let tree = Look::at(path, Some(GIT), &self.keys, self.tick, job.token());
         job.check()?;
         let (state, settled) = find()?;
-        match (git, tree) {
-            (Some(git), Some(tree)) if settled => {
+        match (git, tree, index) {
+            (Some(git), Some(tree), Some(index)) if settled => {
                 let known = Known {
                     tree: Arc::new(tree),
                     git: Git::Seen(Arc::new(git)),
+                    index,
                     branch: branch.clone(),
                     state: state.clone(),
                 };
@@ -191,16 +197,20 @@ impl Glances {
     }
 
     /// Remembers what a move has made of the work tree at `path`, which was as in `before`, where that is known. Only while nobody else syncs
-    /// there, and before anyone else can have written in `.git`.
+    /// there.
     pub(crate) fn moved(&self, path: &Path, branch: &Branch, before: Option<&Known>, moved: &Moved, state: State) {
         let nothing = Look::of_nothing();
         let base = before.map_or(&nothing, |known| &known.tree);
         let tree = base.after(moved, path, GIT, &self.keys);
-        match (tree, identity(&open::git_dir(path).join("index"))) {
+        // Somebody may have staged something since it was written: that is another file.
+        let index = identity(&open::git_dir(path).join("index"))
+            .filter(|&(device, number, _, modified, _)| moved.is_index(device, number, modified));
+        match (tree, index) {
             (Some(tree), Some(index)) => {
                 let known = Known {
                     tree: Arc::new(tree),
-                    git: Git::Written(index),
+                    git: Git::Written,
+                    index,
                     branch: branch.clone(),
                     state,
                 };
