@@ -352,7 +352,7 @@ impl Sync {
             let write_record = || record.write(&open::managed(&git_dir)?);
             // It was, before the network was asked.
             let known = match known {
-                Some(known) if worker.glances.is_tree_untouched(path, &known, job)? => Some(known),
+                Some(known) if worker.glances.is_as_settled(path, &known, job)? => Some(known),
                 _ => None,
             };
             let is_settled = is_whole && known.is_some();

@@ -53,6 +53,8 @@ pub(crate) struct Known {
     /// None where nothing is checked out.
     tree: Option<Arc<Look>>,
     git: Git,
+    /// Its index, which says the same as the commit at HEAD; none where nothing is checked out.
+    index: Option<Identity>,
     /// For which branch its state was asked.
     branch: Branch,
     /// And its work tree was as the commit at HEAD says.
@@ -63,9 +65,8 @@ pub(crate) struct Known {
 #[derive(Debug, Clone)]
 enum Git {
     Seen(Arc<Look>),
-    /// We have just written there, too lately to know it again by its stats: it has to be read. Its index is the one with this stat, if it
-    /// has one.
-    Written(Option<Identity>),
+    /// We have just written there, too lately to know it again by its stats: it has to be read.
+    Written,
 }
 
 /// Which file it is, and when it was written: the device, its number, its size, its times.
@@ -81,7 +82,7 @@ impl Known {
     fn bytes(&self) -> usize {
         let git = match &self.git {
             Git::Seen(look) => look.bytes(),
-            Git::Written(_) => 0,
+            Git::Written => 0,
         };
         self.tree.as_ref().map_or(0, |look| look.bytes()) + git
     }
@@ -142,10 +143,9 @@ impl Glances {
         let git_dir = open::git_dir(path);
         let git = match &known.git {
             Git::Seen(look) => look.is_still(&git_dir, &self.keys, job.token(), 0),
-            Git::Written(index) => {
+            Git::Written => {
                 let look = Look::at(&git_dir, None, &self.keys, self.tick, job.token());
-                let is_same = identity(&git_dir.join("index")) == *index && !marker::is_set(&git_dir);
-                let is_same = is_same && read()? == known.state;
+                let is_same = !marker::is_set(&git_dir) && read()? == known.state;
                 if let Some(look) = look.filter(|_| is_same) {
                     let git = Git::Seen(Arc::new(look));
                     self.lock().remember(path, Known { git, ..known.clone() });
@@ -153,11 +153,14 @@ impl Glances {
                 is_same
             }
         };
-        Ok(git && self.is_tree_untouched(path, known, job)?)
+        Ok(git && self.is_as_settled(path, known, job)?)
     }
 
-    /// The same of the work tree alone.
-    pub(crate) fn is_tree_untouched(&self, path: &Path, known: &Known, job: &Job) -> Result<bool> {
+    /// The same of the work tree and its index alone: whether an update may build on both.
+    pub(crate) fn is_as_settled(&self, path: &Path, known: &Known, job: &Job) -> Result<bool> {
+        if identity(&open::git_dir(path).join("index")) != known.index {
+            return Ok(false);
+        }
         let Some(tree) = &known.tree else { return Ok(true) };
         let helpers = (tree.files / FILES_PER_HELPER).min(self.helpers);
         let still = tree.is_still(path, &self.keys, job.token(), helpers);
@@ -176,6 +179,7 @@ impl Glances {
         find: impl FnOnce() -> Result<(State, bool)>,
     ) -> Result<(State, bool)> {
         // At first: what changes meanwhile must look different next time.
+        let index = identity(&open::git_dir(path).join("index"));
         let git = Look::at(&open::git_dir(path), None, &self.keys, self.tick, job.token());
         let look = || Look::at(path, Some(GIT), &self.keys, self.tick, job.token()).map(Arc::new);
         let tree = if bare { Some(None) } else { look().map(Some) };
@@ -186,6 +190,7 @@ impl Glances {
                 let known = Known {
                     tree,
                     git: Git::Seen(Arc::new(git)),
+                    index,
                     branch: branch.clone(),
                     state: state.clone(),
                 };
@@ -197,7 +202,7 @@ impl Glances {
     }
 
     /// Remembers what a move has made of the work tree at `path`, which was as in `before`, where that is known; of none, where nothing is
-    /// checked out. Only while nobody else syncs there, and before anyone else can have written in `.git`.
+    /// checked out. Only while nobody else syncs there.
     pub(crate) fn moved(
         &self,
         path: &Path,
@@ -208,17 +213,21 @@ impl Glances {
     ) {
         let nothing = Look::of_nothing();
         let base = before.and_then(|known| known.tree.as_deref()).unwrap_or(&nothing);
-        let tree = match moved {
-            None => Some(None),
-            Some(moved) => base
+        let index = identity(&open::git_dir(path).join("index"));
+        let tree = match (moved, index) {
+            (None, None) => Some(None),
+            // Somebody may have staged something since it was written: that is another file.
+            (Some(moved), Some((device, number, _, modified, _))) if moved.is_index(device, number, modified) => base
                 .after(moved, path, GIT, &self.keys)
                 .map(|look| Some(Arc::new(look))),
+            _ => None,
         };
         match tree {
             Some(tree) => {
                 let known = Known {
                     tree,
-                    git: Git::Written(identity(&open::git_dir(path).join("index"))),
+                    git: Git::Written,
+                    index,
                     branch: branch.clone(),
                     state,
                 };

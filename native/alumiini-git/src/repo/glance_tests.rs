@@ -130,6 +130,19 @@ fn finds_again_after_any_change() {
     }
 }
 
+/// An update takes what it does not change over from the index: not from one that somebody staged something in while the remote was asked.
+#[test]
+fn an_update_does_not_build_on_an_index_that_has_changed() {
+    let (glances, work) = (glances(), work());
+    finds(&glances, work.path(), true);
+    let known = glances.known(work.path(), &Branch::new("main"), false).unwrap();
+    assert!(glances.is_as_settled(work.path(), &known, &job()).unwrap());
+    // As Git does: the same size, and the work tree stays as it is.
+    fs::write(work.path().join(".git/index.lock"), "ondex").unwrap();
+    fs::rename(work.path().join(".git/index.lock"), work.path().join(".git/index")).unwrap();
+    assert!(!glances.is_as_settled(work.path(), &known, &job()).unwrap());
+}
+
 #[test]
 fn knows_nothing_for_another_branch_and_what_is_forgotten() {
     let (glances, work) = (glances(), work());

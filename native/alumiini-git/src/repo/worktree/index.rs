@@ -80,6 +80,14 @@ pub(super) struct Index {
     pub(super) is_special: bool,
 }
 
+/// The file that an index was written to, which is its own as long as it is there: who writes another one renames it into place.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Written {
+    pub(super) device: u64,
+    pub(super) number: u64,
+    pub(super) modified: (i64, i64),
+}
+
 pub(super) fn file(git_dir: &Path) -> PathBuf {
     git_dir.join("index")
 }
@@ -164,9 +172,9 @@ fn varint(bytes: &[u8]) -> Option<(usize, usize)> {
     None
 }
 
-/// Writes an index of these entries, which are sorted by path, in place of the one that is there. Returns when it was written, by the file
-/// system's clock: after what it tells of, and after `newest`, if that clock is quick enough to tell.
-pub(super) fn write(git_dir: &Path, entries: &[Entry], newest: (u32, u32)) -> Result<(i64, i64)> {
+/// Writes an index of these entries, which are sorted by path, in place of the one that is there. It is modified last, by the file
+/// system's clock, after what it tells of, and after `newest`, if that clock is quick enough to tell.
+pub(super) fn write(git_dir: &Path, entries: &[Entry], newest: (u32, u32)) -> Result<Written> {
     let (file, lock) = (file(git_dir), git_dir.join("index.lock"));
     let fail = |error: io::Error| {
         let message = format!("cannot write {}: {error}", file.display());
@@ -235,14 +243,20 @@ const LOOKS: usize = 12;
 
 /// Sees to it that `file` was modified later than `newest`, if the file system's clock can tell so soon. Who finds a file with the times in
 /// `newest` in it can believe then that it was not touched again.
-fn after(file: &File, newest: (u32, u32)) -> io::Result<(i64, i64)> {
+fn after(file: &File, newest: (u32, u32)) -> io::Result<Written> {
     let newest = (i64::from(newest.0), i64::from(newest.1));
-    for look in 0.. {
+    let mut look = 0;
+    loop {
         let stat = rustix::fs::fstat(file)?;
         let now = (stat.st_mtime as i64, stat.st_mtime_nsec as i64);
         if now > newest || look == LOOKS || now.1 == 0 || newest > (now.0 + 1, now.1) {
-            return Ok(now);
+            return Ok(Written {
+                device: stat.st_dev as u64,
+                number: stat.st_ino as u64,
+                modified: now,
+            });
         }
+        look += 1;
         std::thread::sleep(LOOK);
         let touch = Timespec {
             tv_sec: 0,
@@ -256,5 +270,4 @@ fn after(file: &File, newest: (u32, u32)) -> io::Result<(i64, i64)> {
             },
         )?;
     }
-    Ok((0, 0))
 }

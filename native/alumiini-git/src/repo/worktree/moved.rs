@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use rustix::fs::Stat;
 
-use super::index::{Entry, Recorded};
+use super::index::{Entry, Recorded, Written};
 use super::{GITLINK, KIND};
 
 /// A work tree that was just written, and its index after it.
@@ -16,16 +16,15 @@ pub(crate) struct Moved {
     /// Directories in which a name came, went or became another's, by path, without a slash at the end. All below are new where one was not
     /// known before.
     pub(crate) touched: BTreeSet<Vec<u8>>,
-    /// When its index was written.
-    written: (i64, i64),
+    index: Written,
 }
 
 impl Moved {
-    pub(super) fn new(entries: Vec<Entry>, touched: BTreeSet<Vec<u8>>, written: (i64, i64)) -> Moved {
+    pub(super) fn new(entries: Vec<Entry>, touched: BTreeSet<Vec<u8>>, index: Written) -> Moved {
         Moved {
             entries,
             touched,
-            written,
+            index,
         }
     }
 
@@ -37,7 +36,12 @@ impl Moved {
 
     /// Whether what changes after this shows in another stat.
     pub(crate) fn is_believed(&self, stat: &Stat) -> bool {
-        (stat.st_ctime as i64, stat.st_ctime_nsec as i64) < self.written
+        (stat.st_ctime as i64, stat.st_ctime_nsec as i64) < self.index.modified
+    }
+
+    /// Whether its index is the file of this number on this device, last modified then.
+    pub(crate) fn is_index(&self, device: u64, number: u64, modified: (i64, i64)) -> bool {
+        (device, number, modified) == (self.index.device, self.index.number, self.index.modified)
     }
 
     /// The names that the directory `path` is to hold: of files, and of directories.
