@@ -58,7 +58,7 @@ defmodule Alumiini.Git.State do
     {:ok, entry} = Pending.fetch(state.pending, id)
     added = %{"id" => id, "timeout" => max(1, entry.deadline - now())}
     request = entry.request |> Remote.with_defaults(state.options.remote) |> Map.merge(added)
-    Writer.write(worker.writer, id, request)
+    Writer.request(worker.writer, worker.port, id, request)
     %{state | pending: Pending.place(state.pending, id, {:worker, worker.port})}
   end
 

@@ -5,6 +5,9 @@ defmodule Alumiini.Git.Writer do
   # and the server must never be suspended: it holds every deadline. Frames are packed here, too, so that a packed frame
   # (which holds secrets in clear) is never part of a message or of a state.
   #
+  # What has no remote has no secret, and is mostly a read, which takes less time than a process takes to wake up: that goes to the
+  # port from the server itself, if the port takes it at once.
+  #
   # It reports `{Writer, :unsendable, port, id, why}` to the server, which ends it with its port. How much can queue up here is
   # bounded by the server's `:max_pending`. A server that is killed cannot say that its worker goes with it: this
   # process does.
@@ -24,6 +27,27 @@ defmodule Alumiini.Git.Writer do
     Process.flag(:sensitive, true)
     Process.flag(:trap_exit, true)
     loop(%{server: server, name: name || server, port: port, worker: nil})
+  end
+
+  @doc "Sends a request: at once where it holds no secret and the port takes it, else by the writer."
+  @spec request(pid, port, pos_integer, map) :: :ok
+  def request(writer, _port, id, %{"url" => _} = request), do: write(writer, id, request)
+
+  def request(writer, port, id, request) do
+    with {:ok, frame} <- Protocol.encode(request),
+         true <- at_once?(port, frame) do
+      :ok
+    else
+      # The writer tells why, too, where it cannot be packed.
+      _not_sent -> write(writer, id, request)
+    end
+  end
+
+  # Never waits: false where the port is busy. One that is closed raises, with the frame in the stack trace.
+  defp at_once?(port, frame) do
+    :erlang.port_command(port, frame, [:nosuspend])
+  rescue
+    ArgumentError -> false
   end
 
   @doc "Queues a request. The id is that of its reply, for the report if it cannot be sent."

@@ -17,9 +17,9 @@ use crate::branch::Branch;
 use crate::error::Result;
 use crate::job::Job;
 use crate::repo::look::Look;
+use crate::repo::open;
 use crate::repo::state::State;
 use crate::repo::worktree::Moved;
-use crate::repo::{marker, open};
 
 /// The coarsest file systems have ticks of two seconds; see `look::tick_of`.
 const TICK: Duration = Duration::from_secs(3);
@@ -65,8 +65,8 @@ pub(crate) struct Known {
 #[derive(Debug, Clone)]
 enum Git {
     Seen(Arc<Look>),
-    /// We have just written there, too lately to know it again by its stats: it has to be read.
-    Written,
+    /// The same just after we wrote there, too lately to know it again by its stats alone: it has to be read, too.
+    Written(Arc<Look>),
 }
 
 /// Which file it is, and when it was written: the device, its number, its size, its times.
@@ -81,8 +81,7 @@ fn identity(file: &Path) -> Option<Identity> {
 impl Known {
     fn bytes(&self) -> usize {
         let git = match &self.git {
-            Git::Seen(look) => look.bytes(),
-            Git::Written => 0,
+            Git::Seen(look) | Git::Written(look) => look.bytes(),
         };
         self.tree.as_ref().map_or(0, |look| look.bytes()) + git
     }
@@ -143,9 +142,9 @@ impl Glances {
         let git_dir = open::git_dir(path);
         let git = match &known.git {
             Git::Seen(look) => look.is_still(&git_dir, &self.keys, job.token(), 0),
-            Git::Written => {
+            Git::Written(written) => {
                 let look = Look::at(&git_dir, None, &self.keys, self.tick, job.token());
-                let is_same = !marker::is_set(&git_dir) && read()? == known.state;
+                let is_same = written.is_still(&git_dir, &self.keys, job.token(), 0) && read()? == known.state;
                 if let Some(look) = look.filter(|_| is_same) {
                     let git = Git::Seen(Arc::new(look));
                     self.lock().remember(path, Known { git, ..known.clone() });
@@ -214,6 +213,7 @@ impl Glances {
         let nothing = Look::of_nothing();
         let base = before.and_then(|known| known.tree.as_deref()).unwrap_or(&nothing);
         let index = identity(&open::git_dir(path).join("index"));
+        let git = Look::at_once(&open::git_dir(path), &self.keys).map(Arc::new);
         let tree = match (moved, index) {
             (None, None) => Some(None),
             // Somebody may have staged something since it was written: that is another file.
@@ -222,18 +222,18 @@ impl Glances {
                 .map(|look| Some(Arc::new(look))),
             _ => None,
         };
-        match tree {
-            Some(tree) => {
+        match (git, tree) {
+            (Some(git), Some(tree)) => {
                 let known = Known {
                     tree,
-                    git: Git::Written,
+                    git: Git::Written(git),
                     index,
                     branch: branch.clone(),
                     state,
                 };
                 self.lock().remember(path, known);
             }
-            None => self.forget(path),
+            _ => self.forget(path),
         }
     }
 
