@@ -10,6 +10,9 @@ export URL BRANCH DIR
 # For `make fuzz`.
 SECONDS ?= 600
 
+# For `make bench`: some scenarios, rounds and sizes only, see bench/run.exs.
+export ONLY ROUNDS SIZES
+
 # For `make release-check`: some targets only, another directory.
 export TARGETS WORK
 

@@ -2,6 +2,7 @@
 #
 #   ONLY=clone,read   runs a part, and leaves the committed results alone
 #   ROUNDS=3          takes fewer samples
+#   SIZES=300,3000    measures growth at these numbers of files only
 
 # No environment but that of the tests compiles what is below test/support.
 support =
