@@ -46,16 +46,19 @@ defmodule Alumiini.Git.Bench.Scenarios.Growth do
   defp what(result), do: result.id |> String.split("-") |> Enum.at(1)
 
   defp measure(fixtures, {size, _each} = shape) do
-    name = repository!(fixtures, shape)
+    {name, paths} = repository!(fixtures, shape)
     backend = Way.http_backend(fixtures)
     url = Way.url(backend, name)
+    repository = Path.join(fixtures.origins, name)
 
     Fixtures.with_worker(fixtures, fn server ->
       clone = clone(fixtures, server, url, shape)
       [ours, theirs] = for label <- ["grown", "grown-git"], do: Fixtures.fresh(fixtures, label)
       Fixtures.sync!(server, url, ours)
       GitCommand.run!(Fixtures.clone_arguments(url, theirs))
-      update = update(fixtures, server, url, {ours, theirs}, shape, name)
+      update = update(server, url, {ours, theirs}, shape, {repository, paths})
+      commit!(repository, paths)
+      Fixtures.sync!(server, url, ours)
       early = poll(server, url, {ours, theirs}, shape, "early")
       Fixtures.settle(fn -> Fixtures.sync!(server, url, ours) end)
       settled = poll(server, url, {ours, theirs}, shape, "settled")
@@ -67,9 +70,11 @@ defmodule Alumiini.Git.Bench.Scenarios.Growth do
   defp repository!(fixtures, {size, each}) do
     name = "grown-#{size}-#{each}.git"
     repository = Repository.create!(fixtures.origins, name)
-    Repository.commit!(repository, Manifests.many(size, bytes: 200, each: each))
+    files = Manifests.many(size, bytes: 200, each: each)
+    Repository.commit!(repository, files)
     Repository.repack!(repository)
-    name
+    # Those that an update changes: spread over the repository, each in another directory.
+    {name, files |> Enum.take_every(div(size, @changed)) |> Enum.map(&elem(&1, 0))}
   end
 
   defp rounds(size) when size > 3_000, do: 3
@@ -95,13 +100,11 @@ defmodule Alumiini.Git.Bench.Scenarios.Growth do
     Result.time(id("clone", shape), "clone at depth 1, #{title(shape)}", beside, taken.ours, 0.9)
   end
 
-  defp update(fixtures, server, url, {ours, theirs}, {size, _each} = shape, name) do
-    repository = Path.join(fixtures.origins, name)
-
+  defp update(server, url, {ours, theirs}, {size, _each} = shape, {repository, paths}) do
     # Each contender gets a commit of its own, made before its time begins.
     with_commit = fn update ->
-      fn round ->
-        commit!(repository, shape, "#{round}-#{System.unique_integer([:positive])}")
+      fn _round ->
+        commit!(repository, paths)
         Measure.time(update)
       end
     end
@@ -120,23 +123,13 @@ defmodule Alumiini.Git.Bench.Scenarios.Growth do
     Result.time(id("update", shape), "update of #{@changed} files, #{title(shape)}", beside, taken.ours, 0.5)
   end
 
-  # Spread over the repository: each in another directory.
-  defp commit!(repository, {size, each}, text) do
-    step = div(size, @changed)
-    all = Manifests.many(size, bytes: 0, each: each)
-    files = for n <- 0..(@changed - 1), {path, _content} = Enum.at(all, n * step), do: {path, "# #{text}\n"}
-    Repository.commit!(repository, Map.new(files))
+  defp commit!(repository, paths) do
+    text = "# #{System.unique_integer([:positive])}\n"
+    Repository.commit!(repository, Map.new(paths, &{&1, text}))
   end
 
-  defp poll(server, url, {ours, theirs}, {size, _each} = shape, "early") do
-    commit!(
-      Path.join([Path.dirname(ours), "..", "origins", "grown-#{size}-#{elem(shape, 1)}.git"]),
-      shape,
-      "early"
-    )
-
-    Fixtures.sync!(server, url, ours)
-    taken = polled(server, url, {ours, theirs}, "right after a change, #{title(shape)}", 5)
+  defp poll(server, url, paths, shape, "early") do
+    taken = polled(server, url, paths, "right after a change, #{title(shape)}", 5)
     row("early", "nothing new right after a change, #{title(shape)}", taken, shape)
   end
 
