@@ -99,7 +99,7 @@ defmodule AlumiiniGit.MixProject do
     for pattern <- top ++ ["checksum-alumiini_git.exs", "lib/**/*.ex"] ++ worker,
         file <- Enum.sort(Path.wildcard(Path.join(__DIR__, pattern), match_dot: true)),
         file = Path.relative_to(file, __DIR__),
-        file not in @maintainers_only and not (file =~ ~r{/tests/|tests\.rs$}),
+        file not in @maintainers_only and not (file =~ ~r{/tests/|tests\.rs$|/fuzz\.rs$}),
         do: file
   end
 
