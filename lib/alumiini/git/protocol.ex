@@ -73,7 +73,7 @@ defmodule Alumiini.Git.Protocol do
     do: if(String.valid?(text), do: text, else: Msgpax.Bin.new(text))
 
   defp wire(map) when is_map(map) and not is_struct(map) do
-    for {key, value} <- map, value <- [wire(value)], value != nil, into: %{}, do: {key, value}
+    :maps.filtermap(fn _key, value -> (value = wire(value)) != nil and {true, value} end, map)
   end
 
   defp wire(list) when is_list(list), do: Enum.map(list, &wire/1)

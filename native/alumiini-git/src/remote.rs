@@ -199,10 +199,11 @@ impl Remote {
         let pack = indexed.map_err(|error| error.with("url", self.shown()))?;
         let (job, held) = (job.clone(), held.clone());
         let all = wanted.depth.is_none_or(|depth| depth == 0);
+        let shared = worker.clone();
         let install = move || {
             let _held = held;
             let boundary = if all { only_new(&git_dir, boundary)? } else { boundary };
-            receive::install(&git_dir, &pack, &boundary, want, &job).map(|()| pack.stats)
+            receive::install(&git_dir, &pack, &boundary, want, &shared.sound_trees, &job).map(|()| pack.stats)
         };
         worker.disk.run(install).await
     }

@@ -12,8 +12,9 @@ use crate::job::Job;
 use crate::ops::{Worker, sync};
 use crate::repo::lock::DirLock;
 use crate::repo::marker::{Move, Target};
+use crate::repo::sound_tree::SoundTrees;
 use crate::repo::unmanaged::{self, Checks};
-use crate::repo::{byte_refs, finish, git_failure, open, raw_object, refs, sound_tree, sweep};
+use crate::repo::{byte_refs, finish, git_failure, open, raw_object, refs, sweep};
 
 pub(crate) async fn run(
     worker: &Arc<Worker>,
@@ -43,16 +44,16 @@ pub(crate) async fn run(
     .await?;
     let tree = repo.tree.clone().write_owned().await;
     let job = job.clone();
-    let hold = job.hold();
+    let (hold, shared) = (job.hold(), worker.clone());
     let work = move || {
         let _held = (turn, lock, tree, hold);
-        let sha = check_out(&repo.path, &rev, force, &job)?;
+        let sha = check_out(&repo.path, &rev, force, &shared.sound_trees, &job)?;
         Ok(Answer::Id(sha))
     };
     worker.disk.run(work).await
 }
 
-fn check_out(path: &Path, rev: &[u8], force: bool, job: &Job) -> Result<String> {
+fn check_out(path: &Path, rev: &[u8], force: bool, sound: &SoundTrees, job: &Job) -> Result<String> {
     let git_dir = open::git_dir(path);
     let managed = open::is_managed(&git_dir);
     if managed {
@@ -67,7 +68,7 @@ fn check_out(path: &Path, rev: &[u8], force: bool, job: &Job) -> Result<String> 
     };
     let commit = find(&repo, path, rev)?;
     // A sync asked this of the newest commit only.
-    sound_tree::check(&repo, raw_object::tree_of(&repo, commit)?, job)?;
+    sound.check(&repo, raw_object::tree_of(&repo, commit)?, job)?;
     let to = Target {
         commit,
         branch: None,

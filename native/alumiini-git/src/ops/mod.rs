@@ -34,6 +34,7 @@ use crate::repo::at_once::AtOnce;
 use crate::repo::glance::Glances;
 use crate::repo::opened::Opened;
 use crate::repo::pack::Turns;
+use crate::repo::sound_tree::SoundTrees;
 use crate::repos::Repos;
 use crate::sharing::Errands;
 
@@ -52,6 +53,8 @@ pub(crate) struct Worker {
     pub(crate) at_once: AtOnce,
     /// Repositories without a working tree that are being read.
     pub(crate) trees: Opened,
+    /// Directories of commits that may be checked out.
+    pub(crate) sound_trees: SoundTrees,
     /// Local reads: `files`, `read`, `head`.
     pub(crate) reads: Pool,
     /// Bytes of files that may wait to be written to the client.
@@ -76,6 +79,7 @@ impl Worker {
             glances: Glances::new(),
             at_once: AtOnce::default(),
             trees: Opened::default(),
+            sound_trees: SoundTrees::default(),
             reads: Pool::new(cores * 4),
             unsent: Pool::new(64 << 20),
             disk: Pool::new(cores * 2),

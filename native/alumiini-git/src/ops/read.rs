@@ -69,17 +69,27 @@ enum Content {
 fn content(seen: &Seen<'_>, file: &Path, max_bytes: u64, allowance: u64) -> Result<Content> {
     match seen {
         Seen::Files(path) => of_file(path, file, max_bytes, allowance),
-        Seen::Commit { worker, root, below } => Seen::of_tree(worker, root, below, |tree| {
-            let found = tree.file(file)?;
-            let size = tree.size(found)?;
-            if size > max_bytes {
-                return Err(too_large(&root.join(below), file, size, max_bytes));
+        Seen::Commit { worker, root, below } => {
+            // Before the read: what moves meanwhile must show.
+            let at = below.as_os_str().is_empty().then(|| worker.at_once.at(root)).flatten();
+            let read = Seen::of_tree(worker, root, below, |tree| {
+                let found = tree.file(file)?;
+                let size = tree.size(found)?;
+                if size > max_bytes {
+                    return Err(too_large(&root.join(below), file, size, max_bytes));
+                }
+                if size > allowance {
+                    return Ok(Content::Larger(size));
+                }
+                tree.content(found).map(Content::Whole)
+            })?;
+            if let (Some(at), Content::Whole(content)) = (at, &read)
+                && content.len() as u64 <= FREE
+            {
+                worker.at_once.keep(root, at, file, content);
             }
-            if size > allowance {
-                return Ok(Content::Larger(size));
-            }
-            tree.content(found).map(Content::Whole)
-        }),
+            Ok(read)
+        }
     }
 }
 

@@ -29,6 +29,7 @@ use crate::repo::marker::{self, Move, Target};
 use crate::repo::open::{self, Found};
 use crate::repo::state::{Record, State};
 use crate::repo::unmanaged::Checks;
+use crate::repo::worktree::Moved;
 use crate::repo::{build, finish, raw_object, sweep, worktree};
 use crate::repos::{Repo, Shared, SyncKey, Synced};
 
@@ -153,18 +154,30 @@ impl Sync {
     }
 
     /// Whether what is at the site is as it was found last time: then there is no need to find it again. The stats of its files cost about
-    /// as long as the remote's answer: both at once.
+    /// as long as the remote's answer: both at once. Where that answer is a new commit, the files are left alone: they are asked for right
+    /// before something moves.
     async fn glance(&self, site: &Arc<Site>) -> Result<Glance> {
         let worker = self.worker.clone();
         let Some(known) = self.known(site) else {
             return Ok(Glance::Unknown(None));
         };
         let (state, branch) = (known.state.clone(), self.key.branch.clone());
+        let enough = self.job.token().child_token();
+        let (given_up, head) = (enough.clone(), state.head);
         let local = self.disk(site, move |path, job| {
             let read = || State::read(&open::managed(&open::git_dir(path))?, &branch);
-            worker.glances.is_untouched(path, &known, job, read)
+            let is_still = worker.glances.is_still_at(path, &known, job, read)?
+                && (worker.glances.is_as_settled(path, &known, &given_up) || given_up.is_cancelled());
+            job.check().map(|()| is_still)
         });
-        let (untouched, commit) = tokio::try_join!(local, self.resolve())?;
+        let asked = async {
+            let commit = self.resolve().await?;
+            if head != Some(commit) {
+                enough.cancel();
+            }
+            Ok(commit)
+        };
+        let (untouched, commit) = tokio::try_join!(local, asked)?;
         Ok(if untouched {
             Glance::Untouched(state, commit)
         } else {
@@ -331,14 +344,16 @@ impl Sync {
         }
         let known = self.known(site).filter(|_| settled);
         self.worker.glances.forget(&site.path);
-        let (commit, stats) = if self.is_here(site, commit, &state).await? {
-            (commit, Stats::default())
-        } else {
+        // While the remote makes its pack.
+        let (known, (commit, stats)) = tokio::try_join!(self.still(site, known), async {
+            if self.is_here(site, commit, &state).await? {
+                return Ok((commit, Stats::default()));
+            }
             self.fetch(site, &open::git_dir(&site.path), commit, Some(self.key.depth))
-                .await?
-        };
+                .await
+        })?;
         let (to, before) = (self.target(commit), state.target());
-        let (worker, branch) = (self.worker.clone(), self.key.branch.clone());
+        let (worker, remember) = (self.worker.clone(), self.remembering());
         self.moving(site, move |path, job| {
             let git_dir = open::git_dir(path);
             // One that could not be finished knows better where it began.
@@ -350,11 +365,8 @@ impl Sync {
                 branch_was: None,
             };
             let write_record = || record.write(&open::managed(&git_dir)?);
-            // It was, before the network was asked.
-            let known = match known {
-                Some(known) if worker.glances.is_as_settled(path, &known, job)? => Some(known),
-                _ => None,
-            };
+            let known = known.filter(|known| worker.glances.has_same_names(path, known, job.token()));
+            job.check()?;
             let is_settled = is_whole && known.is_some();
             let moved =
                 finish::carry_out(path, &going, Checks::None, is_settled, job, write_record).or_else(|error| {
@@ -364,10 +376,7 @@ impl Sync {
                         _ => Err(error),
                     }
                 })?;
-            let state = State::read(&open::managed(&git_dir)?, &branch)?;
-            let before = known.as_ref().filter(|_| is_settled);
-            worker.glances.moved(path, &branch, before, moved.as_ref(), state);
-            Ok(())
+            remember(path, known.as_ref().filter(|_| is_settled), moved)
         })
         .await?;
         match self.compact(site, commit).await {
@@ -376,6 +385,27 @@ impl Sync {
             done => done?,
         }
         Ok((commit, stats))
+    }
+
+    /// `known`, if the work tree is still as it says.
+    async fn still(&self, site: &Arc<Site>, known: Option<Known>) -> Result<Option<Known>> {
+        let Some(known) = known else { return Ok(None) };
+        let worker = self.worker.clone();
+        self.disk(site, move |path, job| {
+            let is_still = worker.glances.is_as_settled(path, &known, job.token());
+            job.check().map(|()| is_still.then_some(known))
+        })
+        .await
+    }
+
+    /// What remembers a repository after a move: what its work tree was before, where that is known, and what was done to it.
+    fn remembering(&self) -> impl FnOnce(&Path, Option<&Known>, Option<Moved>) -> Result<()> + Send + use<> {
+        let (worker, branch) = (self.worker.clone(), self.key.branch.clone());
+        move |path, before, moved| {
+            let state = State::read(&open::managed(&open::git_dir(path))?, &branch)?;
+            worker.glances.moved(path, &branch, before, moved.as_ref(), state);
+            Ok(())
+        }
     }
 
     /// Whether a fetch would bring nothing: the branch was at this commit, to this depth, last time.

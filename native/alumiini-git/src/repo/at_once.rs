@@ -2,20 +2,23 @@
 //!
 //! The thread that takes requests in must never wait, and to hand one on takes longer than to copy a manifest that is in memory. So the
 //! system is asked for what it has there only (`RESOLVE_CACHED` of openat2(2), `RWF_NOWAIT` of preadv2(2)), of local file systems only, and
-//! only for the plain case. Whatever there is more to it, a link, a move of the work tree, a path of another shape, is for `ops::settled`.
+//! only for the plain case. Whatever there is more to it, a link, a move of the work tree, a path of another shape, is for `ops::settled`. Of a
+//! repository without a working tree it is what was read there lately (`read_lately`).
 
 #![cfg_attr(not(target_os = "linux"), allow(unused))]
 
 use std::collections::HashMap;
-#[cfg(not(target_os = "linux"))]
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::repo::read_lately::{At, ReadLately};
 
 /// Which file systems never make anyone wait for a network or another process when they are asked for what is in memory.
 pub(crate) struct AtOnce {
     /// Whether it is such a one, and when that was learned.
     devices: Mutex<HashMap<(u32, u32), (bool, Instant)>>,
+    read_lately: ReadLately,
     tick: Duration,
 }
 
@@ -23,6 +26,7 @@ impl Default for AtOnce {
     fn default() -> AtOnce {
         AtOnce {
             devices: Mutex::default(),
+            read_lately: ReadLately::default(),
             tick: TICK,
         }
     }
@@ -34,7 +38,7 @@ const MOST_DEVICES: usize = 64;
 const BELIEVED: Duration = Duration::from_secs(60);
 /// A `.git` that changed less than this ago may change again without showing it: on local file systems that tell fractions of seconds, and
 /// on others. See `look::tick_of`.
-const FINE: Duration = Duration::from_millis(20);
+pub(super) const FINE: Duration = Duration::from_millis(20);
 const TICK: Duration = Duration::from_secs(3);
 
 /// Whether `path` is absolute and says in one way only where it leads.
@@ -49,6 +53,26 @@ fn is_harmless(file: &[u8]) -> bool {
     let mut steps = file.split(|byte| *byte == b'/');
     file.is_ascii()
         && steps.all(|step| !step.is_empty() && step != b"." && step != b".." && !step.eq_ignore_ascii_case(b".git"))
+}
+
+impl AtOnce {
+    /// Where the repository without a working tree at `root` is, for [`AtOnce::keep`]: to be asked before a file is read there.
+    pub(crate) fn at(&self, root: &Path) -> Option<At> {
+        At::of(root, self.tick)
+    }
+
+    /// Remembers a file that was read there, if it is on a file system that was learned.
+    pub(crate) fn keep(&self, root: &Path, at: At, file: &Path, content: &[u8]) {
+        if at.devices().all(|device| self.known(device) == Some(true)) {
+            self.read_lately.keep(root, at, file, content);
+        }
+    }
+
+    fn known(&self, device: (u32, u32)) -> Option<bool> {
+        let devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
+        let (local, learned) = devices.get(&device)?;
+        (learned.elapsed() < BELIEVED).then_some(*local)
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -72,7 +96,7 @@ mod linux {
     use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, openat2, statx};
     use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
-    use super::{AtOnce, BELIEVED, FINE, MOST_DEVICES, is_harmless, is_plain};
+    use super::{AtOnce, FINE, MOST_DEVICES, is_harmless, is_plain};
     use crate::repo::local_fs::is_local;
     use crate::repo::marker;
 
@@ -83,6 +107,8 @@ mod linux {
         .union(OFlags::NONBLOCK)
         .union(OFlags::NOCTTY)
         .union(OFlags::CLOEXEC);
+
+    const INSIDE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_XDEV);
 
     fn cached(dir: impl AsFd, path: &[u8], flags: OFlags, more: ResolveFlags) -> Result<OwnedFd, Errno> {
         let resolve = ResolveFlags::CACHED | ResolveFlags::NO_SYMLINKS | more;
@@ -127,21 +153,15 @@ mod linux {
             devices.insert(device, (local, Instant::now()));
         }
 
-        fn known(&self, device: (u32, u32)) -> Option<bool> {
-            let devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
-            let (local, learned) = devices.get(&device)?;
-            (learned.elapsed() < BELIEVED).then_some(*local)
-        }
-
         /// The content of `file` in the repository at `path`, of at most so many bytes. `None` says nothing: neither that it is not there.
         pub(crate) fn file(&self, path: &Path, file: &Path, most: u64) -> Option<Vec<u8>> {
+            let (root_path, file_path) = (path, file);
             let (path, file) = (path.as_os_str().as_bytes(), file.as_os_str().as_bytes());
             if !is_plain(path) || !is_harmless(file) {
                 return None;
             }
             let root = cached(CWD, path, PLACE | OFlags::DIRECTORY, ResolveFlags::empty()).ok()?;
-            let inside = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV;
-            let git = cached(&root, b".git", PLACE | OFlags::DIRECTORY, inside).ok()?;
+            let git = cached(&root, b".git", PLACE | OFlags::DIRECTORY, INSIDE).ok()?;
             let before = stat(&git)?;
             if self.known(device(&before)) != Some(true) {
                 return None;
@@ -156,28 +176,37 @@ mod linux {
                 return None;
             }
             // A checkout that is under way, or was interrupted.
-            if cached(&git, marker::NAME.as_bytes(), PLACE, inside).err()? != Errno::NOENT {
+            if cached(&git, marker::NAME.as_bytes(), PLACE, INSIDE).err()? != Errno::NOENT {
                 return None;
             }
-            // Without one there is no working tree, and what lies there is not of the commit.
-            cached(&git, b"index", PLACE, inside).ok()?;
-            let opened = cached(&root, file, FILE, inside).ok()?;
-            let what = stat(&opened)?;
-            if FileType::from_raw_mode(what.stx_mode.into()) != FileType::RegularFile || what.stx_size > most {
-                return None;
-            }
-            let mut content = vec![0; what.stx_size as usize];
-            if !content.is_empty() {
-                let mut whole = [IoSliceMut::new(&mut content)];
-                let read = preadv2(&opened, &mut whole, 0, ReadWriteFlags::NOWAIT).ok()?;
-                if read < content.len() {
-                    return None;
-                }
-            }
+            let content = match cached(&git, b"index", PLACE, INSIDE) {
+                Ok(_) => content(&root, file, most)?,
+                // Without one there is no working tree, and what lies there is not of the commit.
+                Err(Errno::NOENT) => self.read_lately.get(&git, root_path, file_path)?.to_vec(),
+                Err(_) => return None,
+            };
             // A checkout that began meanwhile put its marker there, and what takes the place of a whole `.git` gives the old one another name first:
             // both show.
-            (times(&stat(&git)?) == times(&before)).then_some(content)
+            let is_same = times(&stat(&git)?) == times(&before);
+            (is_same && content.len() as u64 <= most).then_some(content)
         }
+    }
+
+    fn content(root: &OwnedFd, file: &[u8], most: u64) -> Option<Vec<u8>> {
+        let opened = cached(root, file, FILE, INSIDE).ok()?;
+        let what = stat(&opened)?;
+        if FileType::from_raw_mode(what.stx_mode.into()) != FileType::RegularFile || what.stx_size > most {
+            return None;
+        }
+        let mut content = vec![0; what.stx_size as usize];
+        if !content.is_empty() {
+            let mut whole = [IoSliceMut::new(&mut content)];
+            let read = preadv2(&opened, &mut whole, 0, ReadWriteFlags::NOWAIT).ok()?;
+            if read < content.len() {
+                return None;
+            }
+        }
+        Some(content)
     }
 }
 

@@ -103,3 +103,105 @@ fn trusts_neither_a_young_repository_nor_a_file_system_that_it_does_not_know() {
     nowhere.learn(Path::new("/proc"));
     assert!(!nowhere.devices.lock().unwrap().values().any(|(local, _)| *local));
 }
+
+/// A repository without a working tree, at a commit on `main`.
+#[cfg(target_os = "linux")]
+fn without_files() -> tempfile::TempDir {
+    let work = tempfile::tempdir().unwrap();
+    let git = work.path().join(".git");
+    fs::create_dir_all(git.join("refs/heads")).unwrap();
+    fs::write(git.join("HEAD"), "ref: refs/heads/main\n").unwrap();
+    fs::write(git.join("config"), "[core]\n\tbare = true\n").unwrap();
+    fs::write(git.join("refs/heads/main"), format!("{}\n", "1".repeat(40))).unwrap();
+    work
+}
+
+/// So that the system knows without looking at the disk.
+fn look_for_what_is_missing(git: &Path) {
+    for missing in ["alumiini-checkout", "index", "packed-refs"] {
+        let _ = fs::metadata(git.join(missing));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn gives_what_was_read_again_as_long_as_the_repository_is_where_it_was() {
+    let app: &Path = "deploy/app.yaml".as_ref();
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 8] = [
+        ("the branch moves", |git| {
+            fs::write(git.join("new"), format!("{}\n", "2".repeat(40))).unwrap();
+            fs::rename(git.join("new"), git.join("refs/heads/main")).unwrap();
+        }),
+        ("the branch goes", |git| {
+            fs::remove_file(git.join("refs/heads/main")).unwrap()
+        }),
+        ("refs are packed", |git| fs::write(git.join("packed-refs"), "").unwrap()),
+        ("HEAD leads elsewhere", |git| {
+            fs::write(git.join("HEAD"), "ref: refs/heads/next\n").unwrap();
+        }),
+        ("the config changes", |git| fs::write(git.join("config"), "").unwrap()),
+        ("files are checked out", |git| fs::write(git.join("index"), "").unwrap()),
+        ("a move begins", |git| {
+            fs::write(git.join("alumiini-checkout"), "x").unwrap()
+        }),
+        ("another repository takes its place", |git| {
+            let other = without_files();
+            fs::rename(git, git.with_extension("old")).unwrap();
+            fs::rename(other.path().join(".git"), git).unwrap();
+        }),
+    ];
+    for (what, change) in changes {
+        let work = without_files();
+        let (root, git) = (work.path(), work.path().join(".git"));
+        let at_once = aged();
+        let at = at_once.at(root).unwrap();
+        at_once.keep(root, at.clone(), app, b"kind: A");
+        assert_eq!(at_once.file(root, app, 100), None, "not learned yet");
+        at_once.learn(root);
+        at_once.keep(root, at, app, b"kind: A");
+        look_for_what_is_missing(&git);
+        assert_eq!(at_once.file(root, app, 100).as_deref(), Some(&b"kind: A"[..]), "{what}");
+        assert_eq!(at_once.file(root, app, 6), None, "{what}");
+        assert_eq!(at_once.file(root, "deploy/other.yaml".as_ref(), 100), None, "{what}");
+        change(&git);
+        assert_eq!(at_once.file(root, app, 100), None, "{what}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn remembers_nothing_of_a_repository_that_is_young_or_says_where_it_is_in_another_way() {
+    let work = without_files();
+    let git = work.path().join(".git");
+    assert!(AtOnce::default().at(work.path()).is_none());
+    assert!(aged().at(work.path()).is_some());
+    for (file, content) in [
+        ("refs/heads/main", "ref: refs/heads/other\n"),
+        ("HEAD", "ref: refs/remotes/origin/main\n"),
+        ("HEAD", "ref: refs/heads/../../config\n"),
+        ("HEAD", "nothing\n"),
+    ] {
+        fs::write(git.join(file), content).unwrap();
+        assert!(aged().at(work.path()).is_none(), "{content}");
+    }
+    fs::write(git.join("HEAD"), format!("{}\n", "3".repeat(40))).unwrap();
+    assert!(aged().at(work.path()).is_some());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_remembered_is_bounded() {
+    let work = without_files();
+    let at_once = aged();
+    at_once.learn(work.path());
+    look_for_what_is_missing(&work.path().join(".git"));
+    let at = at_once.at(work.path()).unwrap();
+    let content = vec![0; 1 << 20];
+    for n in 0..40 {
+        let file = format!("file-{n}");
+        at_once.keep(work.path(), at.clone(), file.as_ref(), &content);
+        assert!(at_once.file(work.path(), file.as_ref(), 1 << 20).is_some(), "{n}");
+    }
+    assert_eq!(at_once.file(work.path(), "file-0".as_ref(), 1 << 20), None);
+}

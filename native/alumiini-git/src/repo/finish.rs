@@ -42,13 +42,17 @@ pub(crate) fn carry_out(
 }
 
 /// Puts a new `.git`, which has the marker of `going` in it, in place of what is there, if anything is, and carries the move out. What was
-/// there comes back where that fails.
-pub(crate) fn exchange(path: &Path, git_dir: &Path, going: &Move, job: &Job, in_place: impl FnOnce()) -> Result<()> {
+/// there comes back where that fails. Returns what was done to the work tree.
+pub(crate) fn exchange(
+    path: &Path,
+    git_dir: &Path,
+    going: &Move,
+    job: &Job,
+    in_place: impl FnOnce(),
+) -> Result<Option<Moved>> {
     build::take_place(path, git_dir, job)?;
     in_place();
-    forward(path, going, None, Checks::None, job)
-        .map(drop)
-        .map_err(|error| taken_back(path, going, error))
+    forward(path, going, None, Checks::None, job).map_err(|error| taken_back(path, going, error))
 }
 
 /// Finishes the move that a marker tells of, if there is one. `Ok` where one commit is there whole, be it the one before the move.

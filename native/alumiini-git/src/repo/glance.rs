@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::branch::Branch;
 use crate::error::Result;
 use crate::job::Job;
@@ -130,9 +132,9 @@ impl Glances {
         (known.branch == *branch && known.tree.is_none() == bare).then(|| known.clone())
     }
 
-    /// Whether all at `path` is still as it was when `known` was found. Only while nobody else syncs there. `read` says what the repository
-    /// is at.
-    pub(crate) fn is_untouched(
+    /// Whether `.git` at `path` is still as it was when `known` was found. Only while nobody else syncs there. `read` says what the
+    /// repository is at.
+    pub(crate) fn is_still_at(
         &self,
         path: &Path,
         known: &Known,
@@ -140,8 +142,8 @@ impl Glances {
         read: impl FnOnce() -> Result<State>,
     ) -> Result<bool> {
         let git_dir = open::git_dir(path);
-        let git = match &known.git {
-            Git::Seen(look) => look.is_still(&git_dir, &self.keys, job.token(), 0),
+        match &known.git {
+            Git::Seen(look) => Ok(look.is_still(&git_dir, &self.keys, job.token(), 0)),
             Git::Written(written) => {
                 let look = Look::at(&git_dir, None, &self.keys, self.tick, job.token());
                 let is_same = written.is_still(&git_dir, &self.keys, job.token(), 0) && read()? == known.state;
@@ -149,22 +151,32 @@ impl Glances {
                     let git = Git::Seen(Arc::new(look));
                     self.lock().remember(path, Known { git, ..known.clone() });
                 }
-                is_same
+                Ok(is_same)
             }
-        };
-        Ok(git && self.is_as_settled(path, known, job)?)
+        }
     }
 
-    /// The same of the work tree and its index alone: whether an update may build on both.
-    pub(crate) fn is_as_settled(&self, path: &Path, known: &Known, job: &Job) -> Result<bool> {
+    /// The same of its work tree and index: whether an update may build on both. `false`, too, where it is given up by `token`.
+    pub(crate) fn is_as_settled(&self, path: &Path, known: &Known, token: &CancellationToken) -> bool {
         if identity(&open::git_dir(path).join("index")) != known.index {
-            return Ok(false);
+            return false;
         }
-        let Some(tree) = &known.tree else { return Ok(true) };
-        let helpers = (tree.files / FILES_PER_HELPER).min(self.helpers);
-        let still = tree.is_still(path, &self.keys, job.token(), helpers);
-        job.check()?;
-        Ok(still)
+        let Some(tree) = &known.tree else { return true };
+        tree.is_still(path, &self.keys, token, self.helpers(tree.files))
+    }
+
+    /// Whether a work tree that was as settled a moment ago has the same names and the same index still. A file that was written to since
+    /// then shows when it is held against `known` next, also after an update that builds on it.
+    pub(crate) fn has_same_names(&self, path: &Path, known: &Known, token: &CancellationToken) -> bool {
+        if identity(&open::git_dir(path).join("index")) != known.index {
+            return false;
+        }
+        let Some(tree) = &known.tree else { return true };
+        tree.has_same_names(path, &self.keys, token, self.helpers(tree.folders()))
+    }
+
+    fn helpers(&self, stats: usize) -> usize {
+        (stats / FILES_PER_HELPER).min(self.helpers)
     }
 
     /// Runs `find`, which says what the repository at `path` is at and whether its work tree is as HEAD says, and remembers that. Only

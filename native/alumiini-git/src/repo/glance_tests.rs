@@ -36,8 +36,9 @@ fn state() -> State {
 fn finds(glances: &Glances, work: &Path, settled: bool) -> bool {
     if let Some(known) = glances.known(work, &Branch::new("main"), false)
         && glances
-            .is_untouched(work, &known, &job(), || unreachable!("seen"))
+            .is_still_at(work, &known, &job(), || unreachable!("seen"))
             .unwrap()
+        && glances.is_as_settled(work, &known, job().token())
     {
         assert_eq!(known.state.head, state().head);
         return false;
@@ -136,11 +137,11 @@ fn an_update_does_not_build_on_an_index_that_has_changed() {
     let (glances, work) = (glances(), work());
     finds(&glances, work.path(), true);
     let known = glances.known(work.path(), &Branch::new("main"), false).unwrap();
-    assert!(glances.is_as_settled(work.path(), &known, &job()).unwrap());
+    assert!(glances.is_as_settled(work.path(), &known, job().token()));
     // As Git does: the same size, and the work tree stays as it is.
     fs::write(work.path().join(".git/index.lock"), "ondex").unwrap();
     fs::rename(work.path().join(".git/index.lock"), work.path().join(".git/index")).unwrap();
-    assert!(!glances.is_as_settled(work.path(), &known, &job()).unwrap());
+    assert!(!glances.is_as_settled(work.path(), &known, job().token()));
 }
 
 #[test]

@@ -127,6 +127,10 @@ impl Look {
         Some(Look { tells: false, ..look })
     }
 
+    pub(super) fn folders(&self) -> usize {
+        self.folders.len()
+    }
+
     /// How much memory it takes, about.
     pub(super) fn bytes(&self) -> usize {
         let of = |folder: &Arc<Folder>| size_of::<Folder>() + folder.path.count_bytes() + folder.names.len();
@@ -141,10 +145,34 @@ impl Look {
         cancelled: &CancellationToken,
         helpers: usize,
     ) -> bool {
+        self.holds(What::All, root, keys, cancelled, helpers)
+    }
+
+    /// Whether no name came, went or became another's below `root`, which the directories tell; where they do not, the same as `is_still`.
+    pub(super) fn has_same_names(
+        self: &Arc<Look>,
+        root: &Path,
+        keys: &RandomState,
+        cancelled: &CancellationToken,
+        helpers: usize,
+    ) -> bool {
+        let what = if self.tells { What::Names } else { What::All };
+        self.holds(what, root, keys, cancelled, helpers)
+    }
+
+    fn holds(
+        self: &Arc<Look>,
+        what: What,
+        root: &Path,
+        keys: &RandomState,
+        cancelled: &CancellationToken,
+        helpers: usize,
+    ) -> bool {
         let Ok(root) = rustix::fs::open(root, DIR, Mode::empty()) else {
             return false;
         };
         let check = Arc::new(Check {
+            what,
             look: self.clone(),
             root,
             keys: keys.clone(),
@@ -262,8 +290,7 @@ impl Look {
 /// Without opening the directory, which takes longer than to walk to a few files in it. What stands on the way is no other: the directories
 /// above are held against what they were, too.
 fn is_still_from_afar(folder: &Folder, root: &OwnedFd, keys: &RandomState) -> Option<bool> {
-    let own = statat(root, &folder.path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-    if Seen::of(&own) != folder.own {
+    if !has_same_stat(folder, root)? {
         return Some(false);
     }
     let mut digest = keys.build_hasher();
@@ -277,6 +304,11 @@ fn is_still_from_afar(folder: &Folder, root: &OwnedFd, keys: &RandomState) -> Op
         digest.write(&Seen::of(&statat(root, file, AtFlags::SYMLINK_NOFOLLOW).ok()?).bytes());
     }
     Some(digest.finish() == folder.digest)
+}
+
+fn has_same_stat(folder: &Folder, root: &OwnedFd) -> Option<bool> {
+    let own = statat(root, &folder.path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    Some(Seen::of(&own) == folder.own)
 }
 
 /// A look that is being taken.
@@ -318,8 +350,16 @@ impl Looking<'_> {
     }
 }
 
+/// What is held against a look.
+#[derive(Clone, Copy, PartialEq)]
+enum What {
+    All,
+    Names,
+}
+
 /// Some threads hold a tree against a look.
 struct Check {
+    what: What,
     look: Arc<Look>,
     root: OwnedFd,
     keys: RandomState,
@@ -360,7 +400,10 @@ impl Check {
 
     fn work(&self) {
         while let Some((folder, mut at_work)) = self.next() {
-            let same = || self.look.is_folder_still(folder, &self.root, &self.keys);
+            let same = || match self.what {
+                What::All => self.look.is_folder_still(folder, &self.root, &self.keys),
+                What::Names => has_same_stat(folder, &self.root),
+            };
             at_work.same = !self.cancelled.is_cancelled() && same() == Some(true);
         }
     }

@@ -15,7 +15,8 @@ use crate::error::{Error, Hint, Kind, Result};
 use crate::job::Job;
 use crate::repo::pack::{INCOMING, MAX_FILE, Pack};
 use crate::repo::raw_object::{self, RawEntry};
-use crate::repo::{git_failure, marker, open, sound_tree};
+use crate::repo::sound_tree::SoundTrees;
+use crate::repo::{git_failure, marker, open};
 
 /// What a fetch changes in `.git/shallow`.
 #[derive(Debug, Default)]
@@ -25,8 +26,15 @@ pub(crate) struct Boundary {
 }
 
 /// Moves a pack in and brings `.git/shallow` up to date, in the order that keeps every moment between sound; then checks that
-/// all that `want` needs is there. What is not is taken out again.
-pub(crate) fn install(git_dir: &Path, pack: &Pack, boundary: &Boundary, want: Oid, job: &Job) -> Result<()> {
+/// all that `want` needs is there, and can be checked out. What is not is taken out again.
+pub(crate) fn install(
+    git_dir: &Path,
+    pack: &Pack,
+    boundary: &Boundary,
+    want: Oid,
+    sound: &SoundTrees,
+    job: &Job,
+) -> Result<()> {
     let before = open::shallow(git_dir)?;
     let mut union: Vec<Oid> = before.clone();
     union.extend(boundary.shallow.iter().filter(|oid| !before.contains(oid)));
@@ -60,7 +68,9 @@ pub(crate) fn install(git_dir: &Path, pack: &Pack, boundary: &Boundary, want: Oi
     // Before the walk: libgit2 shows a commit that the file names without its parents.
     write_shallow(git_dir, &union, &after)?;
     let fresh = open::managed(git_dir)?;
-    verify(&fresh, &known, pack, want, &boundary.unshallow, job).inspect_err(|_| {
+    let verified =
+        verify(&fresh, &known, pack, want, &boundary.unshallow, job).and_then(|tree| sound.check(&fresh, tree, job));
+    verified.inspect_err(|_| {
         if let Some(name) = &pack.name {
             for extension in ["idx", "pack"] {
                 let _ = fs::remove_file(git_dir.join("objects/pack").join(name).with_extension(extension));
@@ -82,15 +92,14 @@ fn write_shallow(git_dir: &Path, is: &[Oid], wanted: &[Oid]) -> Result<()> {
     marker::write_atomically(&file, text.as_bytes())
 }
 
-/// Whether all is there that `want` needs, and can be checked out.
-fn verify(repo: &Repository, known: &Odb<'_>, pack: &Pack, want: Oid, unshallow: &[Oid], job: &Job) -> Result<()> {
+/// Whether all is there that `want` needs. Returns its tree.
+fn verify(repo: &Repository, known: &Odb<'_>, pack: &Pack, want: Oid, unshallow: &[Oid], job: &Job) -> Result<Oid> {
     let shallow: HashSet<Oid> = open::shallow(repo.path())?.into_iter().collect();
     let odb = repo.odb().map_err(git_failure("open the objects"))?;
     if !is_closed(&odb, known, pack, want, &shallow, unshallow, job)? {
         walk(&odb, known, want, &shallow, unshallow, job)?;
     }
-    let tip = raw_object::read_commit(&odb, want)?;
-    sound_tree::check(repo, tip.tree, job)
+    Ok(raw_object::read_commit(&odb, want)?.tree)
 }
 
 /// Whether all that the objects of `pack` name is in it, or was known before: then nothing can be missing. Where something is, it need not be

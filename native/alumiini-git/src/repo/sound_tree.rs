@@ -3,9 +3,10 @@
 //! A remote can send trees that no git client makes: entries named `.git` or `..`, one name twice (a link and a directory, to be
 //! written through), directories nested so deep that a recursive walk overflows the stack, or a few kilobytes that
 //! unfold to billions of files because each tree holds the next one twice. Walking such a tree is the harm, so this
-//! walk keeps its own stack and looks into each tree once.
+//! walk keeps its own stack and looks into each tree once, ever, as long as it can be remembered.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use git2::{ObjectType, Oid, Repository};
 
@@ -18,6 +19,9 @@ const MOST_FILES: u64 = 1_000_000;
 /// Levels of directories. Walks of the work tree keep one directory open for each; a path of twice this many is longer than
 /// systems take.
 const MOST_LEVELS: u32 = 512;
+
+/// Directories that are remembered: some 8 MiB.
+const MOST_REMEMBERED: usize = 1 << 17;
 
 /// What is below a tree, itself included.
 #[derive(Clone, Copy)]
@@ -35,20 +39,47 @@ struct Open {
     extent: Extent,
 }
 
-/// `unsafe_path` or `too_large` where `tree` may not become a work tree.
-pub(crate) fn check(repo: &Repository, tree: Oid, job: &Job) -> Result<()> {
+/// Directories that were found sound, of all repositories of this process: the id of a tree says all that is below it.
+#[derive(Default)]
+pub(crate) struct SoundTrees(Mutex<HashMap<Oid, Extent>>);
+
+impl SoundTrees {
+    /// `unsafe_path` or `too_large` where `tree` may not become a work tree. Looks only into what is not known to be sound, so that
+    /// an update costs what it changes.
+    pub(crate) fn check(&self, repo: &Repository, tree: Oid, job: &Job) -> Result<()> {
+        let found = walk(repo, tree, job, |id| self.lock().get(id).copied())?;
+        let mut known = self.lock();
+        if known.len() + found.len() > MOST_REMEMBERED {
+            known.clear();
+        }
+        known.extend(found.into_iter().take(MOST_REMEMBERED));
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Oid, Extent>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Answers all directories below `tree` into which it had to look. Not `tree` itself: less is allowed in a root than below one.
+fn walk(
+    repo: &Repository,
+    tree: Oid,
+    job: &Job,
+    remembered: impl Fn(&Oid) -> Option<Extent>,
+) -> Result<HashMap<Oid, Extent>> {
     let mut known: HashMap<Oid, Extent> = HashMap::new();
     let mut open = vec![look(repo, tree, Vec::new(), &[])?];
     while let Some(top) = open.last_mut() {
         job.check()?;
         let Some((id, name)) = top.below.get(top.next).cloned() else {
             let done = open.pop().map(|done| (done.id, done.extent));
-            if let Some((id, extent)) = done {
+            if let Some((id, extent)) = done.filter(|_| !open.is_empty()) {
                 known.insert(id, extent);
             }
             continue;
         };
-        match known.get(&id) {
+        match known.get(&id).copied().or_else(|| remembered(&id)) {
             Some(below) => {
                 top.next += 1;
                 top.extent.levels = top.extent.levels.max(below.levels + 1);
@@ -70,7 +101,7 @@ pub(crate) fn check(repo: &Repository, tree: Oid, job: &Job) -> Result<()> {
             }
         }
     }
-    Ok(())
+    Ok(known)
 }
 
 fn look(repo: &Repository, id: Oid, name: Vec<u8>, above: &[Open]) -> Result<Open> {

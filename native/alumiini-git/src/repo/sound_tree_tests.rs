@@ -63,7 +63,10 @@ fn tree(repo: &Repository, entries: &[(&str, &str, Oid)]) -> Oid {
 }
 
 fn kind(repo: &Repository, tree: Oid) -> Option<Kind> {
-    check(repo, tree, &job()).err().map(|error| error.kind)
+    SoundTrees::default()
+        .check(repo, tree, &job())
+        .err()
+        .map(|error| error.kind)
 }
 
 #[test]
@@ -99,11 +102,42 @@ fn a_name_that_is_there_twice_is_refused_and_shown_with_its_path() {
     let blob = repo.blob(b"x").unwrap();
     let twice = tree(&repo, &[("120000", "x", blob), ("40000", "x", tree(&repo, &[]))]);
     let top = tree(&repo, &[("40000", "deep", twice)]);
-    let error = check(&repo, top, &job()).unwrap_err();
+    let error = SoundTrees::default().check(&repo, top, &job()).unwrap_err();
     assert_eq!(error.kind, Kind::UnsafePath);
     assert!(error.message.contains("`deep/x`"), "{error}");
     assert_eq!(
         kind(&repo, tree(&repo, &[("100644", "x", blob), ("100644", "y", blob)])),
         None
     );
+}
+
+#[test]
+fn what_is_known_to_be_sound_is_not_looked_into_again() {
+    let (dir, repo) = repository();
+    let blob = repo.blob(b"x").unwrap();
+    let inner = tree(&repo, &[("100644", "file", blob)]);
+    let sound = SoundTrees::default();
+    sound
+        .check(&repo, tree(&repo, &[("40000", "dir", inner)]), &job())
+        .unwrap();
+
+    let next = tree(&repo, &[("40000", "dir", inner), ("100644", "file", blob)]);
+    let id = inner.to_string();
+    std::fs::remove_file(dir.path().join("objects").join(&id[..2]).join(&id[2..])).unwrap();
+    let repo = Repository::open(dir.path()).unwrap();
+    sound.check(&repo, next, &job()).unwrap();
+    SoundTrees::default().check(&repo, next, &job()).unwrap_err();
+}
+
+#[test]
+fn a_root_is_held_to_more_than_a_directory() {
+    let (_dir, repo) = repository();
+    let blob = repo.blob(b"x").unwrap();
+    let inner = tree(&repo, &[("100644", OLD_GIT, blob)]);
+    let sound = SoundTrees::default();
+    sound
+        .check(&repo, tree(&repo, &[("40000", "dir", inner)]), &job())
+        .unwrap();
+    let error = sound.check(&repo, inner, &job()).unwrap_err();
+    assert_eq!(error.kind, Kind::UnsafePath);
 }

@@ -27,6 +27,7 @@ impl Sync {
         let depth = Some(self.key.depth).filter(|depth| *depth > 0);
         let (commit, stats) = self.fetch(site, &git_dir, commit, depth).await?;
         let (target, record, keep) = (self.target(commit), self.record(), site.clone());
+        let remember = self.remembering();
         self.moving(site, move |path, job| {
             // With the marker in it from before it has its name: what is renamed is a checkout to be finished.
             job.reach("marker");
@@ -47,7 +48,8 @@ impl Sync {
             record.write(&repo)?;
             refs::point(&repo, &going.to, Others::Go, job)?;
             drop(repo);
-            finish::exchange(path, &git_dir, &going, job, || keep.builds(None))
+            let moved = finish::exchange(path, &git_dir, &going, job, || keep.builds(None))?;
+            remember(path, None, moved)
         })
         .await?;
         self.worker.trees.is_new(&site.path);
@@ -82,13 +84,15 @@ impl Sync {
         let Some(git_dir) = copied.await? else { return Ok(()) };
         self.worker.glances.forget(&site.path);
         let keep = site.clone();
+        let remember = self.remembering();
         self.moving(site, move |path, job| {
             let going = Move {
                 to: target,
                 from: None,
                 branch_was: None,
             };
-            finish::exchange(path, &git_dir, &going, job, || keep.builds(None))
+            let moved = finish::exchange(path, &git_dir, &going, job, || keep.builds(None))?;
+            remember(path, None, moved)
         })
         .await
     }
