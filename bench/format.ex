@@ -5,11 +5,12 @@ defmodule Alumiini.Git.Bench.Format do
 
   @spec value(Result.t(), Statistics.summary()) :: String.t()
   # A limit holds for the worst that was seen.
-  def value(%{kind: :limit} = result, summary), do: number(result, summary.max)
+  def value(%{kind: kind} = result, summary) when kind in [:limit, :count], do: number(result, summary.max)
   def value(result, summary), do: number(result, summary.median)
 
   @spec number(Result.t(), number) :: String.t()
   def number(%{kind: :limit}, bytes), do: bytes(bytes)
+  def number(%{kind: :count}, count), do: count(round(count))
   def number(_result, nanoseconds), do: time(nanoseconds)
 
   @spec time(number) :: String.t()
@@ -24,13 +25,15 @@ defmodule Alumiini.Git.Bench.Format do
   @spec ratio(Result.t()) :: String.t()
   def ratio(%{kind: :time, ratio: ratio}), do: "#{digits(ratio)} ×"
   def ratio(%{kind: :throughput, ratio: ratio}), do: "#{digits(ratio)} × faster"
-  def ratio(%{kind: :limit, ratio: ratio}), do: "#{round(ratio * 100)} %"
+  def ratio(%{kind: kind, ratio: ratio}) when kind in [:limit, :count], do: "#{round(ratio * 100)} %"
 
   @spec target(Result.t()) :: String.t()
   def target(%{kind: :time, target: target}), do: "≤ #{digits(target)} ×"
   def target(%{kind: :throughput, target: target}), do: "≥ #{digits(target)} ×"
   def target(%{kind: :limit, target: target}) when target < 10_000, do: "≤ #{bytes(target)}"
   def target(%{kind: :limit, target: target}), do: "≤ #{round(target / 1_048_576)} MiB"
+
+  def target(%{kind: :count, target: target}), do: "≤ #{count(target)}"
 
   @doc "20000 as 20,000."
   @spec count(non_neg_integer) :: String.t()

@@ -8,7 +8,7 @@ defmodule Alumiini.Git.Bench.Json do
     # One order, so that two versions of the file can be compared.
     document = [
       machine: Enum.sort(machine),
-      unit: [time: "nanoseconds", throughput: "nanoseconds for all of it", limit: "bytes"],
+      unit: [time: "nanoseconds", throughput: "nanoseconds for all of it", limit: "bytes", count: "pieces"],
       results: Enum.map(results, &result/1)
     ]
 

@@ -2,8 +2,8 @@ defmodule Alumiini.Git.Bench.Result do
   @moduledoc """
   One line of the report: what we did, what it is compared with, and whether that is good enough.
 
-  Three kinds. `:time` has the ratio of our median to the other one, which is to be at most the target. `:throughput`
-  has the other median over ours, which is to be at least that. `:limit` has bytes, and no other.
+  Four kinds. `:time` has the ratio of our median to the other one, which is to be at most the target. `:throughput`
+  has the other median over ours, which is to be at least that. `:limit` has bytes, and no other; `:count` has things.
   """
 
   alias Alumiini.Git.Bench.Statistics
@@ -14,7 +14,7 @@ defmodule Alumiini.Git.Bench.Result do
   @type t :: %__MODULE__{
           id: String.t(),
           name: String.t(),
-          kind: :time | :throughput | :limit,
+          kind: :time | :throughput | :limit | :count,
           ours: Statistics.summary(),
           target: number,
           # To the other's median, or for a limit to the target.
@@ -51,6 +51,9 @@ defmodule Alumiini.Git.Bench.Result do
     # What must not be exceeded must not be exceeded at any time.
     build(id, name, :limit, ours, target, ours.max / target, ours.max <= target, nil, nil, [])
   end
+
+  @spec count(String.t(), String.t(), Statistics.summary(), pos_integer) :: t
+  def count(id, name, ours, target), do: %{limit(id, name, ours, target) | kind: :count}
 
   defp build(id, name, kind, ours, target, ratio, reached, beside, other, others) do
     %__MODULE__{

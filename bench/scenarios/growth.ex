@@ -1,19 +1,27 @@
 defmodule Alumiini.Git.Bench.Scenarios.Growth do
   @moduledoc """
-  How the cost of the main job grows with a repository: a first clone, a sync with nothing new (settled, and right after a change), an update
-  of ten files, each with 300 to 50,000 files, and with 50,000 that have a directory each. A ratio that rises with size is a fault, whatever it is
-  at one of them.
+  How the cost of the main job grows with a repository: a first clone, an update of ten files, a sync with nothing new (settled, and right
+  after a change), each with a working tree and without one, with 300 to 50,000 files, and with 50,000 that have a directory each. A ratio
+  that rises with size is a fault, whatever it is at one of them.
 
   `SIZES=300,3000` takes some of the sizes only.
   """
 
-  alias Alumiini.Git.Bench.{Fixtures, Format, Measure, Result, Way}
+  alias Alumiini.Git.Bench.{Fixtures, Format, Measure, Result, Terminal, Way}
   alias Alumiini.Git.Test.{GitCommand, Manifests, Repository}
 
   @sizes [300, 3_000, 15_000, 50_000]
   @changed 10
   # By how much a ratio may rise from the smallest size to any other.
   @rise 1.5
+
+  @ways [tree: [], bare: [working_tree: false]]
+  @what %{
+    "clone" => "clone at depth 1",
+    "update" => "update of #{@changed} files",
+    "early" => "nothing new right after a change",
+    "settled" => "nothing new"
+  }
 
   @spec run(Fixtures.t()) :: [Result.t()]
   def run(fixtures) do
@@ -43,31 +51,53 @@ defmodule Alumiini.Git.Bench.Scenarios.Growth do
     end
   end
 
-  defp what(result), do: result.id |> String.split("-") |> Enum.at(1)
+  @doc "Of a result of this scenario: what was done, with a working tree or without, how many files there are, and how many in a directory."
+  @spec parts(Result.t()) :: {String.t(), :tree | :bare, pos_integer, pos_integer} | nil
+  def parts(result) do
+    with ["growth", what, way, size, each] <- String.split(result.id, "-") do
+      {what, String.to_existing_atom(way), String.to_integer(size), String.to_integer(each)}
+    else
+      _of_another_scenario -> nil
+    end
+  end
+
+  defp what(result) do
+    {what, way, _size, _each} = parts(result)
+    {what, way}
+  end
 
   defp measure(fixtures, {size, _each} = shape) do
     {name, paths} = repository!(fixtures, shape)
-    backend = Way.http_backend(fixtures)
-    url = Way.url(backend, name)
     repository = Path.join(fixtures.origins, name)
+    url = Way.url(Way.http_backend(fixtures), name)
 
     Fixtures.with_worker(fixtures, fn server ->
-      clone = clone(fixtures, server, url, shape)
-      [ours, theirs] = for label <- ["grown", "grown-git"], do: Fixtures.fresh(fixtures, label)
-      Fixtures.sync!(server, url, ours)
+      clones = clone(fixtures, server, url, shape)
+      theirs = Fixtures.fresh(fixtures, "grown-git")
       GitCommand.run!(Fixtures.clone_arguments(url, theirs))
-      update = update(server, url, {ours, theirs}, shape, {repository, paths})
+      ours = for {way, options} <- @ways, do: {way, Fixtures.fresh(fixtures, "grown-#{way}"), options}
+      syncs = fn url -> for {way, path, options} <- ours, do: {way, sync(server, url, path, options)} end
+      for {_way, sync} <- syncs.(url), do: sync.()
+      updates = update(syncs.(url), theirs, shape, fn -> commit!(repository, paths) end)
+
+      # By nginx, which answers these from its cache: what is measured is the client. It was not asked before the last change.
+      web = syncs.(Way.url(Way.http(fixtures), name))
       commit!(repository, paths)
-      Fixtures.sync!(server, url, ours)
-      early = poll(server, url, {ours, theirs}, shape, "early")
-      Fixtures.settle(fn -> Fixtures.sync!(server, url, ours) end)
-      settled = poll(server, url, {ours, theirs}, shape, "settled")
-      for path <- [ours, theirs], size > 3_000, do: File.rm_rf!(path)
-      [clone, update, early, settled]
+      for {_way, sync} <- web, do: sync.()
+      web_url = Way.url(Way.http(fixtures), name)
+      GitCommand.run!(["remote", "set-url", "origin", web_url], cd: theirs)
+      early = polls(web, theirs, shape, "early")
+      Fixtures.settle(fn -> for {_way, sync} <- web, do: sync.() end)
+      settled = polls(web, theirs, shape, "settled")
+      for path <- [theirs | for({_way, path, _options} <- ours, do: path)], size > 3_000, do: File.rm_rf!(path)
+      clones ++ updates ++ early ++ settled
     end)
   end
 
-  defp repository!(fixtures, {size, each}) do
+  defp sync(server, url, path, options), do: fn -> Fixtures.sync!(server, url, path, options) end
+
+  defp repository!(fixtures, {size, each} = shape) do
+    Terminal.progress("making a repository of #{title(shape)}")
     name = "grown-#{size}-#{each}.git"
     repository = Repository.create!(fixtures.origins, name)
     files = Manifests.many(size, bytes: 200, each: each)
@@ -90,37 +120,32 @@ defmodule Alumiini.Git.Bench.Scenarios.Growth do
       end
     end
 
-    taken =
-      Measure.interleave("clone, #{title(shape)}", rounds(size),
-        ours: fresh.(&Fixtures.sync!(server, url, &1)),
-        git: fresh.(&GitCommand.run!(Fixtures.clone_arguments(url, &1)))
-      )
+    ours =
+      for {way, options} <- @ways, do: {way, fresh.(fn path -> sync(server, url, path, options).() end)}
 
+    git = fresh.(&GitCommand.run!(Fixtures.clone_arguments(url, &1)))
+    taken = Measure.interleave("clone, #{title(shape)}", rounds(size), ours ++ [git: git])
     beside = {"git clone --depth 1 --single-branch --no-tags", taken.git}
-    Result.time(id("clone", shape), "clone at depth 1, #{title(shape)}", beside, taken.ours, 0.9)
+    rows(taken, "clone", shape, beside, tree: 0.9, bare: 0.5)
   end
 
-  defp update(server, url, {ours, theirs}, {size, _each} = shape, {repository, paths}) do
+  defp update(syncs, theirs, {size, _each} = shape, commit) do
     # Each contender gets a commit of its own, made before its time begins.
     with_commit = fn update ->
       fn _round ->
-        commit!(repository, paths)
+        commit.()
         Measure.time(update)
       end
     end
 
-    taken =
-      Measure.interleave("update of #{@changed} files, #{title(shape)}", rounds(size),
-        ours: with_commit.(fn -> Fixtures.sync!(server, url, ours) end),
-        git:
-          with_commit.(fn ->
-            GitCommand.run!(Fixtures.fetch_arguments(), cd: theirs)
-            GitCommand.run!(["reset", "--quiet", "--hard", "FETCH_HEAD"], cd: theirs)
-          end)
-      )
+    git = fn ->
+      GitCommand.run!(Fixtures.fetch_arguments(), cd: theirs)
+      GitCommand.run!(["reset", "--quiet", "--hard", "FETCH_HEAD"], cd: theirs)
+    end
 
-    beside = {"git fetch --depth 1 and git reset --hard", taken.git}
-    Result.time(id("update", shape), "update of #{@changed} files, #{title(shape)}", beside, taken.ours, 0.5)
+    contenders = for {name, update} <- syncs ++ [git: git], do: {name, with_commit.(update)}
+    taken = Measure.interleave("update of #{@changed} files, #{title(shape)}", rounds(size), contenders)
+    rows(taken, "update", shape, {"git fetch --depth 1 and git reset --hard", taken.git}, tree: 0.5, bare: 0.3)
   end
 
   defp commit!(repository, paths) do
@@ -128,29 +153,21 @@ defmodule Alumiini.Git.Bench.Scenarios.Growth do
     Repository.commit!(repository, Map.new(paths, &{&1, text}))
   end
 
-  defp poll(server, url, paths, shape, "early") do
-    taken = polled(server, url, paths, "right after a change, #{title(shape)}", 5)
-    row("early", "nothing new right after a change, #{title(shape)}", taken, shape)
+  defp polls(syncs, theirs, {size, _each} = shape, what) do
+    fetch = fn -> GitCommand.run!(Fixtures.fetch_arguments(), cd: theirs) end
+    contenders = for {name, poll} <- syncs ++ [git: fetch], do: {name, fn _round -> Measure.time(poll) end}
+    taken = Measure.interleave("#{@what[what]}, #{title(shape)}", 9, contenders)
+    with_files = if size > 3_000, do: 0.25, else: 0.12
+    rows(taken, what, shape, {"git fetch --depth 1", taken.git}, tree: with_files, bare: 0.08)
   end
 
-  defp poll(server, url, paths, shape, "settled") do
-    taken = polled(server, url, paths, "nothing new, #{title(shape)}", 9)
-    row("settled", "nothing new, #{title(shape)}", taken, shape)
+  defp rows(taken, what, {size, each} = shape, beside, targets) do
+    for {way, target} <- targets do
+      without = if way == :bare, do: ", no working tree"
+      name = "#{@what[what]}, #{title(shape)}#{without}"
+      Result.time("growth-#{what}-#{way}-#{size}-#{each}", name, beside, taken[way], target)
+    end
   end
-
-  defp polled(server, url, {ours, theirs}, title, rounds) do
-    Measure.interleave(title, rounds,
-      ours: fn _round -> Measure.time(fn -> Fixtures.sync!(server, url, ours) end) end,
-      git: fn _round -> Measure.time(fn -> GitCommand.run!(Fixtures.fetch_arguments(), cd: theirs) end) end
-    )
-  end
-
-  defp row(id, name, taken, {size, _each} = shape) do
-    target = if size > 3_000, do: 0.25, else: 0.12
-    Result.time(id(id, shape), name, {"git fetch --depth 1", taken.git}, taken.ours, target)
-  end
-
-  defp id(what, {size, each}), do: "growth-#{what}-#{size}-#{each}"
 
   defp title({size, 1}), do: "#{Format.count(size)} files in a directory each"
   defp title({size, _each}), do: "#{Format.count(size)} files"
