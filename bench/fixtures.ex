@@ -25,7 +25,9 @@ defmodule Alumiini.Git.Bench.Fixtures do
 
     # A kept log would grow, and a shell per request would be in everybody's way.
     {:ok, http} = HttpServer.start_link(root: origins, log: false, stderr: :inherit)
-    {:ok, web} = Nginx.start_link(root: origins, dir: work, cache: true)
+    # However many of one are asked for, Git is run once for each thing that is asked.
+    many = ~S"rewrite ^/many-\d+\.git/(.*)$ /fleet-1.git/$1 last;"
+    {:ok, web} = Nginx.start_link(root: origins, dir: work, cache: true, config: [many])
     %__MODULE__{origins: origins, work: work, binary: binary, http: http, web: web}
   end
 
@@ -89,6 +91,23 @@ defmodule Alumiini.Git.Bench.Fixtures do
   def sync!(server, url, path, options \\ []) do
     {:ok, id} = Alumiini.Git.sync(url, "main", path, [server: server] ++ options)
     id
+  end
+
+  @doc "Runs `fun` on all of them, at most so many at once."
+  @spec all_at_once([item], (item -> any), pos_integer) :: :ok when item: term
+  def all_at_once(items, fun, at_once) do
+    items
+    |> Task.async_stream(fun, max_concurrency: at_once, ordered: false, timeout: :infinity)
+    |> Enum.each(fn {:ok, _} -> :ok end)
+  end
+
+  @doc "Runs a command for each number that another one writes, so many at a time, in a directory."
+  @spec xargs!(String.t(), pos_integer, String.t(), Path.t()) :: :ok
+  def xargs!(numbers, parallel, command, dir) do
+    script = "#{numbers} | xargs -P #{parallel} -I{} #{command} > /dev/null"
+    env = GitCommand.environment() ++ GitCommand.config([{"safe.directory", "*"}])
+    {_, 0} = System.cmd("/bin/sh", ["-c", script], cd: dir, env: env, stderr_to_stdout: true)
+    :ok
   end
 
   @doc """

@@ -7,8 +7,7 @@ defmodule Alumiini.Git.Bench.Plot do
 
   import Alumiini.Git.Bench.Svg, only: [text: 4, text: 5, rect: 5, line: 5]
 
-  alias Alumiini.Git.Bench.{Format, Result, Svg}
-  alias Alumiini.Git.Bench.Scenarios.Growth
+  alias Alumiini.Git.Bench.{Format, Growth, Result, Svg}
 
   # How far the scale goes, and what figures take.
   @scale 340
@@ -30,8 +29,7 @@ defmodule Alumiini.Git.Bench.Plot do
     left = results |> Enum.map(&String.length(&1.name)) |> Enum.max(fn -> 0 end) |> left()
     {beside_git, y} = panel(times, "Time, where the git command takes 1", &share/1, {1.0, "git"}, {left, 30})
 
-    {of_limits, y} =
-      panel(limits, "Share of what is allowed", &used/1, {1.0, "allowed"}, {left, y + 26})
+    {of_limits, y} = panel(limits, "Share of what is allowed", &used/1, {1.0, "allowed"}, {left, y + 26})
 
     {foot, bottom} = Svg.foot(Format.machine(machine), y + 16)
     width = left + @scale + @figures

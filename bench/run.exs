@@ -3,6 +3,7 @@
 #   ONLY=clone,read   runs a part, and leaves the committed results alone
 #   ROUNDS=3          takes fewer samples
 #   SIZES=300,3000    measures growth at these numbers of files only
+#   BENCH_DIR=/dev/shm   has everything there, rather than on the disk of this directory
 
 # No environment but that of the tests compiles what is below test/support.
 support =
@@ -18,14 +19,16 @@ files =
 defmodule Alumiini.Git.Bench do
   @moduledoc false
 
-  alias Alumiini.Git.Bench.{Fixtures, Json, Machine, Plot, Scenarios, Terminal}
+  alias Alumiini.Git.Bench.{Fixtures, GrowthPlot, Json, Machine, Plot, Scenarios, Terminal}
 
   @scenarios [
     poll: Scenarios.Poll,
     distance: Scenarios.Distance,
     clone: Scenarios.Clone,
     growth: Scenarios.Growth,
+    history: Scenarios.History,
     fleet: Scenarios.Fleet,
+    many: Scenarios.Many,
     read: Scenarios.Read,
     memory: Scenarios.Memory,
     size: Scenarios.Size
@@ -36,7 +39,7 @@ defmodule Alumiini.Git.Bench do
   def run do
     chosen = chosen()
     File.mkdir_p!(@out)
-    dir = Path.expand(Path.join(@out, "run-#{System.pid()}"))
+    dir = Path.expand(Path.join(System.get_env("BENCH_DIR", @out), "alumiini-git-bench-#{System.pid()}"))
     File.mkdir_p!(dir)
 
     results =
@@ -85,7 +88,9 @@ defmodule Alumiini.Git.Bench do
   defp write(dir, results, machine) do
     File.write!(Path.join(dir, "results.json"), Json.encode(results, machine))
     File.write!(Path.join(dir, "results.svg"), Plot.svg(results, machine))
-    IO.puts("Written to #{dir}/results.json and #{dir}/results.svg")
+    growth = GrowthPlot.svg(results, machine)
+    if growth, do: File.write!(Path.join(dir, "growth.svg"), growth)
+    IO.puts("Written to #{dir}: results.json, results.svg#{if growth, do: " and growth.svg"}")
   end
 end
 

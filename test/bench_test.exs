@@ -1,11 +1,11 @@
-for file <- ~w(statistics result format json plot) do
+for file <- ~w(statistics result format json svg growth plot growth_plot) do
   Code.require_file("../bench/#{file}.ex", __DIR__)
 end
 
 defmodule Alumiini.Git.BenchTest do
   use ExUnit.Case, async: true
 
-  alias Alumiini.Git.Bench.{Format, Json, Plot, Result, Statistics}
+  alias Alumiini.Git.Bench.{Format, Growth, GrowthPlot, Json, Plot, Result, Statistics}
 
   @machine %{
     date: "2024-05-01",
@@ -73,6 +73,42 @@ defmodule Alumiini.Git.BenchTest do
     assert {{:xmlElement, :svg, _, _, _, _, _, _, _, _, _, _}, []} = scan(svg)
     assert length(Regex.scan(~r/class="(reached|missed)"/, svg)) == 4
     refute svg =~ "NaN"
+  end
+
+  test "the names in the plot have room before the bars" do
+    times = Statistics.summary([1_000_000])
+    name = String.duplicate("nothing new ", 8)
+
+    svg =
+      [Result.time("long", name, {"git", times}, times, 1.0)] |> Plot.svg(@machine) |> IO.iodata_to_binary()
+
+    [_, end_of_name] = Regex.run(~r/<text x="([\d.]+)" y="[\d.]+" text-anchor="end">nothing/, svg)
+    assert String.to_float(end_of_name) > 6.8 * String.length(name)
+  end
+
+  describe "growth" do
+    defp grown(way, size, ms) do
+      time = &Statistics.summary([&1 * 1_000_000])
+      id = "growth-clone-#{way}-#{size}-30"
+      Result.time(id, "clone of #{size}", {"git clone", time.(10)}, time.(ms), 0.5)
+    end
+
+    test "is an alarm where a ratio rises by more than half, and is not as good as asked" do
+      assert Growth.rising([grown(:tree, 300, 4), grown(:tree, 3_000, 6), grown(:tree, 15_000, 7)]) ==
+               ["clone of 15000: 0.700 ×, and 0.400 × for clone of 300: the ratio rises with size"]
+
+      assert Growth.rising([grown(:tree, 300, 1), grown(:tree, 3_000, 4)]) == []
+    end
+
+    test "has a plot with a line for each contender, and is not in the other one" do
+      results = for way <- [:tree, :bare], size <- [300, 3_000], do: grown(way, size, 5)
+      svg = results |> GrowthPlot.svg(@machine) |> IO.iodata_to_binary()
+      assert {{:xmlElement, :svg, _, _, _, _, _, _, _, _, _, _}, []} = scan(svg)
+      assert for([_, class] <- Regex.scan(~r/<path class="(\w+)"/, svg), do: class) == ~w(git ours bare)
+      assert length(Regex.scan(~r/<circle/, svg)) == 6
+      refute Plot.svg(results, @machine) |> IO.iodata_to_binary() =~ "clone of 300"
+      assert GrowthPlot.svg(results(), @machine) == nil
+    end
   end
 
   test "the plot of a part is a plot" do

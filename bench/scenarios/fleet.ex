@@ -98,9 +98,7 @@ defmodule Alumiini.Git.Bench.Scenarios.Fleet do
   end
 
   defp all_at_once(items, fun, at_once \\ nil) do
-    items
-    |> Task.async_stream(fun, max_concurrency: at_once || length(items), ordered: false, timeout: :infinity)
-    |> Enum.each(fn {:ok, _} -> :ok end)
+    Fixtures.all_at_once(items, fun, at_once || length(items))
   end
 
   defp clone!(urls, dir) do
@@ -123,18 +121,12 @@ defmodule Alumiini.Git.Bench.Scenarios.Fleet do
 
   defp fetch!(dir, parallel) do
     arguments = Enum.join(Fixtures.fetch_arguments(), " ")
-    xargs!("seq #{@repositories}", parallel, "git -C {} #{arguments}", dir)
+    Fixtures.xargs!("seq #{@repositories}", parallel, "git -C {} #{arguments}", dir)
   end
 
   defp ls_remote!([url | _], parallel) do
     [base, _] = String.split(url, "fleet-1.git")
     numbers = "seq #{@polls} | awk '{ print $1 % #{@repositories} + 1 }'"
-    xargs!(numbers, parallel, "git ls-remote --exit-code #{base}fleet-{}.git refs/heads/main", ".")
-  end
-
-  defp xargs!(numbers, parallel, command, dir) do
-    script = "#{numbers} | xargs -P #{parallel} -I{} #{command} > /dev/null"
-    env = GitCommand.environment() ++ GitCommand.config([{"safe.directory", "*"}])
-    {_, 0} = System.cmd("/bin/sh", ["-c", script], cd: dir, env: env, stderr_to_stdout: true)
+    Fixtures.xargs!(numbers, parallel, "git ls-remote --exit-code #{base}fleet-{}.git refs/heads/main", ".")
   end
 end

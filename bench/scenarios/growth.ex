@@ -7,14 +7,11 @@ defmodule Alumiini.Git.Bench.Scenarios.Growth do
   `SIZES=300,3000` takes some of the sizes only.
   """
 
-  alias Alumiini.Git.Bench.{Fixtures, Format, Measure, Result, Terminal, Way}
+  alias Alumiini.Git.Bench.{Fixtures, Format, Growth, Measure, Result, Terminal, Way}
   alias Alumiini.Git.Test.{GitCommand, Manifests, Repository}
 
   @sizes [300, 3_000, 15_000, 50_000]
   @changed 10
-  # By how much a ratio may rise from the smallest size to any other.
-  @rise 1.5
-
   @ways [tree: [], bare: [working_tree: false]]
   @what %{
     "clone" => "clone at depth 1",
@@ -28,7 +25,7 @@ defmodule Alumiini.Git.Bench.Scenarios.Growth do
     shapes = for size <- sizes(), do: {size, 30}
     wide = if 50_000 in sizes(), do: [{50_000, 1}], else: []
     results = Enum.flat_map(shapes ++ wide, fn shape -> measure(fixtures, shape) end)
-    rising = results |> Enum.group_by(&what/1) |> Enum.flat_map(fn {_what, rows} -> rising(rows) end)
+    rising = Growth.rising(results)
     for sentence <- rising, do: IO.puts(:stderr, sentence)
     if rising != [], do: System.at_exit(fn _status -> exit({:shutdown, 1}) end)
     results
@@ -41,29 +38,6 @@ defmodule Alumiini.Git.Bench.Scenarios.Growth do
       "" -> @sizes
       some -> some |> String.split(",", trim: true) |> Enum.map(&String.to_integer/1)
     end
-  end
-
-  @doc "A sentence for each of `rows`, which are of one thing at growing sizes, whose ratio is more than half as high again as the first's."
-  @spec rising([Result.t()]) :: [String.t()]
-  def rising([first | rest]) do
-    for row <- rest, row.ratio > @rise * first.ratio, not row.reached do
-      "#{row.name}: #{Format.ratio(row)}, and #{Format.ratio(first)} for #{first.name}: the ratio rises with size"
-    end
-  end
-
-  @doc "Of a result of this scenario: what was done, with a working tree or without, how many files there are, and how many in a directory."
-  @spec parts(Result.t()) :: {String.t(), :tree | :bare, pos_integer, pos_integer} | nil
-  def parts(result) do
-    with ["growth", what, way, size, each] <- String.split(result.id, "-") do
-      {what, String.to_existing_atom(way), String.to_integer(size), String.to_integer(each)}
-    else
-      _of_another_scenario -> nil
-    end
-  end
-
-  defp what(result) do
-    {what, way, _size, _each} = parts(result)
-    {what, way}
   end
 
   defp measure(fixtures, {size, _each} = shape) do
@@ -89,7 +63,11 @@ defmodule Alumiini.Git.Bench.Scenarios.Growth do
       early = polls(web, theirs, shape, "early")
       Fixtures.settle(fn -> for {_way, sync} <- web, do: sync.() end)
       settled = polls(web, theirs, shape, "settled")
-      for path <- [theirs | for({_way, path, _options} <- ours, do: path)], size > 3_000, do: File.rm_rf!(path)
+
+      for path <- [theirs | for({_way, path, _options} <- ours, do: path)],
+          size > 3_000,
+          do: File.rm_rf!(path)
+
       clones ++ updates ++ early ++ settled
     end)
   end
@@ -120,8 +98,7 @@ defmodule Alumiini.Git.Bench.Scenarios.Growth do
       end
     end
 
-    ours =
-      for {way, options} <- @ways, do: {way, fresh.(fn path -> sync(server, url, path, options).() end)}
+    ours = for {way, options} <- @ways, do: {way, fresh.(fn path -> sync(server, url, path, options).() end)}
 
     git = fresh.(&GitCommand.run!(Fixtures.clone_arguments(url, &1)))
     taken = Measure.interleave("clone, #{title(shape)}", rounds(size), ours ++ [git: git])
@@ -145,6 +122,7 @@ defmodule Alumiini.Git.Bench.Scenarios.Growth do
 
     contenders = for {name, update} <- syncs ++ [git: git], do: {name, with_commit.(update)}
     taken = Measure.interleave("update of #{@changed} files, #{title(shape)}", rounds(size), contenders)
+
     rows(taken, "update", shape, {"git fetch --depth 1 and git reset --hard", taken.git}, tree: 0.5, bare: 0.3)
   end
 
@@ -165,7 +143,7 @@ defmodule Alumiini.Git.Bench.Scenarios.Growth do
     for {way, target} <- targets do
       without = if way == :bare, do: ", no working tree"
       name = "#{@what[what]}, #{title(shape)}#{without}"
-      Result.time("growth-#{what}-#{way}-#{size}-#{each}", name, beside, taken[way], target)
+      Result.time(Growth.id({what, way, size, each}), name, beside, taken[way], target)
     end
   end
 

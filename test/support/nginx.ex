@@ -219,7 +219,7 @@ defmodule Alumiini.Git.Test.Nginx do
     """
     fastcgi_cache git;
           fastcgi_cache_methods GET POST;
-          fastcgi_cache_key "$request_method $request_uri $http_git_protocol $http_content_encoding $request_body";
+          fastcgi_cache_key "$request_method $uri $args $http_git_protocol $http_content_encoding $request_body";
           fastcgi_cache_valid 200 1d;
           fastcgi_ignore_headers Cache-Control Expires;
           client_body_in_single_buffer on;

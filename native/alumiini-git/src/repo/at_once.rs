@@ -16,10 +16,21 @@ use crate::repo::read_lately::{At, ReadLately};
 
 /// Which file systems never make anyone wait for a network or another process when they are asked for what is in memory.
 pub(crate) struct AtOnce {
-    /// Whether it is such a one, and when that was learned.
-    devices: Mutex<HashMap<(u32, u32), (bool, Instant)>>,
+    /// What each is, and when that was learned.
+    devices: Mutex<HashMap<(u32, u32), (Medium, Instant)>>,
     read_lately: ReadLately,
     tick: Duration,
+}
+
+/// What who asks a file system may have to wait for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Medium {
+    /// Nothing: all of it is in memory.
+    Memory,
+    /// A disk, for what is not in memory.
+    Disk,
+    /// Anything.
+    Other,
 }
 
 impl Default for AtOnce {
@@ -63,15 +74,16 @@ impl AtOnce {
 
     /// Remembers a file that was read there, if it is on a file system that was learned.
     pub(crate) fn keep(&self, root: &Path, at: At, file: &Path, content: &[u8]) {
-        if at.devices().all(|device| self.known(device) == Some(true)) {
+        let is_good = |device| matches!(self.known(device), Some(Medium::Memory | Medium::Disk));
+        if at.devices().all(is_good) {
             self.read_lately.keep(root, at, file, content);
         }
     }
 
-    fn known(&self, device: (u32, u32)) -> Option<bool> {
+    fn known(&self, device: (u32, u32)) -> Option<Medium> {
         let devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
-        let (local, learned) = devices.get(&device)?;
-        (learned.elapsed() < BELIEVED).then_some(*local)
+        let (medium, learned) = devices.get(&device)?;
+        (learned.elapsed() < BELIEVED).then_some(*medium)
     }
 }
 
@@ -96,8 +108,8 @@ mod linux {
     use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, openat2, statx};
     use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
-    use super::{AtOnce, FINE, MOST_DEVICES, is_harmless, is_plain};
-    use crate::repo::local_fs::is_local;
+    use super::{AtOnce, FINE, MOST_DEVICES, Medium, is_harmless, is_plain};
+    use crate::repo::local_fs::{is_in_memory, is_local};
     use crate::repo::marker;
 
     const PLACE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -108,11 +120,29 @@ mod linux {
         .union(OFlags::NOCTTY)
         .union(OFlags::CLOEXEC);
 
-    const INSIDE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_XDEV);
+    const CACHED: ResolveFlags = ResolveFlags::CACHED.union(ResolveFlags::NO_SYMLINKS);
 
-    fn cached(dir: impl AsFd, path: &[u8], flags: OFlags, more: ResolveFlags) -> Result<OwnedFd, Errno> {
-        let resolve = ResolveFlags::CACHED | ResolveFlags::NO_SYMLINKS | more;
+    fn open(dir: impl AsFd, path: &[u8], flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
         openat2(dir, path, flags, Mode::empty(), resolve)
+    }
+
+    impl Medium {
+        /// How to open what is inside of a directory without waiting: a file system in memory does not remember what it does not have, and need not.
+        fn inside(self) -> Option<ResolveFlags> {
+            let inside = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
+            match self {
+                Medium::Memory => Some(inside),
+                Medium::Disk => Some(inside | ResolveFlags::CACHED),
+                Medium::Other => None,
+            }
+        }
+
+        fn read_flags(self) -> ReadWriteFlags {
+            match self {
+                Medium::Memory => ReadWriteFlags::empty(),
+                _ => ReadWriteFlags::NOWAIT,
+            }
+        }
     }
 
     fn stat(fd: &OwnedFd) -> Option<Statx> {
@@ -145,12 +175,16 @@ mod linux {
             let Ok(dir) = rustix::fs::open(path, flags, Mode::empty()) else {
                 return;
             };
-            let local = is_local(&dir);
+            let medium = match is_local(&dir) {
+                true if is_in_memory(&dir) => Medium::Memory,
+                true => Medium::Disk,
+                false => Medium::Other,
+            };
             let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
             if devices.len() >= MOST_DEVICES {
                 devices.clear();
             }
-            devices.insert(device, (local, Instant::now()));
+            devices.insert(device, (medium, Instant::now()));
         }
 
         /// The content of `file` in the repository at `path`, of at most so many bytes. `None` says nothing: neither that it is not there.
@@ -160,12 +194,11 @@ mod linux {
             if !is_plain(path) || !is_harmless(file) {
                 return None;
             }
-            let root = cached(CWD, path, PLACE | OFlags::DIRECTORY, ResolveFlags::empty()).ok()?;
-            let git = cached(&root, b".git", PLACE | OFlags::DIRECTORY, INSIDE).ok()?;
+            let root = open(CWD, path, PLACE | OFlags::DIRECTORY, CACHED).ok()?;
+            let medium = self.known(device(&stat(&root)?))?;
+            let inside = medium.inside()?;
+            let git = open(&root, b".git", PLACE | OFlags::DIRECTORY, inside).ok()?;
             let before = stat(&git)?;
-            if self.known(device(&before)) != Some(true) {
-                return None;
-            }
             let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
             let is_fine = times(&before).iter().all(|(_, nanos)| *nanos != 0);
             let old = now.checked_sub(if is_fine { self.tick.min(FINE) } else { self.tick })?;
@@ -176,13 +209,13 @@ mod linux {
                 return None;
             }
             // A checkout that is under way, or was interrupted.
-            if cached(&git, marker::NAME.as_bytes(), PLACE, INSIDE).err()? != Errno::NOENT {
+            if open(&git, marker::NAME.as_bytes(), PLACE, inside).err()? != Errno::NOENT {
                 return None;
             }
-            let content = match cached(&git, b"index", PLACE, INSIDE) {
-                Ok(_) => content(&root, file, most)?,
+            let content = match open(&git, b"index", PLACE, inside) {
+                Ok(_) => content(open(&root, file, FILE, inside).ok()?, most, medium.read_flags())?,
                 // Without one there is no working tree, and what lies there is not of the commit.
-                Err(Errno::NOENT) => self.read_lately.get(&git, root_path, file_path)?.to_vec(),
+                Err(Errno::NOENT) => self.read_lately.get(&git, inside, root_path, file_path)?.to_vec(),
                 Err(_) => return None,
             };
             // A checkout that began meanwhile put its marker there, and what takes the place of a whole `.git` gives the old one another name first:
@@ -192,8 +225,7 @@ mod linux {
         }
     }
 
-    fn content(root: &OwnedFd, file: &[u8], most: u64) -> Option<Vec<u8>> {
-        let opened = cached(root, file, FILE, INSIDE).ok()?;
+    fn content(opened: OwnedFd, most: u64, flags: ReadWriteFlags) -> Option<Vec<u8>> {
         let what = stat(&opened)?;
         if FileType::from_raw_mode(what.stx_mode.into()) != FileType::RegularFile || what.stx_size > most {
             return None;
@@ -201,7 +233,7 @@ mod linux {
         let mut content = vec![0; what.stx_size as usize];
         if !content.is_empty() {
             let mut whole = [IoSliceMut::new(&mut content)];
-            let read = preadv2(&opened, &mut whole, 0, ReadWriteFlags::NOWAIT).ok()?;
+            let read = preadv2(&opened, &mut whole, 0, flags).ok()?;
             if read < content.len() {
                 return None;
             }

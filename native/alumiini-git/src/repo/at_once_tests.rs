@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{AtOnce, is_harmless, is_plain};
+use super::{AtOnce, Medium, is_harmless, is_plain};
 
 #[test]
 fn only_what_can_be_meant_in_one_way_is_plain() {
@@ -101,7 +101,8 @@ fn trusts_neither_a_young_repository_nor_a_file_system_that_it_does_not_know() {
     assert_eq!(aged().file(work.path(), "deploy/app.yaml".as_ref(), 100), None);
     let nowhere = aged();
     nowhere.learn(Path::new("/proc"));
-    assert!(!nowhere.devices.lock().unwrap().values().any(|(local, _)| *local));
+    let learned = nowhere.devices.lock().unwrap();
+    assert!(learned.values().all(|(medium, _)| *medium == Medium::Other));
 }
 
 /// A repository without a working tree, at a commit on `main`.
@@ -204,4 +205,37 @@ fn what_is_remembered_is_bounded() {
         assert!(at_once.file(work.path(), file.as_ref(), 1 << 20).is_some(), "{n}");
     }
     assert_eq!(at_once.file(work.path(), "file-0".as_ref(), 1 << 20), None);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_system_in_memory_need_not_be_asked_what_it_remembers() {
+    // It forgets at once what it does not have, so nothing of that is ever cached.
+    let Ok(work) = tempfile::tempdir_in("/dev/shm") else {
+        return;
+    };
+    let git = without_files();
+    copy(&git.path().join(".git"), &work.path().join(".git"));
+    let at_once = aged();
+    at_once.learn(work.path());
+    let at = at_once.at(work.path()).unwrap();
+    at_once.keep(work.path(), at, "a".as_ref(), b"A");
+    assert_eq!(at_once.file(work.path(), "a".as_ref(), 9).as_deref(), Some(&b"A"[..]));
+    fs::write(work.path().join(".git/index"), "").unwrap();
+    fs::write(work.path().join("a"), "B").unwrap();
+    assert_eq!(at_once.file(work.path(), "a".as_ref(), 9).as_deref(), Some(&b"B"[..]));
+}
+
+#[cfg(target_os = "linux")]
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
 }

@@ -169,14 +169,20 @@ mod linux {
 
     impl ReadLately {
         /// The content of a file of the repository at `root`, whose `.git` is `git`, as long as it is where it was when that was read. Waits for
-        /// nothing.
-        pub(in crate::repo) fn get(&self, git: impl AsFd, root: &Path, file: &Path) -> Option<Arc<[u8]>> {
+        /// nothing, where to open what is `inside` of `git` so does not.
+        pub(in crate::repo) fn get(
+            &self,
+            git: impl AsFd,
+            inside: ResolveFlags,
+            root: &Path,
+            file: &Path,
+        ) -> Option<Arc<[u8]>> {
             let (content, at) = {
                 let memory = self.lock();
                 let one = memory.repositories.get(root)?;
                 (one.files.get(file)?.clone(), one.at.clone())
             };
-            let now = stats(git, at.branch.as_deref(), INSIDE | ResolveFlags::CACHED).ok()?;
+            let now = stats(git, at.branch.as_deref(), inside).ok()?;
             (now == at.stats).then_some(content)
         }
     }
