@@ -211,10 +211,15 @@ defmodule Alumiini.Git.Options do
 
     # Not Path.absname/1, which takes no names that are not UTF-8.
     case Path.type(path) do
-      :relative -> File.cwd!() <> "/" <> path
+      :relative -> below(File.cwd!(), path)
       _absolute -> path
     end
   end
+
+  # Where the current directory is in a working tree, these lead out of it, and are meant: the worker takes none that does.
+  defp below(dir, ".."), do: Path.dirname(dir)
+  defp below(dir, "../" <> path), do: dir |> Path.dirname() |> below(path)
+  defp below(dir, path), do: dir <> "/" <> path
 
   @doc "Checks a name within a repository."
   @spec name!(term, String.t()) :: :ok

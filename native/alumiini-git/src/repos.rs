@@ -2,18 +2,18 @@
 //! tree, and identical syncs that wait together.
 
 use std::collections::HashMap;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::answer::{Name, Stats};
+use crate::answer::Stats;
 use crate::branch::Branch;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::job::Job;
 use crate::protocol::RemoteRequest;
+use crate::repo::place;
 
 /// The repositories in use, by canonical path.
 #[derive(Default)]
@@ -55,7 +55,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Repos {
     /// The repository at `path`, which need not exist. Looks at the disk: call it from blocking code.
     pub(crate) fn at(&self, path: &Path) -> Result<Arc<Repo>> {
-        let path = canonical(path)?;
+        let path = place::find(path)?;
         let mut repos = lock(&self.0);
         if let Some(repo) = repos.get(&path).and_then(Weak::upgrade) {
             return Ok(repo);
@@ -72,33 +72,6 @@ impl Repos {
         });
         repos.insert(path, Arc::downgrade(&repo));
         Ok(repo)
-    }
-}
-
-/// `path` without links, as far as it exists; the rest is kept as it is.
-fn canonical(path: &Path) -> Result<PathBuf> {
-    let fail = |error: io::Error| {
-        Error::new(Kind::Io, format!("cannot look at {}: {error}", path.display())).with("path", Name::of(path))
-    };
-    let absolute = std::path::absolute(path).map_err(fail)?;
-    let mut missing = Vec::new();
-    let mut existing = absolute.as_path();
-    loop {
-        match existing.canonicalize() {
-            Ok(mut found) => {
-                found.extend(missing.iter().rev());
-                return Ok(found);
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => match (existing.parent(), existing.file_name()) {
-                (Some(parent), Some(name)) => {
-                    missing.push(name);
-                    existing = parent;
-                }
-                // `..` below something that is not there.
-                _ => return Err(fail(error)),
-            },
-            Err(error) => return Err(fail(error)),
-        }
     }
 }
 

@@ -66,6 +66,80 @@ defmodule Alumiini.Git.PathsTest do
     end
   end
 
+  describe "the directory that a caller names" do
+    setup %{directory: directory, options: options} do
+      origin = Repository.create!(directory, "tenant.git")
+
+      Repository.commit!(origin, %{
+        "app.yaml" => @inside,
+        "base/app.yaml" => @inside,
+        "deploy" => {:symlink, Path.join(directory, "trap")},
+        "up" => {:symlink, "../trap"},
+        "prod" => {:symlink, "base"}
+      })
+
+      repos =
+        for {name, more} <- [tree: [], bare: [working_tree: false]] do
+          repo = Path.join(directory, "tenant-#{name}")
+          assert {:ok, _sha} = Git.sync(origin, "main", repo, more ++ options)
+          repo
+        end
+
+      %{repos: repos, tenant: origin}
+    end
+
+    # As a controller does that joins its directory and what a tenant says is theirs.
+    test "is not left by a link that the commit has, nor by `..`",
+         %{repos: repos, options: options} = context do
+      for repo <- repos, below <- ["deploy", "up", "../trap"], path = Path.join(repo, below) do
+        assert {:error, %Error{reason: reason}} = Git.read(path, "app.yaml", options)
+        # Without a working tree no link is there to be followed.
+        assert reason in [:unsafe_path, :path_not_found], path
+        assert {:error, %Error{reason: ^reason}} = Git.files(path, nil, options)
+        refute match?({:ok, _}, Git.head(path, options))
+      end
+
+      [repo, _bare] = repos
+
+      for below <- ["deploy", "up", "../trap", "up/new"], path = repo <> "/" <> below do
+        refused!(Git.read(path, "app.yaml", options), :read)
+        refused!(Git.files(path, nil, options), :files)
+        refused!(Git.head(path, options), :head)
+        refused!(Git.sync(context.tenant, "main", path, options), :sync)
+        refused!(Git.checkout(path, "main", options), :checkout)
+      end
+
+      assert File.ls!(Path.join(context.directory, "trap")) == ["app.yaml"]
+    end
+
+    test "is not .git, nor made to be one", %{repos: repos, options: options} = context do
+      for repo <- repos ++ [context.directory],
+          below <- [".git", ".git/refs", ".GIT"],
+          path = Path.join(repo, below) do
+        refused!(Git.read(path, "config", options), :read)
+        refused!(Git.files(path, nil, options), :files)
+        refused!(Git.sync(context.tenant, "main", path, options), :sync)
+      end
+
+      refute File.exists?(Path.join(context.directory, ".git"))
+    end
+
+    test "may be any that belongs to no repository, and be led to by any link", context do
+      %{directory: directory, repos: [repo, bare], options: options} = context
+      assert Git.read(Path.join(directory, "trap"), "app.yaml", options) == {:ok, @outside}
+      link!(repo, Path.join(directory, "current"))
+      assert Git.read(Path.join(directory, "current"), "app.yaml", options) == {:ok, @inside}
+      assert Git.read(Path.join(directory, "current/base"), "app.yaml", options) == {:ok, @inside}
+      for each <- [repo, bare], do: assert({:ok, @inside} = Git.read(each <> "/base", "app.yaml", options))
+      assert Git.read(repo <> "/prod", "app.yaml", options) == {:ok, @inside}
+    end
+
+    test "may begin with `..` from a current directory in a working tree", %{options: options} = context do
+      relative = Path.join([".." |> List.duplicate(30) |> Path.join(), context.directory, "trap"])
+      assert Git.read(relative, "app.yaml", options) == {:ok, @outside}
+    end
+  end
+
   describe "what a caller asks for" do
     test "is refused where it leads out of the repository or into .git", %{repo: repo, options: options} do
       for path <- [

@@ -13,7 +13,7 @@ use crate::ops::Worker;
 use crate::ops::pool::Pool;
 use crate::repo::lock::DirLock;
 use crate::repo::tree_reader::TreeReader;
-use crate::repo::{BUILD_PREFIX, finish, marker, open, raw_object, refs, sweep};
+use crate::repo::{BUILD_PREFIX, finish, marker, open, place, raw_object, refs, sweep};
 use crate::repos::Repo;
 
 /// What a read is of.
@@ -104,6 +104,10 @@ fn try_read<T>(worker: &Worker, path: &Path, read: impl Fn(&Seen<'_>) -> Result<
     let Ok(_reading) = repo.tree.clone().try_read_owned() else {
         return Ok(Err(Unsettled::Moving(repo)));
     };
+    // A move may have put a link on the way until now; from here on none can.
+    if place::find(path)? != place.path {
+        return Ok(Err(Unsettled::Moved));
+    }
     let git_dir = open::git_dir(&repo.path);
     let Some(before) = generation(&git_dir) else {
         return Ok(Err(Unsettled::Unfinished(repo)));

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 
 use crate::answer::Name;
 use crate::error::{Error, Kind, Result};
+use crate::repo::place;
 
 /// The lock on a directory; dropping it, or the end of the process, lets go.
 pub(crate) struct DirLock {
@@ -22,7 +23,15 @@ pub(crate) struct DirLock {
 
 impl DirLock {
     /// `None` where another process, or another request of this one, holds it.
+    /// `path` is as [`place::find`] gives it, and has to be so still.
     pub(crate) fn try_take(path: &Path) -> Result<Option<DirLock>> {
+        if place::find(path)? != path {
+            let message = format!(
+                "{} was replaced by a link; nothing was touched, call again",
+                path.display()
+            );
+            return Err(Error::new(Kind::Locked, message).with("path", Name::of(path)));
+        }
         let dir = File::open(path).map_err(|error| failed(path, &error))?;
         match flock(&dir, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}

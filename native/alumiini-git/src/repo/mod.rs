@@ -15,6 +15,7 @@ pub(crate) mod open;
 pub(crate) mod opened;
 pub(crate) mod pack;
 mod pack_objects;
+pub(crate) mod place;
 pub(crate) mod raw_object;
 mod read_lately;
 pub(crate) mod receive;

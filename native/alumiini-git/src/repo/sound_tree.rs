@@ -163,7 +163,8 @@ fn is_allowed(name: &[u8]) -> bool {
     !(name.is_empty() || name.contains(&b'/') || name == b"." || name == b".." || is_dot_git(name))
 }
 
-fn is_dot_git(name: &[u8]) -> bool {
+/// Whether some file system may take `name` for `.git`.
+pub(super) fn is_dot_git(name: &[u8]) -> bool {
     let lower = without_ignorable(name).to_ascii_lowercase();
     // NTFS drops spaces and dots at the end, takes what follows a colon for a stream, and a backslash for a slash.
     [&b".git"[..], b"git~1"].into_iter().any(|git| {

@@ -1,0 +1,118 @@
+use std::os::unix::fs::symlink;
+
+use super::*;
+
+struct Fixture {
+    _dir: tempfile::TempDir,
+    root: PathBuf,
+}
+
+impl Fixture {
+    /// `repo` and `repo/nested` are working trees, `plain` is none.
+    fn new() -> Fixture {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        for dir in [
+            "repo/.git",
+            "repo/deploy/app",
+            "repo/nested/.git",
+            "repo/nested/deep",
+            "plain/sub",
+            "victim",
+        ] {
+            fs::create_dir_all(root.join(dir)).unwrap();
+        }
+        fs::write(root.join("plain/file"), "").unwrap();
+        Fixture { _dir: dir, root }
+    }
+
+    fn link(&self, link: &str, target: impl AsRef<Path>) {
+        symlink(target, self.root.join(link)).unwrap();
+    }
+
+    fn find(&self, path: &str) -> std::result::Result<PathBuf, Kind> {
+        find(&self.root.join(path)).map_err(|error| error.kind)
+    }
+
+    fn leads(&self, path: &str, to: &str) {
+        assert_eq!(self.find(path), Ok(self.root.join(to)), "{path}");
+    }
+
+    fn is_refused(&self, path: &str) {
+        assert_eq!(self.find(path), Err(Kind::UnsafePath), "{path}");
+    }
+}
+
+#[test]
+fn links_of_the_system_lead_anywhere() {
+    let it = Fixture::new();
+    it.link("to-repo", it.root.join("repo"));
+    it.link("plain/up", "../victim");
+    it.link("plain/again", "up");
+    it.leads("to-repo/deploy", "repo/deploy");
+    it.leads("plain/up/new/dir", "victim/new/dir");
+    it.leads("plain/again", "victim");
+    it.leads("plain/sub/../../victim", "victim");
+    it.leads("plain/file", "plain/file");
+    it.leads("missing/a/b", "missing/a/b");
+    it.leads("repo", "repo");
+    it.leads("to-repo", "repo");
+}
+
+#[test]
+fn nothing_leads_out_of_a_working_tree() {
+    let it = Fixture::new();
+    it.link("to-repo", "repo/deploy");
+    it.link("repo/out", it.root.join("victim"));
+    it.link("repo/up", "../victim");
+    it.link("repo/deploy/far", "../../victim");
+    it.link("repo/deploy/inside", "../deploy/../deploy/app");
+    it.link("repo/nested/out", "../deploy");
+    it.link("repo/self", it.root.join("repo"));
+    it.leads("repo/deploy/inside/x", "repo/deploy/app/x");
+    it.leads("to-repo/app", "repo/deploy/app");
+    it.leads("repo/nested/deep", "repo/nested/deep");
+    for path in [
+        "repo/out",
+        "repo/out/v.yaml",
+        "repo/up",
+        "repo/deploy/far",
+        "to-repo/far",
+        "repo/self/deploy",
+        // The tree that is nested is a tree of its own.
+        "repo/nested/out",
+        "repo/../victim",
+        "repo/deploy/../../victim",
+    ] {
+        it.is_refused(path);
+    }
+}
+
+#[test]
+fn nothing_leads_into_a_git_directory_nor_makes_one() {
+    let it = Fixture::new();
+    it.link("repo/deploy/git", "../.git");
+    it.link("plain/link", it.root.join("repo/.git"));
+    for path in [
+        "repo/.git",
+        "repo/.git/config",
+        "repo/.GIT/x",
+        "repo/deploy/.git",
+        "repo/deploy/git",
+        "plain/link",
+        "plain/.git",
+        "missing/.git/x",
+        "repo/missing/.Git",
+    ] {
+        it.is_refused(path);
+    }
+    it.leads("plain/app.git", "plain/app.git");
+}
+
+#[test]
+fn links_that_never_end_are_refused() {
+    let it = Fixture::new();
+    it.link("plain/a", "b");
+    it.link("plain/b", "a");
+    it.is_refused("plain/a/x");
+}
