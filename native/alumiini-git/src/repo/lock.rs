@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 
 use crate::answer::Name;
@@ -32,7 +32,10 @@ impl DirLock {
             );
             return Err(Error::new(Kind::Locked, message).with("path", Name::of(path)));
         }
-        let dir = File::open(path).map_err(|error| failed(path, &error))?;
+        // A pipe must not wait for its writer.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let dir = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| failed(path, &errno.into()))?;
+        let dir = File::from(dir);
         match flock(&dir, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => return Ok(None),

@@ -13,10 +13,11 @@ use git2::Oid;
 use crate::answer::Name;
 use crate::branch::Branch;
 use crate::error::{Error, Kind, Result};
-use crate::repo::{locked, raw_object};
+use crate::repo::{locked, plain, raw_object};
 
 pub(super) const NAME: &str = "alumiini-checkout";
 const BARE: &[u8] = b"bare";
+const MOST_BYTES: u64 = 1 << 20;
 
 /// Where HEAD, its branch and the working tree are, or are to be.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,7 +77,7 @@ pub(crate) fn set(git_dir: &Path, going: &Move) -> Result<()> {
 /// The unfinished move, if there is one.
 pub(crate) fn get(git_dir: &Path) -> Result<Option<Move>> {
     let file = file(git_dir);
-    let text = match fs::read(&file) {
+    let text = match plain::read(&file, MOST_BYTES) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed("read", &file, &error)),
@@ -128,10 +129,10 @@ pub(crate) fn write_atomically(file: &Path, content: &[u8]) -> Result<()> {
     let ours = file.file_name().is_some_and(|name| name == NAME);
     let mut options = fs::OpenOptions::new();
     if ours {
-        options.write(true).create(true).truncate(true);
-    } else {
-        options.write(true).create_new(true);
+        // Left by a kill, or put there by somebody: what it may lead to is not ours to write.
+        let _ = fs::remove_file(&beside);
     }
+    options.write(true).create_new(true);
     let mut opened = match options.open(&beside) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(locked(&beside)),
         opened => opened.map_err(|error| failed("write", file, &error))?,

@@ -16,6 +16,7 @@ pub(crate) mod opened;
 pub(crate) mod pack;
 mod pack_objects;
 pub(crate) mod place;
+mod plain;
 pub(crate) mod raw_object;
 mod read_lately;
 pub(crate) mod receive;

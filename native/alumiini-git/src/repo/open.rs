@@ -8,7 +8,7 @@ use git2::{Config, Oid, Repository, RepositoryOpenFlags};
 
 use crate::answer::Name;
 use crate::error::{Error, Kind, Result};
-use crate::repo::{BUILD_PREFIX, git_failure, marker};
+use crate::repo::{BUILD_PREFIX, git_failure, marker, plain};
 
 /// The key in a repository's config that says this library made it and may treat its work tree as its own.
 pub(crate) const MANAGED: &str = "alumiini.managed";
@@ -34,11 +34,8 @@ pub(crate) fn look(path: &Path) -> Result<Found> {
     }
     let git = path.join(".git");
     match fs::symlink_metadata(&git) {
-        Ok(_) => Ok(if is_managed(&git) {
-            Found::Managed
-        } else {
-            Found::Unmanaged
-        }),
+        Ok(_) if is_managed(&git) => plain::check_ours(&git).map(|()| Found::Managed),
+        Ok(_) => plain::check_moved(&git).map(|()| Found::Unmanaged),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let entries = fs::read_dir(path).map_err(|error| failed(path, &error))?;
             for entry in entries {
@@ -59,7 +56,7 @@ pub(crate) fn look(path: &Path) -> Result<Found> {
 
 /// Read from the file itself, so that a damaged repository is still known as ours.
 pub(crate) fn is_managed(git_dir: &Path) -> bool {
-    Config::open(&git_dir.join("config"))
+    config(git_dir)
         .and_then(|config| config.get_bool(MANAGED))
         .unwrap_or(false)
 }
@@ -67,9 +64,19 @@ pub(crate) fn is_managed(git_dir: &Path) -> bool {
 /// Whether it is a managed repository without a working tree. Git's own key says so to Git: `git status` then tells that there is none,
 /// instead of calling every file deleted.
 pub(crate) fn is_bare(git_dir: &Path) -> bool {
-    Config::open(&git_dir.join("config"))
+    config(git_dir)
         .and_then(|config| Ok(config.get_bool(MANAGED)? && config.get_bool(BARE)?))
         .unwrap_or(false)
+}
+
+/// The config by itself, where it is a plain file: libgit2 would wait for a pipe, and read what it includes.
+fn config(git_dir: &Path) -> std::result::Result<Config, git2::Error> {
+    let file = git_dir.join("config");
+    let found = fs::symlink_metadata(&file).ok();
+    match found.filter(|found| found.is_file() && found.len() <= plain::MOST_CONFIG) {
+        Some(_) => Config::open(&file),
+        None => Err(git2::Error::from_str("the config is no plain file")),
+    }
 }
 
 /// Writes down which of the two it is.
@@ -77,7 +84,7 @@ pub(crate) fn set_bare(git_dir: &Path, bare: bool) -> Result<()> {
     if is_bare(git_dir) == bare {
         return Ok(());
     }
-    Config::open(&git_dir.join("config"))
+    config(git_dir)
         .and_then(|mut config| config.set_bool(BARE, bare))
         .map_err(git_failure("write the repository's config"))
 }
@@ -85,6 +92,12 @@ pub(crate) fn set_bare(git_dir: &Path, bare: bool) -> Result<()> {
 /// Opens a managed repository's `.git`. As a bare one, since the work tree is none of libgit2's business there; and not by
 /// `git_repository_open_bare`, which does not read `.git/shallow`, so that shallow commits would have parents.
 pub(crate) fn managed(git_dir: &Path) -> Result<Repository> {
+    plain::check_ours(git_dir)?;
+    just_made(git_dir)
+}
+
+/// The same of one that nobody else has seen yet.
+pub(crate) fn just_made(git_dir: &Path) -> Result<Repository> {
     let flags = RepositoryOpenFlags::BARE | RepositoryOpenFlags::NO_SEARCH | RepositoryOpenFlags::NO_DOTGIT;
     Repository::open_ext(git_dir, flags, &[] as &[&str]).map_err(|error| match shallow(git_dir) {
         // libgit2's error for that is of a class that git2 does not know.
@@ -95,6 +108,14 @@ pub(crate) fn managed(git_dir: &Path) -> Result<Repository> {
 
 /// Opens the repository whose work tree is `path`, whoever made it.
 pub(crate) fn any(path: &Path) -> Result<Repository> {
+    let git = git_dir(path);
+    if is_managed(&git) {
+        plain::check_ours(&git)?;
+    } else if fs::metadata(&git).is_ok_and(|found| found.is_dir()) {
+        plain::check(&git)?;
+    } else if fs::metadata(&git).is_ok_and(|found| !found.is_file()) {
+        return Err(not_a_repository(path));
+    }
     Repository::open_ext(path, RepositoryOpenFlags::NO_SEARCH, &[] as &[&str]).map_err(|error| {
         if error.code() == git2::ErrorCode::NotFound {
             let message = match fs::symlink_metadata(path) {
@@ -152,7 +173,7 @@ pub(crate) fn git_dir(path: &Path) -> PathBuf {
 /// The commits whose parents were left out, from `.git/shallow`.
 pub(crate) fn shallow(git_dir: &Path) -> Result<Vec<Oid>> {
     let file = git_dir.join("shallow");
-    match fs::read(&file) {
+    match plain::read(&file, plain::MOST_SHALLOW) {
         Ok(text) => String::from_utf8_lossy(&text)
             .lines()
             .map(Oid::from_str)

@@ -44,7 +44,7 @@ pub(crate) fn borrow(dir: &Path, objects: &Path) -> Result<Repository> {
             let message = format!("cannot write in {}: {error}", dir.display());
             Error::new(Kind::Io, message).with("path", Name::of(dir))
         })?;
-    open::managed(dir)
+    open::just_made(dir)
 }
 
 /// Puts `commits` and all that their trees name into a pack, but for what is known.

@@ -101,8 +101,10 @@ mod linux {
     use super::{At, ReadLately, Stat};
     use crate::branch::Branch;
     use crate::repo::at_once::FINE;
-    use crate::repo::{open, raw_object};
+    use crate::repo::{open, plain, raw_object};
 
+    /// Bytes that a ref may have: a name in it is as long as a path at most.
+    const MOST_REF: u64 = 8_192;
     const INSIDE: ResolveFlags = ResolveFlags::BENEATH
         .union(ResolveFlags::NO_XDEV)
         .union(ResolveFlags::NO_SYMLINKS);
@@ -137,7 +139,7 @@ mod linux {
         /// system, or is said in another way.
         pub(in crate::repo) fn of(root: &Path, tick: Duration) -> Option<At> {
             let git_dir = open::git_dir(root);
-            let head = fs::read_to_string(git_dir.join("HEAD")).ok()?;
+            let head = String::from_utf8(plain::read(&git_dir.join("HEAD"), MOST_REF).ok()?).ok()?;
             let branch = match head.strip_prefix("ref: ") {
                 Some(name) => {
                     let name = name.trim_end();
@@ -148,7 +150,7 @@ mod linux {
             };
             // A ref may name another one.
             if let Some(name) = &branch
-                && let Ok(content) = fs::read(git_dir.join(name))
+                && let Ok(content) = plain::read(&git_dir.join(name), MOST_REF)
             {
                 raw_object::id(content.trim_ascii_end())?;
             }

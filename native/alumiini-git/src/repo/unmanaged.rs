@@ -19,7 +19,7 @@ use crate::answer::Name;
 use crate::branch::shown;
 use crate::error::{Error, Kind, Result};
 use crate::repo::marker::{Move, Target};
-use crate::repo::{byte_refs, git_failure, locked, open, raw_object, refs};
+use crate::repo::{byte_refs, git_failure, locked, open, plain, raw_object, refs};
 
 pub(crate) use advance::{advance, check};
 pub(crate) use take_back::take_back;
@@ -52,6 +52,7 @@ pub(crate) fn open(path: &Path) -> Result<Repository> {
     if !open::git_dir(path).is_dir() {
         return Err(unsupported("is a linked work tree or a submodule (its .git is a file)"));
     }
+    plain::check_moved(&open::git_dir(path))?;
     let repo = open::any(path)?;
     let Some(workdir) = repo.workdir() else {
         return Err(unsupported("is a bare repository, which has no working tree"));

@@ -13,7 +13,7 @@ use sha1::{Digest, Sha1};
 
 use crate::answer::Name;
 use crate::error::{Error, Kind, Result};
-use crate::repo::locked;
+use crate::repo::{locked, plain};
 
 /// Bytes of an entry before its path.
 const FIXED: usize = 62;
@@ -94,7 +94,7 @@ pub(super) fn file(git_dir: &Path) -> PathBuf {
 
 /// The index of a repository. `None` where there is none, or one that cannot be read.
 pub(super) fn read(git_dir: &Path) -> Option<Index> {
-    let bytes = fs::read(file(git_dir)).ok()?;
+    let bytes = plain::read(&file(git_dir), plain::MOST_INDEX).ok()?;
     let stat = rustix::fs::stat(file(git_dir)).ok()?;
     let mut index = parse(&bytes)?;
     index.written = (stat.st_mtime as i64, stat.st_mtime_nsec as i64);
