@@ -115,6 +115,8 @@ defmodule Alumiini.Git do
           | {:max_pending, pos_integer}
           | {:max_requests, pos_integer}
           | {:max_requests_per_host, pos_integer}
+          | {:schemes, [:https | :http | :ssh | :file]}
+          | {:allow_local, [Path.t()]}
           | {:tls, tls}
           | {:proxy, proxy}
           | {:no_proxy, String.t() | [String.t()]}
@@ -177,6 +179,11 @@ defmodule Alumiini.Git do
     * `:max_pending` - how many requests may be pending before further ones are answered `:overloaded`. Default: 4096
     * `:max_requests`, `:max_requests_per_host` - how many requests may talk to remotes at a time, altogether and with one
       host. The others wait for their turn, within their timeouts. Defaults: 256 and 32
+    * `:schemes` - which remotes may be reached: some of `:https`, `:http`, `:ssh` and `:file` (paths of this machine, too). Others are
+      `:unsupported`. Default: all. Where somebody else chooses URLs, a controller's tenants for one, `[:https, :ssh]` is what to give
+    * `:allow_local` - the directories in which repositories of this machine may be read as remotes, whatever `:schemes` says; what is
+      below them only, also by what it borrows from. `[]` for none. Default: anywhere, if `:file` is among the schemes and the
+      repository belongs to the user that the BEAM runs as (elsewhere Git calls that `safe.directory`)
     * `:tls`, `:proxy`, `:no_proxy` - for all calls to remotes, see "Options of calls to a remote". Under a supervisor, give
       them in `{Alumiini.Git, options}`, as above: `child_spec/1` keeps them out of what a supervisor logs
     * `:grace` - how long, in milliseconds, the worker may take to let go of a request that timed out or was cancelled,

@@ -3,7 +3,7 @@ defmodule Follower do
   Follows a branch, and says when there is something new. The example of the Dockerfile.
 
   Environment: `GIT_URL`, `GIT_BRANCH` (default: main), `GIT_DIRECTORY` (default: /data/repository), `GIT_INTERVAL` (seconds from one
-  look to the next, default: 30), and for private repositories `GIT_TOKEN`.
+  look to the next, default: 30), `GIT_SCHEMES` (which remotes may be reached, default: https,ssh), and for private repositories `GIT_TOKEN`.
   """
 
   use Application
@@ -21,7 +21,12 @@ defmodule Follower do
       interval: "GIT_INTERVAL" |> System.get_env("30") |> String.to_integer() |> :timer.seconds()
     ]
 
-    children = [Alumiini.Git, {__MODULE__, options}]
+    # Whoever can set the URL is not to read what is on this machine.
+    schemes =
+      for scheme <- "GIT_SCHEMES" |> System.get_env("https,ssh") |> String.split(","),
+          do: String.to_existing_atom(scheme)
+
+    children = [{Alumiini.Git, schemes: schemes}, {__MODULE__, options}]
     Supervisor.start_link(children, strategy: :one_for_one, name: Follower.Supervisor)
   end
 

@@ -13,12 +13,13 @@ defmodule Alumiini.Git.Options do
   @deepest 2_147_483_646
 
   @start [:name, :binary, :max_pending, :max_requests, :max_requests_per_host, :grace, :handshake_timeout] ++
-           [:heartbeat, :backoff_initial, :backoff_max, :tls, :proxy, :no_proxy]
+           [:heartbeat, :backoff_initial, :backoff_max, :tls, :proxy, :no_proxy, :schemes, :allow_local]
   # Of `start_link/1`: what may hold a secret.
   @secret [:tls, :proxy]
   @common [:server, :timeout]
   @remote [:auth, :allow_insecure, :tls, :proxy, :no_proxy]
   @default_timeout 300_000
+  @schemes [:https, :http, :ssh, :file]
 
   @calls %{
     sync: @common ++ @remote ++ [:depth, :force, :progress, :working_tree],
@@ -36,6 +37,8 @@ defmodule Alumiini.Git.Options do
           max_pending: pos_integer,
           max_requests: pos_integer,
           max_requests_per_host: pos_integer,
+          schemes: [atom] | nil,
+          allow_local: [Path.t()] | nil,
           grace: pos_integer,
           handshake_timeout: pos_integer,
           heartbeat: pos_integer,
@@ -81,6 +84,8 @@ defmodule Alumiini.Git.Options do
         max_pending: 4096,
         max_requests: 256,
         max_requests_per_host: 32,
+        schemes: nil,
+        allow_local: nil,
         grace: 5_000,
         handshake_timeout: 5_000,
         heartbeat: 10_000,
@@ -104,6 +109,20 @@ defmodule Alumiini.Git.Options do
   defp start_option!(:binary, path) do
     if path != nil and not (is_binary(path) and Path.type(path) == :absolute) do
       wrong!(:binary, "an absolute path", path)
+    end
+  end
+
+  defp start_option!(:schemes, schemes) do
+    if not (is_list(schemes) and schemes != [] and Enum.all?(schemes, &(&1 in @schemes))) do
+      wrong!(:schemes, "a list of some of #{inspect(@schemes)}", schemes)
+    end
+  end
+
+  defp start_option!(:allow_local, dirs) do
+    absolute? = &(is_binary(&1) and Path.type(&1) == :absolute)
+
+    if not (is_list(dirs) and Enum.all?(dirs, absolute?)) do
+      wrong!(:allow_local, "a list of absolute paths of directories", dirs)
     end
   end
 

@@ -96,7 +96,9 @@ defmodule Alumiini.Git.Worker do
         "id" => hello_id,
         "protocol" => Protocol.version(),
         "max_requests" => options.max_requests,
-        "max_requests_per_host" => options.max_requests_per_host
+        "max_requests_per_host" => options.max_requests_per_host,
+        "schemes" => options.schemes && Enum.map(options.schemes, &Atom.to_string/1),
+        "allow_local" => options.allow_local
       })
 
       Writer.describe(worker.writer, worker)

@@ -1,5 +1,6 @@
 //! `alumiini-git`: Git for the BEAM, over standard input and output. See `protocol/README.md`.
 
+mod allowed;
 mod answer;
 mod branch;
 mod error;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rmpv::Value;
 
+use crate::allowed::Allow;
 use crate::branch::Branch;
 use crate::error::{Error, Kind, Result};
 use crate::fault::Fault;
@@ -36,6 +37,7 @@ pub(crate) enum Op {
     Hello {
         protocol: u64,
         limits: Limits,
+        allow: Allow,
     },
     Cancel {
         id: u64,
@@ -151,6 +153,7 @@ fn request(id: Option<u64>, fields: &mut Fields) -> Result<Request> {
                 all: fields.limit("max_requests")?,
                 per_host: fields.limit("max_requests_per_host")?,
             },
+            allow: Allow::new(fields.names_if("schemes")?, local_dirs(fields)?)?,
         },
         // The id of a `cancel` names the request to end.
         "cancel" => Op::Cancel {
@@ -245,6 +248,19 @@ fn branch(fields: &mut Fields) -> Result<Branch> {
 }
 
 /// A str is `HEAD`, a branch, or a name in full; a map says which of them.
+fn local_dirs(fields: &mut Fields) -> Result<Option<Vec<PathBuf>>> {
+    let dirs = fields.names_if("allow_local")?;
+    let path = |dir: Vec<u8>| PathBuf::from(OsString::from_vec(dir));
+    let dirs = dirs.map(|dirs| dirs.into_iter().map(path).collect::<Vec<_>>());
+    match dirs.iter().flatten().find(|dir| !dir.is_absolute()) {
+        Some(dir) => Err(invalid(format!(
+            "`allow_local` takes absolute paths, which `{}` is not",
+            dir.display()
+        ))),
+        None => Ok(dirs),
+    }
+}
+
 fn ref_name(fields: &mut Fields) -> Result<RefName> {
     if let Some(Value::Map(_)) = fields.peek("ref") {
         let mut reference = Fields::new(fields.map("ref")?.unwrap_or_default());
@@ -432,13 +448,17 @@ impl Fields {
     }
 
     fn names(&mut self, name: &str) -> Result<Vec<Vec<u8>>> {
+        self.names_if(name).map(Option::unwrap_or_default)
+    }
+
+    fn names_if(&mut self, name: &str) -> Result<Option<Vec<Vec<u8>>>> {
         let values = match self.take(name) {
-            None => return Ok(vec![]),
+            None => return Ok(None),
             Some(Value::Array(values)) => values,
             Some(value) => return Self::ill_typed(name, "an array of strings", &value),
         };
         let bytes = |value| Fields([(name.as_bytes().to_vec(), value)].into()).bytes(name);
-        values.into_iter().map(bytes).collect()
+        values.into_iter().map(bytes).collect::<Result<_>>().map(Some)
     }
 
     fn map(&mut self, name: &str) -> Result<Option<Vec<(Value, Value)>>> {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use git2::Oid;
 use tokio::sync::mpsc;
 
+use crate::allowed::Allow;
 use crate::answer::{Name, Phase, Stats};
 use crate::branch::{Branch, shown};
 use crate::error::{Error, Hint, Kind, Result};
@@ -28,7 +29,21 @@ use crate::repo::{git_failure, open, refs};
 
 pub(crate) enum Remote {
     Network(Box<Endpoint>),
-    Local { path: PathBuf, shown: String },
+    Local(Local),
+}
+
+/// A repository of this machine.
+#[derive(Clone)]
+pub(crate) struct Local {
+    path: PathBuf,
+    shown: String,
+    allow: Arc<Allow>,
+}
+
+impl Local {
+    fn open(&self) -> Result<Source> {
+        Source::open(&self.path, &self.shown, &self.allow)
+    }
 }
 
 /// What a fetch is to bring.
@@ -40,8 +55,10 @@ pub(crate) struct Wanted<'a> {
 }
 
 impl Remote {
-    pub(crate) fn new(request: &RemoteRequest) -> Result<Remote> {
+    pub(crate) fn new(worker: &Worker, request: &RemoteRequest) -> Result<Remote> {
         let url = RemoteUrl::parse(&request.url)?;
+        let allow = worker.allowed.now();
+        allow.check(&url)?;
         let shown = url.shown();
         match url.location {
             Location::Network(url) => Remote::network(url, request).map(|endpoint| Remote::Network(Box::new(endpoint))),
@@ -49,7 +66,7 @@ impl Remote {
                 let message = format!("credentials mean nothing for {shown}, which is on this machine; leave auth out");
                 Err(Error::new(Kind::Invalid, message))
             }
-            Location::Local(path) => Ok(Remote::Local { path, shown }),
+            Location::Local(path) => Ok(Remote::Local(Local { path, shown, allow })),
         }
     }
 
@@ -68,7 +85,7 @@ impl Remote {
     pub(crate) fn shown(&self) -> String {
         match self {
             Remote::Network(endpoint) => endpoint.url.shown(),
-            Remote::Local { shown, .. } => shown.clone(),
+            Remote::Local(local) => local.shown.clone(),
         }
     }
 
@@ -86,9 +103,9 @@ impl Remote {
                 };
                 worker.polls.run(key, ask).await?
             }
-            Remote::Local { path, shown } => {
-                let (path, shown, name) = (path.clone(), shown.clone(), name.to_owned());
-                let find = move || Source::open(&path, &shown)?.find(&name);
+            Remote::Local(local) => {
+                let (local, name) = (local.clone(), name.to_owned());
+                let find = move || local.open()?.find(&name);
                 worker.disk.run(find).await?
             }
         };
@@ -102,9 +119,9 @@ impl Remote {
     pub(crate) async fn refs(&self, worker: &Arc<Worker>, prefixes: &[Vec<u8>]) -> Result<Vec<RemoteRef>> {
         match self {
             Remote::Network(endpoint) => ls_refs(&worker.net, endpoint, prefixes).await,
-            Remote::Local { path, shown } => {
-                let (path, shown, prefixes) = (path.clone(), shown.clone(), prefixes.to_vec());
-                let list = move || Source::open(&path, &shown)?.list(&prefixes);
+            Remote::Local(local) => {
+                let (local, prefixes) = (local.clone(), prefixes.to_vec());
+                let list = move || local.open()?.list(&prefixes);
                 let listed = worker.disk.run(list).await?;
                 Ok(listed.into_iter().map(remote_ref).collect())
             }
@@ -177,7 +194,7 @@ impl Remote {
             })
         };
         let sent = async {
-            if let Remote::Local { .. } = self {
+            if let Remote::Local(_) = self {
                 // Whoever makes a pack holds a place: not before somebody listens.
                 let _ = begun.await;
             }
@@ -235,8 +252,8 @@ impl Remote {
                     unshallow: outcome.unshallow,
                 })
             }
-            Remote::Local { path, shown } => {
-                let (path, shown, job, sink) = (path.clone(), shown.clone(), job.clone(), sink.clone());
+            Remote::Local(local) => {
+                let (local, job, sink) = (local.clone(), job.clone(), sink.clone());
                 let order = Order {
                     name: wanted.branch.local(),
                     commit,
@@ -250,7 +267,7 @@ impl Remote {
                 };
                 let send = move || {
                     let _keep = keep;
-                    Source::open(&path, &shown)?.send(&order, &sink, &job)
+                    local.open()?.send(&order, &sink, &job)
                 };
                 worker.packing.run(send).await
             }

@@ -179,7 +179,13 @@ defmodule Alumiini.Git.ExamplesTest do
     {["/app/bin/" <> _ = program | arguments], _} =
       last |> List.keyfind("CMD", 0) |> elem(1) |> Code.eval_string()
 
-    given = %{"GIT_URL" => context.url, "GIT_DIRECTORY" => context.directory, "GIT_INTERVAL" => "1"}
+    given = %{
+      "GIT_URL" => context.url,
+      "GIT_SCHEMES" => "http",
+      "GIT_DIRECTORY" => context.directory,
+      "GIT_INTERVAL" => "1"
+    }
+
     follower = Consumer.start(consumer, Path.join(image, program), arguments, image, Map.merge(env, given))
     {:os_pid, os_pid} = Port.info(follower, :os_pid)
     on_exit(fn -> OsProcess.kill(os_pid, :KILL) end)

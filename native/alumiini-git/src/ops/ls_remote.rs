@@ -21,7 +21,7 @@ pub(crate) async fn run(worker: &Arc<Worker>, remote: &RemoteRequest, name: &Ref
         RefName::Tag(name) => [b"refs/tags/", &name[..]].concat(),
     };
     valid_ref(&full)?;
-    let oid = Remote::new(remote)?.resolve(worker, &full).await?;
+    let oid = Remote::new(worker, remote)?.resolve(worker, &full).await?;
     Ok(Answer::Id(oid.to_string()))
 }
 

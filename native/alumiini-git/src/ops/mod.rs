@@ -20,6 +20,7 @@ use std::sync::Arc;
 use git2::Oid;
 use rmpv::Value;
 
+use crate::allowed::Allowed;
 use crate::answer::{Answer, Hello, Name, Stats};
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
@@ -45,6 +46,8 @@ type Question = (Endpoint, Vec<u8>);
 pub(crate) struct Worker {
     pub(crate) repos: Repos,
     pub(crate) net: Net,
+    /// Which remotes may be reached.
+    pub(crate) allowed: Allowed,
     /// What remotes are being asked: many paths may want to know the same.
     pub(crate) polls: Arc<Errands<Question, Option<Oid>>>,
     /// Repositories that were found as they should be.
@@ -75,6 +78,7 @@ impl Worker {
         Arc::new(Worker {
             repos: Repos::default(),
             net: Net::new(),
+            allowed: Allowed::default(),
             polls: Arc::default(),
             glances: Glances::new(),
             at_once: AtOnce::default(),
@@ -110,9 +114,14 @@ async fn answer(worker: &Arc<Worker>, op: Op, job: &Arc<Job>, held: &mut Held) -
     #[cfg(feature = "fault-injection")]
     start(job).await?;
     let answer = match op {
-        Op::Hello { protocol, limits } => {
+        Op::Hello {
+            protocol,
+            limits,
+            allow,
+        } => {
             let answer = hello(protocol)?;
             worker.net.gates.limit(limits);
+            worker.allowed.set(allow);
             answer
         }
         // The reader of requests carries it out itself.

@@ -12,7 +12,7 @@ use crate::protocol::RemoteRequest;
 use crate::remote::Remote;
 
 pub(crate) async fn run(worker: &Arc<Worker>, request: &RemoteRequest) -> Result<Answer> {
-    let remote = Remote::new(request)?;
+    let remote = Remote::new(worker, request)?;
     let mut taken = vec![];
     let mut add = |step, started: Instant, result: Result<String>| {
         let us = started.elapsed().as_micros() as u64;
@@ -35,7 +35,7 @@ pub(crate) async fn run(worker: &Arc<Worker>, request: &RemoteRequest) -> Result
                 }
             }
         }
-        Remote::Local { .. } => {
+        Remote::Local(_) => {
             let started = Instant::now();
             let refs = remote.refs(worker, &[b"refs/heads/".to_vec()]).await;
             add(

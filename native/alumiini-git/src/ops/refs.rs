@@ -20,7 +20,7 @@ pub(crate) async fn run(worker: &Arc<Worker>, remote: &RemoteRequest, prefixes: 
         );
         return Err(Error::new(Kind::Invalid, message));
     }
-    let mut refs = Remote::new(remote)?.refs(worker, prefixes).await?;
+    let mut refs = Remote::new(worker, remote)?.refs(worker, prefixes).await?;
     refs.sort_by(|a, b| a.name.cmp(&b.name));
     let refs = refs.into_iter().map(|found| Ref {
         name: Name(found.name),

@@ -35,7 +35,7 @@ use crate::repos::{Repo, Shared, SyncKey, Synced};
 
 /// Runs the sync, or shares one that has not begun yet and is the same.
 pub(crate) async fn run(worker: &Arc<Worker>, request: SyncRequest, job: &Arc<Job>) -> Result<Synced> {
-    let remote = Arc::new(Remote::new(&request.remote)?);
+    let remote = Arc::new(Remote::new(worker, &request.remote)?);
     valid_ref(&request.branch.local())?;
     let repo = {
         let (shared, path) = (worker.clone(), request.path.clone());

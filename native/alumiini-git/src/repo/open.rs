@@ -34,8 +34,14 @@ pub(crate) fn look(path: &Path) -> Result<Found> {
     }
     let git = path.join(".git");
     match fs::symlink_metadata(&git) {
-        Ok(_) if is_managed(&git) => plain::check_ours(&git).map(|()| Found::Managed),
-        Ok(_) => plain::check_moved(&git).map(|()| Found::Unmanaged),
+        Ok(_) => {
+            check(&git)?;
+            Ok(if is_managed(&git) {
+                Found::Managed
+            } else {
+                Found::Unmanaged
+            })
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let entries = fs::read_dir(path).map_err(|error| failed(path, &error))?;
             for entry in entries {
@@ -89,10 +95,18 @@ pub(crate) fn set_bare(git_dir: &Path, bare: bool) -> Result<()> {
         .map_err(git_failure("write the repository's config"))
 }
 
+/// Whether all that a sync opens and writes in `git_dir`, whoever made it, is what it seems to be.
+fn check(git_dir: &Path) -> Result<()> {
+    match is_managed(git_dir) {
+        true => plain::check_ours(git_dir),
+        false => plain::check_moved(git_dir),
+    }
+}
+
 /// Opens a managed repository's `.git`. As a bare one, since the work tree is none of libgit2's business there; and not by
 /// `git_repository_open_bare`, which does not read `.git/shallow`, so that shallow commits would have parents.
 pub(crate) fn managed(git_dir: &Path) -> Result<Repository> {
-    plain::check_ours(git_dir)?;
+    check(git_dir)?;
     just_made(git_dir)
 }
 

@@ -147,7 +147,8 @@ pub(super) fn check_ours(git_dir: &Path) -> Result<()> {
     let text = read(&config, MOST_CONFIG).unwrap_or_default();
     for line in text.split(|byte| *byte == b'\n') {
         let line = line.trim_ascii_start().to_ascii_lowercase();
-        if line.starts_with(b"[include") || line.starts_with(b"worktree") {
+        let worktree = line.strip_prefix(b"worktree").map(<[u8]>::trim_ascii_start);
+        if line.starts_with(b"[include") || worktree.is_some_and(|rest| rest.starts_with(b"=")) {
             return Err(refused(&config, "leads to other files (`include` or `core.worktree`)"));
         }
     }

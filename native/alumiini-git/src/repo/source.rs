@@ -11,13 +11,14 @@ use bytes::Bytes;
 use git2::{ErrorCode, OdbLookupFlags, Oid, Repository};
 use tokio::sync::mpsc;
 
+use crate::allowed::Allow;
 use crate::error::{Error, Hint, Kind, Result};
 use crate::job::Job;
 use crate::repo::pack::INCOMING;
 use crate::repo::receive::Boundary;
 use crate::repo::ref_files::{RefFiles, RefValue};
 use crate::repo::rev_list::{self, Depth, History};
-use crate::repo::{git_failure, open, pack_objects, raw_object};
+use crate::repo::{git_failure, open, pack_objects, plain, raw_object};
 
 pub(crate) struct Source {
     repo: Repository,
@@ -47,7 +48,12 @@ pub(crate) struct Order {
 }
 
 impl Source {
-    pub(crate) fn open(path: &Path, shown: &str) -> Result<Source> {
+    /// Opens the repository at `path`, if it may be read.
+    pub(crate) fn open(path: &Path, shown: &str, allow: &Allow) -> Result<Source> {
+        let path = &allow.local(path, shown)?;
+        for git_dir in [path.clone(), open::git_dir(path)] {
+            plain::check(&git_dir).map_err(|error| error.with("url", shown))?;
+        }
         let repo = Repository::open(path).map_err(|error| {
             let found = match error.code() {
                 ErrorCode::NotFound => {
@@ -66,6 +72,7 @@ impl Source {
             };
             found.with("url", shown)
         })?;
+        allow.parts(&[repo.path(), repo.commondir()], shown)?;
         let refs = RefFiles::new(repo.path(), repo.commondir());
         Ok(Source {
             repo,
