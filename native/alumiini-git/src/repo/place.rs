@@ -34,7 +34,7 @@ pub(crate) fn find(path: &Path) -> Result<PathBuf> {
     walk.enter();
     while let Some(step) = steps.pop() {
         match step {
-            Step::Root => walk.to_root()?,
+            Step::Root => walk.again()?,
             Step::Up => walk.up()?,
             Step::Down(name) => match walk.down(&name).map_err(failed)? {
                 Met::Link(target) => {
@@ -122,7 +122,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn to_root(&mut self) -> Result<()> {
+    /// From the root of the file system.
+    fn again(&mut self) -> Result<()> {
         match &self.enclosing {
             Some(enclosing) if *enclosing != Path::new("/") => Err(self.leaves(enclosing)),
             _ => {
