@@ -7,6 +7,7 @@
 
 pub(crate) mod auth;
 mod capabilities;
+mod client_certificate;
 mod content_encoding;
 mod dial;
 mod discovery;
