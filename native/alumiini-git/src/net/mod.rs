@@ -27,6 +27,7 @@ pub(crate) mod probe;
 pub(crate) mod proxy;
 pub(crate) mod refs;
 mod refusal;
+pub(crate) mod secrets;
 mod ssh;
 mod ssh_url;
 pub(crate) mod tls;
@@ -43,6 +44,7 @@ use http::Http;
 use known::{Known, Server};
 use pkt::{Chunks, Line, Reader};
 use proxy::{Proxy, Route};
+use secrets::Secrets;
 use ssh::Ssh;
 use ssh_url::SshUrl;
 use tls::Tls;
@@ -97,6 +99,18 @@ impl Endpoint {
     /// The proxy through which `base` is reached.
     fn proxy(&self, base: &NetUrl) -> Option<&Proxy> {
         self.route.as_ref().and_then(|route| route.to(base.host()))
+    }
+
+    /// What no answer may repeat.
+    fn secrets(&self) -> Secrets {
+        let (mut secrets, own) = (Secrets::default(), self.url.shown());
+        if let Some(auth) = &self.auth {
+            auth.add_secrets(&mut secrets, &own);
+        }
+        if let Some(route) = &self.route {
+            route.add_secrets(&mut secrets, &own);
+        }
+        secrets
     }
 
     fn login(&self) -> Result<&Login> {
