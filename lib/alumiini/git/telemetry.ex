@@ -25,7 +25,7 @@ defmodule Alumiini.Git.Telemetry do
 
     * `op` - the function, as an atom
     * `server` - the `:server` option as it was given
-    * `url` - of `sync`, `ls_remote` and `refs`, without credentials, query and fragment; otherwise `nil`
+    * `url` - of `sync`, `ls_remote` and `refs`, without credentials, query and fragment; of what is no URL its scheme (`https:[hidden]`); otherwise `nil`
     * `path` - the repository's directory; `nil` for `ls_remote` and `refs`
     * `ref` - the ref as it was given; for `checkout` the revision; otherwise `nil`
     * `result` - `:ok`, or a `t:Alumiini.Git.Error.reason/0`

@@ -28,6 +28,7 @@ pub(crate) mod proxy;
 pub(crate) mod refs;
 mod refusal;
 pub(crate) mod secrets;
+mod shown;
 mod ssh;
 mod ssh_url;
 pub(crate) mod tls;

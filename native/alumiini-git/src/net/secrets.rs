@@ -5,8 +5,8 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use rmpv::Value;
 
 use crate::error::Error;
+use crate::net::shown::HIDDEN;
 
-const HIDDEN: &str = "[hidden]";
 /// Shorter ones are in many words, and nobody's secret.
 const SHORTEST: usize = 4;
 /// So much of a secret is hidden where a text was cut within it.

@@ -25,7 +25,7 @@ use crate::error::{Error, Kind, Result};
 use crate::job::Job;
 use crate::net::proxy::Route;
 use crate::net::secrets::Secrets;
-use crate::net::url::RemoteUrl;
+use crate::net::url::{self, RemoteUrl};
 use crate::net::{Endpoint, Net};
 use crate::ops::pool::Pool;
 use crate::outbox::Held;
@@ -276,7 +276,7 @@ fn hello(protocol: u64) -> Result<Answer> {
 
 /// Names a request in an error of the server's own: what, on what.
 pub(crate) fn describe(op: &Op) -> String {
-    let url = |remote: &RemoteRequest| RemoteUrl::parse(&remote.url).map_or("a remote".to_owned(), |url| url.shown());
+    let url = |remote: &RemoteRequest| url::shown(&remote.url);
     match op {
         Op::Hello { .. } => "hello".into(),
         Op::Cancel { .. } => "cancel".into(),
