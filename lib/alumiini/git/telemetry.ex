@@ -55,6 +55,8 @@ defmodule Alumiini.Git.Telemetry do
   many calls shared the work. Executed in the server. `path` is its directory and `reason` a sentence.
   """
 
+  alias Alumiini.Git.Stacktrace
+
   @ops [:sync, :files, :read, :head, :checkout, :ls_remote, :refs]
 
   @doc """
@@ -87,7 +89,7 @@ defmodule Alumiini.Git.Telemetry do
       kind, reason ->
         stop = System.monotonic_time()
 
-        stacktrace = without_arguments(__STACKTRACE__)
+        stacktrace = Stacktrace.without_arguments(__STACKTRACE__)
         raised = Map.merge(metadata, %{kind: kind, reason: reason, stacktrace: stacktrace})
         execute([op, :exception], %{duration: stop - start, monotonic_time: stop}, raised)
         :erlang.raise(kind, reason, stacktrace)
@@ -98,18 +100,6 @@ defmodule Alumiini.Git.Telemetry do
         execute([op, :stop], measurements, Map.put(metadata, :result, outcome(result)))
         result
     end
-  end
-
-  # A call that no clause of a function matched is in the trace with its arguments, which of one given as `:auth` may be
-  # secret. A trace goes into logs and exit reasons.
-  defp without_arguments(stacktrace) do
-    Enum.map(stacktrace, fn
-      {module, function, arguments, location} when is_list(arguments) ->
-        {module, function, length(arguments), location}
-
-      entry ->
-        entry
-    end)
   end
 
   defp outcome({:ok, _value}), do: :ok
