@@ -55,7 +55,7 @@ defmodule Alumiini.Git.Telemetry do
   many calls shared the work. Executed in the server. `path` is its directory and `reason` a sentence.
   """
 
-  alias Alumiini.Git.Stacktrace
+  alias Alumiini.Git.{OneLine, Stacktrace}
 
   @ops [:sync, :files, :read, :head, :checkout, :ls_remote, :refs]
 
@@ -124,7 +124,7 @@ defmodule Alumiini.Git.Telemetry do
   @doc false
   @spec healed(term, binary | nil, binary) :: :ok
   def healed(server, path, reason) do
-    execute([:repo, :healed], now(), %{server: server, path: path, reason: reason})
+    execute([:repo, :healed], now(), %{server: server, path: path, reason: OneLine.escape(reason)})
   end
 
   defp worker_metadata(server, worker) do

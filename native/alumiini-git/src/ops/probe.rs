@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::answer::{Answer, Step};
-use crate::error::Result;
+use crate::error::{Result, on_one_line};
 use crate::net::probe::Walk;
 use crate::net::secrets::Secrets;
 use crate::ops::Worker;
@@ -17,7 +17,7 @@ pub(crate) async fn run(worker: &Arc<Worker>, request: &RemoteRequest, secrets: 
     let mut add = |step, started: Instant, result: Result<String>| {
         let us = started.elapsed().as_micros() as u64;
         let (note, error) = match result {
-            Ok(note) => (secrets.hide(&note), None),
+            Ok(note) => (on_one_line(&secrets.hide(&note)), None),
             Err(error) => (String::new(), Some(secrets.hide_in(error).into())),
         };
         let failed = error.is_some();
