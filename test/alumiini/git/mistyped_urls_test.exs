@@ -5,7 +5,7 @@ defmodule Alumiini.Git.MistypedUrlsTest do
   use ExUnit.Case, async: false
 
   alias Alumiini.Git
-  alias Alumiini.Git.Test.{Repository, ScriptedTcp, TempDir, Witness}
+  alias Alumiini.Git.Test.{Repository, ScriptedTcp, ShownUrls, TempDir, Witness}
 
   @moduletag timeout: 120_000
 
@@ -22,15 +22,7 @@ defmodule Alumiini.Git.MistypedUrlsTest do
     %{directory: directory, origin: origin, work: work, options: options, witness: Witness.start!()}
   end
 
-  defp urls do
-    bytes = &Regex.replace(~r/\\x([0-9a-f]{2})/, &1, fn _all, hex -> Base.decode16!(hex, case: :lower) end)
-
-    for line <- "protocol/shown_urls.txt" |> File.read!() |> String.split("\n", trim: true),
-        not String.starts_with?(line, "#"),
-        [url | _shown] = String.split(line, "\t"),
-        url =~ ~r/T0K|3N/,
-        do: bytes.(url)
-  end
+  defp urls, do: for({url, _shown} <- ShownUrls.table(), url =~ ~r/T0K|3N/, do: url)
 
   defp assert_nowhere(witness) do
     assert [_ | _] = Witness.notes(witness, "telemetry [:alumiini_git, :sync, :stop]")

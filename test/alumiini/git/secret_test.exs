@@ -2,6 +2,7 @@ defmodule Alumiini.Git.SecretTest do
   use ExUnit.Case, async: true
 
   alias Alumiini.Git.{Auth, Error, Secret, Url}
+  alias Alumiini.Git.Test.ShownUrls
 
   @secret "s3cr3t-Äß"
 
@@ -108,19 +109,8 @@ defmodule Alumiini.Git.SecretTest do
       end
     end
 
-    # Each with what of it is shown.
-    defp shown_urls do
-      bytes = &Regex.replace(~r/\\x([0-9a-f]{2})/, &1, fn _all, hex -> Base.decode16!(hex, case: :lower) end)
-
-      for line <- "protocol/shown_urls.txt" |> File.read!() |> String.split("\n", trim: true),
-          not String.starts_with?(line, "#") do
-        [url, shown | _workers] = String.split(line, "\t")
-        {bytes.(url), shown}
-      end
-    end
-
     test "is shown as the table says, which the worker goes by, too" do
-      table = shown_urls()
+      table = ShownUrls.table()
       assert length(table) > 80
 
       for {url, shown} <- table do
@@ -133,7 +123,7 @@ defmodule Alumiini.Git.SecretTest do
 
     test "of the table says nothing more in the middle of a sentence, nor as a path" do
       # Without a colon or a scheme it might as well be a mail address.
-      for {url, _shown} <- shown_urls(),
+      for {url, _shown} <- ShownUrls.table(),
           url =~ "@" and url =~ ~r{:|//},
           sentence <- ["~", "no ~, and more", "`~` is none", "(~)", "/srv/~"] do
         said = String.replace(sentence, "~", url)
