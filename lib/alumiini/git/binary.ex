@@ -48,16 +48,18 @@ defmodule Alumiini.Git.Binary do
     end
   end
 
+  # Where things are: the user's home (`known_hosts`), programs, the agent, certificates, temporary files, libraries for the loader.
+  @needed ~w(HOME PATH SSH_AUTH_SOCK SSL_CERT_FILE SSL_CERT_DIR TMPDIR TMP TEMP LANG LANGUAGE
+    LD_LIBRARY_PATH NIX_LD NIX_LD_LIBRARY_PATH RUST_BACKTRACE)c
+
   @doc """
-  The variables that the worker must not inherit, in the form that `Port.open/2` takes: what would make libgit2 behave
-  differently from one machine to the next, and proxies that nobody asked for.
+  The variables that the worker must not inherit, in the form that `Port.open/2` takes: all but the few that it needs. A BEAM's
+  environment is full of secrets that are none of its business, and its own must not depend on the machine.
   """
   @spec scrubbed_env() :: [{charlist, false}]
   def scrubbed_env do
-    for {name, _value} <- :os.env(), scrub?(name), do: {name, false}
+    for {name, _value} <- :os.env(), not needed?(name), do: {name, false}
   end
 
-  @proxies [~c"http_proxy", ~c"https_proxy", ~c"all_proxy", ~c"no_proxy"]
-
-  defp scrub?(name), do: List.starts_with?(name, ~c"GIT_") or :string.lowercase(name) in @proxies
+  defp needed?(name), do: name in @needed or List.starts_with?(name, ~c"LC_")
 end

@@ -10,7 +10,7 @@ defmodule Alumiini.Git.Call do
   # where `ref` is both a monitor of the server and an alias of the caller. When the call is over the alias is gone and
   # what was still in the mailbox is flushed: no message of it can show up later, whatever the server does.
 
-  alias Alumiini.Git.{Error, Server}
+  alias Alumiini.Git.{Error, Server, Stacktrace}
 
   # The server holds the deadline. Past it by this much, it is too busy to, or cut off.
   @margin 200
@@ -66,7 +66,7 @@ defmodule Alumiini.Git.Call do
     catch
       kind, reason ->
         send(destination, {Server, :cancel, ref})
-        :erlang.raise(kind, reason, __STACKTRACE__)
+        :erlang.raise(kind, reason, Stacktrace.without_arguments(__STACKTRACE__))
     else
       {:answer, %{"ok" => _value} = reply} ->
         {:ok, reply}

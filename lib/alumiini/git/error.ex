@@ -3,14 +3,15 @@ defmodule Alumiini.Git.Error do
   What went wrong, as every function of `Alumiini.Git` returns it in `{:error, error}`.
 
   It is an exception, so it can be raised, and `Exception.message/1` gives a sentence that says what failed, on what, and
-  what to do about it. It holds no secrets.
+  what to do about it. It holds no secrets, and is on one line: control characters in names and URLs are `\\n` or `\\u{1b}` there, in
+  `detail`, too.
 
   | field | |
   | --- | --- |
   | `reason` | one of the atoms below; match on this |
   | `op` | the function that was called, as an atom: `:sync`, `:files`, `:read`, `:head`, `:checkout`, `:ls_remote`, `:refs` |
   | `message` | the sentence |
-  | `detail` | a map, empty where there is nothing to add. Its keys: `:url` (without credentials), `:path` (the directory that was given), `:file` (what is meant there, relative to `:path` where it is below it), `:ref`, `:status` (of HTTP), `:near` (ref names close to the one asked for), `:limit`, `:changed` (paths with local changes, at most 20), `:retry_after` (seconds, as the remote said them), `:fingerprint` (`SHA256:…` of the host key that the remote showed), `:line` (what to add to `known_hosts` to accept that key) |
+  | `detail` | a map, empty where there is nothing to add. Its keys: `:url` (without credentials, of what is no URL its scheme), `:path` (the directory that was given), `:file` (what is meant there, relative to `:path` where it is below it), `:ref`, `:status` (of HTTP), `:near` (ref names close to the one asked for), `:limit`, `:changed` (paths with local changes, at most 20), `:retry_after` (seconds, as the remote said them), `:fingerprint` (`SHA256:…` of the host key that the remote showed), `:line` (what to add to `known_hosts` to accept that key) |
   | `retryable?` | whether the same call may succeed later without anyone changing anything |
 
   ## Reasons
@@ -59,7 +60,7 @@ defmodule Alumiini.Git.Error do
   process that stops each time takes its supervisor down. README.md has one that waits longer after each error, and logs it once.
   """
 
-  alias Alumiini.Git.Url
+  alias Alumiini.Git.{OneLine, Url}
 
   @retryable [:network, :rate_limited, :timeout, :overloaded, :incomplete, :locked, :worker_unavailable]
   @final [
@@ -150,11 +151,15 @@ defmodule Alumiini.Git.Error do
     %__MODULE__{
       reason: reason,
       op: op,
-      message: message,
-      detail: detail,
+      message: OneLine.escape(message),
+      detail: Map.new(detail, fn {key, value} -> {key, on_one_line(value)} end),
       retryable?: reason in @retryable
     }
   end
+
+  defp on_one_line(text) when is_binary(text), do: OneLine.escape(text)
+  defp on_one_line(list) when is_list(list), do: Enum.map(list, &on_one_line/1)
+  defp on_one_line(value), do: value
 
   # One that will come again unless somebody does something, of a reason that is retryable otherwise.
   @doc false
@@ -191,5 +196,6 @@ defmodule Alumiini.Git.Error do
   defp clean(:url, url) when is_binary(url), do: Url.clean(url)
   # Of an argument in the wrong place it may be a URL, too.
   defp clean(_key, text) when is_binary(text), do: Url.clean_text(text)
+  defp clean(key, list) when is_list(list), do: Enum.map(list, &clean(key, &1))
   defp clean(_key, value), do: value
 end

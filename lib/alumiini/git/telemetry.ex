@@ -25,7 +25,7 @@ defmodule Alumiini.Git.Telemetry do
 
     * `op` - the function, as an atom
     * `server` - the `:server` option as it was given
-    * `url` - of `sync`, `ls_remote` and `refs`, without credentials, query and fragment; otherwise `nil`
+    * `url` - of `sync`, `ls_remote` and `refs`, without credentials, query and fragment; of what is no URL its scheme (`https:[hidden]`); otherwise `nil`
     * `path` - the repository's directory; `nil` for `ls_remote` and `refs`
     * `ref` - the ref as it was given; for `checkout` the revision; otherwise `nil`
     * `result` - `:ok`, or a `t:Alumiini.Git.Error.reason/0`
@@ -54,6 +54,8 @@ defmodule Alumiini.Git.Telemetry do
   `[:alumiini_git, :repo, :healed]` tells that a damaged repository has been built anew: once for each time, however
   many calls shared the work. Executed in the server. `path` is its directory and `reason` a sentence.
   """
+
+  alias Alumiini.Git.{OneLine, Stacktrace}
 
   @ops [:sync, :files, :read, :head, :checkout, :ls_remote, :refs]
 
@@ -87,7 +89,7 @@ defmodule Alumiini.Git.Telemetry do
       kind, reason ->
         stop = System.monotonic_time()
 
-        stacktrace = without_arguments(__STACKTRACE__)
+        stacktrace = Stacktrace.without_arguments(__STACKTRACE__)
         raised = Map.merge(metadata, %{kind: kind, reason: reason, stacktrace: stacktrace})
         execute([op, :exception], %{duration: stop - start, monotonic_time: stop}, raised)
         :erlang.raise(kind, reason, stacktrace)
@@ -98,18 +100,6 @@ defmodule Alumiini.Git.Telemetry do
         execute([op, :stop], measurements, Map.put(metadata, :result, outcome(result)))
         result
     end
-  end
-
-  # A call that no clause of a function matched is in the trace with its arguments, which of one given as `:auth` may be
-  # secret. A trace goes into logs and exit reasons.
-  defp without_arguments(stacktrace) do
-    Enum.map(stacktrace, fn
-      {module, function, arguments, location} when is_list(arguments) ->
-        {module, function, length(arguments), location}
-
-      entry ->
-        entry
-    end)
   end
 
   defp outcome({:ok, _value}), do: :ok
@@ -134,7 +124,7 @@ defmodule Alumiini.Git.Telemetry do
   @doc false
   @spec healed(term, binary | nil, binary) :: :ok
   def healed(server, path, reason) do
-    execute([:repo, :healed], now(), %{server: server, path: path, reason: reason})
+    execute([:repo, :healed], now(), %{server: server, path: path, reason: OneLine.escape(reason)})
   end
 
   defp worker_metadata(server, worker) do

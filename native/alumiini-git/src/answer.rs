@@ -118,6 +118,7 @@ pub(crate) struct Failed {
 
 impl From<Error> for Failed {
     fn from(error: Error) -> Failed {
+        let error = error.on_one_line();
         Failed {
             err: error.message,
             kind: error.kind.as_str(),
@@ -193,6 +194,7 @@ pub(crate) fn reply(id: Option<u64>, result: &Result<(Answer, Option<Stats>)>) -
             rmp_serde::encode::write_named(&mut frame, &success)
         }
         Err(error) => {
+            let error = error.clone().on_one_line();
             let failure = Failure {
                 id,
                 err: &error.message,

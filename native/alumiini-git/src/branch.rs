@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::error::on_one_line;
+
 /// A branch's name without `refs/heads/`. Bytes: Git does not promise that it is UTF-8.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Branch(Vec<u8>);
@@ -47,10 +49,7 @@ impl fmt::Debug for Branch {
 pub(crate) fn shown(name: &[u8]) -> String {
     let mut text = String::new();
     for chunk in name.utf8_chunks() {
-        text.extend(chunk.valid().chars().flat_map(|char| match char.is_control() {
-            true => char.escape_default().collect::<Vec<_>>(),
-            false => vec![char],
-        }));
+        text.push_str(&on_one_line(chunk.valid()));
         text.push_str(&chunk.invalid().escape_ascii().to_string());
     }
     text

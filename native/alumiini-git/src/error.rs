@@ -103,6 +103,13 @@ impl Error {
         self
     }
 
+    /// As it travels: names and URLs of others are in it, and a line break of theirs would be a line of somebody's log.
+    pub(crate) fn on_one_line(mut self) -> Self {
+        self.message = on_one_line(&self.message);
+        self.detail.values_mut().for_each(escape);
+        self
+    }
+
     /// Puts what was being done before what went wrong: `context: message`.
     pub(crate) fn context(mut self, context: impl fmt::Display) -> Self {
         self.message = format!("{context}: {}", self.message);
@@ -117,3 +124,58 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+fn escape(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Some(text) = text.as_str() {
+                *value = on_one_line(text).into();
+            }
+        }
+        // A name that is not UTF-8.
+        Value::Binary(bytes) => {
+            let escaped = bytes.iter().flat_map(|byte| match byte.is_ascii_control() {
+                true => char::from(*byte).escape_default().map(|char| char as u8).collect(),
+                false => vec![*byte],
+            });
+            *bytes = escaped.collect();
+        }
+        Value::Array(values) => values.iter_mut().for_each(escape),
+        _ => {}
+    }
+}
+
+/// `text` with escapes for what ends a line, moves a terminal's cursor, or turns the direction of what follows.
+pub(crate) fn on_one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for char in text.chars() {
+        let turns = matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        match char.is_control() || turns {
+            true => line.extend(char.escape_default()),
+            false => line.push(char),
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_named_stays_on_one_line() {
+        let name = "a\n\u{1b}[31mb\u{85}\u{2028}\u{202e}c\u{7f}ä\\n";
+        let shown = "a\\n\\u{1b}[31mb\\u{85}\\u{2028}\\u{202e}c\\u{7f}ä\\n";
+        let near = Value::Array(vec![name.into(), Value::Binary(b"\xff\n\x1b".to_vec())]);
+        let error = Error::new(Kind::Io, name)
+            .with("path", name)
+            .with("near", near)
+            .with("status", 1);
+        let error = error.on_one_line();
+        assert_eq!(error.message, shown);
+        assert_eq!(error.detail["path"], shown.into());
+        assert_eq!(error.detail["status"], 1.into());
+        let near = Value::Array(vec![shown.into(), Value::Binary(b"\xff\\n\\u{1b}".to_vec())]);
+        assert_eq!(error.detail["near"], near);
+    }
+}

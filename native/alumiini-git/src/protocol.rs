@@ -14,7 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::fault::Fault;
 use crate::net::auth::{Auth, Login, Proof};
 use crate::net::tls::Tls;
-use crate::net::url::RemoteUrl;
+use crate::net::url;
 
 pub(crate) const PROTOCOL: u64 = 1;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
@@ -104,7 +104,7 @@ pub(crate) struct RemoteRequest {
 
 impl std::fmt::Debug for RemoteRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&RemoteUrl::parse(&self.url).map_or("a remote".to_owned(), |url| url.shown()))
+        f.write_str(&url::shown(&self.url))
     }
 }
 

@@ -335,6 +335,24 @@ fn no_error_shows_a_credential() {
 }
 
 #[test]
+fn errors_travel_on_one_line() {
+    let error = || Error::new(Kind::Io, "cannot read a\nb").with("path", Name::value(b"/a\nb"));
+    let sent = body(reply(Some(1), &Err(error())));
+    let step = Step {
+        step: "refs",
+        us: 1,
+        note: String::new(),
+        error: Some(error().into()),
+    };
+    let steps = body(reply(Some(1), &Ok((Answer::Steps(vec![step]), None))));
+    let value = |bytes: &[u8]| rmpv::decode::read_value(&mut &bytes[..]).unwrap();
+    for failed in [value(&sent), value(&steps)["ok"][0]["error"].clone()] {
+        assert_eq!(failed["err"], "cannot read a\\nb".into());
+        assert_eq!(failed["detail"]["path"], "/a\\nb".into());
+    }
+}
+
+#[test]
 fn events_carry_their_request_and_names_that_are_not_utf8_travel_as_bin() {
     let progress = body(event(
         5,

@@ -3,7 +3,7 @@ defmodule Alumiini.Git.BranchNamesTest do
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
-  alias Alumiini.Git.{Auth, Error}
+  alias Alumiini.Git.{Auth, Error, OneLine}
 
   alias Alumiini.Git.Test.{
     GitCommand,
@@ -149,7 +149,7 @@ defmodule Alumiini.Git.BranchNamesTest do
       assert status == 1
       work = Path.join(context.dir, "none")
       assert {:error, %Error{reason: :invalid} = error} = Git.sync(url, name, work, server: context.git)
-      assert {error.detail.ref, String.valid?(error.message)} == {name, true}
+      assert {error.detail.ref, String.valid?(error.message)} == {OneLine.escape(name), true}
     end
   end
 end

@@ -2,7 +2,7 @@ defmodule Alumiini.Git.EnvironmentTest do
   # It changes the environment, which all share.
   use ExUnit.Case, async: false
 
-  alias Alumiini.Git.{Error, ScriptedWorker, Server}
+  alias Alumiini.Git.{Error, Server}
 
   @moduletag :tmp_dir
 
@@ -12,22 +12,47 @@ defmodule Alumiini.Git.EnvironmentTest do
     on_exit(fn -> System.put_env(before) end)
   end
 
-  test "a worker gets none of the variables that would make it behave differently", %{tmp_dir: directory} do
+  defp environment(os_pid) do
+    for variable <- "/proc/#{os_pid}/environ" |> File.read!() |> String.split("\0", trim: true), into: %{} do
+      [name, value] = String.split(variable, "=", parts: 2)
+      {name, value}
+    end
+  end
+
+  test "a worker gets of the BEAM's variables those that it needs, and no other" do
+    needed = %{
+      "SSH_AUTH_SOCK" => "/run/agent.sock",
+      "SSL_CERT_FILE" => "/etc/ssl/cert.pem",
+      "SSL_CERT_DIR" => "/etc/ssl/certs",
+      "RUST_BACKTRACE" => "1",
+      "LC_TIME" => "C",
+      "TMPDIR" => System.tmp_dir!()
+    }
+
+    put_env(Enum.to_list(needed))
+
     put_env([
+      {"DATABASE_URL", "ecto://u:s3cr3t@h/db"},
+      {"RELEASE_COOKIE", "s3cr3t"},
+      {"GIT_TOKEN", "s3cr3t"},
       {"GIT_DIR", "/elsewhere"},
-      {"https_proxy", "http://u:p@proxy"},
-      {"ALL_PROXY", "http://u:p@proxy"},
-      {"ALUMIINI_GIT_UNRELATED", "stays"}
+      {"https_proxy", "http://u:s3cr3t@proxy"},
+      {"ALL_PROXY", "http://u:s3cr3t@proxy"},
+      {"ALUMIINI_GIT_MIRROR", "https://u:s3cr3t@h"},
+      {"SSL_CERT_FILE_PASSWORD", "s3cr3t"},
+      {"Lc", "s3cr3t"},
+      {"größe", "s3cr3t"}
     ])
 
-    out = Path.join(directory, "env")
-    script = [{:shell, ~s(env > "#{out}")}] ++ ScriptedWorker.hello() ++ [:serve]
-    server = start_supervised!({Alumiini.Git, name: nil, binary: ScriptedWorker.write!(directory, [script])})
-    assert {:ok, _reply} = Server.call(server, %{"op" => "head"})
+    server = start_supervised!({Alumiini.Git, name: nil})
+    assert {:ok, _reply} = Server.call(server, %{"op" => "hello", "protocol" => 1})
+    environment = environment(Server.info(server).os_pid)
 
-    env = File.read!(out)
-    assert env =~ "ALUMIINI_GIT_UNRELATED=stays"
-    refute env =~ ~r/^(GIT_|https?_proxy|all_proxy|no_proxy)/im
+    assert Map.take(environment, Map.keys(needed)) == needed
+    for name <- ["HOME", "PATH"], do: assert({name, environment[name]} == {name, System.get_env(name)})
+
+    others = for {name, _value} <- environment, not (name in ~w(HOME PATH LANG) or name =~ ~r/^LC_/), do: name
+    assert others -- Map.keys(needed) == []
   end
 
   test "the binary is the :binary option, else that of the configuration, else the one in priv/", %{

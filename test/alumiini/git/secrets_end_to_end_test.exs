@@ -5,7 +5,7 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
 
   alias Alumiini.Git
   alias Alumiini.Git.{Auth, Error, Secret, Server}
-  alias Alumiini.Git.Test.{HttpServer, OsProcess, Repository, ScriptedTcp, TempDir, Witness}
+  alias Alumiini.Git.Test.{GitCommand, HttpServer, OsProcess, Repository, ScriptedTcp, TempDir, Witness}
 
   @moduletag timeout: 120_000
 
@@ -28,6 +28,7 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
 
     %{
       work: work,
+      root: root,
       stderr: stderr,
       binary: binary,
       origin: origin,
@@ -272,29 +273,65 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
 
     type = fn type -> [{"content-type", type}] end
     git_type = type.("application/x-git-upload-pack-advertisement")
-    base64 = Base.encode64("ann:" <> secret)
+    percent = for <<byte <- secret>>, into: "", do: "%" <> Base.encode16(<<byte>>, case: :lower)
+    # One letter less: what it is near to.
+    {head, tail} = String.split_at(secret, 9)
+    near = head <> String.slice(tail, 1..-1//1)
+    GitCommand.run!(["-C", context.origin, "branch", secret, "main"])
+    GitCommand.run!(["-C", context.origin, "branch", "other", "main"])
+    # Where a redirect leads that repeats it.
+    File.mkdir_p!(Path.join(context.root, secret))
+    File.ln_s!(context.origin, Path.join([context.root, secret, "app.git"]))
 
-    for {rule, n} <-
+    for {user, password} <- [
+          {"ann", secret},
+          {secret, "x-oauth-basic"},
+          {secret, ""},
+          {secret, "open sesame"}
+        ],
+        base64 = Base.encode64("#{user}:#{password}"),
+        {rule, n} <-
           Enum.with_index([
             {:status, 200, git_type, pkt.("ERR token #{secret} is expired")},
+            {:status, 200, git_type, pkt.("ERR token #{String.upcase(secret)} is expired")},
+            {:status, 200, git_type, pkt.("ERR token #{percent} or #{String.upcase(percent)} is expired")},
+            {:status, 200, git_type, pkt.("ERR #{String.duplicate("x", 490)} #{secret} is expired")},
             {:status, 200, git_type, pkt.("ERR no access with Basic #{base64}")},
+            {:status, 200, git_type, pkt.("ERR no access with #{Base.url_encode64("{token: #{secret}}")}")},
             {:status, 200, type.("text/#{secret}"), ""},
+            {:status, 403, type.("text/plain"), "#{secret} may not"},
             {:status, 302, [{"location", "/login/#{secret}/now"}], ""},
+            {:status, 302, [{"location", "https://#{secret}.example/login"}], ""},
             {:status, 302,
              [{"location", "https://ann:#{secret}@127.0.0.1:1/x/info/refs?service=git-upload-pack"}], ""},
             {:status, 302, [{"location", "ftp://#{secret}/"}], ""},
+            {:redirect, 302, "/#{secret}/app.git"},
             {:header, "x-echo", secret}
           ]) do
-      HttpServer.rule(http, rule)
-
-      options = [server: git, allow_insecure: true, auth: Auth.basic("ann", secret)]
+      HttpServer.rule(http, rule, path: "app.git")
       url = HttpServer.url(http, "app.git")
-      Witness.note(witness, "echo #{n}", Git.sync(url, "main", Path.join(work, "x#{n}"), options))
+      auth = Auth.basic(user, password)
+      options = [server: git, allow_insecure: true, auth: auth]
+      note = fn what, result -> Witness.note(witness, "echo #{n} #{what}", result) end
+
+      note.("sync", Git.sync(url, "main", Path.join(work, "#{System.unique_integer([:positive])}"), options))
+      assert {:error, error} = note.("near", Git.ls_remote(url, near, options))
+      if match?({:header, _, _}, rule), do: assert(error.detail.near == ["[hidden]"])
+
+      # In the URL, the user without a password.
+      in_url = String.replace(url, "://", "://#{URI.encode_www_form(user)}:#{URI.encode_www_form(password)}@")
+      note.("URL", Git.ls_remote(in_url, near, Keyword.delete(options, :auth)))
+
+      probe = %{"op" => "probe", "url" => url, "allow_insecure" => true, "auth" => Auth.wire(auth, url)}
+      assert {:ok, %{"ok" => steps}} = note.("probe", Server.call(git, probe))
+
+      if match?({:redirect, _, _}, rule),
+        do: assert(inspect(steps) =~ "redirected to #{HttpServer.url(http)}[hidden]/app.git")
 
       HttpServer.reset(http)
     end
 
-    assert [_ | _] = Witness.notes(witness, "echo 0")
-    assert Witness.places(witness, secret) == []
+    assert [_ | _] = Witness.notes(witness, "echo 0 sync")
+    for form <- [secret, String.upcase(secret)], do: assert(Witness.places(witness, form) == [])
   end
 end

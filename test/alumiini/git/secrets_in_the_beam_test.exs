@@ -211,8 +211,8 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
     assert {:error, %Error{reason: :host_key} = error} =
              Witness.note(witness, "refused", Git.ls_remote(ssh, "main", server: git))
 
-    assert error.message =~ "no way through http://proxy:3128 to h:x, ssh://git@h/x"
-    assert error.detail.url == "ssh://git@h/x"
+    assert error.message =~ "no way through http://proxy:3128 to [hidden], ssh:[hidden]"
+    assert error.detail.url == "ssh:[hidden]"
 
     # No such function: its arguments are in the stack trace.
     for mfa <- [
@@ -249,6 +249,30 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
     assert Enum.any?(Witness.notes(witness, "log"), &(&1 =~ "start_link"))
     assert Enum.any?(Witness.notes(witness, "log"), &(&1 =~ "terminating"))
     assert [_ | _] = Witness.notes(witness, "telemetry [:alumiini_git, :refs, :stop]")
+    assert Witness.places(witness, secret) == []
+  end
+
+  test "what a function that raises was given, or closes over, is not in the trace", context do
+    %{witness: witness, secret: secret, directory: directory, origin: origin} = context
+    Repository.commit!(origin, %{"a.yaml" => "a"})
+    git = server!()
+    path = Path.join(directory, "work")
+
+    # No clause of it matches: its arguments are in the trace, and the values that it closes over are among them.
+    progress = fn _name, %{"phase" => ^secret} -> :ok end
+    ref = %{"branch" => "main"}
+    request = %{"op" => "sync", "url" => origin, "ref" => ref, "path" => path, "progress" => true}
+
+    # Where nothing else of the library's is around the call, and where there is.
+    for call <- [
+          fn -> Server.call(git, request, on_event: progress) end,
+          fn -> Git.sync(origin, "main", path, server: git, progress: &progress.("", &1)) end
+        ] do
+      raised = Witness.note(witness, "raised", raised(call))
+      assert {:error, :function_clause, [{_module, _function, arity, place} | _]} = raised
+      assert is_integer(arity) and is_integer(place[:line])
+    end
+
     assert Witness.places(witness, secret) == []
   end
 

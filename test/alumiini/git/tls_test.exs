@@ -287,6 +287,88 @@ defmodule Alumiini.Git.TlsTest do
       end
     end
 
+    # TLS options of a server that asks for a certificate, takes none, too, and tells the test which it was shown.
+    defp asks(certificate, client, who, version) do
+      test = self()
+
+      told = fn
+        _certificate, {:bad_cert, reason}, _state -> {:fail, reason}
+        _certificate, {:extension, _extension}, state -> {:unknown, state}
+        _certificate, :valid, state -> {:valid, state}
+        _certificate, :valid_peer, state -> send(test, {:shown_to, who}) && {:valid, state}
+      end
+
+      [verify: :verify_peer, fail_if_no_peer_cert: false, cacerts: client.cacerts, verify_fun: {told, nil}] ++
+        [versions: [version], log_level: :none] ++ certificate.tls
+    end
+
+    defp shown_to do
+      receive do
+        {:shown_to, who} -> [who | shown_to()]
+      after
+        0 -> []
+      end
+    end
+
+    for version <- [:"tlsv1.3", :"tlsv1.2"] do
+      test "is for the origin of the URL: not for where that redirects (#{version})", context do
+        certificate = Certificates.build(:good)
+        %{client: client} = context
+        tls = [ca: certificate.ca, cert: client.cert, key: client.key]
+        origin = https!(context, asks(certificate, client, :origin, unquote(version)))
+        other = https!(context, asks(certificate, client, :other, unquote(version)))
+
+        fresh = fn -> start_supervised!({Git, name: nil}, id: make_ref()) end
+        ask = fn url -> Git.ls_remote(url, "main", server: fresh.(), tls: tls) end
+
+        HttpServer.rule(origin, {:redirect, 302, "/app.git"}, path: "old.git")
+        assert ask.(HttpServer.url(origin, "old.git")) == {:ok, context.commit}
+        assert Enum.uniq(shown_to()) == [:origin]
+
+        # The same host name, and another port.
+        HttpServer.rule(origin, {:redirect, 302, HttpServer.url(other, "app.git")}, path: "moved.git")
+        url = HttpServer.url(origin, "moved.git")
+        assert ask.(url) == {:ok, context.commit}
+        assert sync(context, url, server: fresh.(), tls: tls) == {:ok, context.commit}
+        assert Enum.uniq(shown_to()) == [:origin]
+        # It would have been seen.
+        assert ask.(HttpServer.url(other, "app.git")) == {:ok, context.commit}
+        assert Enum.uniq(shown_to()) == [:other]
+
+        # Another name of the very server.
+        by_address = String.replace(HttpServer.url(other, "app.git"), "localhost", "127.0.0.1")
+        HttpServer.rule(origin, {:redirect, 302, by_address}, path: "address.git")
+        assert ask.(HttpServer.url(origin, "address.git")) == {:ok, context.commit}
+        assert Enum.uniq(shown_to()) == [:origin]
+      end
+
+      test "is for the origin of the URL: not for a proxy on the way (#{version})", context do
+        certificate = Certificates.build(:good)
+        %{client: client} = context
+        tls = [ca: certificate.ca, cert: client.cert, key: client.key]
+        origin = https!(context, asks(certificate, client, :origin, unquote(version)))
+        proxy = start_supervised!({Proxy, tls: asks(certificate, client, :proxy, unquote(version))})
+        options = [server: context.git, tls: tls, proxy: Proxy.url(proxy)]
+
+        # Both have one name: it is not by that that they are told apart. And again, when all know each other.
+        for _ <- 1..3 do
+          git = start_supervised!({Git, name: nil}, id: make_ref())
+
+          for server <- [git, context.git] do
+            options = [server: server] ++ options
+            assert {:ok, _commit} = Git.ls_remote(HttpServer.url(origin, "app.git"), "main", options)
+          end
+        end
+
+        assert Enum.uniq(shown_to()) == [:origin]
+
+        http = start_supervised!({HttpServer, root: context.root})
+        assert {:ok, _commit} = Git.ls_remote(HttpServer.url(http, "app.git"), "main", options)
+        assert [_ | _] = for(%{method: "GET"} = asked <- Proxy.log(proxy), do: asked)
+        assert shown_to() == []
+      end
+    end
+
     test "with another one's key is the caller's mistake", context do
       %{ca: ca, client: client, servers: [https | _]} = context
       tls = [ca: ca, cert: client.cert, key: Certificates.client().key]

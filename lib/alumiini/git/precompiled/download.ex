@@ -5,6 +5,7 @@ defmodule Alumiini.Git.Precompiled.Download do
   # What comes is not to be trusted before its checksum has been held against the package's.
 
   alias Alumiini.Git.Precompiled.{Http, Refusal}
+  alias Alumiini.Git.Url
 
   @type options :: %{
           required(:environment) => %{optional(String.t()) => String.t()},
@@ -258,7 +259,9 @@ defmodule Alumiini.Git.Precompiled.Download do
 
   @doc "A URL as it may be shown and recorded: a query may hold a signature, and the rest credentials."
   @spec shown(URI.t()) :: String.t()
-  def shown(uri), do: URI.to_string(%{uri | userinfo: nil, authority: nil, query: nil, fragment: nil})
+  # Without a host it is no URL, and its scheme all that can be shown.
+  def shown(%URI{host: host} = uri) when host in [nil, ""], do: Url.clean("#{uri.scheme}:")
+  def shown(uri), do: %{uri | authority: nil} |> URI.to_string() |> Url.clean()
 
   @doc "What is said when a file cannot be written."
   @spec cannot_write(Path.t(), File.posix()) :: String.t()

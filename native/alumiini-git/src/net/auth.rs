@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::header::HeaderValue;
 
 use crate::error::{Error, Kind, Result};
+use crate::net::secrets::Secrets;
 use crate::net::url::HttpUrl;
 
 /// Credentials. `Eq` and `Hash`, so that they can be part of a key to share by; `Debug` shows only the kind.
@@ -75,47 +76,21 @@ impl Auth {
 }
 
 impl Auth {
-    /// What a server that repeats what it was sent might show.
-    pub(crate) fn secrets(&self) -> Vec<String> {
+    /// Adds what a server that repeats what it was sent might show. `own`: see [`Secrets::add_login`].
+    pub(crate) fn add_secrets(&self, secrets: &mut Secrets, own: &str) {
         match self {
-            Auth::Basic { username, password } => {
-                // Hosts take a token without a password for a user.
-                let secret = if password.is_empty() { username } else { password };
-                vec![STANDARD.encode(format!("{username}:{password}")), secret.clone()]
-            }
-            Auth::Bearer { token } => vec![token.clone()],
+            Auth::Basic { username, password } => secrets.add_login(username, password, own),
+            Auth::Bearer { token } => secrets.add(token),
             Auth::Ssh(Login {
-                proof: Proof::Key { passphrase, .. },
+                proof:
+                    Proof::Key {
+                        passphrase: Some(passphrase),
+                        ..
+                    },
                 ..
-            }) => passphrase.iter().cloned().collect(),
-            Auth::Ssh(_) => vec![],
+            }) => secrets.add(passphrase),
+            Auth::Ssh(_) => {}
         }
-    }
-}
-
-/// The error without `secrets`: servers are quoted in errors.
-pub(crate) fn hide(mut error: Error, secrets: &[String]) -> Error {
-    let hide = |text: &str| {
-        secrets
-            .iter()
-            .fold(text.to_owned(), |text, secret| hidden(&text, secret))
-    };
-    error.message = hide(&error.message);
-    for value in error.detail.values_mut() {
-        if let Some(text) = value.as_str() {
-            *value = hide(text).into();
-        }
-    }
-    error
-}
-
-/// `text` without `secret`.
-pub(super) fn hidden(text: &str, secret: &str) -> String {
-    // Shorter ones are in many words, and nobody's secret.
-    if secret.len() > 3 {
-        text.replace(secret, "[hidden]")
-    } else {
-        text.to_owned()
     }
 }
 

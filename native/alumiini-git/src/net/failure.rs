@@ -381,7 +381,7 @@ fn handshake(error: &rustls::Error, url: &str) -> (Kind, String) {
             | AlertDescription::UnsupportedCertificate
             | AlertDescription::AccessDenied,
         ) => {
-            let why = "refuses our client certificate, or wants one: pass tls: [cert: …, key: …] of one that it knows";
+            let why = "refuses our client certificate, or wants one: pass tls: [cert: …, key: …] of one that it knows, which only the server of the URL itself is shown";
             return (Kind::Certificate, format!("the server of {url} {why}"));
         }
         // What TLS 1.2 has for a client certificate that is missing, and for much else.

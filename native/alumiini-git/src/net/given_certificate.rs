@@ -8,6 +8,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 
+use crate::net::client_certificate;
+
 /// The platform's verifier, which decides, and the certificates that a request gives.
 #[derive(Debug)]
 pub(super) struct OrGiven {
@@ -27,13 +29,17 @@ impl ServerCertVerifier for OrGiven {
         let verdict = self
             .platform
             .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-        match &verdict {
+        let verdict = match &verdict {
             // Its dates and its purpose come before this, so they are right.
             Err(error) if is_doubt(error) && self.given.iter().any(|given| given == end_entity) => {
                 is_for(end_entity, server_name)
             }
             _ => verdict,
+        };
+        if verdict.is_ok() {
+            client_certificate::proved();
         }
+        verdict
     }
 
     fn verify_tls12_signature(

@@ -8,7 +8,6 @@ use reqwest::{Response, StatusCode};
 
 use crate::error::{Error, Kind, Result};
 use crate::net::Endpoint;
-use crate::net::auth::{Auth, hidden};
 use crate::net::content_encoding::Unfolding;
 use crate::net::failure::{self, Credentials, Said};
 use crate::net::pkt::{Chunks, sanitised};
@@ -90,9 +89,7 @@ impl Answer {
             return Said { text, too_often };
         }
         // Before it is cut short, which could leave half of a secret.
-        let secrets = endpoint.auth.iter().flat_map(Auth::secrets);
-        let text = secrets.fold(text.to_owned(), |text, secret| hidden(&text, &secret));
-        let text = sanitised(text.as_bytes());
+        let text = sanitised(endpoint.secrets().hide(text).as_bytes());
         Said { text, too_often }
     }
 

@@ -8,9 +8,10 @@ use reqwest::{Client, redirect};
 use tokio::sync::OnceCell;
 
 use crate::error::{Error, Kind, Result};
+use crate::net::client_certificate::PerConnection;
 use crate::net::dial::CONNECT_TIMEOUT;
 use crate::net::proxy::{Proxy, Speaks};
-use crate::net::tls::Tls;
+use crate::net::tls::{Handshakes, Tls};
 use crate::net::url::{HttpUrl, NetUrl};
 use crate::net::{Endpoint, failure};
 
@@ -65,9 +66,16 @@ impl Clients {
         http2: bool,
     ) -> Result<Client> {
         let proxy = endpoint.proxy(&NetUrl::Http(url.clone()));
+        let mut tls = endpoint.tls.clone();
+        // The URL that was asked for is who our certificate is for: not where it redirects, nor a proxy on the way to plain `http`.
+        let is_for =
+            |first: &NetUrl| matches!(first, NetUrl::Http(first) if first.same_origin(url) && !url.is_plaintext());
+        if !is_for(&endpoint.url) {
+            tls.client = None;
+        }
         let encrypted = !url.is_plaintext() || proxy.is_some_and(|proxy| proxy.speaks == Speaks::Https);
         let way = Way {
-            tls: encrypted.then(|| endpoint.tls.clone()),
+            tls: encrypted.then_some(tls),
             proxy: proxy.cloned(),
             connections,
             http2,
@@ -132,10 +140,18 @@ fn build(way: &Way) -> Result<Client> {
         Connections::New => 0,
     };
     let builder = builder.pool_max_idle_per_host(kept);
+    let handshakes = match &way.proxy {
+        Some(proxy) if proxy.speaks == Speaks::Https => Handshakes::ProxyFirst,
+        _ => Handshakes::Direct,
+    };
+    let builder = match handshakes {
+        Handshakes::ProxyFirst => builder.connector_layer(PerConnection),
+        Handshakes::Direct => builder,
+    };
     let builder = match &way.tls {
-        Some(tls) if way.http2 => builder.tls_backend_preconfigured(tls.config(&[b"h2", b"http/1.1"])?),
+        Some(tls) if way.http2 => builder.tls_backend_preconfigured(tls.config(&[b"h2", b"http/1.1"], handshakes)?),
         Some(tls) => builder
-            .tls_backend_preconfigured(tls.config(&[b"http/1.1"])?)
+            .tls_backend_preconfigured(tls.config(&[b"http/1.1"], handshakes)?)
             .http1_only(),
         None => builder.tls_certs_only([]),
     };

@@ -7,6 +7,7 @@
 
 pub(crate) mod auth;
 mod capabilities;
+mod client_certificate;
 mod content_encoding;
 mod dial;
 mod discovery;
@@ -26,6 +27,8 @@ pub(crate) mod probe;
 pub(crate) mod proxy;
 pub(crate) mod refs;
 mod refusal;
+pub(crate) mod secrets;
+mod shown;
 mod ssh;
 mod ssh_url;
 pub(crate) mod tls;
@@ -42,6 +45,7 @@ use http::Http;
 use known::{Known, Server};
 use pkt::{Chunks, Line, Reader};
 use proxy::{Proxy, Route};
+use secrets::Secrets;
 use ssh::Ssh;
 use ssh_url::SshUrl;
 use tls::Tls;
@@ -96,6 +100,18 @@ impl Endpoint {
     /// The proxy through which `base` is reached.
     fn proxy(&self, base: &NetUrl) -> Option<&Proxy> {
         self.route.as_ref().and_then(|route| route.to(base.host()))
+    }
+
+    /// What no answer may repeat.
+    fn secrets(&self) -> Secrets {
+        let (mut secrets, own) = (Secrets::default(), self.url.shown());
+        if let Some(auth) = &self.auth {
+            auth.add_secrets(&mut secrets, &own);
+        }
+        if let Some(route) = &self.route {
+            route.add_secrets(&mut secrets, &own);
+        }
+        secrets
     }
 
     fn login(&self) -> Result<&Login> {

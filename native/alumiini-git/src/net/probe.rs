@@ -13,6 +13,7 @@ use crate::net::dial::{CONNECT_TIMEOUT, dial};
 use crate::net::discovery;
 use crate::net::proxy;
 use crate::net::refs::ls_refs;
+use crate::net::tls::Handshakes;
 use crate::net::url::{HttpUrl, NetUrl};
 use crate::net::{Endpoint, Net, failure};
 
@@ -172,7 +173,7 @@ impl Walk {
         let name = ServerName::try_from(self.endpoint.url.host().trim_matches(['[', ']']).to_owned())
             .map_err(|_| self.failed("its host is no name that a certificate can have"))?;
         let tls = self.endpoint.tls.clone();
-        let config = tokio::task::spawn_blocking(move || tls.config(&[b"h2", b"http/1.1"]))
+        let config = tokio::task::spawn_blocking(move || tls.config(&[b"h2", b"http/1.1"], Handshakes::Direct))
             .await
             .map_err(|_| crate::ops::panicked())??;
         let made = TlsConnector::from(Arc::new(config)).connect(name, stream);

@@ -12,6 +12,7 @@ use reqwest::Url;
 use reqwest::header::HeaderValue;
 
 use crate::error::{Error, Kind, Result};
+use crate::net::secrets::Secrets;
 
 /// How a proxy is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,9 +58,11 @@ impl Route {
         Ok(Some(Route { proxy, direct, matcher }))
     }
 
-    /// What must not be shown of it.
-    pub(crate) fn secrets(&self) -> Vec<String> {
-        self.proxy.secrets()
+    /// Adds what must not be shown of it.
+    pub(crate) fn add_secrets(&self, secrets: &mut Secrets, own: &str) {
+        if let Some((user, password)) = &self.proxy.login {
+            secrets.add_login(user, password, own);
+        }
     }
 
     /// The proxy through which `host` is reached.
@@ -190,14 +193,6 @@ impl Proxy {
         let mut value = HeaderValue::from_str(&text).ok()?;
         value.set_sensitive(true);
         Some(value)
-    }
-
-    /// What a proxy or server might repeat in an answer.
-    pub(super) fn secrets(&self) -> Vec<String> {
-        self.login
-            .iter()
-            .flat_map(|(user, password)| [password.clone(), STANDARD.encode(format!("{user}:{password}"))])
-            .collect()
     }
 }
 

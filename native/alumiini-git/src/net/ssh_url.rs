@@ -6,7 +6,8 @@ use std::net::Ipv6Addr;
 use percent_encoding::percent_decode_str;
 
 use crate::error::{Error, Result};
-use crate::net::url::invalid;
+use crate::net::shown;
+use crate::net::url::{invalid, neither};
 
 pub(crate) const DEFAULT_PORT: u16 = 22;
 
@@ -61,6 +62,9 @@ impl SshUrl {
         {
             return Err(password());
         }
+        if shown::is_scheme(authority) && path.starts_with('/') || path.starts_with("//") {
+            return Err(neither());
+        }
         let path = match path.strip_prefix('/') {
             Some(home) if home.starts_with('~') => home,
             _ => path,
@@ -102,8 +106,18 @@ impl SshUrl {
         })
     }
 
-    /// `ssh://user@host:port/path`; for a path that is relative to a home, Git's short form where that can say it.
+    /// As it may be shown: the user says which repository is meant. Not where there may be a password.
     pub(crate) fn shown(&self) -> String {
+        let spelled = self.spelled();
+        let is_password = self.user.is_none() && self.path.contains('@');
+        if is_password || shown::is_doubtful(self.path.as_bytes()) {
+            return shown::hidden(spelled.as_bytes());
+        }
+        spelled
+    }
+
+    /// `ssh://user@host:port/path`; for a path that is relative to a home, Git's short form where that can say it.
+    pub(super) fn spelled(&self) -> String {
         let path = &self.path;
         let user = self.user.as_ref().map_or(String::new(), |user| format!("{user}@"));
         let short = !path.starts_with(['/', '~']);

@@ -33,7 +33,7 @@ fn both_forms_of_git() {
         let url = parse(text);
         let got = (url.user.as_deref(), url.host.as_str(), url.port, url.path.as_str());
         assert_eq!(got, (user, host, port, path), "{text}");
-        assert_eq!(parse(&url.shown()), url, "{text} is shown as {url}");
+        assert_eq!(parse(&url.spelled()), url, "{text} is spelled {}", url.spelled());
     }
 }
 
@@ -201,7 +201,7 @@ fn are_taken_apart_as_git_does() {
             Ok(Location::Network(NetUrl::Ssh(url))) => url,
             other => panic!("{text}: {other:?}"),
         };
-        assert_eq!(parse(&url.shown()), url, "{text} is shown as {url}");
+        assert_eq!(parse(&url.spelled()), url, "{text} is spelled {}", url.spelled());
         let got = (url.user, url.host, url.port, url.path);
         assert_eq!(got, git_says(text), "{text}");
     }

@@ -4,12 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
+use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls_platform_verifier::Verifier;
 
 use crate::error::{Error, Kind, Result};
+use crate::net::client_certificate::BehindProxy;
 use crate::net::given_certificate::OrGiven;
 use crate::net::pem::tidied;
 
@@ -22,13 +24,22 @@ pub(crate) struct Tls {
     pub(crate) client: Option<(String, String)>,
 }
 
+/// Whom the handshakes of a connection are with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Handshakes {
+    /// The server alone.
+    Direct,
+    /// First a proxy, which is not to see our certificate.
+    ProxyFirst,
+}
+
 impl Tls {
     /// A configuration for TLS 1.2 and 1.3 (rustls has no older), with the system's roots, for the `protocols` of ALPN. Reads files.
     ///
     /// There is no way to leave verification out: whatever a request says only adds roots.
     ///
     /// `invalid`: PEM that cannot be read, or a certificate and key that do not belong together. `certificate`: no roots at all.
-    pub(super) fn config(&self, protocols: &[&[u8]]) -> Result<ClientConfig> {
+    pub(super) fn config(&self, protocols: &[&[u8]], handshakes: Handshakes) -> Result<ClientConfig> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier = verifier(self.ca.as_deref(), provider.clone())?;
         let builder = ClientConfig::builder_with_provider(provider)
@@ -50,6 +61,11 @@ impl Tls {
                 })?
             }
         };
+        if handshakes == Handshakes::ProxyFirst && self.client.is_some() {
+            config.client_auth_cert_resolver = Arc::new(BehindProxy(config.client_auth_cert_resolver));
+            // A proxy that is known again does not prove anew who it is.
+            config.resumption = Resumption::disabled();
+        }
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         Ok(config)
     }

@@ -10,6 +10,7 @@ use reqwest::Url;
 
 use crate::error::{Error, Kind, Result};
 use crate::net::auth::Auth;
+use crate::net::shown::{self, HIDDEN};
 pub(crate) use crate::net::ssh_url::SshUrl;
 
 /// A remote as the user named it. `Display` and `Debug` show it without credentials, query or fragment.
@@ -100,10 +101,11 @@ impl RemoteUrl {
         (host.to_ascii_lowercase(), path.to_owned())
     }
 
-    /// The URL as it may be shown: no userinfo, query or fragment. A path that is not UTF-8 is shown lossily.
+    /// The URL as it may be shown: no userinfo, query or fragment, and nothing that may be one. A path that is not UTF-8 is shown lossily.
     pub(crate) fn shown(&self) -> String {
         match &self.location {
             Location::Network(url) => url.shown(),
+            Location::Local(path) if shown::is_doubtful_local(path.as_os_str().as_encoded_bytes()) => HIDDEN.to_owned(),
             Location::Local(path) => path.display().to_string(),
         }
     }
@@ -157,13 +159,10 @@ impl NetUrl {
     pub(crate) fn identity(&self) -> Identity {
         match self {
             NetUrl::Http(url) => url.identity(),
-            NetUrl::Ssh(url) => {
-                let shown = url.shown();
-                Identity {
-                    key: shown.clone().into_bytes(),
-                    shown,
-                }
-            }
+            NetUrl::Ssh(url) => Identity {
+                key: url.spelled().into_bytes(),
+                shown: url.shown(),
+            },
         }
     }
 }
@@ -235,6 +234,16 @@ impl HttpUrl {
         let mut url = self.url.clone();
         url.set_query(None);
         url.set_fragment(None);
+        let path = url.path().to_owned();
+        let bare = shown::without_parameters(path.as_bytes());
+        if bare.len() < path.len() {
+            url.set_path(&path[..bare.len()]);
+        }
+        // With a port and no user, the one may be the user and the other the beginning of a password.
+        let is_password = url.port().is_some() && self.auth.is_none() && path.contains('@');
+        if is_password || shown::is_doubtful(bare) {
+            return shown::hidden(url.as_str().as_bytes());
+        }
         url.into()
     }
 
@@ -307,6 +316,11 @@ fn userinfo(url: &Url) -> Result<Option<Auth>> {
     Ok(Some(Auth::Basic { username, password }))
 }
 
+/// What may be shown of the text of a request, be it a URL or none.
+pub(crate) fn shown(text: &[u8]) -> String {
+    RemoteUrl::parse(text).map_or_else(|_| shown::hidden(text), |url| url.shown())
+}
+
 /// Splits `scheme://rest`.
 fn scheme(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let at = bytes.windows(3).position(|w| w == b"://")?;
@@ -350,6 +364,10 @@ fn local(bytes: &[u8]) -> Result<Location> {
             Ok(Location::Network(NetUrl::Ssh(SshUrl::parse_short(bytes)?)))
         };
     }
+    // With a slash too few or a colon, to Git it is a path as well.
+    if bytes.starts_with(b"//") && bytes.contains(&b'@') {
+        return Err(neither());
+    }
     if slash.is_none() && !bytes.starts_with(b".") && !has_drive(bytes) {
         return Err(Error::new(
             Kind::Unsupported,
@@ -378,6 +396,11 @@ fn path_from(bytes: &[u8]) -> Result<PathBuf> {
 
 pub(super) fn invalid(message: &str) -> Error {
     Error::new(Kind::Invalid, message)
+}
+
+/// A URL that was mistyped, which to Git would be a path, or a host by the name of `https`.
+pub(super) fn neither() -> Error {
+    invalid("it is neither a URL with a scheme (https://host/path) nor user@host:path, nor a path")
 }
 
 fn unsupported(what: &str) -> Error {

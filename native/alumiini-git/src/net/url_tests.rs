@@ -158,3 +158,36 @@ fn local_paths() {
     assert_eq!(kind(b"file://srv/r"), Kind::Invalid);
     assert_eq!(RemoteUrl::parse(b"/srv/r").unwrap().shown(), "/srv/r");
 }
+
+/// `protocol/shown_urls.txt`, which the library's tests read, too.
+#[test]
+fn what_is_shown_is_as_the_table_says() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../protocol/shown_urls.txt");
+    let table = std::fs::read_to_string(path).unwrap();
+    let mut rows = 0;
+    for line in table.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let columns: Vec<&str> = line.split('\t').collect();
+        let text = bytes(columns[0]);
+        let expected = columns.get(2).unwrap_or(&columns[1]);
+        let seen = shown(&text);
+        assert_eq!(seen, *expected, "{line}");
+        assert!(!seen.contains("T0K") && !seen.contains("3N"), "{line}");
+        match RemoteUrl::parse(&text) {
+            Ok(url) => assert_eq!(format!("{url}|{url:?}"), format!("{seen}|RemoteUrl({seen})")),
+            Err(error) => assert!(!format!("{error:?}").contains("T0K"), "{line}: {error}"),
+        }
+        rows += 1;
+    }
+    assert!(rows > 80, "only {rows} rows");
+}
+
+/// With `\xNN` for a byte.
+fn bytes(text: &str) -> Vec<u8> {
+    let mut parts = text.split("\\x");
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        bytes.push(u8::from_str_radix(&part[..2], 16).unwrap());
+        bytes.extend_from_slice(&part.as_bytes()[2..]);
+    }
+    bytes
+}

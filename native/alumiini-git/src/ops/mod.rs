@@ -13,7 +13,7 @@ mod site;
 pub(crate) mod sync;
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,13 +24,13 @@ use crate::allowed::Allowed;
 use crate::answer::{Answer, Hello, Name, Stats};
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
-use crate::net::auth::{Auth, hide};
 use crate::net::proxy::Route;
-use crate::net::url::RemoteUrl;
+use crate::net::secrets::Secrets;
+use crate::net::url::{self, RemoteUrl};
 use crate::net::{Endpoint, Net};
 use crate::ops::pool::Pool;
 use crate::outbox::Held;
-use crate::protocol::{Op, PROTOCOL, RemoteRequest, Request};
+use crate::protocol::{Op, PROTOCOL, RefName, RemoteRequest, Request};
 use crate::repo::at_once::AtOnce;
 use crate::repo::glance::Glances;
 use crate::repo::opened::Opened;
@@ -128,7 +128,8 @@ async fn answer(worker: &Arc<Worker>, op: Op, job: &Arc<Job>, held: &mut Held) -
         Op::Cancel { .. } => return Err(Error::new(Kind::Internal, "a cancel is not an operation")),
         Op::Ping => Answer::Flag(true),
         Op::Sync(request) => {
-            let hide = hidden(&request.remote);
+            let own = [request.branch.as_bytes(), request.path.as_os_str().as_bytes()];
+            let hide = hidden(secrets(&request.remote, &own));
             let synced = sync::run(worker, request, job).await.map_err(hide)?;
             return Ok((Answer::Id(synced.sha), Some(synced.stats)));
         }
@@ -141,9 +142,21 @@ async fn answer(worker: &Arc<Worker>, op: Op, job: &Arc<Job>, held: &mut Held) -
         } => read::run(worker, path, file, raw, max_bytes, held).await?,
         Op::Head { path } => head::run(worker, path).await?,
         Op::Checkout { path, rev, force } => checkout::run(worker, path, rev, force, job).await?,
-        Op::LsRemote { remote, name } => ls_remote::run(worker, &remote, &name).await.map_err(hidden(&remote))?,
-        Op::Refs { remote, prefixes } => refs::run(worker, &remote, &prefixes).await.map_err(hidden(&remote))?,
-        Op::Probe { remote } => probe::run(worker, &remote).await.map_err(hidden(&remote))?,
+        Op::LsRemote { remote, name } => {
+            let (RefName::Branch(own) | RefName::Tag(own) | RefName::Full(own)) = &name;
+            let hide = hidden(secrets(&remote, &[own]));
+            ls_remote::run(worker, &remote, &name).await.map_err(hide)?
+        }
+        Op::Refs { remote, prefixes } => {
+            let own: Vec<&[u8]> = prefixes.iter().map(Vec::as_slice).collect();
+            let hide = hidden(secrets(&remote, &own));
+            refs::run(worker, &remote, &prefixes).await.map_err(hide)?
+        }
+        Op::Probe { remote } => {
+            let secrets = secrets(&remote, &[]);
+            let probed = probe::run(worker, &remote, &secrets).await;
+            probed.map_err(hidden(secrets))?
+        }
     };
     Ok((answer, None))
 }
@@ -232,18 +245,28 @@ async fn start(job: &Arc<Job>) -> Result<()> {
 }
 
 /// Takes the credentials of a request out of its error.
-fn hidden(remote: &RemoteRequest) -> impl Fn(Error) -> Error + use<> {
-    let secrets = secrets(remote);
-    move |error| hide(error, &secrets)
+fn hidden(secrets: Secrets) -> impl Fn(Error) -> Error {
+    move |error| secrets.hide_in(error)
 }
 
-/// What a request holds that no answer may repeat.
-pub(crate) fn secrets(remote: &RemoteRequest) -> Vec<String> {
-    let explicit = remote.auth.clone();
-    let auth = explicit.or_else(|| RemoteUrl::parse(&remote.url).ok()?.auth().cloned());
-    let route = Route::new(remote.proxy.as_deref(), None).ok().flatten();
-    let route = route.iter().flat_map(Route::secrets);
-    auth.iter().flat_map(Auth::secrets).chain(route).collect()
+/// What a request holds that no answer may repeat. `own`: what it says itself, beside its URL.
+pub(crate) fn secrets(remote: &RemoteRequest, own: &[&[u8]]) -> Secrets {
+    let mut secrets = Secrets::default();
+    let url = RemoteUrl::parse(&remote.url).ok();
+    let mut words = url.as_ref().map_or(String::new(), RemoteUrl::shown);
+    for own in own {
+        words.push('\n');
+        words.push_str(&String::from_utf8_lossy(own));
+    }
+    // Both, whichever of them counts.
+    let in_url = url.as_ref().and_then(RemoteUrl::auth);
+    for auth in remote.auth.iter().chain(in_url) {
+        auth.add_secrets(&mut secrets, &words);
+    }
+    if let Ok(Some(route)) = Route::new(remote.proxy.as_deref(), None) {
+        route.add_secrets(&mut secrets, &words);
+    }
+    secrets
 }
 
 fn hello(protocol: u64) -> Result<Answer> {
@@ -266,7 +289,7 @@ fn hello(protocol: u64) -> Result<Answer> {
 
 /// Names a request in an error of the server's own: what, on what.
 pub(crate) fn describe(op: &Op) -> String {
-    let url = |remote: &RemoteRequest| RemoteUrl::parse(&remote.url).map_or("a remote".to_owned(), |url| url.shown());
+    let url = |remote: &RemoteRequest| url::shown(&remote.url);
     match op {
         Op::Hello { .. } => "hello".into(),
         Op::Cancel { .. } => "cancel".into(),

@@ -4,21 +4,21 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::answer::{Answer, Step};
-use crate::error::Result;
-use crate::net::auth::hide;
+use crate::error::{Result, on_one_line};
 use crate::net::probe::Walk;
-use crate::ops::{Worker, secrets};
+use crate::net::secrets::Secrets;
+use crate::ops::Worker;
 use crate::protocol::RemoteRequest;
 use crate::remote::Remote;
 
-pub(crate) async fn run(worker: &Arc<Worker>, request: &RemoteRequest) -> Result<Answer> {
+pub(crate) async fn run(worker: &Arc<Worker>, request: &RemoteRequest, secrets: &Secrets) -> Result<Answer> {
     let remote = Remote::new(worker, request)?;
     let mut taken = vec![];
     let mut add = |step, started: Instant, result: Result<String>| {
         let us = started.elapsed().as_micros() as u64;
         let (note, error) = match result {
-            Ok(note) => (note, None),
-            Err(error) => (String::new(), Some(hide(error, &secrets(request)).into())),
+            Ok(note) => (on_one_line(&secrets.hide(&note)), None),
+            Err(error) => (String::new(), Some(secrets.hide_in(error).into())),
         };
         let failed = error.is_some();
         taken.push(Step { step, us, note, error });

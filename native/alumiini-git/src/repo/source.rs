@@ -57,18 +57,21 @@ impl Source {
         let repo = Repository::open(path).map_err(|error| {
             let found = match error.code() {
                 ErrorCode::NotFound => {
-                    let message = format!("there is no Git repository at {}", path.display());
+                    let message = format!("there is no Git repository at {shown}");
                     Error::new(Kind::RepoNotFound, message)
                 }
                 _ if error.message().contains("extension") || error.message().contains("object format") => {
                     let message = format!(
-                        "the repository at {} needs what libgit2 lacks: {}",
-                        path.display(),
+                        "the repository at {shown} needs what libgit2 lacks: {}",
                         error.message()
                     );
                     Error::new(Kind::Unsupported, message)
                 }
-                _ => git_failure("open the remote repository")(error),
+                _ => {
+                    let mut error = git_failure("open the remote repository")(error);
+                    error.message = error.message.replace(&path.display().to_string(), shown);
+                    error
+                }
             };
             found.with("url", shown)
         })?;

@@ -1,10 +1,19 @@
 defmodule Alumiini.Git.Precompiled.PureTest do
   use ExUnit.Case, async: true
 
-  alias Alumiini.Git.Precompiled.{Archive, Checksums, Progress, Proxy}
-  alias Alumiini.Git.Test.ReleaseArchive
+  alias Alumiini.Git.Precompiled.{Archive, Checksums, Download, Progress, Proxy}
+  alias Alumiini.Git.Test.{ReleaseArchive, ShownUrls}
 
   @sum "sha256:" <> String.duplicate("0a", 32)
+
+  test "a mirror that was mistyped is not shown with its password" do
+    for {url, _shown} <- ShownUrls.table(), String.valid?(url), uri = URI.parse(url <> "/v1/a.tar.gz") do
+      assert {url, :binary.match(Download.shown(uri), "T0K")} == {url, :nomatch}
+    end
+
+    uri = URI.parse("https://u:p@h:8443/v1/a.tar.gz?signature=x")
+    assert Download.shown(uri) == "https://h:8443/v1/a.tar.gz"
+  end
 
   describe "a checksum file" do
     test "is read, and is written the same for the same checksums" do

@@ -66,7 +66,7 @@ impl Sync {
         let path = Name(std::os::unix::ffi::OsStrExt::as_bytes(site.path.as_os_str()).to_vec());
         self.job.tell(&Event::Healed {
             path,
-            reason: damage.message,
+            reason: damage.on_one_line().message,
         });
         Ok(done)
     }

@@ -1,0 +1,19 @@
+defmodule Alumiini.Git.OneLine do
+  @moduledoc false
+
+  # Names and URLs are chosen by others, and a line break of theirs in a sentence of ours would be a line of somebody's log. The worker
+  # escapes the same in what it says.
+
+  # C0, DEL and C1 (as UTF-8), the other ends of lines and what turns the direction of text: a look at bytes, for names need not be text.
+  @unfit ~r/[\x00-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80[\x8e\x8f\xa8-\xae]|\xe2\x81[\xa6-\xa9]/
+
+  @spec escape(binary) :: binary
+  def escape(text) do
+    if Regex.match?(@unfit, text), do: Regex.replace(@unfit, text, &escaped/1), else: text
+  end
+
+  defp escaped("\n"), do: "\\n"
+  defp escaped("\r"), do: "\\r"
+  defp escaped("\t"), do: "\\t"
+  defp escaped(<<char::utf8>>), do: "\\u{" <> String.downcase(Integer.to_string(char, 16)) <> "}"
+end

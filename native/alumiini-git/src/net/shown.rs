@@ -1,0 +1,50 @@
+//! What may be shown of a URL where that is in doubt: one that was mistyped may be taken for another thing that holds the password.
+//!
+//! In doubt it is less rather than more. `protocol/shown_urls.txt` has the cases, for the library, too.
+
+use percent_encoding::percent_decode;
+
+pub(crate) const HIDDEN: &str = "[hidden]";
+
+/// Words that begin a URL. Others before a colon may be a user, or a token.
+const SCHEMES: &[&str] = &[
+    "http", "https", "ssh", "git+ssh", "ssh+git", "git", "file", "ftp", "ftps", "socks5", "socks5h",
+];
+
+/// Of a text that is no URL, its scheme.
+pub(super) fn hidden(text: &[u8]) -> String {
+    let colon = text.iter().position(|b| *b == b':');
+    let word = colon.map(|at| String::from_utf8_lossy(&text[..at]).to_ascii_lowercase());
+    match word {
+        Some(word) if is_scheme(&word) => format!("{word}:{HIDDEN}"),
+        _ => HIDDEN.to_owned(),
+    }
+}
+
+pub(super) fn is_scheme(word: &str) -> bool {
+    SCHEMES.contains(&word.to_ascii_lowercase().as_str())
+}
+
+/// Whether there may be a URL, or credentials, in what has the place of a path.
+pub(super) fn is_doubtful(path: &[u8]) -> bool {
+    let path: Vec<u8> = percent_decode(path).collect();
+    let has = |text: &[u8]| path.windows(text.len()).any(|part| part == text);
+    has(b"@") && (has(b":") || has(b"//")) || without_parameters(&path) != path
+}
+
+/// `path` without what was to be a query: `/x;token=…`.
+pub(super) fn without_parameters(path: &[u8]) -> &[u8] {
+    match path.iter().position(|b| b"?;&#".contains(b)) {
+        Some(at) if path[at..].contains(&b'=') => &path[..at],
+        _ => path,
+    }
+}
+
+/// Whether a path of this machine may be a URL that lacks its scheme, or the colon behind it.
+pub(super) fn is_doubtful_local(path: &[u8]) -> bool {
+    let first = path.split(|b| *b == b'/').next().unwrap_or_default();
+    let word = first.strip_suffix(b";").unwrap_or(first).to_ascii_lowercase();
+    let is_relative = !path.starts_with(b"/") && !path.starts_with(b".");
+    let is_word = matches!(&word[..], b"http" | b"https" | b"ssh") && path.contains(&b'@');
+    is_doubtful(path) || is_relative && (first.contains(&b'@') || is_word)
+}
