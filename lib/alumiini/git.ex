@@ -482,8 +482,8 @@ defmodule Alumiini.Git do
 
   ## Options
 
-    * `:prefix` - only refs whose names in full begin like this: a string such as `"refs/tags/v1."`, or a list of them.
-      Servers that know protocol version 2 send only those; without it all are sent, which may be many. Default: all refs
+    * `:prefix` - only refs whose names in full begin like this: a string such as `"refs/tags/v1."`, or a list of at most
+      256. Servers that know protocol version 2 send only those; without it all are sent, which may be many. Default: all refs
     * `:auth`, `:allow_insecure`, `:tls`, `:proxy`, `:no_proxy` - see "Options of calls to a remote"
     * `:server`, `:timeout` - see "Options of every call"
 

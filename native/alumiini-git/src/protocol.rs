@@ -21,6 +21,8 @@ const DEFAULT_MAX_BYTES: u64 = 16 << 20;
 const MOST_MAX_BYTES: u64 = 64 << 20;
 /// A frame nests two maps (`auth` in the request); deeper than this is somebody's attack on the stack.
 const MAX_DEPTH: usize = 16;
+/// Each name that a server sends is held against all of them.
+const MOST_PREFIXES: usize = 256;
 
 #[derive(Debug)]
 pub(crate) struct Request {
@@ -434,7 +436,13 @@ impl Fields {
     fn names(&mut self, name: &str) -> Result<Vec<Vec<u8>>> {
         let values = match self.take(name) {
             None => return Ok(vec![]),
-            Some(Value::Array(values)) => values,
+            Some(Value::Array(values)) if values.len() <= MOST_PREFIXES => values,
+            Some(Value::Array(values)) => {
+                let got = values.len();
+                return Err(invalid(format!(
+                    "`{name}` has at most {MOST_PREFIXES} elements, got {got}"
+                )));
+            }
             Some(value) => return Self::ill_typed(name, "an array of strings", &value),
         };
         let bytes = |value| Fields([(name.as_bytes().to_vec(), value)].into()).bytes(name);

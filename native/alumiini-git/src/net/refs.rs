@@ -1,5 +1,6 @@
 //! The refs of a remote, by prefix.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 use git2::Oid;
@@ -217,7 +218,7 @@ pub(super) async fn parse<C: Chunks>(reader: &mut Reader<C>, prefixes: &[Vec<u8>
 pub(super) struct Advertised<'a> {
     prefixes: &'a [Vec<u8>],
     refs: Vec<RemoteRef>,
-    symrefs: Vec<(Vec<u8>, Vec<u8>)>,
+    symrefs: HashMap<Vec<u8>, Vec<u8>>,
     count: usize,
     /// Whether the repository says where it is shallow.
     pub(super) shallow: bool,
@@ -228,7 +229,7 @@ impl<'a> Advertised<'a> {
         Advertised {
             prefixes,
             refs: vec![],
-            symrefs: vec![],
+            symrefs: HashMap::new(),
             count: 0,
             shallow: false,
         }
@@ -237,7 +238,7 @@ impl<'a> Advertised<'a> {
     /// `HEAD:refs/heads/main`, the value of a `symref` capability.
     pub(super) fn symref(&mut self, pair: &[u8]) {
         if let Some(colon) = pair.iter().position(|b| *b == b':') {
-            self.symrefs.push((pair[..colon].to_vec(), pair[colon + 1..].to_vec()));
+            self.symrefs.insert(pair[..colon].to_vec(), pair[colon + 1..].to_vec());
         }
     }
 
@@ -278,10 +279,11 @@ impl<'a> Advertised<'a> {
     }
 
     pub(super) fn finish(mut self) -> Vec<RemoteRef> {
-        for (name, target) in self.symrefs {
-            if let Some(found) = self.refs.iter_mut().find(|found| found.name == name) {
-                found.symref_target = Some(target);
+        for found in &mut self.refs {
+            if self.symrefs.is_empty() {
+                break;
             }
+            found.symref_target = self.symrefs.remove(&found.name);
         }
         self.refs
     }

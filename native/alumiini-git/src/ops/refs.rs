@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::answer::{Answer, Name, Ref};
 use crate::branch::shown;
 use crate::error::{Error, Kind, Result};
-use crate::ops::Worker;
+use crate::ops::{Worker, panicked};
 use crate::protocol::RemoteRequest;
 use crate::remote::Remote;
 
@@ -21,12 +21,16 @@ pub(crate) async fn run(worker: &Arc<Worker>, remote: &RemoteRequest, prefixes: 
         return Err(Error::new(Kind::Invalid, message));
     }
     let mut refs = Remote::new(remote)?.refs(worker, prefixes).await?;
-    refs.sort_by(|a, b| a.name.cmp(&b.name));
-    let refs = refs.into_iter().map(|found| Ref {
-        name: Name(found.name),
-        sha: found.oid.to_string(),
-        peeled: found.peeled.map(|oid| oid.to_string()),
-        target: found.symref_target.map(Name),
+    // Long lists take a while.
+    let sorted = tokio::task::spawn_blocking(move || {
+        refs.sort_by(|a, b| a.name.cmp(&b.name));
+        let refs = refs.into_iter().map(|found| Ref {
+            name: Name(found.name),
+            sha: found.oid.to_string(),
+            peeled: found.peeled.map(|oid| oid.to_string()),
+            target: found.symref_target.map(Name),
+        });
+        Answer::Refs(refs.collect())
     });
-    Ok(Answer::Refs(refs.collect()))
+    sorted.await.map_err(|_| panicked())
 }
