@@ -28,7 +28,7 @@ defmodule Alumiini.Git.Options do
     head: @common,
     checkout: @common ++ [:force, :progress],
     ls_remote: @common ++ @remote,
-    refs: @common ++ @remote ++ [:prefix]
+    refs: @common ++ @remote ++ [:prefix, :max_bytes]
   }
 
   @type start :: %{

@@ -11,6 +11,7 @@ use rmpv::Value;
 use crate::branch::Branch;
 use crate::error::{Error, Kind, Result};
 use crate::fault::Fault;
+use crate::net;
 use crate::net::auth::{Auth, Login, Proof};
 use crate::net::tls::Tls;
 use crate::net::url::RemoteUrl;
@@ -69,6 +70,7 @@ pub(crate) enum Op {
     Refs {
         remote: RemoteRequest,
         prefixes: Vec<Vec<u8>>,
+        max_bytes: u64,
     },
     Probe {
         remote: RemoteRequest,
@@ -186,11 +188,7 @@ fn request(id: Option<u64>, fields: &mut Fields) -> Result<Request> {
             path: fields.path("path")?,
             file: fields.path("file")?,
             raw: fields.flag("raw")?,
-            max_bytes: match fields.integer("max_bytes")? {
-                None => DEFAULT_MAX_BYTES,
-                Some(most) if most <= MOST_MAX_BYTES => most,
-                Some(most) => return Err(invalid(format!("`max_bytes` is at most {MOST_MAX_BYTES}, got {most}"))),
-            },
+            max_bytes: max_bytes(fields, DEFAULT_MAX_BYTES)?,
         },
         "head" => Op::Head {
             path: fields.path("path")?,
@@ -206,6 +204,7 @@ fn request(id: Option<u64>, fields: &mut Fields) -> Result<Request> {
         },
         "refs" => Op::Refs {
             prefixes: fields.names("prefixes")?,
+            max_bytes: max_bytes(fields, net::refs::DEFAULT_MAX_BYTES)?,
             remote: remote(fields)?,
         },
         "probe" => Op::Probe {
@@ -230,6 +229,13 @@ fn request(id: Option<u64>, fields: &mut Fields) -> Result<Request> {
         fault: fault(fields)?,
         op,
     })
+}
+
+fn max_bytes(fields: &mut Fields, otherwise: u64) -> Result<u64> {
+    match fields.integer("max_bytes")?.unwrap_or(otherwise) {
+        most if most <= MOST_MAX_BYTES => Ok(most),
+        most => Err(invalid(format!("`max_bytes` is at most {MOST_MAX_BYTES}, got {most}"))),
+    }
 }
 
 fn branch(fields: &mut Fields) -> Result<Branch> {

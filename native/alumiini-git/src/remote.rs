@@ -16,7 +16,7 @@ use crate::job::Job;
 use crate::net::Endpoint;
 use crate::net::fetch::{self, FetchRequest, UNSHALLOW, fetch};
 use crate::net::proxy::Route;
-use crate::net::refs::{RemoteRef, ls_refs};
+use crate::net::refs::{RemoteRef, Wanted as WantedRefs, ls_refs, too_many_bytes};
 use crate::net::url::{Location, NetUrl, RemoteUrl};
 use crate::ops::ls_remote::named;
 use crate::ops::{Worker, panicked};
@@ -86,7 +86,7 @@ impl Remote {
                 let key = (asked.clone(), name.to_owned());
                 let name = name.to_owned();
                 let ask = async move {
-                    let refs = ls_refs(&shared.net, &asked, std::slice::from_ref(&name)).await?;
+                    let refs = ls_refs(&shared.net, &asked, WantedRefs::of(std::slice::from_ref(&name))).await?;
                     let found = refs.into_iter().find(|found| found.name == name);
                     Ok(found.map(|found| found.target()))
                 };
@@ -104,15 +104,22 @@ impl Remote {
         }
     }
 
-    /// All refs whose names begin with one of `prefixes`; all of them where that is empty.
-    pub(crate) async fn refs(&self, worker: &Arc<Worker>, prefixes: &[Vec<u8>]) -> Result<Vec<RemoteRef>> {
+    pub(crate) async fn refs(&self, worker: &Arc<Worker>, wanted: WantedRefs<'_>) -> Result<Vec<RemoteRef>> {
         match self {
-            Remote::Network(endpoint) => ls_refs(&worker.net, endpoint, prefixes).await,
+            Remote::Network(endpoint) => ls_refs(&worker.net, endpoint, wanted).await,
             Remote::Local { path, shown } => {
-                let (path, shown, prefixes) = (path.clone(), shown.clone(), prefixes.to_vec());
-                let list = move || Source::open(&path, &shown)?.list(&prefixes);
-                let listed = worker.disk.run(list).await?;
-                Ok(listed.into_iter().map(remote_ref).collect())
+                let (path, shown, prefixes) = (path.clone(), shown.clone(), wanted.prefixes.to_vec());
+                let limit = wanted.max_bytes;
+                let list = move || {
+                    let listed = Source::open(&path, &shown)?.list(&prefixes)?;
+                    let refs: Vec<RemoteRef> = listed.into_iter().map(remote_ref).collect();
+                    if refs.iter().map(RemoteRef::bytes).sum::<u64>() > limit {
+                        let error = Error::new(Kind::TooLarge, format!("{shown} {}", too_many_bytes(limit)));
+                        return Err(error.with("url", shown).with("limit", limit));
+                    }
+                    Ok(refs)
+                };
+                worker.disk.run(list).await
             }
         }
     }
@@ -124,8 +131,13 @@ impl Remote {
             [] => &b"refs/"[..],
             space => space,
         };
-        let refs = match self.refs(worker, &[space.to_owned()]).await {
+        let refs = match self.refs(worker, WantedRefs::of(&[space.to_owned()])).await {
             Ok(refs) => refs,
+            Err(error) if error.kind == Kind::TooLarge => {
+                let message = format!("{} has no {what} `{}`, among many", self.shown(), shown(short));
+                let error = Error::new(Kind::RefNotFound, message).with("url", self.shown());
+                return error.with("ref", Name::value(short));
+            }
             Err(error) => return error,
         };
         let (space, wanted) = (space.to_owned(), short.to_owned());

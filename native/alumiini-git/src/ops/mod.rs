@@ -54,7 +54,7 @@ pub(crate) struct Worker {
     pub(crate) trees: Opened,
     /// Local reads: `files`, `read`, `head`.
     pub(crate) reads: Pool,
-    /// Bytes of files that may wait to be written to the client.
+    /// Bytes of files and refs that may wait to be written to the client.
     pub(crate) unsent: Pool,
     /// Short work on a repository during a sync: opening, comparing, moving refs and files.
     pub(crate) disk: Pool,
@@ -129,7 +129,14 @@ async fn answer(worker: &Arc<Worker>, op: Op, job: &Arc<Job>, held: &mut Held) -
         Op::Head { path } => head::run(worker, path).await?,
         Op::Checkout { path, rev, force } => checkout::run(worker, path, rev, force, job).await?,
         Op::LsRemote { remote, name } => ls_remote::run(worker, &remote, &name).await.map_err(hidden(&remote))?,
-        Op::Refs { remote, prefixes } => refs::run(worker, &remote, &prefixes).await.map_err(hidden(&remote))?,
+        Op::Refs {
+            remote,
+            prefixes,
+            max_bytes,
+        } => {
+            let listed = refs::run(worker, &remote, &prefixes, max_bytes, held).await;
+            listed.map_err(hidden(&remote))?
+        }
         Op::Probe { remote } => probe::run(worker, &remote).await.map_err(hidden(&remote))?,
     };
     Ok((answer, None))

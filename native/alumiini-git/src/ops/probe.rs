@@ -7,6 +7,7 @@ use crate::answer::{Answer, Step};
 use crate::error::Result;
 use crate::net::auth::hide;
 use crate::net::probe::Walk;
+use crate::net::refs::Wanted;
 use crate::ops::{Worker, secrets};
 use crate::protocol::RemoteRequest;
 use crate::remote::Remote;
@@ -37,7 +38,7 @@ pub(crate) async fn run(worker: &Arc<Worker>, request: &RemoteRequest) -> Result
         }
         Remote::Local { .. } => {
             let started = Instant::now();
-            let refs = remote.refs(worker, &[b"refs/heads/".to_vec()]).await;
+            let refs = remote.refs(worker, Wanted::of(&[b"refs/heads/".to_vec()])).await;
             add(
                 "refs",
                 started,
