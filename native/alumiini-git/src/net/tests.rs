@@ -2,6 +2,7 @@
 
 mod doubt;
 mod fetching;
+mod flooding;
 mod framing;
 mod lists;
 mod refusals;
