@@ -489,14 +489,16 @@ defmodule Alumiini.Git do
 
   ## Options
 
-    * `:prefix` - only refs whose names in full begin like this: a string such as `"refs/tags/v1."`, or a list of them.
-      Servers that know protocol version 2 send only those; without it all are sent, which may be many. Default: all refs
+    * `:prefix` - only refs whose names in full begin like this: a string such as `"refs/tags/v1."`, or a list of at most
+      256. Servers that know protocol version 2 send only those; without it all are sent, which may be many. Default: all refs
+    * `:max_bytes` - a list whose names and ids have more bytes is answered with `:too_large`. Each byte takes some 40 of memory
+      here while the list is made. Default: 4 MiB, some 40,000 refs; at most 64 MiB
     * `:auth`, `:allow_insecure`, `:tls`, `:proxy`, `:no_proxy` - see "Options of calls to a remote"
     * `:server`, `:timeout` - see "Options of every call"
 
   ## Errors
 
-  Among others: `:auth`, `:host_key`, `:repo_not_found`, `:network`, `:certificate`, `:too_large` (more refs than this library takes).
+  Among others: `:auth`, `:host_key`, `:repo_not_found`, `:network`, `:certificate`, `:too_large` (see `:max_bytes`).
 
   ## Examples
 
@@ -511,7 +513,9 @@ defmodule Alumiini.Git do
          }
        ]}
   """
-  @spec refs(String.t(), [call_option | remote_option | {:prefix, String.t() | [String.t()]}]) ::
+  @spec refs(String.t(), [
+          call_option | remote_option | {:prefix, String.t() | [String.t()]} | {:max_bytes, pos_integer}
+        ]) ::
           {:ok, [Ref.t()]} | {:error, Error.t()}
   def refs(url, options \\ []) do
     Options.call!(:refs, options)
@@ -524,7 +528,9 @@ defmodule Alumiini.Git do
       end
 
     Telemetry.call(:refs, Request.metadata(options, %{url: remote.shown}), fn ->
-      with {:ok, %{"ok" => wire}} <- Request.run(%{"op" => "refs", "prefixes" => prefixes}, options, remote),
+      request = %{"op" => "refs", "prefixes" => prefixes, "max_bytes" => options[:max_bytes]}
+
+      with {:ok, %{"ok" => wire}} <- Request.run(request, options, remote),
            {:ok, refs} <- Ref.from_wire(wire) do
         {{:ok, refs}, 0}
       else

@@ -11,6 +11,7 @@ defmodule Alumiini.Git.Options do
   # The worker's limits, as `protocol/README.md` has them.
   @most_bytes 67_108_864
   @deepest 2_147_483_646
+  @most_prefixes 256
 
   @start [:name, :binary, :max_pending, :max_requests, :max_requests_per_host, :grace, :handshake_timeout] ++
            [:heartbeat, :backoff_initial, :backoff_max, :tls, :proxy, :no_proxy, :schemes, :allow_local]
@@ -28,7 +29,7 @@ defmodule Alumiini.Git.Options do
     head: @common,
     checkout: @common ++ [:force, :progress],
     ls_remote: @common ++ @remote,
-    refs: @common ++ @remote ++ [:prefix]
+    refs: @common ++ @remote ++ [:prefix, :max_bytes]
   }
 
   @type start :: %{
@@ -173,8 +174,10 @@ defmodule Alumiini.Git.Options do
   defp call_option!(key, value) when key in [:tls, :proxy, :no_proxy], do: remote_option!(key, value)
 
   defp call_option!(:prefix, value) do
-    if not (is_binary(value) or (is_list(value) and Enum.all?(value, &is_binary/1))) do
-      wrong!(:prefix, "a string, or a list of strings", value)
+    list? = is_list(value) and Enum.all?(value, &is_binary/1) and length(value) <= @most_prefixes
+
+    if not (is_binary(value) or list?) do
+      wrong!(:prefix, "a string, or a list of at most #{@most_prefixes} strings", value)
     end
   end
 

@@ -12,6 +12,7 @@ use crate::allowed::Allow;
 use crate::branch::Branch;
 use crate::error::{Error, Kind, Result};
 use crate::fault::Fault;
+use crate::net;
 use crate::net::auth::{Auth, Login, Proof};
 use crate::net::tls::Tls;
 use crate::net::url;
@@ -22,6 +23,8 @@ const DEFAULT_MAX_BYTES: u64 = 16 << 20;
 const MOST_MAX_BYTES: u64 = 64 << 20;
 /// A frame nests two maps (`auth` in the request); deeper than this is somebody's attack on the stack.
 const MAX_DEPTH: usize = 16;
+/// Each name that a server sends is held against all of them.
+const MOST_PREFIXES: usize = 256;
 
 #[derive(Debug)]
 pub(crate) struct Request {
@@ -69,6 +72,7 @@ pub(crate) enum Op {
     Refs {
         remote: RemoteRequest,
         prefixes: Vec<Vec<u8>>,
+        max_bytes: u64,
     },
     Probe {
         remote: RemoteRequest,
@@ -187,11 +191,7 @@ fn request(id: Option<u64>, fields: &mut Fields) -> Result<Request> {
             path: fields.path("path")?,
             file: fields.path("file")?,
             raw: fields.flag("raw")?,
-            max_bytes: match fields.integer("max_bytes")? {
-                None => DEFAULT_MAX_BYTES,
-                Some(most) if most <= MOST_MAX_BYTES => most,
-                Some(most) => return Err(invalid(format!("`max_bytes` is at most {MOST_MAX_BYTES}, got {most}"))),
-            },
+            max_bytes: max_bytes(fields, DEFAULT_MAX_BYTES)?,
         },
         "head" => Op::Head {
             path: fields.path("path")?,
@@ -207,6 +207,7 @@ fn request(id: Option<u64>, fields: &mut Fields) -> Result<Request> {
         },
         "refs" => Op::Refs {
             prefixes: fields.names("prefixes")?,
+            max_bytes: max_bytes(fields, net::refs::DEFAULT_MAX_BYTES)?,
             remote: remote(fields)?,
         },
         "probe" => Op::Probe {
@@ -231,6 +232,13 @@ fn request(id: Option<u64>, fields: &mut Fields) -> Result<Request> {
         fault: fault(fields)?,
         op,
     })
+}
+
+fn max_bytes(fields: &mut Fields, otherwise: u64) -> Result<u64> {
+    match fields.integer("max_bytes")?.unwrap_or(otherwise) {
+        most if most <= MOST_MAX_BYTES => Ok(most),
+        most => Err(invalid(format!("`max_bytes` is at most {MOST_MAX_BYTES}, got {most}"))),
+    }
 }
 
 fn branch(fields: &mut Fields) -> Result<Branch> {
@@ -454,7 +462,13 @@ impl Fields {
     fn names_if(&mut self, name: &str) -> Result<Option<Vec<Vec<u8>>>> {
         let values = match self.take(name) {
             None => return Ok(None),
-            Some(Value::Array(values)) => values,
+            Some(Value::Array(values)) if values.len() <= MOST_PREFIXES => values,
+            Some(Value::Array(values)) => {
+                let got = values.len();
+                return Err(invalid(format!(
+                    "`{name}` has at most {MOST_PREFIXES} elements, got {got}"
+                )));
+            }
             Some(value) => return Self::ill_typed(name, "an array of strings", &value),
         };
         let bytes = |value| Fields([(name.as_bytes().to_vec(), value)].into()).bytes(name);

@@ -285,6 +285,8 @@ fn refs_by_name_and_by_prefix() {
     assert_eq!(prefixes(two), Some(vec!["refs/heads/".into(), "refs/tags/v".into()]));
     assert_eq!(prefixes("refs/".into()), None);
     assert_eq!(prefixes(Value::Array(vec![7.into()])), None);
+    let many = |count: usize| prefixes(Value::Array(vec!["refs/".into(); count])).map(|all| all.len());
+    assert_eq!((many(256), many(257)), (Some(256), None));
 }
 
 #[test]

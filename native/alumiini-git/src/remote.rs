@@ -1,5 +1,6 @@
 //! A remote, however it is reached: what its refs are at, and its objects.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,16 +17,21 @@ use crate::job::Job;
 use crate::net::Endpoint;
 use crate::net::fetch::{self, FetchRequest, UNSHALLOW, fetch};
 use crate::net::proxy::Route;
-use crate::net::refs::{RemoteRef, ls_refs};
+use crate::net::refs::{RemoteRef, Wanted as WantedRefs, ls_refs, too_many_bytes};
 use crate::net::url::{Location, NetUrl, RemoteUrl};
-use crate::ops::Worker;
 use crate::ops::ls_remote::named;
+use crate::ops::{Worker, panicked};
 use crate::protocol::RemoteRequest;
 use crate::repo::pack;
 use crate::repo::receive::{self, Boundary};
 use crate::repo::rev_list::Depth;
 use crate::repo::source::{Listed, Order, Source};
 use crate::repo::{git_failure, open, refs};
+
+/// The longest name that is taken for a near one, or is looked for: that of a file has no more bytes on most systems.
+const LONGEST_NEAR: usize = 255;
+/// The most steps that comparing names takes, each about 10 ns.
+const MOST_STEPS: usize = 4_000_000;
 
 pub(crate) enum Remote {
     Network(Box<Endpoint>),
@@ -97,7 +103,7 @@ impl Remote {
                 let key = (asked.clone(), name.to_owned());
                 let name = name.to_owned();
                 let ask = async move {
-                    let refs = ls_refs(&shared.net, &asked, std::slice::from_ref(&name)).await?;
+                    let refs = ls_refs(&shared.net, &asked, WantedRefs::of(std::slice::from_ref(&name))).await?;
                     let found = refs.into_iter().find(|found| found.name == name);
                     Ok(found.map(|found| found.target()))
                 };
@@ -115,15 +121,22 @@ impl Remote {
         }
     }
 
-    /// All refs whose names begin with one of `prefixes`; all of them where that is empty.
-    pub(crate) async fn refs(&self, worker: &Arc<Worker>, prefixes: &[Vec<u8>]) -> Result<Vec<RemoteRef>> {
+    pub(crate) async fn refs(&self, worker: &Arc<Worker>, wanted: WantedRefs<'_>) -> Result<Vec<RemoteRef>> {
         match self {
-            Remote::Network(endpoint) => ls_refs(&worker.net, endpoint, prefixes).await,
+            Remote::Network(endpoint) => ls_refs(&worker.net, endpoint, wanted).await,
             Remote::Local(local) => {
-                let (local, prefixes) = (local.clone(), prefixes.to_vec());
-                let list = move || local.open()?.list(&prefixes);
-                let listed = worker.disk.run(list).await?;
-                Ok(listed.into_iter().map(remote_ref).collect())
+                let (local, prefixes, limit) = (local.clone(), wanted.prefixes.to_vec(), wanted.max_bytes);
+                let list = move || {
+                    let listed = local.open()?.list(&prefixes)?;
+                    let refs: Vec<RemoteRef> = listed.into_iter().map(remote_ref).collect();
+                    if refs.iter().map(RemoteRef::bytes).sum::<u64>() > limit {
+                        let message = format!("{} {}", local.shown, too_many_bytes(limit));
+                        let error = Error::new(Kind::TooLarge, message);
+                        return Err(error.with("url", local.shown).with("limit", limit));
+                    }
+                    Ok(refs)
+                };
+                worker.disk.run(list).await
             }
         }
     }
@@ -135,19 +148,32 @@ impl Remote {
             [] => &b"refs/"[..],
             space => space,
         };
-        let names: Vec<Vec<u8>> = match self.refs(worker, &[space.to_owned()]).await {
-            Ok(refs) => refs
-                .into_iter()
-                .filter_map(|found| found.name.strip_prefix(space).map(<[u8]>::to_vec))
-                .collect(),
+        let refs = match self.refs(worker, WantedRefs::of(&[space.to_owned()])).await {
+            Ok(refs) => refs,
+            Err(error) if error.kind == Kind::TooLarge => {
+                let message = format!("{} has no {what} `{}`, among many", self.shown(), shown(short));
+                let error = Error::new(Kind::RefNotFound, message).with("url", self.shown());
+                return error.with("ref", Name::value(short));
+            }
             Err(error) => return error,
+        };
+        let (space, wanted) = (space.to_owned(), short.to_owned());
+        // Long lists take a while.
+        let compared = tokio::task::spawn_blocking(move || {
+            let names = refs
+                .into_iter()
+                .filter_map(|found| found.name.strip_prefix(&space[..]).map(<[u8]>::to_vec));
+            let names: Vec<Vec<u8>> = names.collect();
+            (near(&wanted, &names), names)
+        });
+        let Ok((near, names)) = compared.await else {
+            return panicked();
         };
         let (url, asked) = (self.shown(), shown(short));
         let error = if names.is_empty() && what != "tag" {
             let message = format!("{url} is empty: it has no branch yet; push a first commit to it");
             Error::new(Kind::RefNotFound, message)
         } else {
-            let near = near(short, &names);
             let hint = if near.is_empty() {
                 match (names.len(), what) {
                     (0, _) => format!("it has no {what}s"),
@@ -324,7 +350,7 @@ fn only_new(git_dir: &Path, mut boundary: Boundary) -> Result<Boundary> {
     if !boundary.shallow.is_empty() {
         let repo = open::managed(git_dir)?;
         let odb = repo.odb().map_err(git_failure("open the objects"))?;
-        let shallow = open::shallow(git_dir)?;
+        let shallow: HashSet<Oid> = open::shallow(git_dir)?.into_iter().collect();
         boundary
             .shallow
             .retain(|oid| shallow.contains(oid) || !odb.exists(*oid));
@@ -332,22 +358,37 @@ fn only_new(git_dir: &Path, mut boundary: Boundary) -> Result<Boundary> {
     Ok(boundary)
 }
 
-/// The three names that somebody most likely meant.
+/// The three names that somebody most likely meant. Of longer names, and of what is left when so many steps were taken, nothing is said:
+/// a server chooses both.
 fn near(name: &[u8], names: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    if name.len() > LONGEST_NEAR {
+        return vec![];
+    }
     let wanted = String::from_utf8_lossy(name).to_lowercase();
-    let mut ranked: Vec<(usize, &Vec<u8>)> = names
-        .iter()
-        .filter_map(|other| {
-            let lower = String::from_utf8_lossy(other).to_lowercase();
-            let distance = strsim::damerau_levenshtein(&wanted, &lower);
-            let close = distance <= 2.max(wanted.len() / 3);
-            let related = lower.contains(&wanted) || wanted.contains(&lower);
-            // `main` and `master` are meant for each other.
-            let usual = ["main", "master"];
-            let default = usual.contains(&wanted.as_str()) && usual.contains(&lower.as_str());
-            (close || related || default).then_some((distance, other))
-        })
-        .collect();
+    let allowed = 2.max(wanted.len() / 3);
+    let length = wanted.chars().count();
+    let mut steps = 0;
+    let mut ranked: Vec<(usize, &Vec<u8>)> = vec![];
+    for other in names.iter().filter(|other| other.len() <= LONGEST_NEAR) {
+        let lower = String::from_utf8_lossy(other).to_lowercase();
+        let others = lower.chars().count();
+        let related = lower.contains(&wanted) || wanted.contains(&lower);
+        // `main` and `master` are meant for each other.
+        let usual = ["main", "master"];
+        let default = usual.contains(&wanted.as_str()) && usual.contains(&lower.as_str());
+        // So much is missing in one of them, whatever they hold.
+        if !related && !default && length.abs_diff(others) > allowed {
+            continue;
+        }
+        steps += length * others;
+        if steps > MOST_STEPS {
+            break;
+        }
+        let distance = strsim::damerau_levenshtein(&wanted, &lower);
+        if distance <= allowed || related || default {
+            ranked.push((distance, other));
+        }
+    }
     ranked.sort();
     ranked.into_iter().take(3).map(|(_, name)| name.clone()).collect()
 }
@@ -386,5 +427,18 @@ mod tests {
         assert_eq!(near(b"relaese-1", &names), [&b"release-1"[..], b"release-12"]);
         assert_eq!(near(b"cafe", &names), [b"caf\xe9"]);
         assert!(near(b"zzzzzz", &names).is_empty());
+    }
+
+    /// Each would take minutes if it were compared in full.
+    #[test]
+    fn near_names_are_not_looked_for_without_end() {
+        let wanted = [b'a'; 200];
+        let close = |places: [u8; 3]| [&wanted[3..], &places[..]].concat();
+        let mut long: Vec<Vec<u8>> = (0..1_000).map(|_| vec![b'b'; 60_000]).collect();
+        long.push(close(*b"xyz"));
+        assert_eq!(near(&wanted, &long), [close(*b"xyz")]);
+        let many = vec![vec![b'b'; 200]; 250_000];
+        assert!(near(&wanted, &[&[close(*b"xyz")][..], &many].concat()).len() == 1);
+        assert!(near(&[b'a'; 60_000], &long).is_empty());
     }
 }

@@ -291,6 +291,8 @@ defmodule Alumiini.Git.ApiTest do
             {fn -> Git.ls_remote("https://h/x", "HEAD", no_proxy: [:x]) end,
              ~r/:no_proxy must be a string, or/},
             {fn -> Git.refs("https://h/x", prefix: :tags) end, ~r/:prefix must be a string, or a list/},
+            {fn -> Git.refs("https://h/x", prefix: List.duplicate("refs/", 257)) end,
+             ~r/:prefix must be .* at most 256 strings/},
             {fn -> Git.refs("https://h/x", progress: & &1) end, ~r/unknown option :progress .*:prefix/},
             {fn -> Git.refs("") end, ~r/the URL must be/},
             {fn -> Git.refs("https://h/x", auth: fn _ -> nil end) end,

@@ -69,6 +69,23 @@ defmodule Alumiini.Git.RefsTest do
     end
   end
 
+  test "are no more bytes than allowed, wherever they are", context do
+    %{git: git, directory: directory} = context
+
+    for kind <- Remotes.kinds() do
+      %{url: url} = Remotes.serve!(kind, directory)
+      url = url.("origin.git")
+      assert {:ok, heads} = Git.refs(url, server: git, prefix: "refs/heads/")
+      bytes = heads |> Enum.map(&(byte_size(&1.name) + 40)) |> Enum.sum()
+      options = [server: git, prefix: "refs/heads/"]
+      assert {kind, Git.refs(url, [max_bytes: bytes] ++ options)} == {kind, {:ok, heads}}
+      less = bytes - 1
+
+      assert {:error, %Error{reason: :too_large, detail: %{limit: ^less}}} =
+               Git.refs(url, [max_bytes: less] ++ options)
+    end
+  end
+
   test "of a remote that is not there, and of one that is empty", %{directory: directory, git: git} do
     %{url: url} = Remotes.serve!(:v2, directory)
     Repository.create!(directory, "empty.git")

@@ -2,7 +2,7 @@
 
 use crate::error::{Kind, Result};
 use crate::net::pkt::{Chunks, Line, Reader};
-use crate::net::refs::{Advertised, RemoteRef};
+use crate::net::refs::{Advertised, RemoteRef, Wanted};
 
 /// What we say that we are, where a server wants to know.
 pub(super) const AGENT: &str = concat!("agent=alumiini-git/", env!("CARGO_PKG_VERSION"));
@@ -44,7 +44,7 @@ pub(super) struct V0 {
 /// Reads what a server says at the beginning, up to its last flush.
 pub(super) async fn advertisement<C: Chunks>(
     reader: &mut Reader<C>,
-    prefixes: &[Vec<u8>],
+    wanted: Wanted<'_>,
 ) -> Result<(Speaks, Vec<RemoteRef>)> {
     let mut line = reader.line().await?;
     // v2 servers may leave this preamble out (gitprotocol-v2, "HTTP Transport").
@@ -63,9 +63,9 @@ pub(super) async fn advertisement<C: Chunks>(
         // v1 is v0 with this line.
         Some(b"version 1") => {
             line = reader.line().await?;
-            v0(reader, line, prefixes).await
+            v0(reader, line, wanted).await
         }
-        _ => v0(reader, line, prefixes).await,
+        _ => v0(reader, line, wanted).await,
     }
 }
 
@@ -102,9 +102,9 @@ async fn v2<C: Chunks>(reader: &mut Reader<C>) -> Result<V2> {
     }
 }
 
-async fn v0<C: Chunks>(reader: &mut Reader<C>, first: Line, prefixes: &[Vec<u8>]) -> Result<(Speaks, Vec<RemoteRef>)> {
+async fn v0<C: Chunks>(reader: &mut Reader<C>, first: Line, wanted: Wanted<'_>) -> Result<(Speaks, Vec<RemoteRef>)> {
     let mut v0 = V0::default();
-    let mut refs = Advertised::new(prefixes);
+    let mut refs = Advertised::new(wanted);
     // Some servers answer with a lone flush for an empty repository.
     let mut line = first;
     let mut is_first = true;

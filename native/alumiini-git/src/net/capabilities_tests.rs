@@ -1,5 +1,5 @@
 use super::*;
-use crate::net::pkt::tests::{reader, run};
+use crate::net::pkt::tests::{Fixed, reader, run};
 
 const A: &str = "1111111111111111111111111111111111111111";
 const B: &str = "2222222222222222222222222222222222222222";
@@ -20,9 +20,12 @@ pub(crate) fn pkt(lines: &[&str]) -> Vec<u8> {
 fn parse(lines: &[&str], prefixes: &[&str]) -> Result<(Speaks, Vec<RemoteRef>)> {
     let prefixes: Vec<Vec<u8>> = prefixes.iter().map(|p| p.as_bytes().to_vec()).collect();
     let bytes = pkt(lines);
-    let whole = run(advertisement(&mut reader(&bytes, bytes.len()), &prefixes));
+    let whole = run(advertisement(&mut reader(&bytes, bytes.len()), Wanted::of(&prefixes)));
     for size in [1, 2, 3, 7] {
-        assert_eq!(run(advertisement(&mut reader(&bytes, size), &prefixes)), whole);
+        assert_eq!(
+            run(advertisement(&mut reader(&bytes, size), Wanted::of(&prefixes))),
+            whole
+        );
     }
     whole
 }
@@ -138,4 +141,27 @@ fn refuses_what_is_not_ours() {
     ] {
         assert_eq!(parse(lines, &[]).unwrap_err().kind, kind, "{lines:?}");
     }
+}
+
+/// Against each other they would be thousands of millions of comparisons.
+#[test]
+fn as_many_symrefs_as_a_line_holds_cost_next_to_nothing() {
+    let symrefs: String = (0..5_000).map(|n| format!(" symref={n:x}:")).collect();
+    let refs: String = (0..500_000).map(|n| format!("0037{A} {n:010x}")).collect();
+    let duration = |symrefs: &str| {
+        let first = format!("{A} HEAD\0caps{symrefs}");
+        let whole = format!("{:04x}{first}{refs}0000", first.len() + 4);
+        let chunks = Fixed([bytes::Bytes::from(whole)].into());
+        let mut reader = Reader::new(chunks, "https://h/r".into(), u64::MAX);
+        let wanted = Wanted {
+            prefixes: &[],
+            max_bytes: u64::MAX,
+        };
+        let start = std::time::Instant::now();
+        let (_, refs) = run(advertisement(&mut reader, wanted)).unwrap();
+        assert_eq!(refs.len(), 500_001);
+        start.elapsed()
+    };
+    let (without, with) = (duration(""), duration(&symrefs));
+    assert!(with < without * 5, "{with:?} instead of {without:?}");
 }

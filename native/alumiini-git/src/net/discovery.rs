@@ -11,19 +11,19 @@ use crate::net::http::Found;
 use crate::net::http_answer::Answer;
 use crate::net::known::Server;
 use crate::net::pkt::{Chunks, Reader};
-use crate::net::refs::RemoteRef;
+use crate::net::refs::{RemoteRef, Wanted};
 use crate::net::url::HttpUrl;
 use crate::net::{Endpoint, Net, NetUrl};
 
 /// The most bytes of refs and capabilities that a server may send.
 pub(super) const MAX_ADVERTISEMENT: u64 = 64 << 20;
 
-/// Asks `endpoint` what it speaks, beginning at its URL, and remembers it. A v0 server answers with its refs at once: those under `prefixes`
-/// come with it (all of them where `prefixes` is empty).
+/// Asks `endpoint` what it speaks, beginning at its URL, and remembers it. A v0 server answers with its refs at once: those that are
+/// wanted come with it.
 pub(super) async fn discover(
     net: &Net,
     endpoint: &Endpoint,
-    prefixes: &[Vec<u8>],
+    wanted: Wanted<'_>,
 ) -> Result<(Arc<Server>, Vec<RemoteRef>)> {
     let turn = net.gates.enter(endpoint, &endpoint.url).await?;
     let (server, refs) = match &endpoint.url {
@@ -33,7 +33,7 @@ pub(super) async fn discover(
             if answer.content_type() != "application/x-git-upload-pack-advertisement" {
                 return Err(no_smart_answer(answer, &base).await);
             }
-            let (speaks, refs) = read(answer, base.shown(), prefixes).await?;
+            let (speaks, refs) = read(answer, base.shown(), wanted).await?;
             let server = Server {
                 base: NetUrl::Http(base),
                 speaks,
@@ -44,7 +44,7 @@ pub(super) async fn discover(
         }
         NetUrl::Ssh(url) => {
             let exec = turn.watch(net.upload_pack(endpoint, url, true, Bytes::new()).await)?;
-            let (speaks, refs) = read(exec, url.shown(), prefixes).await?;
+            let (speaks, refs) = read(exec, url.shown(), wanted).await?;
             let server = Server {
                 base: endpoint.url.clone(),
                 speaks,
@@ -59,9 +59,9 @@ pub(super) async fn discover(
     Ok((server, refs))
 }
 
-async fn read<C: Chunks>(chunks: C, shown: String, prefixes: &[Vec<u8>]) -> Result<(Speaks, Vec<RemoteRef>)> {
+async fn read<C: Chunks>(chunks: C, shown: String, wanted: Wanted<'_>) -> Result<(Speaks, Vec<RemoteRef>)> {
     let mut reader = Reader::new(chunks, shown, MAX_ADVERTISEMENT);
-    let found = advertisement(&mut reader, prefixes).await?;
+    let found = advertisement(&mut reader, wanted).await?;
     reader.finish().await;
     Ok(found)
 }

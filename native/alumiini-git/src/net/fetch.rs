@@ -10,7 +10,7 @@ use crate::net::discovery::discover;
 use crate::net::known::{Server, could_cause};
 use crate::net::pack_stream::PackStream;
 use crate::net::pkt::{Chunks, Line, Reader, Request};
-use crate::net::refs::parse_oid;
+use crate::net::refs::{Wanted, parse_oid};
 use crate::net::{Endpoint, Net};
 
 /// The pack bytes that a fetch takes unless told otherwise.
@@ -74,7 +74,7 @@ pub(crate) async fn fetch(
     }
     let done = async {
         // The refs that a v0 server sends along are not asked for here: a name that no ref has keeps none of them.
-        let (server, _) = discover(net, endpoint, &[b"\0".to_vec()]).await?;
+        let (server, _) = discover(net, endpoint, Wanted::of(&[b"\0".to_vec()])).await?;
         attempt(net, endpoint, &server, request, sink, &mut outcome).await
     };
     let done = done.await;

@@ -13,6 +13,7 @@ mod dial;
 mod discovery;
 mod failure;
 pub(crate) mod fetch;
+mod frames;
 mod gate;
 mod given_certificate;
 mod http;

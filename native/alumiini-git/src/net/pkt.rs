@@ -13,6 +13,8 @@ use crate::net::refusal;
 const MAX_DATA: usize = 65_516;
 /// What is kept of a text that a server sends for people.
 const MAX_TEXT: usize = 512;
+/// Bytes that are read before another task has its turn: what a server compressed well comes without being waited for.
+const TURN: usize = 1 << 20;
 
 /// One pkt-line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,6 +168,8 @@ pub(crate) struct Reader<C> {
     left: u64,
     limit: u64,
     seen: bool,
+    /// Bytes since others had their turn.
+    turn: usize,
 }
 
 impl<C: Chunks> Reader<C> {
@@ -178,6 +182,7 @@ impl<C: Chunks> Reader<C> {
             left: limit,
             limit,
             seen: false,
+            turn: 0,
         }
     }
 
@@ -240,6 +245,11 @@ impl<C: Chunks> Reader<C> {
             .with("limit", self.limit));
         };
         self.left = left;
+        self.turn += chunk.len();
+        if self.turn > TURN {
+            self.turn = 0;
+            tokio::task::yield_now().await;
+        }
         self.decoder.push(chunk);
         Ok(true)
     }

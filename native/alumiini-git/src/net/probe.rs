@@ -12,7 +12,7 @@ use crate::net::capabilities::Speaks;
 use crate::net::dial::{CONNECT_TIMEOUT, dial};
 use crate::net::discovery;
 use crate::net::proxy;
-use crate::net::refs::ls_refs;
+use crate::net::refs::{Wanted, ls_refs};
 use crate::net::tls::Handshakes;
 use crate::net::url::{HttpUrl, NetUrl};
 use crate::net::{Endpoint, Net, failure};
@@ -215,7 +215,7 @@ impl Walk {
 
     async fn auth(&mut self) -> Result<String> {
         self.stream = None;
-        let (server, _) = discovery::discover(&self.net, &self.endpoint, &[b"\0".to_vec()]).await?;
+        let (server, _) = discovery::discover(&self.net, &self.endpoint, Wanted::of(&[b"\0".to_vec()])).await?;
         let version = match server.speaks {
             Speaks::V2(_) => 2,
             Speaks::V0(_) => 0,
@@ -232,7 +232,8 @@ impl Walk {
     }
 
     async fn refs(&mut self) -> Result<String> {
-        let refs = ls_refs(&self.net, &self.endpoint, &[b"HEAD".to_vec(), b"refs/heads/".to_vec()]).await?;
+        let prefixes = [b"HEAD".to_vec(), b"refs/heads/".to_vec()];
+        let refs = ls_refs(&self.net, &self.endpoint, Wanted::of(&prefixes)).await?;
         let branches = refs
             .iter()
             .filter(|found| found.name.starts_with(b"refs/heads/"))

@@ -1,5 +1,6 @@
 //! The refs of a remote, by prefix.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 use git2::Oid;
@@ -14,6 +15,8 @@ use crate::net::{Endpoint, Net, NetUrl};
 
 /// The most refs that a server may list, wanted or not.
 const MAX_REFS: usize = 1_000_000;
+/// What is kept of a list unless told otherwise: some 40,000 refs, for each byte of which a client may need 40.
+pub(crate) const DEFAULT_MAX_BYTES: u64 = 4 << 20;
 /// The most bytes that are listened to unasked, some 50 refs: they come in one round trip, and cost less than another.
 const MAX_GREETING: u64 = 4 << 10;
 
@@ -30,26 +33,54 @@ pub(crate) struct RemoteRef {
     pub(crate) symref_target: Option<Vec<u8>>,
 }
 
+/// What is wanted of a list of refs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    /// Refs whose names begin with one of these; all where there is none.
+    pub(crate) prefixes: &'a [Vec<u8>],
+    /// Names and ids of these, above which it is `too_large`.
+    pub(crate) max_bytes: u64,
+}
+
+impl<'a> Wanted<'a> {
+    pub(crate) fn of(prefixes: &'a [Vec<u8>]) -> Self {
+        Wanted {
+            prefixes,
+            max_bytes: DEFAULT_MAX_BYTES,
+        }
+    }
+
+    fn includes(&self, name: &[u8]) -> bool {
+        self.prefixes.is_empty() || self.prefixes.iter().any(|prefix| name.starts_with(prefix))
+    }
+}
+
 impl RemoteRef {
+    /// What it counts against a limit: its names and ids in hex.
+    pub(crate) fn bytes(&self) -> u64 {
+        let ids = if self.peeled.is_some() { 80 } else { 40 };
+        (self.name.len() + self.symref_target.as_ref().map_or(0, Vec::len) + ids) as u64
+    }
+
     /// The commit that the ref stands for, unless its tag is of something else.
     pub(crate) fn target(&self) -> Oid {
         self.peeled.unwrap_or(self.oid)
     }
 }
 
-/// The refs of `endpoint` whose names begin with one of `prefixes` (all where that is empty), in the server's order.
+/// The refs of `endpoint` that are wanted, in the server's order.
 ///
 /// One request where the endpoint is known to speak v2; else one to find out, and for v2 a second. Over SSH, what is known to speak v2 is
 /// listened to in v0 as long as it has few refs. What fails where it may be for what is known is asked again, from the URL, once. A ref that
 /// is not there is no error; an empty repository has none.
 ///
 /// Errors: `network`, `rate_limited`, `certificate`, `auth`, `repo_not_found`, `protocol`, `unsupported`, `too_large`.
-pub(crate) async fn ls_refs(net: &Net, endpoint: &Endpoint, prefixes: &[Vec<u8>]) -> Result<Vec<RemoteRef>> {
+pub(crate) async fn ls_refs(net: &Net, endpoint: &Endpoint, wanted: Wanted<'_>) -> Result<Vec<RemoteRef>> {
     if let Some(server) = net.known.get(endpoint) {
         let (asked, done) = match &server.speaks {
-            Speaks::V2(v2) => (&server.base, known(net, endpoint, &server, v2, prefixes).await),
+            Speaks::V2(v2) => (&server.base, known(net, endpoint, &server, v2, wanted).await),
             // It lists its refs where one asks what it speaks.
-            Speaks::V0(_) => (&endpoint.url, from_url(net, endpoint, prefixes).await),
+            Speaks::V0(_) => (&endpoint.url, from_url(net, endpoint, wanted).await),
         };
         match done {
             // What has moved on may have left an empty repository behind.
@@ -59,18 +90,18 @@ pub(crate) async fn ls_refs(net: &Net, endpoint: &Endpoint, prefixes: &[Vec<u8>]
         }
         net.known.doubt(endpoint);
     }
-    let done = from_url(net, endpoint, prefixes).await;
+    let done = from_url(net, endpoint, wanted).await;
     net.known.judge(endpoint, done)
 }
 
-async fn from_url(net: &Net, endpoint: &Endpoint, prefixes: &[Vec<u8>]) -> Result<Vec<RemoteRef>> {
-    let (server, refs) = discover(net, endpoint, prefixes).await?;
+async fn from_url(net: &Net, endpoint: &Endpoint, wanted: Wanted<'_>) -> Result<Vec<RemoteRef>> {
+    let (server, refs) = discover(net, endpoint, wanted).await?;
     match &server.speaks {
         Speaks::V0(_) => Ok(refs),
         Speaks::V2(v2) => {
             let mut pauses = Pauses::default().take(3);
             loop {
-                match ask(net, endpoint, &server, v2, prefixes).await {
+                match ask(net, endpoint, &server, v2, wanted).await {
                     // It was there a moment ago: a server that stands for several, of which one has not heard of it yet.
                     Err(e) if e.kind == Kind::RepoNotFound => {
                         let Some(pause) = pauses.next() else { return Err(e) };
@@ -84,16 +115,10 @@ async fn from_url(net: &Net, endpoint: &Endpoint, prefixes: &[Vec<u8>]) -> Resul
     }
 }
 
-async fn known(
-    net: &Net,
-    endpoint: &Endpoint,
-    server: &Server,
-    v2: &V2,
-    prefixes: &[Vec<u8>],
-) -> Result<Vec<RemoteRef>> {
-    match greeting(net, endpoint, server, prefixes).await? {
+async fn known(net: &Net, endpoint: &Endpoint, server: &Server, v2: &V2, wanted: Wanted<'_>) -> Result<Vec<RemoteRef>> {
+    match greeting(net, endpoint, server, wanted).await? {
         Some(refs) => Ok(refs),
-        None => ask(net, endpoint, server, v2, prefixes).await,
+        None => ask(net, endpoint, server, v2, wanted).await,
     }
 }
 
@@ -103,7 +128,7 @@ async fn greeting(
     net: &Net,
     endpoint: &Endpoint,
     server: &Server,
-    prefixes: &[Vec<u8>],
+    wanted: Wanted<'_>,
 ) -> Result<Option<Vec<RemoteRef>>> {
     let NetUrl::Ssh(url) = &server.base else {
         return Ok(None);
@@ -114,7 +139,7 @@ async fn greeting(
     let turn = net.gates.enter(endpoint, &server.base).await?;
     let exec = turn.watch(net.upload_pack(endpoint, url, false, bytes::Bytes::new()).await)?;
     let mut reader = Reader::new(exec, server.base.shown(), MAX_GREETING);
-    match advertisement(&mut reader, prefixes).await {
+    match advertisement(&mut reader, wanted).await {
         Ok((Speaks::V0(_), refs)) => {
             reader.finish().await;
             return Ok(Some(refs));
@@ -129,15 +154,15 @@ async fn greeting(
     Ok(None)
 }
 
-async fn ask(net: &Net, endpoint: &Endpoint, server: &Server, v2: &V2, prefixes: &[Vec<u8>]) -> Result<Vec<RemoteRef>> {
+async fn ask(net: &Net, endpoint: &Endpoint, server: &Server, v2: &V2, wanted: Wanted<'_>) -> Result<Vec<RemoteRef>> {
     if !v2.ls_refs {
         let sentence = format!("{} cannot list its refs: its server lacks ls-refs", server.base);
         return Err(Error::new(Kind::Unsupported, sentence).with("url", server.base.shown()));
     }
     let mut reader = net
-        .ask(endpoint, server, request(v2, prefixes)?, MAX_ADVERTISEMENT)
+        .ask(endpoint, server, request(v2, wanted.prefixes)?, MAX_ADVERTISEMENT)
         .await?;
-    let refs = parse(&mut reader, prefixes).await?;
+    let refs = parse(&mut reader, wanted).await?;
     reader.finish().await;
     Ok(refs)
 }
@@ -168,14 +193,14 @@ fn request(v2: &V2, prefixes: &[Vec<u8>]) -> Result<bytes::Bytes> {
 }
 
 /// `<id> <name>[ symref-target:<name>][ peeled:<id>]` up to the flush.
-pub(super) async fn parse<C: Chunks>(reader: &mut Reader<C>, prefixes: &[Vec<u8>]) -> Result<Vec<RemoteRef>> {
-    let mut refs = vec![];
+pub(super) async fn parse<C: Chunks>(reader: &mut Reader<C>, wanted: Wanted<'_>) -> Result<Vec<RemoteRef>> {
+    let mut refs = Kept::new(wanted);
     let mut count = 0;
     loop {
         let line = reader.line().await?;
         let Some(text) = line.text() else {
             return if line == Line::Flush {
-                Ok(refs)
+                Ok(refs.kept)
             } else {
                 Err(malformed(reader))
             };
@@ -207,28 +232,26 @@ pub(super) async fn parse<C: Chunks>(reader: &mut Reader<C>, prefixes: &[Vec<u8>
             }
         }
         // Prefixes only spare the server work: it may send others all the same.
-        if wanted(&found.name, prefixes) {
-            refs.push(found);
+        if wanted.includes(&found.name) {
+            refs.push(reader, found)?;
         }
     }
 }
 
 /// The refs of a v0 advertisement as its lines come.
 pub(super) struct Advertised<'a> {
-    prefixes: &'a [Vec<u8>],
-    refs: Vec<RemoteRef>,
-    symrefs: Vec<(Vec<u8>, Vec<u8>)>,
+    refs: Kept<'a>,
+    symrefs: HashMap<Vec<u8>, Vec<u8>>,
     count: usize,
     /// Whether the repository says where it is shallow.
     pub(super) shallow: bool,
 }
 
 impl<'a> Advertised<'a> {
-    pub(super) fn new(prefixes: &'a [Vec<u8>]) -> Self {
+    pub(super) fn new(wanted: Wanted<'a>) -> Self {
         Advertised {
-            prefixes,
-            refs: vec![],
-            symrefs: vec![],
+            refs: Kept::new(wanted),
+            symrefs: HashMap::new(),
             count: 0,
             shallow: false,
         }
@@ -237,7 +260,7 @@ impl<'a> Advertised<'a> {
     /// `HEAD:refs/heads/main`, the value of a `symref` capability.
     pub(super) fn symref(&mut self, pair: &[u8]) {
         if let Some(colon) = pair.iter().position(|b| *b == b':') {
-            self.symrefs.push((pair[..colon].to_vec(), pair[colon + 1..].to_vec()));
+            self.symrefs.insert(pair[..colon].to_vec(), pair[colon + 1..].to_vec());
         }
     }
 
@@ -260,35 +283,67 @@ impl<'a> Advertised<'a> {
             return Ok(());
         }
         if let Some(tag) = name.strip_suffix(b"^{}") {
-            if let Some(last) = self.refs.last_mut().filter(|last| last.name == tag) {
+            if let Some(last) = self.refs.kept.last_mut().filter(|last| last.name == tag) {
                 last.peeled = Some(oid);
             }
             return Ok(());
         }
         // Objects of another repository, which it borrows from.
-        if name != b".have" && wanted(name, self.prefixes) {
-            self.refs.push(RemoteRef {
-                name: name.to_vec(),
-                oid,
-                peeled: None,
-                symref_target: None,
-            });
+        if name == b".have" || !self.refs.wanted.includes(name) {
+            return Ok(());
         }
-        Ok(())
+        let found = RemoteRef {
+            name: name.to_vec(),
+            oid,
+            peeled: None,
+            symref_target: None,
+        };
+        self.refs.push(reader, found)
     }
 
     pub(super) fn finish(mut self) -> Vec<RemoteRef> {
-        for (name, target) in self.symrefs {
-            if let Some(found) = self.refs.iter_mut().find(|found| found.name == name) {
-                found.symref_target = Some(target);
+        for found in &mut self.refs.kept {
+            if self.symrefs.is_empty() {
+                break;
             }
+            found.symref_target = self.symrefs.remove(&found.name);
         }
-        self.refs
+        self.refs.kept
     }
 }
 
-fn wanted(name: &[u8], prefixes: &[Vec<u8>]) -> bool {
-    prefixes.is_empty() || prefixes.iter().any(|prefix| name.starts_with(prefix))
+/// The refs of a list that are wanted, as far as they may be.
+struct Kept<'a> {
+    wanted: Wanted<'a>,
+    kept: Vec<RemoteRef>,
+    bytes: u64,
+}
+
+impl<'a> Kept<'a> {
+    fn new(wanted: Wanted<'a>) -> Self {
+        Kept {
+            wanted,
+            kept: vec![],
+            bytes: 0,
+        }
+    }
+
+    fn push<C: Chunks>(&mut self, reader: &Reader<C>, found: RemoteRef) -> Result<()> {
+        self.bytes += found.bytes();
+        let limit = self.wanted.max_bytes;
+        if self.bytes > limit {
+            let mut error = reader.protocol(&too_many_bytes(limit)).with("limit", limit);
+            error.kind = Kind::TooLarge;
+            return Err(error);
+        }
+        self.kept.push(found);
+        Ok(())
+    }
+}
+
+/// What is wrong with a remote that lists too much.
+pub(crate) fn too_many_bytes(limit: u64) -> String {
+    format!("lists more than {limit} bytes of refs: ask for fewer by prefix, or allow more by max_bytes")
 }
 
 /// A full id: 40 hexadecimal digits, not the shorter ones that `Oid` would fill up.

@@ -8,9 +8,9 @@ const B: &str = "2222222222222222222222222222222222222222";
 fn refs(lines: &[&str], prefixes: &[&str]) -> Result<Vec<RemoteRef>> {
     let prefixes: Vec<Vec<u8>> = prefixes.iter().map(|p| p.as_bytes().to_vec()).collect();
     let bytes = pkt(lines);
-    let whole = run(parse(&mut reader(&bytes, bytes.len()), &prefixes));
+    let whole = run(parse(&mut reader(&bytes, bytes.len()), Wanted::of(&prefixes)));
     for size in [1, 5] {
-        assert_eq!(run(parse(&mut reader(&bytes, size), &prefixes)), whole);
+        assert_eq!(run(parse(&mut reader(&bytes, size), Wanted::of(&prefixes))), whole);
     }
     whole
 }
@@ -68,7 +68,7 @@ fn reads_attributes_and_drops_what_was_not_asked_for() {
 fn a_name_need_not_be_utf8() {
     let mut bytes = format!("{:04x}{A} ", 4 + 41 + 12 + 1).into_bytes();
     bytes.extend_from_slice(b"refs/heads/\xff\n0000");
-    let refs = run(parse(&mut reader(&bytes, 9), &[])).unwrap();
+    let refs = run(parse(&mut reader(&bytes, 9), Wanted::of(&[]))).unwrap();
     assert_eq!(refs[0].name, b"refs/heads/\xff");
 }
 
@@ -89,4 +89,33 @@ fn malformed_lists_are_refused() {
         assert_eq!(refs(lines, &[]).unwrap_err().kind, Kind::Protocol, "{lines:?}");
     }
     assert_eq!(refs(&[&format!("{A} HEAD\n")], &[]).unwrap_err().kind, Kind::Network);
+}
+
+#[test]
+fn what_is_kept_of_a_list_is_bounded_in_both_protocols() {
+    let mut lines: Vec<String> = (0..10)
+        .map(|n| format!("{A} refs/heads/{n} peeled:{B} symref-target:refs/x\n"))
+        .collect();
+    lines.push("0000".to_owned());
+    let v2 = pkt(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut lines: Vec<String> = (0..10).map(|n| format!("{A} refs/heads/{n}")).collect();
+    lines[0].push_str("\0caps");
+    lines.push("0000".to_owned());
+    let v0 = pkt(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+    let heads = [b"refs/heads/".to_vec()];
+    let others = [b"refs/tags/".to_vec()];
+    let all = |prefixes, max_bytes| Wanted { prefixes, max_bytes };
+    let with = |bytes: &[u8], wanted| run(parse(&mut reader(bytes, 50), wanted)).map(|refs| refs.len());
+    let without = |bytes: &[u8], wanted| run(advertisement(&mut reader(bytes, 50), wanted)).map(|(_, refs)| refs.len());
+    assert_eq!(with(&v2, all(&heads, 10 * (12 + 6 + 80))), Ok(10));
+    assert_eq!(without(&v0, all(&heads, 10 * (12 + 40))), Ok(10));
+    assert_eq!(with(&v2, all(&others, 1)), Ok(0));
+    assert_eq!(without(&v0, all(&others, 1)), Ok(0));
+    for error in [
+        with(&v2, all(&heads, 10 * (12 + 6 + 80) - 1)).unwrap_err(),
+        without(&v0, all(&heads, 10 * (12 + 40) - 1)).unwrap_err(),
+    ] {
+        assert_eq!(error.kind, Kind::TooLarge);
+        assert!(error.detail.contains_key("limit") && error.message.contains("by prefix"));
+    }
 }

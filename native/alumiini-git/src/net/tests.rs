@@ -2,6 +2,7 @@
 
 mod doubt;
 mod fetching;
+mod flooding;
 mod framing;
 mod lists;
 mod refusals;
@@ -23,7 +24,7 @@ use tokio::sync::mpsc;
 
 use super::auth::Auth;
 use super::fetch::{DEFAULT_MAX_BYTES, FetchOutcome, FetchRequest, fetch};
-use super::refs::{RemoteRef, ls_refs};
+use super::refs::{RemoteRef, Wanted, ls_refs};
 use super::tls::Tls;
 use super::url::{HttpUrl, Location, NetUrl, RemoteUrl};
 use super::{Endpoint, Net};
@@ -63,7 +64,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 
 async fn refs(net: &Net, endpoint: &Endpoint, prefixes: &[&str]) -> Result<Vec<RemoteRef>> {
     let prefixes: Vec<Vec<u8>> = prefixes.iter().map(|p| p.as_bytes().to_vec()).collect();
-    ls_refs(net, endpoint, &prefixes).await
+    ls_refs(net, endpoint, Wanted::of(&prefixes)).await
 }
 
 /// Fetches into memory, through a channel that is full nearly always.
@@ -103,7 +104,7 @@ fn the_conversations_can_move_between_threads() {
     let (sink, _source) = mpsc::channel(1);
     movable(async move {
         let (net, endpoint) = (Net::new(), endpoint("http://h/r"));
-        let _ = ls_refs(&net, &endpoint, &[]).await;
+        let _ = ls_refs(&net, &endpoint, Wanted::of(&[])).await;
         fetch(&net, &endpoint, &want(git2::Oid::ZERO_SHA1), &sink).await
     });
 }

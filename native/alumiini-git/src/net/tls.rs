@@ -12,6 +12,7 @@ use rustls_platform_verifier::Verifier;
 
 use crate::error::{Error, Kind, Result};
 use crate::net::client_certificate::BehindProxy;
+use crate::net::frames;
 use crate::net::given_certificate::OrGiven;
 use crate::net::pem::tidied;
 
@@ -40,7 +41,7 @@ impl Tls {
     ///
     /// `invalid`: PEM that cannot be read, or a certificate and key that do not belong together. `certificate`: no roots at all.
     pub(super) fn config(&self, protocols: &[&[u8]], handshakes: Handshakes) -> Result<ClientConfig> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = Arc::new(frames::bounded(rustls::crypto::ring::default_provider()));
         let verifier = verifier(self.ca.as_deref(), provider.clone())?;
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

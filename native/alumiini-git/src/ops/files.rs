@@ -57,7 +57,10 @@ fn listed(path: &Path, subpath: &Path) -> Result<Vec<Name>> {
         }
         let is_file = match entry.file_type() {
             FileType::RegularFile => true,
-            FileType::Symlink | FileType::Unknown => root.file(&subpath.join(OsStr::from_bytes(name))).is_ok(),
+            FileType::Symlink | FileType::Unknown => match root.file(&subpath.join(OsStr::from_bytes(name))) {
+                Err(error) if error.kind == Kind::TooLarge => return Err(error),
+                found => found.is_ok(),
+            },
             _ => false,
         };
         if is_file {

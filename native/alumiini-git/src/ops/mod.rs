@@ -60,7 +60,7 @@ pub(crate) struct Worker {
     pub(crate) sound_trees: SoundTrees,
     /// Local reads: `files`, `read`, `head`.
     pub(crate) reads: Pool,
-    /// Bytes of files that may wait to be written to the client.
+    /// Bytes of files and refs that may wait to be written to the client.
     pub(crate) unsent: Pool,
     /// Short work on a repository during a sync: opening, comparing, moving refs and files.
     pub(crate) disk: Pool,
@@ -147,10 +147,15 @@ async fn answer(worker: &Arc<Worker>, op: Op, job: &Arc<Job>, held: &mut Held) -
             let hide = hidden(secrets(&remote, &[own]));
             ls_remote::run(worker, &remote, &name).await.map_err(hide)?
         }
-        Op::Refs { remote, prefixes } => {
+        Op::Refs {
+            remote,
+            prefixes,
+            max_bytes,
+        } => {
             let own: Vec<&[u8]> = prefixes.iter().map(Vec::as_slice).collect();
             let hide = hidden(secrets(&remote, &own));
-            refs::run(worker, &remote, &prefixes).await.map_err(hide)?
+            let listed = refs::run(worker, &remote, &prefixes, max_bytes, held).await;
+            listed.map_err(hide)?
         }
         Op::Probe { remote } => {
             let secrets = secrets(&remote, &[]);

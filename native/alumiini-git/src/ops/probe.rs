@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::answer::{Answer, Step};
 use crate::error::{Result, on_one_line};
 use crate::net::probe::Walk;
+use crate::net::refs::Wanted;
 use crate::net::secrets::Secrets;
 use crate::ops::Worker;
 use crate::protocol::RemoteRequest;
@@ -37,7 +38,7 @@ pub(crate) async fn run(worker: &Arc<Worker>, request: &RemoteRequest, secrets: 
         }
         Remote::Local(_) => {
             let started = Instant::now();
-            let refs = remote.refs(worker, &[b"refs/heads/".to_vec()]).await;
+            let refs = remote.refs(worker, Wanted::of(&[b"refs/heads/".to_vec()])).await;
             add(
                 "refs",
                 started,

@@ -12,7 +12,7 @@ use crate::outbox::Held;
 use crate::repo::safe_path::Root;
 
 /// Answers are cheap to hold up to this size; larger ones share the worker's allowance of bytes not yet sent.
-const FREE: u64 = 64 << 10;
+pub(crate) const FREE: u64 = 64 << 10;
 
 pub(crate) async fn run(
     worker: &Arc<Worker>,

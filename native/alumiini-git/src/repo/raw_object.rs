@@ -93,21 +93,27 @@ pub(crate) fn read_tree(odb: &Odb<'_>, id: Oid, mut each: impl FnMut(RawEntry<'_
     Ok(())
 }
 
-/// What `take` makes of the entry `name` of the tree `id`, if it has one.
-pub(crate) fn find<T>(odb: &Odb<'_>, id: Oid, name: &[u8], take: impl FnOnce(RawEntry<'_>) -> T) -> Result<Option<T>> {
+/// What `take` makes of the entry `name` of the tree `id`, if it has one, and how many bytes that tree has.
+pub(crate) fn find<T>(
+    odb: &Odb<'_>,
+    id: Oid,
+    name: &[u8],
+    take: impl FnOnce(RawEntry<'_>) -> T,
+) -> Result<(Option<T>, u64)> {
     let object = odb.read(id).map_err(unreadable(id))?;
     if object.kind() != ObjectType::Tree {
         return Err(damaged(id, "it is not a tree"));
     }
     let mut rest = object.data();
+    let bytes = rest.len() as u64;
     while !rest.is_empty() {
         let (entry, after) = entry(rest).ok_or_else(|| damaged(id, "one of its entries is malformed"))?;
         if entry.name == name {
-            return Ok(Some(take(entry)));
+            return Ok((Some(take(entry)), bytes));
         }
         rest = after;
     }
-    Ok(None)
+    Ok((None, bytes))
 }
 
 /// Calls `each` with the entries of the tree that `data` is. `None` where it is none.

@@ -36,8 +36,7 @@ pub(crate) fn install(
     job: &Job,
 ) -> Result<()> {
     let before = open::shallow(git_dir)?;
-    let mut union: Vec<Oid> = before.clone();
-    union.extend(boundary.shallow.iter().filter(|oid| !before.contains(oid)));
+    let union = joined(&before, &boundary.shallow);
     let gone: HashSet<Oid> = boundary.unshallow.iter().copied().collect();
     let after: Vec<Oid> = union.iter().copied().filter(|oid| !gone.contains(oid)).collect();
 
@@ -78,6 +77,12 @@ pub(crate) fn install(
         }
         let _ = write_shallow(git_dir, &after, &before);
     })
+}
+
+fn joined(before: &[Oid], more: &[Oid]) -> Vec<Oid> {
+    let is_there: HashSet<&Oid> = before.iter().collect();
+    let new = more.iter().filter(|oid| !is_there.contains(oid));
+    before.iter().chain(new).copied().collect()
 }
 
 fn write_shallow(git_dir: &Path, is: &[Oid], wanted: &[Oid]) -> Result<()> {
@@ -134,6 +139,7 @@ fn is_closed(
     }
     // These were known without their parents.
     for commit in unshallow {
+        job.check()?;
         let Ok(commit) = raw_object::read_commit(odb, *commit) else {
             return Ok(false);
         };
@@ -212,4 +218,25 @@ pub(crate) fn file_too_large(name: &[u8], size: usize) -> Error {
 
 fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
     Error::new(Kind::Io, format!("cannot {what} {}: {error}", path.display())).with("path", Name::of(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(numbers: std::ops::Range<u32>) -> Vec<Oid> {
+        let id = |number: u32| {
+            let mut bytes = [0; 20];
+            bytes[..4].copy_from_slice(&number.to_be_bytes());
+            Oid::from_bytes(&bytes).unwrap()
+        };
+        numbers.map(id).collect()
+    }
+
+    /// One held against each of the other would take minutes.
+    #[test]
+    fn long_lists_of_shallow_commits_are_joined() {
+        let (before, more) = (ids(0..1_500_000), ids(1_499_999..3_000_000));
+        assert_eq!(joined(&before, &more), ids(0..3_000_000));
+    }
 }

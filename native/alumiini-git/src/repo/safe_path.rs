@@ -5,6 +5,7 @@
 //! whether it is inside. `.git` is refused by name and, against file systems that have several names for it (case, ignorable
 //! characters), by identity.
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,6 +20,8 @@ use crate::error::{Error, Kind, Result};
 
 /// As many links as Linux follows in one path.
 pub(super) const MOST_LINKS: usize = 40;
+/// The steps of all paths that are walked from one directory, those of the links in them included.
+const MOST_STEPS: usize = 1_000_000;
 const DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 /// NONBLOCK: opening a pipe somebody put there must not wait for its writer.
 const FILE: OFlags = OFlags::RDONLY
@@ -31,6 +34,7 @@ pub(crate) struct Root {
     dir: OwnedFd,
     git: Option<(u64, u64)>,
     path: PathBuf,
+    steps: Cell<usize>,
 }
 
 #[allow(clippy::unnecessary_cast, reason = "these types differ between systems")]
@@ -53,6 +57,7 @@ impl Root {
             dir,
             git,
             path: path.to_owned(),
+            steps: Cell::new(0),
         })
     }
 
@@ -79,6 +84,15 @@ impl Root {
         let mut trail: Vec<OwnedFd> = Vec::new();
         // A file must have a name: the walk of an empty path ends at the directory itself.
         while let Some(step) = steps.pop() {
+            self.steps.set(self.steps.get() + 1);
+            if self.steps.get() > MOST_STEPS {
+                let message = format!(
+                    "links in {} lead through more than {MOST_STEPS} steps",
+                    self.path.display()
+                );
+                let error = Error::new(Kind::TooLarge, message).with("limit", MOST_STEPS as u64);
+                return Err(error.with("path", Name::of(&self.path)));
+            }
             if step == b".." {
                 // Only links bring us here: the caller's own `..` was refused above.
                 if trail.pop().is_none() {

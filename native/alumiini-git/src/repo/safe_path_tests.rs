@@ -242,3 +242,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn links_that_go_to_and_fro_without_end_are_given_up() {
+    let outside = repository();
+    let path = outside.path().join("repo");
+    let mut target = "deploy/../".repeat(400);
+    target.push_str("deploy/app.yaml");
+    for n in 0..2_000 {
+        symlink(&target, path.join(format!("{n:04}"))).unwrap();
+    }
+    let root = Root::open(&path).unwrap();
+    let all: Result<Vec<String>> = (0..2_000).map(|n| text(&root, &format!("{n:04}"))).collect();
+    let error = all.unwrap_err();
+    assert_eq!(
+        (error.kind, error.detail["limit"].as_u64()),
+        (Kind::TooLarge, Some(MOST_STEPS as u64))
+    );
+    // As many as that are no reason to.
+    assert_eq!(text(&Root::open(&path).unwrap(), "0000").unwrap(), "app");
+}

@@ -22,12 +22,47 @@ const MOST_LEVELS: u32 = 512;
 
 /// Directories that are remembered: some 8 MiB.
 const MOST_REMEMBERED: usize = 1 << 17;
+/// All paths of one commit together: they are in memory, in the index and in what is remembered of the work tree.
+pub(super) const MOST_PATH_BYTES: u64 = 128 << 20;
+/// Systems take no longer path.
+pub(super) const LONGEST_PATH: u64 = 4_096;
 
 /// What is below a tree, itself included.
 #[derive(Clone, Copy)]
 struct Extent {
     levels: u32,
+    /// And directories: they are walked, too.
     files: u64,
+    /// Of all their paths, from the tree on, and of the longest.
+    bytes: u64,
+    longest: u64,
+}
+
+impl Extent {
+    fn add(&mut self, name: &[u8], below: &Extent) {
+        let prefix = name.len() as u64 + 1;
+        self.levels = self.levels.max(below.levels + 1);
+        self.files = self.files.saturating_add(below.files).saturating_add(1);
+        let added = prefix.saturating_mul(below.files.saturating_add(1));
+        self.bytes = self.bytes.saturating_add(below.bytes).saturating_add(added);
+        self.longest = self.longest.max(prefix + below.longest);
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.files > MOST_FILES {
+            return Err(too_large("files and directories", MOST_FILES));
+        }
+        if self.levels > MOST_LEVELS {
+            return Err(too_large("levels of directories", u64::from(MOST_LEVELS)));
+        }
+        if self.longest > LONGEST_PATH {
+            return Err(too_large("bytes in one path", LONGEST_PATH));
+        }
+        if self.bytes > MOST_PATH_BYTES {
+            return Err(too_large("bytes in its paths", MOST_PATH_BYTES));
+        }
+        Ok(())
+    }
 }
 
 /// A tree whose entries are being looked into.
@@ -82,15 +117,8 @@ fn walk(
         match known.get(&id).copied().or_else(|| remembered(&id)) {
             Some(below) => {
                 top.next += 1;
-                top.extent.levels = top.extent.levels.max(below.levels + 1);
-                top.extent.files = top.extent.files.saturating_add(below.files);
-                let extent = top.extent;
-                if extent.files > MOST_FILES {
-                    return Err(too_large("files", MOST_FILES));
-                }
-                if extent.levels > MOST_LEVELS {
-                    return Err(too_large("levels of directories", u64::from(MOST_LEVELS)));
-                }
+                top.extent.add(&name, &below);
+                top.extent.check()?;
             }
             None if open.len() as u32 >= MOST_LEVELS => {
                 return Err(too_large("levels of directories", u64::from(MOST_LEVELS)));
@@ -108,7 +136,12 @@ fn look(repo: &Repository, id: Oid, name: Vec<u8>, above: &[Open]) -> Result<Ope
     let odb = raw_object::odb(repo)?;
     let mut names: HashSet<Vec<u8>> = HashSet::new();
     let mut below = Vec::new();
-    let mut files = 0;
+    let mut extent = Extent {
+        levels: 1,
+        files: 0,
+        bytes: 0,
+        longest: 0,
+    };
     raw_object::read_tree(&odb, id, |entry| {
         let entry_name = entry.name;
         let refused = |why: &str| {
@@ -129,14 +162,16 @@ fn look(repo: &Repository, id: Oid, name: Vec<u8>, above: &[Open]) -> Result<Ope
         }
         match entry.kind {
             ObjectType::Tree => below.push((entry.id, entry_name.to_vec())),
-            _ => files += 1,
+            _ => {
+                let length = entry_name.len() as u64;
+                extent.files += 1;
+                extent.bytes += length;
+                extent.longest = extent.longest.max(length);
+            }
         }
         Ok(())
     })?;
-    let extent = Extent { levels: 1, files };
-    if files > MOST_FILES {
-        return Err(too_large("files", MOST_FILES));
-    }
+    extent.check()?;
     Ok(Open {
         id,
         name,

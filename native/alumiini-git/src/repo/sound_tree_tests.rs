@@ -97,6 +97,58 @@ fn depth_and_number_are_bounded_however_trees_are_shared() {
 }
 
 #[test]
+fn directories_count_where_there_is_no_file() {
+    let (_dir, repo) = repository();
+    let mut bomb = tree(&repo, &[]);
+    for _ in 0..40 {
+        bomb = tree(&repo, &[("40000", "a", bomb), ("40000", "b", bomb)]);
+    }
+    assert_eq!(kind(&repo, bomb), Some(Kind::TooLarge));
+}
+
+fn limit(repo: &Repository, tree: Oid) -> Option<rmpv::Value> {
+    let error = SoundTrees::default().check(repo, tree, &job()).err()?;
+    assert_eq!(error.kind, Kind::TooLarge);
+    error.detail.get("limit").cloned()
+}
+
+#[test]
+fn paths_are_bounded_one_by_one_and_together() {
+    let (_dir, repo) = repository();
+    let blob = repo.blob(b"x").unwrap();
+    // 15 names of 255 bytes and a slash each, and one of what is left.
+    let long = "n".repeat(255);
+    let path = |last: usize| {
+        let mut at = tree(&repo, &[("100644", &"f".repeat(last), blob)]);
+        for _ in 0..15 {
+            at = tree(&repo, &[("40000", &long, at)]);
+        }
+        at
+    };
+    assert_eq!(limit(&repo, path(LONGEST_PATH as usize - 15 * 256)), None);
+    assert_eq!(
+        limit(&repo, path(LONGEST_PATH as usize - 15 * 256 + 1)),
+        Some(LONGEST_PATH.into())
+    );
+    // 100 times 1,000 files, each 1,500 bytes away: 150 MB of paths in 14 trees.
+    let names: Vec<String> = (0..1_000).map(|n| n.to_string()).collect();
+    let files: Vec<_> = names.iter().map(|name| ("100644", name.as_str(), blob)).collect();
+    let mut deep = tree(&repo, &files);
+    for _ in 0..6 {
+        deep = tree(&repo, &[("40000", &long, deep)]);
+    }
+    let times = |count: usize| {
+        let all: Vec<_> = names[..count]
+            .iter()
+            .map(|name| ("40000", name.as_str(), deep))
+            .collect();
+        tree(&repo, &all)
+    };
+    assert_eq!(limit(&repo, times(10)), None);
+    assert_eq!(limit(&repo, times(100)), Some(MOST_PATH_BYTES.into()));
+}
+
+#[test]
 fn a_name_that_is_there_twice_is_refused_and_shown_with_its_path() {
     let (_dir, repo) = repository();
     let blob = repo.blob(b"x").unwrap();

@@ -3,6 +3,7 @@
 //! The same paths are refused, links are followed in the same way and as far, and errors read the same. A submodule is an empty
 //! directory here as it is there.
 
+use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
@@ -19,11 +20,18 @@ const LINK: u32 = 0o120_000;
 /// No file system takes a link that leads further.
 const LONGEST_LINK: usize = 4_095;
 
+/// The bytes of trees that one reader looks through, each as often as it does: links may lead anywhere, and each step of a path may be in a
+/// tree of a million names.
+const MOST_LOOKED_THROUGH: u64 = 1 << 30;
+/// What a step counts at least.
+const STEP: u64 = 1 << 10;
+
 /// A tree together with its name, for messages.
 pub(crate) struct TreeReader<'a> {
     odb: Odb<'a>,
     tree: Dir,
     path: PathBuf,
+    looked_through: Cell<u64>,
 }
 
 /// None: the directory of a submodule, which holds nothing.
@@ -41,6 +49,7 @@ impl<'a> TreeReader<'a> {
             odb,
             tree: Some(root),
             path: path.to_owned(),
+            looked_through: Cell::new(0),
         };
         if !below.as_os_str().is_empty() {
             let whole = path.join(below);
@@ -55,9 +64,9 @@ impl<'a> TreeReader<'a> {
                 _ => error,
             })?;
             reader = TreeReader {
-                odb: reader.odb,
                 tree,
                 path: whole,
+                ..reader
             };
         }
         Ok(reader)
@@ -116,6 +125,21 @@ impl<'a> TreeReader<'a> {
         }
     }
 
+    fn find(&self, tree: Oid, name: &[u8]) -> Result<Option<(EntryKind, Oid)>> {
+        let (found, bytes) = raw_object::find(&self.odb, tree, name, |entry| (kind_of(&entry), entry.id))?;
+        let sum = self.looked_through.get() + bytes.max(STEP);
+        self.looked_through.set(sum);
+        if sum > MOST_LOOKED_THROUGH {
+            let message = format!(
+                "links in {} lead through more than {MOST_LOOKED_THROUGH} bytes of directories",
+                self.path.display()
+            );
+            let error = Error::new(Kind::TooLarge, message).with("limit", MOST_LOOKED_THROUGH);
+            return Err(error.with("path", Name::of(&self.path)));
+        }
+        Ok(found)
+    }
+
     fn walk(&self, path: &Path, dir: bool) -> Result<Node> {
         let mut steps = steps(&self.path, path)?;
         steps.reverse();
@@ -133,8 +157,11 @@ impl<'a> TreeReader<'a> {
             }
             let gone = || missing(&self.path, path, "does not exist");
             let here: Dir = trail.last().copied().unwrap_or(self.tree);
-            let found = here.map(|tree| raw_object::find(&self.odb, tree, &step, |entry| (kind_of(&entry), entry.id)));
-            match found.transpose()?.flatten().ok_or_else(gone)? {
+            let found = match here {
+                Some(tree) => self.find(tree, &step)?,
+                None => None,
+            };
+            match found.ok_or_else(gone)? {
                 (EntryKind::Dir(tree), _) => trail.push(tree),
                 (EntryKind::File, _) if dir || !steps.is_empty() => {
                     return Err(missing(&self.path, path, NO_DIRECTORY));

@@ -217,3 +217,30 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn links_through_many_names_are_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = Repository::init_bare(dir.path()).unwrap();
+    let odb = repo.odb().unwrap();
+    let link = repo.blob(b"zz").unwrap();
+    let file = repo.blob(b"x").unwrap();
+    let mut bytes = Vec::new();
+    for (mode, name, id) in
+        (0..20_000)
+            .map(|n| ("120000", format!("{n:05}.yaml"), link))
+            .chain([("100644", "zz".to_owned(), file)])
+    {
+        bytes.extend(format!("{mode} {name}\0").bytes());
+        bytes.extend(id.as_bytes());
+    }
+    let tree = odb.write(ObjectType::Tree, &bytes).unwrap();
+    let reader = || TreeReader::at(repo.odb().unwrap(), tree, dir.path(), Path::new("")).unwrap();
+    let error = reader().names(Path::new(""), |_| true).unwrap_err();
+    assert_eq!(
+        (error.kind, error.detail["limit"].as_u64()),
+        (Kind::TooLarge, Some(MOST_LOOKED_THROUGH))
+    );
+    let few = reader().names(Path::new(""), |name| name.starts_with(b"000")).unwrap();
+    assert_eq!(few.len(), 100);
+}

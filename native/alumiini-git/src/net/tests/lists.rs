@@ -286,9 +286,9 @@ fn git_lists(repo: &Repo, v2: bool, bytes: &[u8]) -> Option<Vec<u8>> {
 fn we_list(v2: bool, bytes: &[u8], size: usize) -> Option<Vec<u8>> {
     let found = crate::net::pkt::tests::run(async {
         let mut reader = reader(bytes, size);
-        match advertisement(&mut reader, &[]).await? {
+        match advertisement(&mut reader, Wanted::of(&[])).await? {
             (Speaks::V0(_), refs) if !v2 => Ok(refs),
-            (Speaks::V2(able), _) if v2 && able.ls_refs => crate::net::refs::parse(&mut reader, &[]).await,
+            (Speaks::V2(able), _) if v2 && able.ls_refs => crate::net::refs::parse(&mut reader, Wanted::of(&[])).await,
             _ => Err(reader.protocol("cannot list its refs")),
         }
     });

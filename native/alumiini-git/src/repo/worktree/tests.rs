@@ -272,3 +272,36 @@ fn an_index_is_newer_than_what_it_tells_of() {
         assert!(index > changed || index.1 == 0, "{index:?} {changed:?}");
     }
 }
+
+/// Of a repository that some other tool filled nobody has looked at the trees before.
+#[test]
+fn trees_that_name_each_other_without_end_are_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = Repository::init_bare(dir.path()).unwrap();
+    let odb = repo.odb().unwrap();
+    let tree = |below: Oid| {
+        let mut bytes = Vec::new();
+        for name in ["a", "b"] {
+            bytes.extend(format!("40000 {name}\0").bytes());
+            bytes.extend(below.as_bytes());
+        }
+        odb.write(git2::ObjectType::Tree, &bytes).unwrap()
+    };
+    let file = repo.blob(b"x").unwrap();
+    let empty = odb.write(git2::ObjectType::Tree, b"").unwrap();
+    let mut with_file = b"100644 f\0".to_vec();
+    with_file.extend(file.as_bytes());
+    let mut pair = [empty, odb.write(git2::ObjectType::Tree, &with_file).unwrap()];
+    for _ in 0..40 {
+        pair = pair.map(tree);
+    }
+    let job = Job::unattended();
+    let found = [
+        tree::files(&odb, pair[0], &job).map(drop),
+        tree::changes(&odb, empty, pair[0], &job).map(drop),
+        tree::changes(&odb, pair[0], pair[1], &job).map(drop),
+    ];
+    for found in found {
+        assert_eq!(found.map_err(|error| error.kind), Err(Kind::TooLarge));
+    }
+}

@@ -7,6 +7,7 @@ use super::{FILE, GITLINK, KIND, LINK, MOST_FILES};
 use crate::error::{Error, Kind, Result};
 use crate::job::Job;
 use crate::repo::raw_object;
+use crate::repo::sound_tree::{LONGEST_PATH, MOST_PATH_BYTES};
 
 /// The modes that Git knows: older tools wrote others, such as 100664, which Git takes as these. One of no kind is a submodule to Git.
 pub(super) fn canonical(mode: u32) -> u32 {
@@ -52,10 +53,44 @@ fn items(odb: &Odb<'_>, tree: Oid) -> Result<Vec<Item>> {
     Ok(items)
 }
 
+/// What a walk of one or two trees has come to: who sent them decides how often they name each other.
+struct Come {
+    trees: u64,
+    entries: u64,
+    bytes: u64,
+}
+
+impl Come {
+    fn of(trees: u64) -> Come {
+        Come {
+            trees,
+            entries: 0,
+            bytes: 0,
+        }
+    }
+
+    fn to(&mut self, path: &[u8]) -> Result<()> {
+        let length = path.len() as u64;
+        self.entries += 1;
+        self.bytes += length;
+        for (is, what, limit) in [
+            (self.entries, "files and directories", MOST_FILES * self.trees),
+            (self.bytes, "bytes in its paths", MOST_PATH_BYTES * self.trees),
+            (length, "bytes in one path", LONGEST_PATH),
+        ] {
+            if is > limit {
+                let message = format!("the commit has more than {limit} {what}; a work tree here has at most that");
+                return Err(Error::new(Kind::TooLarge, message).with("limit", limit));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// All files of `tree`, by path. Not one has a stat.
 pub(super) fn files(odb: &Odb<'_>, tree: Oid, job: &Job) -> Result<Vec<Entry>> {
     let mut files = Vec::new();
-    below(odb, &[], tree, job, &mut |path, mode, id| {
+    below(odb, &[], tree, job, &mut Come::of(1), &mut |path, mode, id| {
         files.push(entry(path, mode, id))
     })?;
     Ok(files)
@@ -71,8 +106,14 @@ fn entry(path: Vec<u8>, mode: u32, id: Oid) -> Entry {
 }
 
 /// Calls `each` for all files below the directory `prefix`, which ends with a slash or is empty.
-fn below(odb: &Odb<'_>, prefix: &[u8], tree: Oid, job: &Job, each: &mut impl FnMut(Vec<u8>, u32, Oid)) -> Result<()> {
-    let mut count = 0u64;
+fn below(
+    odb: &Odb<'_>,
+    prefix: &[u8],
+    tree: Oid,
+    job: &Job,
+    come: &mut Come,
+    each: &mut impl FnMut(Vec<u8>, u32, Oid),
+) -> Result<()> {
     // A stack of its own: who sent the tree decides how deep it is.
     let mut open = vec![(prefix.to_vec(), items(odb, tree)?.into_iter())];
     while let Some((prefix, rest)) = open.last_mut() {
@@ -81,14 +122,9 @@ fn below(odb: &Odb<'_>, prefix: &[u8], tree: Oid, job: &Job, each: &mut impl FnM
             continue;
         };
         let path = [&prefix[..], &item.name].concat();
+        come.to(&path)?;
         match item.mode {
-            Some(mode) => {
-                count += 1;
-                if count > MOST_FILES {
-                    return Err(too_many());
-                }
-                each(path, mode, item.id);
-            }
+            Some(mode) => each(path, mode, item.id),
             None => {
                 job.check()?;
                 let inner = items(odb, item.id)?.into_iter();
@@ -97,11 +133,6 @@ fn below(odb: &Odb<'_>, prefix: &[u8], tree: Oid, job: &Job, each: &mut impl FnM
         }
     }
     Ok(())
-}
-
-fn too_many() -> Error {
-    let message = format!("the commit has more than {MOST_FILES} files; a work tree here has at most that");
-    Error::new(Kind::TooLarge, message).with("limit", MOST_FILES)
 }
 
 /// In what a tree differs from another, by path.
@@ -119,6 +150,7 @@ pub(super) fn changes(odb: &Odb<'_>, old: Oid, new: Oid, job: &Job) -> Result<Ch
     if old == new {
         return Ok(changes);
     }
+    let mut come = Come::of(2);
     let mut pairs = vec![(Vec::new(), old, new)];
     while let Some((prefix, old, new)) = pairs.pop() {
         job.check()?;
@@ -144,6 +176,7 @@ pub(super) fn changes(odb: &Odb<'_>, old: Oid, new: Oid, job: &Job) -> Result<Ch
                 continue;
             };
             let path = [&prefix[..], name].concat();
+            come.to(&path)?;
             let inner = [&path[..], b"/"].concat();
             match (was, is) {
                 (
@@ -157,7 +190,8 @@ pub(super) fn changes(odb: &Odb<'_>, old: Oid, new: Oid, job: &Job) -> Result<Ch
                 (was, is) => {
                     match was {
                         Some(Item { mode: None, id, .. }) => {
-                            below(odb, &inner, id, job, &mut |path, _, _| changes.gone.push(path))?;
+                            let each = &mut |path, _, _| changes.gone.push(path);
+                            below(odb, &inner, id, job, &mut come, each)?;
                         }
                         // What takes its place is written over it.
                         Some(_) if is.is_some() => {}
@@ -167,7 +201,7 @@ pub(super) fn changes(odb: &Odb<'_>, old: Oid, new: Oid, job: &Job) -> Result<Ch
                     match is {
                         Some(Item { mode: None, id, .. }) => {
                             let each = &mut |path, mode, id| changes.written.push(entry(path, mode, id));
-                            below(odb, &inner, id, job, each)?;
+                            below(odb, &inner, id, job, &mut come, each)?;
                         }
                         Some(Item {
                             mode: Some(mode), id, ..

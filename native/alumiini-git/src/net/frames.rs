@@ -1,0 +1,227 @@
+//! What servers send beside their answers, bounded.
+//!
+//! A frame of HTTP/2 that is no answer costs its sender next to nothing, and needs no request: one that sends them without end would keep a
+//! thread busy for as long as its connection is kept. The HTTP client keeps its connections to itself, so this looks at what TLS decrypts of
+//! them, and ends them there. HTTP/2 is spoken over TLS only.
+
+use std::cell::Cell;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use rustls::crypto::cipher::{
+    AeadKey, InboundOpaqueMessage, InboundPlainMessage, Iv, KeyBlockShape, MessageDecrypter, MessageEncrypter,
+    Tls12AeadAlgorithm, Tls13AeadAlgorithm, UnsupportedOperationError,
+};
+use rustls::crypto::{CipherSuiteCommon, CryptoProvider};
+use rustls::{ConnectionTrafficSecrets, ContentType, Error, SupportedCipherSuite, Tls12CipherSuite, Tls13CipherSuite};
+
+/// Frames and records that are no answer, beyond those that answers and time make up for.
+const MOST: u32 = 1_000;
+/// What the end of an answer makes up for, a part of one, and a second.
+const ANSWER: u32 = 10;
+const PART: u32 = 1;
+const SECOND: u32 = 10;
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const END_STREAM: u8 = 1;
+const HEAD: usize = 9;
+
+/// `provider`, whose connections end where a server goes beyond what it may send.
+pub(super) fn bounded(provider: CryptoProvider) -> CryptoProvider {
+    static SUITES: OnceLock<Vec<SupportedCipherSuite>> = OnceLock::new();
+    let suites = SUITES.get_or_init(|| provider.cipher_suites.iter().map(watched).collect());
+    CryptoProvider {
+        cipher_suites: suites.clone(),
+        ..provider
+    }
+}
+
+/// Suites live for ever: these are made once.
+fn watched(suite: &SupportedCipherSuite) -> SupportedCipherSuite {
+    let common = |common: &CipherSuiteCommon| CipherSuiteCommon {
+        suite: common.suite,
+        hash_provider: common.hash_provider,
+        confidentiality_limit: common.confidentiality_limit,
+    };
+    match suite {
+        SupportedCipherSuite::Tls13(suite) => SupportedCipherSuite::Tls13(Box::leak(Box::new(Tls13CipherSuite {
+            common: common(&suite.common),
+            hkdf_provider: suite.hkdf_provider,
+            aead_alg: Box::leak(Box::new(Watched(suite.aead_alg))),
+            quic: None,
+        }))),
+        SupportedCipherSuite::Tls12(suite) => SupportedCipherSuite::Tls12(Box::leak(Box::new(Tls12CipherSuite {
+            common: common(&suite.common),
+            prf_provider: suite.prf_provider,
+            kx: suite.kx,
+            sign: suite.sign,
+            aead_alg: Box::leak(Box::new(Watched(suite.aead_alg))),
+        }))),
+    }
+}
+
+struct Watched<T>(T);
+
+thread_local! {
+    /// Of the connection whose keys this thread is changing: the last thing that the old ones decrypt says so, and the new ones are made next.
+    static LEFT: Cell<Option<Frames>> = const { Cell::new(None) };
+}
+
+impl Tls13AeadAlgorithm for Watched<&'static dyn Tls13AeadAlgorithm> {
+    fn encrypter(&self, key: AeadKey, iv: Iv) -> Box<dyn MessageEncrypter> {
+        self.0.encrypter(key, iv)
+    }
+
+    fn decrypter(&self, key: AeadKey, iv: Iv) -> Box<dyn MessageDecrypter> {
+        Box::new(Decrypter {
+            inner: self.0.decrypter(key, iv),
+            frames: LEFT.take().unwrap_or_default(),
+            may_change_keys: true,
+        })
+    }
+
+    fn key_len(&self) -> usize {
+        self.0.key_len()
+    }
+
+    fn extract_keys(&self, key: AeadKey, iv: Iv) -> Result<ConnectionTrafficSecrets, UnsupportedOperationError> {
+        self.0.extract_keys(key, iv)
+    }
+}
+
+impl Tls12AeadAlgorithm for Watched<&'static dyn Tls12AeadAlgorithm> {
+    fn encrypter(&self, key: AeadKey, iv: &[u8], extra: &[u8]) -> Box<dyn MessageEncrypter> {
+        self.0.encrypter(key, iv, extra)
+    }
+
+    fn decrypter(&self, key: AeadKey, iv: &[u8]) -> Box<dyn MessageDecrypter> {
+        Box::new(Decrypter {
+            inner: self.0.decrypter(key, iv),
+            frames: Frames::default(),
+            may_change_keys: false,
+        })
+    }
+
+    fn key_block_shape(&self) -> KeyBlockShape {
+        self.0.key_block_shape()
+    }
+
+    fn extract_keys(
+        &self,
+        key: AeadKey,
+        iv: &[u8],
+        explicit: &[u8],
+    ) -> Result<ConnectionTrafficSecrets, UnsupportedOperationError> {
+        self.0.extract_keys(key, iv, explicit)
+    }
+}
+
+struct Decrypter {
+    inner: Box<dyn MessageDecrypter>,
+    frames: Frames,
+    may_change_keys: bool,
+}
+
+impl MessageDecrypter for Decrypter {
+    fn decrypt<'a>(&mut self, msg: InboundOpaqueMessage<'a>, seq: u64) -> Result<InboundPlainMessage<'a>, Error> {
+        let plain = self.inner.decrypt(msg, seq)?;
+        let is_data = plain.typ == ContentType::ApplicationData && !plain.payload.is_empty();
+        let data = if is_data { plain.payload } else { &[] };
+        if !self.frames.take(data, Instant::now()) {
+            return Err(Error::General("more beside answers than a server may send".to_owned()));
+        }
+        // A change of keys is the last message of its record.
+        let is_change = |payload: &[u8]| {
+            payload
+                .rchunks(5)
+                .next()
+                .is_some_and(|last| last.starts_with(&KEY_UPDATE))
+        };
+        if self.may_change_keys && plain.typ == ContentType::Handshake && is_change(plain.payload) {
+            LEFT.set(Some(self.frames.clone()));
+        }
+        Ok(plain)
+    }
+}
+
+/// A `KeyUpdate` message (RFC 8446, 4.6.3) but for its last byte, which is of its own.
+const KEY_UPDATE: [u8; 4] = [24, 0, 0, 1];
+
+/// What has come on a connection.
+#[derive(Debug, Clone)]
+struct Frames {
+    /// Whether it is HTTP/2: no frame that a client takes is so long that its first byte is another, and no answer of HTTP/1 begins with it.
+    http2: Option<bool>,
+    /// The beginning of a frame, as far as it has come.
+    head: [u8; HEAD],
+    have: usize,
+    /// Bytes of the frame that are still to come.
+    left: usize,
+    allowed: u32,
+    since: Option<Instant>,
+}
+
+impl Default for Frames {
+    fn default() -> Self {
+        Frames {
+            http2: None,
+            head: [0; HEAD],
+            have: 0,
+            left: 0,
+            allowed: MOST,
+            since: None,
+        }
+    }
+}
+
+impl Frames {
+    /// Whether the connection may go on after a record with `data`, none where it holds something else.
+    fn take(&mut self, data: &[u8], now: Instant) -> bool {
+        let since = self.since.get_or_insert(now);
+        let seconds = now.saturating_duration_since(*since).as_secs();
+        *since += Duration::from_secs(seconds);
+        self.give(u32::try_from(seconds).unwrap_or(MOST).saturating_mul(SECOND));
+        let Some(first) = data.first() else {
+            return self.spend();
+        };
+        if !*self.http2.get_or_insert(*first == 0) {
+            return true;
+        }
+        let mut rest = data;
+        loop {
+            let skipped = self.left.min(rest.len());
+            self.left -= skipped;
+            rest = &rest[skipped..];
+            let taken = (HEAD - self.have).min(rest.len());
+            self.head[self.have..self.have + taken].copy_from_slice(&rest[..taken]);
+            self.have += taken;
+            rest = &rest[taken..];
+            if self.have < HEAD {
+                return true;
+            }
+            self.have = 0;
+            self.left = u32::from_be_bytes([0, self.head[0], self.head[1], self.head[2]]) as usize;
+            match (self.head[3], self.head[4] & END_STREAM) {
+                (DATA | HEADERS, END_STREAM) => self.give(ANSWER),
+                (DATA, _) if self.left > 0 => self.give(PART),
+                _ if !self.spend() => return false,
+                _ => {}
+            }
+        }
+    }
+
+    fn give(&mut self, more: u32) {
+        self.allowed = self.allowed.saturating_add(more).min(MOST);
+    }
+
+    fn spend(&mut self) -> bool {
+        let left = self.allowed.checked_sub(1);
+        self.allowed = left.unwrap_or_default();
+        left.is_some()
+    }
+}
+
+#[cfg(test)]
+#[path = "frames_tests.rs"]
+mod tests;
