@@ -158,7 +158,7 @@ fn compressed_bodies_are_bounded_and_whole() {
     );
     let cut = gzip(b"001e# service=git-upload-pack\n0000");
     for (status, body, kind, says) in [
-        (200, bomb(&line), Kind::TooLarge, "larger than"),
+        (200, bomb(&line), Kind::TooLarge, "lists more than"),
         (200, cut[..cut.len() - 4].to_vec(), Kind::Network, "damaged or was cut"),
         (
             200,
