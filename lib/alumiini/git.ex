@@ -301,7 +301,7 @@ defmodule Alumiini.Git do
 
   ## Errors
 
-  Among others: `:path_not_found`, `:unsafe_path`, `:incomplete` (a sync was interrupted in a way that only the next one
+  Among others: `:path_not_found`, `:unsafe_path`, `:too_large` (names of more than 16 MiB, or links without end), `:incomplete` (a sync was interrupted in a way that only the next one
   can mend).
 
   ## Examples
@@ -380,7 +380,7 @@ defmodule Alumiini.Git do
 
   ## Errors
 
-  Among others: `:path_not_found`, `:not_a_repository`, `:ref_not_found` (HEAD is on a branch without a commit).
+  Among others: `:path_not_found`, `:not_a_repository`, `:too_large` (a commit of more than 4 MiB), `:ref_not_found` (HEAD is on a branch without a commit).
 
   ## Examples
 

@@ -231,6 +231,21 @@ defmodule Alumiini.Git.OddCommitsTest do
     end
   end
 
+  test "a commit is synced however long it is, and answered up to 4 MiB", context do
+    path = Path.join(context.dir, "clone")
+
+    for {size, answered?} <- [{4_000_000, true}, {4_200_000, false}] do
+      message = String.duplicate("m", size)
+      commit = commit!(context, [author: @good, committer: @good], message)
+      publish(context, commit)
+      assert sync(context, path, []) == {:ok, commit}
+
+      if answered?,
+        do: assert({:ok, %{message: ^message}} = Git.head(path, server: context.git)),
+        else: assert({:error, %{reason: :too_large}} = Git.head(path, server: context.git))
+    end
+  end
+
   test "what is no commit is called by what is wrong with it", context do
     for content <- ["tree #{String.duplicate("0", 39)}\n\n", "author #{@good}\n\n", ""] do
       # Git packs it, since it looks into what it packs no further than it must.

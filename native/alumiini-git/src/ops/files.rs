@@ -13,6 +13,9 @@ use crate::ops::Worker;
 use crate::ops::settled::{self, Seen};
 use crate::repo::safe_path::Root;
 
+/// The names of one answer.
+const MOST_BYTES: usize = 16 << 20;
+
 /// The names of the files ending in `.yaml` or `.yml` directly in `subpath`, not hidden, sorted by bytes. A link counts where it leads
 /// to a file inside the repository.
 pub(crate) async fn run(worker: &Arc<Worker>, path: PathBuf, subpath: PathBuf) -> Result<Answer> {
@@ -34,8 +37,17 @@ fn list(seen: &Seen<'_>, subpath: &Path) -> Result<Vec<Name>> {
             names.into_iter().map(Name).collect()
         }
     };
+    bounded(&names)?;
     names.sort();
     Ok(names)
+}
+
+fn bounded(names: &[Name]) -> Result<()> {
+    if names.iter().map(|name| name.0.len()).sum::<usize>() <= MOST_BYTES {
+        return Ok(());
+    }
+    let message = format!("the names of the files have more than {MOST_BYTES} bytes together");
+    Err(Error::new(Kind::TooLarge, message).with("limit", MOST_BYTES as u64))
 }
 
 fn listed(path: &Path, subpath: &Path) -> Result<Vec<Name>> {
@@ -72,4 +84,17 @@ fn listed(path: &Path, subpath: &Path) -> Result<Vec<Name>> {
 
 fn is_manifest(name: &[u8]) -> bool {
     !name.starts_with(b".") && (name.ends_with(b".yaml") || name.ends_with(b".yml"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_names_are_answered_and_no_more() {
+        let mut names = vec![Name(vec![b'a'; 255]); MOST_BYTES / 255];
+        assert_eq!(bounded(&names), Ok(()));
+        names.push(Name(vec![b'a'; 255]));
+        assert_eq!(bounded(&names).unwrap_err().kind, Kind::TooLarge);
+    }
 }

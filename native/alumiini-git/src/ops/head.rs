@@ -32,6 +32,9 @@ fn seen(seen: &Seen<'_>) -> Result<Commit> {
     }
 }
 
+/// Of a commit, of which all is answered: its message and its parents are as long as who made it likes.
+const MOST_BYTES: usize = 4 << 20;
+
 fn commit(repo: &Repository) -> Result<Commit> {
     let head = repo.head().map_err(|error| match error.code() {
         ErrorCode::UnbornBranch => Error::new(Kind::RefNotFound, "the repository has no commit yet; sync it first"),
@@ -40,6 +43,12 @@ fn commit(repo: &Repository) -> Result<Commit> {
     let id = head.target().or_else(|| head.resolve().ok()?.target());
     let id = id.ok_or_else(|| Error::new(Kind::Corrupt, "HEAD leads to no commit"))?;
     let (id, _) = raw_object::peel(&raw_object::odb(repo)?, id)?;
+    let header = raw_object::odb(repo)?.read_header(id);
+    let (size, _) = header.map_err(raw_object::unreadable(id))?;
+    if size > MOST_BYTES {
+        let message = format!("the commit {id} has {size} bytes, more than the {MOST_BYTES} that are answered");
+        return Err(Error::new(Kind::TooLarge, message).with("limit", MOST_BYTES as u64));
+    }
     let (raw, text) = raw_object::read_text(repo, id)?;
     let (author, committer) = (text.author, text.committer);
     // The history of a shallow clone begins here.

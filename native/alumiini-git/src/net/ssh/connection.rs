@@ -17,7 +17,7 @@ use crate::net::ssh_url::{DEFAULT_PORT, SshUrl};
 
 use super::host_key::{self, Greeting};
 use super::known_hosts::Trusted;
-use super::wire::Wire;
+use super::wire::{Use, Uses, Wire};
 use super::{agent, algorithms, keys};
 
 /// What of a channel is on its way to its reader: the bytes that a server may send before it is told to go on, and the packets
@@ -62,6 +62,7 @@ impl Target {
 pub(super) struct Connection {
     handle: Handle<Checker>,
     cut: DropGuard,
+    uses: Arc<Uses>,
 }
 
 impl Connection {
@@ -73,6 +74,11 @@ impl Connection {
     /// Asks the server for a sign of life, and waits for it.
     pub(super) async fn ping(&self) -> Result<(), russh::Error> {
         self.handle.send_ping().await
+    }
+
+    /// It serves a request until that is dropped: what comes then is not bounded here.
+    pub(super) fn begin(&self) -> Use {
+        self.uses.begin()
     }
 
     /// Ends it, for all who use it.
@@ -168,7 +174,8 @@ async fn connect_by_steps(
     };
     let cut = CancellationToken::new();
     let guard = cut.clone().drop_guard();
-    let handle = client::connect_stream(config, Wire::new(stream, cut), checker).await;
+    let uses = Arc::<Uses>::default();
+    let handle = client::connect_stream(config, Wire::new(stream, cut, uses.clone()), checker).await;
     let mut handle = handle.map_err(|failed| match failed {
         Failed::Ours(error) => error,
         Failed::Russh(error) => handshake(&error, shown, &lock(&seen)),
@@ -182,7 +189,12 @@ async fn connect_by_steps(
         })?;
     }
     let greeting = lock(&seen).greeting.clone();
-    Ok((Connection { handle, cut: guard }, greeting))
+    let connection = Connection {
+        handle,
+        cut: guard,
+        uses,
+    };
+    Ok((connection, greeting))
 }
 
 /// bcrypt, which guards keys in OpenSSH's form, is slow by design.

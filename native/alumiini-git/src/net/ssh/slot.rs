@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::connection::{Connection, Target};
 use super::pool::{Pool, Spare};
+use super::wire::Use;
 
 /// How long a server may take to open a channel.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -20,6 +21,7 @@ pub(super) struct Slot {
     pool: Pool,
     target: Arc<Target>,
     connection: Arc<Connection>,
+    _use: Use,
     pack: bool,
     /// Whether the session was ended by closing its channel from this side.
     broken_off: bool,
@@ -48,6 +50,7 @@ impl Slot {
         Slot {
             pool,
             target,
+            _use: connection.begin(),
             connection,
             pack,
             broken_off: false,
