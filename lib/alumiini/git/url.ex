@@ -9,6 +9,8 @@ defmodule Alumiini.Git.Url do
 
   @ssh ["ssh", "git+ssh", "ssh+git"]
   @hidden "[hidden]"
+  # Those of proxies, too, which errors name.
+  @with_host ["http://", "https://", "socks5://", "socks5h://"]
   # Words that begin a URL. Others before a colon may be a user, or a token.
   @schemes ~w(http https ssh git+ssh ssh+git git file ftp ftps socks5 socks5h)
   @host "\\[[^\\[\\]@/\\s]+\\]|[^\\s:@/\\\\\\[\\]%<>^|#?]+"
@@ -59,7 +61,12 @@ defmodule Alumiini.Git.Url do
   The URL as errors, logs and telemetry show it: without credentials, query and fragment. Of what is none, the scheme.
   """
   @spec clean(binary) :: binary
-  def clean(url), do: shown(url) || hidden(url)
+  def clean(url) do
+    case shown(url) do
+      nil -> hidden(url)
+      shown -> shown
+    end
+  end
 
   defp hidden(url) do
     with [word, _rest] <- :binary.split(url, ":"),
@@ -76,7 +83,7 @@ defmodule Alumiini.Git.Url do
       nil
     else
       case parts(url) do
-        {scheme, userinfo, rest} when scheme in ["http://", "https://"] -> shown_http(scheme, userinfo, rest)
+        {scheme, userinfo, rest} when scheme in @with_host -> shown_http(scheme, userinfo, rest)
         {"file://", nil, rest} -> if doubtful?(rest), do: nil, else: "file://" <> rest
         {scheme, _userinfo, _rest} -> if ssh?(url), do: shown_ssh(scheme, after_scheme(url))
         nil -> if ssh?(url), do: shown_short(url), else: shown_path(url)

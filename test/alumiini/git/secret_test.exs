@@ -138,7 +138,7 @@ defmodule Alumiini.Git.SecretTest do
       assert Url.clean_text("mail a@b.c about https://h/x") == "mail a@b.c about https://h/x"
 
       for {said, shown} <- [
-            {"proxy socks5h://u:p@q@proxy:1080 is down", "proxy socks5h:[hidden] is down"},
+            {"proxy socks5h://u:p@q@proxy:1080 is down", "proxy socks5h://proxy:1080 is down"},
             {"ssh://git:p@h/x and ssh://git@h/x", "ssh:[hidden] and ssh://git@h/x"},
             {"ssh+git://git:p@h/x and git+ssh://git%3Ap@h/x", "ssh+git:[hidden] and git+ssh:[hidden]"},
             {"(git:p@h:x.git)", "(git:[hidden])"},
@@ -152,6 +152,7 @@ defmodule Alumiini.Git.SecretTest do
             {"/srv/https:/u:p@h/x is none", "/srv/https:[hidden] is none"},
             {"the proxy http://proxy:3128, then https://h:1/x.",
              "the proxy http://proxy:3128, then https://h:1/x."},
+            {"the proxy socks5://127.0.0.1:1080 refuses", "the proxy socks5://127.0.0.1:1080 refuses"},
             {"12:30 by a@b.c: SHA256:ab+c/d=", "12:30 by a@b.c: SHA256:ab+c/d="},
             {"git@h:x.git", "git@h:x.git"},
             {"see SHA256:abc of git@h:x", "see SHA256:abc of git@h:x"}
