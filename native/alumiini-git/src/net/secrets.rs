@@ -11,6 +11,8 @@ use crate::net::shown::HIDDEN;
 const SHORTEST: usize = 4;
 /// So much of a secret is hidden where a text was cut within it.
 const PART: usize = 8;
+/// And so much of it anywhere. Else who chooses both secret and answer could have each byte of the one compared with all of the other.
+const LONG_PART: usize = 64;
 /// Where texts are cut short.
 const CUT: &[u8] = "…".as_bytes();
 
@@ -146,15 +148,22 @@ fn matched(text: &[u8], secret: &[u8]) -> Option<usize> {
                 return (read >= PART).then_some(at);
             }
             if secret[read].is_ascii_whitespace() {
-                at += spaces(rest)?;
+                match spaces(rest) {
+                    Some(length) => at += length,
+                    None => return (read >= LONG_PART).then_some(at),
+                }
                 read += secret[read..].iter().take_while(|b| b.is_ascii_whitespace()).count();
                 continue;
             }
             let plain = rest[0].eq_ignore_ascii_case(&secret[read]).then_some(1);
-            at += match escaped_first {
-                true => escaped(rest, secret[read]).or(plain)?,
-                false => plain.or_else(|| escaped(rest, secret[read]))?,
+            let length = match escaped_first {
+                true => escaped(rest, secret[read]).or(plain),
+                false => plain.or_else(|| escaped(rest, secret[read])),
             };
+            match length {
+                Some(length) => at += length,
+                None => return (read >= LONG_PART).then_some(at),
+            }
             read += 1;
         }
         Some(at)
@@ -165,11 +174,13 @@ fn matched(text: &[u8], secret: &[u8]) -> Option<usize> {
 
 fn spaces(text: &[u8]) -> Option<usize> {
     let mut at = 0;
-    while let Some(byte) = text.get(at) {
+    while at < PART
+        && let Some(byte) = text.get(at)
+    {
         at += match byte {
             b'+' => 1,
             byte if byte.is_ascii_whitespace() => 1,
-            _ => match (9..=32u8).find_map(|space| escaped(&text[at..], space)) {
+            _ => match b" \t\r\n".iter().find_map(|space| escaped(&text[at..], *space)) {
                 Some(length) => length,
                 None => break,
             },
@@ -180,6 +191,9 @@ fn spaces(text: &[u8]) -> Option<usize> {
 
 /// The length of an escape at the beginning of `text` that stands for `byte`: of URLs (once, and twice), of JSON, of strings.
 fn escaped(text: &[u8], byte: u8) -> Option<usize> {
+    if !matches!(text, [b'%' | b'\\', ..]) {
+        return None;
+    }
     for begin in [&b"%25"[..], b"%", b"\\u00", b"\\x"] {
         let digits = text.strip_prefix(begin).and_then(|rest| rest.get(..2));
         let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());

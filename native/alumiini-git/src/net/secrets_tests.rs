@@ -122,3 +122,24 @@ fn in_lists_and_in_names_that_are_no_text() {
     ];
     assert_eq!(error.detail["near"], Value::Array(near));
 }
+
+#[test]
+fn in_time_that_grows_with_the_text_alone() {
+    let started = std::time::Instant::now();
+    let long = |unit: &str| unit.repeat(100_000);
+    for (secret, text) in [
+        (long("a") + "b", long("aa")),
+        (long("a "), long("a  ") + "b"),
+        (" b".to_owned() + &long("c"), long(" +%20")),
+    ] {
+        let shown = token(&secret).hide(&text);
+        assert!(shown.len() <= text.len());
+    }
+    assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
+    // A part that is long enough is hidden by itself.
+    let secret = "0123456789abcdef".repeat(8);
+    assert_eq!(
+        token(&secret).hide(&format!("x {}! y", &secret[..100])),
+        "x [hidden]! y"
+    );
+}
