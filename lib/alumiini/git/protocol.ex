@@ -73,7 +73,7 @@ defmodule Alumiini.Git.Protocol do
     do: if(String.valid?(text), do: text, else: Msgpax.Bin.new(text))
 
   defp wire(map) when is_map(map) and not is_struct(map) do
-    :maps.filtermap(fn _key, value -> (value = wire(value)) != nil and {true, value} end, map)
+    :maps.filtermap(&wired/2, map)
   end
 
   defp wire(list) when is_list(list), do: Enum.map(list, &wire/1)
@@ -86,4 +86,12 @@ defmodule Alumiini.Git.Protocol do
   end
 
   defp wire(other), do: other
+
+  # What is nil is left out.
+  defp wired(_key, value) do
+    case wire(value) do
+      nil -> false
+      value -> {true, value}
+    end
+  end
 end
