@@ -52,8 +52,9 @@ defmodule Alumiini.Git.Bench.GrowthPlot do
         [Svg.line(class, x, 20, x + 24, 20), Svg.text(x + 30, 24, nil, name)]
       end
 
-    {foot, bottom} = Svg.foot(Format.machine(machine), 60 + 2 * (height + 60) + 10)
-    Svg.document(@width, bottom, "Time by the number of files", @style, [legend, panels, foot])
+    axes = Svg.text(@width - 60, 24, "quiet", "across: files in the repository; up: time", "end")
+    {foot, bottom} = Svg.foot(Format.machine(machine), 60 + 2 * (height + 60) - 40)
+    Svg.document(@width, bottom, "Time by the number of files", @style, [legend, axes, panels, foot])
   end
 
   defp decade(time, round), do: time |> :math.log10() |> round.()

@@ -3,7 +3,7 @@ defmodule Alumiini.Git.Bench.Scenarios.Size do
 
   alias Alumiini.Git.Bench.{Fixtures, Result, Statistics}
 
-  @target 8 * 1024 * 1024
+  @target 10 * 1024 * 1024
 
   @spec run(Fixtures.t()) :: [Result.t()]
   def run(fixtures) do
