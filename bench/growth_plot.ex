@@ -52,7 +52,7 @@ defmodule Alumiini.Git.Bench.GrowthPlot do
         [Svg.line(class, x, 20, x + 24, 20), Svg.text(x + 30, 24, nil, name)]
       end
 
-    axes = Svg.text(@width - 60, 24, "quiet", "across: files in the repository; up: time", "end")
+    axes = Svg.text(@width - 10, 24, "quiet", "across: number of files; up: time", "end")
     {foot, bottom} = Svg.foot(Format.machine(machine), 60 + 2 * (height + 60) - 40)
     Svg.document(@width, bottom, "Time by the number of files", @style, [legend, axes, panels, foot])
   end
