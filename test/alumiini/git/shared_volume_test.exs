@@ -104,6 +104,27 @@ defmodule Alumiini.Git.SharedVolumeTest do
     assert File.read!(Path.join(context.victim, "file")) == "theirs"
   end
 
+  test "a file that is longer than any is not read, and ours is built anew", context do
+    for {part, size} <- [{"index", 600}, {"shallow", 70}, {"packed-refs", 300}, {"HEAD", 2}, {"refs/heads/main", 2}] do
+      path = clone!(context, "long-#{Path.basename(part)}")
+      sparse!(Path.join([path, ".git", part]), size)
+      sha = Repository.commit!(context.origin, %{"deploy/more.yaml" => part})
+      assert {part, Git.sync(context.origin, "main", path, context.options)} == {part, {:ok, sha}}
+      assert {:ok, ^part} = Git.read(path, "deploy/more.yaml", context.options)
+    end
+
+    path = clone!(context, "long-config")
+    sparse!(Path.join(path, ".git/config"), 2)
+    assert {:error, %Error{reason: :corrupt}} = Git.sync(context.origin, "main", path, context.options)
+  end
+
+  defp sparse!(path, mib) do
+    file = File.open!(path, [:read, :write])
+    {:ok, _at} = :file.position(file, mib * 1_048_576)
+    :ok = :file.truncate(file)
+    :ok = File.close(file)
+  end
+
   test "a path that is a pipe is no directory, and not waited for", context do
     path = Path.join(context.directory, "pipe")
     pipe!(path)

@@ -154,8 +154,8 @@ impl Sync {
     }
 
     /// Whether what is at the site is as it was found last time: then there is no need to find it again. The stats of its files cost about
-    /// as long as the remote's answer: both at once. Where that answer is a new commit, the files are left alone: they are asked for right
-    /// before something moves.
+    /// as long as the remote's answer: both at once. Where that answer is a new commit, the files are left alone: they are asked for while
+    /// the remote makes its pack.
     async fn glance(&self, site: &Arc<Site>) -> Result<Glance> {
         let worker = self.worker.clone();
         let Some(known) = self.known(site) else {

@@ -35,7 +35,11 @@ pub(crate) fn look(path: &Path) -> Result<Found> {
     let git = path.join(".git");
     match fs::symlink_metadata(&git) {
         Ok(_) => {
-            check(&git)?;
+            match check(&git) {
+                // For who opens it: what is ours is built anew then.
+                Err(damaged) if damaged.kind == Kind::Corrupt => {}
+                checked => checked?,
+            }
             Ok(if is_managed(&git) {
                 Found::Managed
             } else {

@@ -32,18 +32,29 @@ pub(crate) fn find(path: &Path) -> Result<PathBuf> {
         links: 0,
     };
     walk.enter();
+    // The link whose target is being walked, and how many steps were left then.
+    let mut link: Option<(PathBuf, usize)> = None;
     while let Some(step) = steps.pop() {
+        link = link.filter(|(_, left)| steps.len() >= *left);
         match step {
             Step::Root => walk.again()?,
             Step::Up => walk.up()?,
             Step::Down(name) => match walk.down(&name).map_err(failed)? {
                 Met::Link(target) => {
                     walk.follow()?;
+                    link = link.or_else(|| Some((walk.here.join(name), steps.len())));
                     push(&mut steps, &target);
                 }
                 Met::Nothing => {
                     walk.named(&name)?;
-                    let mut found = walk.here.join(name);
+                    // Nothing is made where a link leads: it stays what it is, a link to nowhere.
+                    let mut found = match link {
+                        Some((link, left)) => {
+                            steps.truncate(left);
+                            link
+                        }
+                        None => walk.here.join(name),
+                    };
                     for step in steps.into_iter().rev() {
                         let Step::Down(name) = step else {
                             return Err(failed(io::ErrorKind::NotFound.into()));

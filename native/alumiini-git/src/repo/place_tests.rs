@@ -110,6 +110,22 @@ fn nothing_leads_into_a_git_directory_nor_makes_one() {
 }
 
 #[test]
+fn a_link_to_nowhere_stays_one() {
+    let it = Fixture::new();
+    it.link("plain/gone", "nowhere/at/all");
+    it.link("plain/through", "gone/x");
+    it.link("repo/gone", "nowhere");
+    it.leads("plain/gone", "plain/gone");
+    it.leads("plain/gone/a/b", "plain/gone/a/b");
+    it.leads("plain/through/a", "plain/through/a");
+    it.leads("repo/gone/a", "repo/gone/a");
+    // One that leads somewhere is followed to what is missing below it.
+    it.link("plain/sub-too", "sub");
+    it.leads("plain/sub-too/new", "plain/sub/new");
+    it.is_refused("plain/gone/.git");
+}
+
+#[test]
 fn links_that_never_end_are_refused() {
     let it = Fixture::new();
     it.link("plain/a", "b");

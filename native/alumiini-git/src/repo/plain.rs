@@ -4,6 +4,9 @@
 //! gigabytes without content would be read into memory, and a link would lead to what is not the repository's. So nothing is opened
 //! that was not looked at, and of a repository of ours each part is a plain file or a directory.
 
+#![allow(clippy::unnecessary_cast, reason = "the types of a stat differ between systems")]
+
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -33,6 +36,8 @@ pub(super) const MOST_INDEX: u64 = 512 * MIB;
 pub(super) const MOST_SHALLOW: u64 = 64 * MIB;
 pub(super) const MOST_CONFIG: u64 = MIB;
 const MOST_NAMES: u64 = MIB;
+/// What a ref holds is an id or the name of another one.
+const MOST_REF: u64 = 64 << 10;
 /// The files that libgit2 or we read whole, and how long each may be.
 const FILES: [(&str, u64); 9] = [
     ("HEAD", MOST_NAMES),
@@ -79,14 +84,7 @@ pub(super) fn check(git_dir: &Path) -> Result<()> {
     for (name, most) in FILES.into_iter().chain(directories) {
         let path = git_dir.join(name);
         match std::fs::metadata(&path) {
-            Ok(found) if found.is_file() && found.len() > most => {
-                let message = format!(
-                    "{} has {} bytes; one that a Git program wrote has at most {most}",
-                    path.display(),
-                    found.len()
-                );
-                return Err(Error::new(Kind::Corrupt, message).with("path", Name::of(&path)));
-            }
+            Ok(found) if found.is_file() && found.len() > most => return Err(too_long(&path, found.len(), most)),
             // One in the other's place is told by who opens it.
             Ok(found) if !found.is_file() && !found.is_dir() => {
                 return Err(refused(&path, "is neither file nor directory"));
@@ -106,10 +104,15 @@ enum Links {
 }
 
 fn check_refs(git_dir: &Path, links: Links) -> Result<()> {
-    for name in ["refs", "logs"] {
+    for (name, longest) in [("refs", MOST_REF), ("logs", u64::MAX)] {
         let path = git_dir.join(name);
         if let Ok(dir) = open(&path, DIR, Mode::empty()) {
-            walk(&path, &dir, links, 0, &mut 0)?;
+            let mut walk = Walk {
+                links,
+                longest,
+                entries: 0,
+            };
+            walk.over(&path, &dir, 0)?;
         }
     }
     Ok(())
@@ -136,7 +139,12 @@ pub(super) fn check_ours(git_dir: &Path) -> Result<()> {
             _ => Ok(()),
         };
     };
-    walk(git_dir, &root, Links::No, 0, &mut 0)?;
+    let mut walk = Walk {
+        links: Links::No,
+        longest: u64::MAX,
+        entries: 0,
+    };
+    walk.over(git_dir, &root, 0)?;
     check(git_dir)?;
     for name in ELSEWHERE {
         if statat(&root, name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
@@ -155,51 +163,70 @@ pub(super) fn check_ours(git_dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn walk(path: &Path, dir: &OwnedFd, links: Links, level: usize, entries: &mut usize) -> Result<()> {
-    let failed = |errno: rustix::io::Errno| {
-        let message = format!("cannot list {}: {}", path.display(), io::Error::from(errno));
-        Error::new(Kind::Io, message).with("path", Name::of(path))
-    };
-    for entry in Dir::read_from(dir).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let name = entry.file_name();
-        if name == c"." || name == c".." {
-            continue;
-        }
-        *entries += 1;
-        if *entries > MOST_ENTRIES || level > MOST_LEVELS {
-            return Err(refused(
-                path,
-                "holds more files or levels than a repository of ours ever does",
-            ));
-        }
-        let below = || path.join(std::ffi::OsStr::from_bytes(name.to_bytes()));
-        let kind = match entry.file_type() {
-            FileType::Unknown => match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) => FileType::from_raw_mode(stat.st_mode),
-                // It went meanwhile.
-                Err(_) => continue,
-            },
-            kind => kind,
+/// A walk over directories, in which nothing but plain files and directories may be.
+struct Walk {
+    links: Links,
+    /// Bytes that a file may have.
+    longest: u64,
+    entries: usize,
+}
+
+impl Walk {
+    fn over(&mut self, path: &Path, dir: &OwnedFd, level: usize) -> Result<()> {
+        let failed = |errno: rustix::io::Errno| {
+            let message = format!("cannot list {}: {}", path.display(), io::Error::from(errno));
+            Error::new(Kind::Io, message).with("path", Name::of(path))
         };
-        match kind {
-            FileType::RegularFile => {}
-            FileType::Directory => match openat(dir, name, DIR, Mode::empty()) {
-                Ok(inner) => walk(&below(), &inner, links, level + 1, entries)?,
-                // It went meanwhile, or is not for us to see.
-                Err(_) => continue,
-            },
-            FileType::Symlink if links == Links::No => return Err(refused(&below(), "is a link")),
-            FileType::Symlink => match std::fs::metadata(below()) {
-                Ok(found) if !found.is_file() && !found.is_dir() => {
-                    return Err(refused(&below(), "leads to what is neither file nor directory"));
+        for entry in Dir::read_from(dir).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
+            if name == c"." || name == c".." {
+                continue;
+            }
+            self.entries += 1;
+            if self.entries > MOST_ENTRIES || level > MOST_LEVELS {
+                let what = "holds more files or levels than a repository ever does";
+                return Err(refused(path, what));
+            }
+            let below = || path.join(OsStr::from_bytes(name.to_bytes()));
+            let mut kind = entry.file_type();
+            if kind == FileType::Unknown || kind == FileType::RegularFile && self.longest < u64::MAX {
+                // Else it went meanwhile.
+                let Ok(stat) = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) else {
+                    continue;
+                };
+                kind = FileType::from_raw_mode(stat.st_mode);
+                if kind == FileType::RegularFile && stat.st_size as u64 > self.longest {
+                    return Err(too_long(&below(), stat.st_size as u64, self.longest));
                 }
-                _ => {}
-            },
-            _ => return Err(refused(&below(), "is neither file nor directory")),
+            }
+            match kind {
+                FileType::RegularFile => {}
+                FileType::Directory => match openat(dir, name, DIR, Mode::empty()) {
+                    Ok(inner) => self.over(&below(), &inner, level + 1)?,
+                    // It went meanwhile, or is not for us to see.
+                    Err(_) => continue,
+                },
+                FileType::Symlink if self.links == Links::No => return Err(refused(&below(), "is a link")),
+                FileType::Symlink => match std::fs::metadata(below()) {
+                    Ok(found) if !found.is_file() && !found.is_dir() => {
+                        return Err(refused(&below(), "leads to what is neither file nor directory"));
+                    }
+                    _ => {}
+                },
+                _ => return Err(refused(&below(), "is neither file nor directory")),
+            }
         }
+        Ok(())
     }
-    Ok(())
+}
+
+fn too_long(path: &Path, bytes: u64, most: u64) -> Error {
+    let message = format!(
+        "{} has {bytes} bytes; one that a Git program wrote has at most {most}",
+        path.display()
+    );
+    Error::new(Kind::Corrupt, message).with("path", Name::of(path))
 }
 
 fn refused(path: &Path, what: &str) -> Error {

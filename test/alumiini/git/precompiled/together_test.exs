@@ -79,12 +79,13 @@ defmodule Alumiini.Git.Precompiled.TogetherTest do
     older = prepare!(context, [context.shop, till])
     worker = Path.join(context.priv, "alumiini-git")
 
-    # Each says its version only when its gate is opened. Until then it has been written, and not tried.
+    # Each says its version only when its gate is opened. Until then it has been written, and not tried. Of the environment, a worker gets
+    # the locale and little else.
     gated = gated!(context)
     context = Consumer.release!(context, context.version, gated)
     [one, other] = for name <- ["one", "other"], do: gate!(context, name)
-    shop = Consumer.start_mix(context, ["compile"], %{"GATE" => one})
-    till_compiles = Consumer.start_mix(context, ["compile"], %{"GATE" => other}, in: till)
+    shop = Consumer.start_mix(context, ["compile"], %{"LC_GATE" => one})
+    till_compiles = Consumer.start_mix(context, ["compile"], %{"LC_GATE" => other}, in: till)
 
     for gate <- [one, other],
         do: assert(OsProcess.await(fn -> File.exists?(gate <> ".tried") end, 60_000) == :ok)
@@ -164,9 +165,9 @@ defmodule Alumiini.Git.Precompiled.TogetherTest do
 
     """
     #!/bin/sh
-    if [ "$1" = --version ] && [ -n "$GATE" ]; then
-      : > "$GATE.tried"
-      read -r go < "$GATE"
+    if [ "$1" = --version ] && [ -n "$LC_GATE" ]; then
+      : > "$LC_GATE.tried"
+      read -r go < "$LC_GATE"
     fi
     exec "#{real}" "$@"
     """
