@@ -105,7 +105,13 @@ defmodule Alumiini.Git.SharedVolumeTest do
   end
 
   test "a file that is longer than any is not read, and ours is built anew", context do
-    for {part, size} <- [{"index", 600}, {"shallow", 70}, {"packed-refs", 300}, {"HEAD", 2}, {"refs/heads/main", 2}] do
+    for {part, size} <- [
+          {"index", 600},
+          {"shallow", 70},
+          {"packed-refs", 300},
+          {"HEAD", 2},
+          {"refs/heads/main", 2}
+        ] do
       path = clone!(context, "long-#{Path.basename(part)}")
       sparse!(Path.join([path, ".git", part]), size)
       sha = Repository.commit!(context.origin, %{"deploy/more.yaml" => part})
