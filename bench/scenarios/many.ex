@@ -43,7 +43,7 @@ defmodule Alumiini.Git.Bench.Scenarios.Many do
 
       count = Format.count(@repositories)
       memory = Statistics.summary([max(memory(server) - before, 1)])
-      files = Statistics.summary([open_files(server)])
+      files = open_files(server, "files open with #{count} repositories")
       beside = "git fetch --depth 1 of #{@sample} of them, xargs -P #{parallel()}, taken for all"
 
       [
@@ -60,14 +60,19 @@ defmodule Alumiini.Git.Bench.Scenarios.Many do
           memory,
           @repositories * @bytes_each
         ),
-        Result.count("many-files", "files open with #{count} repositories", files, @files),
         pushes(fixtures, server)
-      ]
+      ] ++ files
     end)
   end
 
   defp memory(server), do: OsProcess.memory(os_pid(server))
-  defp open_files(server), do: length(File.ls!("/proc/#{os_pid(server)}/fd"))
+  # Nothing where the system does not tell.
+  defp open_files(server, name) do
+    case File.ls("/proc/#{os_pid(server)}/fd") do
+      {:ok, open} -> [Result.count("many-files", name, Statistics.summary([length(open)]), @files)]
+      {:error, _no_proc} -> []
+    end
+  end
 
   defp os_pid(server) do
     {:ok, _names} = Alumiini.Git.files(System.tmp_dir!(), nil, server: server)

@@ -233,7 +233,7 @@ impl Walk {
 
     async fn refs(&mut self) -> Result<String> {
         let prefixes = [b"HEAD".to_vec(), b"refs/heads/".to_vec()];
-        let refs = ls_refs(&self.net, &self.endpoint, Wanted::of(&prefixes)).await?;
+        let refs = ls_refs(&self.net, &self.endpoint, Wanted::every(&prefixes)).await?;
         let branches = refs
             .iter()
             .filter(|found| found.name.starts_with(b"refs/heads/"))

@@ -50,6 +50,14 @@ impl<'a> Wanted<'a> {
         }
     }
 
+    /// For who counts them: as many as a list may have.
+    pub(crate) fn every(prefixes: &'a [Vec<u8>]) -> Self {
+        Wanted {
+            prefixes,
+            max_bytes: MAX_ADVERTISEMENT,
+        }
+    }
+
     fn includes(&self, name: &[u8]) -> bool {
         self.prefixes.is_empty() || self.prefixes.iter().any(|prefix| name.starts_with(prefix))
     }

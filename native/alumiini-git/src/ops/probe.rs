@@ -38,7 +38,7 @@ pub(crate) async fn run(worker: &Arc<Worker>, request: &RemoteRequest, secrets: 
         }
         Remote::Local(_) => {
             let started = Instant::now();
-            let refs = remote.refs(worker, Wanted::of(&[b"refs/heads/".to_vec()])).await;
+            let refs = remote.refs(worker, Wanted::every(&[b"refs/heads/".to_vec()])).await;
             add(
                 "refs",
                 started,

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::branch::Branch;
 use crate::error::Result;
 use crate::job::Job;
-use crate::repo::look::Look;
+use crate::repo::look::{Look, What};
 use crate::repo::open;
 use crate::repo::state::State;
 use crate::repo::worktree::Moved;
@@ -143,10 +143,11 @@ impl Glances {
     ) -> Result<bool> {
         let git_dir = open::git_dir(path);
         match &known.git {
-            Git::Seen(look) => Ok(look.is_still(&git_dir, &self.keys, job.token(), 0)),
+            Git::Seen(look) => Ok(look.is_still(What::All, &git_dir, &self.keys, job.token(), 0)),
             Git::Written(written) => {
                 let look = Look::at(&git_dir, None, &self.keys, self.tick, job.token());
-                let is_same = written.is_still(&git_dir, &self.keys, job.token(), 0) && read()? == known.state;
+                let is_same =
+                    written.is_still(What::All, &git_dir, &self.keys, job.token(), 0) && read()? == known.state;
                 if let Some(look) = look.filter(|_| is_same) {
                     let git = Git::Seen(Arc::new(look));
                     self.lock().remember(path, Known { git, ..known.clone() });
@@ -162,7 +163,7 @@ impl Glances {
             return false;
         }
         let Some(tree) = &known.tree else { return true };
-        tree.is_still(path, &self.keys, token, self.helpers(tree.files))
+        tree.is_still(What::All, path, &self.keys, token, self.helpers(tree.files))
     }
 
     /// Whether a work tree that was as settled a moment ago has the same names and the same index still. A file that was written to since
@@ -172,7 +173,7 @@ impl Glances {
             return false;
         }
         let Some(tree) = &known.tree else { return true };
-        tree.has_same_names(path, &self.keys, token, self.helpers(tree.folders()))
+        tree.is_still(What::Names, path, &self.keys, token, self.helpers(tree.folders()))
     }
 
     fn helpers(&self, stats: usize) -> usize {

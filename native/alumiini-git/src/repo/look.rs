@@ -137,30 +137,8 @@ impl Look {
         self.folders.iter().map(of).sum()
     }
 
-    /// Whether all below `root` still looks like this. So many threads of the runtime help, if they are free.
+    /// Whether what is below `root` still looks like this. So many threads of the runtime help, if they are free.
     pub(super) fn is_still(
-        self: &Arc<Look>,
-        root: &Path,
-        keys: &RandomState,
-        cancelled: &CancellationToken,
-        helpers: usize,
-    ) -> bool {
-        self.holds(What::All, root, keys, cancelled, helpers)
-    }
-
-    /// Whether no name came, went or became another's below `root`, which the directories tell; where they do not, the same as `is_still`.
-    pub(super) fn has_same_names(
-        self: &Arc<Look>,
-        root: &Path,
-        keys: &RandomState,
-        cancelled: &CancellationToken,
-        helpers: usize,
-    ) -> bool {
-        let what = if self.tells { What::Names } else { What::All };
-        self.holds(what, root, keys, cancelled, helpers)
-    }
-
-    fn holds(
         self: &Arc<Look>,
         what: What,
         root: &Path,
@@ -172,7 +150,7 @@ impl Look {
             return false;
         };
         let check = Arc::new(Check {
-            what,
+            what: if self.tells { what } else { What::All },
             look: self.clone(),
             root,
             keys: keys.clone(),
@@ -351,9 +329,10 @@ impl Looking<'_> {
 }
 
 /// What is held against a look.
-#[derive(Clone, Copy, PartialEq)]
-enum What {
+#[derive(Clone, Copy)]
+pub(super) enum What {
     All,
+    /// Whether no name came, went or became another's, which the directories tell; where they do not, all.
     Names,
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::Look;
+use super::{Look, What};
 
 /// A tree with as many directories beside each other and one in the other as `wide` and `deep` say, each with two files.
 fn grow(dir: &Path, wide: usize, deep: usize) -> usize {
@@ -43,7 +43,11 @@ impl Eye {
 
     fn is_still(&self, look: &Arc<Look>, root: &Path, helpers: usize) -> bool {
         let _runtime = self.runtime.enter();
-        look.is_still(root, &self.keys, &self.open, helpers)
+        look.is_still(What::All, root, &self.keys, &self.open, helpers)
+    }
+
+    fn has_same_names(&self, look: &Arc<Look>, root: &Path) -> bool {
+        look.is_still(What::Names, root, &self.keys, &self.open, 1)
     }
 }
 
@@ -79,14 +83,22 @@ fn sees_a_name_more_and_a_name_less() {
         };
         let before = look();
         assert!(eye.is_still(&before, work.path(), 0));
+        assert!(eye.has_same_names(&before, work.path()));
+        // What is written to keeps its name.
+        fs::write(work.path().join("1/0/a"), "written").unwrap();
+        assert!(!eye.is_still(&before, work.path(), 0));
+        assert_eq!(eye.has_same_names(&before, work.path()), before.tells);
+        let before = look();
         fs::write(work.path().join("1/0/new"), "").unwrap();
         assert!(!eye.is_still(&before, work.path(), 0));
+        assert!(!eye.has_same_names(&before, work.path()));
         let before = look();
         fs::create_dir(work.path().join("1/new")).unwrap();
         assert!(!eye.is_still(&before, work.path(), 0));
         let before = look();
         fs::remove_file(work.path().join("0/a")).unwrap();
         assert!(!eye.is_still(&before, work.path(), 0));
+        assert!(!eye.has_same_names(&before, work.path()));
         let before = look();
         fs::rename(work.path().join("0"), work.path().join("x")).unwrap();
         std::os::unix::fs::symlink("x", work.path().join("0")).unwrap();
