@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Key, Kind, Result};
 use crate::net::url::{Location, NetUrl, RemoteUrl};
 
 /// Schemes, as in `hello`. A path without one is of `file`.
@@ -81,7 +81,7 @@ impl Allow {
                     url.shown(),
                     schemes.join(", ")
                 );
-                Err(Error::new(Kind::Unsupported, message).with("url", url.shown()))
+                Err(Error::new(Kind::Unsupported, message).with(Key::Url, url.shown()))
             }
             _ => Ok(()),
         }
@@ -170,7 +170,7 @@ fn outside(shown: &str) -> Error {
 fn refused_local(shown: &str, why: &str) -> Error {
     let message =
         format!("{shown} is not allowed: it {why}; give its directory to the server's option :allow_local to allow it");
-    Error::new(Kind::Unsupported, message).with("url", shown)
+    Error::new(Kind::Unsupported, message).with(Key::Url, shown)
 }
 
 #[cfg(test)]

@@ -1,9 +1,13 @@
 //! What can go wrong, as one closed list that travels: `Kind` is the wire's `kind` and Elixir's `reason`.
 
+mod detail;
+
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
+use std::path::Path;
 
-use rmpv::Value;
+pub(crate) use detail::{Detail, Key, Name};
 
 macro_rules! kinds {
     ($($name:ident $wire:literal $retryable:literal,)*) => {
@@ -63,7 +67,7 @@ kinds! {
 pub(crate) struct Error {
     pub(crate) kind: Kind,
     pub(crate) message: String,
-    pub(crate) detail: BTreeMap<&'static str, Value>,
+    pub(crate) detail: BTreeMap<Key, Detail>,
     pub(crate) hint: Option<Hint>,
 }
 
@@ -92,13 +96,23 @@ impl Error {
         }
     }
 
+    /// `invalid`: what was asked for cannot be meant.
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Error::new(Kind::Invalid, message)
+    }
+
+    /// `io`: the file system refused. `action` is what failed, as in "cannot open …".
+    pub(crate) fn io(action: &str, path: &Path, error: &io::Error) -> Self {
+        Error::new(Kind::Io, format!("cannot {action} {}: {error}", path.display())).with(Key::Path, Name::of(path))
+    }
+
     pub(crate) fn hinted(mut self, hint: Hint) -> Self {
         self.hint = Some(hint);
         self
     }
 
     /// Adds one key of `detail` (the list is in `protocol/README.md`, "Replies").
-    pub(crate) fn with(mut self, key: &'static str, value: impl Into<Value>) -> Self {
+    pub(crate) fn with(mut self, key: Key, value: impl Into<Detail>) -> Self {
         self.detail.insert(key, value.into());
         self
     }
@@ -106,7 +120,7 @@ impl Error {
     /// As it travels: names and URLs of others are in it, and a line break of theirs would be a line of somebody's log.
     pub(crate) fn on_one_line(mut self) -> Self {
         self.message = on_one_line(&self.message);
-        self.detail.values_mut().for_each(escape);
+        self.detail.values_mut().for_each(Detail::escape);
         self
     }
 
@@ -117,6 +131,14 @@ impl Error {
     }
 }
 
+/// What becomes of a request whose work panicked. The panic itself went to standard error.
+pub(crate) fn panicked() -> Error {
+    Error::new(
+        Kind::Internal,
+        "the worker failed in an unforeseen way (a panic); please report it with the worker's log",
+    )
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.message)
@@ -124,26 +146,6 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
-
-fn escape(value: &mut Value) {
-    match value {
-        Value::String(text) => {
-            if let Some(text) = text.as_str() {
-                *value = on_one_line(text).into();
-            }
-        }
-        // A name that is not UTF-8.
-        Value::Binary(bytes) => {
-            let escaped = bytes.iter().flat_map(|byte| match byte.is_ascii_control() {
-                true => char::from(*byte).escape_default().map(|char| char as u8).collect(),
-                false => vec![*byte],
-            });
-            *bytes = escaped.collect();
-        }
-        Value::Array(values) => values.iter_mut().for_each(escape),
-        _ => {}
-    }
-}
 
 /// `text` with escapes for what ends a line, moves a terminal's cursor, or turns the direction of what follows.
 pub(crate) fn on_one_line(text: &str) -> String {
@@ -166,16 +168,16 @@ mod tests {
     fn what_others_named_stays_on_one_line() {
         let name = "a\n\u{1b}[31mb\u{85}\u{2028}\u{202e}c\u{7f}ä\\n";
         let shown = "a\\n\\u{1b}[31mb\\u{85}\\u{2028}\\u{202e}c\\u{7f}ä\\n";
-        let near = Value::Array(vec![name.into(), Value::Binary(b"\xff\n\x1b".to_vec())]);
+        let near = vec![Name::new(name.as_bytes()), Name::new(b"\xff\n\x1b")];
         let error = Error::new(Kind::Io, name)
-            .with("path", name)
-            .with("near", near)
-            .with("status", 1);
+            .with(Key::Path, name)
+            .with(Key::Near, near)
+            .with(Key::Status, 1u64);
         let error = error.on_one_line();
         assert_eq!(error.message, shown);
-        assert_eq!(error.detail["path"], shown.into());
-        assert_eq!(error.detail["status"], 1.into());
-        let near = Value::Array(vec![shown.into(), Value::Binary(b"\xff\\n\\u{1b}".to_vec())]);
-        assert_eq!(error.detail["near"], near);
+        assert_eq!(error.detail[&Key::Path], shown.into());
+        assert_eq!(error.detail[&Key::Status], 1u64.into());
+        let near = vec![Name::new(shown.as_bytes()), Name::new(b"\xff\\n\\u{1b}")];
+        assert_eq!(error.detail[&Key::Near], near.into());
     }
 }

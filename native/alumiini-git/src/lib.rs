@@ -1,21 +1,18 @@
 //! `alumiini-git`: Git for the BEAM, over standard input and output. See `protocol/README.md`.
 
 mod allowed;
-mod answer;
-mod branch;
 mod error;
-mod fault;
-mod frame;
-mod job;
 mod net;
 mod ops;
-mod outbox;
-mod protocol;
+mod port;
+mod reference;
+mod registry;
 mod remote;
 mod repo;
-mod repos;
 mod server;
-mod sharing;
+mod spec;
+mod task;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -42,8 +39,8 @@ pub fn run() -> ExitCode {
             let (version, target) = (env!("CARGO_PKG_VERSION"), env!("TARGET"));
             println!(
                 "alumiini-git {version} protocol {} libgit2 {} {target}",
-                protocol::PROTOCOL,
-                libgit2_version()
+                port::request::PROTOCOL,
+                repo::libgit2_version()
             );
             ExitCode::SUCCESS
         }
@@ -123,17 +120,13 @@ pub fn fuzz_pack(bytes: &[u8]) {
 /// What the other feeds: bytes as a client may send them, through framing and decoding.
 #[cfg(fuzzing)]
 pub fn fuzz(mut bytes: &[u8]) {
-    while let Ok(Some(frame)) = frame::read(&mut bytes) {
-        if let frame::Frame::Body(body) = frame {
-            match protocol::decode(&body) {
-                Ok(request) => drop(ops::describe(&request.op)),
-                Err((id, error)) => drop(answer::reply(id, &Err(error))),
+    while let Ok(Some(frame)) = port::frame::read(&mut bytes) {
+        if let port::frame::Frame::Body(body) = frame {
+            match ops::decode(&body) {
+                Ok(ops::Message::Request(request)) => drop(request.op.describe()),
+                Ok(ops::Message::Cancel { .. }) => {}
+                Err((id, error)) => drop(port::reply::reply(id, &Err(error))),
             }
         }
     }
-}
-
-pub(crate) fn libgit2_version() -> String {
-    let (major, minor, patch) = git2::Version::get().libgit2_version();
-    format!("{major}.{minor}.{patch}")
 }

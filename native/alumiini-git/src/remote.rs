@@ -10,23 +10,21 @@ use git2::Oid;
 use tokio::sync::mpsc;
 
 use crate::allowed::Allow;
-use crate::answer::{Name, Phase, Stats};
-use crate::branch::{Branch, shown};
-use crate::error::{Error, Hint, Kind, Result};
-use crate::job::Job;
+use crate::error::{Error, Hint, Key, Kind, Name, Result, panicked};
 use crate::net::Endpoint;
 use crate::net::fetch::{self, FetchRequest, UNSHALLOW, fetch};
 use crate::net::proxy::Route;
 use crate::net::refs::{RemoteRef, Wanted as WantedRefs, ls_refs, too_many_bytes};
 use crate::net::url::{Location, NetUrl, RemoteUrl};
-use crate::ops::ls_remote::named;
-use crate::ops::{Worker, panicked};
-use crate::protocol::RemoteRequest;
-use crate::repo::pack;
+use crate::reference::{Branch, named, shown};
 use crate::repo::receive::{self, Boundary};
 use crate::repo::rev_list::Depth;
 use crate::repo::source::{Listed, Order, Source};
-use crate::repo::{git_failure, open, refs};
+use crate::repo::{git_failure, open, pack, refs};
+use crate::spec::RemoteSpec;
+use crate::task::job::Job;
+use crate::task::progress::{Phase, Stats};
+use crate::worker::Worker;
 
 /// The longest name that is taken for a near one, or is looked for: that of a file has no more bytes on most systems.
 const LONGEST_NEAR: usize = 255;
@@ -61,7 +59,7 @@ pub(crate) struct Wanted<'a> {
 }
 
 impl Remote {
-    pub(crate) fn new(worker: &Worker, request: &RemoteRequest) -> Result<Remote> {
+    pub(crate) fn new(worker: &Worker, request: &RemoteSpec) -> Result<Remote> {
         let url = RemoteUrl::parse(&request.url)?;
         let allow = worker.allowed.now();
         allow.check(&url)?;
@@ -76,7 +74,7 @@ impl Remote {
         }
     }
 
-    fn network(url: NetUrl, request: &RemoteRequest) -> Result<Endpoint> {
+    fn network(url: NetUrl, request: &RemoteSpec) -> Result<Endpoint> {
         let route = Route::new(request.proxy.as_deref(), request.no_proxy.as_deref())?;
         Endpoint::new(
             url,
@@ -132,7 +130,7 @@ impl Remote {
                     if refs.iter().map(RemoteRef::bytes).sum::<u64>() > limit {
                         let message = format!("{} {}", local.shown, too_many_bytes(limit));
                         let error = Error::new(Kind::TooLarge, message);
-                        return Err(error.with("url", local.shown).with("limit", limit));
+                        return Err(error.with(Key::Url, local.shown).with(Key::Limit, limit));
                     }
                     Ok(refs)
                 };
@@ -152,8 +150,8 @@ impl Remote {
             Ok(refs) => refs,
             Err(error) if error.kind == Kind::TooLarge => {
                 let message = format!("{} has no {what} `{}`, among many", self.shown(), shown(short));
-                let error = Error::new(Kind::RefNotFound, message).with("url", self.shown());
-                return error.with("ref", Name::value(short));
+                let error = Error::new(Kind::RefNotFound, message).with(Key::Url, self.shown());
+                return error.with(Key::Ref, Name::new(short));
             }
             Err(error) => return error,
         };
@@ -185,11 +183,10 @@ impl Remote {
                 let near: Vec<String> = near.iter().map(|name| shown(name)).collect();
                 format!("near names are {}", near.join(", "))
             };
-            let near = near.iter().map(|name| Name::value(name)).collect();
-            Error::new(Kind::RefNotFound, format!("{url} has no {what} `{asked}`; {hint}"))
-                .with("near", rmpv::Value::Array(near))
+            let near: Vec<Name> = near.iter().map(|name| Name::new(name)).collect();
+            Error::new(Kind::RefNotFound, format!("{url} has no {what} `{asked}`; {hint}")).with(Key::Near, near)
         };
-        error.with("url", url).with("ref", Name::value(short))
+        error.with(Key::Url, url).with(Key::Ref, Name::new(short))
     }
 
     /// Brings what `wanted` needs into the repository at `git_dir`. Moves no ref. `held` is what must not be let go while
@@ -235,11 +232,11 @@ impl Remote {
             Ok(boundary) => boundary,
             // The indexer closed its end: its own error says why.
             Err(error) if error.kind == Kind::Cancelled => {
-                return Err(indexed.err().unwrap_or(error).with("url", self.shown()));
+                return Err(indexed.err().unwrap_or(error).with(Key::Url, self.shown()));
             }
             Err(error) => return Err(error),
         };
-        let pack = indexed.map_err(|error| error.with("url", self.shown()))?;
+        let pack = indexed.map_err(|error| error.with(Key::Url, self.shown()))?;
         let (job, held) = (job.clone(), held.clone());
         let all = wanted.depth.is_none_or(|depth| depth == 0);
         let shared = worker.clone();
@@ -396,18 +393,19 @@ fn near(name: &[u8], names: &[Vec<u8>]) -> Vec<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::{Error, Kind, Oid, denied, is_denied, near};
+    use crate::error::Key;
 
     #[test]
     fn what_is_denied_for_long_may_come_later() {
         for kind in [Kind::RefNotFound, Kind::RepoNotFound] {
-            let error = Error::new(kind, "https://h/r answered: not our ref").with("url", "https://h/r");
+            let error = Error::new(kind, "https://h/r answered: not our ref").with(Key::Url, "https://h/r");
             assert!(is_denied(&error));
             let error = denied(error, Oid::ZERO_SHA1);
             assert!(
                 error.kind.retryable() && error.message.ends_with("not our ref"),
                 "{error}"
             );
-            assert_eq!(error.detail["url"], "https://h/r".into());
+            assert_eq!(error.detail[&Key::Url], "https://h/r".into());
         }
         assert!(!is_denied(&Error::new(Kind::Network, "cut")));
     }

@@ -11,19 +11,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use rustix::event::{PollFd, PollFlags};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::answer::{self, Answer, Event, Stats};
-use crate::error::{Error, Kind, Result};
-use crate::frame::{self, Frame, MAX_REQUEST};
-use crate::job::{Job, Listener};
-use crate::ops::{self, Worker};
-use crate::outbox::{Held, Outbox};
-use crate::protocol::{self, Op, Request};
+use crate::error::{Error, Key, Kind, Result, panicked};
+use crate::ops::ping::Ping;
+use crate::ops::{self, Context, Message, Op, Request};
+use crate::port::connection::Connection;
+use crate::port::frame::{self, Frame, MAX_REQUEST};
+use crate::port::outbox::{Held, Outbox};
+use crate::port::reply::{self, Answer};
+use crate::task::job::{Job, Listener};
+use crate::task::progress::{Event, Stats};
+use crate::worker::Worker;
 
 pub(crate) const MAX_IN_FLIGHT: usize = 4096;
 /// Requests without an id that are read ahead of the one being answered.
@@ -48,11 +50,17 @@ enum InFlight {
     },
 }
 
+/// How often it is looked whether all is answered after the end of the input.
+const FINISH: Duration = Duration::from_millis(5);
 /// How late a read that hangs in the disk may be told to have passed its deadline.
 const SWEEP: Duration = Duration::from_millis(50);
 
-/// Serves standard input until it ends.
+/// Serves standard input until it ends, and ends the process then.
 pub(crate) fn serve() -> ExitCode {
+    let cannot_start = |error: io::Error| {
+        eprintln!("alumiini-git: cannot start: {error}");
+        ExitCode::FAILURE
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().min(4)))
         .max_blocking_threads(1024)
@@ -61,29 +69,16 @@ pub(crate) fn serve() -> ExitCode {
         .build()
     {
         Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("alumiini-git: cannot start: {error}");
-            return ExitCode::FAILURE;
-        }
+        Err(error) => return cannot_start(error),
     };
-    let outbox = match Outbox::to_stdout() {
-        Ok(outbox) => Arc::new(outbox),
+    let connection = match Connection::stdio() {
+        Ok(connection) => connection,
         Err(error) => {
             eprintln!("alumiini-git: cannot use standard output: {error}");
             return ExitCode::FAILURE;
         }
     };
-    let server = Arc::new(Server {
-        worker: Worker::new(),
-        outbox: outbox.clone(),
-        in_flight: Mutex::default(),
-        slots: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
-    });
-    let (lane, requests) = mpsc::channel(LANE);
-    let (done, answered) = oneshot::channel();
-    runtime.spawn(server.clone().lane(requests, done));
-    runtime.spawn(server.clone().sweep());
-
+    let outbox = connection.outbox.clone();
     let writer = std::thread::Builder::new().name("stdout".into()).spawn(move || {
         let failure = outbox.write_waiting();
         // Nobody reads our answers any more: whatever is in flight is for nobody.
@@ -93,13 +88,28 @@ pub(crate) fn serve() -> ExitCode {
         std::process::exit(0);
     });
     if let Err(error) = writer {
-        eprintln!("alumiini-git: cannot start: {error}");
-        return ExitCode::FAILURE;
+        return cannot_start(error);
     }
+    run(connection, runtime.handle());
+    std::process::exit(0)
+}
 
-    server.read(io::stdin().lock(), runtime.handle(), &lane);
+/// Serves a connection until its input ends and what came without an id is answered, or until nobody reads the answers.
+fn run(connection: Connection, runtime: &Handle) {
+    let server = Arc::new(Server {
+        worker: Worker::new(),
+        outbox: connection.outbox,
+        in_flight: Mutex::default(),
+        slots: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
+    });
+    let (lane, requests) = mpsc::channel(LANE);
+    let (done, answered) = oneshot::channel();
+    runtime.spawn(server.clone().lane(requests, done));
+    let sweeping = runtime.spawn(server.clone().sweep());
+    server.read(connection.input, runtime, &lane);
     drop(lane);
-    server.finish(answered)
+    server.finish(answered);
+    sweeping.abort();
 }
 
 impl Server {
@@ -108,10 +118,10 @@ impl Server {
         loop {
             let request = match frame::read(&mut input) {
                 Ok(None) => return,
-                Ok(Some(Frame::Body(body))) => protocol::decode(&body),
+                Ok(Some(Frame::Body(body))) => ops::decode(&body),
                 Ok(Some(Frame::TooLong(length))) => {
                     let message = format!("the frame has {length} bytes; a request has at most {MAX_REQUEST}");
-                    Err((None, Error::new(Kind::Invalid, message)))
+                    Err((None, Error::invalid(message)))
                 }
                 Ok(Some(Frame::Truncated)) => Err((
                     None,
@@ -124,27 +134,23 @@ impl Server {
             };
             let arrived = Instant::now();
             match request {
-                Ok(Request {
-                    op: Op::Cancel { id }, ..
-                }) => self.cancel(id),
+                Ok(Message::Cancel { id }) => self.cancel(id),
                 // By this thread, so that the answer says that requests are read; it waits for no work.
-                Ok(Request {
-                    op: Op::Ping,
+                Ok(Message::Request(Request {
+                    op: Op::Ping(_),
                     id: Some(id),
                     ..
-                }) => self
-                    .outbox
-                    .refusal(answer::reply(Some(id), &Ok((Answer::Flag(true), None)))),
-                Ok(request) => match request.id {
+                })) => self.outbox.refusal(reply::reply(Some(id), &Ok((Ping::ANSWER, None)))),
+                Ok(Message::Request(request)) => match request.id {
                     // In order means one at a time: who sends without ids gets flow control by the pipe.
                     None => drop(lane.blocking_send((request, arrived))),
                     Some(id) => {
                         if let Err(error) = self.accept(id, request, arrived, runtime) {
-                            self.outbox.refusal(answer::reply(Some(id), &Err(error)));
+                            self.outbox.refusal(reply::reply(Some(id), &Err(error)));
                         }
                     }
                 },
-                Err((id, error)) => self.outbox.refusal(answer::reply(id, &Err(error))),
+                Err((id, error)) => self.outbox.refusal(reply::reply(id, &Err(error))),
             }
         }
     }
@@ -161,7 +167,7 @@ impl Server {
                 if let Some(InFlight::Read { what, .. }) = in_flight.remove(&id) {
                     drop(in_flight);
                     self.outbox
-                        .answer(answer::reply(Some(id), &Err(cancelled(&what))), Held::new());
+                        .answer(reply::reply(Some(id), &Err(cancelled(&what))), Held::new());
                 }
             }
             None => {}
@@ -186,7 +192,7 @@ impl Server {
                     .collect()
             };
             for (id, error) in late {
-                self.outbox.answer(answer::reply(Some(id), &Err(error)), Held::new());
+                self.outbox.answer(reply::reply(Some(id), &Err(error)), Held::new());
             }
         }
     }
@@ -194,7 +200,7 @@ impl Server {
     fn accept(self: &Arc<Self>, id: u64, request: Request, arrived: Instant, runtime: &Handle) -> Result<()> {
         let slot = self.slots.clone().try_acquire_owned().map_err(|_| {
             let message = format!("{MAX_IN_FLIGHT} requests are in flight, which is the most; try again later");
-            Error::new(Kind::Overloaded, message).with("limit", MAX_IN_FLIGHT as u64)
+            Error::new(Kind::Overloaded, message).with(Key::Limit, MAX_IN_FLIGHT as u64)
         })?;
         // Nobody else adds any, so it need not be locked from here on.
         if self.in_flight().contains_key(&id) {
@@ -204,25 +210,25 @@ impl Server {
             ));
         }
         let local = ops::is_local_read(&request);
-        if local && let Some(answer) = ops::read_at_once(&self.worker, &request.op) {
+        if local && let Some(answer) = request.op.cached(&self.worker) {
             self.outbox
-                .answer(answer::reply(Some(id), &Ok((answer, None))), vec![slot]);
+                .answer(reply::reply(Some(id), &Ok((answer, None))), vec![slot]);
             return Ok(());
         }
         let place = local.then(|| self.worker.reads.try_take()).flatten();
         let server = self.clone();
         if let Some(place) = place {
-            let (what, timeout) = (ops::describe(&request.op), request.timeout);
+            let (what, timeout) = (request.op.describe(), request.timeout);
             self.in_flight().insert(id, InFlight::Read { what, arrived, timeout });
             // Straight to a thread: most reads are done there before a task would have been scheduled.
             runtime.spawn_blocking(move || {
-                let read = std::panic::catch_unwind(AssertUnwindSafe(|| ops::try_read(&server.worker, &request.op)));
+                let read = std::panic::catch_unwind(AssertUnwindSafe(|| request.op.blocking(&server.worker)));
                 drop(place);
-                match read.unwrap_or_else(|_| Some(Err(ops::panicked()))) {
+                match read.unwrap_or_else(|_| Some(Err(panicked()))) {
                     Some(result) => {
                         if server.in_flight().remove(&id).is_some() {
                             let result = result.map(|answer| (answer, None));
-                            server.outbox.answer(answer::reply(Some(id), &result), vec![slot]);
+                            server.outbox.answer(reply::reply(Some(id), &result), vec![slot]);
                         }
                     }
                     // It has to wait for something, so it needs a task after all.
@@ -259,7 +265,7 @@ impl Server {
             let (result, mut held) = self.run(request, arrived, token, Some(Arc::new(listener))).await;
             self.in_flight().remove(&id);
             held.push(slot);
-            self.outbox.answer(answer::reply(Some(id), &result), held);
+            self.outbox.answer(reply::reply(Some(id), &result), held);
         });
     }
 
@@ -267,7 +273,7 @@ impl Server {
     async fn lane(self: Arc<Self>, mut requests: mpsc::Receiver<(Request, Instant)>, done: oneshot::Sender<()>) {
         while let Some((request, arrived)) = requests.recv().await {
             let (result, held) = self.run(request, arrived, CancellationToken::new(), None).await;
-            self.outbox.answer(answer::reply(None, &result), held);
+            self.outbox.answer(reply::reply(None, &result), held);
         }
         let _ = done.send(());
     }
@@ -282,7 +288,7 @@ impl Server {
         token: CancellationToken,
         listener: Option<Arc<dyn Listener>>,
     ) -> (Result<(Answer, Option<Stats>)>, Held) {
-        let what = ops::describe(&request.op);
+        let what = request.op.describe();
         let job = Arc::new(Job::new(token.clone(), request.fault));
         if let Some(listener) = listener {
             job.listen(listener);
@@ -290,10 +296,15 @@ impl Server {
         // Blocking work that the request leaves behind looks at the token and stops.
         let _stop = token.clone().drop_guard();
         let mut held = Held::new();
+        let context = Context {
+            worker: &self.worker,
+            job: &job,
+            held: &mut held,
+        };
         let result = tokio::select! {
             biased;
-            done = AssertUnwindSafe(ops::run(&self.worker, request.op, &job, &mut held)).catch_unwind() => {
-                done.unwrap_or_else(|_| Err(ops::panicked()))
+            done = AssertUnwindSafe(request.op.queued(context)).catch_unwind() => {
+                done.unwrap_or_else(|_| Err(panicked()))
             }
             () = token.cancelled() => Err(cancelled(&what)),
             () = tokio::time::sleep_until(arrived + request.timeout) => Err(expired(&what, request.timeout)),
@@ -305,24 +316,13 @@ impl Server {
         (result, held)
     }
 
-    /// After the end of the input: answers what came without an id, unless nobody listens, and ends the process.
-    fn finish(&self, mut answered: oneshot::Receiver<()>) -> ! {
-        let stdout = io::stdout();
+    /// After the end of the input: waits until what came without an id is answered, unless nobody listens.
+    fn finish(&self, mut answered: oneshot::Receiver<()>) {
         let mut lane_is_done = false;
         loop {
             lane_is_done = lane_is_done || answered.try_recv() != Err(oneshot::error::TryRecvError::Empty);
-            if lane_is_done && self.outbox.is_empty() {
-                std::process::exit(0);
-            }
-            // A pipe whose reader is gone polls as an error, without being written to.
-            let wait = rustix::event::Timespec {
-                tv_sec: 0,
-                tv_nsec: 5_000_000,
-            };
-            let mut polled = [PollFd::new(&stdout, PollFlags::empty())];
-            match rustix::event::poll(&mut polled, Some(&wait)) {
-                Ok(n) if n > 0 => std::process::exit(0),
-                _ => {}
+            if lane_is_done && self.outbox.is_empty() || self.outbox.is_closed(FINISH) {
+                return;
             }
         }
     }
@@ -350,7 +350,11 @@ struct Requester {
 impl Listener for Requester {
     fn event(&self, event: &Event) {
         if self.progress || !matches!(event, Event::Progress { .. }) {
-            self.outbox.event(answer::event(self.id, event));
+            self.outbox.event(reply::event(self.id, event));
         }
     }
 }
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::header::HeaderValue;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Key, Kind, Result};
 use crate::net::secrets::Secrets;
 use crate::net::url::HttpUrl;
 
@@ -115,7 +115,7 @@ pub(crate) fn refuse_plaintext(auth: Option<&Auth>, url: &HttpUrl, allow_insecur
         let message = format!(
             "credentials for {url} would travel unencrypted: use https://, or allow_insecure: true to send them all the same"
         );
-        return Err(Error::new(Kind::Invalid, message).with("url", url.shown()));
+        return Err(Error::new(Kind::Invalid, message).with(Key::Url, url.shown()));
     }
     Ok(())
 }

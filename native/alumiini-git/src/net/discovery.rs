@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Key, Kind, Result};
 use crate::net::capabilities::{Speaks, advertisement};
 use crate::net::http::Found;
 use crate::net::http_answer::Answer;
@@ -80,7 +80,7 @@ async fn no_smart_answer(mut answer: Answer, base: &HttpUrl) -> Error {
         let sentence = format!(
             "{base} serves a repository as plain files (dumb HTTP), which is not supported: it needs git http-backend or another smart server"
         );
-        return Error::new(Kind::Unsupported, sentence).with("url", answer.shown());
+        return Error::new(Kind::Unsupported, sentence).with(Key::Url, answer.shown());
     }
     answer.not_git()
 }

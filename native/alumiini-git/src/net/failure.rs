@@ -9,7 +9,7 @@ use reqwest::StatusCode;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use rustls::{AlertDescription, CertificateError};
 
-use crate::error::{Error, Hint, Kind};
+use crate::error::{Error, Hint, Key, Kind};
 use crate::net::given_certificate;
 use crate::net::proxy::Proxy;
 use crate::net::url::HttpUrl;
@@ -112,9 +112,11 @@ pub(super) fn status(
         _ if said.text.is_empty() => sentence,
         _ => format!("{sentence}; the server says: {}", said.text),
     };
-    let error = Error::new(kind, sentence).with("url", url.shown()).with("status", code);
+    let error = Error::new(kind, sentence)
+        .with(Key::Url, url.shown())
+        .with(Key::Status, code);
     match wait(headers).filter(|_| kind.retryable()) {
-        Some(seconds) => error.with("retry_after", seconds),
+        Some(seconds) => error.with(Key::RetryAfter, seconds),
         None => error,
     }
 }
@@ -165,7 +167,7 @@ fn retry_after(headers: &HeaderMap) -> Option<u64> {
 
 /// A request that got no answer, or an answer whose body broke off.
 pub(super) fn transport(error: &reqwest::Error, url: &HttpUrl, proxy: Option<&Proxy>) -> Error {
-    let failed = sentence(error, url, proxy).with("url", url.shown());
+    let failed = sentence(error, url, proxy).with(Key::Url, url.shown());
     // A server whose certificate is wrong is there, and so is a proxy that says no.
     let unreachable = error.is_connect() && failed.kind == Kind::Network && find::<rustls::Error>(error).is_none();
     if unreachable {
@@ -242,7 +244,7 @@ pub(super) fn dial(
     };
     // A proxy that says no is there.
     let reached = matches!(proxy, Some(proxy) if refused_by_proxy(error, proxy).is_some());
-    let failed = Error::new(kind, sentence).with("url", shown);
+    let failed = Error::new(kind, sentence).with(Key::Url, shown);
     if reached {
         failed
     } else {
@@ -257,7 +259,7 @@ pub(super) fn too_slow(shown: &str, host: &str, proxy: Option<&Proxy>) -> Error 
         "cannot reach {shown}: {host} did not take the connection in time{way}; check host, port and firewalls"
     );
     Error::new(Kind::Network, sentence)
-        .with("url", shown)
+        .with(Key::Url, shown)
         .hinted(Hint::Unreachable)
 }
 
@@ -364,7 +366,7 @@ pub(super) fn tls(error: &io::Error, shown: &str) -> Error {
             (Kind::Network, format!("the TLS connection to {shown} failed: {why}"))
         }
     };
-    Error::new(kind, sentence).with("url", shown)
+    Error::new(kind, sentence).with(Key::Url, shown)
 }
 
 fn handshake(error: &rustls::Error, url: &str) -> (Kind, String) {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::error::Detail;
 use crate::net::url::{Location, NetUrl, RemoteUrl};
 
 fn url() -> HttpUrl {
@@ -48,7 +49,7 @@ fn every_status_has_a_kind() {
         assert!(error.message.contains(says), "{error}");
         assert!(error.message.contains("https://h/r"), "{error}");
         assert!(!format!("{error:?}").contains("sesame"));
-        assert_eq!(error.detail["status"], rmpv::Value::from(code));
+        assert_eq!(error.detail[&Key::Status], code.into());
     }
 }
 
@@ -143,7 +144,7 @@ fn what_is_asked_too_often_is_known_by_each_of_its_signs() {
             said,
         );
         assert_eq!(error.kind, kind, "{code} {headers:?}");
-        let told = error.detail.get("retry_after").and_then(rmpv::Value::as_u64);
+        let told = error.detail.get(&Key::RetryAfter).and_then(Detail::as_u64);
         match seconds {
             Some(seconds) => assert!(seconds.contains(&told.unwrap()), "{code} {headers:?} {told:?}"),
             None => assert_eq!(told, None, "{code} {headers:?}"),

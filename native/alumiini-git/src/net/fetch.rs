@@ -4,7 +4,7 @@ use bytes::{Buf, Bytes};
 use git2::Oid;
 use tokio::sync::mpsc;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Key, Kind, Result};
 use crate::net::capabilities::{AGENT, Speaks, V0, V2};
 use crate::net::discovery::discover;
 use crate::net::known::{Server, could_cause};
@@ -243,7 +243,7 @@ fn have_lines(request: &mut Request, fetch: &FetchRequest) -> Result<()> {
 
 fn lacks(server: &Server, capability: &str, advice: &str) -> Error {
     let sentence = format!("the server of {} lacks {capability}: {advice}", server.base);
-    Error::new(Kind::Unsupported, sentence).with("url", server.base.shown())
+    Error::new(Kind::Unsupported, sentence).with(Key::Url, server.base.shown())
 }
 
 /// v2: reads the sections before the pack. Which ones come depends on the request; ours says `done`, so a server has nothing to
@@ -361,7 +361,7 @@ impl Pack<'_> {
         self.received += data.len() as u64;
         if self.received > self.max_bytes {
             let sentence = format!("sent a pack larger than {} bytes", self.max_bytes);
-            let mut error = reader.protocol(&sentence).with("limit", self.max_bytes);
+            let mut error = reader.protocol(&sentence).with(Key::Limit, self.max_bytes);
             error.kind = Kind::TooLarge;
             return Err(error);
         }

@@ -10,11 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use crate::error::{Error, Hint, Result};
+use crate::error::{Error, Hint, Key, Result, panicked};
 use crate::net::Endpoint;
 use crate::net::proxy::Proxy;
 use crate::net::url::NetUrl;
-use crate::protocol::Limits;
 
 const ALL: usize = 256;
 const PER_HOST: usize = 32;
@@ -22,6 +21,13 @@ const PER_HOST: usize = 32;
 const UNPROVEN: usize = 4;
 /// Hosts whose standing is remembered.
 const MAX_HOSTS: usize = 4096;
+
+/// How many requests may be talking to remotes at a time. None: as before.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Limits {
+    pub(crate) all: Option<usize>,
+    pub(crate) per_host: Option<usize>,
+}
 
 /// The limits, and the hosts that were asked.
 pub(crate) struct Gates {
@@ -113,10 +119,10 @@ impl Gates {
 /// The failure of another request to the same host, told of `base`.
 fn renamed(mut failed: Error, base: &NetUrl) -> Error {
     let shown = base.shown();
-    if let Some(other) = failed.detail.get("url").and_then(|url| url.as_str()) {
+    if let Some(other) = failed.detail.get(&Key::Url).and_then(|url| url.as_str()) {
         failed.message = failed.message.replace(other, &shown);
     }
-    failed.with("url", shown)
+    failed.with(Key::Url, shown)
 }
 
 impl Gate {
@@ -157,7 +163,7 @@ impl Gate {
             turn
         };
         // The sender goes only with what it sends.
-        turn.await.unwrap_or_else(|_| Err(crate::ops::panicked()))
+        turn.await.unwrap_or_else(|_| Err(panicked()))
     }
 
     /// Lets in whom there is room for.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::error::Kind;
+use crate::error::{Key, Kind};
 use futures_util::FutureExt;
 
 fn gate(limit: usize, standing: Standing) -> Arc<Gate> {
@@ -8,7 +8,7 @@ fn gate(limit: usize, standing: Standing) -> Arc<Gate> {
 
 fn down() -> Error {
     Error::new(Kind::Network, "cannot reach https://h/a: no")
-        .with("url", "https://h/a")
+        .with(Key::Url, "https://h/a")
         .hinted(Hint::Unreachable)
 }
 
@@ -67,5 +67,5 @@ fn the_failure_of_another_names_who_is_told() {
     };
     let told = renamed(down(), &base);
     assert_eq!(told.message, "cannot reach https://h/b: no");
-    assert_eq!(told.detail["url"], "https://h/b".into());
+    assert_eq!(told.detail[&Key::Url], "https://h/b".into());
 }

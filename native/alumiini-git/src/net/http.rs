@@ -9,7 +9,7 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION, PRAGMA};
 use reqwest::{Client, RequestBuilder, Response};
 use tokio::time::Instant;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Key, Kind, Result};
 use crate::net::Endpoint;
 use crate::net::failure::{self, Credentials};
 use crate::net::http_answer::Answer;
@@ -98,12 +98,12 @@ impl Http {
                     endpoint.url,
                     answer.shown()
                 );
-                Error::new(Kind::Protocol, sentence).with("url", endpoint.url.shown())
+                Error::new(Kind::Protocol, sentence).with(Key::Url, endpoint.url.shown())
             })?;
             return Ok(Found { base, answer, until });
         }
         let sentence = format!("{} redirects more than {MAX_HOPS} times: check the URL", endpoint.url);
-        Err(Error::new(Kind::Protocol, sentence).with("url", endpoint.url.shown()))
+        Err(Error::new(Kind::Protocol, sentence).with(Key::Url, endpoint.url.shown()))
     }
 
     /// `POST git-upload-pack` to the repository at `base`, as [`get_refs`](Self::get_refs) found it. Redirects are not followed.
@@ -213,8 +213,8 @@ fn redirected(response: &Response, from: &HttpUrl, asked: &HttpUrl) -> Result<Op
     let refused = |why: &str| {
         let sentence = format!("{from} redirects to {why}");
         Err(Error::new(Kind::Protocol, sentence)
-            .with("url", from.shown())
-            .with("status", response.status().as_u16()))
+            .with(Key::Url, from.shown())
+            .with(Key::Status, response.status().as_u16()))
     };
     let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
     let Some(Ok(next)) = location.map(|location| asked.as_url().join(location)) else {

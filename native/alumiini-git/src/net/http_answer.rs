@@ -6,7 +6,7 @@ use bytes::Bytes;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Response, StatusCode};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Key, Kind, Result};
 use crate::net::Endpoint;
 use crate::net::content_encoding::Unfolding;
 use crate::net::failure::{self, Credentials, Said};
@@ -62,7 +62,7 @@ impl Answer {
             Err(encoding) => {
                 let encoding = sanitised(encoding.as_bytes());
                 let sentence = format!("{url} answered in the encoding `{encoding}`, which was not asked for");
-                Err(Error::new(Kind::Protocol, sentence).with("url", url.shown()))
+                Err(Error::new(Kind::Protocol, sentence).with(Key::Url, url.shown()))
             }
         }
     }
@@ -122,8 +122,8 @@ impl Answer {
                 format!("{} answered with a page to log in: pass auth", self.url)
             };
             return Error::new(Kind::Auth, sentence)
-                .with("url", self.url.shown())
-                .with("status", self.response.status().as_u16());
+                .with(Key::Url, self.url.shown())
+                .with(Key::Status, self.response.status().as_u16());
         }
         let sentence = match self.content_type().as_str() {
             "text/html" | "application/xhtml+xml" => {
@@ -141,7 +141,7 @@ impl Answer {
                 format!("{} answered with {other}, not Git: check the URL", self.url)
             }
         };
-        Error::new(Kind::Protocol, sentence).with("url", self.url.shown())
+        Error::new(Kind::Protocol, sentence).with(Key::Url, self.url.shown())
     }
 
     /// Whether the page is where forges have people log in.
@@ -158,7 +158,7 @@ impl Answer {
             "the compressed answer of {} is damaged or was cut; try again later",
             self.url
         );
-        Error::new(Kind::Network, sentence).with("url", self.url.shown())
+        Error::new(Kind::Network, sentence).with(Key::Url, self.url.shown())
     }
 
     /// The repository that answered, as it may be shown.

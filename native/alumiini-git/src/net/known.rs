@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-use crate::error::{Error, Hint, Kind, Result};
+use crate::error::{Error, Hint, Key, Kind, Result};
 use crate::net::Endpoint;
 use crate::net::capabilities::Speaks;
 use crate::net::http::Connections;
@@ -40,11 +40,11 @@ impl Server {
 /// What is remembered, per endpoint.
 #[derive(Default)]
 pub(crate) struct Known {
-    map: Mutex<HashMap<Key, Memory>>,
+    map: Mutex<HashMap<ServerKey, Memory>>,
     hasher: RandomState,
 }
 
-type Key = (Identity, u64);
+type ServerKey = (Identity, u64);
 
 #[derive(Default)]
 struct Memory {
@@ -56,7 +56,7 @@ struct Memory {
 impl Known {
     /// By a hash of the credentials too: a redirect that one user was given says nothing for another. The credentials
     /// themselves are not kept.
-    fn key(&self, endpoint: &Endpoint) -> Key {
+    fn key(&self, endpoint: &Endpoint) -> ServerKey {
         (
             endpoint.url.identity(),
             self.hasher.hash_one((&endpoint.auth, &endpoint.tls, &endpoint.route)),
@@ -64,7 +64,7 @@ impl Known {
     }
 
     /// A panic while it is held leaves a whole map, so poisoning says nothing here.
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Memory>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ServerKey, Memory>> {
         self.map.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -139,6 +139,6 @@ pub(super) fn could_cause(endpoint: &Endpoint, asked: &NetUrl, error: &Error) ->
         // What the URL's own host says to whoever asks, whatever that is: another request would only be one more.
         Kind::RateLimited | Kind::Certificate | Kind::HostKey => false,
         Kind::Auth => matches!(asked, NetUrl::Http(_)),
-        _ => error.hint != Some(Hint::Unreachable) && !error.detail.contains_key("retry_after"),
+        _ => error.hint != Some(Hint::Unreachable) && !error.detail.contains_key(&Key::RetryAfter),
     }
 }

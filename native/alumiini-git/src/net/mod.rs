@@ -14,7 +14,7 @@ mod discovery;
 mod failure;
 pub(crate) mod fetch;
 mod frames;
-mod gate;
+pub(crate) mod gate;
 mod given_certificate;
 mod http;
 mod http_answer;
@@ -37,7 +37,7 @@ pub(crate) mod url;
 
 use bytes::Bytes;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Key, Kind, Result};
 use auth::{Auth, Login};
 use capabilities::Speaks;
 
@@ -86,11 +86,11 @@ impl Endpoint {
                     let sentence = format!(
                         "{url} takes an SSH key or agent, not a password or token: pass those, or use the https:// URL"
                     );
-                    return Err(Error::new(Kind::Invalid, sentence).with("url", url.shown()));
+                    return Err(Error::new(Kind::Invalid, sentence).with(Key::Url, url.shown()));
                 }
                 None => {
                     let sentence = format!("{url} takes no one without credentials: pass auth: ssh_key or ssh_agent");
-                    return Err(Error::new(Kind::Auth, sentence).with("url", url.shown()));
+                    return Err(Error::new(Kind::Auth, sentence).with(Key::Url, url.shown()));
                 }
                 auth => auth,
             },

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use gix_packetline::PacketLineRef;
 use gix_packetline::decode::{Stream, streaming};
 
-use crate::error::{Error, Hint, Kind, Result};
+use crate::error::{Error, Hint, Key, Kind, Result};
 use crate::net::refusal;
 
 /// The most data that one line can carry: LARGE_PACKET_DATA_MAX of Git.
@@ -241,8 +241,8 @@ impl<C: Chunks> Reader<C> {
                 Kind::TooLarge,
                 format!("the answer of {} is larger than {} bytes", self.shown, self.limit),
             )
-            .with("url", self.shown.clone())
-            .with("limit", self.limit));
+            .with(Key::Url, self.shown.clone())
+            .with(Key::Limit, self.limit));
         };
         self.left = left;
         self.turn += chunk.len();
@@ -262,7 +262,7 @@ impl<C: Chunks> Reader<C> {
 
     /// `protocol`, with the server's name before `what`.
     pub(crate) fn protocol(&self, what: &str) -> Error {
-        Error::new(Kind::Protocol, format!("{} {what}", self.shown)).with("url", self.shown.clone())
+        Error::new(Kind::Protocol, format!("{} {what}", self.shown)).with(Key::Url, self.shown.clone())
     }
 
     /// `network`: the stream ended too early.
@@ -271,7 +271,7 @@ impl<C: Chunks> Reader<C> {
             "the connection to {} was cut before its answer was complete",
             self.shown
         );
-        let error = Error::new(Kind::Network, message).with("url", self.shown.clone());
+        let error = Error::new(Kind::Network, message).with(Key::Url, self.shown.clone());
         if self.seen { error } else { error.hinted(Hint::Silent) }
     }
 
@@ -293,7 +293,7 @@ fn told(kind: Kind, shown: &str, text: &[u8]) -> Error {
     } else {
         refusal::kind(&text).unwrap_or(kind)
     };
-    Error::new(kind, format!("{shown} answered: {text}")).with("url", shown)
+    Error::new(kind, format!("{shown} answered: {text}")).with(Key::Url, shown)
 }
 
 /// How servers say that they do not have, or no longer offer, the object of a `want`: Git ("upload-pack: not our ref …"),

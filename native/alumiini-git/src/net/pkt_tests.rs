@@ -169,7 +169,7 @@ fn sizes_are_bounded() {
     let mut reader = Reader::new(Fixed([Bytes::from_static(b"0006ab")].into()), "https://h/r".into(), 5);
     let error = run(reader.line()).unwrap_err();
     assert_eq!(error.kind, Kind::TooLarge);
-    assert_eq!(error.detail["limit"], rmpv::Value::from(5));
+    assert_eq!(error.detail[&Key::Limit], 5u64.into());
     assert!(sanitised(&[b'x'; 10_000]).len() < 600);
     assert!(sanitised("ä".repeat(1000).as_bytes()).len() < 600);
     assert_eq!(

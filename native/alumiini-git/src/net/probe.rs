@@ -7,7 +7,7 @@ use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::error::{Error, Hint, Kind, Result};
+use crate::error::{Error, Hint, Key, Kind, Result, panicked};
 use crate::net::capabilities::Speaks;
 use crate::net::dial::{CONNECT_TIMEOUT, dial};
 use crate::net::discovery;
@@ -111,7 +111,7 @@ impl Walk {
             .proxy(&self.endpoint.url)
             .map_or(String::new(), |proxy| format!(" through the proxy {proxy}"));
         Error::new(Kind::Network, format!("cannot reach {shown}{way}: {why}"))
-            .with("url", shown)
+            .with(Key::Url, shown)
             .hinted(Hint::Unreachable)
     }
 
@@ -175,7 +175,7 @@ impl Walk {
         let tls = self.endpoint.tls.clone();
         let config = tokio::task::spawn_blocking(move || tls.config(&[b"h2", b"http/1.1"], Handshakes::Direct))
             .await
-            .map_err(|_| crate::ops::panicked())??;
+            .map_err(|_| panicked())??;
         let made = TlsConnector::from(Arc::new(config)).connect(name, stream);
         let stream = match tokio::time::timeout(CONNECT_TIMEOUT, made).await {
             Ok(Ok(stream)) => stream,
@@ -198,7 +198,7 @@ impl Walk {
     async fn ssh(&mut self) -> Result<String> {
         self.stream = None;
         let NetUrl::Ssh(url) = &self.endpoint.url else {
-            return Err(crate::ops::panicked());
+            return Err(panicked());
         };
         let (login, proxy) = (self.endpoint.login()?, self.endpoint.proxy(&self.endpoint.url));
         let greeting = self.net.ssh.greet(url, login, proxy).await?;

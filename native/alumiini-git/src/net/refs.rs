@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use git2::Oid;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Key, Kind, Result};
 use crate::net::capabilities::{AGENT, Speaks, V2, advertisement};
 use crate::net::discovery::{MAX_ADVERTISEMENT, discover};
 use crate::net::known::{Server, could_cause};
@@ -165,7 +165,7 @@ async fn greeting(
 async fn ask(net: &Net, endpoint: &Endpoint, server: &Server, v2: &V2, wanted: Wanted<'_>) -> Result<Vec<RemoteRef>> {
     if !v2.ls_refs {
         let sentence = format!("{} cannot list its refs: its server lacks ls-refs", server.base);
-        return Err(Error::new(Kind::Unsupported, sentence).with("url", server.base.shown()));
+        return Err(Error::new(Kind::Unsupported, sentence).with(Key::Url, server.base.shown()));
     }
     let mut reader = net
         .ask(endpoint, server, request(v2, wanted.prefixes)?, MAX_ADVERTISEMENT)
@@ -340,7 +340,7 @@ impl<'a> Kept<'a> {
         self.bytes += found.bytes();
         let limit = self.wanted.max_bytes;
         if self.bytes > limit {
-            let mut error = reader.protocol(&too_many_bytes(limit)).with("limit", limit);
+            let mut error = reader.protocol(&too_many_bytes(limit)).with(Key::Limit, limit);
             error.kind = Kind::TooLarge;
             return Err(error);
         }
@@ -366,7 +366,7 @@ fn bounded<C: Chunks>(reader: &Reader<C>, count: usize) -> Result<()> {
     }
     let mut error = reader
         .protocol(&format!("has more than {MAX_REFS} refs"))
-        .with("limit", MAX_REFS as u64);
+        .with(Key::Limit, MAX_REFS as u64);
     error.kind = Kind::TooLarge;
     Err(error)
 }

@@ -116,6 +116,6 @@ fn what_is_kept_of_a_list_is_bounded_in_both_protocols() {
         without(&v0, all(&heads, 10 * (12 + 40) - 1)).unwrap_err(),
     ] {
         assert_eq!(error.kind, Kind::TooLarge);
-        assert!(error.detail.contains_key("limit") && error.message.contains("by prefix"));
+        assert!(error.detail.contains_key(&Key::Limit) && error.message.contains("by prefix"));
     }
 }

@@ -1,11 +1,9 @@
 //! What no answer may repeat: servers and proxies are quoted in errors, and some quote what they were sent.
 
+use crate::error::{Error, Name};
+use crate::net::shown::HIDDEN;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use rmpv::Value;
-
-use crate::error::Error;
-use crate::net::shown::HIDDEN;
 
 /// Shorter ones are in many words, and nobody's secret.
 const SHORTEST: usize = 4;
@@ -96,27 +94,18 @@ impl Secrets {
     pub(crate) fn hide_in(&self, mut error: Error) -> Error {
         error.message = self.hide(&error.message);
         for value in error.detail.values_mut() {
-            self.hide_in_value(value);
+            value.each(|name| self.hide_in_name(name));
         }
         error
     }
 
-    fn hide_in_value(&self, value: &mut Value) {
-        match value {
-            Value::String(text) => match text.as_str() {
-                Some(text) => *value = self.hide(text).into(),
-                None => *value = HIDDEN.into(),
-            },
-            // Names that are not UTF-8.
-            Value::Binary(bytes) => {
-                let text = String::from_utf8_lossy(bytes);
-                let hidden = self.hide(&text);
-                if hidden != text {
-                    *value = hidden.into();
-                }
-            }
-            Value::Array(values) => values.iter_mut().for_each(|value| self.hide_in_value(value)),
-            _ => {}
+    fn hide_in_name(&self, name: &Name) -> Name {
+        let text = String::from_utf8_lossy(&name.0);
+        let hidden = self.hide(&text);
+        // What is no text stays as it is, where nothing is hidden in it.
+        match hidden == text {
+            true => name.clone(),
+            false => Name(hidden.into_bytes()),
         }
     }
 }

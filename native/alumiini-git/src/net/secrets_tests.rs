@@ -1,5 +1,5 @@
 use super::*;
-use crate::error::Kind;
+use crate::error::{Detail, Key, Kind};
 
 fn login(user: &str, password: &str) -> Secrets {
     let mut secrets = Secrets::default();
@@ -15,11 +15,15 @@ fn token(token: &str) -> Secrets {
 
 #[test]
 fn what_a_server_repeats_is_hidden() {
-    let said = |text: &str| Error::new(Kind::Network, text).with("ref", text).with("status", 401);
+    let said = |text: &str| {
+        Error::new(Kind::Network, text)
+            .with(Key::Ref, text)
+            .with(Key::Status, 401u64)
+    };
     let shown = |secrets: &Secrets, text: &str| {
         let hidden = secrets.hide_in(said(text));
-        assert_eq!(hidden.detail["ref"], Value::from(hidden.message.as_str()));
-        assert_eq!(hidden.detail["status"], Value::from(401));
+        assert_eq!(hidden.detail[&Key::Ref], Detail::from(hidden.message.as_str()));
+        assert_eq!(hidden.detail[&Key::Status], Detail::from(401u64));
         hidden.message
     };
     let ann = login("ann", "open sesame");
@@ -109,18 +113,14 @@ fn where_a_text_was_cut_within_it() {
 #[test]
 fn in_lists_and_in_names_that_are_no_text() {
     let secrets = token("t0ken");
+    let near = vec![Name::new(b"t0ken-a"), Name::new(b"\xfft0ken"), Name::new(b"\xff")];
+    let error = secrets.hide_in(Error::new(Kind::RefNotFound, "no").with(Key::Near, near));
     let near = vec![
-        Value::from("t0ken-a"),
-        Value::from(&b"\xfft0ken"[..]),
-        Value::from(&b"\xff"[..]),
+        Name::new(b"[hidden]-a"),
+        Name::new("\u{fffd}[hidden]".as_bytes()),
+        Name::new(b"\xff"),
     ];
-    let error = secrets.hide_in(Error::new(Kind::RefNotFound, "no").with("near", Value::Array(near)));
-    let near = vec![
-        Value::from("[hidden]-a"),
-        Value::from("\u{fffd}[hidden]"),
-        Value::from(&b"\xff"[..]),
-    ];
-    assert_eq!(error.detail["near"], Value::Array(near));
+    assert_eq!(error.detail[&Key::Near], near.into());
 }
 
 #[test]

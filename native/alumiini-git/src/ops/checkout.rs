@@ -1,56 +1,75 @@
 //! `checkout`: put the work tree at a commit, with HEAD detached there. The branch is not moved.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use git2::{ErrorClass, ErrorCode, ObjectType, Oid, Repository};
 
-use crate::answer::{Answer, Name};
-use crate::branch::shown;
-use crate::error::{Error, Kind, Result};
-use crate::job::Job;
-use crate::ops::{Worker, sync};
+use crate::error::{Error, Key, Kind, Name, Result};
+use crate::ops::operation::{Context, Done, Operation};
+use crate::ops::sync;
+use crate::port::fields::Fields;
+use crate::port::reply::Answer;
+use crate::reference::shown;
 use crate::repo::lock::DirLock;
 use crate::repo::marker::{Move, Target};
 use crate::repo::sound_tree::SoundTrees;
 use crate::repo::unmanaged::{self, Checks};
 use crate::repo::{byte_refs, finish, git_failure, open, raw_object, refs, sweep};
+use crate::task::job::Job;
 
-pub(crate) async fn run(
-    worker: &Arc<Worker>,
+#[derive(Debug)]
+pub(crate) struct Checkout {
     path: PathBuf,
     rev: Vec<u8>,
     force: bool,
-    job: &Arc<Job>,
-) -> Result<Answer> {
-    if rev.is_empty() || rev.contains(&0) || rev.starts_with(b"-") {
-        return Err(Error::new(
-            Kind::Invalid,
-            format!("`{}` is not a revision", shown(&rev)),
-        ));
+}
+
+impl Operation for Checkout {
+    fn decode(fields: &mut Fields) -> Result<Self> {
+        Ok(Checkout {
+            path: fields.path("path")?,
+            rev: fields.bytes("rev")?,
+            force: fields.flag("force")?,
+        })
     }
-    let repo = {
-        let shared = worker.clone();
-        worker.reads.run(move || shared.repos.at(&path)).await?
-    };
-    let turn = repo.turn.clone().lock_owned().await;
-    // Nothing is locked, and so nothing made, where there is no repository.
-    let path = repo.path.clone();
-    worker.reads.run(move || open::any(&path).map(drop)).await?;
-    let lock = DirLock::take(|| {
+
+    fn describe(&self) -> String {
+        format!("checkout of {}", self.path.display())
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
+    async fn queued(self, context: Context<'_>) -> Result<Done> {
+        let is_revision = !(self.rev.is_empty() || self.rev.contains(&0) || self.rev.starts_with(b"-"));
+        if !is_revision {
+            return Err(Error::invalid(format!("`{}` is not a revision", shown(&self.rev))));
+        }
+        let path = self.path;
+        let repo = {
+            let shared = context.worker.clone();
+            context.worker.reads.run(move || shared.repos.at(&path)).await?
+        };
+        let turn = repo.turn.clone().lock_owned().await;
+        // Nothing is locked, and so nothing made, where there is no repository.
         let path = repo.path.clone();
-        worker.disk.run(move || DirLock::try_take(&path))
-    })
-    .await?;
-    let tree = repo.tree.clone().write_owned().await;
-    let job = job.clone();
-    let (hold, shared) = (job.hold(), worker.clone());
-    let work = move || {
-        let _held = (turn, lock, tree, hold);
-        let sha = check_out(&repo.path, &rev, force, &shared.sound_trees, &job)?;
-        Ok(Answer::Id(sha))
-    };
-    worker.disk.run(work).await
+        context.worker.reads.run(move || open::any(&path).map(drop)).await?;
+        let lock = DirLock::take(|| {
+            let path = repo.path.clone();
+            context.worker.disk.run(move || DirLock::try_take(&path))
+        })
+        .await?;
+        let tree = repo.tree.clone().write_owned().await;
+        let job = context.job.clone();
+        let (hold, shared) = (job.hold(), context.worker.clone());
+        let work = move || {
+            let _held = (turn, lock, tree, hold);
+            let sha = check_out(&repo.path, &self.rev, self.force, &shared.sound_trees, &job)?;
+            Ok((Answer::Id(sha), None))
+        };
+        context.worker.disk.run(work).await
+    }
 }
 
 fn check_out(path: &Path, rev: &[u8], force: bool, sound: &SoundTrees, job: &Job) -> Result<String> {
@@ -105,8 +124,8 @@ fn find(repo: &Repository, path: &Path, rev: &[u8]) -> Result<Oid> {
             };
             let message = format!("{} has no commit `{}`: {why}", path.display(), shown(rev));
             Error::new(Kind::RefNotFound, message)
-                .with("ref", Name::value(rev))
-                .with("path", Name::of(path))
+                .with(Key::Ref, Name::new(rev))
+                .with(Key::Path, Name::of(path))
         }
         _ => git_failure("find the revision")(error),
     };

@@ -3,30 +3,56 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use rustix::fs::{Dir, FileType};
 
-use crate::answer::{Answer, Name};
-use crate::error::{Error, Kind, Result};
-use crate::ops::Worker;
+use crate::error::{Error, Key, Kind, Name, Result};
+use crate::ops::operation::{Context, Done, Operation};
 use crate::ops::settled::{self, Seen};
+use crate::port::fields::Fields;
+use crate::port::reply::Answer;
 use crate::repo::safe_path::Root;
+use crate::worker::Worker;
 
 /// The names of one answer.
 const MOST_BYTES: usize = 16 << 20;
 
 /// The names of the files ending in `.yaml` or `.yml` directly in `subpath`, not hidden, sorted by bytes. A link counts where it leads
 /// to a file inside the repository.
-pub(crate) async fn run(worker: &Arc<Worker>, path: PathBuf, subpath: PathBuf) -> Result<Answer> {
-    Ok(Answer::Names(
-        settled::read(worker, path, move |seen| list(seen, &subpath)).await?,
-    ))
+#[derive(Debug)]
+pub(crate) struct Files {
+    pub(crate) path: PathBuf,
+    subpath: PathBuf,
 }
 
-pub(crate) fn now(worker: &Worker, path: &Path, subpath: &Path) -> Option<Result<Answer>> {
-    let names = settled::read_now(worker, path, |seen| list(seen, subpath))?;
-    Some(names.map(Answer::Names))
+impl Operation for Files {
+    const IS_LOCAL_READ: bool = true;
+
+    fn decode(fields: &mut Fields) -> Result<Self> {
+        Ok(Files {
+            path: fields.path("path")?,
+            subpath: fields.path_or_empty("subpath")?,
+        })
+    }
+
+    fn describe(&self) -> String {
+        format!("files of {}", self.path.display())
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
+    fn blocking(&self, worker: &Worker) -> Option<Result<Answer>> {
+        let names = settled::read_now(worker, &self.path, |seen| list(seen, &self.subpath))?;
+        Some(names.map(Answer::Names))
+    }
+
+    async fn queued(self, context: Context<'_>) -> Result<Done> {
+        let subpath = self.subpath;
+        let names = settled::read(context.worker, self.path, move |seen| list(seen, &subpath)).await?;
+        Ok((Answer::Names(names), None))
+    }
 }
 
 fn list(seen: &Seen<'_>, subpath: &Path) -> Result<Vec<Name>> {
@@ -47,7 +73,7 @@ fn bounded(names: &[Name]) -> Result<()> {
         return Ok(());
     }
     let message = format!("the names of the files have more than {MOST_BYTES} bytes together");
-    Err(Error::new(Kind::TooLarge, message).with("limit", MOST_BYTES as u64))
+    Err(Error::new(Kind::TooLarge, message).with(Key::Limit, MOST_BYTES as u64))
 }
 
 fn listed(path: &Path, subpath: &Path) -> Result<Vec<Name>> {

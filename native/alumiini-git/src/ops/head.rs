@@ -1,24 +1,48 @@
 //! `head`: the commit that a work tree is at.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use git2::{ErrorCode, Repository};
 
-use crate::answer::{Answer, Commit, Name};
-use crate::error::{Error, Kind, Result};
-use crate::ops::Worker;
+use crate::error::{Error, Key, Kind, Name, Result};
+use crate::ops::operation::{Context, Done, Operation};
 use crate::ops::settled::{self, Seen};
+use crate::port::fields::Fields;
+use crate::port::reply::{Answer, Commit};
 use crate::repo::{git_failure, open, raw_object};
+use crate::worker::Worker;
 
-pub(crate) async fn run(worker: &Arc<Worker>, path: PathBuf) -> Result<Answer> {
-    let commit = settled::read(worker, path, seen).await?;
-    Ok(Answer::Commit(Box::new(commit)))
+#[derive(Debug)]
+pub(crate) struct Head {
+    path: PathBuf,
 }
 
-pub(crate) fn now(worker: &Worker, path: &Path) -> Option<Result<Answer>> {
-    let commit = settled::read_now(worker, path, seen)?;
-    Some(commit.map(|commit| Answer::Commit(Box::new(commit))))
+impl Operation for Head {
+    const IS_LOCAL_READ: bool = true;
+
+    fn decode(fields: &mut Fields) -> Result<Self> {
+        Ok(Head {
+            path: fields.path("path")?,
+        })
+    }
+
+    fn describe(&self) -> String {
+        format!("head of {}", self.path.display())
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
+    fn blocking(&self, worker: &Worker) -> Option<Result<Answer>> {
+        let commit = settled::read_now(worker, &self.path, seen)?;
+        Some(commit.map(|commit| Answer::Commit(Box::new(commit))))
+    }
+
+    async fn queued(self, context: Context<'_>) -> Result<Done> {
+        let commit = settled::read(context.worker, self.path, seen).await?;
+        Ok((Answer::Commit(Box::new(commit)), None))
+    }
 }
 
 fn seen(seen: &Seen<'_>) -> Result<Commit> {
@@ -47,7 +71,7 @@ fn commit(repo: &Repository) -> Result<Commit> {
     let (size, _) = header.map_err(raw_object::unreadable(id))?;
     if size > MOST_BYTES {
         let message = format!("the commit {id} has {size} bytes, more than the {MOST_BYTES} that are answered");
-        return Err(Error::new(Kind::TooLarge, message).with("limit", MOST_BYTES as u64));
+        return Err(Error::new(Kind::TooLarge, message).with(Key::Limit, MOST_BYTES as u64));
     }
     let (raw, text) = raw_object::read_text(repo, id)?;
     let (author, committer) = (text.author, text.committer);

@@ -1,49 +1,66 @@
 //! `ls_remote`: what a remote's ref is at.
 
-use std::sync::Arc;
-
-use crate::answer::{Answer, Name};
-use crate::branch::shown;
-use crate::error::{Error, Kind, Result};
-use crate::ops::Worker;
-use crate::protocol::{RefName, RemoteRequest};
+use crate::error::{Error, Result};
+use crate::net::url;
+use crate::ops::operation::{Context, Done, Operation};
+use crate::ops::secrets::{hidden, secrets};
+use crate::port::fields::Fields;
+use crate::port::remote;
+use crate::port::reply::Answer;
+use crate::reference::{Reference, valid_ref};
 use crate::remote::Remote;
-use crate::repo::ref_files;
+use crate::spec::RemoteSpec;
 
-pub(crate) async fn run(worker: &Arc<Worker>, remote: &RemoteRequest, name: &RefName) -> Result<Answer> {
-    let full = match name {
-        RefName::Full(name) if name == b"HEAD" || name.starts_with(b"refs/") => name.clone(),
-        RefName::Full(name) => {
-            let message = format!("`{}` is not the name of a ref in full: refs/…, or HEAD", shown(name));
-            return Err(Error::new(Kind::Invalid, message));
-        }
-        RefName::Branch(name) => [b"refs/heads/", &name[..]].concat(),
-        RefName::Tag(name) => [b"refs/tags/", &name[..]].concat(),
-    };
-    valid_ref(&full)?;
-    let oid = Remote::new(worker, remote)?.resolve(worker, &full).await?;
-    Ok(Answer::Id(oid.to_string()))
+#[derive(Debug)]
+pub(crate) struct LsRemote {
+    pub(crate) remote: RemoteSpec,
+    pub(crate) reference: Reference,
 }
 
-/// Refuses what Git's `check-ref-format` refuses, before it reaches a remote or libgit2.
-pub(crate) fn valid_ref(full: &[u8]) -> Result<()> {
-    if ref_files::is_valid_name(full) {
-        return Ok(());
+impl Operation for LsRemote {
+    fn decode(fields: &mut Fields) -> Result<Self> {
+        Ok(LsRemote {
+            reference: reference(fields)?,
+            remote: remote::spec(fields)?,
+        })
     }
-    let (what, short) = named(full);
-    let message = format!(
-        "`{}` is not a valid name for a {what} (see git check-ref-format)",
-        shown(short)
-    );
-    Err(Error::new(Kind::Invalid, message).with("ref", Name::value(short)))
+
+    fn describe(&self) -> String {
+        format!("ls_remote of {}", url::shown(&self.remote.url))
+    }
+
+    async fn queued(self, context: Context<'_>) -> Result<Done> {
+        let hide = hidden(secrets(&self.remote, &[self.reference.name()]));
+        let oid = async {
+            let full = self.reference.full()?;
+            valid_ref(&full)?;
+            let remote = Remote::new(context.worker, &self.remote)?;
+            remote.resolve(context.worker, &full).await
+        };
+        let oid = oid.await.map_err(hide)?;
+        Ok((Answer::Id(oid.to_string()), None))
+    }
 }
 
-/// What a ref is called to people: what it is, and its name.
-pub(crate) fn named(full: &[u8]) -> (&'static str, &[u8]) {
-    for (prefix, what) in [(&b"refs/heads/"[..], "branch"), (b"refs/tags/", "tag")] {
-        if let Some(short) = full.strip_prefix(prefix) {
-            return (what, short);
+/// A str is `HEAD`, a branch, or a full ref name; a map says which of them.
+fn reference(fields: &mut Fields) -> Result<Reference> {
+    if fields.is_map("ref") {
+        let mut reference = Fields::new(fields.map("ref")?.unwrap_or_default());
+        for (kind, make) in [
+            ("branch", Reference::Branch as fn(Vec<u8>) -> Reference),
+            ("tag", Reference::Tag),
+            ("name", Reference::Full),
+        ] {
+            if let Some(name) = reference.bytes_if(kind)? {
+                return Ok(make(name));
+            }
         }
+        return Err(Error::invalid("field `ref` is a map of `branch`, `tag` or `name`"));
     }
-    ("ref", full)
+    let name = fields.bytes_if("ref")?.unwrap_or_else(|| b"HEAD".to_vec());
+    Ok(if name == b"HEAD" || name.starts_with(b"refs/") {
+        Reference::Full(name)
+    } else {
+        Reference::Branch(name)
+    })
 }

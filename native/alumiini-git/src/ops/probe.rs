@@ -3,17 +3,45 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::answer::{Answer, Step};
 use crate::error::{Result, on_one_line};
 use crate::net::probe::Walk;
 use crate::net::refs::Wanted;
 use crate::net::secrets::Secrets;
-use crate::ops::Worker;
-use crate::protocol::RemoteRequest;
+use crate::net::url;
+use crate::ops::operation::{Context, Done, Operation};
+use crate::ops::secrets::{hidden, secrets};
+use crate::port::fields::Fields;
+use crate::port::remote;
+use crate::port::reply::{Answer, Step};
 use crate::remote::Remote;
+use crate::spec::RemoteSpec;
+use crate::worker::Worker;
 
-pub(crate) async fn run(worker: &Arc<Worker>, request: &RemoteRequest, secrets: &Secrets) -> Result<Answer> {
-    let remote = Remote::new(worker, request)?;
+#[derive(Debug)]
+pub(crate) struct Probe {
+    remote: RemoteSpec,
+}
+
+impl Operation for Probe {
+    fn decode(fields: &mut Fields) -> Result<Self> {
+        Ok(Probe {
+            remote: remote::spec(fields)?,
+        })
+    }
+
+    fn describe(&self) -> String {
+        format!("probe of {}", url::shown(&self.remote.url))
+    }
+
+    async fn queued(self, context: Context<'_>) -> Result<Done> {
+        let secrets = secrets(&self.remote, &[]);
+        let walked = walk(context.worker, &self.remote, &secrets).await;
+        Ok((walked.map_err(hidden(secrets))?, None))
+    }
+}
+
+async fn walk(worker: &Arc<Worker>, spec: &RemoteSpec, secrets: &Secrets) -> Result<Answer> {
+    let remote = Remote::new(worker, spec)?;
     let mut taken = vec![];
     let mut add = |step, started: Instant, result: Result<String>| {
         let us = started.elapsed().as_micros() as u64;

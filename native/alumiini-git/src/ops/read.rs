@@ -1,62 +1,87 @@
 //! `read`: the bytes of one file.
 
-use std::io::Read;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use crate::answer::{Answer, Name};
-use crate::error::{Error, Kind, Result};
-use crate::ops::Worker;
+use crate::error::{Error, Key, Kind, Name, Result};
+use crate::ops::operation::{Context, Done, Operation};
 use crate::ops::settled::{self, Seen};
-use crate::outbox::Held;
+use crate::port::fields::Fields;
+use crate::port::reply::Answer;
 use crate::repo::safe_path::Root;
+use crate::worker::Worker;
 
 /// Answers are cheap to hold up to this size; larger ones share the worker's allowance of bytes not yet sent.
 pub(crate) const FREE: u64 = 64 << 10;
 
-pub(crate) async fn run(
-    worker: &Arc<Worker>,
+const DEFAULT_MAX_BYTES: u64 = 16 << 20;
+
+#[derive(Debug)]
+pub(crate) struct Read {
     path: PathBuf,
     file: PathBuf,
+    /// Whether the answer is the bytes, not base64 of them.
     raw: bool,
     max_bytes: u64,
-    held: &mut Held,
-) -> Result<Answer> {
-    // Before the file is opened nobody knows its size. A small allowance serves almost every manifest; for a larger file the
-    // read is begun again with the allowance that its size asks for.
-    let mut allowance = FREE;
-    loop {
-        let file = file.clone();
-        let outcome = settled::read(worker, path.clone(), move |seen| {
-            content(seen, &file, max_bytes, allowance)
-        });
-        match outcome.await? {
-            Content::Whole(content) => return Ok(Answer::content(content, raw)),
-            Content::Larger(size) => {
-                held.clear();
-                // base64 and the frame around it need more than the content itself.
-                held.push(worker.unsent.take(size as usize * if raw { 2 } else { 3 }).await?);
-                allowance = size;
+}
+
+impl Operation for Read {
+    const IS_LOCAL_READ: bool = true;
+
+    fn decode(fields: &mut Fields) -> Result<Self> {
+        Ok(Read {
+            path: fields.path("path")?,
+            file: fields.path("file")?,
+            raw: fields.flag("raw")?,
+            max_bytes: fields.max_bytes(DEFAULT_MAX_BYTES)?,
+        })
+    }
+
+    fn describe(&self) -> String {
+        format!("read of {}", self.path.join(&self.file).display())
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
+    fn cached(&self, worker: &Worker) -> Option<Answer> {
+        let content = worker.at_once.file(&self.path, &self.file, self.max_bytes.min(FREE))?;
+        Some(Answer::content(content, self.raw))
+    }
+
+    fn blocking(&self, worker: &Worker) -> Option<Result<Answer>> {
+        let read = |seen: &Seen<'_>| content(seen, &self.file, self.max_bytes, FREE);
+        match settled::read_now(worker, &self.path, read)? {
+            Ok(Content::Whole(content)) => {
+                worker.at_once.learn(&self.path);
+                Some(Ok(Answer::content(content, self.raw)))
             }
+            Ok(Content::Larger(_)) => None,
+            Err(error) => Some(Err(error)),
         }
     }
-}
 
-/// The answer, if it is in memory and nothing is in its way.
-pub(crate) fn at_once(worker: &Worker, path: &Path, file: &Path, raw: bool, max_bytes: u64) -> Option<Answer> {
-    let content = worker.at_once.file(path, file, max_bytes.min(FREE))?;
-    Some(Answer::content(content, raw))
-}
-
-/// The answer, if nothing has to be waited for but the disk.
-pub(crate) fn now(worker: &Worker, path: &Path, file: &Path, raw: bool, max_bytes: u64) -> Option<Result<Answer>> {
-    match settled::read_now(worker, path, |seen| content(seen, file, max_bytes, FREE))? {
-        Ok(Content::Whole(content)) => {
-            worker.at_once.learn(path);
-            Some(Ok(Answer::content(content, raw)))
+    async fn queued(self, context: Context<'_>) -> Result<Done> {
+        // Before the file is opened nobody knows its size. A small allowance serves almost every manifest; for a larger file the
+        // read is begun again with the allowance that its size asks for.
+        let mut allowance = FREE;
+        loop {
+            let (file, max_bytes) = (self.file.clone(), self.max_bytes);
+            let outcome = settled::read(context.worker, self.path.clone(), move |seen| {
+                content(seen, &file, max_bytes, allowance)
+            });
+            match outcome.await? {
+                Content::Whole(content) => return Ok((Answer::content(content, self.raw), None)),
+                Content::Larger(size) => {
+                    context.held.clear();
+                    // base64 and the frame around it need more than the content itself.
+                    let bytes = size as usize * if self.raw { 2 } else { 3 };
+                    context.held.push(context.worker.unsent.take(bytes).await?);
+                    allowance = size;
+                }
+            }
         }
-        Ok(Content::Larger(_)) => None,
-        Err(error) => Some(Err(error)),
     }
 }
 
@@ -100,9 +125,9 @@ fn too_large(path: &Path, file: &Path, size: u64, max_bytes: u64) -> Error {
         path.display()
     );
     Error::new(Kind::TooLarge, message)
-        .with("path", Name::of(path))
-        .with("file", Name::of(file))
-        .with("limit", max_bytes)
+        .with(Key::Path, Name::of(path))
+        .with(Key::File, Name::of(file))
+        .with(Key::Limit, max_bytes)
 }
 
 fn of_file(path: &Path, file: &Path, max_bytes: u64, allowance: u64) -> Result<Content> {

@@ -1,53 +1,84 @@
 //! `refs`: what a remote has, by prefix.
 
-use std::sync::Arc;
-
-use crate::answer::{Answer, Name, Ref};
-use crate::branch::shown;
-use crate::error::{Error, Kind, Result};
-use crate::net::refs::Wanted;
+use crate::error::{Error, Name, Result, panicked};
+use crate::net::refs::{DEFAULT_MAX_BYTES, Wanted};
+use crate::net::url;
+use crate::ops::operation::{Context, Done, Operation};
 use crate::ops::read::FREE;
-use crate::ops::{Worker, panicked};
-use crate::outbox::Held;
-use crate::protocol::RemoteRequest;
+use crate::ops::secrets::{hidden, secrets};
+use crate::port::fields::Fields;
+use crate::port::remote;
+use crate::port::reply::{Answer, Ref};
+use crate::reference::shown;
 use crate::remote::Remote;
+use crate::spec::RemoteSpec;
 
 /// What a ref takes in a frame beside its names and ids.
 const OVERHEAD: u64 = 40;
 
-pub(crate) async fn run(
-    worker: &Arc<Worker>,
-    remote: &RemoteRequest,
-    prefixes: &[Vec<u8>],
+#[derive(Debug)]
+pub(crate) struct Refs {
+    remote: RemoteSpec,
+    pub(crate) prefixes: Vec<Vec<u8>>,
     max_bytes: u64,
-    held: &mut Held,
-) -> Result<Answer> {
-    if let Some(wrong) = prefixes
-        .iter()
-        .find(|prefix| prefix.iter().any(|b| b.is_ascii_control() || *b == b' '))
-    {
-        let message = format!(
-            "`{}` is the beginning of no ref: it holds a space or control character",
-            shown(wrong)
-        );
-        return Err(Error::new(Kind::Invalid, message));
+}
+
+impl Operation for Refs {
+    fn decode(fields: &mut Fields) -> Result<Self> {
+        Ok(Refs {
+            prefixes: fields.names("prefixes")?,
+            max_bytes: fields.max_bytes(DEFAULT_MAX_BYTES)?,
+            remote: remote::spec(fields)?,
+        })
     }
-    let wanted = Wanted { prefixes, max_bytes };
-    let mut refs = Remote::new(worker, remote)?.refs(worker, wanted).await?;
-    let bytes = refs.iter().map(|found| found.bytes() + OVERHEAD).sum::<u64>();
-    if bytes > FREE {
-        held.push(worker.unsent.take(bytes as usize).await?);
+
+    fn describe(&self) -> String {
+        format!("refs of {}", url::shown(&self.remote.url))
     }
-    // Long lists take a while.
-    let sorted = tokio::task::spawn_blocking(move || {
-        refs.sort_by(|a, b| a.name.cmp(&b.name));
-        let refs = refs.into_iter().map(|found| Ref {
-            name: Name(found.name),
-            sha: found.oid.to_string(),
-            peeled: found.peeled.map(|oid| oid.to_string()),
-            target: found.symref_target.map(Name),
+
+    async fn queued(self, context: Context<'_>) -> Result<Done> {
+        let own: Vec<&[u8]> = self.prefixes.iter().map(Vec::as_slice).collect();
+        let hide = hidden(secrets(&self.remote, &own));
+        let refs = self.listed(context).await.map_err(hide)?;
+        Ok((refs, None))
+    }
+}
+
+impl Refs {
+    async fn listed(&self, context: Context<'_>) -> Result<Answer> {
+        if let Some(wrong) = self
+            .prefixes
+            .iter()
+            .find(|prefix| prefix.iter().any(|b| b.is_ascii_control() || *b == b' '))
+        {
+            let message = format!(
+                "`{}` is the beginning of no ref: it holds a space or control character",
+                shown(wrong)
+            );
+            return Err(Error::invalid(message));
+        }
+        let wanted = Wanted {
+            prefixes: &self.prefixes,
+            max_bytes: self.max_bytes,
+        };
+        let mut refs = Remote::new(context.worker, &self.remote)?
+            .refs(context.worker, wanted)
+            .await?;
+        let bytes = refs.iter().map(|found| found.bytes() + OVERHEAD).sum::<u64>();
+        if bytes > FREE {
+            context.held.push(context.worker.unsent.take(bytes as usize).await?);
+        }
+        // Long lists take a while.
+        let sorted = tokio::task::spawn_blocking(move || {
+            refs.sort_by(|a, b| a.name.cmp(&b.name));
+            let refs = refs.into_iter().map(|found| Ref {
+                name: Name(found.name),
+                sha: found.oid.to_string(),
+                peeled: found.peeled.map(|oid| oid.to_string()),
+                target: found.symref_target.map(Name),
+            });
+            Answer::Refs(refs.collect())
         });
-        Answer::Refs(refs.collect())
-    });
-    sorted.await.map_err(|_| panicked())
+        sorted.await.map_err(|_| panicked())
+    }
 }

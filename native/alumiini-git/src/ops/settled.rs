@@ -6,15 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::answer::Name;
-use crate::error::{Error, Kind, Result};
-use crate::job::Job;
-use crate::ops::Worker;
-use crate::ops::pool::Pool;
+use crate::error::{Error, Key, Kind, Name, Result};
+use crate::registry::Repo;
 use crate::repo::lock::DirLock;
 use crate::repo::tree_reader::TreeReader;
 use crate::repo::{BUILD_PREFIX, finish, marker, open, place, raw_object, refs, sweep};
-use crate::repos::Repo;
+use crate::task::job::Job;
+use crate::task::pool::Pool;
+use crate::worker::Worker;
 
 /// What a read is of.
 pub(crate) enum Seen<'a> {
@@ -228,5 +227,5 @@ fn incomplete(path: &Path, why: &str) -> Error {
         "{} does not hold a whole commit: {why}; sync it and read again",
         path.display()
     );
-    Error::new(Kind::Incomplete, message).with("path", Name::of(path))
+    Error::new(Kind::Incomplete, message).with(Key::Path, Name::of(path))
 }

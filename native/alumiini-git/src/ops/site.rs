@@ -7,9 +7,9 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::OwnedMutexGuard;
 
-use crate::job::{Hold, Job};
 use crate::repo::lock::{DirLock, remove_made};
 use crate::repo::{open, pack};
+use crate::task::job::{Hold, Job};
 
 /// The right to sync a path, and what has to be cleaned away if that does not end well. Held by every thread that is at
 /// work there; the path is free again when the last of them has let go.

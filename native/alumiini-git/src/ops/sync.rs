@@ -8,20 +8,25 @@ mod foreign;
 
 pub(crate) use foreign::unmanaged_move;
 
+use std::os::unix::ffi::OsStrExt;
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
 use git2::Oid;
 
-use crate::answer::{Name, Phase, Stats};
-use crate::error::{Error, Hint, Kind, Result};
-use crate::job::Job;
+use crate::error::{Error, Hint, Key, Kind, Name, Result, panicked};
 use crate::net::pauses::Pauses;
+use crate::net::url;
+use crate::ops::operation::{Context, Done, Operation};
+use crate::ops::secrets::{hidden, secrets};
 use crate::ops::site::Site;
-use crate::ops::{Worker, ls_remote::valid_ref, panicked};
-use crate::protocol::SyncRequest;
+use crate::port::fields::Fields;
+use crate::port::remote;
+use crate::port::reply::Answer;
+use crate::reference::{Branch, valid_ref};
+use crate::registry::{Repo, Shared, Synced};
 use crate::remote::{Remote, Wanted, denied, is_denied};
 use crate::repo::glance::Known;
 use crate::repo::lock::{DirLock, make_dir};
@@ -29,45 +34,104 @@ use crate::repo::marker::{self, Move, Target};
 use crate::repo::open::{self, Found};
 use crate::repo::state::{Record, State};
 use crate::repo::unmanaged::Checks;
-use crate::repo::worktree::Moved;
-use crate::repo::{build, finish, raw_object, sweep, worktree};
-use crate::repos::{Repo, Shared, SyncKey, Synced};
+use crate::repo::worktree::{self, Moved};
+use crate::repo::{build, finish, raw_object, sweep};
+use crate::spec::SyncSpec;
+use crate::task::job::Job;
+use crate::task::progress::{Phase, Stats};
+use crate::worker::Worker;
 
-/// Runs the sync, or shares one that has not begun yet and is the same.
-pub(crate) async fn run(worker: &Arc<Worker>, request: SyncRequest, job: &Arc<Job>) -> Result<Synced> {
-    let remote = Arc::new(Remote::new(worker, &request.remote)?);
-    valid_ref(&request.branch.local())?;
+/// Makes a path hold a commit of a remote's branch. Shares a sync that has not begun yet and is the same.
+#[derive(Debug)]
+pub(crate) struct Sync {
+    pub(crate) path: PathBuf,
+    pub(crate) spec: SyncSpec,
+}
+
+/// As the wire counts: 0 is full history.
+const DEFAULT_DEPTH: u64 = 1;
+
+impl Operation for Sync {
+    fn decode(fields: &mut Fields) -> Result<Self> {
+        let branch = branch(fields)?;
+        let path = fields.path("path")?;
+        let depth = fields.integer("depth")?.unwrap_or(DEFAULT_DEPTH);
+        let depth = u32::try_from(depth)
+            .ok()
+            .filter(|depth| *depth < i32::MAX as u32)
+            .ok_or_else(|| {
+                let max = i32::MAX - 1;
+                Error::invalid(format!("`depth` is at most {max}, got {depth}; 0 is full history"))
+            })?;
+        let spec = SyncSpec {
+            branch,
+            depth,
+            force: fields.flag("force")?,
+            working_tree: fields.flag_or("working_tree", true)?,
+            remote: remote::spec(fields)?,
+        };
+        Ok(Sync { path, spec })
+    }
+
+    fn describe(&self) -> String {
+        let url = url::shown(&self.spec.remote.url);
+        format!("sync of {url} into {}", self.path.display())
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
+    async fn queued(self, context: Context<'_>) -> Result<Done> {
+        let own = [self.spec.branch.as_bytes(), self.path.as_os_str().as_bytes()];
+        let hide = hidden(secrets(&self.spec.remote, &own));
+        let synced = run(context.worker, self, context.job).await.map_err(hide)?;
+        Ok((Answer::Id(synced.sha), Some(synced.stats)))
+    }
+}
+
+fn branch(fields: &mut Fields) -> Result<Branch> {
+    let Some(reference) = fields.map("ref")? else {
+        return fields.bytes("branch").map(Branch::new);
+    };
+    let mut reference = Fields::new(reference);
+    for reserved in ["tag", "commit", "name"] {
+        if reference.take(reserved).is_some() {
+            let message = format!("a ref given as `{reserved}` is not supported by this version; give a branch");
+            return Err(Error::new(Kind::Unsupported, message));
+        }
+    }
+    reference.bytes("branch").map(Branch::new)
+}
+
+async fn run(worker: &Arc<Worker>, sync: Sync, job: &Arc<Job>) -> Result<Synced> {
+    let Sync { path, spec } = sync;
+    let remote = Arc::new(Remote::new(worker, &spec.remote)?);
+    valid_ref(&spec.branch.local())?;
     let repo = {
-        let (shared, path) = (worker.clone(), request.path.clone());
+        let shared = worker.clone();
         worker.reads.run(move || shared.repos.at(&path)).await?
     };
-    let key = SyncKey {
-        remote: request.remote,
-        branch: request.branch,
-        depth: request.depth,
-        force: request.force,
-        bare: !request.working_tree,
-    };
-    let (worker, lead_repo, lead_key) = (worker.clone(), repo.clone(), key.clone());
+    let (worker, lead_repo, lead_spec) = (worker.clone(), repo.clone(), spec.clone());
     let start = |shared: Arc<Shared>| {
         tokio::spawn(async move {
             let job = shared.job.clone();
-            let sync = Sync {
+            let pipeline = Pipeline {
                 worker,
                 repo: lead_repo,
                 remote,
-                key: lead_key,
+                spec: lead_spec,
                 job: job.clone(),
             };
             let result = tokio::select! {
                 biased;
-                done = AssertUnwindSafe(sync.lead(&shared)).catch_unwind() => done.unwrap_or_else(|_| Err(panicked())),
+                done = AssertUnwindSafe(pipeline.lead(&shared)).catch_unwind() => done.unwrap_or_else(|_| Err(panicked())),
                 () = job.token().cancelled() => Err(Error::new(Kind::Cancelled, "cancelled")),
             };
             shared.finish(result);
         });
     };
-    repo.sync(key, job, start).await
+    repo.sync(spec, job, start).await
 }
 
 /// What a glance says.
@@ -78,18 +142,18 @@ enum Glance {
     Unknown(Option<Oid>),
 }
 
-struct Sync {
+struct Pipeline {
     worker: Arc<Worker>,
     repo: Arc<Repo>,
     remote: Arc<Remote>,
-    key: SyncKey,
+    spec: SyncSpec,
     job: Arc<Job>,
 }
 
-impl Sync {
+impl Pipeline {
     async fn lead(&self, shared: &Arc<Shared>) -> Result<Synced> {
         let turn = self.repo.turn.clone().lock_owned().await;
-        self.repo.begin(&self.key, shared);
+        self.repo.begin(&self.spec, shared);
         let path = self.repo.path.clone();
         let made = Arc::new(Mutex::new(Vec::new()));
         let lock = DirLock::take(|| {
@@ -161,7 +225,7 @@ impl Sync {
         let Some(known) = self.known(site) else {
             return Ok(Glance::Unknown(None));
         };
-        let (state, branch) = (known.state.clone(), self.key.branch.clone());
+        let (state, branch) = (known.state.clone(), self.spec.branch.clone());
         let enough = self.job.token().child_token();
         let (given_up, head) = (enough.clone(), state.head);
         let local = self.disk(site, move |path, job| {
@@ -187,7 +251,9 @@ impl Sync {
 
     /// What is remembered of what is there.
     fn known(&self, site: &Site) -> Option<Known> {
-        self.worker.glances.known(&site.path, &self.key.branch, self.key.bare)
+        self.worker
+            .glances
+            .known(&site.path, &self.spec.branch, self.spec.is_bare())
     }
 
     /// `commit`: what the branch is at, where that has been asked.
@@ -201,7 +267,7 @@ impl Sync {
             Ok((found, marker::is_set(&open::git_dir(path))))
         });
         let (found, unfinished) = found.await?;
-        if unfinished && !(self.key.bare && matches!(found, Found::Unmanaged)) {
+        if unfinished && !(self.spec.is_bare() && matches!(found, Found::Unmanaged)) {
             // Readers need not wait for the network to see a whole commit.
             let resumed = self.moving(site, finish::resume).await;
             // Where a move of ours can neither be finished nor taken back, what follows replaces it. Its owner's repository is left alone.
@@ -218,7 +284,7 @@ impl Sync {
                 }
                 result => result,
             },
-            Found::Unmanaged if self.key.bare => Err(self.has_an_owner(site)),
+            Found::Unmanaged if self.spec.is_bare() => Err(self.has_an_owner(site)),
             Found::Unmanaged => self.unmanaged(site).await,
             Found::Managed => self.healing(site, self.managed(site, commit)).await,
         }
@@ -249,7 +315,7 @@ impl Sync {
             "{} {what}, and nothing there was touched; sync into a directory that is empty or does not exist",
             site.path.display()
         );
-        Error::new(Kind::Occupied, message).with("path", Name::of(&site.path))
+        Error::new(Kind::Occupied, message).with(Key::Path, Name::of(&site.path))
     }
 
     fn has_an_owner(&self, site: &Site) -> Error {
@@ -258,7 +324,7 @@ impl Sync {
              sync into a directory of its own, or without `working_tree: false`",
             site.path.display()
         );
-        Error::new(Kind::Unsupported, message).with("path", Name::of(&site.path))
+        Error::new(Kind::Unsupported, message).with(Key::Path, Name::of(&site.path))
     }
 
     /// What the remote's branch is at.
@@ -266,7 +332,7 @@ impl Sync {
         self.job.progress(Phase::Connect, 0, 0, 0);
         self.reach("connect").await?;
         self.remote
-            .resolve(&self.worker, &self.key.branch.local())
+            .resolve(&self.worker, &self.spec.branch.local())
             .await
             .map_err(fetching)
     }
@@ -284,7 +350,7 @@ impl Sync {
         loop {
             let wanted = Wanted {
                 commit,
-                branch: &self.key.branch,
+                branch: &self.spec.branch,
                 depth,
             };
             let error = match self.remote.fetch(&self.worker, git_dir, &wanted, &self.job, site).await {
@@ -301,7 +367,7 @@ impl Sync {
     }
 
     async fn managed(&self, site: &Arc<Site>, commit: Option<Oid>) -> Result<(Oid, Stats)> {
-        let (branch, worker, bare) = (self.key.branch.clone(), self.worker.clone(), self.key.bare);
+        let (branch, worker, bare) = (self.spec.branch.clone(), self.worker.clone(), self.spec.is_bare());
         let local = self.disk(site, move |path, job| {
             worker.glances.find(path, &branch, bare, job, || {
                 open::refuse_directories(&open::git_dir(path))?;
@@ -331,10 +397,10 @@ impl Sync {
 
     /// Brings a managed repository that is at `state`, its work tree as HEAD says where it is `settled`, to `commit`.
     async fn update(&self, site: &Arc<Site>, commit: Oid, state: State, settled: bool) -> Result<(Oid, Stats)> {
-        let same_depth = state.depth == Some(self.key.depth);
-        let on_branch = state.branch == Some(self.key.branch.local());
+        let same_depth = state.depth == Some(self.spec.depth);
+        let on_branch = state.branch == Some(self.spec.branch.local());
         let record = self.record();
-        let as_wanted = same_depth && settled && state.bare == self.key.bare;
+        let as_wanted = same_depth && settled && state.bare == self.spec.is_bare();
         if state.head == Some(commit) && on_branch && state.tracked == Some(commit) && as_wanted {
             if state.url.as_deref() != Some(&record.url) {
                 let set_url = move |path: &Path, _: &Job| record.write(&open::managed(&open::git_dir(path))?);
@@ -349,7 +415,7 @@ impl Sync {
             if self.is_here(site, commit, &state).await? {
                 return Ok((commit, Stats::default()));
             }
-            self.fetch(site, &open::git_dir(&site.path), commit, Some(self.key.depth))
+            self.fetch(site, &open::git_dir(&site.path), commit, Some(self.spec.depth))
                 .await
         })?;
         let (to, before) = (self.target(commit), state.target());
@@ -400,7 +466,7 @@ impl Sync {
 
     /// What remembers a repository after a move: what its work tree was before, where that is known, and what was done to it.
     fn remembering(&self) -> impl FnOnce(&Path, Option<&Known>, Option<Moved>) -> Result<()> + Send + use<> {
-        let (worker, branch) = (self.worker.clone(), self.key.branch.clone());
+        let (worker, branch) = (self.worker.clone(), self.spec.branch.clone());
         move |path, before, moved| {
             let state = State::read(&open::managed(&open::git_dir(path))?, &branch)?;
             worker.glances.moved(path, &branch, before, moved.as_ref(), state);
@@ -410,7 +476,7 @@ impl Sync {
 
     /// Whether a fetch would bring nothing: the branch was at this commit, to this depth, last time.
     async fn is_here(&self, site: &Arc<Site>, commit: Oid, state: &State) -> Result<bool> {
-        if state.tracked != Some(commit) || state.depth != Some(self.key.depth) {
+        if state.tracked != Some(commit) || state.depth != Some(self.spec.depth) {
             return Ok(false);
         }
         self.disk(site, move |path, _| {
@@ -423,14 +489,14 @@ impl Sync {
     fn target(&self, commit: Oid) -> Target {
         Target {
             commit,
-            branch: Some(self.key.branch.clone()),
-            bare: self.key.bare,
+            branch: Some(self.spec.branch.clone()),
+            bare: self.spec.is_bare(),
         }
     }
 
     fn record(&self) -> Record {
         Record {
-            depth: self.key.depth,
+            depth: self.spec.depth,
             url: self.remote.shown(),
         }
     }

@@ -7,10 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use git2::{Repository, RepositoryInitOptions};
 
-use crate::answer::Name;
-use crate::error::{Error, Kind, Result};
-use crate::job::Job;
+use crate::error::{Error, Key, Name, Result};
 use crate::repo::{BUILD_PREFIX, DISCARDED, OLD_GIT, git_failure, marker, open};
+use crate::task::job::Job;
 
 /// Committed bytes are what is checked out, whatever a repository's own `.gitattributes` ask for; `git status` has to know.
 const ATTRIBUTES: &str = "* -text -eol -ident -filter -working-tree-encoding\n";
@@ -20,7 +19,7 @@ pub(crate) fn begin(path: &Path) -> Result<PathBuf> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let git_dir = path.join(format!("{BUILD_PREFIX}{}-{count}", std::process::id()));
-    let fail = |error: git2::Error| git_failure("make a repository")(error).with("path", Name::of(path));
+    let fail = |error: git2::Error| git_failure("make a repository")(error).with(Key::Path, Name::of(path));
     let mut options = RepositoryInitOptions::new();
     options.bare(true).external_template(false).initial_head("main");
     let repo = Repository::init_opts(&git_dir, &options).map_err(fail)?;
@@ -34,7 +33,7 @@ pub(crate) fn begin(path: &Path) -> Result<PathBuf> {
     fs::create_dir_all(&info)
         .and_then(|()| fs::create_dir_all(git_dir.join("objects/pack")))
         .and_then(|()| fs::write(info.join("attributes"), ATTRIBUTES))
-        .map_err(|error| failed("write in", &info, &error))?;
+        .map_err(|error| Error::io("write in", &info, &error))?;
     Ok(git_dir)
 }
 
@@ -52,11 +51,11 @@ pub(crate) fn take_place(path: &Path, git_dir: &Path, job: &Job) -> Result<()> {
     match fs::rename(&git, &aside) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed("move aside", &git, &error)),
+        Err(error) => return Err(Error::io("move aside", &git, &error)),
     }
     fs::rename(git_dir, &git).map_err(|error| {
         let _ = fs::rename(&aside, &git);
-        failed("rename the new repository to", &git, &error)
+        Error::io("rename the new repository to", &git, &error)
     })?;
     job.reach("renamed");
     // What stays is swept by the next sync.
@@ -81,8 +80,8 @@ pub(crate) fn waiting(path: &Path) -> Option<PathBuf> {
 pub(crate) fn give_back(path: &Path) -> Result<()> {
     let (git, old, discarded) = (open::git_dir(path), path.join(OLD_GIT), path.join(DISCARDED));
     let _ = fs::remove_dir_all(&discarded);
-    fs::rename(&git, &discarded).map_err(|error| failed("move aside", &git, &error))?;
-    fs::rename(&old, &git).map_err(|error| failed("rename the old repository to", &git, &error))?;
+    fs::rename(&git, &discarded).map_err(|error| Error::io("move aside", &git, &error))?;
+    fs::rename(&old, &git).map_err(|error| Error::io("rename the old repository to", &git, &error))?;
     let _ = fs::remove_dir_all(&discarded);
     Ok(())
 }
@@ -103,9 +102,5 @@ pub(crate) fn take_away(path: &Path) -> Result<()> {
         }
         Ok(())
     };
-    remove().map_err(|error| failed("empty", path, &error))
-}
-
-fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
-    Error::new(Kind::Io, format!("cannot {what} {}: {error}", path.display())).with("path", Name::of(path))
+    remove().map_err(|error| Error::io("empty", path, &error))
 }

@@ -8,13 +8,12 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::answer::Name;
-use crate::error::{Error, Kind, Result};
-use crate::job::Job;
+use crate::error::{Error, Key, Kind, Name, Result};
 use crate::repo::marker::{self, Move, Target};
-use crate::repo::refs::Others;
+use crate::repo::refs::{self, Others};
 use crate::repo::rev_list::{self, Depth, History};
-use crate::repo::{build, git_failure, open, pack, pack_objects, refs};
+use crate::repo::{build, git_failure, open, pack, pack_objects};
+use crate::task::job::Job;
 
 /// Git's own `gc.autoPackLimit` is 50 (git-config).
 const MOST_PACKS: usize = 50;
@@ -62,7 +61,7 @@ pub(crate) fn copy(path: &Path, target: &Target, job: &Job, built: impl FnOnce(P
     let (old, new) = (from.path().join("config"), git_dir.join("config"));
     fs::copy(&old, &new).map_err(|error| {
         let message = format!("cannot copy {} to {}: {error}", old.display(), new.display());
-        Error::new(Kind::Io, message).with("path", Name::of(path))
+        Error::new(Kind::Io, message).with(Key::Path, Name::of(path))
     })?;
     let repo = open::managed(&git_dir)?;
     let going = Move {

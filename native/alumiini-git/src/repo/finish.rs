@@ -10,15 +10,14 @@ use std::path::Path;
 
 use git2::{Oid, Repository};
 
-use crate::answer::Name;
-use crate::branch::Branch;
 use crate::error::{Error, Hint, Kind, Result};
-use crate::job::Job;
+use crate::reference::Branch;
 use crate::repo::marker::{self, Move, Target};
-use crate::repo::refs::Others;
+use crate::repo::refs::{self, Others};
 use crate::repo::unmanaged::{self, Checks};
-use crate::repo::worktree::Moved;
-use crate::repo::{build, byte_refs, git_failure, open, raw_object, refs, sweep, worktree};
+use crate::repo::worktree::{self, Moved};
+use crate::repo::{build, byte_refs, git_failure, open, raw_object, sweep};
+use crate::task::job::Job;
 
 /// Carries a move out. `first` runs as soon as the marker is there. An error takes everything back, but for a cancel: that is to end
 /// soon, and whoever reads or syncs next finishes the move. Returns what was done to a managed work tree.
@@ -126,8 +125,7 @@ fn take_files_away(repo: &Repository, path: &Path, job: &Job) -> Result<()> {
     }
     match fs::remove_file(&index) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            let message = format!("cannot remove {}: {error}", index.display());
-            return Err(Error::new(Kind::Io, message).with("path", Name::of(&index)));
+            return Err(Error::io("remove", &index, &error));
         }
         _ => {}
     }

@@ -15,13 +15,13 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::branch::Branch;
 use crate::error::Result;
-use crate::job::Job;
+use crate::reference::Branch;
 use crate::repo::look::{Look, What};
 use crate::repo::open;
 use crate::repo::state::State;
 use crate::repo::worktree::Moved;
+use crate::task::job::Job;
 
 /// The coarsest file systems have ticks of two seconds; see `look::tick_of`.
 const TICK: Duration = Duration::from_secs(3);

@@ -7,11 +7,11 @@ use git2::Oid;
 use tokio_util::sync::CancellationToken;
 
 use super::{Glances, TICK};
-use crate::branch::Branch;
 use crate::error::Kind;
-use crate::fault::Fault;
-use crate::job::Job;
+use crate::reference::Branch;
 use crate::repo::state::State;
+use crate::task::fault::Fault;
+use crate::task::job::Job;
 
 fn job() -> Job {
     Job::new(CancellationToken::new(), Fault::default())

@@ -12,8 +12,7 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 
-use crate::answer::Name;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Key, Kind, Name, Result};
 use crate::repo::place;
 
 /// The lock on a directory; dropping it, or the end of the process, lets go.
@@ -30,16 +29,17 @@ impl DirLock {
                 "{} was replaced by a link; nothing was touched, call again",
                 path.display()
             );
-            return Err(Error::new(Kind::Locked, message).with("path", Name::of(path)));
+            return Err(Error::new(Kind::Locked, message).with(Key::Path, Name::of(path)));
         }
         // A pipe must not wait for its writer.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let dir = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| failed(path, &errno.into()))?;
+        let dir = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(|errno| Error::io("lock the directory", path, &errno.into()))?;
         let dir = File::from(dir);
         match flock(&dir, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => return Ok(None),
-            Err(errno) => return Err(failed(path, &errno.into())),
+            Err(errno) => return Err(Error::io("lock the directory", path, &errno.into())),
         }
         // Who held the lock before us may have removed the directory, and somebody may have made it anew.
         let same = |a: &fs::Metadata, b: &fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
@@ -66,11 +66,6 @@ impl DirLock {
     }
 }
 
-fn failed(path: &Path, error: &io::Error) -> Error {
-    let message = format!("cannot lock the directory {}: {error}", path.display());
-    Error::new(Kind::Io, message).with("path", Name::of(path))
-}
-
 /// Makes `path` and what is missing above it. Answers what it made, innermost first, for [`remove_made`].
 pub(crate) fn make_dir(path: &Path) -> Result<Vec<PathBuf>> {
     let mut made = Vec::new();
@@ -85,7 +80,7 @@ pub(crate) fn make_dir(path: &Path) -> Result<Vec<PathBuf>> {
             Err(error) => {
                 remove_made(&made);
                 let message = format!("cannot make the directory {}: {error}", dir.display());
-                return Err(Error::new(Kind::Io, message).with("path", Name::of(path)));
+                return Err(Error::new(Kind::Io, message).with(Key::Path, Name::of(path)));
             }
         }
     }

@@ -10,9 +10,8 @@ use std::path::{Path, PathBuf};
 
 use git2::Oid;
 
-use crate::answer::Name;
-use crate::branch::Branch;
 use crate::error::{Error, Kind, Result};
+use crate::reference::Branch;
 use crate::repo::{locked, plain, raw_object};
 
 pub(super) const NAME: &str = "alumiini-checkout";
@@ -80,7 +79,7 @@ pub(crate) fn get(git_dir: &Path) -> Result<Option<Move>> {
     let text = match plain::read(&file, MOST_BYTES) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed("read", &file, &error)),
+        Err(error) => return Err(Error::io("read", &file, &error)),
     };
     let damaged = || Error::new(Kind::Corrupt, format!("{} is damaged", file.display()));
     let mut lines = text.split(|byte| *byte == b'\n');
@@ -115,7 +114,7 @@ pub(crate) fn get(git_dir: &Path) -> Result<Option<Move>> {
 pub(crate) fn clear(git_dir: &Path) -> Result<()> {
     let file = file(git_dir);
     match fs::remove_file(&file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &file, &error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", &file, &error)),
         _ => Ok(()),
     }
 }
@@ -135,19 +134,15 @@ pub(crate) fn write_atomically(file: &Path, content: &[u8]) -> Result<()> {
     options.write(true).create_new(true);
     let mut opened = match options.open(&beside) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(locked(&beside)),
-        opened => opened.map_err(|error| failed("write", file, &error))?,
+        opened => opened.map_err(|error| Error::io("write", file, &error))?,
     };
     opened
         .write_all(content)
         .and_then(|()| fs::rename(&beside, file))
         .map_err(|error| {
             let _ = fs::remove_file(&beside);
-            failed("write", file, &error)
+            Error::io("write", file, &error)
         })
-}
-
-fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
-    Error::new(Kind::Io, format!("cannot {what} {}: {error}", path.display())).with("path", Name::of(path))
 }
 
 #[cfg(test)]

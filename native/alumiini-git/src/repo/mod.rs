@@ -69,6 +69,12 @@ pub(crate) fn make_hermetic() -> Result<(), git2::Error> {
     Ok(())
 }
 
+/// As in `1.9.0`.
+pub(crate) fn libgit2_version() -> String {
+    let (major, minor, patch) = git2::Version::get().libgit2_version();
+    format!("{major}.{minor}.{patch}")
+}
+
 /// Turns a libgit2 error into ours: `what` was being done, as in "cannot `what`".
 pub(crate) fn git_failure(what: &'static str) -> impl Fn(git2::Error) -> Error {
     move |error| {

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use git2::{Config, Oid, Repository, RepositoryOpenFlags};
 
-use crate::answer::Name;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Key, Kind, Name, Result};
 use crate::repo::{BUILD_PREFIX, git_failure, marker, plain};
 
 /// The key in a repository's config that says this library made it and may treat its work tree as its own.
@@ -47,9 +46,9 @@ pub(crate) fn look(path: &Path) -> Result<Found> {
             })
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let entries = fs::read_dir(path).map_err(|error| failed(path, &error))?;
+            let entries = fs::read_dir(path).map_err(|error| Error::io("read", path, &error))?;
             for entry in entries {
-                let entry = entry.map_err(|error| failed(path, &error))?;
+                let entry = entry.map_err(|error| Error::io("read", path, &error))?;
                 if !entry
                     .file_name()
                     .as_encoded_bytes()
@@ -60,7 +59,7 @@ pub(crate) fn look(path: &Path) -> Result<Found> {
             }
             Ok(Found::Empty)
         }
-        Err(error) => Err(failed(path, &error)),
+        Err(error) => Err(Error::io("read", path, &error)),
     }
 }
 
@@ -142,7 +141,7 @@ pub(crate) fn any(path: &Path) -> Result<Repository> {
                         Kind::PathNotFound,
                         format!("{} does not exist; sync it first", path.display()),
                     )
-                    .with("path", Name::of(path));
+                    .with(Key::Path, Name::of(path));
                 }
                 _ if fs::symlink_metadata(git_dir(path)).is_ok() => format!(
                     "{} is there and is no Git repository (it lacks HEAD, or more), and nothing was touched; remove it, or use another \
@@ -151,7 +150,7 @@ pub(crate) fn any(path: &Path) -> Result<Repository> {
                 ),
                 _ => return not_a_repository(path),
             };
-            return Error::new(Kind::NotARepository, message).with("path", Name::of(path));
+            return Error::new(Kind::NotARepository, message).with(Key::Path, Name::of(path));
         }
         // SHA-256, reftables, and what is to come.
         let unknown = ["unsupported extension", "unknown object format", "unsupported repository version"];
@@ -161,15 +160,15 @@ pub(crate) fn any(path: &Path) -> Result<Repository> {
                 path.display(),
                 error.message()
             );
-            return Error::new(Kind::Unsupported, message).with("path", Name::of(path));
+            return Error::new(Kind::Unsupported, message).with(Key::Path, Name::of(path));
         }
-        git_failure("open the repository")(error).with("path", Name::of(path))
+        git_failure("open the repository")(error).with(Key::Path, Name::of(path))
     })
 }
 
 pub(crate) fn not_a_repository(path: &Path) -> Error {
     let message = format!("{} is not a Git repository; sync one there first", path.display());
-    Error::new(Kind::NotARepository, message).with("path", Name::of(path))
+    Error::new(Kind::NotARepository, message).with(Key::Path, Name::of(path))
 }
 
 /// `corrupt` where a directory has the place of a file that Git reads. libgit2 takes some of them for files that are not there.
@@ -178,7 +177,7 @@ pub(crate) fn refuse_directories(git_dir: &Path) -> Result<()> {
         let file = git_dir.join(name);
         if fs::symlink_metadata(&file).is_ok_and(|found| found.is_dir()) {
             let message = format!("{} is a directory where a file belongs", file.display());
-            return Err(Error::new(Kind::Corrupt, message).with("path", Name::of(&file)));
+            return Err(Error::new(Kind::Corrupt, message).with(Key::Path, Name::of(&file)));
         }
     }
     Ok(())
@@ -198,10 +197,6 @@ pub(crate) fn shallow(git_dir: &Path) -> Result<Vec<Oid>> {
             .collect::<Result<_, _>>()
             .map_err(|_| Error::new(Kind::Corrupt, format!("{} is damaged", file.display()))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(failed(&file, &error)),
+        Err(error) => Err(Error::io("read", &file, &error)),
     }
-}
-
-fn failed(path: &Path, error: &io::Error) -> Error {
-    Error::new(Kind::Io, format!("cannot read {}: {error}", path.display())).with("path", Name::of(path))
 }

@@ -10,13 +10,11 @@ use bytes::{Bytes, BytesMut};
 use git2::{ObjectType, Odb, Oid, PackBuilder, Repository};
 use tokio::sync::mpsc;
 
-use crate::answer::Name;
-use crate::error::{Error, Kind, Result};
-use crate::job::Job;
+use crate::error::{Error, Key, Kind, Result};
 use crate::repo::pack::MAX_FILE;
 use crate::repo::raw_object::{self, RawEntry};
-use crate::repo::receive;
-use crate::repo::{git_failure, open};
+use crate::repo::{git_failure, open, receive};
+use crate::task::job::Job;
 
 /// The search for deltas holds ten objects in memory, of whatever size, unless told otherwise. (This libgit2 takes
 /// `deltaCacheSize` for `bigFileThreshold`, too.)
@@ -40,10 +38,7 @@ pub(crate) fn borrow(dir: &Path, objects: &Path) -> Result<Repository> {
             let mut file = fs::File::create(&alternates)?;
             file.write_all(&[objects.as_os_str().as_bytes(), b"\n"].concat())
         })
-        .map_err(|error| {
-            let message = format!("cannot write in {}: {error}", dir.display());
-            Error::new(Kind::Io, message).with("path", Name::of(dir))
-        })?;
+        .map_err(|error| Error::io("write in", dir, &error))?;
     open::just_made(dir)
 }
 
@@ -123,7 +118,7 @@ pub(crate) fn send(pack: &mut PackBuilder<'_>, max_bytes: u64, sink: &mpsc::Send
         sent += chunk.len() as u64;
         if sent > max_bytes {
             let message = format!("the pack is larger than {max_bytes} bytes");
-            return Err(Error::new(Kind::TooLarge, message).with("limit", max_bytes));
+            return Err(Error::new(Kind::TooLarge, message).with(Key::Limit, max_bytes));
         }
         sink.blocking_send(chunk)
             .map_err(|_| Error::new(Kind::Cancelled, "the pack is no longer wanted where it was going"))

@@ -1,9 +1,9 @@
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::fault::Fault;
 use crate::repo::rev_list::{Depth, History, missing};
 use crate::repo::test_git::git;
+use crate::task::fault::Fault;
 
 fn job() -> Job {
     Job::new(CancellationToken::new(), Fault::default())

@@ -10,8 +10,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use crate::answer::Name;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Key, Kind, Name, Result};
 use crate::repo::open;
 use crate::repo::safe_path::MOST_LINKS;
 use crate::repo::sound_tree::is_dot_git;
@@ -19,9 +18,7 @@ use crate::repo::sound_tree::is_dot_git;
 /// `path` without links, as far as it exists; the rest is kept as it is. `unsafe_path` where it leads out of a working tree that it is in,
 /// or into `.git`. Looks at the disk.
 pub(crate) fn find(path: &Path) -> Result<PathBuf> {
-    let failed = |error: io::Error| {
-        Error::new(Kind::Io, format!("cannot look at {}: {error}", path.display())).with("path", Name::of(path))
-    };
+    let failed = |error: io::Error| Error::io("look at", path, &error);
     let absolute = std::path::absolute(path).map_err(failed)?;
     let mut steps = Vec::new();
     push(&mut steps, &absolute);
@@ -169,7 +166,7 @@ impl Walk<'_> {
 
     fn refused(&self, why: &str) -> Error {
         let message = format!("the path {} is refused: {why}", self.path.display());
-        Error::new(Kind::UnsafePath, message).with("path", Name::of(self.path))
+        Error::new(Kind::UnsafePath, message).with(Key::Path, Name::of(self.path))
     }
 }
 

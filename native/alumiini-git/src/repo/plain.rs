@@ -15,8 +15,7 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, open, openat, statat};
 
-use crate::answer::Name;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Key, Kind, Name, Result};
 use crate::repo::marker;
 
 const DIR: OFlags = OFlags::RDONLY
@@ -175,7 +174,7 @@ impl Walk {
     fn over(&mut self, path: &Path, dir: &OwnedFd, level: usize) -> Result<()> {
         let failed = |errno: rustix::io::Errno| {
             let message = format!("cannot list {}: {}", path.display(), io::Error::from(errno));
-            Error::new(Kind::Io, message).with("path", Name::of(path))
+            Error::new(Kind::Io, message).with(Key::Path, Name::of(path))
         };
         for entry in Dir::read_from(dir).map_err(failed)? {
             let entry = entry.map_err(failed)?;
@@ -226,7 +225,7 @@ fn too_long(path: &Path, bytes: u64, most: u64) -> Error {
         "{} has {bytes} bytes; one that a Git program wrote has at most {most}",
         path.display()
     );
-    Error::new(Kind::Corrupt, message).with("path", Name::of(path))
+    Error::new(Kind::Corrupt, message).with(Key::Path, Name::of(path))
 }
 
 fn refused(path: &Path, what: &str) -> Error {
@@ -234,7 +233,7 @@ fn refused(path: &Path, what: &str) -> Error {
         "{} {what}, which nothing in a .git here may be; nothing was touched: remove it, or sync into another directory",
         path.display()
     );
-    Error::new(Kind::UnsafePath, message).with("path", Name::of(path))
+    Error::new(Kind::UnsafePath, message).with(Key::Path, Name::of(path))
 }
 
 #[cfg(test)]

@@ -99,7 +99,7 @@ mod linux {
     use rustix::io::Errno;
 
     use super::{At, ReadLately, Stat};
-    use crate::branch::Branch;
+    use crate::reference::Branch;
     use crate::repo::at_once::FINE;
     use crate::repo::{open, plain, raw_object};
 

@@ -5,18 +5,16 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io;
 use std::path::Path;
 
 use git2::{ObjectType, Odb, OdbLookupFlags, Oid, Repository};
 
-use crate::answer::Name;
-use crate::error::{Error, Hint, Kind, Result};
-use crate::job::Job;
+use crate::error::{Error, Hint, Key, Kind, Result};
 use crate::repo::pack::{INCOMING, MAX_FILE, Pack};
 use crate::repo::raw_object::{self, RawEntry};
 use crate::repo::sound_tree::SoundTrees;
 use crate::repo::{git_failure, marker, open};
+use crate::task::job::Job;
 
 /// What a fetch changes in `.git/shallow`.
 #[derive(Debug, Default)]
@@ -59,7 +57,7 @@ pub(crate) fn install(
                 git_dir.join(INCOMING).join(&file),
                 git_dir.join("objects/pack").join(&file),
             );
-            fs::rename(&from, &to).map_err(|error| failed("move the pack to", &to, &error))?;
+            fs::rename(&from, &to).map_err(|error| Error::io("move the pack to", &to, &error))?;
         }
     }
     let _ = fs::remove_dir_all(git_dir.join(INCOMING));
@@ -91,7 +89,7 @@ fn write_shallow(git_dir: &Path, is: &[Oid], wanted: &[Oid]) -> Result<()> {
         return Ok(());
     }
     if wanted.is_empty() {
-        return fs::remove_file(&file).map_err(|error| failed("remove", &file, &error));
+        return fs::remove_file(&file).map_err(|error| Error::io("remove", &file, &error));
     }
     let text: String = wanted.iter().map(|oid| format!("{oid}\n")).collect();
     marker::write_atomically(&file, text.as_bytes())
@@ -213,11 +211,7 @@ fn walk(odb: &Odb<'_>, known: &Odb<'_>, want: Oid, shallow: &HashSet<Oid>, unsha
 pub(crate) fn file_too_large(name: &[u8], size: usize) -> Error {
     let name = String::from_utf8_lossy(name);
     let message = format!("the file `{name}` has {size} bytes; a file here has at most {MAX_FILE}");
-    Error::new(Kind::TooLarge, message).with("limit", MAX_FILE as u64)
-}
-
-fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
-    Error::new(Kind::Io, format!("cannot {what} {}: {error}", path.display())).with("path", Name::of(path))
+    Error::new(Kind::TooLarge, message).with(Key::Limit, MAX_FILE as u64)
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 
 use git2::Oid;
 
-use crate::answer::Name;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Key, Kind, Name, Result};
+use crate::reference::is_valid_name;
 use crate::repo::raw_object::id;
 
 /// Symbolic refs of symbolic refs that are followed, as in Git.
@@ -219,27 +219,12 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), NotFound | NotADirectory | IsADirectory)
 }
 
-/// Whether Git takes `name` as a ref's (git-check-ref-format), of one level only where that is in capitals, like `HEAD`.
-pub(crate) fn is_valid_name(name: &[u8]) -> bool {
-    let one_level = !name.contains(&b'/');
-    if one_level && !name.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'_') {
-        return false;
-    }
-    let holds = |two: &[u8]| name.windows(2).any(|pair| pair == two);
-    let forbidden = |byte: &u8| byte.is_ascii_control() || b" ~^:?*[\\".contains(byte);
-    let components = name.split(|byte| *byte == b'/');
-    !(name.iter().any(forbidden) || holds(b"..") || holds(b"@{") || name.ends_with(b"."))
-        && components
-            .into_iter()
-            .all(|component| !(component.is_empty() || component.starts_with(b".") || component.ends_with(b".lock")))
-}
-
 fn bounded(count: usize) -> Result<()> {
     if count <= MAX_REFS {
         return Ok(());
     }
     let message = format!("the repository has more than {MAX_REFS} refs");
-    Err(Error::new(Kind::TooLarge, message).with("limit", MAX_REFS as u64))
+    Err(Error::new(Kind::TooLarge, message).with(Key::Limit, MAX_REFS as u64))
 }
 
 fn damaged(name: &[u8]) -> Error {
@@ -249,7 +234,7 @@ fn damaged(name: &[u8]) -> Error {
 
 fn failed(name: &[u8], error: &io::Error) -> Error {
     let shown = String::from_utf8_lossy(name).escape_debug().to_string();
-    Error::new(Kind::Io, format!("cannot read {shown}: {error}")).with("path", Name::value(name))
+    Error::new(Kind::Io, format!("cannot read {shown}: {error}")).with(Key::Path, Name::new(name))
 }
 
 #[cfg(test)]

@@ -7,11 +7,11 @@ use std::os::unix::ffi::OsStrExt;
 
 use git2::{ErrorClass, ErrorCode, ObjectType, Odb, Oid, Repository};
 
-use crate::branch::Branch;
 use crate::error::Result;
-use crate::job::Job;
+use crate::reference::Branch;
 use crate::repo::marker::Target;
 use crate::repo::{byte_refs, git_failure, open, raw_object};
+use crate::task::job::Job;
 
 /// No more haves than this go into one request.
 const MOST_HAVES: usize = 256;

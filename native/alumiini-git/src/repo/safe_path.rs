@@ -15,8 +15,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, open, openat, readlinkat, statat};
 use rustix::io::Errno;
 
-use crate::answer::Name;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Key, Kind, Name, Result};
 
 /// As many links as Linux follows in one path.
 pub(super) const MOST_LINKS: usize = 40;
@@ -49,7 +48,7 @@ impl Root {
             Errno::NOTDIR => not_found(format!("{} is not a directory", path.display())),
             _ => io_error(path, errno),
         });
-        let dir = dir.map_err(|error| error.with("path", Name::of(path)))?;
+        let dir = dir.map_err(|error| error.with(Key::Path, Name::of(path)))?;
         let git = statat(&dir, ".git", AtFlags::SYMLINK_NOFOLLOW)
             .ok()
             .map(|stat| identity(&stat));
@@ -90,8 +89,8 @@ impl Root {
                     "links in {} lead through more than {MOST_STEPS} steps",
                     self.path.display()
                 );
-                let error = Error::new(Kind::TooLarge, message).with("limit", MOST_STEPS as u64);
-                return Err(error.with("path", Name::of(&self.path)));
+                let error = Error::new(Kind::TooLarge, message).with(Key::Limit, MOST_STEPS as u64);
+                return Err(error.with(Key::Path, Name::of(&self.path)));
             }
             if step == b".." {
                 // Only links bring us here: the caller's own `..` was refused above.
@@ -163,7 +162,7 @@ impl Root {
             Errno::NOENT => self.no(path, "does not exist"),
             // Opening a socket, or a device without a driver.
             Errno::NXIO | Errno::NODEV => self.no(path, "is not a regular file"),
-            _ => io_error(&self.path.join(path), errno).with("path", Name::of(path)),
+            _ => io_error(&self.path.join(path), errno).with(Key::Path, Name::of(path)),
         }
     }
 }
@@ -189,11 +188,11 @@ pub(super) fn steps(root: &Path, path: &Path) -> Result<Vec<Vec<u8>>> {
 
 pub(super) fn refused(root: &Path, path: &Path, why: &str) -> Error {
     let message = format!("the path `{}` in {} is refused: {why}", path.display(), root.display());
-    Error::new(Kind::UnsafePath, message).with("path", Name::of(path))
+    Error::new(Kind::UnsafePath, message).with(Key::Path, Name::of(path))
 }
 
 pub(super) fn missing(root: &Path, path: &Path, why: &str) -> Error {
-    not_found(format!("`{}` in {} {why}", path.display(), root.display())).with("path", Name::of(path))
+    not_found(format!("`{}` in {} {why}", path.display(), root.display())).with(Key::Path, Name::of(path))
 }
 
 fn not_found(message: String) -> Error {

@@ -256,7 +256,7 @@ fn links_that_go_to_and_fro_without_end_are_given_up() {
     let all: Result<Vec<String>> = (0..2_000).map(|n| text(&root, &format!("{n:04}"))).collect();
     let error = all.unwrap_err();
     assert_eq!(
-        (error.kind, error.detail["limit"].as_u64()),
+        (error.kind, error.detail[&Key::Limit].as_u64()),
         (Kind::TooLarge, Some(MOST_STEPS as u64))
     );
     // As many as that are no reason to.

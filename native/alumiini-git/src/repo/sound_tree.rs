@@ -10,9 +10,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use git2::{ObjectType, Oid, Repository};
 
-use crate::error::{Error, Kind, Result};
-use crate::job::Job;
+use crate::error::{Error, Key, Kind, Result};
 use crate::repo::{DISCARDED, OLD_GIT, raw_object};
+use crate::task::job::Job;
 
 /// A bound on what one commit may make us write and remember.
 const MOST_FILES: u64 = 1_000_000;
@@ -189,7 +189,7 @@ fn shown(above: &[Open], name: &[u8], last: &[u8]) -> String {
 
 fn too_large(what: &str, limit: u64) -> Error {
     let message = format!("the commit has more than {limit} {what}, which is not checked out");
-    Error::new(Kind::TooLarge, message).with("limit", limit)
+    Error::new(Kind::TooLarge, message).with(Key::Limit, limit)
 }
 
 /// Refuses what Git itself never checks out: no name, a name with a slash, `.`, `..`, and `.git` under any of the names by which

@@ -1,4 +1,5 @@
 use super::*;
+use crate::error::Detail;
 
 #[test]
 fn names_that_mean_git_somewhere() {
@@ -43,7 +44,7 @@ fn names_that_mean_git_somewhere() {
 fn job() -> Job {
     Job::new(
         tokio_util::sync::CancellationToken::new(),
-        crate::fault::Fault::default(),
+        crate::task::fault::Fault::default(),
     )
 }
 
@@ -106,10 +107,10 @@ fn directories_count_where_there_is_no_file() {
     assert_eq!(kind(&repo, bomb), Some(Kind::TooLarge));
 }
 
-fn limit(repo: &Repository, tree: Oid) -> Option<rmpv::Value> {
+fn limit(repo: &Repository, tree: Oid) -> Option<Detail> {
     let error = SoundTrees::default().check(repo, tree, &job()).err()?;
     assert_eq!(error.kind, Kind::TooLarge);
-    error.detail.get("limit").cloned()
+    error.detail.get(&Key::Limit).cloned()
 }
 
 #[test]

@@ -12,13 +12,13 @@ use git2::{ErrorCode, OdbLookupFlags, Oid, Repository};
 use tokio::sync::mpsc;
 
 use crate::allowed::Allow;
-use crate::error::{Error, Hint, Kind, Result};
-use crate::job::Job;
+use crate::error::{Error, Hint, Key, Kind, Result};
 use crate::repo::pack::INCOMING;
 use crate::repo::receive::Boundary;
 use crate::repo::ref_files::{RefFiles, RefValue};
 use crate::repo::rev_list::{self, Depth, History};
 use crate::repo::{git_failure, open, pack_objects, plain, raw_object};
+use crate::task::job::Job;
 
 pub(crate) struct Source {
     repo: Repository,
@@ -52,7 +52,7 @@ impl Source {
     pub(crate) fn open(path: &Path, shown: &str, allow: &Allow) -> Result<Source> {
         let path = &allow.local(path, shown)?;
         for git_dir in [path.clone(), open::git_dir(path)] {
-            plain::check(&git_dir).map_err(|error| error.with("url", shown))?;
+            plain::check(&git_dir).map_err(|error| error.with(Key::Url, shown))?;
         }
         let repo = Repository::open(path).map_err(|error| {
             let found = match error.code() {
@@ -73,7 +73,7 @@ impl Source {
                     error
                 }
             };
-            found.with("url", shown)
+            found.with(Key::Url, shown)
         })?;
         allow.parts(&[repo.path(), repo.commondir()], shown)?;
         let refs = RefFiles::new(repo.path(), repo.commondir());
@@ -175,7 +175,7 @@ impl Source {
             error.message = format!("{} is damaged: {}; run git fsck there", self.shown, error.message);
         }
         if error.kind != Kind::Cancelled {
-            error.with("url", self.shown.as_str())
+            error.with(Key::Url, self.shown.as_str())
         } else {
             error
         }

@@ -2,8 +2,8 @@
 
 use git2::{Oid, Repository};
 
-use crate::branch::Branch;
 use crate::error::Result;
+use crate::reference::Branch;
 use crate::repo::marker::Target;
 use crate::repo::{byte_refs, git_failure, open};
 

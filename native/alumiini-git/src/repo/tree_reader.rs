@@ -10,8 +10,7 @@ use std::path::{Component, Path, PathBuf};
 
 use git2::{ObjectType, Odb, Oid};
 
-use crate::answer::Name;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Key, Kind, Name, Result};
 use crate::repo::raw_object::{self, RawEntry};
 use crate::repo::safe_path::{MOST_LINKS, missing, refused, steps};
 
@@ -59,7 +58,7 @@ impl<'a> TreeReader<'a> {
                         "{} is no directory of the commit; sync the repository first",
                         whole.display()
                     );
-                    Error::new(Kind::PathNotFound, message).with("path", Name::of(&whole))
+                    Error::new(Kind::PathNotFound, message).with(Key::Path, Name::of(&whole))
                 }
                 _ => error,
             })?;
@@ -134,8 +133,8 @@ impl<'a> TreeReader<'a> {
                 "links in {} lead through more than {MOST_LOOKED_THROUGH} bytes of directories",
                 self.path.display()
             );
-            let error = Error::new(Kind::TooLarge, message).with("limit", MOST_LOOKED_THROUGH);
-            return Err(error.with("path", Name::of(&self.path)));
+            let error = Error::new(Kind::TooLarge, message).with(Key::Limit, MOST_LOOKED_THROUGH);
+            return Err(error.with(Key::Path, Name::of(&self.path)));
         }
         Ok(found)
     }

@@ -238,7 +238,7 @@ fn links_through_many_names_are_given_up() {
     let reader = || TreeReader::at(repo.odb().unwrap(), tree, dir.path(), Path::new("")).unwrap();
     let error = reader().names(Path::new(""), |_| true).unwrap_err();
     assert_eq!(
-        (error.kind, error.detail["limit"].as_u64()),
+        (error.kind, error.detail[&Key::Limit].as_u64()),
         (Kind::TooLarge, Some(MOST_LOOKED_THROUGH))
     );
     let few = reader().names(Path::new(""), |name| name.starts_with(b"000")).unwrap();

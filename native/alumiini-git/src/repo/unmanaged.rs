@@ -9,15 +9,13 @@ mod take_back;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use git2::{Delta, Diff, Index, Oid, Repository, RepositoryState, Status, StatusOptions, Tree};
 
-use crate::answer::Name;
-use crate::branch::shown;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Key, Kind, Name, Result};
+use crate::reference::shown;
 use crate::repo::marker::{Move, Target};
 use crate::repo::{byte_refs, git_failure, locked, open, plain, raw_object, refs};
 
@@ -47,7 +45,7 @@ pub(crate) enum Checks {
 pub(crate) fn open(path: &Path) -> Result<Repository> {
     let unsupported = |why: &str| {
         let message = format!("{} {why}; sync into a directory of its own", path.display());
-        Error::new(Kind::Unsupported, message).with("path", Name::of(path))
+        Error::new(Kind::Unsupported, message).with(Key::Path, Name::of(path))
     };
     if !open::git_dir(path).is_dir() {
         return Err(unsupported("is a linked work tree or a submodule (its .git is a file)"));
@@ -73,7 +71,7 @@ fn index(repo: &Repository, path: &Path) -> Result<Index> {
                  and `git sparse-checkout reapply --no-sparse-index` there, or sync into a directory of its own",
                 path.display()
             );
-            return Error::new(Kind::Unsupported, message).with("path", Name::of(path));
+            return Error::new(Kind::Unsupported, message).with(Key::Path, Name::of(path));
         }
         git_failure("read the index")(error)
     })
@@ -260,8 +258,8 @@ fn dirty_paths(path: &Path, what: &str, changed: &[Vec<u8>]) -> Error {
         changed.len(),
         first.unwrap_or_default()
     );
-    let shown = changed.iter().take(SHOWN).map(|name| Name::value(name)).collect();
-    dirty(path, &why).with("changed", rmpv::Value::Array(shown))
+    let shown: Vec<Name> = changed.iter().take(SHOWN).map(|name| Name::new(name)).collect();
+    dirty(path, &why).with(Key::Changed, shown)
 }
 
 fn dirty(path: &Path, why: &str) -> Error {
@@ -270,9 +268,5 @@ fn dirty(path: &Path, why: &str) -> Error {
          elsewhere, or pass force",
         path.display()
     );
-    Error::new(Kind::Dirty, message).with("path", Name::of(path))
-}
-
-fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
-    Error::new(Kind::Io, format!("cannot {what} {}: {error}", path.display())).with("path", Name::of(path))
+    Error::new(Kind::Dirty, message).with(Key::Path, Name::of(path))
 }

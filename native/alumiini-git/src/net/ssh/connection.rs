@@ -8,7 +8,7 @@ use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertifi
 use russh::{Channel, SshId};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::error::{Error, Hint, Kind, Result};
+use crate::error::{Error, Hint, Key, Kind, Result};
 use crate::net::auth::{Login, Proof};
 use crate::net::dial::{CONNECT_TIMEOUT, dial};
 use crate::net::pkt::sanitised;
@@ -131,7 +131,7 @@ async fn connect_within(
             limit.as_secs()
         );
         Err(Error::new(Kind::Network, sentence)
-            .with("url", shown)
+            .with(Key::Url, shown)
             .hinted(Hint::Unreachable))
     })
 }
@@ -144,7 +144,7 @@ async fn connect_by_steps(
     step: &Mutex<&'static str>,
 ) -> Result<(Connection, Greeting)> {
     // Errors of the passphrase and the like say nothing of the URL.
-    let named = |e: Error| e.context(format!("cannot log in to {shown}")).with("url", shown);
+    let named = |e: Error| e.context(format!("cannot log in to {shown}")).with(Key::Url, shown);
     let key = async {
         match &target.login.proof {
             Proof::Key {
@@ -262,7 +262,7 @@ fn refused(target: &Target, shown: &str, tried: &[String]) -> Error {
         "{shown}: {} does not accept {keys}: check that its public half is registered there, with access to this repository, and that the user is right",
         target.who()
     );
-    Error::new(Kind::Auth, sentence).with("url", shown)
+    Error::new(Kind::Auth, sentence).with(Key::Url, shown)
 }
 
 fn ended(target: &Target, shown: &str, tried: &[String], seen: &Seen) -> Error {
@@ -282,7 +282,7 @@ fn cut(shown: &str, step: &str, seen: &Seen) -> Error {
         .as_ref()
         .map_or(String::new(), |goodbye| format!(": {goodbye}"));
     let sentence = format!("the connection to {shown} was ended by its server during {step}{said}; try again later");
-    Error::new(Kind::Network, sentence).with("url", shown)
+    Error::new(Kind::Network, sentence).with(Key::Url, shown)
 }
 
 fn handshake(error: &russh::Error, shown: &str, seen: &Seen) -> Error {
@@ -315,7 +315,7 @@ fn handshake(error: &russh::Error, shown: &str, seen: &Seen) -> Error {
             ),
         ),
     };
-    Error::new(kind, sentence).with("url", shown)
+    Error::new(kind, sentence).with(Key::Url, shown)
 }
 
 fn config(trusted: &Trusted, keepalive: Duration) -> Config {

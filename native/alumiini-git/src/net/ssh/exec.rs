@@ -8,7 +8,7 @@ use russh::client::Msg;
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::task::JoinSet;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Key, Kind, Result};
 use crate::net::pkt::{Chunks, sanitised};
 use crate::net::refusal;
 
@@ -236,7 +236,7 @@ impl Heard {
             _ if self.signalled => format!("{shown} failed: its git-upload-pack was killed{quoted}"),
             _ => format!("the connection to {shown} was cut before its answer was complete{quoted}"),
         };
-        Error::new(kind, sentence).with("url", shown)
+        Error::new(kind, sentence).with(Key::Url, shown)
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use russh::keys::{HashAlg, PublicKey, PublicKeyOrCertificate};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Key, Kind, Result};
 use crate::net::auth::Login;
 use crate::net::ssh_url::DEFAULT_PORT;
 
@@ -112,11 +112,11 @@ pub(super) fn check(
         ),
     };
     let error = Error::new(Kind::HostKey, sentence)
-        .with("fingerprint", fingerprint)
-        .with("url", shown);
+        .with(Key::Fingerprint, fingerprint)
+        .with(Key::Url, shown);
     Err(match verdict {
         Verdict::Revoked | Verdict::BadCertificate(_) => error,
-        _ => error.with("line", line),
+        _ => error.with(Key::Line, line),
     })
 }
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Key, Kind, Result};
 use crate::net::auth::Login;
 use crate::net::proxy::Proxy;
 use crate::net::ssh_url::SshUrl;
@@ -78,7 +78,7 @@ impl Ssh {
             }
         }
         let sentence = format!("the connection to {shown} was cut before its answer began; try again later");
-        Err(Error::new(Kind::Network, sentence).with("url", shown))
+        Err(Error::new(Kind::Network, sentence).with(Key::Url, shown))
     }
 
     /// Connects and checks the host key, on a connection of its own, and leaves it at that.

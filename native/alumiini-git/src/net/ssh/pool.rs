@@ -21,7 +21,7 @@ use futures_util::future::{Shared, WeakShared};
 use russh::Channel;
 use russh::client::Msg;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Key, Kind, Result};
 
 use super::connection::{self, Connection, Target};
 use super::slot::{Lease, Opened, Slot};
@@ -194,12 +194,14 @@ impl Pool {
                     let sentence = format!(
                         "{shown}: its server refuses sessions to this user: check that it may run git-upload-pack"
                     );
-                    return Err(NoLease::Failed(Error::new(Kind::Auth, sentence).with("url", shown)));
+                    return Err(NoLease::Failed(Error::new(Kind::Auth, sentence).with(Key::Url, shown)));
                 }
                 Opened::Gone if fresh => {
                     let sentence =
                         format!("the connection to {shown} was cut before it could be used; try again later");
-                    return Err(NoLease::Failed(Error::new(Kind::Network, sentence).with("url", shown)));
+                    return Err(NoLease::Failed(
+                        Error::new(Kind::Network, sentence).with(Key::Url, shown),
+                    ));
                 }
                 Opened::Gone => return Err(NoLease::Stale),
             }
@@ -354,8 +356,8 @@ impl State {
 
 /// The failure of a connection that another request for the same target had made, told of `shown`.
 fn renamed(mut failed: Error, shown: &str) -> Error {
-    if let Some(other) = failed.detail.get("url").and_then(|url| url.as_str()) {
+    if let Some(other) = failed.detail.get(&Key::Url).and_then(|url| url.as_str()) {
         failed.message = failed.message.replace(other, shown);
     }
-    failed.with("url", shown)
+    failed.with(Key::Url, shown)
 }

@@ -1,7 +1,7 @@
 use super::repo::Repo;
 use super::server::{Reply, Server, git_answer};
 use super::*;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Key, Kind};
 
 /// The error for a server that answers everything with `reply`.
 fn refusal(reply: Reply, with_auth: bool) -> (Error, Server) {
@@ -27,8 +27,8 @@ fn statuses() {
         let (error, server) = refusal(Reply::status(status), auth);
         assert_eq!(error.kind, kind);
         assert!(error.message.contains(says), "{error}");
-        assert_eq!(error.detail["status"], rmpv::Value::from(status));
-        assert_eq!(error.detail["url"], rmpv::Value::from(server.url("/r")));
+        assert_eq!(error.detail[&Key::Status], status.into());
+        assert_eq!(error.detail[&Key::Url], server.url("/r").into());
         assert_eq!(server.asked().len(), 1);
         let sent = auth.then_some("Basic YW5uOnNlc2FtZQ==");
         assert_eq!(server.seen()[0].header("authorization"), sent);

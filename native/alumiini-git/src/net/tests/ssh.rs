@@ -11,7 +11,7 @@ use russh::keys::HashAlg;
 use super::repo::Repo;
 use super::sshd::*;
 use super::*;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Key, Kind};
 use crate::net::auth::{Login, Proof};
 
 pub(super) fn with_key(sshd: &Sshd, key: &str) -> Login {
@@ -49,7 +49,7 @@ fn fails(sshd: &Sshd, repo: &Repo, login: Login, kind: Kind, says: &str) -> Erro
     let error = ask(sshd, repo, login).unwrap_err();
     assert_eq!(error.kind, kind, "{error}");
     assert!(error.message.contains(says), "{error}");
-    assert_eq!(error.detail["url"], sshd.url(&repo.path()).into());
+    assert_eq!(error.detail[&Key::Url], sshd.url(&repo.path()).into());
     error
 }
 
@@ -163,10 +163,12 @@ fn host_keys() {
     };
     let error = fails(&sshd, &repo, with(""), Kind::HostKey, "is not known");
     assert!(
-        error.message.contains(error.detail["fingerprint"].as_str().unwrap()),
+        error
+            .message
+            .contains(error.detail[&Key::Fingerprint].as_str().unwrap()),
         "{error}"
     );
-    let line = error.detail["line"].as_str().unwrap().to_owned();
+    let line = error.detail[&Key::Line].as_str().unwrap().to_owned();
     assert!(error.message.contains(&line), "{error}");
     assert_eq!(ask(&sshd, &repo, with(&line)).unwrap().len(), 4);
 
@@ -177,12 +179,12 @@ fn host_keys() {
     let host = format!("[127.0.0.1]:{}", sshd.port());
     let changed = format!("{host} {}\n", public(RSA_PKCS1));
     let error = fails(&sshd, &repo, with(&changed), Kind::HostKey, "in the middle");
-    assert!(error.detail["line"].as_str().unwrap().contains("ssh-rsa"));
+    assert!(error.detail[&Key::Line].as_str().unwrap().contains("ssh-rsa"));
     let others = format!("{host} {}\n", public(ED25519));
     fails(&sshd, &repo, with(&others), Kind::HostKey, "other types only");
     let revoked = format!("{line}\n@revoked * {}\n", public(ECDSA521));
     let error = fails(&sshd, &repo, with(&revoked), Kind::HostKey, "revoked");
-    assert!(!error.detail.contains_key("line"));
+    assert!(!error.detail.contains_key(&Key::Line));
 }
 
 #[test]

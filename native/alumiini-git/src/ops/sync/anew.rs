@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use git2::Oid;
 
-use super::Sync;
-use crate::answer::{Event, Name, Stats};
-use crate::error::{Error, Kind, Result};
+use super::Pipeline;
+use crate::error::{Error, Kind, Name, Result};
 use crate::ops::site::Site;
 use crate::repo::marker::{self, Move};
-use crate::repo::refs::Others;
-use crate::repo::{build, compact, finish, open, refs};
+use crate::repo::refs::{self, Others};
+use crate::repo::{build, compact, finish, open};
+use crate::task::progress::{Event, Stats};
 
-impl Sync {
+impl Pipeline {
     /// Builds a new `.git` with the branch in it, and puts it and the work tree in place.
     pub(super) async fn clone(&self, site: &Arc<Site>) -> Result<(Oid, Stats)> {
         let commit = self.resolve().await?;
@@ -24,7 +24,7 @@ impl Sync {
             Ok(git_dir)
         });
         let git_dir = git_dir.await?;
-        let depth = Some(self.key.depth).filter(|depth| *depth > 0);
+        let depth = Some(self.spec.depth).filter(|depth| *depth > 0);
         let (commit, stats) = self.fetch(site, &git_dir, commit, depth).await?;
         let (target, record, keep) = (self.target(commit), self.record(), site.clone());
         let remember = self.remembering();

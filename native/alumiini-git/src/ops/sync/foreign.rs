@@ -5,20 +5,20 @@ use std::sync::Arc;
 
 use git2::Oid;
 
-use super::Sync;
-use crate::answer::Stats;
+use super::Pipeline;
 use crate::error::Result;
-use crate::job::Job;
 use crate::net::url::RemoteUrl;
 use crate::ops::site::Site;
 use crate::repo::marker::{Move, Target};
 use crate::repo::state::State;
-use crate::repo::unmanaged::Checks;
-use crate::repo::{byte_refs, finish, open, raw_object, refs, unmanaged};
+use crate::repo::unmanaged::{self, Checks};
+use crate::repo::{byte_refs, finish, open, raw_object, refs};
+use crate::task::job::Job;
+use crate::task::progress::Stats;
 
-impl Sync {
+impl Pipeline {
     pub(super) async fn unmanaged(&self, site: &Arc<Site>) -> Result<(Oid, Stats)> {
-        let (branch, force) = (self.key.branch.clone(), self.key.force);
+        let (branch, force) = (self.spec.branch.clone(), self.spec.force);
         let local = self.disk(site, move |path, _| {
             let repo = unmanaged::open(path)?;
             if !force {
@@ -29,7 +29,7 @@ impl Sync {
         let (state, commit) = tokio::try_join!(local, self.resolve())?;
         // Of another remote, such as the one that this was forked from, `origin` says nothing.
         let is_origin = state.url.as_deref().is_some_and(|url| self.is_origin(url));
-        if state.head == Some(commit) && state.branch == Some(self.key.branch.local()) && !force {
+        if state.head == Some(commit) && state.branch == Some(self.spec.branch.local()) && !force {
             return Ok((commit, Stats::default()));
         }
         let here = self.disk(site, move |path, _| {
@@ -54,7 +54,7 @@ impl Sync {
                 remote_had: state.tracked.filter(|_| is_origin),
             },
         };
-        let branch = self.key.branch.clone();
+        let branch = self.spec.branch.clone();
         self.moving(site, move |path, job| {
             unmanaged_move(path, to, checks, job)?;
             if is_origin {
@@ -68,7 +68,10 @@ impl Sync {
     }
 
     fn is_origin(&self, url: &str) -> bool {
-        let urls = (RemoteUrl::parse(url.as_bytes()), RemoteUrl::parse(&self.key.remote.url));
+        let urls = (
+            RemoteUrl::parse(url.as_bytes()),
+            RemoteUrl::parse(&self.spec.remote.url),
+        );
         matches!(urls, (Ok(origin), Ok(asked)) if origin.is_same_repository(&asked))
     }
 }

@@ -14,9 +14,9 @@ use tokio::sync::mpsc;
 use super::header::{self, Form};
 use super::links::Links;
 use super::{Base, Entry, MOST_OBJECTS, checked_size, corrupt, cut, write_failed};
-use crate::answer::{Phase, Stats};
-use crate::error::{Error, Kind, Result};
-use crate::job::Job;
+use crate::error::{Error, Key, Kind, Result};
+use crate::task::job::Job;
+use crate::task::progress::{Phase, Stats};
 
 /// Files of more bytes go through a buffer of this size.
 const PIECE: usize = 64 << 10;
@@ -157,7 +157,7 @@ impl Arriving<'_> {
         let total = u32::from_be_bytes(self.bytes()?);
         if total > MOST_OBJECTS {
             let message = format!("the remote sent a pack of {total} objects; one here has at most {MOST_OBJECTS}");
-            return Err(Error::new(Kind::TooLarge, message).with("limit", u64::from(MOST_OBJECTS)));
+            return Err(Error::new(Kind::TooLarge, message).with(Key::Limit, u64::from(MOST_OBJECTS)));
         }
         Ok(total)
     }

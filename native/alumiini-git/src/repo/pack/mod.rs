@@ -26,11 +26,11 @@ use bytes::Bytes;
 use git2::{ObjectType, Oid};
 use tokio::sync::mpsc;
 
-use crate::answer::{Name, Stats};
-use crate::error::{Error, Kind, Result};
-use crate::job::Job;
-use crate::ops::pool::Pool;
+use crate::error::{Error, Key, Kind, Result};
 use crate::repo::{git_failure, open};
+use crate::task::job::Job;
+use crate::task::pool::Pool;
+use crate::task::progress::Stats;
 use links::Links;
 
 /// Below `.git`: where packs are until they are whole.
@@ -128,7 +128,7 @@ pub(crate) fn index(
     job: &Job,
 ) -> Result<Pack> {
     let dir = incoming(git_dir);
-    fs::create_dir_all(&dir).map_err(|error| failed("make", &dir, &error))?;
+    fs::create_dir_all(&dir).map_err(|error| Error::io("make", &dir, &error))?;
     let draft = dir.join("draft.pack");
     let mut file = OpenOptions::new()
         .read(true)
@@ -136,7 +136,7 @@ pub(crate) fn index(
         .create(true)
         .truncate(true)
         .open(&draft)
-        .map_err(|error| failed("make", &draft, &error))?;
+        .map_err(|error| Error::io("make", &draft, &error))?;
     let arrived = arriving::read(chunks, complete, &mut file, job)?;
     if arrived.entries.is_empty() {
         return Ok(Pack {
@@ -191,7 +191,7 @@ fn checked_size(kind: Option<ObjectType>, size: u64) -> Result<usize> {
         Ok(size) if size <= most => Ok(size),
         _ => {
             let message = format!("the remote sent an object of {size} bytes; a {what} here has at most {most}");
-            Err(Error::new(Kind::TooLarge, message).with("limit", most as u64))
+            Err(Error::new(Kind::TooLarge, message).with(Key::Limit, most as u64))
         }
     }
 }
@@ -224,10 +224,6 @@ fn corrupt(why: &str) -> Error {
 
 fn write_failed(error: &io::Error) -> Error {
     Error::new(Kind::Io, format!("cannot write the pack: {error}"))
-}
-
-fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
-    Error::new(Kind::Io, format!("cannot {what} {}: {error}", path.display())).with("path", Name::of(path))
 }
 
 /// Reads `length` bytes at `offset` into `bytes`.

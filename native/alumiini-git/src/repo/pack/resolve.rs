@@ -20,10 +20,10 @@ use super::arriving::Arrived;
 use super::header::Delta;
 use super::links::Links;
 use super::{Base, Entry, MAX_FILE, Turns, checked_size, corrupt, hasher, id, read_at, thin};
-use crate::answer::Phase;
-use crate::error::{Error, Kind, Result};
-use crate::job::Job;
-use crate::ops::pool::Pool;
+use crate::error::{Error, Key, Kind, Result};
+use crate::task::job::Job;
+use crate::task::pool::Pool;
+use crate::task::progress::Phase;
 
 /// Fewer deltas are not worth a second thread.
 const WORTH_HELP: usize = 256;
@@ -488,7 +488,7 @@ impl<'a> Work<'a> {
         };
         if alive > MOST_ALIVE {
             let message = format!("the deltas that the remote sent take more than {MOST_ALIVE} bytes of memory");
-            return Err(Error::new(Kind::TooLarge, message).with("limit", MOST_ALIVE));
+            return Err(Error::new(Kind::TooLarge, message).with(Key::Limit, MOST_ALIVE));
         }
         if alive > FREE && leads {
             let mut leave = self.leave.lock().unwrap_or_else(PoisonError::into_inner);

@@ -14,8 +14,8 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::fault::Fault;
 use crate::repo::test_git::git;
+use crate::task::fault::Fault;
 
 /// Packs are made by hand of these.
 #[derive(Debug, Clone)]

@@ -11,8 +11,8 @@ use sha1::{Digest, Sha1};
 
 use super::{Base, Entry, checked_size, header, write_failed};
 use crate::error::Result;
-use crate::job::Job;
 use crate::repo::raw_object;
+use crate::task::job::Job;
 
 /// Writes the object `id` of `odb` at `end`. Returns its content, too, and where it ends. `None` where it is not there.
 pub(super) fn add(file: &File, end: u64, odb: &Odb<'_>, id: Oid) -> Result<Option<(Entry, Vec<u8>, u64)>> {

@@ -11,12 +11,12 @@ use git2::{CheckoutNotificationType, Repository};
 use super::plan::{Plan, at, refuse_checked_out_elsewhere};
 use super::sparse::Sparse;
 use super::{Checks, dirty, dirty_paths, refuse_changes, refuse_commits, refuse_locks, refuse_others_work, tree};
-use crate::answer::Phase;
 use crate::error::Result;
-use crate::job::Job;
 use crate::repo::git_failure;
 use crate::repo::marker::Move;
 use crate::repo::refs::{self, Others};
+use crate::task::job::Job;
+use crate::task::progress::Phase;
 
 /// Refuses a move before anything is written: `locked` where another Git program is at work, `dirty` where anything of the owner's
 /// would be lost, `corrupt` where a commit of the two cannot be read.

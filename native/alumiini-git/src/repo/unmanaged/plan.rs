@@ -13,7 +13,7 @@ use git2::{ObjectType, Oid, Repository, Tree};
 
 use super::sparse::Sparse;
 use super::{Checks, SKIP_WORKTREE, dirty, dirty_paths, entry, moving, paths, take_back, tree, tree_before};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::repo::git_failure;
 use crate::repo::marker::Move;
 
@@ -100,7 +100,7 @@ impl Plan {
     pub(super) fn clear(&self, repo: &Repository, path: &Path) -> Result<()> {
         for name in &self.in_the_way {
             let file = at(path, name);
-            fs::remove_file(&file).map_err(|error| super::failed("remove", &file, &error))?;
+            fs::remove_file(&file).map_err(|error| Error::io("remove", &file, &error))?;
         }
         let gone = self.gitlinks.iter().filter(|(_, id)| id.is_none());
         record_gitlinks(repo, path, gone)
@@ -276,7 +276,7 @@ pub(super) fn record_gitlinks<'a>(
                     .add(&super::sparse::bare_entry(name, *id, 0o160000, 0))
                     .map_err(&fail)?;
                 if fs::symlink_metadata(&dir).is_err() {
-                    fs::create_dir_all(&dir).map_err(|error| super::failed("make", &dir, &error))?;
+                    fs::create_dir_all(&dir).map_err(|error| Error::io("make", &dir, &error))?;
                 }
             }
             None => {

@@ -15,7 +15,6 @@ use gix_ignore::glob::pattern::Case;
 use gix_ignore::search::Ignore;
 
 use super::SKIP_WORKTREE;
-use crate::answer::Name;
 use crate::error::{Error, Kind, Result};
 use crate::repo::git_failure;
 
@@ -105,8 +104,7 @@ fn patterns(repo: &Repository) -> Result<Option<gix_ignore::Search>> {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
-            let message = format!("cannot read {}: {error}", file.display());
-            return Err(Error::new(Kind::Io, message).with("path", Name::of(&file)));
+            return Err(Error::io("read", &file, &error));
         }
     };
     let mut search = gix_ignore::Search::default();

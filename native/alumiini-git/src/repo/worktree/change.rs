@@ -15,10 +15,10 @@ use super::index::{self, Entry, Recorded};
 use super::moved::Moved;
 use super::tree::{self, Changes};
 use super::{GITLINK, KIND, MOST_FILES, write};
-use crate::answer::Phase;
 use crate::error::Result;
-use crate::job::Job;
 use crate::repo::raw_object;
+use crate::task::job::Job;
+use crate::task::progress::Phase;
 
 /// Makes a work tree that is as `old` says equal `new`. `None` where something was found not to be as it says: then a walk over all of it
 /// has to put it right.

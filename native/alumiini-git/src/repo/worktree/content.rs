@@ -14,10 +14,10 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::index::{Entry, Recorded};
-use super::{DIR, FILE, KIND, LINK, failed};
+use super::{DIR, FILE, KIND, LINK};
 use crate::error::{Error, Kind, Result};
-use crate::job::Job;
 use crate::repo::git_failure;
+use crate::task::job::Job;
 
 const READ: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
@@ -113,7 +113,7 @@ impl<'a> Content<'a> {
         std::fs::File::from(file)
             .take(size as u64 + 1)
             .read_to_end(&mut content)
-            .map_err(|error| failed("read", &self.work.join(name), &error))?;
+            .map_err(|error| Error::io("read", &self.work.join(name), &error))?;
         let id = Oid::hash_object(ObjectType::Blob, &content).map_err(git_failure("hash a file"))?;
         Ok(id == entry.id)
     }
@@ -128,7 +128,7 @@ impl<'a> Content<'a> {
                 format!("{} is a {} where a file is wanted", entry.id, blob.kind()),
             ));
         }
-        let fail = |error: io::Error| failed("write", &shown(), &error);
+        let fail = |error: io::Error| Error::io("write", &shown(), &error);
         if entry.mode & KIND == LINK && self.keeps.links.load(Ordering::Relaxed) {
             match rustix::fs::symlinkat(OsStr::from_bytes(target(blob.data())), dir, name) {
                 Ok(()) => {
@@ -185,7 +185,7 @@ impl<'a> Content<'a> {
     pub(super) fn remove(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
         use std::os::fd::AsFd;
         let os = OsStr::from_bytes(name);
-        let fail = |errno: Errno| failed("remove", &self.work.join(os), &errno.into());
+        let fail = |errno: Errno| Error::io("remove", &self.work.join(os), &errno.into());
         match rustix::fs::unlinkat(dir, os, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => return Ok(()),
             // A directory: EISDIR on Linux, EPERM elsewhere.

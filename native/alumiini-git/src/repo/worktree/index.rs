@@ -11,8 +11,7 @@ use git2::Oid;
 use rustix::fs::{Stat, Timespec, Timestamps, UTIME_NOW, futimens};
 use sha1::{Digest, Sha1};
 
-use crate::answer::Name;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::repo::{locked, plain};
 
 /// Bytes of an entry before its path.
@@ -176,10 +175,7 @@ fn varint(bytes: &[u8]) -> Option<(usize, usize)> {
 /// system's clock, after what it tells of, and after `newest`, if that clock is quick enough to tell.
 pub(super) fn write(git_dir: &Path, entries: &[Entry], newest: (u32, u32)) -> Result<Written> {
     let (file, lock) = (file(git_dir), git_dir.join("index.lock"));
-    let fail = |error: io::Error| {
-        let message = format!("cannot write {}: {error}", file.display());
-        Error::new(Kind::Io, message).with("path", Name::of(&file))
-    };
+    let fail = |error: io::Error| Error::io("write", &file, &error);
     let mut opened = match OpenOptions::new().write(true).create_new(true).open(&lock) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(locked(&lock)),
         opened => opened.map_err(fail)?,

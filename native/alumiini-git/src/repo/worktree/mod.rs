@@ -17,17 +17,16 @@ mod walk;
 mod write;
 
 use std::collections::BTreeSet;
-use std::io;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use git2::{Oid, Repository};
 use rustix::fs::OFlags;
 
-use crate::answer::{Name, Phase};
-use crate::error::{Error, Kind, Result};
-use crate::job::Job;
+use crate::error::Result;
 use crate::repo::raw_object;
+use crate::task::job::Job;
+use crate::task::progress::Phase;
 use content::{Content, Keeps};
 use index::{Entry, Index};
 use walk::Walk;
@@ -110,10 +109,6 @@ fn take_stats(wanted: &mut [Entry], old: &Index) {
             entry.stat = recorded.stat;
         }
     }
-}
-
-fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
-    Error::new(Kind::Io, format!("cannot {what} {}: {error}", path.display())).with("path", Name::of(path))
 }
 
 #[cfg(test)]

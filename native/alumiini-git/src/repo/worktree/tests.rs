@@ -4,6 +4,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use proptest::prelude::*;
 
 use super::*;
+use crate::error::Kind;
 use crate::repo::test_git::git;
 
 #[test]

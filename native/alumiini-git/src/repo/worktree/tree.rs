@@ -4,10 +4,10 @@ use git2::{ObjectType, Odb, Oid};
 
 use super::index::{Entry, Recorded};
 use super::{FILE, GITLINK, KIND, LINK, MOST_FILES};
-use crate::error::{Error, Kind, Result};
-use crate::job::Job;
+use crate::error::{Error, Key, Kind, Result};
 use crate::repo::raw_object;
 use crate::repo::sound_tree::{LONGEST_PATH, MOST_PATH_BYTES};
+use crate::task::job::Job;
 
 /// The modes that Git knows: older tools wrote others, such as 100664, which Git takes as these. One of no kind is a submodule to Git.
 pub(super) fn canonical(mode: u32) -> u32 {
@@ -80,7 +80,7 @@ impl Come {
         ] {
             if is > limit {
                 let message = format!("the commit has more than {limit} {what}; a work tree here has at most that");
-                return Err(Error::new(Kind::TooLarge, message).with("limit", limit));
+                return Err(Error::new(Kind::TooLarge, message).with(Key::Limit, limit));
             }
         }
         Ok(())

@@ -11,8 +11,8 @@ use rustix::io::Errno;
 
 use super::content::{Content, refuse};
 use super::index::{Entry, Recorded};
-use super::{DIR, GITLINK, KIND, failed};
-use crate::error::Result;
+use super::{DIR, GITLINK, KIND};
+use crate::error::{Error, Result};
 use crate::repo::BUILD_PREFIX;
 
 pub(super) struct Walk<'a> {
@@ -44,7 +44,7 @@ impl<'a> Walk<'a> {
     pub(super) fn run(&mut self) -> Result<bool> {
         let work = self.content.work;
         let root = rustix::fs::open(work, DIR & !OFlags::NOFOLLOW, Mode::empty())
-            .map_err(|errno| failed("open", work, &errno.into()))?;
+            .map_err(|errno| Error::io("open", work, &errno.into()))?;
         self.directory(root.as_fd(), 0, 0..self.wanted.len())
     }
 
@@ -123,7 +123,7 @@ impl<'a> Walk<'a> {
             Some(entry) => self.content.work.join(OsStr::from_bytes(&entry.path[..prefix])),
             None => self.content.work.to_owned(),
         };
-        let fail = |errno: Errno| failed("list", &shown(), &errno.into());
+        let fail = |errno: Errno| Error::io("list", &shown(), &errno.into());
         let mut names = HashMap::new();
         for entry in Dir::read_from(dir).map_err(fail)? {
             let entry = entry.map_err(fail)?;
@@ -143,7 +143,7 @@ impl<'a> Walk<'a> {
             match rustix::fs::openat(dir, os, DIR, Mode::empty()) {
                 Ok(sub) => return Ok(Some(sub)),
                 Err(Errno::NOTDIR | Errno::LOOP | Errno::MLINK | Errno::NOENT) => {}
-                Err(errno) => return Err(failed("open", &shown(), &errno.into())),
+                Err(errno) => return Err(Error::io("open", &shown(), &errno.into())),
             }
         }
         if !self.mend {
@@ -152,7 +152,7 @@ impl<'a> Walk<'a> {
         if kind.is_some() {
             self.content.remove(dir, name)?;
         }
-        let fail = |errno: Errno| failed("make", &shown(), &errno.into());
+        let fail = |errno: Errno| Error::io("make", &shown(), &errno.into());
         rustix::fs::mkdirat(dir, os, Mode::from_raw_mode(0o777)).map_err(fail)?;
         rustix::fs::openat(dir, os, DIR, Mode::empty()).map(Some).map_err(fail)
     }
@@ -183,7 +183,7 @@ impl<'a> Walk<'a> {
                     }
                 }
                 Err(Errno::NOENT) => {}
-                Err(errno) => return Err(failed("look at", &self.content.work.join(os), &errno.into())),
+                Err(errno) => return Err(Error::io("look at", &self.content.work.join(os), &errno.into())),
             }
         }
         if self.mend {

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::content::{Content, Keeps, refuse};
 use super::descent::{Descent, split};
-use super::failed;
+
 use super::index::{Entry, Recorded};
-use crate::answer::Phase;
-use crate::error::Result;
-use crate::job::Job;
+use crate::error::{Error, Result};
 use crate::repo::{open, raw_object};
+use crate::task::job::Job;
+use crate::task::progress::Phase;
 
 /// Files that are worth a thread of their own, and threads. Each has as many directories open as they are deep.
 const WORTH_HELP: usize = 64;
@@ -85,7 +85,7 @@ impl Writing<'_> {
         let repo = open::managed(self.git_dir)?;
         let odb = raw_object::odb(&repo)?;
         let content = Content::new(&odb, self.work, self.keeps, self.job);
-        let mut descent = Descent::new(self.work).map_err(|errno| failed("open", self.work, &errno.into()))?;
+        let mut descent = Descent::new(self.work).map_err(|errno| Error::io("open", self.work, &errno.into()))?;
         let mut written = Vec::with_capacity(missing.len());
         for place in missing {
             self.job.check()?;
@@ -99,7 +99,7 @@ impl Writing<'_> {
             }
             let dir = descent
                 .to(parent)
-                .map_err(|errno| failed("open", &self.work.join(OsStr::from_bytes(parent)), &errno.into()))?;
+                .map_err(|errno| Error::io("open", &self.work.join(OsStr::from_bytes(parent)), &errno.into()))?;
             let (stat, bytes) = content.write(dir, OsStr::from_bytes(name), entry)?;
             written.push((*place, Recorded::of(&stat)));
             let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;

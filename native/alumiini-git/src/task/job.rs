@@ -8,9 +8,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::answer::{Event, Phase};
 use crate::error::{Error, Kind, Result};
-use crate::fault::Fault;
+#[cfg(feature = "fault-injection")]
+use crate::task::fault::Act;
+use crate::task::fault::Fault;
+use crate::task::progress::{Event, Phase};
 
 /// Where the events of one request go: to the client, in its reply's order, or nowhere for a request without an id.
 pub(crate) trait Listener: Send + Sync {
@@ -100,8 +102,35 @@ impl Job {
     }
 
     /// A named moment of the work; only tests make something happen there.
+    #[cfg(not(feature = "fault-injection"))]
+    pub(crate) fn reach(&self, _at: &str) {}
+
+    /// A named moment of the work. Blocks only where a test asked for a hang.
+    #[cfg(feature = "fault-injection")]
     pub(crate) fn reach(&self, at: &str) {
-        self.fault.reach(at, self);
+        use rustix::process::{Signal, getpid, kill_process};
+
+        match self.fault.reach(at) {
+            None => {}
+            Some(Act::Kill) => drop(kill_process(getpid(), Signal::KILL)),
+            Some(Act::Stop) => {
+                let _ = kill_process(getpid(), Signal::STOP);
+                // The signal may reach another thread first; by the end of this, it has stopped all of them.
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Some(Act::Hang) => {
+                self.tell(&Event::Fault { at: at.to_owned() });
+                while !self.is_cancelled() {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+            }
+            Some(Act::Wedge) => {
+                self.tell(&Event::Fault { at: at.to_owned() });
+                loop {
+                    std::thread::park();
+                }
+            }
+        }
     }
 
     /// Tells how far a phase is. At most about twenty times a second, but always the first (`done` 0) and the last.
@@ -127,11 +156,6 @@ impl Job {
         for listener in self.listeners.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             listener.event(event);
         }
-    }
-
-    #[cfg(feature = "fault-injection")]
-    pub(crate) fn fault_reached(&self, at: &str) {
-        self.tell(&Event::Fault { at: at.to_owned() });
     }
 }
 

@@ -11,8 +11,7 @@ use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use crate::error::Result;
-use crate::ops::panicked;
+use crate::error::{Result, panicked};
 
 /// How long an errand may take before the next one for the same does not wait for it any more.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -183,5 +182,5 @@ impl<K: Eq + Hash, V> Drop for Forget<K, V> {
 }
 
 #[cfg(test)]
-#[path = "sharing_tests.rs"]
+#[path = "single_flight_tests.rs"]
 mod tests;

@@ -8,12 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::answer::Stats;
-use crate::branch::Branch;
-use crate::error::Result;
-use crate::job::Job;
-use crate::protocol::RemoteRequest;
+use crate::error::{Result, panicked};
 use crate::repo::place;
+use crate::spec::SyncSpec;
+use crate::task::job::Job;
+use crate::task::progress::Stats;
 
 /// The repositories in use, by canonical path.
 #[derive(Default)]
@@ -28,18 +27,7 @@ pub(crate) struct Repo {
     pub(crate) tree: Arc<tokio::sync::RwLock<()>>,
     /// Syncs that wait for their turn. Once a sync has begun, nobody joins it any more: what it fetches may be older than
     /// the newcomer's reason to ask.
-    waiting: Mutex<HashMap<SyncKey, Arc<Shared>>>,
-}
-
-/// What makes two syncs of a repository the same.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct SyncKey {
-    pub(crate) remote: RemoteRequest,
-    pub(crate) branch: Branch,
-    pub(crate) depth: u32,
-    pub(crate) force: bool,
-    /// Whether nothing is to be checked out.
-    pub(crate) bare: bool,
+    waiting: Mutex<HashMap<SyncSpec, Arc<Shared>>>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -92,7 +80,7 @@ impl Shared {
 /// One request's part in a shared sync. When the last member is dropped before the end, the sync is cancelled.
 struct Member {
     repo: Arc<Repo>,
-    key: SyncKey,
+    key: SyncSpec,
     shared: Arc<Shared>,
     job: Arc<Job>,
 }
@@ -121,7 +109,7 @@ impl Repo {
     /// future leaves the sync; it goes on while others are in it.
     pub(crate) async fn sync(
         self: &Arc<Self>,
-        key: SyncKey,
+        key: SyncSpec,
         job: &Arc<Job>,
         start: impl FnOnce(Arc<Shared>),
     ) -> Result<Synced> {
@@ -165,11 +153,11 @@ impl Repo {
             Err(_) => None,
         };
         drop(member);
-        answer.unwrap_or_else(|| Err(crate::ops::panicked()))
+        answer.unwrap_or_else(|| Err(panicked()))
     }
 
     /// From now on nobody joins this sync.
-    pub(crate) fn begin(&self, key: &SyncKey, shared: &Arc<Shared>) {
+    pub(crate) fn begin(&self, key: &SyncSpec, shared: &Arc<Shared>) {
         let mut waiting = lock(&self.waiting);
         if waiting.get(key).is_some_and(|waiting| Arc::ptr_eq(waiting, shared)) {
             waiting.remove(key);
@@ -178,5 +166,5 @@ impl Repo {
 }
 
 #[cfg(test)]
-#[path = "repos_tests.rs"]
+#[path = "registry_tests.rs"]
 mod tests;

@@ -1,11 +1,27 @@
+//! The wire as a whole: what the contract, the golden frames and noise are read as, and how answers leave.
+
 use super::*;
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-
-use crate::answer::*;
 
 use proptest::prelude::*;
+use rmpv::Value;
+
+use crate::error::Kind;
+use crate::net::auth::{Auth, Login, Proof};
+use crate::net::tls::Tls;
+use crate::port::reply::{Step, event, reply};
+use crate::reference::Reference;
+use crate::spec::RemoteSpec;
+use crate::task::progress::{Event, Phase, Stats};
+
+/// The request in a frame's body.
+fn decode(body: &[u8]) -> Result<Request, (Option<u64>, Error)> {
+    match super::decode(body)? {
+        Message::Request(request) => Ok(request),
+        Message::Cancel { id } => panic!("the cancel of {id}"),
+    }
+}
 
 fn pack(value: &Value) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -25,7 +41,7 @@ fn map(pairs: &[(&str, Value)]) -> Value {
 /// The body of a frame.
 fn body(frame: Vec<u8>) -> Vec<u8> {
     let mut bytes = &frame[..];
-    let Ok(Some(crate::frame::Frame::Body(body))) = crate::frame::read(&mut bytes) else {
+    let Ok(Some(crate::port::frame::Frame::Body(body))) = crate::port::frame::read(&mut bytes) else {
         panic!("{frame:?}")
     };
     assert!(bytes.is_empty());
@@ -41,7 +57,7 @@ fn refused(value: &Value) -> (Option<u64>, String) {
 /// The table in `protocol/README.md` is the list in `error.rs`.
 #[test]
 fn the_documented_kinds_are_the_kinds_there_are() {
-    let page = include_str!("../../../protocol/README.md");
+    let page = include_str!("../../../../protocol/README.md");
     let table = page.split("### Kinds of error").nth(1).unwrap();
     let row = table.lines().find(|line| line.starts_with("| `")).unwrap();
     let columns: Vec<&str> = row.split('|').collect();
@@ -61,8 +77,9 @@ fn the_exchanges_of_the_contract_are_byte_for_byte() {
     let ask = b"\x85\xa2op\xa4sync\xa3url\xa6/a.git\xa6branch\xa4main\xa4path\xa2/b\xa5depth\x01";
     let request = decode(ask).unwrap();
     let Op::Sync(sync) = request.op else { panic!() };
+    let spec = sync.spec;
     assert_eq!(
-        (request.id, sync.branch.as_bytes(), sync.depth, sync.path),
+        (request.id, spec.branch.as_bytes(), spec.depth, sync.path),
         (None, &b"main"[..], 1, "/b".into())
     );
 
@@ -160,14 +177,14 @@ fn what_later_versions_will_know_is_unsupported_rather_than_ignored() {
 }
 
 /// The remote of an `ls_remote` with `fields`.
-fn remote(fields: &[(&str, Value)]) -> Result<RemoteRequest, Kind> {
+fn remote(fields: &[(&str, Value)]) -> Result<RemoteSpec, Kind> {
     let mut all = vec![("op", "ls_remote".into()), ("url", "ssh://h/r".into())];
     all.extend_from_slice(fields);
     match decode(&pack(&map(&all))) {
         Ok(Request {
-            op: Op::LsRemote { remote, .. },
+            op: Op::LsRemote(ls_remote),
             ..
-        }) => Ok(remote),
+        }) => Ok(ls_remote.remote),
         Ok(other) => panic!("{other:?}"),
         Err((_, error)) => Err(error.kind),
     }
@@ -252,20 +269,20 @@ fn refs_by_name_and_by_prefix() {
             ("ref", value),
         ];
         match decode(&pack(&map(&base))).map(|request| request.op) {
-            Ok(Op::LsRemote { name, .. }) => Some(name),
+            Ok(Op::LsRemote(ls_remote)) => Some(ls_remote.reference),
             _ => None,
         }
     };
-    assert_eq!(name(Value::Nil), Some(RefName::Full("HEAD".into())));
+    assert_eq!(name(Value::Nil), Some(Reference::Full("HEAD".into())));
     assert_eq!(
         name("refs/pull/7/head".into()),
-        Some(RefName::Full("refs/pull/7/head".into()))
+        Some(Reference::Full("refs/pull/7/head".into()))
     );
-    assert_eq!(name("main".into()), Some(RefName::Branch("main".into())));
-    assert_eq!(name(map(&[("tag", "v1".into())])), Some(RefName::Tag("v1".into())));
+    assert_eq!(name("main".into()), Some(Reference::Branch("main".into())));
+    assert_eq!(name(map(&[("tag", "v1".into())])), Some(Reference::Tag("v1".into())));
     assert_eq!(
         name(map(&[("name", "HEAD".into())])),
-        Some(RefName::Full("HEAD".into()))
+        Some(Reference::Full("HEAD".into()))
     );
     assert_eq!(name(map(&[("commit", "abc".into())])), None);
 
@@ -276,7 +293,7 @@ fn refs_by_name_and_by_prefix() {
             ("prefixes", value),
         ];
         match decode(&pack(&map(&base))).map(|request| request.op) {
-            Ok(Op::Refs { prefixes, .. }) => Some(prefixes),
+            Ok(Op::Refs(refs)) => Some(refs.prefixes),
             _ => None,
         }
     };
@@ -294,7 +311,7 @@ fn limits_are_positive() {
     let limits = |key: &str, value: Value| {
         let base = [("op", "hello".into()), ("protocol", 1.into()), (key, value)];
         match decode(&pack(&map(&base))).map(|request| request.op) {
-            Ok(Op::Hello { limits, .. }) => Some((limits.all, limits.per_host)),
+            Ok(Op::Hello(hello)) => Some((hello.limits.all, hello.limits.per_host)),
             _ => None,
         }
     };
@@ -338,7 +355,7 @@ fn no_error_shows_a_credential() {
 
 #[test]
 fn errors_travel_on_one_line() {
-    let error = || Error::new(Kind::Io, "cannot read a\nb").with("path", Name::value(b"/a\nb"));
+    let error = || Error::new(Kind::Io, "cannot read a\nb").with(Key::Path, Name::new(b"/a\nb"));
     let sent = body(reply(Some(1), &Err(error())));
     let step = Step {
         step: "refs",
@@ -382,7 +399,7 @@ fn events_carry_their_request_and_names_that_are_not_utf8_travel_as_bin() {
     assert_eq!(value["path"], Value::Binary(b"/a\xff".to_vec()));
     let ask = map(&[("op", "files".into()), ("path", Value::Binary(b"/a\xff".to_vec()))]);
     assert!(
-        matches!(decode(&pack(&ask)).unwrap().op, Op::Files { path, .. } if path.as_os_str().as_bytes() == b"/a\xff")
+        matches!(decode(&pack(&ask)).unwrap().op, Op::Files(files) if files.path.as_os_str().as_bytes() == b"/a\xff")
     );
 }
 
@@ -447,7 +464,7 @@ fn the_golden_frames_decode() {
         let expected = shown(&serde_json::from_str(json).unwrap());
         assert_eq!(sorted(value), sorted(expected), "{:?}", entry.path());
         if comment.starts_with("# request") {
-            match decode(&body) {
+            match super::decode(&body) {
                 Ok(_) => assert!(!comment.contains("unsupported"), "{comment}"),
                 Err((_, error)) => assert!(comment.contains(error.kind.as_str()), "{comment}: {error}"),
             }
@@ -478,7 +495,7 @@ fn value() -> impl Strategy<Value = Value> {
 proptest! {
     #[test]
     fn any_bytes_decode_or_are_refused(body in prop::collection::vec(any::<u8>(), 0..256)) {
-        let _ = decode(&body);
+        let _ = super::decode(&body);
     }
 
     /// Maps with the right keys and any values get past the first checks.
@@ -493,8 +510,9 @@ proptest! {
         let mut pairs: Vec<(Value, Value)> = fields.into_iter().map(|(key, value)| (key.into(), value)).collect();
         pairs.push(("op".into(), op.into()));
         pairs.push(("id".into(), id.into()));
-        match decode(&pack(&Value::Map(pairs))) {
-            Ok(request) => prop_assert_eq!(request.id, Some(id)),
+        match super::decode(&pack(&Value::Map(pairs))) {
+            Ok(Message::Request(request)) => prop_assert_eq!(request.id, Some(id)),
+            Ok(Message::Cancel { id: at }) => prop_assert_eq!(at, id),
             Err((at, error)) => {
                 prop_assert_eq!(at, Some(id));
                 prop_assert!(matches!(error.kind, Kind::Invalid | Kind::Unsupported | Kind::UnsafePath), "{}", error);
@@ -508,7 +526,7 @@ proptest! {
         let mut body = pack(&map(&[("op", "sync".into()), ("id", 7.into()), ("url", "https://h/r".into()), ("branch", "main".into()), ("path", "/p".into())]));
         let length = body.len();
         body[at % length] = byte;
-        let _ = decode(&body);
-        let _ = decode(&body[..cut % length]);
+        let _ = super::decode(&body);
+        let _ = super::decode(&body[..cut % length]);
     }
 }

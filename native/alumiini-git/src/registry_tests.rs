@@ -2,10 +2,13 @@ use super::*;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::fault::Fault;
+use crate::reference::Branch;
+use crate::spec::RemoteSpec;
+use crate::spec::SyncSpec;
+use crate::task::fault::Fault;
 
-fn key(branch: &str) -> SyncKey {
-    let remote = RemoteRequest {
+fn key(branch: &str) -> SyncSpec {
+    let remote = RemoteSpec {
         tls: Default::default(),
         proxy: None,
         no_proxy: None,
@@ -13,12 +16,12 @@ fn key(branch: &str) -> SyncKey {
         auth: None,
         allow_insecure: false,
     };
-    SyncKey {
+    SyncSpec {
         remote,
         branch: Branch::new(branch),
         depth: 1,
         force: false,
-        bare: false,
+        working_tree: true,
     }
 }
 

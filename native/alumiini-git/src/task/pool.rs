@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::error::Result;
-use crate::ops::panicked;
+use crate::error::{Result, panicked};
 
 pub(crate) struct Pool {
     places: Arc<Semaphore>,

@@ -1,41 +1,13 @@
 //! The wire, outwards: replies and events. The contract is `protocol/README.md`.
 
 use std::collections::BTreeMap;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 use base64::Engine;
-use rmpv::Value;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
-use crate::error::{Error, Kind, Result};
-use crate::frame;
-
-/// A name or path: str where it is UTF-8, else bin.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Name(pub(crate) Vec<u8>);
-
-impl Name {
-    pub(crate) fn value(bytes: &[u8]) -> Value {
-        match std::str::from_utf8(bytes) {
-            Ok(text) => text.into(),
-            Err(_) => bytes.into(),
-        }
-    }
-
-    pub(crate) fn of(path: &Path) -> Value {
-        Self::value(path.as_os_str().as_bytes())
-    }
-}
-
-impl Serialize for Name {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match std::str::from_utf8(&self.0) {
-            Ok(text) => serializer.serialize_str(text),
-            Err(_) => serializer.serialize_bytes(&self.0),
-        }
-    }
-}
+use crate::error::{Detail, Error, Key, Kind, Name, Result};
+use crate::port::frame;
+use crate::task::progress::{Event, Stats};
 
 /// What an operation answers.
 #[derive(Debug, Serialize)]
@@ -113,7 +85,7 @@ pub(crate) struct Failed {
     pub(crate) err: String,
     pub(crate) kind: &'static str,
     pub(crate) retryable: bool,
-    pub(crate) detail: BTreeMap<&'static str, Value>,
+    pub(crate) detail: BTreeMap<Key, Detail>,
 }
 
 impl From<Error> for Failed {
@@ -126,41 +98,6 @@ impl From<Error> for Failed {
             detail: error.detail,
         }
     }
-}
-
-/// What came over the network for a sync.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-pub(crate) struct Stats {
-    pub(crate) bytes: u64,
-    pub(crate) objects: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Phase {
-    Connect,
-    Receive,
-    Index,
-    Checkout,
-}
-
-#[derive(Debug, Clone, Serialize)]
-#[serde(tag = "event", rename_all = "lowercase")]
-pub(crate) enum Event {
-    Progress {
-        phase: Phase,
-        done: u64,
-        total: u64,
-        bytes: u64,
-    },
-    Healed {
-        path: Name,
-        reason: String,
-    },
-    #[cfg(feature = "fault-injection")]
-    Fault {
-        at: String,
-    },
 }
 
 /// The frame of a reply. Always succeeds: an answer that cannot be sent becomes the error that says so.
@@ -180,7 +117,7 @@ pub(crate) fn reply(id: Option<u64>, result: &Result<(Answer, Option<Stats>)>) -
         err: &'a str,
         kind: &'static str,
         retryable: bool,
-        detail: &'a BTreeMap<&'static str, Value>,
+        detail: &'a BTreeMap<Key, Detail>,
     }
     let mut frame = frame::begin();
     let encoded = match result {

@@ -1,18 +1,17 @@
-//! Frames on their way to standard output.
+//! Frames on their way to the client.
 //!
 //! Whoever has an answer writes it at once where that needs no waiting; otherwise a thread of its own does. So an answer costs no
 //! change of threads, and still nobody waits for the client to read, except the reader of requests when it has thousands of
 //! refusals to tell to a client that does not listen.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, IsTerminal, Write};
-use std::os::fd::AsFd;
+use std::io::{self, Write};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use tokio::sync::OwnedSemaphorePermit;
+
+use crate::port::connection::Output;
 
 /// Events are dropped while this many frames wait: the client reads slower than they come.
 const EVENTS_UP_TO: usize = 1024;
@@ -23,9 +22,7 @@ const REFUSALS_UP_TO: usize = 8192;
 pub(crate) type Held = Vec<OwnedSemaphorePermit>;
 
 pub(crate) struct Outbox {
-    output: File,
-    /// Writing to `output` never waits: it says so instead.
-    immediate: bool,
+    output: Box<dyn Output>,
     queue: Mutex<Queue>,
     filled: Condvar,
     drained: Condvar,
@@ -44,20 +41,13 @@ struct Waiting {
 }
 
 impl Outbox {
-    /// An outbox to standard output.
-    pub(crate) fn to_stdout() -> io::Result<Outbox> {
-        let stdout = io::stdout();
-        let output = File::from(stdout.as_fd().try_clone_to_owned()?);
-        // Our end of a pipe is ours alone; a terminal is shared with the shell, which does not expect this.
-        let immediate = !stdout.is_terminal()
-            && fcntl_getfl(&output).is_ok_and(|flags| fcntl_setfl(&output, flags | OFlags::NONBLOCK).is_ok());
-        Ok(Outbox {
-            output,
-            immediate,
+    pub(crate) fn new(output: impl Output + 'static) -> Outbox {
+        Outbox {
+            output: Box::new(output),
             queue: Mutex::default(),
             filled: Condvar::new(),
             drained: Condvar::new(),
-        })
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -66,9 +56,9 @@ impl Outbox {
 
     fn push(&self, queue: &mut Queue, frame: Vec<u8>, held: Held) {
         let mut written = 0;
-        if self.immediate && queue.frames.is_empty() && !queue.writing {
-            // What does not go out now, and what is wrong with the output, is for the thread.
-            written = (&self.output).write(&frame).unwrap_or(0);
+        if queue.frames.is_empty() && !queue.writing {
+            // What does not go out now is for the thread.
+            written = self.output.try_write(&frame);
             if written == frame.len() {
                 return;
             }
@@ -109,10 +99,15 @@ impl Outbox {
         queue.frames.is_empty() && !queue.writing
     }
 
+    /// See [`Output::is_closed`].
+    pub(crate) fn is_closed(&self, timeout: Duration) -> bool {
+        self.output.is_closed(timeout)
+    }
+
     /// Writes what could not be written at once, until the output fails.
     pub(crate) fn write_waiting(&self) -> io::Error {
         // Frames that wait together leave together.
-        let mut output = io::BufWriter::with_capacity(1 << 16, Patient(&self.output));
+        let mut output = io::BufWriter::with_capacity(1 << 16, Patient(&*self.output));
         loop {
             let batch = {
                 let mut queue = self.lock();
@@ -136,19 +131,12 @@ impl Outbox {
     }
 }
 
-/// Writes to what does not wait, by waiting.
-struct Patient<'a>(&'a File);
+/// Writes by waiting.
+struct Patient<'a>(&'a dyn Output);
 
 impl Write for Patient<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        loop {
-            match self.0.write(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    poll(&mut [PollFd::new(self.0, PollFlags::OUT)], None)?;
-                }
-                result => return result,
-            }
-        }
+        self.0.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -1,0 +1,72 @@
+//! `hello`: the handshake, with the rules and limits of the server that started this process.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use crate::allowed::Allow;
+use crate::error::{Error, Kind, Result};
+use crate::net::gate::Limits;
+use crate::ops::operation::{Context, Done, Operation};
+use crate::port::fields::{Fields, missing};
+use crate::port::reply::{self, Answer};
+use crate::port::request::PROTOCOL;
+use crate::repo;
+
+#[derive(Debug)]
+pub(crate) struct Hello {
+    protocol: u64,
+    pub(crate) limits: Limits,
+    pub(crate) allow: Allow,
+}
+
+impl Operation for Hello {
+    fn decode(fields: &mut Fields) -> Result<Self> {
+        Ok(Hello {
+            protocol: fields.integer("protocol")?.ok_or_else(|| missing("protocol"))?,
+            limits: Limits {
+                all: fields.limit("max_requests")?,
+                per_host: fields.limit("max_requests_per_host")?,
+            },
+            allow: Allow::new(fields.names_if("schemes")?, local_dirs(fields)?)?,
+        })
+    }
+
+    fn describe(&self) -> String {
+        "hello".into()
+    }
+
+    async fn queued(self, context: Context<'_>) -> Result<Done> {
+        if self.protocol != PROTOCOL {
+            let message = format!(
+                "the client speaks protocol {}, this worker ({}) speaks {PROTOCOL}; use the binary and the library of one release",
+                self.protocol,
+                env!("CARGO_PKG_VERSION")
+            );
+            return Err(Error::new(Kind::Protocol, message));
+        }
+        context.worker.net.gates.limit(self.limits);
+        context.worker.allowed.set(self.allow);
+        let answer = Answer::Hello(reply::Hello {
+            protocol: PROTOCOL,
+            version: env!("CARGO_PKG_VERSION"),
+            libgit2: repo::libgit2_version(),
+            pid: std::process::id(),
+            target: env!("TARGET"),
+        });
+        Ok((answer, None))
+    }
+}
+
+fn local_dirs(fields: &mut Fields) -> Result<Option<Vec<PathBuf>>> {
+    let dirs = fields.names_if("allow_local")?;
+    let path = |dir: Vec<u8>| PathBuf::from(OsString::from_vec(dir));
+    let dirs = dirs.map(|dirs| dirs.into_iter().map(path).collect::<Vec<_>>());
+    match dirs.iter().flatten().find(|dir| !dir.is_absolute()) {
+        Some(dir) => {
+            let message = format!("`allow_local` takes absolute paths, which `{}` is not", dir.display());
+            Err(Error::invalid(message))
+        }
+        None => Ok(dirs),
+    }
+}

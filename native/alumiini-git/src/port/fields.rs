@@ -1,0 +1,178 @@
+//! The fields of a request, each asked for by name and type.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use rmpv::Value;
+
+use crate::error::{Error, Kind, Result};
+
+const MAX_MAX_BYTES: u64 = 64 << 20;
+/// Of an array, such as `prefixes`: each name that a server sends is held against all of them.
+const MAX_ELEMENTS: usize = 256;
+
+/// The fields of a map that have not been asked for yet. Where a key is given twice, the last one counts.
+pub(crate) struct Fields(BTreeMap<Vec<u8>, Value>);
+
+impl Fields {
+    pub(crate) fn new(pairs: Vec<(Value, Value)>) -> Self {
+        let named = pairs.into_iter().filter_map(|(key, value)| match key {
+            Value::String(key) => Some((key.into_bytes(), value)),
+            _ => None,
+        });
+        Fields(named.collect())
+    }
+
+    pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
+        self.0.remove(name.as_bytes()).filter(|value| !value.is_nil())
+    }
+
+    fn ill_typed<T>(name: &str, wanted: &str, got: &Value) -> Result<T> {
+        let got = match got {
+            Value::Nil => "nil",
+            Value::Boolean(_) => "a boolean",
+            Value::Integer(_) => "an integer out of range",
+            Value::F32(_) | Value::F64(_) => "a float",
+            Value::String(_) | Value::Binary(_) => "text that is not UTF-8, or a string",
+            Value::Array(_) => "an array",
+            Value::Map(_) => "a map",
+            Value::Ext(..) => "an extension",
+        };
+        Err(Error::invalid(format!("field `{name}` must be {wanted}, got {got}")))
+    }
+
+    pub(crate) fn id(&mut self, name: &str) -> Result<Option<u64>> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(value) => match value.as_u64() {
+                Some(id) if id > 0 => Ok(Some(id)),
+                _ => Self::ill_typed(name, "a positive integer", &value),
+            },
+        }
+    }
+
+    pub(crate) fn integer(&mut self, name: &str) -> Result<Option<u64>> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(value) => match value.as_u64() {
+                Some(integer) => Ok(Some(integer)),
+                None => Self::ill_typed(name, "a non-negative integer", &value),
+            },
+        }
+    }
+
+    pub(crate) fn flag(&mut self, name: &str) -> Result<bool> {
+        self.flag_or(name, false)
+    }
+
+    pub(crate) fn flag_or(&mut self, name: &str, otherwise: bool) -> Result<bool> {
+        match self.take(name) {
+            None => Ok(otherwise),
+            Some(Value::Boolean(flag)) => Ok(flag),
+            Some(value) => Self::ill_typed(name, "a boolean", &value),
+        }
+    }
+
+    pub(crate) fn limit(&mut self, name: &str) -> Result<Option<usize>> {
+        match self.integer(name)? {
+            // As many as a semaphore can count are no limit.
+            Some(limit @ 1..) => Ok(Some(usize::try_from(limit).unwrap_or(usize::MAX).min(1 << 20))),
+            Some(_) => Err(Error::invalid(format!("`{name}` is a positive integer, got 0"))),
+            None => Ok(None),
+        }
+    }
+
+    pub(crate) fn is_map(&self, name: &str) -> bool {
+        matches!(self.0.get(name.as_bytes()), Some(Value::Map(_)))
+    }
+
+    /// A number of bytes that an answer may have.
+    pub(crate) fn max_bytes(&mut self, default: u64) -> Result<u64> {
+        match self.integer("max_bytes")?.unwrap_or(default) {
+            max if max <= MAX_MAX_BYTES => Ok(max),
+            max => Err(Error::invalid(format!(
+                "`max_bytes` is at most {MAX_MAX_BYTES}, got {max}"
+            ))),
+        }
+    }
+
+    pub(crate) fn names(&mut self, name: &str) -> Result<Vec<Vec<u8>>> {
+        self.names_if(name).map(Option::unwrap_or_default)
+    }
+
+    pub(crate) fn names_if(&mut self, name: &str) -> Result<Option<Vec<Vec<u8>>>> {
+        let values = match self.take(name) {
+            None => return Ok(None),
+            Some(Value::Array(values)) if values.len() <= MAX_ELEMENTS => values,
+            Some(Value::Array(values)) => {
+                let got = values.len();
+                return Err(Error::invalid(format!(
+                    "`{name}` has at most {MAX_ELEMENTS} elements, got {got}"
+                )));
+            }
+            Some(value) => return Self::ill_typed(name, "an array of strings", &value),
+        };
+        let bytes = |value| Fields([(name.as_bytes().to_vec(), value)].into()).bytes(name);
+        values.into_iter().map(bytes).collect::<Result<_>>().map(Some)
+    }
+
+    pub(crate) fn map(&mut self, name: &str) -> Result<Option<Vec<(Value, Value)>>> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Map(pairs)) => Ok(Some(pairs)),
+            Some(value) => Self::ill_typed(name, "a map", &value),
+        }
+    }
+
+    pub(crate) fn bytes_if(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.into_bytes())),
+            Some(Value::Binary(bytes)) => Ok(Some(bytes)),
+            Some(value) => Self::ill_typed(name, "a string", &value),
+        }
+    }
+
+    pub(crate) fn bytes(&mut self, name: &str) -> Result<Vec<u8>> {
+        self.bytes_if(name)?.ok_or_else(|| missing(name))
+    }
+
+    pub(crate) fn text_if(&mut self, name: &str) -> Result<Option<String>> {
+        // Not `from_utf8`'s own error: it would carry the bytes, and these may be a password.
+        self.bytes_if(name)?
+            .map(|bytes| {
+                String::from_utf8(bytes).map_err(|_| Error::invalid(format!("field `{name}` is not valid UTF-8")))
+            })
+            .transpose()
+    }
+
+    pub(crate) fn text(&mut self, name: &str) -> Result<String> {
+        self.text_if(name)?.ok_or_else(|| missing(name))
+    }
+
+    pub(crate) fn path_or_empty(&mut self, name: &str) -> Result<PathBuf> {
+        let bytes = self.bytes_if(name)?.unwrap_or_default();
+        if bytes.contains(&0) {
+            return Err(Error::new(Kind::UnsafePath, format!("`{name}` holds a NUL byte")));
+        }
+        Ok(OsString::from_vec(bytes).into())
+    }
+
+    pub(crate) fn path(&mut self, name: &str) -> Result<PathBuf> {
+        if !self.0.contains_key(name.as_bytes()) {
+            return Err(missing(name));
+        }
+        let path = self.path_or_empty(name)?;
+        if path.as_os_str().is_empty() {
+            Err(Error::invalid(format!("`{name}` is empty")))
+        } else {
+            Ok(path)
+        }
+    }
+}
+
+pub(crate) fn missing(name: &str) -> Error {
+    Error::invalid(format!("field `{name}` is missing"))
+}

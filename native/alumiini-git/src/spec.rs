@@ -1,0 +1,42 @@
+//! What a request asks for, in types.
+
+use crate::net::auth::Auth;
+use crate::net::tls::Tls;
+use crate::net::url;
+use crate::reference::Branch;
+
+/// A remote and how to get in. Shown by its URL without credentials.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct RemoteSpec {
+    pub(crate) url: Vec<u8>,
+    pub(crate) auth: Option<Auth>,
+    pub(crate) allow_insecure: bool,
+    pub(crate) tls: Tls,
+    pub(crate) proxy: Option<String>,
+    pub(crate) no_proxy: Option<String>,
+}
+
+impl std::fmt::Debug for RemoteSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&url::shown(&self.url))
+    }
+}
+
+/// What a directory is to be made equal to, and how. Two syncs of a directory with the same spec are the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct SyncSpec {
+    pub(crate) remote: RemoteSpec,
+    pub(crate) branch: Branch,
+    /// Commits of history; 0 is all of it.
+    pub(crate) depth: u32,
+    pub(crate) force: bool,
+    /// Whether files are checked out.
+    pub(crate) working_tree: bool,
+}
+
+impl SyncSpec {
+    /// Whether nothing is checked out.
+    pub(crate) fn is_bare(&self) -> bool {
+        !self.working_tree
+    }
+}

@@ -1,0 +1,7 @@
+//! What runs a piece of work: for whom, on which threads, how far it is, and how it is stopped.
+
+pub(crate) mod fault;
+pub(crate) mod job;
+pub(crate) mod pool;
+pub(crate) mod progress;
+pub(crate) mod single_flight;

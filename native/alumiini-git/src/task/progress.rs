@@ -1,0 +1,40 @@
+//! What a piece of work tells while it runs, and what came of it in numbers.
+
+use serde::Serialize;
+
+use crate::error::Name;
+
+/// What came over the network for a sync.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub(crate) struct Stats {
+    pub(crate) bytes: u64,
+    pub(crate) objects: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Phase {
+    Connect,
+    Receive,
+    Index,
+    Checkout,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub(crate) enum Event {
+    Progress {
+        phase: Phase,
+        done: u64,
+        total: u64,
+        bytes: u64,
+    },
+    Healed {
+        path: Name,
+        reason: String,
+    },
+    #[cfg(feature = "fault-injection")]
+    Fault {
+        at: String,
+    },
+}

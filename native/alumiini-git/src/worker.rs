@@ -1,0 +1,71 @@
+//! What all requests share: connections, locks, what is remembered, and the threads that may block.
+
+use std::sync::Arc;
+
+use git2::Oid;
+
+use crate::allowed::Allowed;
+use crate::net::{Endpoint, Net};
+use crate::registry::Repos;
+use crate::repo::at_once::AtOnce;
+use crate::repo::glance::Glances;
+use crate::repo::opened::Opened;
+use crate::repo::pack::Turns;
+use crate::repo::sound_tree::SoundTrees;
+use crate::task::pool::Pool;
+use crate::task::single_flight::Errands;
+
+/// What a remote is asked: what one of its refs is at, by its full name.
+type Question = (Endpoint, Vec<u8>);
+
+/// What all requests share. The pools are apart so that slow remotes can stop no read, no cancel and no exit.
+pub(crate) struct Worker {
+    pub(crate) repos: Repos,
+    pub(crate) net: Net,
+    /// Which remotes may be reached.
+    pub(crate) allowed: Allowed,
+    /// What remotes are being asked: many paths may want to know the same.
+    pub(crate) polls: Arc<Errands<Question, Option<Oid>>>,
+    /// Repositories that were found as they should be.
+    pub(crate) glances: Glances,
+    /// Where files may be read without waiting.
+    pub(crate) at_once: AtOnce,
+    /// Repositories without a working tree that are being read.
+    pub(crate) trees: Opened,
+    /// Directories of commits that may be checked out.
+    pub(crate) sound_trees: SoundTrees,
+    /// Local reads: `files`, `read`, `head`.
+    pub(crate) reads: Pool,
+    /// Bytes of files and refs that may wait to be written to the client.
+    pub(crate) unsent: Pool,
+    /// Short work on a repository during a sync: opening, comparing, moving refs and files.
+    pub(crate) disk: Pool,
+    /// One thread per pack that is arriving, for as long as it takes.
+    pub(crate) indexing: Pool,
+    /// Packs that are made of local remotes' objects. Apart, since one of these may be on a file system that hangs.
+    pub(crate) packing: Pool,
+    /// What resolves the deltas of packs that have arrived.
+    pub(crate) resolving: Turns,
+}
+
+impl Worker {
+    pub(crate) fn new() -> Arc<Worker> {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        Arc::new(Worker {
+            repos: Repos::default(),
+            net: Net::new(),
+            allowed: Allowed::default(),
+            polls: Arc::default(),
+            glances: Glances::new(),
+            at_once: AtOnce::default(),
+            trees: Opened::default(),
+            sound_trees: SoundTrees::default(),
+            reads: Pool::new(cores * 4),
+            unsent: Pool::new(64 << 20),
+            disk: Pool::new(cores * 2),
+            indexing: Pool::new(512),
+            packing: Pool::new(cores * 2),
+            resolving: Turns::new(cores),
+        })
+    }
+}
