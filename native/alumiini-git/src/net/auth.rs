@@ -7,9 +7,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::header::HeaderValue;
 
-use crate::error::{Error, Key, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::net::secrets::Secrets;
-use crate::net::url::HttpUrl;
 
 /// Credentials. `Eq` and `Hash`, so that they can be part of a key to share by; `Debug` shows only the kind.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -102,22 +101,6 @@ impl fmt::Debug for Auth {
             Auth::Ssh(_) => "Auth::Ssh(redacted)",
         })
     }
-}
-
-/// The credentials that count: `explicit`, those of the request, stand above those in `url`.
-pub(crate) fn effective(explicit: Option<Auth>, url: &HttpUrl) -> Option<Auth> {
-    explicit.or_else(|| url.auth().cloned())
-}
-
-/// `invalid` where `auth` would travel readable by anyone on the way and the request did not say `allow_insecure`.
-pub(crate) fn refuse_plaintext(auth: Option<&Auth>, url: &HttpUrl, allow_insecure: bool) -> Result<()> {
-    if auth.is_some() && url.is_plaintext() && !allow_insecure {
-        let message = format!(
-            "credentials for {url} would travel unencrypted: use https://, or allow_insecure: true to send them all the same"
-        );
-        return Err(Error::new(Kind::Invalid, message).with(Key::Url, url.shown()));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! What a server says at the beginning: the version of the protocol that it speaks, and what it can do in it.
 
 use crate::error::{Kind, Result};
+use crate::net::advertised::{Advertised, RemoteRef, Wanted};
 use crate::net::pkt::{Chunks, Line, Reader};
-use crate::net::refs::{Advertised, RemoteRef, Wanted};
 
 /// What we say that we are, where a server wants to know.
 pub(super) const AGENT: &str = concat!("agent=alumiini-git/", env!("CARGO_PKG_VERSION"));

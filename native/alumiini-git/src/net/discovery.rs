@@ -6,17 +6,14 @@ use std::sync::atomic::AtomicBool;
 use bytes::Bytes;
 
 use crate::error::{Error, Key, Kind, Result};
+use crate::net::advertised::{MAX_ADVERTISEMENT, RemoteRef, Wanted};
 use crate::net::capabilities::{Speaks, advertisement};
 use crate::net::http::Found;
 use crate::net::http_answer::Answer;
 use crate::net::known::Server;
 use crate::net::pkt::{Chunks, Reader};
-use crate::net::refs::{RemoteRef, Wanted};
 use crate::net::url::HttpUrl;
 use crate::net::{Endpoint, Net, NetUrl};
-
-/// The most bytes of refs and capabilities that a server may send.
-pub(super) const MAX_ADVERTISEMENT: u64 = 64 << 20;
 
 /// Asks `endpoint` what it speaks, beginning at its URL, and remembers it. A v0 server answers with its refs at once: those that are
 /// wanted come with it.

@@ -5,12 +5,12 @@ use git2::Oid;
 use tokio::sync::mpsc;
 
 use crate::error::{Error, Key, Kind, Result};
+use crate::net::advertised::{Wanted, parse_oid};
 use crate::net::capabilities::{AGENT, Speaks, V0, V2};
 use crate::net::discovery::discover;
 use crate::net::known::{Server, could_cause};
 use crate::net::pack_stream::PackStream;
 use crate::net::pkt::{Chunks, Line, Reader, Request};
-use crate::net::refs::{Wanted, parse_oid};
 use crate::net::{Endpoint, Net};
 
 /// The pack bytes that a fetch takes unless told otherwise.

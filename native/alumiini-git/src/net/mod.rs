@@ -5,12 +5,14 @@
 //! a deadline of its own but the connection's making: the caller drops the future at the request's. The phase `connect` of a
 //! request lasts until the first chunk of a pack arrives in its sink.
 
+pub(crate) mod advertised;
 pub(crate) mod auth;
 mod capabilities;
 mod client_certificate;
 mod content_encoding;
 mod dial;
 mod discovery;
+mod endpoint;
 mod failure;
 pub(crate) mod fetch;
 mod frames;
@@ -37,91 +39,17 @@ pub(crate) mod url;
 
 use bytes::Bytes;
 
-use crate::error::{Error, Key, Kind, Result};
-use auth::{Auth, Login};
+use crate::error::Result;
 use capabilities::Speaks;
+pub(crate) use endpoint::Endpoint;
 
 use gate::{Gates, Turn};
 use http::Http;
 use known::{Known, Server};
 use pkt::{Chunks, Line, Reader};
-use proxy::{Proxy, Route};
-use secrets::Secrets;
 use ssh::Ssh;
 use ssh_url::SshUrl;
-use tls::Tls;
 use url::NetUrl;
-
-/// Whom to talk to, how to get there, and as whom. Equal endpoints may share an answer.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Endpoint {
-    pub(crate) url: NetUrl,
-    pub(crate) auth: Option<Auth>,
-    pub(crate) tls: Tls,
-    pub(crate) route: Option<Route>,
-}
-
-impl Endpoint {
-    /// `explicit`: the credentials of the request; they stand above those in `url`.
-    ///
-    /// `invalid` where credentials would go over plain `http` without `allow_insecure`, or cannot be sent at all.
-    pub(crate) fn new(
-        url: NetUrl,
-        explicit: Option<Auth>,
-        allow_insecure: bool,
-        tls: Tls,
-        route: Option<Route>,
-    ) -> Result<Endpoint> {
-        let auth = match &url {
-            NetUrl::Http(http) => {
-                let auth = auth::effective(explicit, http);
-                auth::refuse_plaintext(auth.as_ref(), http, allow_insecure)?;
-                if let Some(auth) = &auth {
-                    auth.header()?;
-                }
-                auth
-            }
-            NetUrl::Ssh(_) => match explicit {
-                Some(Auth::Basic { .. } | Auth::Bearer { .. }) => {
-                    let sentence = format!(
-                        "{url} takes an SSH key or agent, not a password or token: pass those, or use the https:// URL"
-                    );
-                    return Err(Error::new(Kind::Invalid, sentence).with(Key::Url, url.shown()));
-                }
-                None => {
-                    let sentence = format!("{url} takes no one without credentials: pass auth: ssh_key or ssh_agent");
-                    return Err(Error::new(Kind::Auth, sentence).with(Key::Url, url.shown()));
-                }
-                auth => auth,
-            },
-        };
-        Ok(Endpoint { url, auth, tls, route })
-    }
-
-    /// The proxy through which `base` is reached.
-    fn proxy(&self, base: &NetUrl) -> Option<&Proxy> {
-        self.route.as_ref().and_then(|route| route.to(base.host()))
-    }
-
-    /// What no answer may repeat.
-    fn secrets(&self) -> Secrets {
-        let (mut secrets, own) = (Secrets::default(), self.url.shown());
-        if let Some(auth) = &self.auth {
-            auth.add_secrets(&mut secrets, &own);
-        }
-        if let Some(route) = &self.route {
-            route.add_secrets(&mut secrets, &own);
-        }
-        secrets
-    }
-
-    fn login(&self) -> Result<&Login> {
-        match &self.auth {
-            Some(Auth::Ssh(login)) => Ok(login),
-            _ => Err(Error::new(Kind::Internal, "an SSH URL without an SSH login")),
-        }
-    }
-}
 
 /// All that the network layer keeps between requests: connections, and what each URL speaks. One for the whole worker.
 pub(crate) struct Net {

@@ -8,14 +8,13 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::error::{Error, Hint, Key, Kind, Result, panicked};
+use crate::net::advertised::Wanted;
 use crate::net::capabilities::Speaks;
 use crate::net::dial::{CONNECT_TIMEOUT, dial};
-use crate::net::discovery;
-use crate::net::proxy;
-use crate::net::refs::{Wanted, ls_refs};
+use crate::net::refs::ls_refs;
 use crate::net::tls::Handshakes;
 use crate::net::url::{HttpUrl, NetUrl};
-use crate::net::{Endpoint, Net, failure};
+use crate::net::{Endpoint, Net, discovery, failure, proxy};
 
 /// A step on the way, in the order in which they are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

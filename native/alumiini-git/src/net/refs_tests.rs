@@ -1,4 +1,5 @@
 use super::*;
+use crate::net::advertised::{RemoteRef, Wanted};
 use crate::net::capabilities::tests::pkt;
 use crate::net::pkt::tests::{reader, run};
 

@@ -7,7 +7,6 @@ use percent_encoding::percent_decode_str;
 
 use crate::error::{Error, Result};
 use crate::net::shown;
-use crate::net::url::{invalid, neither};
 
 pub(crate) const DEFAULT_PORT: u16 = 22;
 
@@ -30,7 +29,7 @@ impl SshUrl {
         let rest = text(rest)?;
         let slash = rest
             .find('/')
-            .ok_or_else(|| invalid("the SSH URL names no repository: ssh://git@host/path/to/repository"))?;
+            .ok_or_else(|| Error::invalid("the SSH URL names no repository: ssh://git@host/path/to/repository"))?;
         let (authority, path) = rest.split_at(slash);
         let path = decode(path)?;
         // `/~user/…` names a home.
@@ -53,7 +52,7 @@ impl SshUrl {
         let colon = all[behind..]
             .find(':')
             .map(|at| behind + at)
-            .ok_or_else(|| invalid("the SSH URL names no repository: git@host:path/to/repository"))?;
+            .ok_or_else(|| Error::invalid("the SSH URL names no repository: git@host:path/to/repository"))?;
         let (authority, path) = (&all[..colon], &all[colon + 1..]);
         // `user:password@host:path` is to Git a path at the host `user`: of a password, nothing must become host or path.
         let begin = path.split('/').next().unwrap_or("");
@@ -76,7 +75,7 @@ impl SshUrl {
         let Authority { user, host, port } = authority;
         let odd = |text: &str| text.chars().any(|c| c.is_control() || c.is_whitespace());
         if host.is_empty() {
-            return Err(invalid("the SSH URL names no host"));
+            return Err(Error::invalid("the SSH URL names no host"));
         }
         let address = host.split('%').next().unwrap_or("");
         let colons = host.contains(':') && address.parse::<Ipv6Addr>().is_err();
@@ -86,15 +85,15 @@ impl SshUrl {
         // A slash is `%2F`, which to Git ends the host: what follows would be the path.
         let no_user = |user: &str| user.is_empty() || odd(user) || user.starts_with('-') || user.contains('/');
         if user.as_deref().is_some_and(no_user) {
-            return Err(invalid(
+            return Err(Error::invalid(
                 "the user of the SSH URL is empty, begins with a dash, or holds whitespace or a slash",
             ));
         }
         if path.is_empty() || path == "/" {
-            return Err(invalid("the SSH URL names no repository: only a host"));
+            return Err(Error::invalid("the SSH URL names no repository: only a host"));
         }
         if path.starts_with('-') || path.chars().any(char::is_control) {
-            return Err(invalid(
+            return Err(Error::invalid(
                 "the path of the SSH URL begins with a dash or holds a control character",
             ));
         }
@@ -189,7 +188,7 @@ fn decode(text: &str) -> Result<String> {
     percent_decode_str(text)
         .decode_utf8()
         .map(|text| text.into_owned())
-        .map_err(|_| invalid("the SSH URL is not UTF-8"))
+        .map_err(|_| Error::invalid("the SSH URL is not UTF-8"))
 }
 
 fn parse_port(port: &str) -> Result<u16> {
@@ -198,24 +197,24 @@ fn parse_port(port: &str) -> Result<u16> {
     }
     // Not what it is instead: it may be a piece of a password.
     port.parse().ok().filter(|port| *port > 0).ok_or_else(|| {
-        invalid("the port of the SSH URL is not a number from 1 to 65535; for git@host:path leave `ssh://` out")
+        Error::invalid("the port of the SSH URL is not a number from 1 to 65535; for git@host:path leave `ssh://` out")
     })
 }
 
 fn text(bytes: &[u8]) -> Result<&str> {
-    std::str::from_utf8(bytes).map_err(|_| invalid("the URL is not UTF-8"))
+    std::str::from_utf8(bytes).map_err(|_| Error::invalid("the URL is not UTF-8"))
 }
 
 fn open_bracket() -> Error {
-    invalid("the SSH URL has a bracket that nothing closes")
+    Error::invalid("the SSH URL has a bracket that nothing closes")
 }
 
 fn no_host() -> Error {
-    invalid("the SSH URL names a host that is none")
+    Error::invalid("the SSH URL names a host that is none")
 }
 
 fn password() -> Error {
-    invalid(
+    Error::invalid(
         "the SSH URL holds a password, which SSH does not take from there: remove it and pass auth: ssh_key or ssh_agent",
     )
 }
@@ -230,6 +229,11 @@ impl fmt::Debug for SshUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SshUrl({})", self.shown())
     }
+}
+
+/// A URL that was mistyped, which to Git would be a path, or a host by the name of `https`.
+pub(super) fn neither() -> Error {
+    Error::invalid("it is neither a URL with a scheme (https://host/path) nor user@host:path, nor a path")
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::error::{Error, Kind, Result};
 use crate::net::auth::Auth;
 use crate::net::shown::{self, HIDDEN};
 pub(crate) use crate::net::ssh_url::SshUrl;
+use crate::net::ssh_url::neither;
 
 /// A remote as the user named it. `Display` and `Debug` show it without credentials, query or fragment.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -57,10 +58,12 @@ impl RemoteUrl {
     /// not speak. No error repeats the text: where it could not be taken apart, it cannot be shown without its secrets.
     pub(crate) fn parse(bytes: &[u8]) -> Result<RemoteUrl> {
         if bytes.is_empty() {
-            return Err(invalid("the URL is empty"));
+            return Err(Error::invalid("the URL is empty"));
         }
         if bytes.iter().any(u8::is_ascii_control) {
-            return Err(invalid("the URL holds a control character (a line break, tab or NUL)"));
+            return Err(Error::invalid(
+                "the URL holds a control character (a line break, tab or NUL)",
+            ));
         }
         let location = match scheme(bytes) {
             Some((scheme, rest)) => match scheme.to_ascii_lowercase().as_str() {
@@ -169,28 +172,28 @@ impl NetUrl {
 
 impl HttpUrl {
     fn parse(bytes: &[u8]) -> Result<HttpUrl> {
-        let text = std::str::from_utf8(bytes).map_err(|_| invalid("the URL is not UTF-8"))?;
+        let text = std::str::from_utf8(bytes).map_err(|_| Error::invalid("the URL is not UTF-8"))?;
         // What follows a bare `#` or `?` in a password would become fragment or query, and what precedes it the host
         // that gets contacted; and browsers' rules, which `Url` follows, read a backslash as a slash.
         if text.contains('#') {
-            return Err(invalid(
+            return Err(Error::invalid(
                 "the URL holds a '#': write %23 where it is part of a name or password",
             ));
         }
         if text.contains('\\') || text.contains(' ') {
-            return Err(invalid("the URL holds a backslash or space: write %5C or %20"));
+            return Err(Error::invalid("the URL holds a backslash or space: write %5C or %20"));
         }
         let authority = text.split_once("://").map_or("", |(_, rest)| rest);
         let end = authority.find(['/', '?']).unwrap_or(authority.len());
         if authority[end..].starts_with('?') {
-            return Err(invalid(
+            return Err(Error::invalid(
                 "the URL has a '?' right after its host: write %3F where it is part of a password",
             ));
         }
         if end == 0 {
-            return Err(invalid("the URL names no host"));
+            return Err(Error::invalid("the URL names no host"));
         }
-        let mut url = Url::parse(text).map_err(|e| invalid(&format!("the URL cannot be read ({e})")))?;
+        let mut url = Url::parse(text).map_err(|e| Error::invalid(format!("the URL cannot be read ({e})")))?;
         let auth = userinfo(&url)?;
         // Both fail only for URLs without a host, which http cannot be.
         let _ = url.set_username("");
@@ -296,7 +299,7 @@ impl HttpUrl {
 
     fn joined(&self, tail: &str) -> Result<HttpUrl> {
         let url = Url::parse(&format!("{}{tail}", self.base()))
-            .map_err(|e| invalid(&format!("the URL cannot be extended ({e})")))?;
+            .map_err(|e| Error::invalid(format!("the URL cannot be extended ({e})")))?;
         Ok(HttpUrl { url, auth: None })
     }
 }
@@ -307,7 +310,7 @@ fn userinfo(url: &Url) -> Result<Option<Auth>> {
         percent_decode(text.as_bytes())
             .decode_utf8()
             .map(|text| text.into_owned())
-            .map_err(|_| invalid("the credentials in the URL are not UTF-8"))
+            .map_err(|_| Error::invalid("the credentials in the URL are not UTF-8"))
     };
     let (username, password) = (decode(url.username())?, decode(url.password().unwrap_or(""))?);
     if username.is_empty() && password.is_empty() {
@@ -341,10 +344,10 @@ fn file_url(rest: &[u8]) -> Result<PathBuf> {
         .filter(|p| p.starts_with(b"/"))
         .unwrap_or(&path);
     if path.contains(&0) {
-        return Err(invalid("the URL holds a NUL"));
+        return Err(Error::invalid("the URL holds a NUL"));
     }
     if !path.starts_with(b"/") && !has_drive(path) {
-        return Err(invalid(
+        return Err(Error::invalid(
             "a file:// URL names an absolute path: file:///path/to/repository",
         ));
     }
@@ -391,16 +394,7 @@ fn path_from(bytes: &[u8]) -> Result<PathBuf> {
 fn path_from(bytes: &[u8]) -> Result<PathBuf> {
     std::str::from_utf8(bytes)
         .map(PathBuf::from)
-        .map_err(|_| invalid("the path is not UTF-8"))
-}
-
-pub(super) fn invalid(message: &str) -> Error {
-    Error::new(Kind::Invalid, message)
-}
-
-/// A URL that was mistyped, which to Git would be a path, or a host by the name of `https`.
-pub(super) fn neither() -> Error {
-    invalid("it is neither a URL with a scheme (https://host/path) nor user@host:path, nor a path")
+        .map_err(|_| Error::invalid("the path is not UTF-8"))
 }
 
 fn unsupported(what: &str) -> Error {

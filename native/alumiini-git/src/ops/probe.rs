@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::{Result, on_one_line};
+use crate::net::advertised::Wanted;
 use crate::net::probe::Walk;
-use crate::net::refs::Wanted;
 use crate::net::secrets::Secrets;
 use crate::net::url;
 use crate::ops::operation::{Context, Done, Operation};

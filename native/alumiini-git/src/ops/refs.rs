@@ -1,7 +1,7 @@
 //! `refs`: what a remote has, by prefix.
 
 use crate::error::{Error, Name, Result, panicked};
-use crate::net::refs::{DEFAULT_MAX_BYTES, Wanted};
+use crate::net::advertised::{DEFAULT_MAX_BYTES, Wanted};
 use crate::net::url;
 use crate::ops::operation::{Context, Done, Operation};
 use crate::ops::read::FREE;

@@ -9,22 +9,10 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-use crate::port::outbox::Outbox;
+use crate::port::outbox::{Outbox, Output};
 
 /// Where requests are read from.
 pub(crate) type Input = Box<dyn Read + Send>;
-
-/// Where frames are written to.
-pub(crate) trait Output: Send + Sync {
-    /// Writes what needs no waiting: how many bytes that was.
-    fn try_write(&self, bytes: &[u8]) -> usize;
-
-    /// Writes some bytes, waiting for room.
-    fn write(&self, bytes: &[u8]) -> io::Result<usize>;
-
-    /// Whether nobody reads what is written any more. Waits for that at most as long as `timeout`.
-    fn is_closed(&self, timeout: Duration) -> bool;
-}
 
 pub(crate) struct Connection {
     pub(crate) input: Input,

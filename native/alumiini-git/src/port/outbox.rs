@@ -11,8 +11,6 @@ use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::port::connection::Output;
-
 /// Events are dropped while this many frames wait: the client reads slower than they come.
 const EVENTS_UP_TO: usize = 1024;
 /// Refusals wait while this many frames wait.
@@ -20,6 +18,18 @@ const REFUSALS_UP_TO: usize = 8192;
 
 /// What a frame holds until it is written: a place among the requests in flight, a share of the bytes that may wait.
 pub(crate) type Held = Vec<OwnedSemaphorePermit>;
+
+/// Where frames are written to.
+pub(crate) trait Output: Send + Sync {
+    /// Writes what needs no waiting: how many bytes that was.
+    fn try_write(&self, bytes: &[u8]) -> usize;
+
+    /// Writes some bytes, waiting for room.
+    fn write(&self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Whether nobody reads what is written any more. Waits for that at most as long as `timeout`.
+    fn is_closed(&self, timeout: Duration) -> bool;
+}
 
 pub(crate) struct Outbox {
     output: Box<dyn Output>,

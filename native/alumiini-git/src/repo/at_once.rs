@@ -47,9 +47,7 @@ impl Default for AtOnce {
 const MOST_DEVICES: usize = 64;
 /// How long that is believed: the number of a device may become another's when it is unmounted.
 const BELIEVED: Duration = Duration::from_secs(60);
-/// A `.git` that changed less than this ago may change again without showing it: on local file systems that tell fractions of seconds, and
-/// on others. See `look::tick_of`.
-pub(super) const FINE: Duration = Duration::from_millis(20);
+/// How coarse the clocks of other file systems may be. See `look::tick_of`.
 const TICK: Duration = Duration::from_secs(3);
 
 /// Whether `path` is absolute and says in one way only where it leads.
@@ -108,9 +106,11 @@ mod linux {
     use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, openat2, statx};
     use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
-    use super::{AtOnce, FINE, MOST_DEVICES, Medium, is_harmless, is_plain};
+    use crate::repo::read_lately::FINE;
+
+    use super::{AtOnce, MOST_DEVICES, Medium, is_harmless, is_plain};
+    use crate::repo::MARKER;
     use crate::repo::local_fs::{is_in_memory, is_local};
-    use crate::repo::marker;
 
     const PLACE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
     /// NONBLOCK: a pipe that somebody put there must not wait for its writer.
@@ -209,7 +209,7 @@ mod linux {
                 return None;
             }
             // A checkout that is under way, or was interrupted.
-            if open(&git, marker::NAME.as_bytes(), PLACE, inside).err()? != Errno::NOENT {
+            if open(&git, MARKER.as_bytes(), PLACE, inside).err()? != Errno::NOENT {
                 return None;
             }
             let content = match open(&git, b"index", PLACE, inside) {

@@ -12,9 +12,8 @@ use git2::Oid;
 
 use crate::error::{Error, Kind, Result};
 use crate::reference::Branch;
-use crate::repo::{locked, plain, raw_object};
+use crate::repo::{MARKER, locked, plain, raw_object};
 
-pub(super) const NAME: &str = "alumiini-checkout";
 const BARE: &[u8] = b"bare";
 const MOST_BYTES: u64 = 1 << 20;
 
@@ -39,7 +38,7 @@ pub(crate) struct Move {
 }
 
 fn file(git_dir: &Path) -> PathBuf {
-    git_dir.join(NAME)
+    git_dir.join(MARKER)
 }
 
 pub(crate) fn is_set(git_dir: &Path) -> bool {
@@ -125,7 +124,7 @@ pub(crate) fn write_atomically(file: &Path, content: &[u8]) -> Result<()> {
     let mut name = file.as_os_str().to_owned();
     name.push(".lock");
     let beside = PathBuf::from(name);
-    let ours = file.file_name().is_some_and(|name| name == NAME);
+    let ours = file.file_name().is_some_and(|name| name == MARKER);
     let mut options = fs::OpenOptions::new();
     if ours {
         // Left by a kill, or put there by somebody: what it may lead to is not ours to write.

@@ -40,6 +40,8 @@ use git2::{ErrorClass, ErrorCode, ObjectType};
 
 use crate::error::{Error, Kind};
 
+/// The marker of a move that is not finished, see [`marker`].
+const MARKER: &str = "alumiini-checkout";
 /// How the names of directories begin in which a new `.git` is built, beside the old one.
 pub(crate) const BUILD_PREFIX: &str = ".git.alumiini-";
 /// Where the old `.git` waits while the new one takes its name, and until the checkout is done.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use git2::{Config, Oid, Repository, RepositoryOpenFlags};
 
 use crate::error::{Error, Key, Kind, Name, Result};
-use crate::repo::{BUILD_PREFIX, git_failure, marker, plain};
+use crate::repo::{BUILD_PREFIX, MARKER, git_failure, plain};
 
 /// The key in a repository's config that says this library made it and may treat its work tree as its own.
 pub(crate) const MANAGED: &str = "alumiini.managed";
@@ -173,7 +173,7 @@ pub(crate) fn not_a_repository(path: &Path) -> Error {
 
 /// `corrupt` where a directory has the place of a file that Git reads. libgit2 takes some of them for files that are not there.
 pub(crate) fn refuse_directories(git_dir: &Path) -> Result<()> {
-    for name in ["HEAD", "packed-refs", "shallow", marker::NAME] {
+    for name in ["HEAD", "packed-refs", "shallow", MARKER] {
         let file = git_dir.join(name);
         if fs::symlink_metadata(&file).is_ok_and(|found| found.is_dir()) {
             let message = format!("{} is a directory where a file belongs", file.display());

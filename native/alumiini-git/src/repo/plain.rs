@@ -16,7 +16,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, open, openat, statat};
 
 use crate::error::{Error, Key, Kind, Name, Result};
-use crate::repo::marker;
+use crate::repo::MARKER;
 
 const DIR: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
@@ -47,7 +47,7 @@ const FILES: [(&str, u64); 9] = [
     ("commondir", MOST_NAMES),
     ("info/attributes", MIB),
     ("objects/info/alternates", MOST_NAMES),
-    (marker::NAME, MOST_NAMES),
+    (MARKER, MOST_NAMES),
 ];
 const DIRECTORIES: [&str; 6] = ["objects", "objects/pack", "objects/info", "refs", "logs", "info"];
 /// What leads to other directories, which nothing of ours does.

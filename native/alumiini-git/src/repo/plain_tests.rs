@@ -5,6 +5,7 @@ use std::process::Command;
 use git2::Repository;
 
 use super::*;
+use crate::repo::marker;
 use crate::repo::open as repository;
 
 /// A repository of ours, and something beside it that is nobody's business.

@@ -8,13 +8,16 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-#[cfg(not(target_os = "linux"))]
 use std::time::Duration;
 
 /// Bytes of files that may be remembered, of all repositories together. With more, all is read again.
 const MOST_BYTES: usize = 16 << 20;
 /// What one costs beside its content, about.
 const EACH: usize = 200;
+
+/// A `.git` that changed less than this ago may change again without showing it, on local file systems that tell fractions of seconds.
+#[cfg(target_os = "linux")]
+pub(super) const FINE: Duration = Duration::from_millis(20);
 
 #[derive(Default)]
 pub(super) struct ReadLately(Mutex<Memory>);
@@ -98,9 +101,9 @@ mod linux {
     use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags, openat2, statx};
     use rustix::io::Errno;
 
-    use super::{At, ReadLately, Stat};
+    use super::{At, FINE, ReadLately, Stat};
     use crate::reference::Branch;
-    use crate::repo::at_once::FINE;
+
     use crate::repo::{open, plain, raw_object};
 
     /// Bytes that a ref may have: a name in it is as long as a path at most.

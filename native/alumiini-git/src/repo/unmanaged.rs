@@ -2,6 +2,7 @@
 //! told to by `force`; untracked files stay, and its own configuration decides about filters and about what is checked out.
 
 mod advance;
+mod compare;
 mod plan;
 mod sparse;
 mod take_back;

@@ -12,10 +12,20 @@ use russh::keys::{Algorithm, Certificate, HashAlg};
 use crate::error::{Error, Kind, Result};
 use crate::net::pkt::sanitised;
 
-use super::connection::{Checker, Refusal};
+use super::handler::Checker;
 
 /// Servers end a connection after so many keys that they do not know (sshd_config(5), MaxAuthTries).
 const MAX_IDENTITIES: usize = 6;
+
+/// Why a server did not let a user in.
+pub(super) enum Refusal {
+    /// Not one of the keys with these fingerprints was taken.
+    Keys(Vec<String>),
+    /// The connection ended when it was shown the last of these.
+    Ended(Vec<String>),
+    /// What is needed on this side is not there.
+    Ours(Error),
+}
 
 /// Shows the server the agent's identities, in the agent's order, until it takes one. `rsa`: how RSA keys sign.
 ///

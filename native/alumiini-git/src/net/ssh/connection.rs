@@ -1,24 +1,25 @@
 //! One SSH connection: from the TCP connection to a user who is let in.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use russh::client::{self, AuthResult, ChannelOpenHandle, Config, DisconnectReason, Handle, Handler, Msg, Session};
-use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
+use russh::client::{self, Config, Handle, Msg};
 use russh::{Channel, SshId};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::error::{Error, Hint, Key, Kind, Result};
-use crate::net::auth::{Login, Proof};
+use crate::net::auth::Proof;
 use crate::net::dial::{CONNECT_TIMEOUT, dial};
 use crate::net::pkt::sanitised;
-use crate::net::proxy::Proxy;
-use crate::net::ssh_url::{DEFAULT_PORT, SshUrl};
 
+use super::agent::Refusal;
+use super::algorithms;
+use super::handler::{Checker, Failed, Seen, lock};
 use super::host_key::{self, Greeting};
 use super::known_hosts::Trusted;
+use super::login::{decode, login};
+use super::peer::Target;
 use super::wire::{Use, Uses, Wire};
-use super::{agent, algorithms, keys};
 
 /// What of a channel is on its way to its reader: the bytes that a server may send before it is told to go on, and the packets
 /// that wait in memory (OpenSSH's are of 32 KiB). When those are full, the socket is no longer read.
@@ -26,37 +27,6 @@ const WINDOW: u32 = 2 << 20;
 const WAITING_PACKETS: usize = 64;
 /// How many signs of life a server may leave out. One more, and the connection is given up.
 const MAX_UNANSWERED: usize = 3;
-
-/// Whom a connection leads to, and as whom. Connections of equal targets may serve each other's requests.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub(super) struct Target {
-    pub(super) host: String,
-    pub(super) port: u16,
-    pub(super) user: String,
-    pub(super) login: Login,
-    pub(super) proxy: Option<Proxy>,
-}
-
-impl Target {
-    pub(super) fn new(url: &SshUrl, login: &Login, proxy: Option<&Proxy>) -> Target {
-        let user = login.username.as_ref().or(url.user.as_ref());
-        Target {
-            host: url.host.clone(),
-            port: url.port,
-            user: user.cloned().unwrap_or_else(|| "git".to_owned()),
-            login: login.clone(),
-            proxy: proxy.cloned(),
-        }
-    }
-
-    /// `git@host`, with the port where it is not 22.
-    fn who(&self) -> String {
-        match self.port {
-            DEFAULT_PORT => format!("{}@{}", self.user, self.host),
-            port => format!("{}@{}, port {port}", self.user, self.host),
-        }
-    }
-}
 
 /// A user who is let in. When it is dropped, its socket closes, whatever it is at.
 pub(super) struct Connection {
@@ -90,16 +60,6 @@ impl Connection {
     pub(super) async fn open(&self) -> Result<Channel<Msg>, russh::Error> {
         self.handle.channel_open_session().await
     }
-}
-
-/// Why a server did not let a user in.
-pub(super) enum Refusal {
-    /// Not one of the keys with these fingerprints was taken.
-    Keys(Vec<String>),
-    /// The connection ended when it was shown the last of these.
-    Ended(Vec<String>),
-    /// What is needed on this side is not there.
-    Ours(Error),
 }
 
 /// Connects and, unless `greet_only`, logs in.
@@ -197,62 +157,6 @@ async fn connect_by_steps(
     Ok((connection, greeting))
 }
 
-/// bcrypt, which guards keys in OpenSSH's form, is slow by design.
-async fn decode(private_key: &str, passphrase: Option<&str>) -> Result<PrivateKey> {
-    let (private_key, passphrase) = (private_key.to_owned(), passphrase.map(str::to_owned));
-    tokio::task::spawn_blocking(move || keys::decode(&private_key, passphrase.as_deref()))
-        .await
-        .map_err(|_| Error::new(Kind::Internal, "the private key cannot be decoded"))?
-}
-
-async fn login(handle: &mut Handle<Checker>, target: &Target, key: Option<PrivateKey>) -> Result<(), Refusal> {
-    let rsa_key = key.as_ref().is_none_or(|key| key.algorithm().is_rsa());
-    let rsa = if rsa_key {
-        match handle.best_supported_rsa_hash().await {
-            // A server that says nothing of it takes SHA-256 all the same, if it is of this decade (RFC 8332).
-            Ok(None) => Some(HashAlg::Sha256),
-            Ok(Some(hash)) => hash,
-            Err(_) => return Err(Refusal::Ended(vec![])),
-        }
-    } else {
-        None
-    };
-    let Some(key) = key else {
-        let socket = match &target.login.proof {
-            Proof::Agent { socket } => socket.as_deref(),
-            Proof::Key { .. } => None,
-        };
-        return agent::authenticate(handle, socket, &target.user, rsa).await;
-    };
-    let tried = vec![key.fingerprint(HashAlg::Sha256).to_string()];
-    if rsa_key && rsa.is_none() {
-        let sentence = "its server takes RSA keys with SHA-1 signatures only, which are not safe: use an ed25519 key";
-        return Err(Refusal::Ours(Error::new(Kind::Unsupported, sentence)));
-    }
-    let key = Arc::new(key);
-    // What a server says that it knows is not always what it takes: sshd tells of both hashes where its configuration allows one.
-    let hashes: &[Option<HashAlg>] = match rsa {
-        Some(HashAlg::Sha512) => &[Some(HashAlg::Sha512), Some(HashAlg::Sha256)],
-        Some(_) => &[Some(HashAlg::Sha256), Some(HashAlg::Sha512)],
-        None => &[None],
-    };
-    for hash in hashes {
-        let key = PrivateKeyWithHashAlg::new(key.clone(), *hash);
-        match handle.authenticate_publickey(&target.user, key).await {
-            Ok(AuthResult::Success) => return Ok(()),
-            Ok(AuthResult::Failure {
-                partial_success: true, ..
-            }) => {
-                let sentence = "its server takes the key and asks for more than a key, such as a one-time code, which is not supported";
-                return Err(Refusal::Ours(Error::new(Kind::Auth, sentence)));
-            }
-            Ok(AuthResult::Failure { .. }) if !handle.is_closed() => {}
-            Ok(_) | Err(_) => return Err(Refusal::Ended(tried)),
-        }
-    }
-    Err(Refusal::Keys(tried))
-}
-
 fn refused(target: &Target, shown: &str, tried: &[String]) -> Error {
     let keys = match tried {
         [one] => format!("the key {one}"),
@@ -330,89 +234,10 @@ fn config(trusted: &Trusted, keepalive: Duration) -> Config {
     }
 }
 
-/// What a connection learns of its server on the way.
-#[derive(Default)]
-struct Seen {
-    greeting: Greeting,
-    /// What the server said when it ended the connection.
-    goodbye: Option<String>,
-}
-
-/// A panic while it is held leaves it whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Answers what russh asks about the server.
-pub(super) struct Checker {
-    target: Target,
-    shown: String,
-    trusted: Trusted,
-    seen: Arc<Mutex<Seen>>,
-}
-
-/// Why there is no connection.
-#[derive(Debug)]
-pub(super) enum Failed {
-    Ours(Error),
-    Russh(russh::Error),
-}
-
-impl From<russh::Error> for Failed {
-    fn from(error: russh::Error) -> Failed {
-        Failed::Russh(error)
-    }
-}
-
-/// Of what a server may open on a client, nothing is wanted: a handle that is dropped says no.
-macro_rules! refuse {
-    ($($name:ident($($argument:ty),*);)*) => {
-        $(async fn $name(
-            &mut self, _: Channel<Msg>, $(_: $argument,)* reply: ChannelOpenHandle, _: &mut Session,
-        ) -> Result<(), Failed> {
-            drop(reply);
-            Ok(())
-        })*
-    };
-}
-
-impl Handler for Checker {
-    type Error = Failed;
-
-    async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, Failed> {
-        let at = (self.target.host.as_str(), self.target.port);
-        let greeting =
-            host_key::check(key, &self.trusted, at, &self.target.login, &self.shown).map_err(Failed::Ours)?;
-        lock(&self.seen).greeting = greeting;
-        Ok(true)
-    }
-
-    async fn kex_done(&mut self, _: Option<&[u8]>, _: &russh::Names, session: &mut Session) -> Result<(), Failed> {
-        lock(&self.seen).greeting.version = sanitised(session.remote_sshid());
-        Ok(())
-    }
-
-    async fn disconnected(&mut self, reason: DisconnectReason<Failed>) -> Result<(), Failed> {
-        if let DisconnectReason::ReceivedDisconnect(goodbye) = reason {
-            lock(&self.seen).goodbye = Some(sanitised(goodbye.message.as_bytes()));
-        }
-        Ok(())
-    }
-
-    refuse! {
-        server_channel_open_forwarded_tcpip(&str, u32, &str, u32);
-        server_channel_open_forwarded_streamlocal(&str);
-        server_channel_open_agent_forward();
-        server_channel_open_session();
-        server_channel_open_direct_tcpip(&str, u32, &str, u32);
-        server_channel_open_direct_streamlocal(&str);
-        server_channel_open_x11(&str, u32);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::auth::Login;
     use std::net::TcpListener;
 
     #[test]

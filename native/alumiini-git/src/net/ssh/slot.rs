@@ -7,8 +7,9 @@ use russh::Channel;
 use russh::client::Msg;
 use tokio::sync::oneshot;
 
-use super::connection::{Connection, Target};
-use super::pool::{Pool, Spare};
+use super::connection::Connection;
+use super::members::{Members, Spare};
+use super::peer::Target;
 use super::wire::Use;
 
 /// How long a server may take to open a channel.
@@ -18,7 +19,7 @@ const SILENCE: Duration = Duration::from_secs(2);
 
 /// The right to one session on a connection, until it is dropped.
 pub(super) struct Slot {
-    pool: Pool,
+    members: Members,
     target: Arc<Target>,
     connection: Arc<Connection>,
     _use: Use,
@@ -46,9 +47,9 @@ pub(super) enum Opened {
 }
 
 impl Slot {
-    pub(super) fn new(pool: Pool, target: Arc<Target>, connection: Arc<Connection>, pack: bool) -> Slot {
+    pub(super) fn new(members: Members, target: Arc<Target>, connection: Arc<Connection>, pack: bool) -> Slot {
         Slot {
-            pool,
+            members,
             target,
             _use: connection.begin(),
             connection,
@@ -81,7 +82,7 @@ impl Slot {
             let opened = match opened {
                 Ok(channel) => Opened::Channel(channel, self),
                 Err(true) => {
-                    let others = self.pool.with(&self.target, &self.connection, |member, cap| {
+                    let others = self.members.with(&self.target, &self.connection, |member, cap| {
                         // This one is counted among those in use.
                         let others = member.used.saturating_sub(1);
                         *cap = (*cap).min(others.max(1));
@@ -103,7 +104,7 @@ impl Slot {
 
     /// Opens a channel for the session after this one, where there is none.
     pub(super) fn open_ahead(&self) {
-        let wanted = self.pool.with(&self.target, &self.connection, |member, cap| {
+        let wanted = self.members.with(&self.target, &self.connection, |member, cap| {
             let wanted = matches!(member.spare, Spare::None) && member.used < *cap;
             if wanted {
                 member.used += 1;
@@ -114,14 +115,14 @@ impl Slot {
         if wanted != Some(true) {
             return;
         }
-        let (pool, target, connection) = (self.pool.clone(), self.target.clone(), self.connection.clone());
+        let (members, target, connection) = (self.members.clone(), self.target.clone(), self.connection.clone());
         tokio::spawn(async move {
             let opened = try_open(&connection).await;
             // It has ended, or its server does not answer.
             if matches!(opened, Err(false)) {
                 connection.cut();
             }
-            pool.with(&target, &connection, |member, cap| match opened {
+            members.with(&target, &connection, |member, cap| match opened {
                 Ok(channel) => member.spare = Spare::Open(channel),
                 Err(refused) => {
                     member.spare = Spare::None;
@@ -144,7 +145,7 @@ impl Slot {
     }
 
     fn condemn(&self) {
-        self.pool.doubt(&self.target);
+        self.members.doubt(&self.target);
         self.connection.cut();
     }
 
@@ -158,7 +159,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let pack = self.pack;
         let broken_off = usize::from(self.broken_off);
-        self.pool.with(&self.target, &self.connection, |member, _| {
+        self.members.with(&self.target, &self.connection, |member, _| {
             member.used -= 1;
             member.taken &= !pack;
             member.broken_off += broken_off;

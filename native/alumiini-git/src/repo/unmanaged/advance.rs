@@ -8,7 +8,8 @@ use std::path::Path;
 use git2::build::CheckoutBuilder;
 use git2::{CheckoutNotificationType, Repository};
 
-use super::plan::{Plan, at, refuse_checked_out_elsewhere};
+use super::compare::at;
+use super::plan::{Plan, refuse_checked_out_elsewhere};
 use super::sparse::Sparse;
 use super::{Checks, dirty, dirty_paths, refuse_changes, refuse_commits, refuse_locks, refuse_others_work, tree};
 use crate::error::Result;

@@ -3,16 +3,17 @@
 //! What passes is as the commit before has it, or is not there at all. So whatever is found at these paths after the marker was set is
 //! what the move wrote, and can be taken back.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use git2::{ObjectType, Oid, Repository, Tree};
+use git2::{ObjectType, Oid, Repository};
 
+use super::compare::{Above, at, found, not_as};
 use super::sparse::Sparse;
-use super::{Checks, SKIP_WORKTREE, dirty, dirty_paths, entry, moving, paths, take_back, tree, tree_before};
+use super::{Checks, SKIP_WORKTREE, dirty, dirty_paths, entry, moving, paths, tree, tree_before};
 use crate::error::{Error, Result};
 use crate::repo::git_failure;
 use crate::repo::marker::Move;
@@ -146,9 +147,7 @@ impl Plan {
     fn edited(&self, repo: &Repository, path: &Path, going: &Move) -> Result<Vec<Vec<u8>>> {
         let before = tree_before(repo, going)?;
         let files: HashSet<Vec<u8>> = self.files.iter().cloned().collect();
-        let mut edited: Vec<_> = take_back::not_as(repo, path, before.as_ref(), &files)?
-            .into_iter()
-            .collect();
+        let mut edited: Vec<_> = not_as(repo, path, before.as_ref(), &files)?.into_iter().collect();
         // A file that is not there is one that the move may write: as Git, which makes deleted files anew.
         edited.retain(|name| fs::symlink_metadata(at(path, name)).is_ok());
         let index = super::index(repo, path)?;
@@ -157,7 +156,7 @@ impl Plan {
             let there = fs::symlink_metadata(at(path, name));
             if flagged.is_some() && there.is_ok_and(|there| !there.is_dir()) {
                 let only = HashSet::from([name.clone()]);
-                edited.extend(take_back::not_as(repo, path, before.as_ref(), &only)?);
+                edited.extend(not_as(repo, path, before.as_ref(), &only)?);
             }
         }
         for (name, _) in &self.gitlinks {
@@ -217,45 +216,6 @@ impl Plan {
     }
 }
 
-/// What has the place of a directory above a path.
-pub(super) struct Above {
-    root: PathBuf,
-    known: HashMap<Vec<u8>, bool>,
-}
-
-impl Above {
-    pub(super) fn new(root: &Path) -> Above {
-        Above {
-            root: root.to_owned(),
-            known: HashMap::new(),
-        }
-    }
-
-    /// The first directory above `name` that is something else: a link, a file. What is behind it is not of this repository.
-    pub(super) fn of<'a>(&mut self, name: &'a [u8]) -> Option<&'a [u8]> {
-        for (slash, _) in name.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
-            let above = &name[..slash];
-            let is_other = match self.known.get(above) {
-                Some(known) => *known,
-                None => {
-                    let there = fs::symlink_metadata(at(&self.root, above));
-                    let is_other = there.is_ok_and(|there| !there.is_dir());
-                    self.known.insert(above.to_vec(), is_other);
-                    is_other
-                }
-            };
-            if is_other {
-                return Some(above);
-            }
-        }
-        None
-    }
-}
-
-pub(super) fn at(path: &Path, name: &[u8]) -> PathBuf {
-    path.join(OsStr::from_bytes(name))
-}
-
 /// Puts submodules into the index, or takes them out.
 pub(super) fn record_gitlinks<'a>(
     repo: &Repository,
@@ -287,13 +247,6 @@ pub(super) fn record_gitlinks<'a>(
         }
     }
     index.write().map_err(&fail)
-}
-
-/// What a commit has at a path: a file, a link or a submodule.
-pub(super) fn found(tree: Option<&Tree<'_>>, name: &[u8]) -> Option<(ObjectType, Oid)> {
-    let entry = tree?.get_path(Path::new(OsStr::from_bytes(name))).ok()?;
-    let kind = entry.kind().filter(|kind| *kind != ObjectType::Tree)?;
-    Some((kind, entry.id()))
 }
 
 fn is_gitlink(side: Option<(ObjectType, Oid)>) -> bool {

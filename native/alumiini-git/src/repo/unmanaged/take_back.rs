@@ -8,11 +8,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use git2::build::CheckoutBuilder;
-use git2::{DiffOptions, ObjectType, Oid, Repository, Tree};
+use git2::{ObjectType, Oid, Repository, Tree};
 
-use super::plan::{self, Above, at};
+use super::compare::{Above, at, found, not_as};
+use super::plan;
 use super::sparse::Sparse;
-use super::{entry, moving, paths, tree};
+use super::{entry, moving, tree};
 use crate::error::Result;
 use crate::repo::marker::{Move, Target};
 use crate::repo::{byte_refs, git_failure, refs};
@@ -68,7 +69,7 @@ pub(crate) fn take_back(path: &Path, going: &Move) -> Result<()> {
 fn gitlinks(repo: &Repository, going: &Move) -> Result<HashSet<Vec<u8>>> {
     let (from, to) = (super::tree_before(repo, going)?, tree(repo, going.to.commit)?);
     let is_gitlink = |name: &Vec<u8>| {
-        let kinds = [from.as_ref(), Some(&to)].map(|tree| plan::found(tree, name).map(|(kind, _)| kind));
+        let kinds = [from.as_ref(), Some(&to)].map(|tree| found(tree, name).map(|(kind, _)| kind));
         kinds.contains(&Some(ObjectType::Commit)) && !kinds.contains(&Some(ObjectType::Blob))
     };
     Ok(moving(repo, going)?.into_iter().filter(is_gitlink).collect())
@@ -105,45 +106,6 @@ fn return_refs(repo: &Repository, going: &Move) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Which of `names` are in the working tree and not as `tree` has them, or are not there though `tree` has them.
-pub(super) fn not_as(
-    repo: &Repository,
-    path: &Path,
-    tree: Option<&Tree<'_>>,
-    names: &HashSet<Vec<u8>>,
-) -> Result<HashSet<Vec<u8>>> {
-    let mut options = DiffOptions::new();
-    options.disable_pathspec_match(true).ignore_submodules(true);
-    let mut above = Above::new(path);
-    let mut wanted: HashSet<&[u8]> = HashSet::new();
-    let mut differ = HashSet::new();
-    for name in names {
-        match plan::found(tree, name) {
-            Some((ObjectType::Blob, _)) => {
-                wanted.insert(name);
-                options.pathspec(name.as_slice());
-            }
-            // Nothing is to be there. A directory in its place is of other files; behind a link, which may lead anywhere, is nothing.
-            _ => match above.of(name) {
-                Some(link) if !names.contains(link) => drop(differ.insert(name.clone())),
-                Some(_) => {}
-                None => match fs::symlink_metadata(at(path, name)) {
-                    Ok(there) if !there.is_dir() => drop(differ.insert(name.clone())),
-                    _ => {}
-                },
-            },
-        }
-    }
-    let (Some(tree), false) = (tree, wanted.is_empty()) else {
-        return Ok(differ);
-    };
-    let diff = repo
-        .diff_tree_to_workdir(Some(tree), Some(&mut options))
-        .map_err(git_failure("compare the working tree"))?;
-    differ.extend(paths(&diff).filter(|name| wanted.contains(name.as_slice())));
-    Ok(differ)
 }
 
 /// Whether `file` is the beginning of the blob, as a kill in the middle of writing it leaves it. Nothing is lost with it.

@@ -1,0 +1,99 @@
+//! Whom to talk to, how to get there, and as whom.
+
+use crate::error::{Error, Key, Kind, Result};
+use crate::net::auth::{Auth, Login};
+use crate::net::proxy::{Proxy, Route};
+use crate::net::secrets::Secrets;
+use crate::net::tls::Tls;
+use crate::net::url::{HttpUrl, NetUrl};
+
+/// A remote over the network. Equal endpoints may share an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Endpoint {
+    pub(crate) url: NetUrl,
+    pub(crate) auth: Option<Auth>,
+    pub(crate) tls: Tls,
+    pub(crate) route: Option<Route>,
+}
+
+impl Endpoint {
+    /// `explicit`: the credentials of the request; they stand above those in `url`.
+    ///
+    /// `invalid` where credentials would go over plain `http` without `allow_insecure`, or cannot be sent at all.
+    pub(crate) fn new(
+        url: NetUrl,
+        explicit: Option<Auth>,
+        allow_insecure: bool,
+        tls: Tls,
+        route: Option<Route>,
+    ) -> Result<Endpoint> {
+        let auth = match &url {
+            NetUrl::Http(http) => {
+                let auth = effective(explicit, http);
+                refuse_plaintext(auth.as_ref(), http, allow_insecure)?;
+                if let Some(auth) = &auth {
+                    auth.header()?;
+                }
+                auth
+            }
+            NetUrl::Ssh(_) => match explicit {
+                Some(Auth::Basic { .. } | Auth::Bearer { .. }) => {
+                    let sentence = format!(
+                        "{url} takes an SSH key or agent, not a password or token: pass those, or use the https:// URL"
+                    );
+                    return Err(Error::new(Kind::Invalid, sentence).with(Key::Url, url.shown()));
+                }
+                None => {
+                    let sentence = format!("{url} takes no one without credentials: pass auth: ssh_key or ssh_agent");
+                    return Err(Error::new(Kind::Auth, sentence).with(Key::Url, url.shown()));
+                }
+                auth => auth,
+            },
+        };
+        Ok(Endpoint { url, auth, tls, route })
+    }
+
+    /// The proxy through which `base` is reached.
+    pub(super) fn proxy(&self, base: &NetUrl) -> Option<&Proxy> {
+        self.route.as_ref().and_then(|route| route.to(base.host()))
+    }
+
+    /// What no answer may repeat.
+    pub(super) fn secrets(&self) -> Secrets {
+        let (mut secrets, own) = (Secrets::default(), self.url.shown());
+        if let Some(auth) = &self.auth {
+            auth.add_secrets(&mut secrets, &own);
+        }
+        if let Some(route) = &self.route {
+            route.add_secrets(&mut secrets, &own);
+        }
+        secrets
+    }
+
+    pub(super) fn login(&self) -> Result<&Login> {
+        match &self.auth {
+            Some(Auth::Ssh(login)) => Ok(login),
+            _ => Err(Error::new(Kind::Internal, "an SSH URL without an SSH login")),
+        }
+    }
+}
+
+/// The credentials that count: `explicit`, those of the request, stand above those in `url`.
+fn effective(explicit: Option<Auth>, url: &HttpUrl) -> Option<Auth> {
+    explicit.or_else(|| url.auth().cloned())
+}
+
+/// `invalid` where `auth` would travel readable by anyone on the way and the request did not say `allow_insecure`.
+fn refuse_plaintext(auth: Option<&Auth>, url: &HttpUrl, allow_insecure: bool) -> Result<()> {
+    if auth.is_some() && url.is_plaintext() && !allow_insecure {
+        let message = format!(
+            "credentials for {url} would travel unencrypted: use https://, or allow_insecure: true to send them all the same"
+        );
+        return Err(Error::new(Kind::Invalid, message).with(Key::Url, url.shown()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "endpoint_tests.rs"]
+mod tests;

@@ -1,0 +1,213 @@
+//! The connections that are kept, by target, and what is known of each.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use futures_util::future::WeakShared;
+use russh::Channel;
+use russh::client::Msg;
+
+use super::connection::Connection;
+use super::peer::Target;
+use crate::error::Result;
+
+/// Sessions of one connection at a time, the channel that is open ahead included.
+const MAX_SESSIONS: usize = 8;
+/// Russh never forgets a channel that this side closed first: some hundred bytes each. After so many, a connection is used no more.
+const MAX_BROKEN_OFF: usize = 1000;
+
+/// How long connections are kept, and how many, while nobody uses them.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    /// A connection on which nothing comes for so long is asked whether it is alive, and given up when it does not answer three times.
+    pub(crate) keepalive: Duration,
+    /// A connection ends so long after its last use.
+    pub(crate) idle: Duration,
+    /// Beyond so many idle ones of all targets, those that were used last are kept.
+    pub(crate) max_idle: usize,
+    /// How often idle ones are looked at.
+    pub(crate) look: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            keepalive: Duration::from_secs(20),
+            idle: Duration::from_secs(5 * 60),
+            max_idle: 64,
+            look: Duration::from_secs(20),
+        }
+    }
+}
+
+#[derive(Clone, Default)]
+pub(super) struct Members(Arc<Mutex<State>>);
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) groups: HashMap<Arc<Target>, Group>,
+    /// Connections made so far.
+    pub(super) made: u64,
+    reaping: bool,
+}
+
+/// The connections of one target.
+pub(super) struct Group {
+    pub(super) members: Vec<Member>,
+    /// The sessions that its server allows on a connection, as far as that is known.
+    pub(super) cap: usize,
+    /// Gone when nobody waits for it.
+    pub(super) making: Option<WeakShared<Making>>,
+}
+
+impl Default for Group {
+    fn default() -> Group {
+        Group {
+            members: vec![],
+            cap: MAX_SESSIONS,
+            making: None,
+        }
+    }
+}
+
+pub(super) type Making = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+
+pub(super) struct Member {
+    pub(super) connection: Arc<Connection>,
+    pub(super) born: u64,
+    /// Channels that are open, or about to be.
+    pub(super) used: usize,
+    /// Has a pack.
+    pub(super) taken: bool,
+    /// It may have gone where another connection to its target went.
+    pub(super) doubtful: bool,
+    pub(super) spare: Spare,
+    pub(super) broken_off: usize,
+    pub(super) idle_since: Instant,
+}
+
+/// The channel that is open ahead.
+pub(super) enum Spare {
+    None,
+    Opening,
+    Open(Channel<Msg>),
+}
+
+impl Member {
+    fn idle(&self) -> bool {
+        match self.spare {
+            Spare::None => self.used == 0,
+            Spare::Opening => false,
+            Spare::Open(_) => self.used == 1,
+        }
+    }
+
+    /// Whether all that is under way on it is a channel being opened ahead.
+    fn serves_nobody(&self) -> bool {
+        self.idle() || matches!(self.spare, Spare::Opening) && self.used == 1
+    }
+
+    pub(super) fn has_room(&self, pack: bool, cap: usize) -> bool {
+        if self.taken || self.doubtful || self.broken_off >= MAX_BROKEN_OFF {
+            false
+        } else if pack {
+            self.idle()
+        } else {
+            matches!(self.spare, Spare::Open(_)) || self.used < cap
+        }
+    }
+}
+
+impl Members {
+    /// Whether no session is under way, nor a channel being opened.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        let state = self.lock();
+        let mut members = state.groups.values().flat_map(|group| &group.members);
+        members.all(Member::idle)
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what is known of a connection, and of the sessions that its server allows, if it is still kept.
+    pub(super) fn with<T>(
+        &self,
+        target: &Arc<Target>,
+        connection: &Arc<Connection>,
+        change: impl FnOnce(&mut Member, &mut usize) -> T,
+    ) -> Option<T> {
+        let mut state = self.lock();
+        let group = state.groups.get_mut(target)?;
+        let mut members = group.members.iter_mut();
+        let place = members.position(|member| Arc::ptr_eq(&member.connection, connection))?;
+        let member = &mut group.members[place];
+        let changed = change(member, &mut group.cap);
+        if member.doubtful && member.serves_nobody() {
+            group.members.swap_remove(place).connection.cut();
+        }
+        Some(changed)
+    }
+
+    pub(super) fn doubt(&self, target: &Arc<Target>) {
+        if let Some(group) = self.lock().groups.get_mut(target) {
+            group.members.retain_mut(|member| {
+                member.doubtful = true;
+                let idle = member.serves_nobody();
+                if idle {
+                    member.connection.cut();
+                }
+                !idle
+            });
+        }
+    }
+
+    pub(super) fn reap_later(&self, state: &mut State, limits: Limits) {
+        if !std::mem::replace(&mut state.reaping, true) {
+            tokio::spawn(reap(Arc::downgrade(&self.0), limits));
+        }
+    }
+}
+
+/// Closes what has been idle for too long or is too much, until there is nothing.
+async fn reap(pool: Weak<Mutex<State>>, limits: Limits) {
+    loop {
+        tokio::time::sleep(limits.look).await;
+        let Some(pool) = pool.upgrade() else { return };
+        let mut state = pool.lock().unwrap_or_else(PoisonError::into_inner);
+        state.close_idle(&limits, Instant::now());
+        if state.groups.is_empty() {
+            state.reaping = false;
+            return;
+        }
+    }
+}
+
+impl State {
+    fn close_idle(&mut self, limits: &Limits, now: Instant) {
+        let members = self.groups.values().flat_map(|group| &group.members);
+        let mut idle: Vec<Instant> = members
+            .filter(|member| member.idle())
+            .map(|member| member.idle_since)
+            .collect();
+        idle.sort_unstable_by(|a, b| b.cmp(a));
+        let too_many = idle.get(limits.max_idle).copied();
+        for group in self.groups.values_mut() {
+            group.members.retain(|member| {
+                let kept = now.duration_since(member.idle_since) < limits.idle
+                    && too_many.is_none_or(|oldest| member.idle_since > oldest)
+                    && !member.doubtful
+                    && member.broken_off < MAX_BROKEN_OFF;
+                !member.connection.is_closed() && (kept || !member.idle())
+            });
+        }
+        self.groups.retain(|_, group| {
+            let making = group.making.as_ref().and_then(WeakShared::upgrade);
+            !group.members.is_empty() || making.is_some()
+        });
+    }
+}

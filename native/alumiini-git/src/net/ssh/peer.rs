@@ -1,0 +1,36 @@
+//! Whom a connection leads to, and as whom.
+
+use crate::net::auth::Login;
+use crate::net::proxy::Proxy;
+use crate::net::ssh_url::{DEFAULT_PORT, SshUrl};
+
+/// A server and a user. Connections of equal targets may serve each other's requests.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Target {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) user: String,
+    pub(super) login: Login,
+    pub(super) proxy: Option<Proxy>,
+}
+
+impl Target {
+    pub(super) fn new(url: &SshUrl, login: &Login, proxy: Option<&Proxy>) -> Target {
+        let user = login.username.as_ref().or(url.user.as_ref());
+        Target {
+            host: url.host.clone(),
+            port: url.port,
+            user: user.cloned().unwrap_or_else(|| "git".to_owned()),
+            login: login.clone(),
+            proxy: proxy.cloned(),
+        }
+    }
+
+    /// `git@host`, with the port where it is not 22.
+    pub(super) fn who(&self) -> String {
+        match self.port {
+            DEFAULT_PORT => format!("{}@{}", self.user, self.host),
+            port => format!("{}@{}, port {port}", self.user, self.host),
+        }
+    }
+}
