@@ -17,7 +17,7 @@ use crate::net::url::{Location, NetUrl, RemoteUrl};
 /// Schemes, as in `hello`. A path without one is of `file`.
 const SCHEMES: [&str; 4] = ["https", "http", "ssh", "file"];
 /// Repositories whose objects another one borrows, one from the other, as in Git.
-const MOST_ALTERNATES: usize = 100;
+const MAX_ALTERNATES: usize = 100;
 
 /// What `hello` says. All that is left open is allowed.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -67,21 +67,21 @@ impl Allow {
             // Asked of the directory, see `local`.
             Location::Local(_) if self.local.as_ref().is_some_and(|dirs| !dirs.is_empty()) => return Ok(()),
             Location::Local(_) if self.local.is_some() => {
-                return Err(refused_local(&url.shown(), "is on this machine"));
+                return Err(refused_local(&url.redacted(), "is on this machine"));
             }
             Location::Local(_) => "file",
         };
         match &self.schemes {
             Some(schemes) if !schemes.iter().any(|allowed| allowed == scheme) => {
                 if scheme == "file" {
-                    return Err(refused_local(&url.shown(), "is on this machine"));
+                    return Err(refused_local(&url.redacted(), "is on this machine"));
                 }
                 let message = format!(
                     "{} is not allowed: this server takes {} only (its option :schemes)",
-                    url.shown(),
+                    url.redacted(),
                     schemes.join(", ")
                 );
-                Err(Error::new(Kind::Unsupported, message).with(Key::Url, url.shown()))
+                Err(Error::new(Kind::Unsupported, message).with(Key::Url, url.redacted()))
             }
             _ => Ok(()),
         }
@@ -122,7 +122,7 @@ impl Allow {
         let mut next = 0;
         while let Some(dir) = objects.get(next).cloned() {
             next += 1;
-            if next > MOST_ALTERNATES {
+            if next > MAX_ALTERNATES {
                 return Err(refused_local(shown, "borrows objects from too many repositories"));
             }
             for part in [&dir, &dir.join("pack")] {

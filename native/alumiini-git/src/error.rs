@@ -81,7 +81,7 @@ pub(crate) enum Hint {
     /// No connection could be made.
     Unreachable,
     /// What went wrong while refs and working tree moved; they are back where they were.
-    TakenBack,
+    RolledBack,
 }
 
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;

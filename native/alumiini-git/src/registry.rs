@@ -23,7 +23,7 @@ pub(crate) struct Repo {
     pub(crate) path: PathBuf,
     /// Held by the one sync or checkout that is at work, until all its blocking work has let go.
     pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
-    /// Written by whoever moves refs or the work tree, and only while they move; never held across the network.
+    /// Written by whoever moves refs or the working tree, and only while they move; never held across the network.
     pub(crate) tree: Arc<tokio::sync::RwLock<()>>,
     /// Syncs that wait for their turn. Once a sync has begun, nobody joins it any more: what it fetches may be older than
     /// the newcomer's reason to ask.

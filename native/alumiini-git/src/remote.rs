@@ -12,16 +12,17 @@ use tokio::sync::mpsc;
 use crate::allowed::Allow;
 use crate::error::{Error, Hint, Key, Kind, Name, Result, panicked};
 use crate::net::Endpoint;
-use crate::net::advertised::{RemoteRef, Wanted as WantedRefs, too_many_bytes};
-use crate::net::fetch::{self, FetchRequest, UNSHALLOW, fetch};
-use crate::net::proxy::Route;
-use crate::net::refs::ls_refs;
+use crate::net::git::advertised::{RemoteRef, Wanted as WantedRefs, too_many_bytes};
+use crate::net::git::fetch::{self, FetchRequest, UNSHALLOW, fetch};
+use crate::net::git::ls_refs::ls_refs;
+use crate::net::proxy::ProxySettings;
 use crate::net::url::{Location, NetUrl, RemoteUrl};
 use crate::reference::{Branch, named, shown};
-use crate::repo::receive::{self, Boundary};
+use crate::repo::pack;
+use crate::repo::pack::install::{self, Boundary};
 use crate::repo::rev_list::Depth;
 use crate::repo::source::{Listed, Order, Source};
-use crate::repo::{git_failure, open, pack, refs};
+use crate::repo::{git_failure, open, refs};
 use crate::spec::RemoteSpec;
 use crate::task::job::Job;
 use crate::task::progress::{Phase, Stats};
@@ -30,7 +31,7 @@ use crate::worker::Worker;
 /// The longest name that is taken for a near one, or is looked for: that of a file has no more bytes on most systems.
 const LONGEST_NEAR: usize = 255;
 /// The most steps that comparing names takes, each about 10 ns.
-const MOST_STEPS: usize = 4_000_000;
+const MAX_STEPS: usize = 4_000_000;
 
 pub(crate) enum Remote {
     Network(Box<Endpoint>),
@@ -64,7 +65,7 @@ impl Remote {
         let url = RemoteUrl::parse(&request.url)?;
         let allow = worker.allowed.now();
         allow.check(&url)?;
-        let shown = url.shown();
+        let shown = url.redacted();
         match url.location {
             Location::Network(url) => Remote::network(url, request).map(|endpoint| Remote::Network(Box::new(endpoint))),
             Location::Local(_) if request.auth.is_some() => {
@@ -76,7 +77,7 @@ impl Remote {
     }
 
     fn network(url: NetUrl, request: &RemoteSpec) -> Result<Endpoint> {
-        let route = Route::new(request.proxy.as_deref(), request.no_proxy.as_deref())?;
+        let route = ProxySettings::new(request.proxy.as_deref(), request.no_proxy.as_deref())?;
         Endpoint::new(
             url,
             request.auth.clone(),
@@ -87,9 +88,9 @@ impl Remote {
     }
 
     /// The URL as it may be shown and stored: without credentials.
-    pub(crate) fn shown(&self) -> String {
+    pub(crate) fn redacted(&self) -> String {
         match self {
-            Remote::Network(endpoint) => endpoint.url.shown(),
+            Remote::Network(endpoint) => endpoint.url.redacted(),
             Remote::Local(local) => local.shown.clone(),
         }
     }
@@ -104,7 +105,7 @@ impl Remote {
                 let ask = async move {
                     let refs = ls_refs(&shared.net, &asked, WantedRefs::of(std::slice::from_ref(&name))).await?;
                     let found = refs.into_iter().find(|found| found.name == name);
-                    Ok(found.map(|found| found.target()))
+                    Ok(found.map(|found| found.peeled_or_id()))
                 };
                 worker.polls.run(key, ask).await?
             }
@@ -150,8 +151,8 @@ impl Remote {
         let refs = match self.refs(worker, WantedRefs::of(&[space.to_owned()])).await {
             Ok(refs) => refs,
             Err(error) if error.kind == Kind::TooLarge => {
-                let message = format!("{} has no {what} `{}`, among many", self.shown(), shown(short));
-                let error = Error::new(Kind::RefNotFound, message).with(Key::Url, self.shown());
+                let message = format!("{} has no {what} `{}`, among many", self.redacted(), shown(short));
+                let error = Error::new(Kind::RefNotFound, message).with(Key::Url, self.redacted());
                 return error.with(Key::Ref, Name::new(short));
             }
             Err(error) => return error,
@@ -168,7 +169,7 @@ impl Remote {
         let Ok((near, names)) = compared.await else {
             return panicked();
         };
-        let (url, asked) = (self.shown(), shown(short));
+        let (url, asked) = (self.redacted(), shown(short));
         let error = if names.is_empty() && what != "tag" {
             let message = format!("{url} is empty: it has no branch yet; push a first commit to it");
             Error::new(Kind::RefNotFound, message)
@@ -233,18 +234,18 @@ impl Remote {
             Ok(boundary) => boundary,
             // The indexer closed its end: its own error says why.
             Err(error) if error.kind == Kind::Cancelled => {
-                return Err(indexed.err().unwrap_or(error).with(Key::Url, self.shown()));
+                return Err(indexed.err().unwrap_or(error).with(Key::Url, self.redacted()));
             }
             Err(error) => return Err(error),
         };
-        let pack = indexed.map_err(|error| error.with(Key::Url, self.shown()))?;
+        let pack = indexed.map_err(|error| error.with(Key::Url, self.redacted()))?;
         let (job, held) = (job.clone(), held.clone());
         let all = wanted.depth.is_none_or(|depth| depth == 0);
         let shared = worker.clone();
         let install = move || {
             let _held = held;
             let boundary = if all { only_new(&git_dir, boundary)? } else { boundary };
-            receive::install(&git_dir, &pack, &boundary, want, &shared.sound_trees, &job).map(|()| pack.stats)
+            install::install(&git_dir, &pack, &boundary, want, &shared.checked_trees, &job).map(|()| pack.stats)
         };
         worker.disk.run(install).await
     }
@@ -379,7 +380,7 @@ fn near(name: &[u8], names: &[Vec<u8>]) -> Vec<Vec<u8>> {
             continue;
         }
         steps += length * others;
-        if steps > MOST_STEPS {
+        if steps > MAX_STEPS {
             break;
         }
         let distance = strsim::damerau_levenshtein(&wanted, &lower);

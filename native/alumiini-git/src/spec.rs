@@ -18,7 +18,7 @@ pub(crate) struct RemoteSpec {
 
 impl std::fmt::Debug for RemoteSpec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&url::shown(&self.url))
+        f.write_str(&url::redacted(&self.url))
     }
 }
 

@@ -7,13 +7,13 @@ use git2::Oid;
 use crate::allowed::Allowed;
 use crate::net::{Endpoint, Net};
 use crate::registry::Repos;
-use crate::repo::at_once::AtOnce;
-use crate::repo::glance::Glances;
-use crate::repo::opened::Opened;
+use crate::repo::cached_read::CachedReads;
+use crate::repo::open_repos::OpenRepos;
 use crate::repo::pack::Turns;
-use crate::repo::sound_tree::SoundTrees;
+use crate::repo::status_cache::StatusCache;
+use crate::repo::tree_check::CheckedTrees;
 use crate::task::pool::Pool;
-use crate::task::single_flight::Errands;
+use crate::task::single_flight::SingleFlight;
 
 /// What a remote is asked: what one of its refs is at, by its full name.
 type Question = (Endpoint, Vec<u8>);
@@ -25,15 +25,15 @@ pub(crate) struct Worker {
     /// Which remotes may be reached.
     pub(crate) allowed: Allowed,
     /// What remotes are being asked: many paths may want to know the same.
-    pub(crate) polls: Arc<Errands<Question, Option<Oid>>>,
+    pub(crate) polls: Arc<SingleFlight<Question, Option<Oid>>>,
     /// Repositories that were found as they should be.
-    pub(crate) glances: Glances,
+    pub(crate) status_cache: StatusCache,
     /// Where files may be read without waiting.
-    pub(crate) at_once: AtOnce,
+    pub(crate) cached_reads: CachedReads,
     /// Repositories without a working tree that are being read.
-    pub(crate) trees: Opened,
+    pub(crate) trees: OpenRepos,
     /// Directories of commits that may be checked out.
-    pub(crate) sound_trees: SoundTrees,
+    pub(crate) checked_trees: CheckedTrees,
     /// Local reads: `files`, `read`, `head`.
     pub(crate) reads: Pool,
     /// Bytes of files and refs that may wait to be written to the client.
@@ -56,10 +56,10 @@ impl Worker {
             net: Net::new(),
             allowed: Allowed::default(),
             polls: Arc::default(),
-            glances: Glances::new(),
-            at_once: AtOnce::default(),
-            trees: Opened::default(),
-            sound_trees: SoundTrees::default(),
+            status_cache: StatusCache::new(),
+            cached_reads: CachedReads::default(),
+            trees: OpenRepos::default(),
+            checked_trees: CheckedTrees::default(),
             reads: Pool::new(cores * 4),
             unsent: Pool::new(64 << 20),
             disk: Pool::new(cores * 2),

@@ -15,22 +15,22 @@ use crate::net::secrets::Secrets;
 pub(crate) enum Auth {
     Basic { username: String, password: String },
     Bearer { token: String },
-    Ssh(Login),
+    Ssh(SshLogin),
 }
 
 /// Credentials for SSH.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Login {
+pub(crate) struct SshLogin {
     /// Above the URL's.
     pub(crate) username: Option<String>,
-    pub(crate) proof: Proof,
+    pub(crate) proof: SshCredential,
     /// Text as in the file of that name. None: the user's and the system's files.
     pub(crate) known_hosts: Option<String>,
 }
 
 /// What proves who we are over SSH.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Proof {
+pub(crate) enum SshCredential {
     Key {
         /// OpenSSH's own form or PEM.
         private_key: String,
@@ -80,9 +80,9 @@ impl Auth {
         match self {
             Auth::Basic { username, password } => secrets.add_login(username, password, own),
             Auth::Bearer { token } => secrets.add(token),
-            Auth::Ssh(Login {
+            Auth::Ssh(SshLogin {
                 proof:
-                    Proof::Key {
+                    SshCredential::Key {
                         passphrase: Some(passphrase),
                         ..
                     },

@@ -16,7 +16,7 @@ use tower_service::Service;
 
 use crate::error::{Error, Kind, Result};
 use crate::net::failure;
-use crate::net::proxy::{Proxy, Speaks};
+use crate::net::proxy::{Proxy, ProxyScheme};
 
 /// How long a connection may take to be made, the proxy's part included.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -55,18 +55,18 @@ async fn connect(host: &str, port: u16, proxy: Option<&Proxy>) -> Result<TcpStre
         None => ByteByByte(direct.call(target).await?),
         Some(proxy) => {
             let at = to(&proxy.host, proxy.port)?;
-            match proxy.speaks {
-                Speaks::Http => {
+            match proxy.scheme {
+                ProxyScheme::Http => {
                     let mut tunnel = Tunnel::new(at, tcp);
                     if let Some(header) = proxy.header() {
                         tunnel = tunnel.with_auth(header);
                     }
                     tunnel.call(target).await?
                 }
-                Speaks::Socks5 | Speaks::Socks5h => {
+                ProxyScheme::Socks5 | ProxyScheme::Socks5h => {
                     // Its own way to resolve would block this thread.
-                    let target = match proxy.speaks {
-                        Speaks::Socks5 => match tokio::net::lookup_host((host, port)).await?.next() {
+                    let target = match proxy.scheme {
+                        ProxyScheme::Socks5 => match tokio::net::lookup_host((host, port)).await?.next() {
                             Some(address) => to(&address.ip().to_string(), port)?,
                             None => return Err("the name has no address".into()),
                         },
@@ -78,7 +78,7 @@ async fn connect(host: &str, port: u16, proxy: Option<&Proxy>) -> Result<TcpStre
                     }
                     socks.call(target).await?
                 }
-                Speaks::Https => {
+                ProxyScheme::Https => {
                     let sentence =
                         "an https:// proxy carries http and https only: give an http:// or socks5:// one for SSH";
                     return Err(Box::new(Error::new(Kind::Unsupported, sentence)));
@@ -108,8 +108,8 @@ impl Service<Uri> for Sparing {
     }
 }
 
-/// Gives what comes one byte at a time. Who speaks to the proxy for us drops what it has read beyond the proxy's answer, and in SSH
-/// the server speaks first: of what it says nothing may come with that answer.
+/// Gives what comes one byte at a time. Who scheme to the proxy for us drops what it has read beyond the proxy's answer, and in SSH
+/// the server scheme first: of what it says nothing may come with that answer.
 struct ByteByByte(TokioIo<TcpStream>);
 
 impl Read for ByteByByte {

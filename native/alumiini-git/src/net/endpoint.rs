@@ -1,8 +1,8 @@
 //! Whom to talk to, how to get there, and as whom.
 
 use crate::error::{Error, Key, Kind, Result};
-use crate::net::auth::{Auth, Login};
-use crate::net::proxy::{Proxy, Route};
+use crate::net::auth::{Auth, SshLogin};
+use crate::net::proxy::{Proxy, ProxySettings};
 use crate::net::secrets::Secrets;
 use crate::net::tls::Tls;
 use crate::net::url::{HttpUrl, NetUrl};
@@ -13,7 +13,7 @@ pub(crate) struct Endpoint {
     pub(crate) url: NetUrl,
     pub(crate) auth: Option<Auth>,
     pub(crate) tls: Tls,
-    pub(crate) route: Option<Route>,
+    pub(crate) route: Option<ProxySettings>,
 }
 
 impl Endpoint {
@@ -25,7 +25,7 @@ impl Endpoint {
         explicit: Option<Auth>,
         allow_insecure: bool,
         tls: Tls,
-        route: Option<Route>,
+        route: Option<ProxySettings>,
     ) -> Result<Endpoint> {
         let auth = match &url {
             NetUrl::Http(http) => {
@@ -41,11 +41,11 @@ impl Endpoint {
                     let sentence = format!(
                         "{url} takes an SSH key or agent, not a password or token: pass those, or use the https:// URL"
                     );
-                    return Err(Error::new(Kind::Invalid, sentence).with(Key::Url, url.shown()));
+                    return Err(Error::new(Kind::Invalid, sentence).with(Key::Url, url.redacted()));
                 }
                 None => {
                     let sentence = format!("{url} takes no one without credentials: pass auth: ssh_key or ssh_agent");
-                    return Err(Error::new(Kind::Auth, sentence).with(Key::Url, url.shown()));
+                    return Err(Error::new(Kind::Auth, sentence).with(Key::Url, url.redacted()));
                 }
                 auth => auth,
             },
@@ -60,7 +60,7 @@ impl Endpoint {
 
     /// What no answer may repeat.
     pub(super) fn secrets(&self) -> Secrets {
-        let (mut secrets, own) = (Secrets::default(), self.url.shown());
+        let (mut secrets, own) = (Secrets::default(), self.url.redacted());
         if let Some(auth) = &self.auth {
             auth.add_secrets(&mut secrets, &own);
         }
@@ -70,7 +70,7 @@ impl Endpoint {
         secrets
     }
 
-    pub(super) fn login(&self) -> Result<&Login> {
+    pub(super) fn login(&self) -> Result<&SshLogin> {
         match &self.auth {
             Some(Auth::Ssh(login)) => Ok(login),
             _ => Err(Error::new(Kind::Internal, "an SSH URL without an SSH login")),
@@ -89,7 +89,7 @@ fn refuse_plaintext(auth: Option<&Auth>, url: &HttpUrl, allow_insecure: bool) ->
         let message = format!(
             "credentials for {url} would travel unencrypted: use https://, or allow_insecure: true to send them all the same"
         );
-        return Err(Error::new(Kind::Invalid, message).with(Key::Url, url.shown()));
+        return Err(Error::new(Kind::Invalid, message).with(Key::Url, url.redacted()));
     }
     Ok(())
 }

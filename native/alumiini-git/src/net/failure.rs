@@ -113,7 +113,7 @@ pub(super) fn status(
         _ => format!("{sentence}; the server says: {}", said.text),
     };
     let error = Error::new(kind, sentence)
-        .with(Key::Url, url.shown())
+        .with(Key::Url, url.redacted())
         .with(Key::Status, code);
     match wait(headers).filter(|_| kind.retryable()) {
         Some(seconds) => error.with(Key::RetryAfter, seconds),
@@ -167,7 +167,7 @@ fn retry_after(headers: &HeaderMap) -> Option<u64> {
 
 /// A request that got no answer, or an answer whose body broke off.
 pub(super) fn transport(error: &reqwest::Error, url: &HttpUrl, proxy: Option<&Proxy>) -> Error {
-    let failed = sentence(error, url, proxy).with(Key::Url, url.shown());
+    let failed = sentence(error, url, proxy).with(Key::Url, url.redacted());
     // A server whose certificate is wrong is there, and so is a proxy that says no.
     let unreachable = error.is_connect() && failed.kind == Kind::Network && find::<rustls::Error>(error).is_none();
     if unreachable {
@@ -181,7 +181,7 @@ fn sentence(error: &reqwest::Error, url: &HttpUrl, proxy: Option<&Proxy>) -> Err
     let way = proxy.map_or(String::new(), |proxy| format!(" through the proxy {proxy}"));
     let host = url.as_url().host_str().unwrap_or("");
     let (kind, sentence) = if let Some(tls) = find::<rustls::Error>(error) {
-        handshake(tls, &url.shown())
+        handshake(tls, &url.redacted())
     } else if let Some((kind, why)) = proxy.and_then(|proxy| refused_by_proxy(error, proxy)) {
         (kind, format!("cannot reach {url}: {why}"))
     } else if error.is_dns() && proxy.is_none() {

@@ -96,14 +96,14 @@ impl Http {
                 let sentence = format!(
                     "{} redirects to {}, which is no Git repository",
                     endpoint.url,
-                    answer.shown()
+                    answer.redacted()
                 );
-                Error::new(Kind::Protocol, sentence).with(Key::Url, endpoint.url.shown())
+                Error::new(Kind::Protocol, sentence).with(Key::Url, endpoint.url.redacted())
             })?;
             return Ok(Found { base, answer, until });
         }
         let sentence = format!("{} redirects more than {MAX_HOPS} times: check the URL", endpoint.url);
-        Err(Error::new(Kind::Protocol, sentence).with(Key::Url, endpoint.url.shown()))
+        Err(Error::new(Kind::Protocol, sentence).with(Key::Url, endpoint.url.redacted()))
     }
 
     /// `POST git-upload-pack` to the repository at `base`, as [`get_refs`](Self::get_refs) found it. Redirects are not followed.
@@ -213,7 +213,7 @@ fn redirected(response: &Response, from: &HttpUrl, asked: &HttpUrl) -> Result<Op
     let refused = |why: &str| {
         let sentence = format!("{from} redirects to {why}");
         Err(Error::new(Kind::Protocol, sentence)
-            .with(Key::Url, from.shown())
+            .with(Key::Url, from.redacted())
             .with(Key::Status, response.status().as_u16()))
     };
     let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());

@@ -7,12 +7,11 @@ use reqwest::header::CONTENT_TYPE;
 use reqwest::{Response, StatusCode};
 
 use crate::error::{Error, Key, Kind, Result};
-use crate::net::Endpoint;
 use crate::net::content_encoding::Unfolding;
 use crate::net::failure::{self, Credentials, Said};
-use crate::net::pkt::{Chunks, sanitised};
-use crate::net::refusal;
+use crate::net::git::pkt_line::{Chunks, sanitised};
 use crate::net::url::HttpUrl;
+use crate::net::{Endpoint, refusal};
 
 /// Bytes that are read of an answer that says why not, and how long they are waited for.
 const MAX_SAID: usize = 4096;
@@ -62,7 +61,7 @@ impl Answer {
             Err(encoding) => {
                 let encoding = sanitised(encoding.as_bytes());
                 let sentence = format!("{url} answered in the encoding `{encoding}`, which was not asked for");
-                Err(Error::new(Kind::Protocol, sentence).with(Key::Url, url.shown()))
+                Err(Error::new(Kind::Protocol, sentence).with(Key::Url, url.redacted()))
             }
         }
     }
@@ -122,7 +121,7 @@ impl Answer {
                 format!("{} answered with a page to log in: pass auth", self.url)
             };
             return Error::new(Kind::Auth, sentence)
-                .with(Key::Url, self.url.shown())
+                .with(Key::Url, self.url.redacted())
                 .with(Key::Status, self.response.status().as_u16());
         }
         let sentence = match self.content_type().as_str() {
@@ -141,7 +140,7 @@ impl Answer {
                 format!("{} answered with {other}, not Git: check the URL", self.url)
             }
         };
-        Error::new(Kind::Protocol, sentence).with(Key::Url, self.url.shown())
+        Error::new(Kind::Protocol, sentence).with(Key::Url, self.url.redacted())
     }
 
     /// Whether the page is where forges have people log in.
@@ -158,12 +157,12 @@ impl Answer {
             "the compressed answer of {} is damaged or was cut; try again later",
             self.url
         );
-        Error::new(Kind::Network, sentence).with(Key::Url, self.url.shown())
+        Error::new(Kind::Network, sentence).with(Key::Url, self.url.redacted())
     }
 
     /// The repository that answered, as it may be shown.
-    pub(super) fn shown(&self) -> String {
-        self.url.shown()
+    pub(super) fn redacted(&self) -> String {
+        self.url.redacted()
     }
 }
 

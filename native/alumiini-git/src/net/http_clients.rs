@@ -10,7 +10,7 @@ use tokio::sync::OnceCell;
 use crate::error::{Error, Kind, Result};
 use crate::net::client_certificate::PerConnection;
 use crate::net::dial::CONNECT_TIMEOUT;
-use crate::net::proxy::{Proxy, Speaks};
+use crate::net::proxy::{Proxy, ProxyScheme};
 use crate::net::tls::{Handshakes, Tls};
 use crate::net::url::{HttpUrl, NetUrl};
 use crate::net::{Endpoint, failure};
@@ -33,13 +33,13 @@ pub(super) struct Clients {
 
 #[derive(Default)]
 struct Used {
-    map: HashMap<Way, (u64, Arc<OnceCell<Client>>)>,
+    map: HashMap<ClientKey, (u64, Arc<OnceCell<Client>>)>,
     uses: u64,
 }
 
 /// What connections have in common that may serve the same requests.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct Way {
+struct ClientKey {
     /// None: without TLS, so that plain `http` works on a system without roots, and costs none of their memory.
     tls: Option<Tls>,
     proxy: Option<Proxy>,
@@ -67,24 +67,24 @@ impl Clients {
     ) -> Result<Client> {
         let proxy = endpoint.proxy(&NetUrl::Http(url.clone()));
         let mut tls = endpoint.tls.clone();
-        // The URL that was asked for is who our certificate is for: not where it redirects, nor a proxy on the way to plain `http`.
+        // The URL that was asked for is who our certificate is for: not where it redirects, nor a proxy on the key to plain `http`.
         let is_for =
             |first: &NetUrl| matches!(first, NetUrl::Http(first) if first.same_origin(url) && !url.is_plaintext());
         if !is_for(&endpoint.url) {
             tls.client = None;
         }
-        let encrypted = !url.is_plaintext() || proxy.is_some_and(|proxy| proxy.speaks == Speaks::Https);
-        let way = Way {
+        let encrypted = !url.is_plaintext() || proxy.is_some_and(|proxy| proxy.scheme == ProxyScheme::Https);
+        let key = ClientKey {
             tls: encrypted.then_some(tls),
             proxy: proxy.cloned(),
             connections,
             http2,
         };
-        let cell = self.used.lock().unwrap_or_else(PoisonError::into_inner).at(&way);
+        let cell = self.used.lock().unwrap_or_else(PoisonError::into_inner).at(&key);
         // On a blocking thread: the roots are files.
         let client = cell
             .get_or_try_init(|| async move {
-                tokio::task::spawn_blocking(move || build(&way))
+                tokio::task::spawn_blocking(move || build(&key))
                     .await
                     .map_err(|_| Error::new(Kind::Internal, "the HTTP client cannot be built"))?
             })
@@ -94,26 +94,26 @@ impl Clients {
 }
 
 impl Used {
-    fn at(&mut self, way: &Way) -> Arc<OnceCell<Client>> {
+    fn at(&mut self, key: &ClientKey) -> Arc<OnceCell<Client>> {
         self.uses += 1;
         let now = self.uses;
-        if let Some((used, cell)) = self.map.get_mut(way) {
+        if let Some((used, cell)) = self.map.get_mut(key) {
             *used = now;
             return cell.clone();
         }
         if self.map.len() >= MAX_CLIENTS {
             let oldest = self.map.iter().min_by_key(|(_, (used, _))| *used);
-            if let Some(oldest) = oldest.map(|(way, _)| way.clone()) {
+            if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
                 self.map.remove(&oldest);
             }
         }
         let cell = Arc::<OnceCell<Client>>::default();
-        self.map.insert(way.clone(), (now, cell.clone()));
+        self.map.insert(key.clone(), (now, cell.clone()));
         cell
     }
 }
 
-fn build(way: &Way) -> Result<Client> {
+fn build(key: &ClientKey) -> Result<Client> {
     // Every header and byte is Git's: no decompression (its features are off), no proxy of the environment. What Git takes of headers
     // (curl's limits), we take.
     let builder = Client::builder()
@@ -135,27 +135,27 @@ fn build(way: &Way) -> Result<Client> {
         // Else a connection that a firewall forgot would hold each new request until its deadline.
         .http2_keep_alive_interval(Duration::from_secs(20))
         .http2_keep_alive_timeout(Duration::from_secs(20));
-    let kept = match way.connections {
+    let kept = match key.connections {
         Connections::Kept => MAX_IDLE,
         Connections::New => 0,
     };
     let builder = builder.pool_max_idle_per_host(kept);
-    let handshakes = match &way.proxy {
-        Some(proxy) if proxy.speaks == Speaks::Https => Handshakes::ProxyFirst,
+    let handshakes = match &key.proxy {
+        Some(proxy) if proxy.scheme == ProxyScheme::Https => Handshakes::ProxyFirst,
         _ => Handshakes::Direct,
     };
     let builder = match handshakes {
         Handshakes::ProxyFirst => builder.connector_layer(PerConnection),
         Handshakes::Direct => builder,
     };
-    let builder = match &way.tls {
-        Some(tls) if way.http2 => builder.tls_backend_preconfigured(tls.config(&[b"h2", b"http/1.1"], handshakes)?),
+    let builder = match &key.tls {
+        Some(tls) if key.http2 => builder.tls_backend_preconfigured(tls.config(&[b"h2", b"http/1.1"], handshakes)?),
         Some(tls) => builder
             .tls_backend_preconfigured(tls.config(&[b"http/1.1"], handshakes)?)
             .http1_only(),
         None => builder.tls_certs_only([]),
     };
-    let builder = match &way.proxy {
+    let builder = match &key.proxy {
         Some(proxy) => builder.proxy(through(proxy).map_err(|e| failure::client(&e))?),
         None => builder,
     };
@@ -163,12 +163,12 @@ fn build(way: &Way) -> Result<Client> {
 }
 
 fn through(proxy: &Proxy) -> reqwest::Result<reqwest::Proxy> {
-    match (proxy.speaks, &proxy.login) {
+    match (proxy.scheme, &proxy.login) {
         (_, None) => reqwest::Proxy::all(proxy.url()),
-        (Speaks::Http | Speaks::Https, Some((user, password))) => {
+        (ProxyScheme::Http | ProxyScheme::Https, Some((user, password))) => {
             Ok(reqwest::Proxy::all(proxy.url())?.basic_auth(user, password))
         }
         // For SOCKS it reads them from the URL only.
-        (Speaks::Socks5 | Speaks::Socks5h, Some(_)) => reqwest::Proxy::all(proxy.url_with_login()),
+        (ProxyScheme::Socks5 | ProxyScheme::Socks5h, Some(_)) => reqwest::Proxy::all(proxy.url_with_login()),
     }
 }

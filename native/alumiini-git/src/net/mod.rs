@@ -5,33 +5,27 @@
 //! a deadline of its own but the connection's making: the caller drops the future at the request's. The phase `connect` of a
 //! request lasts until the first chunk of a pack arrives in its sink.
 
-pub(crate) mod advertised;
 pub(crate) mod auth;
-mod capabilities;
 mod client_certificate;
 mod content_encoding;
 mod dial;
-mod discovery;
 mod endpoint;
 mod failure;
-pub(crate) mod fetch;
 mod frames;
-pub(crate) mod gate;
+pub(crate) mod git;
 mod given_certificate;
+pub(crate) mod host_limits;
 mod http;
 mod http_answer;
 mod http_clients;
-mod known;
-mod pack_stream;
 pub(crate) mod pauses;
 mod pem;
-mod pkt;
 pub(crate) mod probe;
 pub(crate) mod proxy;
-pub(crate) mod refs;
+mod redacted;
 mod refusal;
 pub(crate) mod secrets;
-mod shown;
+mod server_cache;
 mod ssh;
 mod ssh_url;
 pub(crate) mod tls;
@@ -40,13 +34,13 @@ pub(crate) mod url;
 use bytes::Bytes;
 
 use crate::error::Result;
-use capabilities::Speaks;
 pub(crate) use endpoint::Endpoint;
+use git::capabilities::Capabilities;
+use git::pkt_line::{Chunks, PktLine, PktLineReader};
 
-use gate::{Gates, Turn};
+use host_limits::{HostLimits, Permit};
 use http::Http;
-use known::{Known, Server};
-use pkt::{Chunks, Line, Reader};
+use server_cache::{ServerCache, ServerInfo};
 use ssh::Ssh;
 use ssh_url::SshUrl;
 use url::NetUrl;
@@ -55,14 +49,14 @@ use url::NetUrl;
 pub(crate) struct Net {
     http: Http,
     ssh: Ssh,
-    known: Known,
-    pub(crate) gates: Gates,
+    server_cache: ServerCache,
+    pub(crate) host_limits: HostLimits,
 }
 
 /// What a server answers to one request. While it is there, it counts as one of those that a host is asked at a time.
 struct Answer {
     from: From,
-    _turn: Turn,
+    _permit: Permit,
 }
 
 enum From {
@@ -76,46 +70,52 @@ impl Net {
         Net {
             http: Http::new(),
             ssh: Ssh::new(ssh::Limits::default()),
-            known: Known::default(),
-            gates: Gates::default(),
+            server_cache: ServerCache::default(),
+            host_limits: HostLimits::default(),
         }
     }
 
     /// Sends `body` to `server`, which is known to be `endpoint`'s, and reads up to `limit` bytes of what it answers.
-    async fn ask(&self, endpoint: &Endpoint, server: &Server, body: Bytes, limit: u64) -> Result<Reader<Answer>> {
-        let v2 = matches!(server.speaks, Speaks::V2(_));
-        let shown = server.base.shown();
-        let turn = self.gates.enter(endpoint, &server.base).await?;
+    async fn ask(
+        &self,
+        endpoint: &Endpoint,
+        server: &ServerInfo,
+        body: Bytes,
+        limit: u64,
+    ) -> Result<PktLineReader<Answer>> {
+        let v2 = matches!(server.capabilities, Capabilities::V2(_));
+        let shown = server.base.redacted();
+        let permit = self.host_limits.enter(endpoint, &server.base).await?;
         match &server.base {
             NetUrl::Http(base) => {
-                let connections = self.known.connections(endpoint);
-                let answer = turn.watch(self.http.post(endpoint, base, v2, body, connections).await)?;
-                Ok(Reader::new(
+                let connections = self.server_cache.connections(endpoint);
+                let answer = permit.watch(self.http.post(endpoint, base, v2, body, connections).await)?;
+                Ok(PktLineReader::new(
                     Answer {
                         from: From::Http(answer),
-                        _turn: turn,
+                        _permit: permit,
                     },
                     shown,
                     limit,
                 ))
             }
             NetUrl::Ssh(url) => {
-                let exec = turn.watch(self.upload_pack(endpoint, url, v2, body).await)?;
-                let mut reader = Reader::new(
+                let exec = permit.watch(self.upload_pack(endpoint, url, v2, body).await)?;
+                let mut reader = PktLineReader::new(
                     Answer {
                         from: From::Ssh(exec),
-                        _turn: turn,
+                        _permit: permit,
                     },
                     shown,
                     limit,
                 );
-                // It says what it speaks, and for v0 what it has, before it reads what it was asked.
+                // It says what it capabilities, and for v0 what it has, before it reads what it was asked.
                 let line = reader.line().await?;
                 if v2 != (line.text() == Some(b"version 2")) {
                     return Err(reader.protocol("speaks another version of Git's protocol than before"));
                 }
                 let mut line = line;
-                while line != Line::Flush {
+                while line != PktLine::Flush {
                     line = reader.line().await?;
                 }
                 Ok(reader)

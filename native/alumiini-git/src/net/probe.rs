@@ -8,13 +8,14 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::error::{Error, Hint, Key, Kind, Result, panicked};
-use crate::net::advertised::Wanted;
-use crate::net::capabilities::Speaks;
 use crate::net::dial::{CONNECT_TIMEOUT, dial};
-use crate::net::refs::ls_refs;
+use crate::net::git::advertised::Wanted;
+use crate::net::git::capabilities::Capabilities;
+use crate::net::git::discovery;
+use crate::net::git::ls_refs::ls_refs;
 use crate::net::tls::Handshakes;
 use crate::net::url::{HttpUrl, NetUrl};
-use crate::net::{Endpoint, Net, discovery, failure, proxy};
+use crate::net::{Endpoint, Net, failure, proxy};
 
 /// A step on the way, in the order in which they are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +105,7 @@ impl Walk {
     }
 
     fn failed(&self, why: &str) -> Error {
-        let shown = self.endpoint.url.shown();
+        let shown = self.endpoint.url.redacted();
         let way = self
             .endpoint
             .proxy(&self.endpoint.url)
@@ -153,12 +154,12 @@ impl Walk {
     async fn proxy(&mut self) -> Result<String> {
         let url = &self.endpoint.url;
         let proxy = self.endpoint.proxy(url);
-        if proxy.is_some_and(|proxy| proxy.speaks == proxy::Speaks::Https) {
+        if proxy.is_some_and(|proxy| proxy.scheme == proxy::ProxyScheme::Https) {
             // What carries HTTP through it is the HTTP client's own.
             self.stream = None;
             return Ok("a proxy over TLS, which the next steps tell of".to_owned());
         }
-        let stream = dial(url.host(), url.port(), proxy, &url.shown()).await?;
+        let stream = dial(url.host(), url.port(), proxy, &url.redacted()).await?;
         self.stream = Some(stream);
         let name = proxy.map_or(String::new(), |proxy| proxy.to_string());
         Ok(format!("{name} made the connection"))
@@ -168,7 +169,7 @@ impl Walk {
         let Some(stream) = self.stream.take() else {
             return Ok("made with the next step".to_owned());
         };
-        let shown = self.endpoint.url.shown();
+        let shown = self.endpoint.url.redacted();
         let name = ServerName::try_from(self.endpoint.url.host().trim_matches(['[', ']']).to_owned())
             .map_err(|_| self.failed("its host is no name that a certificate can have"))?;
         let tls = self.endpoint.tls.clone();
@@ -215,9 +216,9 @@ impl Walk {
     async fn auth(&mut self) -> Result<String> {
         self.stream = None;
         let (server, _) = discovery::discover(&self.net, &self.endpoint, Wanted::of(&[b"\0".to_vec()])).await?;
-        let version = match server.speaks {
-            Speaks::V2(_) => 2,
-            Speaks::V0(_) => 0,
+        let version = match server.capabilities {
+            Capabilities::V2(_) => 2,
+            Capabilities::V0(_) => 0,
         };
         let led = match (&self.endpoint.url, &server.base) {
             (NetUrl::Http(asked), NetUrl::Http(base)) if !same(asked, base) => format!(", redirected to {base}"),

@@ -16,7 +16,7 @@ use crate::net::secrets::Secrets;
 
 /// How a proxy is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Speaks {
+pub(crate) enum ProxyScheme {
     /// HTTP: `CONNECT` for all but plain `http`, which it is asked for by the whole URL.
     Http,
     /// The same over TLS.
@@ -30,7 +30,7 @@ pub(crate) enum Speaks {
 /// A proxy. `Debug` and `Display` leave its credentials out.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Proxy {
-    pub(super) speaks: Speaks,
+    pub(super) scheme: ProxyScheme,
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) login: Option<(String, String)>,
@@ -38,16 +38,16 @@ pub(crate) struct Proxy {
 
 /// What a request says of proxies.
 #[derive(Clone)]
-pub(crate) struct Route {
+pub(crate) struct ProxySettings {
     proxy: Proxy,
     /// As it was given.
     direct: String,
     matcher: Arc<Matcher>,
 }
 
-impl Route {
+impl ProxySettings {
     /// From the request's `proxy` and `no_proxy`. None: no proxy.
-    pub(crate) fn new(proxy: Option<&str>, no_proxy: Option<&str>) -> Result<Option<Route>> {
+    pub(crate) fn new(proxy: Option<&str>, no_proxy: Option<&str>) -> Result<Option<ProxySettings>> {
         let Some(proxy) = proxy.filter(|proxy| !proxy.is_empty()) else {
             return Ok(None);
         };
@@ -55,7 +55,7 @@ impl Route {
         let direct = no_proxy.unwrap_or_default().to_owned();
         // Of the matcher only what it says of `no_proxy` counts: the proxy itself is a stand-in.
         let matcher = Arc::new(Matcher::builder().all("http://proxy").no(direct.as_str()).build());
-        Ok(Some(Route { proxy, direct, matcher }))
+        Ok(Some(ProxySettings { proxy, direct, matcher }))
     }
 
     /// Adds what must not be shown of it.
@@ -88,24 +88,24 @@ impl Route {
     }
 }
 
-impl PartialEq for Route {
-    fn eq(&self, other: &Route) -> bool {
+impl PartialEq for ProxySettings {
+    fn eq(&self, other: &ProxySettings) -> bool {
         self.proxy == other.proxy && self.direct == other.direct
     }
 }
 
-impl Eq for Route {}
+impl Eq for ProxySettings {}
 
-impl Hash for Route {
+impl Hash for ProxySettings {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.proxy.hash(state);
         self.direct.hash(state);
     }
 }
 
-impl fmt::Debug for Route {
+impl fmt::Debug for ProxySettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Route({})", self.proxy)
+        write!(f, "ProxySettings({})", self.proxy)
     }
 }
 
@@ -117,11 +117,11 @@ impl Proxy {
             return Err(invalid("holds a space, backslash or control character"));
         }
         let (scheme, authority) = text.split_once("://").ok_or_else(|| invalid("is not a URL"))?;
-        let (speaks, default_port) = match scheme.to_ascii_lowercase().as_str() {
-            "http" => (Speaks::Http, 80),
-            "https" => (Speaks::Https, 443),
-            "socks5" => (Speaks::Socks5, 1080),
-            "socks5h" => (Speaks::Socks5h, 1080),
+        let (scheme, default_port) = match scheme.to_ascii_lowercase().as_str() {
+            "http" => (ProxyScheme::Http, 80),
+            "https" => (ProxyScheme::Https, 443),
+            "socks5" => (ProxyScheme::Socks5, 1080),
+            "socks5h" => (ProxyScheme::Socks5h, 1080),
             _ => {
                 return Err(invalid(
                     "is of a kind that is not known; http, https, socks5 and socks5h are",
@@ -156,7 +156,7 @@ impl Proxy {
             None => default_port,
         };
         Ok(Proxy {
-            speaks,
+            scheme,
             host: url.host_str().ok_or_else(|| invalid("names no host"))?.to_owned(),
             port,
             login: Some((user, password)).filter(|(user, password)| !user.is_empty() || !password.is_empty()),
@@ -165,11 +165,11 @@ impl Proxy {
 
     /// For reqwest, and for whoever connects to it: without credentials.
     pub(super) fn url(&self) -> String {
-        let scheme = match self.speaks {
-            Speaks::Http => "http",
-            Speaks::Https => "https",
-            Speaks::Socks5 => "socks5",
-            Speaks::Socks5h => "socks5h",
+        let scheme = match self.scheme {
+            ProxyScheme::Http => "http",
+            ProxyScheme::Https => "https",
+            ProxyScheme::Socks5 => "socks5",
+            ProxyScheme::Socks5h => "socks5h",
         };
         format!("{scheme}://{}:{}", self.host, self.port)
     }

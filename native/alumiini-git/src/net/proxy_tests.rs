@@ -13,8 +13,8 @@ fn kinds_ports_and_credentials() {
     assert_eq!(parse("SOCKS5://p").port, 1080);
     let proxy = parse("socks5h://ann:s%40same@[::1]:9/");
     assert_eq!(
-        (proxy.speaks, proxy.host.as_str(), proxy.port),
-        (Speaks::Socks5h, "[::1]", 9)
+        (proxy.scheme, proxy.host.as_str(), proxy.port),
+        (ProxyScheme::Socks5h, "[::1]", 9)
     );
     assert_eq!(proxy.login, Some(("ann".into(), "s@same".into())));
     assert!(!format!("{proxy} {proxy:?}").contains("same"));
@@ -39,7 +39,7 @@ fn what_is_no_proxy_is_refused_and_not_shown() {
 
 #[test]
 fn hosts_that_go_without() {
-    let route = Route::new(Some("http://p"), Some("example.com, 10.0.0.0/8,::1,.svc"))
+    let route = ProxySettings::new(Some("http://p"), Some("example.com, 10.0.0.0/8,::1,.svc"))
         .unwrap()
         .unwrap();
     for host in ["example.com", "a.example.com", "10.1.2.3", "[::1]", "::1", "x.svc"] {
@@ -49,12 +49,18 @@ fn hosts_that_go_without() {
         assert!(route.to(host).is_some(), "{host}");
     }
     assert!(
-        Route::new(Some("http://p"), Some("*"))
+        ProxySettings::new(Some("http://p"), Some("*"))
             .unwrap()
             .unwrap()
             .to("127.0.0.1")
             .is_none()
     );
-    assert!(Route::new(Some("http://p"), None).unwrap().unwrap().to("h").is_some());
-    assert!(Route::new(Some(""), None).unwrap().is_none());
+    assert!(
+        ProxySettings::new(Some("http://p"), None)
+            .unwrap()
+            .unwrap()
+            .to("h")
+            .is_some()
+    );
+    assert!(ProxySettings::new(Some(""), None).unwrap().is_none());
 }

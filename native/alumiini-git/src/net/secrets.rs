@@ -1,7 +1,7 @@
 //! What no answer may repeat: servers and proxies are quoted in errors, and some quote what they were sent.
 
 use crate::error::{Error, Name};
-use crate::net::shown::HIDDEN;
+use crate::net::redacted::HIDDEN;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 

@@ -6,7 +6,7 @@ use std::net::Ipv6Addr;
 use percent_encoding::percent_decode_str;
 
 use crate::error::{Error, Result};
-use crate::net::shown;
+use crate::net::redacted;
 
 pub(crate) const DEFAULT_PORT: u16 = 22;
 
@@ -61,7 +61,7 @@ impl SshUrl {
         {
             return Err(password());
         }
-        if shown::is_scheme(authority) && path.starts_with('/') || path.starts_with("//") {
+        if redacted::is_scheme(authority) && path.starts_with('/') || path.starts_with("//") {
             return Err(neither());
         }
         let path = match path.strip_prefix('/') {
@@ -106,11 +106,11 @@ impl SshUrl {
     }
 
     /// As it may be shown: the user says which repository is meant. Not where there may be a password.
-    pub(crate) fn shown(&self) -> String {
+    pub(crate) fn redacted(&self) -> String {
         let spelled = self.spelled();
         let is_password = self.user.is_none() && self.path.contains('@');
-        if is_password || shown::is_doubtful(self.path.as_bytes()) {
-            return shown::hidden(spelled.as_bytes());
+        if is_password || redacted::is_doubtful(self.path.as_bytes()) {
+            return redacted::hidden(spelled.as_bytes());
         }
         spelled
     }
@@ -221,13 +221,13 @@ fn password() -> Error {
 
 impl fmt::Display for SshUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown())
+        f.write_str(&self.redacted())
     }
 }
 
 impl fmt::Debug for SshUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SshUrl({})", self.shown())
+        write!(f, "SshUrl({})", self.redacted())
     }
 }
 

@@ -22,10 +22,10 @@ mod sshd;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::advertised::{RemoteRef, Wanted};
 use super::auth::Auth;
-use super::fetch::{DEFAULT_MAX_BYTES, FetchOutcome, FetchRequest, fetch};
-use super::refs::ls_refs;
+use super::git::advertised::{RemoteRef, Wanted};
+use super::git::fetch::{DEFAULT_MAX_BYTES, FetchOutcome, FetchRequest, fetch};
+use super::git::ls_refs::ls_refs;
 use super::tls::Tls;
 use super::url::{HttpUrl, Location, NetUrl, RemoteUrl};
 use super::{Endpoint, Net};

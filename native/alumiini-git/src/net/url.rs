@@ -10,7 +10,7 @@ use reqwest::Url;
 
 use crate::error::{Error, Kind, Result};
 use crate::net::auth::Auth;
-use crate::net::shown::{self, HIDDEN};
+use crate::net::redacted::{self, HIDDEN};
 pub(crate) use crate::net::ssh_url::SshUrl;
 use crate::net::ssh_url::neither;
 
@@ -105,10 +105,12 @@ impl RemoteUrl {
     }
 
     /// The URL as it may be shown: no userinfo, query or fragment, and nothing that may be one. A path that is not UTF-8 is shown lossily.
-    pub(crate) fn shown(&self) -> String {
+    pub(crate) fn redacted(&self) -> String {
         match &self.location {
-            Location::Network(url) => url.shown(),
-            Location::Local(path) if shown::is_doubtful_local(path.as_os_str().as_encoded_bytes()) => HIDDEN.to_owned(),
+            Location::Network(url) => url.redacted(),
+            Location::Local(path) if redacted::is_doubtful_local(path.as_os_str().as_encoded_bytes()) => {
+                HIDDEN.to_owned()
+            }
             Location::Local(path) => path.display().to_string(),
         }
     }
@@ -120,7 +122,7 @@ impl RemoteUrl {
             Location::Network(url) => url.identity(),
             Location::Local(path) => Identity {
                 key: path.as_os_str().as_encoded_bytes().to_vec(),
-                shown: self.shown(),
+                shown: self.redacted(),
             },
         }
     }
@@ -128,10 +130,10 @@ impl RemoteUrl {
 
 impl NetUrl {
     /// As it may be shown: without credentials, query and fragment. The user of an SSH URL is none: it says which repository is meant.
-    pub(crate) fn shown(&self) -> String {
+    pub(crate) fn redacted(&self) -> String {
         match self {
-            NetUrl::Http(url) => url.shown(),
-            NetUrl::Ssh(url) => url.shown(),
+            NetUrl::Http(url) => url.redacted(),
+            NetUrl::Ssh(url) => url.redacted(),
         }
     }
 
@@ -164,7 +166,7 @@ impl NetUrl {
             NetUrl::Http(url) => url.identity(),
             NetUrl::Ssh(url) => Identity {
                 key: url.spelled().into_bytes(),
-                shown: url.shown(),
+                shown: url.redacted(),
             },
         }
     }
@@ -233,26 +235,26 @@ impl HttpUrl {
     }
 
     /// `https://host/path`, without userinfo, query or fragment.
-    pub(crate) fn shown(&self) -> String {
+    pub(crate) fn redacted(&self) -> String {
         let mut url = self.url.clone();
         url.set_query(None);
         url.set_fragment(None);
         let path = url.path().to_owned();
-        let bare = shown::without_parameters(path.as_bytes());
+        let bare = redacted::without_parameters(path.as_bytes());
         if bare.len() < path.len() {
             url.set_path(&path[..bare.len()]);
         }
         // With a port and no user, the one may be the user and the other the beginning of a password.
         let is_password = url.port().is_some() && self.auth.is_none() && path.contains('@');
-        if is_password || shown::is_doubtful(bare) {
-            return shown::hidden(url.as_str().as_bytes());
+        if is_password || redacted::is_doubtful(bare) {
+            return redacted::hidden(url.as_str().as_bytes());
         }
         url.into()
     }
 
     pub(crate) fn identity(&self) -> Identity {
         // Equal keys must show the same, and only the key has its slash for certain.
-        let shown = self.shown();
+        let shown = self.redacted();
         Identity {
             key: self.base().into_bytes(),
             shown: shown.strip_suffix('/').unwrap_or(&shown).to_owned(),
@@ -320,8 +322,8 @@ fn userinfo(url: &Url) -> Result<Option<Auth>> {
 }
 
 /// What may be shown of the text of a request, be it a URL or none.
-pub(crate) fn shown(text: &[u8]) -> String {
-    RemoteUrl::parse(text).map_or_else(|_| shown::hidden(text), |url| url.shown())
+pub(crate) fn redacted(text: &[u8]) -> String {
+    RemoteUrl::parse(text).map_or_else(|_| redacted::hidden(text), |url| url.redacted())
 }
 
 /// Splits `scheme://rest`.
@@ -406,37 +408,37 @@ fn unsupported(what: &str) -> Error {
 
 impl fmt::Display for RemoteUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown())
+        f.write_str(&self.redacted())
     }
 }
 
 impl fmt::Debug for RemoteUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RemoteUrl({})", self.shown())
+        write!(f, "RemoteUrl({})", self.redacted())
     }
 }
 
 impl fmt::Display for NetUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown())
+        f.write_str(&self.redacted())
     }
 }
 
 impl fmt::Debug for NetUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "NetUrl({})", self.shown())
+        write!(f, "NetUrl({})", self.redacted())
     }
 }
 
 impl fmt::Display for HttpUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown())
+        f.write_str(&self.redacted())
     }
 }
 
 impl fmt::Debug for HttpUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "HttpUrl({})", self.shown())
+        write!(f, "HttpUrl({})", self.redacted())
     }
 }
 

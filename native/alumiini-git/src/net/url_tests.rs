@@ -22,7 +22,7 @@ fn splits_userinfo_off_and_never_shows_it() {
         password: "p:ss/w".into(),
     };
     assert_eq!(http.auth(), Some(&auth));
-    assert_eq!(url.shown(), "https://example.com:8443/a/b.git");
+    assert_eq!(url.redacted(), "https://example.com:8443/a/b.git");
     for text in [
         format!("{url}"),
         format!("{url:?}"),
@@ -156,7 +156,7 @@ fn local_paths() {
     assert_eq!(local(b"file:///srv/a%20b"), b"/srv/a b");
     assert_eq!(local(b"FILE://localhost/srv/r"), b"/srv/r");
     assert_eq!(kind(b"file://srv/r"), Kind::Invalid);
-    assert_eq!(RemoteUrl::parse(b"/srv/r").unwrap().shown(), "/srv/r");
+    assert_eq!(RemoteUrl::parse(b"/srv/r").unwrap().redacted(), "/srv/r");
 }
 
 /// `protocol/shown_urls.txt`, which the library's tests read, too.
@@ -169,7 +169,7 @@ fn what_is_shown_is_as_the_table_says() {
         let columns: Vec<&str> = line.split('\t').collect();
         let text = bytes(columns[0]);
         let expected = columns.get(2).unwrap_or(&columns[1]);
-        let seen = shown(&text);
+        let seen = redacted(&text);
         assert_eq!(seen, *expected, "{line}");
         assert!(!seen.contains("T0K") && !seen.contains("3N"), "{line}");
         match RemoteUrl::parse(&text) {

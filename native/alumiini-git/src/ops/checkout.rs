@@ -1,4 +1,4 @@
-//! `checkout`: put the work tree at a commit, with HEAD detached there. The branch is not moved.
+//! `checkout`: put the working tree at a commit, with HEAD detached there. The branch is not moved.
 
 use std::path::{Path, PathBuf};
 
@@ -12,9 +12,9 @@ use crate::port::reply::Answer;
 use crate::reference::shown;
 use crate::repo::lock::DirLock;
 use crate::repo::marker::{Move, Target};
-use crate::repo::sound_tree::SoundTrees;
+use crate::repo::tree_check::CheckedTrees;
 use crate::repo::unmanaged::{self, Checks};
-use crate::repo::{byte_refs, finish, git_failure, open, raw_object, refs, sweep};
+use crate::repo::{byte_refs, cleanup, finish, git_failure, open, raw_object, refs};
 use crate::task::job::Job;
 
 #[derive(Debug)]
@@ -65,18 +65,18 @@ impl Operation for Checkout {
         let (hold, shared) = (job.hold(), context.worker.clone());
         let work = move || {
             let _held = (turn, lock, tree, hold);
-            let sha = check_out(&repo.path, &self.rev, self.force, &shared.sound_trees, &job)?;
+            let sha = check_out(&repo.path, &self.rev, self.force, &shared.checked_trees, &job)?;
             Ok((Answer::Id(sha), None))
         };
         context.worker.disk.run(work).await
     }
 }
 
-fn check_out(path: &Path, rev: &[u8], force: bool, sound: &SoundTrees, job: &Job) -> Result<String> {
+fn check_out(path: &Path, rev: &[u8], force: bool, sound: &CheckedTrees, job: &Job) -> Result<String> {
     let git_dir = open::git_dir(path);
     let managed = open::is_managed(&git_dir);
     if managed {
-        sweep::locks_of(&git_dir);
+        cleanup::locks_of(&git_dir);
     }
     // An unfinished move comes first: this one starts from a whole commit.
     finish::resume(path, job)?;

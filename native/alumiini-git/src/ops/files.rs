@@ -8,14 +8,14 @@ use rustix::fs::{Dir, FileType};
 
 use crate::error::{Error, Key, Kind, Name, Result};
 use crate::ops::operation::{Context, Done, Operation};
-use crate::ops::settled::{self, Seen};
+use crate::ops::stable_read::{self, Seen};
 use crate::port::fields::Fields;
 use crate::port::reply::Answer;
 use crate::repo::safe_path::Root;
 use crate::worker::Worker;
 
 /// The names of one answer.
-const MOST_BYTES: usize = 16 << 20;
+const MAX_BYTES: usize = 16 << 20;
 
 /// The names of the files ending in `.yaml` or `.yml` directly in `subpath`, not hidden, sorted by bytes. A link counts where it leads
 /// to a file inside the repository.
@@ -44,13 +44,13 @@ impl Operation for Files {
     }
 
     fn blocking(&self, worker: &Worker) -> Option<Result<Answer>> {
-        let names = settled::read_now(worker, &self.path, |seen| list(seen, &self.subpath))?;
+        let names = stable_read::read_now(worker, &self.path, |seen| list(seen, &self.subpath))?;
         Some(names.map(Answer::Names))
     }
 
     async fn queued(self, context: Context<'_>) -> Result<Done> {
         let subpath = self.subpath;
-        let names = settled::read(context.worker, self.path, move |seen| list(seen, &subpath)).await?;
+        let names = stable_read::read(context.worker, self.path, move |seen| list(seen, &subpath)).await?;
         Ok((Answer::Names(names), None))
     }
 }
@@ -69,11 +69,11 @@ fn list(seen: &Seen<'_>, subpath: &Path) -> Result<Vec<Name>> {
 }
 
 fn bounded(names: &[Name]) -> Result<()> {
-    if names.iter().map(|name| name.0.len()).sum::<usize>() <= MOST_BYTES {
+    if names.iter().map(|name| name.0.len()).sum::<usize>() <= MAX_BYTES {
         return Ok(());
     }
-    let message = format!("the names of the files have more than {MOST_BYTES} bytes together");
-    Err(Error::new(Kind::TooLarge, message).with(Key::Limit, MOST_BYTES as u64))
+    let message = format!("the names of the files have more than {MAX_BYTES} bytes together");
+    Err(Error::new(Kind::TooLarge, message).with(Key::Limit, MAX_BYTES as u64))
 }
 
 fn listed(path: &Path, subpath: &Path) -> Result<Vec<Name>> {
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn so_many_names_are_answered_and_no_more() {
-        let mut names = vec![Name(vec![b'a'; 255]); MOST_BYTES / 255];
+        let mut names = vec![Name(vec![b'a'; 255]); MAX_BYTES / 255];
         assert_eq!(bounded(&names), Ok(()));
         names.push(Name(vec![b'a'; 255]));
         assert_eq!(bounded(&names).unwrap_err().kind, Kind::TooLarge);

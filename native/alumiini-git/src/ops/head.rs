@@ -1,4 +1,4 @@
-//! `head`: the commit that a work tree is at.
+//! `head`: the commit that a working tree is at.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use git2::{ErrorCode, Repository};
 
 use crate::error::{Error, Key, Kind, Name, Result};
 use crate::ops::operation::{Context, Done, Operation};
-use crate::ops::settled::{self, Seen};
+use crate::ops::stable_read::{self, Seen};
 use crate::port::fields::Fields;
 use crate::port::reply::{Answer, Commit};
 use crate::repo::{git_failure, open, raw_object};
@@ -35,12 +35,12 @@ impl Operation for Head {
     }
 
     fn blocking(&self, worker: &Worker) -> Option<Result<Answer>> {
-        let commit = settled::read_now(worker, &self.path, seen)?;
+        let commit = stable_read::read_now(worker, &self.path, seen)?;
         Some(commit.map(|commit| Answer::Commit(Box::new(commit))))
     }
 
     async fn queued(self, context: Context<'_>) -> Result<Done> {
-        let commit = settled::read(context.worker, self.path, seen).await?;
+        let commit = stable_read::read(context.worker, self.path, seen).await?;
         Ok((Answer::Commit(Box::new(commit)), None))
     }
 }
@@ -57,7 +57,7 @@ fn seen(seen: &Seen<'_>) -> Result<Commit> {
 }
 
 /// Of a commit, of which all is answered: its message and its parents are as long as who made it likes.
-const MOST_BYTES: usize = 4 << 20;
+const MAX_BYTES: usize = 4 << 20;
 
 fn commit(repo: &Repository) -> Result<Commit> {
     let head = repo.head().map_err(|error| match error.code() {
@@ -69,9 +69,9 @@ fn commit(repo: &Repository) -> Result<Commit> {
     let (id, _) = raw_object::peel(&raw_object::odb(repo)?, id)?;
     let header = raw_object::odb(repo)?.read_header(id);
     let (size, _) = header.map_err(raw_object::unreadable(id))?;
-    if size > MOST_BYTES {
-        let message = format!("the commit {id} has {size} bytes, more than the {MOST_BYTES} that are answered");
-        return Err(Error::new(Kind::TooLarge, message).with(Key::Limit, MOST_BYTES as u64));
+    if size > MAX_BYTES {
+        let message = format!("the commit {id} has {size} bytes, more than the {MAX_BYTES} that are answered");
+        return Err(Error::new(Kind::TooLarge, message).with(Key::Limit, MAX_BYTES as u64));
     }
     let (raw, text) = raw_object::read_text(repo, id)?;
     let (author, committer) = (text.author, text.committer);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::allowed::Allow;
 use crate::error::{Error, Kind, Result};
-use crate::net::gate::Limits;
+use crate::net::host_limits::Limits;
 use crate::ops::operation::{Context, Done, Operation};
 use crate::port::fields::{Fields, missing};
 use crate::port::reply::{self, Answer};
@@ -45,7 +45,7 @@ impl Operation for Hello {
             );
             return Err(Error::new(Kind::Protocol, message));
         }
-        context.worker.net.gates.limit(self.limits);
+        context.worker.net.host_limits.limit(self.limits);
         context.worker.allowed.set(self.allow);
         let answer = Answer::Hello(reply::Hello {
             protocol: PROTOCOL,

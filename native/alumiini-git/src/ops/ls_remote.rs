@@ -26,7 +26,7 @@ impl Operation for LsRemote {
     }
 
     fn describe(&self) -> String {
-        format!("ls_remote of {}", url::shown(&self.remote.url))
+        format!("ls_remote of {}", url::redacted(&self.remote.url))
     }
 
     async fn queued(self, context: Context<'_>) -> Result<Done> {

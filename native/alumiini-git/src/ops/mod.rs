@@ -11,9 +11,9 @@ pub(crate) mod probe;
 pub(crate) mod read;
 pub(crate) mod refs;
 mod secrets;
-pub(crate) mod settled;
-mod site;
+pub(crate) mod stable_read;
 pub(crate) mod sync;
+mod sync_guard;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::{Result, on_one_line};
-use crate::net::advertised::Wanted;
+use crate::net::git::advertised::Wanted;
 use crate::net::probe::Walk;
 use crate::net::secrets::Secrets;
 use crate::net::url;
@@ -30,7 +30,7 @@ impl Operation for Probe {
     }
 
     fn describe(&self) -> String {
-        format!("probe of {}", url::shown(&self.remote.url))
+        format!("probe of {}", url::redacted(&self.remote.url))
     }
 
     async fn queued(self, context: Context<'_>) -> Result<Done> {

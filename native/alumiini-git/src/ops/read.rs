@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Key, Kind, Name, Result};
 use crate::ops::operation::{Context, Done, Operation};
-use crate::ops::settled::{self, Seen};
+use crate::ops::stable_read::{self, Seen};
 use crate::port::fields::Fields;
 use crate::port::reply::Answer;
 use crate::repo::safe_path::Root;
@@ -46,15 +46,17 @@ impl Operation for Read {
     }
 
     fn cached(&self, worker: &Worker) -> Option<Answer> {
-        let content = worker.at_once.file(&self.path, &self.file, self.max_bytes.min(FREE))?;
+        let content = worker
+            .cached_reads
+            .file(&self.path, &self.file, self.max_bytes.min(FREE))?;
         Some(Answer::content(content, self.raw))
     }
 
     fn blocking(&self, worker: &Worker) -> Option<Result<Answer>> {
         let read = |seen: &Seen<'_>| content(seen, &self.file, self.max_bytes, FREE);
-        match settled::read_now(worker, &self.path, read)? {
+        match stable_read::read_now(worker, &self.path, read)? {
             Ok(Content::Whole(content)) => {
-                worker.at_once.learn(&self.path);
+                worker.cached_reads.learn(&self.path);
                 Some(Ok(Answer::content(content, self.raw)))
             }
             Ok(Content::Larger(_)) => None,
@@ -68,7 +70,7 @@ impl Operation for Read {
         let mut allowance = FREE;
         loop {
             let (file, max_bytes) = (self.file.clone(), self.max_bytes);
-            let outcome = settled::read(context.worker, self.path.clone(), move |seen| {
+            let outcome = stable_read::read(context.worker, self.path.clone(), move |seen| {
                 content(seen, &file, max_bytes, allowance)
             });
             match outcome.await? {
@@ -96,7 +98,11 @@ fn content(seen: &Seen<'_>, file: &Path, max_bytes: u64, allowance: u64) -> Resu
         Seen::Files(path) => of_file(path, file, max_bytes, allowance),
         Seen::Commit { worker, root, below } => {
             // Before the read: what moves meanwhile must show.
-            let at = below.as_os_str().is_empty().then(|| worker.at_once.at(root)).flatten();
+            let at = below
+                .as_os_str()
+                .is_empty()
+                .then(|| worker.cached_reads.at(root))
+                .flatten();
             let read = Seen::of_tree(worker, root, below, |tree| {
                 let found = tree.file(file)?;
                 let size = tree.size(found)?;
@@ -111,7 +117,7 @@ fn content(seen: &Seen<'_>, file: &Path, max_bytes: u64, allowance: u64) -> Resu
             if let (Some(at), Content::Whole(content)) = (at, &read)
                 && content.len() as u64 <= FREE
             {
-                worker.at_once.keep(root, at, file, content);
+                worker.cached_reads.keep(root, at, file, content);
             }
             Ok(read)
         }

@@ -1,7 +1,7 @@
 //! `refs`: what a remote has, by prefix.
 
 use crate::error::{Error, Name, Result, panicked};
-use crate::net::advertised::{DEFAULT_MAX_BYTES, Wanted};
+use crate::net::git::advertised::{DEFAULT_MAX_BYTES, Wanted};
 use crate::net::url;
 use crate::ops::operation::{Context, Done, Operation};
 use crate::ops::read::FREE;
@@ -33,7 +33,7 @@ impl Operation for Refs {
     }
 
     fn describe(&self) -> String {
-        format!("refs of {}", url::shown(&self.remote.url))
+        format!("refs of {}", url::redacted(&self.remote.url))
     }
 
     async fn queued(self, context: Context<'_>) -> Result<Done> {

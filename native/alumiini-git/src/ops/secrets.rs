@@ -1,7 +1,7 @@
 //! What a request to a remote holds that no answer may repeat.
 
 use crate::error::Error;
-use crate::net::proxy::Route;
+use crate::net::proxy::ProxySettings;
 use crate::net::secrets::Secrets;
 use crate::net::url::RemoteUrl;
 use crate::spec::RemoteSpec;
@@ -15,7 +15,7 @@ pub(super) fn hidden(secrets: Secrets) -> impl Fn(Error) -> Error {
 pub(super) fn secrets(remote: &RemoteSpec, own: &[&[u8]]) -> Secrets {
     let mut secrets = Secrets::default();
     let url = RemoteUrl::parse(&remote.url).ok();
-    let mut words = url.as_ref().map_or(String::new(), RemoteUrl::shown);
+    let mut words = url.as_ref().map_or(String::new(), RemoteUrl::redacted);
     for own in own {
         words.push('\n');
         words.push_str(&String::from_utf8_lossy(own));
@@ -25,7 +25,7 @@ pub(super) fn secrets(remote: &RemoteSpec, own: &[&[u8]]) -> Secrets {
     for auth in remote.auth.iter().chain(in_url) {
         auth.add_secrets(&mut secrets, &words);
     }
-    if let Ok(Some(route)) = Route::new(remote.proxy.as_deref(), None) {
+    if let Ok(Some(route)) = ProxySettings::new(remote.proxy.as_deref(), None) {
         route.add_secrets(&mut secrets, &words);
     }
     secrets

@@ -1,12 +1,12 @@
 //! `sync`: make a path hold a commit of a remote's branch.
 //!
-//! Clone where there is nothing, else fetch what is missing; then move refs and work tree under a marker that lets anyone finish
+//! Clone where there is nothing, else fetch what is missing; then move refs and working tree under a marker that lets anyone finish
 //! the move (`repo::marker`). Nothing is locked across the network but the right to sync this path.
 
-mod anew;
-mod foreign;
+mod rebuild;
+mod unmanaged;
 
-pub(crate) use foreign::unmanaged_move;
+pub(crate) use unmanaged::unmanaged_move;
 
 use std::os::unix::ffi::OsStrExt;
 use std::panic::AssertUnwindSafe;
@@ -21,21 +21,21 @@ use crate::net::pauses::Pauses;
 use crate::net::url;
 use crate::ops::operation::{Context, Done, Operation};
 use crate::ops::secrets::{hidden, secrets};
-use crate::ops::site::Site;
+use crate::ops::sync_guard::SyncGuard;
 use crate::port::fields::Fields;
 use crate::port::remote;
 use crate::port::reply::Answer;
 use crate::reference::{Branch, valid_ref};
 use crate::registry::{Repo, Shared, Synced};
 use crate::remote::{Remote, Wanted, denied, is_denied};
-use crate::repo::glance::Known;
 use crate::repo::lock::{DirLock, make_dir};
 use crate::repo::marker::{self, Move, Target};
 use crate::repo::open::{self, Found};
 use crate::repo::state::{Record, State};
+use crate::repo::status_cache::Known;
 use crate::repo::unmanaged::Checks;
-use crate::repo::worktree::{self, Moved};
-use crate::repo::{build, finish, raw_object, sweep};
+use crate::repo::working_tree::{self, Moved};
+use crate::repo::{cleanup, finish, raw_object, staging};
 use crate::spec::SyncSpec;
 use crate::task::job::Job;
 use crate::task::progress::{Phase, Stats};
@@ -74,7 +74,7 @@ impl Operation for Sync {
     }
 
     fn describe(&self) -> String {
-        let url = url::shown(&self.spec.remote.url);
+        let url = url::redacted(&self.spec.remote.url);
         format!("sync of {url} into {}", self.path.display())
     }
 
@@ -166,7 +166,7 @@ impl Pipeline {
         })
         .await?;
         let made = std::mem::take(&mut *made.lock().unwrap_or_else(PoisonError::into_inner));
-        let site = Arc::new(Site::new(path, made, turn, lock, &self.job));
+        let site = Arc::new(SyncGuard::new(path, made, turn, lock, &self.job));
 
         let result = self.at(&site).await;
         if result.is_err() {
@@ -183,7 +183,7 @@ impl Pipeline {
     }
 
     /// Runs `work` where blocking is allowed, holding the site until it has ended.
-    async fn disk<T, F>(&self, site: &Arc<Site>, work: F) -> Result<T>
+    async fn disk<T, F>(&self, site: &Arc<SyncGuard>, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&Path, &Job) -> Result<T> + Send + 'static,
@@ -192,8 +192,8 @@ impl Pipeline {
         self.worker.disk.run(move || work(&site.path, &job)).await
     }
 
-    /// The same while nobody reads the work tree.
-    async fn moving<T, F>(&self, site: &Arc<Site>, work: F) -> Result<T>
+    /// The same while nobody reads the working tree.
+    async fn moving<T, F>(&self, site: &Arc<SyncGuard>, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&Path, &Job) -> Result<T> + Send + 'static,
@@ -206,7 +206,7 @@ impl Pipeline {
         .await
     }
 
-    async fn at(&self, site: &Arc<Site>) -> Result<Synced> {
+    async fn at(&self, site: &Arc<SyncGuard>) -> Result<Synced> {
         let (sha, stats) = match self.glance(site).await? {
             Glance::Untouched(state, commit) => self.healing(site, self.update(site, commit, state, true)).await?,
             Glance::Unknown(commit) => self.look(site, commit).await?,
@@ -220,7 +220,7 @@ impl Pipeline {
     /// Whether what is at the site is as it was found last time: then there is no need to find it again. The stats of its files cost about
     /// as long as the remote's answer: both at once. Where that answer is a new commit, the files are left alone: they are asked for while
     /// the remote makes its pack.
-    async fn glance(&self, site: &Arc<Site>) -> Result<Glance> {
+    async fn glance(&self, site: &Arc<SyncGuard>) -> Result<Glance> {
         let worker = self.worker.clone();
         let Some(known) = self.known(site) else {
             return Ok(Glance::Unknown(None));
@@ -230,8 +230,8 @@ impl Pipeline {
         let (given_up, head) = (enough.clone(), state.head);
         let local = self.disk(site, move |path, job| {
             let read = || State::read(&open::managed(&open::git_dir(path))?, &branch);
-            let is_still = worker.glances.is_still_at(path, &known, job, read)?
-                && (worker.glances.is_as_settled(path, &known, &given_up) || given_up.is_cancelled());
+            let is_still = worker.status_cache.is_still_at(path, &known, job, read)?
+                && (worker.status_cache.is_as_clean(path, &known, &given_up) || given_up.is_cancelled());
             job.check().map(|()| is_still)
         });
         let asked = async {
@@ -250,19 +250,19 @@ impl Pipeline {
     }
 
     /// What is remembered of what is there.
-    fn known(&self, site: &Site) -> Option<Known> {
+    fn known(&self, site: &SyncGuard) -> Option<Known> {
         self.worker
-            .glances
+            .status_cache
             .known(&site.path, &self.spec.branch, self.spec.is_bare())
     }
 
     /// `commit`: what the branch is at, where that has been asked.
-    async fn look(&self, site: &Arc<Site>, commit: Option<Oid>) -> Result<(Oid, Stats)> {
+    async fn look(&self, site: &Arc<SyncGuard>, commit: Option<Oid>) -> Result<(Oid, Stats)> {
         let found = self.disk(site, |path, _| {
-            sweep::builds(path);
+            cleanup::builds(path);
             let found = open::look(path)?;
             if matches!(found, Found::Managed) {
-                sweep::managed(&open::git_dir(path));
+                cleanup::managed(&open::git_dir(path));
             }
             Ok((found, marker::is_set(&open::git_dir(path))))
         });
@@ -279,7 +279,7 @@ impl Pipeline {
             Found::Occupied => Err(self.occupied(site)),
             Found::Empty => match self.clone(site).await {
                 Err(error) if error.kind != Kind::Cancelled => {
-                    self.moving(site, |path, _| build::take_away(path)).await?;
+                    self.moving(site, |path, _| staging::take_away(path)).await?;
                     Err(error)
                 }
                 result => result,
@@ -293,19 +293,19 @@ impl Pipeline {
     /// What `work` on a managed repository comes to; where that is damaged, a new one.
     async fn healing(
         &self,
-        site: &Arc<Site>,
+        site: &Arc<SyncGuard>,
         work: impl Future<Output = Result<(Oid, Stats)>>,
     ) -> Result<(Oid, Stats)> {
         match work.await {
             // Where all is back as it was, it is the new commit that is damaged.
-            Err(damage) if damage.kind == Kind::Corrupt && damage.hint != Some(Hint::TakenBack) => {
+            Err(damage) if damage.kind == Kind::Corrupt && damage.hint != Some(Hint::RolledBack) => {
                 self.heal(site, damage).await
             }
             result => result,
         }
     }
 
-    fn occupied(&self, site: &Site) -> Error {
+    fn occupied(&self, site: &SyncGuard) -> Error {
         let what = if site.path.is_dir() {
             "holds files but no Git repository"
         } else {
@@ -318,7 +318,7 @@ impl Pipeline {
         Error::new(Kind::Occupied, message).with(Key::Path, Name::of(&site.path))
     }
 
-    fn has_an_owner(&self, site: &Site) -> Error {
+    fn has_an_owner(&self, site: &SyncGuard) -> Error {
         let message = format!(
             "{} holds a repository that this library did not make, whose working tree is its owner's, and nothing there was touched; \
              sync into a directory of its own, or without `working_tree: false`",
@@ -341,7 +341,7 @@ impl Pipeline {
     /// lists. Answers what it is.
     async fn fetch(
         &self,
-        site: &Arc<Site>,
+        site: &Arc<SyncGuard>,
         git_dir: &Path,
         mut commit: Oid,
         depth: Option<u32>,
@@ -366,10 +366,10 @@ impl Pipeline {
         }
     }
 
-    async fn managed(&self, site: &Arc<Site>, commit: Option<Oid>) -> Result<(Oid, Stats)> {
+    async fn managed(&self, site: &Arc<SyncGuard>, commit: Option<Oid>) -> Result<(Oid, Stats)> {
         let (branch, worker, bare) = (self.spec.branch.clone(), self.worker.clone(), self.spec.is_bare());
         let local = self.disk(site, move |path, job| {
-            worker.glances.find(path, &branch, bare, job, || {
+            worker.status_cache.find(path, &branch, bare, job, || {
                 open::refuse_directories(&open::git_dir(path))?;
                 let repo = open::managed(&open::git_dir(path))?;
                 let state = State::read(&repo, &branch)?;
@@ -377,7 +377,7 @@ impl Pipeline {
                     Some(_) if state.bare != bare => false,
                     Some(head) if !marker::is_set(repo.path()) && bare => worker.trees.vouch(path, &repo, head)?,
                     Some(head) if !marker::is_set(repo.path()) => {
-                        worktree::is_settled(&repo, path, raw_object::tree_of(&repo, head)?, job)?
+                        working_tree::is_clean(&repo, path, raw_object::tree_of(&repo, head)?, job)?
                     }
                     _ => false,
                 };
@@ -395,8 +395,8 @@ impl Pipeline {
         self.update(site, commit, state, settled).await
     }
 
-    /// Brings a managed repository that is at `state`, its work tree as HEAD says where it is `settled`, to `commit`.
-    async fn update(&self, site: &Arc<Site>, commit: Oid, state: State, settled: bool) -> Result<(Oid, Stats)> {
+    /// Brings a managed repository that is at `state`, its working tree as HEAD says where it is `settled`, to `commit`.
+    async fn update(&self, site: &Arc<SyncGuard>, commit: Oid, state: State, settled: bool) -> Result<(Oid, Stats)> {
         let same_depth = state.depth == Some(self.spec.depth);
         let on_branch = state.branch == Some(self.spec.branch.local());
         let record = self.record();
@@ -409,7 +409,7 @@ impl Pipeline {
             return Ok((commit, Stats::default()));
         }
         let known = self.known(site).filter(|_| settled);
-        self.worker.glances.forget(&site.path);
+        self.worker.status_cache.forget(&site.path);
         // While the remote makes its pack.
         let (known, (commit, stats)) = tokio::try_join!(self.still(site, known), async {
             if self.is_here(site, commit, &state).await? {
@@ -431,18 +431,18 @@ impl Pipeline {
                 branch_was: None,
             };
             let write_record = || record.write(&open::managed(&git_dir)?);
-            let known = known.filter(|known| worker.glances.has_same_names(path, known, job.token()));
+            let known = known.filter(|known| worker.status_cache.has_same_names(path, known, job.token()));
             job.check()?;
-            let is_settled = is_whole && known.is_some();
+            let is_clean = is_whole && known.is_some();
             let moved =
-                finish::carry_out(path, &going, Checks::None, is_settled, job, write_record).or_else(|error| {
+                finish::carry_out(path, &going, Checks::None, is_clean, job, write_record).or_else(|error| {
                     match going.from {
                         // A first clone that was interrupted.
-                        None if error.kind != Kind::Cancelled => build::take_away(path).and(Err(error)),
+                        None if error.kind != Kind::Cancelled => staging::take_away(path).and(Err(error)),
                         _ => Err(error),
                     }
                 })?;
-            remember(path, known.as_ref().filter(|_| is_settled), moved)
+            remember(path, known.as_ref().filter(|_| is_clean), moved)
         })
         .await?;
         match self.compact(site, commit).await {
@@ -453,29 +453,29 @@ impl Pipeline {
         Ok((commit, stats))
     }
 
-    /// `known`, if the work tree is still as it says.
-    async fn still(&self, site: &Arc<Site>, known: Option<Known>) -> Result<Option<Known>> {
+    /// `known`, if the working tree is still as it says.
+    async fn still(&self, site: &Arc<SyncGuard>, known: Option<Known>) -> Result<Option<Known>> {
         let Some(known) = known else { return Ok(None) };
         let worker = self.worker.clone();
         self.disk(site, move |path, job| {
-            let is_still = worker.glances.is_as_settled(path, &known, job.token());
+            let is_still = worker.status_cache.is_as_clean(path, &known, job.token());
             job.check().map(|()| is_still.then_some(known))
         })
         .await
     }
 
-    /// What remembers a repository after a move: what its work tree was before, where that is known, and what was done to it.
+    /// What remembers a repository after a move: what its working tree was before, where that is known, and what was done to it.
     fn remembering(&self) -> impl FnOnce(&Path, Option<&Known>, Option<Moved>) -> Result<()> + Send + use<> {
         let (worker, branch) = (self.worker.clone(), self.spec.branch.clone());
         move |path, before, moved| {
             let state = State::read(&open::managed(&open::git_dir(path))?, &branch)?;
-            worker.glances.moved(path, &branch, before, moved.as_ref(), state);
+            worker.status_cache.moved(path, &branch, before, moved.as_ref(), state);
             Ok(())
         }
     }
 
     /// Whether a fetch would bring nothing: the branch was at this commit, to this depth, last time.
-    async fn is_here(&self, site: &Arc<Site>, commit: Oid, state: &State) -> Result<bool> {
+    async fn is_here(&self, site: &Arc<SyncGuard>, commit: Oid, state: &State) -> Result<bool> {
         if state.tracked != Some(commit) || state.depth != Some(self.spec.depth) {
             return Ok(false);
         }
@@ -497,7 +497,7 @@ impl Pipeline {
     fn record(&self) -> Record {
         Record {
             depth: self.spec.depth,
-            url: self.remote.shown(),
+            url: self.remote.redacted(),
         }
     }
 

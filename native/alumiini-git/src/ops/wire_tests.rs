@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use rmpv::Value;
 
 use crate::error::Kind;
-use crate::net::auth::{Auth, Login, Proof};
+use crate::net::auth::{Auth, SshCredential, SshLogin};
 use crate::net::tls::Tls;
 use crate::port::reply::{Step, event, reply};
 use crate::reference::Reference;
@@ -200,13 +200,13 @@ fn credentials_for_ssh() {
         ("known_hosts", "h ssh-ed25519 A".into()),
     ];
     let login = |proof| {
-        Some(Auth::Ssh(Login {
+        Some(Auth::Ssh(SshLogin {
             username: Some("ann".into()),
             proof,
             known_hosts: Some("h ssh-ed25519 A".into()),
         }))
     };
-    let proof = Proof::Key {
+    let proof = SshCredential::Key {
         private_key: "k".into(),
         passphrase: Some("p".into()),
     };
@@ -219,8 +219,8 @@ fn credentials_for_ssh() {
         let mut fields = vec![("type", Value::from("ssh_agent"))];
         fields.extend(socket.map(|socket| ("socket", socket.into())));
         match remote(&[("auth", map(&fields))]).unwrap().auth {
-            Some(Auth::Ssh(Login {
-                proof: Proof::Agent { socket },
+            Some(Auth::Ssh(SshLogin {
+                proof: SshCredential::Agent { socket },
                 username: None,
                 known_hosts: None,
             })) => socket,
@@ -390,7 +390,7 @@ fn events_carry_their_request_and_names_that_are_not_utf8_travel_as_bin() {
     );
     let healed = body(event(
         6,
-        &Event::Healed {
+        &Event::Repaired {
             path: Name(b"/a\xff".to_vec()),
             reason: "odb".into(),
         },

@@ -9,7 +9,7 @@ use rmpv::Value;
 
 use crate::error::{Error, Kind, Result};
 
-const MAX_MAX_BYTES: u64 = 64 << 20;
+const MAX_BYTES_LIMIT: u64 = 64 << 20;
 /// Of an array, such as `prefixes`: each name that a server sends is held against all of them.
 const MAX_ELEMENTS: usize = 256;
 
@@ -91,9 +91,9 @@ impl Fields {
     /// A number of bytes that an answer may have.
     pub(crate) fn max_bytes(&mut self, default: u64) -> Result<u64> {
         match self.integer("max_bytes")?.unwrap_or(default) {
-            max if max <= MAX_MAX_BYTES => Ok(max),
+            max if max <= MAX_BYTES_LIMIT => Ok(max),
             max => Err(Error::invalid(format!(
-                "`max_bytes` is at most {MAX_MAX_BYTES}, got {max}"
+                "`max_bytes` is at most {MAX_BYTES_LIMIT}, got {max}"
             ))),
         }
     }

@@ -1,7 +1,7 @@
 //! The fields of a request that say which remote, and how to get in.
 
 use crate::error::{Error, Kind, Result};
-use crate::net::auth::{Auth, Login, Proof};
+use crate::net::auth::{Auth, SshCredential, SshLogin};
 use crate::net::tls::Tls;
 use crate::port::fields::Fields;
 use crate::spec::RemoteSpec;
@@ -34,11 +34,11 @@ fn credentials(auth: &mut Fields) -> Result<Auth> {
                 token: auth.text("token")?,
             });
         }
-        "ssh_key" => Proof::Key {
+        "ssh_key" => SshCredential::Key {
             private_key: auth.text("private_key")?,
             passphrase: auth.text_if("passphrase")?,
         },
-        "ssh_agent" => Proof::Agent {
+        "ssh_agent" => SshCredential::Agent {
             socket: Some(auth.path_or_empty("socket")?).filter(|socket| !socket.as_os_str().is_empty()),
         },
         _ => {
@@ -46,7 +46,7 @@ fn credentials(auth: &mut Fields) -> Result<Auth> {
             return Err(Error::new(Kind::Unsupported, message));
         }
     };
-    Ok(Auth::Ssh(Login {
+    Ok(Auth::Ssh(SshLogin {
         username: auth.text_if("username")?,
         proof,
         known_hosts: auth.text_if("known_hosts")?,

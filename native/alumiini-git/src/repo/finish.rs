@@ -15,14 +15,14 @@ use crate::reference::Branch;
 use crate::repo::marker::{self, Move, Target};
 use crate::repo::refs::{self, Others};
 use crate::repo::unmanaged::{self, Checks};
-use crate::repo::worktree::{self, Moved};
-use crate::repo::{build, byte_refs, git_failure, open, raw_object, sweep};
+use crate::repo::working_tree::{self, Moved};
+use crate::repo::{byte_refs, cleanup, git_failure, open, raw_object, staging};
 use crate::task::job::Job;
 
 /// Carries a move out. `first` runs as soon as the marker is there. An error takes everything back, but for a cancel: that is to end
-/// soon, and whoever reads or syncs next finishes the move. Returns what was done to a managed work tree.
+/// soon, and whoever reads or syncs next finishes the move. Returns what was done to a managed working tree.
 ///
-/// `settled`: the work tree was just found to be as the commit says where the move begins.
+/// `settled`: the working tree was just found to be as the commit says where the move begins.
 pub(crate) fn carry_out(
     path: &Path,
     going: &Move,
@@ -41,7 +41,7 @@ pub(crate) fn carry_out(
 }
 
 /// Puts a new `.git`, which has the marker of `going` in it, in place of what is there, if anything is, and carries the move out. What was
-/// there comes back where that fails. Returns what was done to the work tree.
+/// there comes back where that fails. Returns what was done to the working tree.
 pub(crate) fn exchange(
     path: &Path,
     git_dir: &Path,
@@ -49,7 +49,7 @@ pub(crate) fn exchange(
     job: &Job,
     in_place: impl FnOnce(),
 ) -> Result<Option<Moved>> {
-    build::take_place(path, git_dir, job)?;
+    staging::take_place(path, git_dir, job)?;
     in_place();
     forward(path, going, None, Checks::None, job).map_err(|error| taken_back(path, going, error))
 }
@@ -68,7 +68,7 @@ pub(crate) fn resume(path: &Path, job: &Job) -> Result<()> {
         .map(drop)
         .or_else(|error| {
             let error = taken_back(path, &going, error);
-            if error.hint == Some(Hint::TakenBack) {
+            if error.hint == Some(Hint::RolledBack) {
                 Ok(())
             } else {
                 Err(error)
@@ -86,11 +86,11 @@ fn forward(path: &Path, going: &Move, from: Option<Oid>, checks: Checks, job: &J
     };
     job.reach("unmark");
     marker::clear(&git_dir)?;
-    build::discard_old(path);
+    staging::discard_old(path);
     Ok(moved)
 }
 
-/// Makes refs, working tree and index of a managed repository what `target` says, whatever they are; the work tree by what has changed
+/// Makes refs, working tree and index of a managed repository what `target` says, whatever they are; the working tree by what has changed
 /// where it is as the commit `from` says.
 fn put(path: &Path, target: &Target, from: Option<Oid>, job: &Job) -> Result<Option<Moved>> {
     let repo = open::managed(&open::git_dir(path))?;
@@ -103,12 +103,12 @@ fn put(path: &Path, target: &Target, from: Option<Oid>, job: &Job) -> Result<Opt
     } else {
         open::set_bare(repo.path(), false)?;
         let advanced = match old {
-            Some(old) => worktree::advance(&repo, path, old, tree, job)?,
+            Some(old) => working_tree::advance(&repo, path, old, tree, job)?,
             None => None,
         };
         match advanced {
             Some(moved) => Some(moved),
-            None => Some(worktree::settle(&repo, path, tree, job)?),
+            None => Some(working_tree::settle(&repo, path, tree, job)?),
         }
     };
     // A merge or rebase that somebody left unfinished here.
@@ -121,7 +121,7 @@ fn put(path: &Path, target: &Target, from: Option<Oid>, job: &Job) -> Result<Opt
 fn take_files_away(repo: &Repository, path: &Path, job: &Job) -> Result<()> {
     let index = repo.path().join("index");
     if !open::is_bare(repo.path()) {
-        worktree::settle(repo, path, raw_object::empty_tree()?, job)?;
+        working_tree::settle(repo, path, raw_object::empty_tree()?, job)?;
     }
     match fs::remove_file(&index) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -138,7 +138,7 @@ fn taken_back(path: &Path, going: &Move, error: Error) -> Error {
         return error;
     }
     match back(path, going, error.kind) {
-        Ok(()) => error.hinted(Hint::TakenBack),
+        Ok(()) => error.hinted(Hint::RolledBack),
         Err(_) => error,
     }
 }
@@ -147,7 +147,7 @@ fn back(path: &Path, going: &Move, why: Kind) -> Result<()> {
     // Nobody's cancel may stop it: what is left in the middle serves nobody.
     let job = Job::unattended();
     let git_dir = open::git_dir(path);
-    if let Some(old) = build::waiting(path) {
+    if let Some(old) = staging::waiting(path) {
         // Its files are not there any more as it says: to be finished, should this be interrupted.
         let old_head = match marker::get(&old)? {
             Some(unfinished) => unfinished,
@@ -158,13 +158,13 @@ fn back(path: &Path, going: &Move, why: Kind) -> Result<()> {
             // What was checked out of the new one is to go, also where the old one had no working tree.
             open::set_bare(&old, false)?;
         }
-        build::give_back(path)?;
-        sweep::managed(&git_dir);
+        staging::give_back(path)?;
+        cleanup::managed(&git_dir);
         put(path, &old_head.to, None, &job)?;
         return marker::clear(&git_dir);
     }
     if !open::is_managed(&git_dir) {
-        unmanaged::take_back(path, going)?;
+        unmanaged::roll_back(path, going)?;
         return marker::clear(&git_dir);
     }
     let Some(from) = &going.from else {

@@ -1,6 +1,6 @@
 //! One sync of a directory at a time on the whole machine: a second server, or the worker of a BEAM that died, waits.
 //!
-//! The lock is `flock(2)` on the directory itself, so nothing lies in the work tree, it goes with the process that held it,
+//! The lock is `flock(2)` on the directory itself, so nothing lies in the working tree, it goes with the process that held it,
 //! and it outlives the exchange of `.git` below it.
 
 use std::fs::{self, File};

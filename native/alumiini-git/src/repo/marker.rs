@@ -12,10 +12,10 @@ use git2::Oid;
 
 use crate::error::{Error, Kind, Result};
 use crate::reference::Branch;
-use crate::repo::{MARKER, locked, plain, raw_object};
+use crate::repo::{MARKER, git_dir_check, locked, raw_object};
 
 const BARE: &[u8] = b"bare";
-const MOST_BYTES: u64 = 1 << 20;
+const MAX_BYTES: u64 = 1 << 20;
 
 /// Where HEAD, its branch and the working tree are, or are to be.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,7 +75,7 @@ pub(crate) fn set(git_dir: &Path, going: &Move) -> Result<()> {
 /// The unfinished move, if there is one.
 pub(crate) fn get(git_dir: &Path) -> Result<Option<Move>> {
     let file = file(git_dir);
-    let text = match plain::read(&file, MOST_BYTES) {
+    let text = match git_dir_check::read(&file, MAX_BYTES) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io("read", &file, &error)),

@@ -1,38 +1,37 @@
 //! Repositories on disk. Everything here blocks; nothing here touches the network.
 
-pub(crate) mod at_once;
-pub(crate) mod build;
 pub(crate) mod byte_refs;
+pub(crate) mod cached_read;
+pub(crate) mod cleanup;
 pub(crate) mod commit;
-pub(crate) mod compact;
+mod fingerprint;
 pub(crate) mod finish;
-pub(crate) mod glance;
+mod git_dir_check;
 mod local_fs;
 pub(crate) mod lock;
-mod look;
 pub(crate) mod marker;
 pub(crate) mod open;
-pub(crate) mod opened;
+pub(crate) mod open_repos;
 pub(crate) mod pack;
 mod pack_objects;
 pub(crate) mod place;
-mod plain;
 pub(crate) mod raw_object;
-mod read_lately;
-pub(crate) mod receive;
+mod recent_reads;
 pub(crate) mod ref_files;
 pub(crate) mod refs;
+pub(crate) mod repack;
 pub(crate) mod rev_list;
 pub(crate) mod safe_path;
-pub(crate) mod sound_tree;
 pub(crate) mod source;
+pub(crate) mod staging;
 pub(crate) mod state;
-pub(crate) mod sweep;
+pub(crate) mod status_cache;
 #[cfg(test)]
 mod test_git;
+pub(crate) mod tree_check;
 pub(crate) mod tree_reader;
 pub(crate) mod unmanaged;
-pub(crate) mod worktree;
+pub(crate) mod working_tree;
 
 use std::path::Path;
 

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use git2::{Config, Oid, Repository, RepositoryOpenFlags};
 
 use crate::error::{Error, Key, Kind, Name, Result};
-use crate::repo::{BUILD_PREFIX, MARKER, git_failure, plain};
+use crate::repo::{BUILD_PREFIX, MARKER, git_dir_check, git_failure};
 
-/// The key in a repository's config that says this library made it and may treat its work tree as its own.
+/// The key in a repository's config that says this library made it and may treat its working tree as its own.
 pub(crate) const MANAGED: &str = "alumiini.managed";
 
 const BARE: &str = "core.bare";
@@ -82,7 +82,7 @@ pub(crate) fn is_bare(git_dir: &Path) -> bool {
 fn config(git_dir: &Path) -> std::result::Result<Config, git2::Error> {
     let file = git_dir.join("config");
     let found = fs::symlink_metadata(&file).ok();
-    match found.filter(|found| found.is_file() && found.len() <= plain::MOST_CONFIG) {
+    match found.filter(|found| found.is_file() && found.len() <= git_dir_check::MAX_CONFIG) {
         Some(_) => Config::open(&file),
         None => Err(git2::Error::from_str("the config is no plain file")),
     }
@@ -101,12 +101,12 @@ pub(crate) fn set_bare(git_dir: &Path, bare: bool) -> Result<()> {
 /// Whether all that a sync opens and writes in `git_dir`, whoever made it, is what it seems to be.
 fn check(git_dir: &Path) -> Result<()> {
     match is_managed(git_dir) {
-        true => plain::check_ours(git_dir),
-        false => plain::check_moved(git_dir),
+        true => git_dir_check::check_ours(git_dir),
+        false => git_dir_check::check_moved(git_dir),
     }
 }
 
-/// Opens a managed repository's `.git`. As a bare one, since the work tree is none of libgit2's business there; and not by
+/// Opens a managed repository's `.git`. As a bare one, since the working tree is none of libgit2's business there; and not by
 /// `git_repository_open_bare`, which does not read `.git/shallow`, so that shallow commits would have parents.
 pub(crate) fn managed(git_dir: &Path) -> Result<Repository> {
     check(git_dir)?;
@@ -123,13 +123,13 @@ pub(crate) fn just_made(git_dir: &Path) -> Result<Repository> {
     })
 }
 
-/// Opens the repository whose work tree is `path`, whoever made it.
+/// Opens the repository whose working tree is `path`, whoever made it.
 pub(crate) fn any(path: &Path) -> Result<Repository> {
     let git = git_dir(path);
     if is_managed(&git) {
-        plain::check_ours(&git)?;
+        git_dir_check::check_ours(&git)?;
     } else if fs::metadata(&git).is_ok_and(|found| found.is_dir()) {
-        plain::check(&git)?;
+        git_dir_check::check(&git)?;
     } else if fs::metadata(&git).is_ok_and(|found| !found.is_file()) {
         return Err(not_a_repository(path));
     }
@@ -190,7 +190,7 @@ pub(crate) fn git_dir(path: &Path) -> PathBuf {
 /// The commits whose parents were left out, from `.git/shallow`.
 pub(crate) fn shallow(git_dir: &Path) -> Result<Vec<Oid>> {
     let file = git_dir.join("shallow");
-    match plain::read(&file, plain::MOST_SHALLOW) {
+    match git_dir_check::read(&file, git_dir_check::MAX_SHALLOW) {
         Ok(text) => String::from_utf8_lossy(&text)
             .lines()
             .map(Oid::from_str)

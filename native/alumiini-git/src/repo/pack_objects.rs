@@ -11,9 +11,9 @@ use git2::{ObjectType, Odb, Oid, PackBuilder, Repository};
 use tokio::sync::mpsc;
 
 use crate::error::{Error, Key, Kind, Result};
-use crate::repo::pack::MAX_FILE;
+use crate::repo::pack::{MAX_FILE, install};
 use crate::repo::raw_object::{self, RawEntry};
-use crate::repo::{git_failure, open, receive};
+use crate::repo::{git_failure, open};
 use crate::task::job::Job;
 
 /// The search for deltas holds ten objects in memory, of whatever size, unless told otherwise. (This libgit2 takes
@@ -102,7 +102,7 @@ pub(crate) fn gather<'a>(
 /// A file is in memory once while it is packed.
 fn refuse_large(odb: &Odb<'_>, id: Oid, name: &[u8]) -> Result<()> {
     match odb.read_header(id) {
-        Ok((size, ObjectType::Blob)) if size > MAX_FILE => Err(receive::file_too_large(name, size)),
+        Ok((size, ObjectType::Blob)) if size > MAX_FILE => Err(install::file_too_large(name, size)),
         Ok((_, ObjectType::Blob)) => Ok(()),
         Ok(_) => Err(raw_object::damaged(id, "it is not a file")),
         Err(error) => Err(raw_object::unreadable(id)(error)),

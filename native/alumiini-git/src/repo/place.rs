@@ -12,8 +12,8 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, Key, Kind, Name, Result};
 use crate::repo::open;
-use crate::repo::safe_path::MOST_LINKS;
-use crate::repo::sound_tree::is_dot_git;
+use crate::repo::safe_path::MAX_LINKS;
+use crate::repo::tree_check::is_dot_git;
 
 /// `path` without links, as far as it exists; the rest is kept as it is. `unsafe_path` where it leads out of a working tree that it is in,
 /// or into `.git`. Looks at the disk.
@@ -143,7 +143,7 @@ impl Walk<'_> {
 
     fn follow(&mut self) -> Result<()> {
         self.links += 1;
-        if self.links > MOST_LINKS {
+        if self.links > MAX_LINKS {
             return Err(self.refused("it goes through too many links"));
         }
         Ok(())

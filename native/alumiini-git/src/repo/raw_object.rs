@@ -21,7 +21,7 @@ pub(crate) struct RawCommit {
 
 pub(crate) struct RawEntry<'a> {
     pub(crate) kind: ObjectType,
-    /// As it is written, see `worktree::tree` for what Git takes it for.
+    /// As it is written, see `working_tree::tree` for what Git takes it for.
     pub(crate) mode: u32,
     pub(crate) name: &'a [u8],
     pub(crate) id: Oid,

@@ -23,7 +23,7 @@ const MAX_SYMBOLIC: usize = 5;
 const MAX_REFS: usize = 1_000_000;
 /// Bytes of a line or a file of one ref: a name is a path, and a path is shorter than this.
 const MAX_LINE: u64 = 16 << 10;
-/// What each work tree of a repository has for itself.
+/// What each working tree of a repository has for itself.
 const PER_WORK_TREE: [&[u8]; 3] = [b"refs/bisect/", b"refs/rewritten/", b"refs/worktree/"];
 
 /// What a ref holds.
@@ -36,7 +36,7 @@ pub(crate) enum RefValue {
 
 pub(crate) struct RefFiles {
     git_dir: PathBuf,
-    /// The same as `git_dir` but for linked work trees.
+    /// The same as `git_dir` but for linked working trees.
     common_dir: PathBuf,
 }
 

@@ -14,9 +14,9 @@ use crate::repo::{byte_refs, git_failure, open, raw_object};
 use crate::task::job::Job;
 
 /// No more haves than this go into one request.
-const MOST_HAVES: usize = 256;
+const MAX_HAVES: usize = 256;
 /// No more commits than this are looked at to find them.
-const MOST_LOOKED_AT: usize = 16_384;
+const MAX_LOOKED_AT: usize = 16_384;
 
 /// What becomes of refs other than those that [`point`] moves.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -125,10 +125,10 @@ pub(crate) fn haves(repo: &Repository) -> Result<Vec<Oid>> {
     }
     let mut haves = Vec::new();
     let (mut next, mut gap) = (0, 1);
-    for (place, commit) in Ancestors::of(repo, starts)?.take(MOST_LOOKED_AT).enumerate() {
+    for (place, commit) in Ancestors::of(repo, starts)?.take(MAX_LOOKED_AT).enumerate() {
         if place == next {
             haves.push(commit?);
-            if haves.len() == MOST_HAVES {
+            if haves.len() == MAX_HAVES {
                 break;
             }
             if haves.len() % 32 == 0 {

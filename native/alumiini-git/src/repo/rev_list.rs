@@ -8,8 +8,8 @@ use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use git2::{Odb, Oid};
 
 use crate::error::Result;
+use crate::repo::pack::install::Boundary;
 use crate::repo::raw_object::{self, RawCommit};
-use crate::repo::receive::Boundary;
 use crate::task::job::Job;
 
 /// A repository's commits: its objects, and which of them it has without their parents.

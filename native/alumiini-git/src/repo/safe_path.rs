@@ -18,9 +18,9 @@ use rustix::io::Errno;
 use crate::error::{Error, Key, Kind, Name, Result};
 
 /// As many links as Linux follows in one path.
-pub(super) const MOST_LINKS: usize = 40;
+pub(super) const MAX_LINKS: usize = 40;
 /// The steps of all paths that are walked from one directory, those of the links in them included.
-const MOST_STEPS: usize = 1_000_000;
+const MAX_STEPS: usize = 1_000_000;
 const DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 /// NONBLOCK: opening a pipe somebody put there must not wait for its writer.
 const FILE: OFlags = OFlags::RDONLY
@@ -84,12 +84,12 @@ impl Root {
         // A file must have a name: the walk of an empty path ends at the directory itself.
         while let Some(step) = steps.pop() {
             self.steps.set(self.steps.get() + 1);
-            if self.steps.get() > MOST_STEPS {
+            if self.steps.get() > MAX_STEPS {
                 let message = format!(
-                    "links in {} lead through more than {MOST_STEPS} steps",
+                    "links in {} lead through more than {MAX_STEPS} steps",
                     self.path.display()
                 );
-                let error = Error::new(Kind::TooLarge, message).with(Key::Limit, MOST_STEPS as u64);
+                let error = Error::new(Kind::TooLarge, message).with(Key::Limit, MAX_STEPS as u64);
                 return Err(error.with(Key::Path, Name::of(&self.path)));
             }
             if step == b".." {
@@ -115,7 +115,7 @@ impl Root {
                 Err(errno @ (Errno::LOOP | Errno::NOTDIR | Errno::MLINK)) => {
                     let target = self.link(here, &step, path, errno)?;
                     links += 1;
-                    if links > MOST_LINKS {
+                    if links > MAX_LINKS {
                         return Err(self.refused(path, "it goes through too many links"));
                     }
                     for component in target.components().rev() {

@@ -257,7 +257,7 @@ fn links_that_go_to_and_fro_without_end_are_given_up() {
     let error = all.unwrap_err();
     assert_eq!(
         (error.kind, error.detail[&Key::Limit].as_u64()),
-        (Kind::TooLarge, Some(MOST_STEPS as u64))
+        (Kind::TooLarge, Some(MAX_STEPS as u64))
     );
     // As many as that are no reason to.
     assert_eq!(text(&Root::open(&path).unwrap(), "0000").unwrap(), "app");

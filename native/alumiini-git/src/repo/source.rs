@@ -14,10 +14,10 @@ use tokio::sync::mpsc;
 use crate::allowed::Allow;
 use crate::error::{Error, Hint, Key, Kind, Result};
 use crate::repo::pack::INCOMING;
-use crate::repo::receive::Boundary;
+use crate::repo::pack::install::Boundary;
 use crate::repo::ref_files::{RefFiles, RefValue};
 use crate::repo::rev_list::{self, Depth, History};
-use crate::repo::{git_failure, open, pack_objects, plain, raw_object};
+use crate::repo::{git_dir_check, git_failure, open, pack_objects, raw_object};
 use crate::task::job::Job;
 
 pub(crate) struct Source {
@@ -52,7 +52,7 @@ impl Source {
     pub(crate) fn open(path: &Path, shown: &str, allow: &Allow) -> Result<Source> {
         let path = &allow.local(path, shown)?;
         for git_dir in [path.clone(), open::git_dir(path)] {
-            plain::check(&git_dir).map_err(|error| error.with(Key::Url, shown))?;
+            git_dir_check::check(&git_dir).map_err(|error| error.with(Key::Url, shown))?;
         }
         let repo = Repository::open(path).map_err(|error| {
             let found = match error.code() {

@@ -12,7 +12,7 @@ use git2::{ObjectType, Odb, Oid};
 
 use crate::error::{Error, Key, Kind, Name, Result};
 use crate::repo::raw_object::{self, RawEntry};
-use crate::repo::safe_path::{MOST_LINKS, missing, refused, steps};
+use crate::repo::safe_path::{MAX_LINKS, missing, refused, steps};
 
 const TYPE: u32 = 0o170_000;
 const LINK: u32 = 0o120_000;
@@ -21,7 +21,7 @@ const LONGEST_LINK: usize = 4_095;
 
 /// The bytes of trees that one reader looks through, each as often as it does: links may lead anywhere, and each step of a path may be in a
 /// tree of a million names.
-const MOST_LOOKED_THROUGH: u64 = 1 << 30;
+const MAX_LOOKED_THROUGH: u64 = 1 << 30;
 /// What a step counts at least.
 const STEP: u64 = 1 << 10;
 
@@ -128,12 +128,12 @@ impl<'a> TreeReader<'a> {
         let (found, bytes) = raw_object::find(&self.odb, tree, name, |entry| (kind_of(&entry), entry.id))?;
         let sum = self.looked_through.get() + bytes.max(STEP);
         self.looked_through.set(sum);
-        if sum > MOST_LOOKED_THROUGH {
+        if sum > MAX_LOOKED_THROUGH {
             let message = format!(
-                "links in {} lead through more than {MOST_LOOKED_THROUGH} bytes of directories",
+                "links in {} lead through more than {MAX_LOOKED_THROUGH} bytes of directories",
                 self.path.display()
             );
-            let error = Error::new(Kind::TooLarge, message).with(Key::Limit, MOST_LOOKED_THROUGH);
+            let error = Error::new(Kind::TooLarge, message).with(Key::Limit, MAX_LOOKED_THROUGH);
             return Err(error.with(Key::Path, Name::of(&self.path)));
         }
         Ok(found)
@@ -168,7 +168,7 @@ impl<'a> TreeReader<'a> {
                 (EntryKind::File, id) => return Ok(Node::File(id)),
                 (EntryKind::Link, id) => {
                     links += 1;
-                    if links > MOST_LINKS {
+                    if links > MAX_LINKS {
                         return Err(refused(&self.path, path, "it goes through too many links"));
                     }
                     if self.size(id)? > LONGEST_LINK as u64 {

@@ -239,7 +239,7 @@ fn links_through_many_names_are_given_up() {
     let error = reader().names(Path::new(""), |_| true).unwrap_err();
     assert_eq!(
         (error.kind, error.detail[&Key::Limit].as_u64()),
-        (Kind::TooLarge, Some(MOST_LOOKED_THROUGH))
+        (Kind::TooLarge, Some(MAX_LOOKED_THROUGH))
     );
     let few = reader().names(Path::new(""), |name| name.starts_with(b"000")).unwrap();
     assert_eq!(few.len(), 100);

@@ -4,8 +4,8 @@
 mod advance;
 mod compare;
 mod plan;
+mod rollback;
 mod sparse;
-mod take_back;
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -18,10 +18,10 @@ use git2::{Delta, Diff, Index, Oid, Repository, RepositoryState, Status, StatusO
 use crate::error::{Error, Key, Kind, Name, Result};
 use crate::reference::shown;
 use crate::repo::marker::{Move, Target};
-use crate::repo::{byte_refs, git_failure, locked, open, plain, raw_object, refs};
+use crate::repo::{byte_refs, git_dir_check, git_failure, locked, open, raw_object, refs};
 
 pub(crate) use advance::{advance, check};
-pub(crate) use take_back::take_back;
+pub(crate) use rollback::roll_back;
 
 /// How many changed paths an error names.
 const SHOWN: usize = 20;
@@ -49,9 +49,11 @@ pub(crate) fn open(path: &Path) -> Result<Repository> {
         Error::new(Kind::Unsupported, message).with(Key::Path, Name::of(path))
     };
     if !open::git_dir(path).is_dir() {
-        return Err(unsupported("is a linked work tree or a submodule (its .git is a file)"));
+        return Err(unsupported(
+            "is a linked working tree or a submodule (its .git is a file)",
+        ));
     }
-    plain::check_moved(&open::git_dir(path))?;
+    git_dir_check::check_moved(&open::git_dir(path))?;
     let repo = open::any(path)?;
     let Some(workdir) = repo.workdir() else {
         return Err(unsupported("is a bare repository, which has no working tree"));

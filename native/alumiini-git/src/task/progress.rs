@@ -29,7 +29,7 @@ pub(crate) enum Event {
         total: u64,
         bytes: u64,
     },
-    Healed {
+    Repaired {
         path: Name,
         reason: String,
     },

@@ -13,23 +13,23 @@ use tokio::task::AbortHandle;
 
 use crate::error::{Result, panicked};
 
-/// How long an errand may take before the next one for the same does not wait for it any more.
+/// How long an flight may take before the next one for the same does not wait for it any more.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Errands by what they are for.
+/// SingleFlight by what they are for.
 ///
-/// An errand that has begun is not joined: its answer may be older than the newcomer's reason to ask. Newcomers wait together for the
+/// An flight that has begun is not joined: its answer may be older than the newcomer's reason to ask. Newcomers wait together for the
 /// next one, which begins when that one has ended. So however many ask at once, two are sent.
-pub(crate) struct Errands<K, V> {
+pub(crate) struct SingleFlight<K, V> {
     map: Mutex<HashMap<K, Queue<V>>>,
 }
 
 struct Queue<V> {
     running: Option<watch::Receiver<bool>>,
-    waiting: Option<Arc<Errand<V>>>,
+    waiting: Option<Arc<Flight<V>>>,
 }
 
-struct Errand<V> {
+struct Flight<V> {
     answer: watch::Sender<Option<Result<V>>>,
     members: Mutex<usize>,
     task: Mutex<Option<AbortHandle>>,
@@ -39,17 +39,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One who waits for an errand's answer. When the last one is dropped, the errand is given up.
+/// One who waits for an flight's answer. When the last one is dropped, the flight is given up.
 struct Member<K: Eq + Hash + Clone, V> {
-    errands: Arc<Errands<K, V>>,
+    flights: Arc<SingleFlight<K, V>>,
     key: K,
-    errand: Arc<Errand<V>>,
+    flight: Arc<Flight<V>>,
 }
 
 impl<K: Eq + Hash + Clone, V> Drop for Member<K, V> {
     fn drop(&mut self) {
-        let mut map = lock(&self.errands.map);
-        let mut members = lock(&self.errand.members);
+        let mut map = lock(&self.flights.map);
+        let mut members = lock(&self.flight.members);
         *members -= 1;
         if *members > 0 {
             return;
@@ -59,28 +59,28 @@ impl<K: Eq + Hash + Clone, V> Drop for Member<K, V> {
             && queue
                 .waiting
                 .as_ref()
-                .is_some_and(|waiting| Arc::ptr_eq(waiting, &self.errand))
+                .is_some_and(|waiting| Arc::ptr_eq(waiting, &self.flight))
         {
             queue.waiting = None;
         }
-        if let Some(task) = lock(&self.errand.task).take() {
+        if let Some(task) = lock(&self.flight.task).take() {
             task.abort();
         }
     }
 }
 
-impl<K, V> Default for Errands<K, V> {
+impl<K, V> Default for SingleFlight<K, V> {
     fn default() -> Self {
-        Errands { map: Mutex::default() }
+        SingleFlight { map: Mutex::default() }
     }
 }
 
-impl<K, V> Errands<K, V>
+impl<K, V> SingleFlight<K, V>
 where
     K: Eq + Hash + Clone + Send + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// The answer of an errand for `key` that begins after this call: of one that waits to begin, or else of `go`.
+    /// The answer of an flight for `key` that begins after this call: of one that waits to begin, or else of `go`.
     pub(crate) async fn run<F>(self: &Arc<Self>, key: K, go: F) -> Result<V>
     where
         F: Future<Output = Result<V>> + Send + 'static,
@@ -91,27 +91,27 @@ where
                 running: None,
                 waiting: None,
             });
-            let errand = match &queue.waiting {
+            let flight = match &queue.waiting {
                 Some(waiting) => waiting.clone(),
                 None => {
-                    let errand = Arc::new(Errand {
+                    let flight = Arc::new(Flight {
                         answer: watch::Sender::new(None),
                         members: Mutex::new(0),
                         task: Mutex::new(None),
                     });
-                    queue.waiting = Some(errand.clone());
+                    queue.waiting = Some(flight.clone());
                     let before = queue.running.clone();
-                    let task = tokio::spawn(self.clone().lead(key.clone(), errand.clone(), before, go));
-                    *lock(&errand.task) = Some(task.abort_handle());
-                    errand
+                    let task = tokio::spawn(self.clone().lead(key.clone(), flight.clone(), before, go));
+                    *lock(&flight.task) = Some(task.abort_handle());
+                    flight
                 }
             };
-            *lock(&errand.members) += 1;
-            let answer = errand.answer.subscribe();
+            *lock(&flight.members) += 1;
+            let answer = flight.answer.subscribe();
             let member = Member {
-                errands: self.clone(),
+                flights: self.clone(),
                 key,
-                errand,
+                flight,
             };
             (member, answer)
         };
@@ -123,7 +123,7 @@ where
         given.unwrap_or_else(|| Err(panicked()))
     }
 
-    async fn lead<F>(self: Arc<Self>, key: K, errand: Arc<Errand<V>>, before: Option<watch::Receiver<bool>>, go: F)
+    async fn lead<F>(self: Arc<Self>, key: K, flight: Arc<Flight<V>>, before: Option<watch::Receiver<bool>>, go: F)
     where
         F: Future<Output = Result<V>> + Send + 'static,
     {
@@ -139,13 +139,13 @@ where
             if queue
                 .waiting
                 .as_ref()
-                .is_some_and(|waiting| Arc::ptr_eq(waiting, &errand))
+                .is_some_and(|waiting| Arc::ptr_eq(waiting, &flight))
             {
                 queue.waiting = None;
             }
         }
         let _forget = Forget {
-            errands: self,
+            flights: self,
             key,
             ended,
         };
@@ -153,20 +153,20 @@ where
             .catch_unwind()
             .await
             .unwrap_or_else(|_| Err(panicked()));
-        errand.answer.send_replace(Some(answer));
+        flight.answer.send_replace(Some(answer));
     }
 }
 
 /// Takes a queue away that nobody is in any more.
 struct Forget<K: Eq + Hash, V> {
-    errands: Arc<Errands<K, V>>,
+    flights: Arc<SingleFlight<K, V>>,
     key: K,
     ended: watch::Receiver<bool>,
 }
 
 impl<K: Eq + Hash, V> Drop for Forget<K, V> {
     fn drop(&mut self) {
-        let mut map = lock(&self.errands.map);
+        let mut map = lock(&self.flights.map);
         let Some(queue) = map.get_mut(&self.key) else { return };
         if queue
             .running

@@ -1,9 +1,9 @@
 use super::*;
 use tokio::sync::Semaphore;
 
-/// Errands that end when they are let, and count themselves.
+/// SingleFlight that end when they are let, and count themselves.
 struct Post {
-    errands: Arc<Errands<&'static str, usize>>,
+    flights: Arc<SingleFlight<&'static str, usize>>,
     sent: watch::Sender<usize>,
     may_end: Arc<Semaphore>,
 }
@@ -11,16 +11,16 @@ struct Post {
 impl Post {
     fn new() -> Post {
         Post {
-            errands: Arc::default(),
+            flights: Arc::default(),
             sent: watch::Sender::new(0),
             may_end: Arc::new(Semaphore::new(0)),
         }
     }
 
     fn ask(&self, key: &'static str) -> impl Future<Output = Result<usize>> + Send + 'static {
-        let (errands, sent, may_end) = (self.errands.clone(), self.sent.clone(), self.may_end.clone());
+        let (flights, sent, may_end) = (self.flights.clone(), self.sent.clone(), self.may_end.clone());
         async move {
-            errands
+            flights
                 .run(key, async move {
                     let mut number = 0;
                     sent.send_modify(|sent| {
@@ -55,7 +55,7 @@ async fn however_many_ask_at_once_two_are_sent_and_none_is_older_than_who_asked(
     }
     assert_eq!(*post.sent.borrow(), 3);
     // The leader lets go after it has answered.
-    while !lock(&post.errands.map).is_empty() {
+    while !lock(&post.flights.map).is_empty() {
         tokio::task::yield_now().await;
     }
 }
@@ -74,10 +74,10 @@ async fn an_errand_that_nobody_waits_for_is_given_up_and_holds_up_nobody() {
 
 #[tokio::test]
 async fn a_panic_is_an_answer() {
-    let errands: Arc<Errands<u8, u8>> = Arc::default();
-    let answer = errands.run(1, async { panic!("for the test") }).await;
+    let flights: Arc<SingleFlight<u8, u8>> = Arc::default();
+    let answer = flights.run(1, async { panic!("for the test") }).await;
     assert_eq!(answer, Err(panicked()));
-    assert_eq!(errands.run(1, async { Ok(2) }).await, Ok(2));
+    assert_eq!(flights.run(1, async { Ok(2) }).await, Ok(2));
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::{Algorithm, Certificate, HashAlg};
 
 use crate::error::{Error, Kind, Result};
-use crate::net::pkt::sanitised;
+use crate::net::git::pkt_line::sanitised;
 
 use super::handler::Checker;
 

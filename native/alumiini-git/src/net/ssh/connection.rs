@@ -8,9 +8,9 @@ use russh::{Channel, SshId};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::error::{Error, Hint, Key, Kind, Result};
-use crate::net::auth::Proof;
+use crate::net::auth::SshCredential;
 use crate::net::dial::{CONNECT_TIMEOUT, dial};
-use crate::net::pkt::sanitised;
+use crate::net::git::pkt_line::sanitised;
 
 use super::agent::Refusal;
 use super::algorithms;
@@ -107,7 +107,7 @@ async fn connect_by_steps(
     let named = |e: Error| e.context(format!("cannot log in to {shown}")).with(Key::Url, shown);
     let key = async {
         match &target.login.proof {
-            Proof::Key {
+            SshCredential::Key {
                 private_key,
                 passphrase,
             } if !greet_only => decode(private_key, passphrase.as_deref())
@@ -170,10 +170,10 @@ fn refused(target: &Target, shown: &str, tried: &[String]) -> Error {
 }
 
 fn ended(target: &Target, shown: &str, tried: &[String], seen: &Seen) -> Error {
-    match &seen.goodbye {
-        Some(goodbye) if !tried.is_empty() => {
+    match &seen.disconnect_message {
+        Some(disconnect_message) if !tried.is_empty() => {
             let mut error = refused(target, shown, tried);
-            error.message = format!("{}; the server says: {goodbye}", error.message);
+            error.message = format!("{}; the server says: {disconnect_message}", error.message);
             error
         }
         _ => cut(shown, "the login", seen),
@@ -182,9 +182,9 @@ fn ended(target: &Target, shown: &str, tried: &[String], seen: &Seen) -> Error {
 
 fn cut(shown: &str, step: &str, seen: &Seen) -> Error {
     let said = seen
-        .goodbye
+        .disconnect_message
         .as_ref()
-        .map_or(String::new(), |goodbye| format!(": {goodbye}"));
+        .map_or(String::new(), |disconnect_message| format!(": {disconnect_message}"));
     let sentence = format!("the connection to {shown} was ended by its server during {step}{said}; try again later");
     Error::new(Kind::Network, sentence).with(Key::Url, shown)
 }
@@ -237,7 +237,7 @@ fn config(trusted: &Trusted, keepalive: Duration) -> Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::auth::Login;
+    use crate::net::auth::SshLogin;
     use std::net::TcpListener;
 
     #[test]
@@ -251,8 +251,8 @@ mod tests {
                 // Until the other side has gone.
                 std::io::copy(&mut stream, &mut std::io::sink()).unwrap_or(0)
             });
-            let proof = Proof::Agent { socket: None };
-            let login = Login {
+            let proof = SshCredential::Agent { socket: None };
+            let login = SshLogin {
                 username: None,
                 proof,
                 known_hosts: Some(String::new()),

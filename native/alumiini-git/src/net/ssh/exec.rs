@@ -9,10 +9,10 @@ use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::task::JoinSet;
 
 use crate::error::{Error, Key, Kind, Result};
-use crate::net::pkt::{Chunks, sanitised};
+use crate::net::git::pkt_line::{Chunks, sanitised};
 use crate::net::refusal;
 
-use super::slot::{Lease, Slot};
+use super::session::{Lease, Session};
 
 /// What is kept of what a server says for people: the end of it.
 const MAX_SAID: usize = 4096;
@@ -26,7 +26,7 @@ pub(crate) struct Exec {
     read: Option<ChannelReadHalf>,
     write: Arc<ChannelWriteHalf<Msg>>,
     /// None when the session is over.
-    slot: Option<Slot>,
+    session: Option<Session>,
     /// Standard output that came before it was asked for.
     first: Option<Bytes>,
     shown: String,
@@ -65,7 +65,7 @@ impl Exec {
         let mut exec = Exec {
             read: Some(read),
             write: Arc::new(write),
-            slot: Some(lease.slot),
+            session: Some(lease.session),
             first: None,
             shown: shown.to_owned(),
             heard: Heard::default(),
@@ -75,7 +75,7 @@ impl Exec {
         if exec.send(path, v2, body).await.is_ok() {
             exec.first = exec.receive().await?;
         } else {
-            exec.slot = None;
+            exec.session = None;
         }
         match exec.first {
             Some(_) => Ok(exec),
@@ -99,8 +99,8 @@ impl Exec {
                 let _ = write.data_bytes(body).await;
             });
         }
-        if let Some(slot) = &self.slot {
-            slot.open_ahead();
+        if let Some(session) = &self.session {
+            session.open_ahead();
         }
         Ok(())
     }
@@ -123,7 +123,7 @@ impl Exec {
                 Some(ChannelMsg::Eof) => ending = true,
                 Some(ChannelMsg::Close) | None => {
                     self.read = None;
-                    self.slot = None;
+                    self.session = None;
                     return Ok(None);
                 }
                 Some(_) if self.heard.refused => return Err(NoAnswer::Failed(self.heard.failure(&self.shown))),
@@ -148,7 +148,7 @@ impl Chunks for Exec {
 
     /// Ends the session without waiting for it: the server closes it when its process has ended, and then it counts no more.
     async fn end(&mut self) {
-        let (Some(mut read), Some(mut slot)) = (self.read.take(), self.slot.take()) else {
+        let (Some(mut read), Some(mut session)) = (self.read.take(), self.session.take()) else {
             return;
         };
         let (write, asked) = (self.write.clone(), self.asked);
@@ -160,26 +160,26 @@ impl Chunks for Exec {
             let _ = write.eof().await;
             let closed = async { while !matches!(read.wait().await, Some(ChannelMsg::Close) | None) {} };
             if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
-                slot.break_off();
+                session.abort();
                 let _ = write.close().await;
-                slot.check().await;
+                session.check().await;
             }
-            slot.open_ahead();
+            session.open_ahead();
         });
     }
 }
 
 impl Drop for Exec {
     fn drop(&mut self) {
-        let Some(mut slot) = self.slot.take() else { return };
-        slot.break_off();
+        let Some(mut session) = self.session.take() else { return };
+        session.abort();
         // At first, so that a connection that waits for this session's reader goes on.
         self.read = None;
         let write = self.write.clone();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 let _ = write.close().await;
-                slot.check().await;
+                session.check().await;
             });
         }
     }

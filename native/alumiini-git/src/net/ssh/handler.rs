@@ -10,14 +10,14 @@ use super::host_key::{self, Greeting};
 use super::known_hosts::Trusted;
 use super::peer::Target;
 use crate::error::Error;
-use crate::net::pkt::sanitised;
+use crate::net::git::pkt_line::sanitised;
 
 /// What a connection learns of its server on the way.
 #[derive(Default)]
 pub(super) struct Seen {
     pub(super) greeting: Greeting,
     /// What the server said when it ended the connection.
-    pub(super) goodbye: Option<String>,
+    pub(super) disconnect_message: Option<String>,
 }
 
 /// A panic while it is held leaves it whole.
@@ -75,8 +75,8 @@ impl Handler for Checker {
     }
 
     async fn disconnected(&mut self, reason: DisconnectReason<Failed>) -> Result<(), Failed> {
-        if let DisconnectReason::ReceivedDisconnect(goodbye) = reason {
-            lock(&self.seen).goodbye = Some(sanitised(goodbye.message.as_bytes()));
+        if let DisconnectReason::ReceivedDisconnect(disconnect_message) = reason {
+            lock(&self.seen).disconnect_message = Some(sanitised(disconnect_message.message.as_bytes()));
         }
         Ok(())
     }

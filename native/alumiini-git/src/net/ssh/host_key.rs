@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use russh::keys::{HashAlg, PublicKey, PublicKeyOrCertificate};
 
 use crate::error::{Error, Key, Kind, Result};
-use crate::net::auth::Login;
+use crate::net::auth::SshLogin;
 use crate::net::ssh_url::DEFAULT_PORT;
 
 use super::known_hosts::{Trusted, Verdict};
@@ -17,7 +17,7 @@ const MAX_FILE: u64 = 16 << 20;
 
 /// What `login` trusts of `host` and `port`: by the text that it brings, else by the user's and the system's files, as ssh(1)
 /// reads them.
-pub(super) async fn trusted(login: &Login, host: &str, port: u16) -> Result<Trusted> {
+pub(super) async fn trusted(login: &SshLogin, host: &str, port: u16) -> Result<Trusted> {
     let (given, host) = (login.known_hosts.clone(), host.to_owned());
     let find = move || {
         let texts = given.map_or_else(
@@ -69,7 +69,7 @@ pub(super) fn check(
     shown_key: &PublicKeyOrCertificate,
     trusted: &Trusted,
     (host, port): (&str, u16),
-    login: &Login,
+    login: &SshLogin,
     shown: &str,
 ) -> Result<Greeting> {
     let key = shown_key.public_key();

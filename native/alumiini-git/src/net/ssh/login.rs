@@ -10,7 +10,7 @@ use super::handler::Checker;
 use super::keys;
 use super::peer::Target;
 use crate::error::{Error, Kind, Result};
-use crate::net::auth::Proof;
+use crate::net::auth::SshCredential;
 
 /// bcrypt, which guards keys in OpenSSH's form, is slow by design.
 pub(super) async fn decode(private_key: &str, passphrase: Option<&str>) -> Result<PrivateKey> {
@@ -38,8 +38,8 @@ pub(super) async fn login(
     };
     let Some(key) = key else {
         let socket = match &target.login.proof {
-            Proof::Agent { socket } => socket.as_deref(),
-            Proof::Key { .. } => None,
+            SshCredential::Agent { socket } => socket.as_deref(),
+            SshCredential::Key { .. } => None,
         };
         return agent::authenticate(handle, socket, &target.user, rsa).await;
     };

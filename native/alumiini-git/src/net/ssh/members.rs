@@ -17,7 +17,7 @@ use crate::error::Result;
 /// Sessions of one connection at a time, the channel that is open ahead included.
 const MAX_SESSIONS: usize = 8;
 /// Russh never forgets a channel that this side closed first: some hundred bytes each. After so many, a connection is used no more.
-const MAX_BROKEN_OFF: usize = 1000;
+const MAX_ABORTED: usize = 1000;
 
 /// How long connections are kept, and how many, while nobody uses them.
 #[derive(Clone, Copy)]
@@ -81,16 +81,16 @@ pub(super) struct Member {
     /// Channels that are open, or about to be.
     pub(super) used: usize,
     /// Has a pack.
-    pub(super) taken: bool,
+    pub(super) exclusive: bool,
     /// It may have gone where another connection to its target went.
-    pub(super) doubtful: bool,
-    pub(super) spare: Spare,
-    pub(super) broken_off: usize,
+    pub(super) suspect: bool,
+    pub(super) standby: Standby,
+    pub(super) aborted: usize,
     pub(super) idle_since: Instant,
 }
 
 /// The channel that is open ahead.
-pub(super) enum Spare {
+pub(super) enum Standby {
     None,
     Opening,
     Open(Channel<Msg>),
@@ -98,25 +98,25 @@ pub(super) enum Spare {
 
 impl Member {
     fn idle(&self) -> bool {
-        match self.spare {
-            Spare::None => self.used == 0,
-            Spare::Opening => false,
-            Spare::Open(_) => self.used == 1,
+        match self.standby {
+            Standby::None => self.used == 0,
+            Standby::Opening => false,
+            Standby::Open(_) => self.used == 1,
         }
     }
 
     /// Whether all that is under way on it is a channel being opened ahead.
     fn serves_nobody(&self) -> bool {
-        self.idle() || matches!(self.spare, Spare::Opening) && self.used == 1
+        self.idle() || matches!(self.standby, Standby::Opening) && self.used == 1
     }
 
     pub(super) fn has_room(&self, pack: bool, cap: usize) -> bool {
-        if self.taken || self.doubtful || self.broken_off >= MAX_BROKEN_OFF {
+        if self.exclusive || self.suspect || self.aborted >= MAX_ABORTED {
             false
         } else if pack {
             self.idle()
         } else {
-            matches!(self.spare, Spare::Open(_)) || self.used < cap
+            matches!(self.standby, Standby::Open(_)) || self.used < cap
         }
     }
 }
@@ -147,7 +147,7 @@ impl Members {
         let place = members.position(|member| Arc::ptr_eq(&member.connection, connection))?;
         let member = &mut group.members[place];
         let changed = change(member, &mut group.cap);
-        if member.doubtful && member.serves_nobody() {
+        if member.suspect && member.serves_nobody() {
             group.members.swap_remove(place).connection.cut();
         }
         Some(changed)
@@ -156,7 +156,7 @@ impl Members {
     pub(super) fn doubt(&self, target: &Arc<Target>) {
         if let Some(group) = self.lock().groups.get_mut(target) {
             group.members.retain_mut(|member| {
-                member.doubtful = true;
+                member.suspect = true;
                 let idle = member.serves_nobody();
                 if idle {
                     member.connection.cut();
@@ -200,8 +200,8 @@ impl State {
             group.members.retain(|member| {
                 let kept = now.duration_since(member.idle_since) < limits.idle
                     && too_many.is_none_or(|oldest| member.idle_since > oldest)
-                    && !member.doubtful
-                    && member.broken_off < MAX_BROKEN_OFF;
+                    && !member.suspect
+                    && member.aborted < MAX_ABORTED;
                 !member.connection.is_closed() && (kept || !member.idle())
             });
         }

@@ -12,7 +12,7 @@ mod login;
 mod members;
 mod peer;
 mod pool;
-mod slot;
+mod session;
 mod wire;
 
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::{Error, Key, Kind, Result};
-use crate::net::auth::Login;
+use crate::net::auth::SshLogin;
 use crate::net::proxy::Proxy;
 use crate::net::ssh_url::SshUrl;
 use exec::NoAnswer;
@@ -59,12 +59,12 @@ impl Ssh {
     pub(super) async fn upload_pack(
         &self,
         url: &SshUrl,
-        login: &Login,
+        login: &SshLogin,
         proxy: Option<&Proxy>,
         v2: bool,
         body: Bytes,
     ) -> Result<Exec> {
-        let (target, shown) = (Arc::new(Target::new(url, login, proxy)), url.shown());
+        let (target, shown) = (Arc::new(Target::new(url, login, proxy)), url.redacted());
         let pack = brings_a_pack(&body);
         // The second time, only on a connection that is newer than the failure.
         for first in [true, false] {
@@ -88,9 +88,9 @@ impl Ssh {
     /// Connects and checks the host key, on a connection of its own, and leaves it at that.
     ///
     /// Errors: `network`, `host_key`, `unsupported`, `protocol`.
-    pub(super) async fn greet(&self, url: &SshUrl, login: &Login, proxy: Option<&Proxy>) -> Result<Greeting> {
+    pub(super) async fn greet(&self, url: &SshUrl, login: &SshLogin, proxy: Option<&Proxy>) -> Result<Greeting> {
         let target = Target::new(url, login, proxy);
-        let (_, greeting) = connection::connect(&target, &url.shown(), self.pool.limits.keepalive, true).await?;
+        let (_, greeting) = connection::connect(&target, &url.redacted(), self.pool.limits.keepalive, true).await?;
         Ok(greeting)
     }
 }

@@ -1,6 +1,6 @@
 //! Whom a connection leads to, and as whom.
 
-use crate::net::auth::Login;
+use crate::net::auth::SshLogin;
 use crate::net::proxy::Proxy;
 use crate::net::ssh_url::{DEFAULT_PORT, SshUrl};
 
@@ -10,12 +10,12 @@ pub(super) struct Target {
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) user: String,
-    pub(super) login: Login,
+    pub(super) login: SshLogin,
     pub(super) proxy: Option<Proxy>,
 }
 
 impl Target {
-    pub(super) fn new(url: &SshUrl, login: &Login, proxy: Option<&Proxy>) -> Target {
+    pub(super) fn new(url: &SshUrl, login: &SshLogin, proxy: Option<&Proxy>) -> Target {
         let user = login.username.as_ref().or(url.user.as_ref());
         Target {
             host: url.host.clone(),

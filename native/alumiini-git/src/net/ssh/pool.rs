@@ -22,9 +22,9 @@ use crate::error::{Error, Key, Kind, Result};
 
 use super::connection;
 pub(crate) use super::members::Limits;
-use super::members::{Making, Member, Members, Spare};
+use super::members::{Making, Member, Members, Standby};
 use super::peer::Target;
-use super::slot::{Lease, Opened, Slot};
+use super::session::{Lease, Opened, Session};
 
 /// How many connections may refuse even one session before the request fails with it.
 const MAX_REFUSALS: usize = 4;
@@ -71,17 +71,27 @@ impl Pool {
         let made_before = self.made();
         let mut refusals = 0;
         loop {
-            let (slot, spare, fresh) = loop {
+            let (session, standby, fresh) = loop {
                 match self.claim(target, shown, pack, newer_than) {
-                    Claim::Slot(slot, spare, born) => break (slot, spare, born > made_before),
+                    Claim::Session(session, standby, born) => break (session, standby, born > made_before),
                     Claim::Wait(making) => making.await.map_err(|e| NoLease::Failed(renamed(e, shown)))?,
                 }
             };
-            if let Some(channel) = spare {
-                return Ok(Lease { channel, slot, fresh });
+            if let Some(channel) = standby {
+                return Ok(Lease {
+                    channel,
+                    session,
+                    fresh,
+                });
             }
-            match slot.open().await {
-                Opened::Channel(channel, slot) => return Ok(Lease { channel, slot, fresh }),
+            match session.open().await {
+                Opened::Channel(channel, session) => {
+                    return Ok(Lease {
+                        channel,
+                        session,
+                        fresh,
+                    });
+                }
                 Opened::Refused { alone: false } => {}
                 Opened::Refused { alone: true } if refusals < MAX_REFUSALS => refusals += 1,
                 Opened::Refused { .. } => {
@@ -110,17 +120,17 @@ impl Pool {
         let cap = group.cap;
         let mut new_enough = group.members.iter_mut().filter(|member| member.born > newer_than);
         if let Some(member) = new_enough.find(|member| member.has_room(pack, cap)) {
-            let spare = match std::mem::replace(&mut member.spare, Spare::None) {
-                Spare::Open(channel) => Some(channel),
+            let standby = match std::mem::replace(&mut member.standby, Standby::None) {
+                Standby::Open(channel) => Some(channel),
                 other => {
-                    member.spare = other;
+                    member.standby = other;
                     member.used += 1;
                     None
                 }
             };
-            member.taken = pack;
-            let slot = Slot::new(self.members.clone(), target.clone(), member.connection.clone(), pack);
-            return Claim::Slot(slot, spare, member.born);
+            member.exclusive = pack;
+            let session = Session::new(self.members.clone(), target.clone(), member.connection.clone(), pack);
+            return Claim::Session(session, standby, member.born);
         }
         if let Some(making) = group.making.as_ref().and_then(WeakShared::upgrade) {
             return Claim::Wait(making);
@@ -143,10 +153,10 @@ impl Pool {
                     connection: Arc::new(connection),
                     born,
                     used: 0,
-                    taken: false,
-                    doubtful: false,
-                    spare: Spare::None,
-                    broken_off: 0,
+                    exclusive: false,
+                    suspect: false,
+                    standby: Standby::None,
+                    aborted: 0,
                     idle_since: Instant::now(),
                 });
                 Ok(())
@@ -162,8 +172,8 @@ impl Pool {
 }
 
 enum Claim {
-    /// The slot, the channel that was open ahead, and which connection it is.
-    Slot(Slot, Option<Channel<Msg>>, u64),
+    /// The session, the channel that was open ahead, and which connection it is.
+    Session(Session, Option<Channel<Msg>>, u64),
     Wait(Shared<Making>),
 }
 

@@ -20,7 +20,7 @@ pub(super) struct Wire {
 
 /// The most that a server may say while nobody uses the connection. What sessions that were given up were allowed to send is half of it; a
 /// login, signs of life and new keys are next to nothing.
-const MOST_UNASKED: u64 = 32 << 20;
+const MAX_UNASKED: u64 = 32 << 20;
 
 /// Whether a connection is used, and what has come since it is not.
 #[derive(Default)]
@@ -39,7 +39,7 @@ impl Uses {
     /// Whether a server may have said so much more.
     fn allow(&self, bytes: u64) -> bool {
         self.users.load(Ordering::Acquire) > 0
-            || self.unasked.fetch_add(bytes, Ordering::AcqRel).saturating_add(bytes) <= MOST_UNASKED
+            || self.unasked.fetch_add(bytes, Ordering::AcqRel).saturating_add(bytes) <= MAX_UNASKED
     }
 }
 
@@ -117,7 +117,7 @@ mod tests {
             let talking = tokio::spawn(async move { while server.write_all(&[7; 1 << 16]).await.is_ok() {} });
             let uses = Arc::<Uses>::default();
             let mut wire = Wire::new(stream, CancellationToken::new(), uses.clone());
-            let mut buffer = vec![0; MOST_UNASKED as usize];
+            let mut buffer = vec![0; MAX_UNASKED as usize];
             for _ in 0..2 {
                 let in_use = uses.begin();
                 wire.read_exact(&mut buffer).await.unwrap();

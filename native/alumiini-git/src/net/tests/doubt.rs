@@ -8,8 +8,8 @@ use super::repo::Repo;
 use super::server::{Reply, Server, git_answer};
 use super::*;
 use crate::error::Kind;
-use crate::net::capabilities::{Speaks, V0, V2};
-use crate::net::known;
+use crate::net::git::capabilities::{Capabilities, V0, V2};
+use crate::net::server_cache;
 
 const RESULT: &str = "application/x-git-upload-pack-result";
 
@@ -190,7 +190,7 @@ fn a_busy_server_is_not_asked_again() {
         assert_eq!(
             server.asked().len(),
             4,
-            "GET and three POSTs: what it speaks is still known"
+            "GET and three POSTs: what it capabilities is still known"
         );
     }
 }
@@ -199,26 +199,26 @@ fn endpoint_of(server: &Server) -> Endpoint {
     endpoint(&server.url("/r"))
 }
 
-fn v2() -> Speaks {
-    Speaks::V2(V2 {
+fn v2() -> Capabilities {
+    Capabilities::V2(V2 {
         ls_refs: true,
         fetch: true,
         ..V2::default()
     })
 }
 
-fn remember(net: &Net, endpoint: &Endpoint, base: &str, speaks: Speaks) {
-    remember_at(net, endpoint, NetUrl::Http(http(base)), speaks);
+fn remember(net: &Net, endpoint: &Endpoint, base: &str, capabilities: Capabilities) {
+    remember_at(net, endpoint, NetUrl::Http(http(base)), capabilities);
 }
 
-fn remember_at(net: &Net, endpoint: &Endpoint, base: NetUrl, speaks: Speaks) {
-    let server = known::Server {
+fn remember_at(net: &Net, endpoint: &Endpoint, base: NetUrl, capabilities: Capabilities) {
+    let server = server_cache::ServerInfo {
         base,
-        speaks,
+        capabilities,
         until: None,
-        wordy: false.into(),
+        v0_too_long: false.into(),
     };
-    net.known.insert(endpoint, Arc::new(server));
+    net.server_cache.insert(endpoint, Arc::new(server));
 }
 
 /// The URL led elsewhere once, where by now there is anything at all.
@@ -235,9 +235,9 @@ fn a_redirect_that_leads_there_no_more() {
     for refusal in refusals {
         let refuse = refusal.clone();
         let old = Server::start(move |_| refuse.clone());
-        for speaks in [v2(), Speaks::V0(V0::default())] {
+        for capabilities in [v2(), Capabilities::V0(V0::default())] {
             let net = Net::new();
-            remember(&net, &endpoint, &old.url("/r"), speaks);
+            remember(&net, &endpoint, &old.url("/r"), capabilities);
             run(is_as_ever(&net, &endpoint, &repo, &refusal));
         }
         if refusal.body != b"0000" {
@@ -334,10 +334,10 @@ fn over_ssh_what_is_remembered_is_doubted_too() {
         let sshd = Sshd::with(config, &public(USER_KEY));
         let endpoint = ssh::endpoint(&sshd, &repo);
         for fetch_first in [false, true] {
-            for speaks in [v2(), Speaks::V0(V0::default())] {
+            for capabilities in [v2(), Capabilities::V0(V0::default())] {
                 let net = Net::new();
-                let what = format!("{config}{speaks:?}");
-                remember_at(&net, &endpoint, endpoint.url.clone(), speaks);
+                let what = format!("{config}{capabilities:?}");
+                remember_at(&net, &endpoint, endpoint.url.clone(), capabilities);
                 run(async {
                     if fetch_first {
                         brings_a_pack(&net, &endpoint, &repo, &what).await;

@@ -2,7 +2,7 @@ use super::repo::Repo;
 use super::server::{Reply, Server, git_answer};
 use super::*;
 use crate::error::Kind;
-use crate::net::fetch::{UNSHALLOW, is_denied};
+use crate::net::git::fetch::{UNSHALLOW, is_denied};
 
 fn serving(repo: &Repo, v2: bool) -> Server {
     let dir = repo.path();
@@ -159,7 +159,7 @@ fn packs_are_whole() {
             clone.index(&pack, &[]);
             assert_eq!(clone.commits(next), 6);
         });
-        // One round each, and one question what the server speaks.
+        // One round each, and one question what the server capabilities.
         assert_eq!(
             server.asked().iter().filter(|asked| asked.starts_with("POST")).count(),
             6

@@ -3,8 +3,8 @@
 use super::repo::{Repo, command};
 use super::server::{Reply, Server};
 use super::*;
-use crate::net::capabilities::{Speaks, advertisement};
-use crate::net::pkt::tests::reader;
+use crate::net::git::capabilities::{Capabilities, advertisement};
+use crate::net::git::pkt_line::tests::reader;
 
 const V0: &[(&str, &[&str])] = &[
     ("plain", &["A HEAD\0caps\n", "A refs/heads/main\n", "flush"]),
@@ -284,11 +284,13 @@ fn git_lists(repo: &Repo, v2: bool, bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn we_list(v2: bool, bytes: &[u8], size: usize) -> Option<Vec<u8>> {
-    let found = crate::net::pkt::tests::run(async {
+    let found = crate::net::git::pkt_line::tests::run(async {
         let mut reader = reader(bytes, size);
         match advertisement(&mut reader, Wanted::of(&[])).await? {
-            (Speaks::V0(_), refs) if !v2 => Ok(refs),
-            (Speaks::V2(able), _) if v2 && able.ls_refs => crate::net::refs::parse(&mut reader, Wanted::of(&[])).await,
+            (Capabilities::V0(_), refs) if !v2 => Ok(refs),
+            (Capabilities::V2(able), _) if v2 && able.ls_refs => {
+                crate::net::git::ls_refs::parse(&mut reader, Wanted::of(&[])).await
+            }
             _ => Err(reader.protocol("cannot list its refs")),
         }
     });

@@ -12,12 +12,12 @@ use super::repo::Repo;
 use super::sshd::*;
 use super::*;
 use crate::error::{Error, Key, Kind};
-use crate::net::auth::{Login, Proof};
+use crate::net::auth::{SshCredential, SshLogin};
 
-pub(super) fn with_key(sshd: &Sshd, key: &str) -> Login {
-    Login {
+pub(super) fn with_key(sshd: &Sshd, key: &str) -> SshLogin {
+    SshLogin {
         username: None,
-        proof: Proof::Key {
+        proof: SshCredential::Key {
             private_key: key.to_owned(),
             passphrase: None,
         },
@@ -25,7 +25,7 @@ pub(super) fn with_key(sshd: &Sshd, key: &str) -> Login {
     }
 }
 
-pub(super) fn at(url: &str, login: Login) -> Endpoint {
+pub(super) fn at(url: &str, login: SshLogin) -> Endpoint {
     let url = match RemoteUrl::parse(url.as_bytes()).unwrap().location {
         Location::Network(url) => url,
         other => panic!("{other:?}"),
@@ -38,14 +38,14 @@ pub(super) fn endpoint(sshd: &Sshd, repo: &Repo) -> Endpoint {
 }
 
 /// Asks for all refs with `login`.
-fn ask(sshd: &Sshd, repo: &Repo, login: Login) -> Result<Vec<RemoteRef>> {
+fn ask(sshd: &Sshd, repo: &Repo, login: SshLogin) -> Result<Vec<RemoteRef>> {
     run(async {
         let net = Net::new();
         refs(&net, &at(&sshd.url(&repo.path()), login), &[]).await
     })
 }
 
-fn fails(sshd: &Sshd, repo: &Repo, login: Login, kind: Kind, says: &str) -> Error {
+fn fails(sshd: &Sshd, repo: &Repo, login: SshLogin, kind: Kind, says: &str) -> Error {
     let error = ask(sshd, repo, login).unwrap_err();
     assert_eq!(error.kind, kind, "{error}");
     assert!(error.message.contains(says), "{error}");
@@ -120,7 +120,7 @@ fn every_type_of_key_logs_in() {
     let sshd = Sshd::with("", &authorized.join("\n"));
     for key in keys {
         let mut login = with_key(&sshd, key);
-        if let Proof::Key { passphrase, .. } = &mut login.proof {
+        if let SshCredential::Key { passphrase, .. } = &mut login.proof {
             *passphrase = Some("sesame".into());
         }
         ask(&sshd, &repo, login).unwrap_or_else(|e| panic!("{}: {e}", public(key)));
@@ -139,14 +139,20 @@ fn who_is_not_let_in_learns_why() {
 
     let encrypted = with_key(&sshd, ED25519_ENCRYPTED);
     fails(&sshd, &repo, encrypted.clone(), Kind::Auth, "pass its passphrase");
-    let proof = Proof::Key {
+    let proof = SshCredential::Key {
         private_key: ED25519_ENCRYPTED.into(),
         passphrase: Some("open barley".into()),
     };
-    let error = fails(&sshd, &repo, Login { proof, ..encrypted }, Kind::Auth, "does not open");
+    let error = fails(
+        &sshd,
+        &repo,
+        SshLogin { proof, ..encrypted },
+        Kind::Auth,
+        "does not open",
+    );
     assert!(!error.message.contains("barley"));
     fails(&sshd, &repo, with_key(&sshd, "sesame"), Kind::Invalid, "no private key");
-    let nobody = Login {
+    let nobody = SshLogin {
         username: Some("nobody-of-that-name".into()),
         ..with_key(&sshd, USER_KEY)
     };
@@ -157,7 +163,7 @@ fn who_is_not_let_in_learns_why() {
 fn host_keys() {
     let repo = Repo::with_history();
     let sshd = Sshd::start();
-    let with = |known_hosts: &str| Login {
+    let with = |known_hosts: &str| SshLogin {
         known_hosts: Some(known_hosts.to_owned()),
         ..with_key(&sshd, USER_KEY)
     };
@@ -226,7 +232,7 @@ fn host_certificates() {
             &format!("HostCertificate {}\n", certificate.display()),
             &public(USER_KEY),
         );
-        let with = |known_hosts: String| Login {
+        let with = |known_hosts: String| SshLogin {
             known_hosts: Some(known_hosts),
             ..with_key(&sshd, USER_KEY)
         };
@@ -258,8 +264,8 @@ fn an_agent_signs() {
         "AcceptEnv GIT_PROTOCOL\n",
         &format!("{}\n{}", public(ED25519), public(RSA)),
     );
-    let with = |socket: PathBuf| Login {
-        proof: Proof::Agent { socket: Some(socket) },
+    let with = |socket: PathBuf| SshLogin {
+        proof: SshCredential::Agent { socket: Some(socket) },
         ..with_key(&sshd, "")
     };
     let agent = Agent::start(&[ECDSA, ECDSA384, ED25519]);
@@ -329,13 +335,13 @@ fn a_dropped_handshake_closes_its_socket_at_once() {
         });
         run(async {
             let net = Net::new();
-            let proof = Proof::Key {
+            let proof = SshCredential::Key {
                 private_key: USER_KEY.into(),
                 passphrase: None,
             };
             let endpoint = at(
                 &url,
-                Login {
+                SshLogin {
                     username: None,
                     proof,
                     known_hosts: Some(String::new()),
@@ -359,11 +365,11 @@ fn what_is_no_ssh_server_is_told_apart() {
             let _ = stream.unwrap().write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
         }
     });
-    let proof = Proof::Key {
+    let proof = SshCredential::Key {
         private_key: USER_KEY.into(),
         passphrase: None,
     };
-    let login = Login {
+    let login = SshLogin {
         username: None,
         proof,
         known_hosts: Some(String::new()),

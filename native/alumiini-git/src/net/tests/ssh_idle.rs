@@ -12,7 +12,7 @@ use super::repo::Repo;
 use super::ssh::{at, endpoint, with_key};
 use super::sshd::*;
 use super::*;
-use crate::net::auth::Login;
+use crate::net::auth::SshLogin;
 use crate::net::ssh::{Limits, Ssh};
 
 fn net(limits: Limits) -> Net {
@@ -170,7 +170,7 @@ fn of_too_many_idle_connections_those_that_were_used_last_are_kept() {
         let endpoints: Vec<Endpoint> = (0..5)
             .map(|n| {
                 let known_hosts = Some(format!("# {n}\n{}", sshd.known_hosts()));
-                let login = Login {
+                let login = SshLogin {
                     known_hosts,
                     ..with_key(&sshd, USER_KEY)
                 };

@@ -10,7 +10,7 @@ use super::ssh::{at, endpoint, with_key};
 use super::sshd::*;
 use super::*;
 use crate::error::Kind;
-use crate::net::auth::Login;
+use crate::net::auth::SshLogin;
 
 #[test]
 fn a_connection_serves_all_repositories_and_is_made_anew_when_it_is_cut() {
@@ -193,7 +193,7 @@ fn warm_polls() {
         let url = sshd
             .url(&repo.path())
             .replace(&sshd.port().to_string(), &port.to_string());
-        let login = Login {
+        let login = SshLogin {
             known_hosts: Some(sshd.known_hosts().replace(&sshd.port().to_string(), &port.to_string())),
             ..with_key(&sshd, USER_KEY)
         };
@@ -272,9 +272,9 @@ fn a_server_without_v0_is_asked() {
                 repo.commit(n);
                 let found = refs(&net, &endpoint, &["refs/heads/main"]).await.unwrap();
                 assert_eq!(found[0].oid, repo.rev("main"), "{config}");
-                let known = net.known.get(&endpoint).unwrap();
+                let known = net.server_cache.get(&endpoint).unwrap();
                 assert_eq!(
-                    known.wordy.load(std::sync::atomic::Ordering::Relaxed),
+                    known.v0_too_long.load(std::sync::atomic::Ordering::Relaxed),
                     n > 20,
                     "{config}"
                 );

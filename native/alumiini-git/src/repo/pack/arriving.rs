@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::header::{self, Form};
 use super::links::Links;
-use super::{Base, Entry, MOST_OBJECTS, checked_size, corrupt, cut, write_failed};
+use super::{Base, Entry, MAX_OBJECTS, checked_size, corrupt, cut, write_failed};
 use crate::error::{Error, Key, Kind, Result};
 use crate::task::job::Job;
 use crate::task::progress::{Phase, Stats};
@@ -155,9 +155,9 @@ impl Arriving<'_> {
             return Err(corrupt("it does not begin like a pack"));
         }
         let total = u32::from_be_bytes(self.bytes()?);
-        if total > MOST_OBJECTS {
-            let message = format!("the remote sent a pack of {total} objects; one here has at most {MOST_OBJECTS}");
-            return Err(Error::new(Kind::TooLarge, message).with(Key::Limit, u64::from(MOST_OBJECTS)));
+        if total > MAX_OBJECTS {
+            let message = format!("the remote sent a pack of {total} objects; one here has at most {MAX_OBJECTS}");
+            return Err(Error::new(Kind::TooLarge, message).with(Key::Limit, u64::from(MAX_OBJECTS)));
         }
         Ok(total)
     }

@@ -12,6 +12,7 @@ mod arriving;
 pub(crate) mod fuzz;
 mod header;
 mod idx;
+pub(crate) mod install;
 pub(crate) mod links;
 mod resolve;
 mod thin;
@@ -52,7 +53,7 @@ const MAX_LISTING: usize = if cfg!(feature = "fault-injection") {
     128 << 20
 };
 /// Objects of one pack, each of which takes less than 100 bytes of memory.
-const MOST_OBJECTS: u32 = 1 << 24;
+const MAX_OBJECTS: u32 = 1 << 24;
 
 /// A pack that has arrived whole and lies in [`INCOMING`].
 #[derive(Debug)]

@@ -32,7 +32,7 @@ const LARGE: usize = 8 << 20;
 /// Bytes of one pack's objects in memory that need no leave.
 const FREE: u64 = 64 << 20;
 /// And that may be there at all: the largest object, what it is made of, and some small ones.
-const MOST_ALIVE: u64 = 2 * MAX_FILE as u64 + FREE;
+const MAX_ALIVE: u64 = 2 * MAX_FILE as u64 + FREE;
 /// How long a thread works before it looks whether another pack waits for one.
 const TURN: Duration = Duration::from_millis(50);
 
@@ -486,9 +486,9 @@ impl<'a> Work<'a> {
             alive: self.alive.clone(),
             bytes,
         };
-        if alive > MOST_ALIVE {
-            let message = format!("the deltas that the remote sent take more than {MOST_ALIVE} bytes of memory");
-            return Err(Error::new(Kind::TooLarge, message).with(Key::Limit, MOST_ALIVE));
+        if alive > MAX_ALIVE {
+            let message = format!("the deltas that the remote sent take more than {MAX_ALIVE} bytes of memory");
+            return Err(Error::new(Kind::TooLarge, message).with(Key::Limit, MAX_ALIVE));
         }
         if alive > FREE && leads {
             let mut leave = self.leave.lock().unwrap_or_else(PoisonError::into_inner);

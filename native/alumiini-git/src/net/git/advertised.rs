@@ -1,0 +1,201 @@
+//! The refs that a server lists, as far as they are wanted.
+
+use std::collections::HashMap;
+
+use git2::Oid;
+
+use crate::error::{Error, Key, Kind, Result};
+use crate::net::git::pkt_line::{Chunks, PktLineReader};
+
+/// The most bytes of refs and capabilities that a server may send.
+pub(in crate::net) const MAX_ADVERTISEMENT: u64 = 64 << 20;
+
+/// The most refs that a server may list, wanted or not.
+const MAX_REFS: usize = 1_000_000;
+/// What is kept of a list unless told otherwise: some 40,000 refs, for each byte of which a client may need 40.
+pub(crate) const DEFAULT_MAX_BYTES: u64 = 4 << 20;
+
+/// A ref as the server told it. Names are bytes, and nothing has checked that they are well-formed ref names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RemoteRef {
+    /// `HEAD` or `refs/…`, from servers that are as they should be.
+    pub(crate) name: Vec<u8>,
+    /// What the ref holds: for an annotated tag, the tag object.
+    pub(crate) oid: Oid,
+    /// For an annotated tag, what it points to in the end.
+    pub(crate) peeled: Option<Oid>,
+    /// For a symbolic ref, the ref that it stands for.
+    pub(crate) symref_target: Option<Vec<u8>>,
+}
+
+/// What is wanted of a list of refs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    /// Refs whose names begin with one of these; all where there is none.
+    pub(crate) prefixes: &'a [Vec<u8>],
+    /// Names and ids of these, above which it is `too_large`.
+    pub(crate) max_bytes: u64,
+}
+
+impl<'a> Wanted<'a> {
+    pub(crate) fn of(prefixes: &'a [Vec<u8>]) -> Self {
+        Wanted {
+            prefixes,
+            max_bytes: DEFAULT_MAX_BYTES,
+        }
+    }
+
+    /// For who counts them: as many as a list may have.
+    pub(crate) fn every(prefixes: &'a [Vec<u8>]) -> Self {
+        Wanted {
+            prefixes,
+            max_bytes: MAX_ADVERTISEMENT,
+        }
+    }
+
+    pub(in crate::net) fn includes(&self, name: &[u8]) -> bool {
+        self.prefixes.is_empty() || self.prefixes.iter().any(|prefix| name.starts_with(prefix))
+    }
+}
+
+impl RemoteRef {
+    /// What it counts against a limit: its names and ids in hex.
+    pub(crate) fn bytes(&self) -> u64 {
+        let ids = if self.peeled.is_some() { 80 } else { 40 };
+        (self.name.len() + self.symref_target.as_ref().map_or(0, Vec::len) + ids) as u64
+    }
+
+    /// The commit that the ref stands for, unless its tag is of something else.
+    pub(crate) fn peeled_or_id(&self) -> Oid {
+        self.peeled.unwrap_or(self.oid)
+    }
+}
+
+/// The refs of a v0 advertisement as its lines come.
+pub(in crate::net) struct Advertised<'a> {
+    refs: Kept<'a>,
+    symrefs: HashMap<Vec<u8>, Vec<u8>>,
+    count: usize,
+    /// Whether the repository says where it is shallow.
+    pub(in crate::net) shallow: bool,
+}
+
+impl<'a> Advertised<'a> {
+    pub(in crate::net) fn new(wanted: Wanted<'a>) -> Self {
+        Advertised {
+            refs: Kept::new(wanted),
+            symrefs: HashMap::new(),
+            count: 0,
+            shallow: false,
+        }
+    }
+
+    /// `HEAD:refs/heads/main`, the value of a `symref` capability.
+    pub(in crate::net) fn symref(&mut self, pair: &[u8]) {
+        if let Some(colon) = pair.iter().position(|b| *b == b':') {
+            self.symrefs.insert(pair[..colon].to_vec(), pair[colon + 1..].to_vec());
+        }
+    }
+
+    /// `<id> <name>`, a peeled `<id> <name>^{}`, or what is no ref: `capabilities^{}` of an empty repository and `shallow <id>`.
+    pub(in crate::net) fn line<C: Chunks>(&mut self, reader: &PktLineReader<C>, line: &[u8]) -> Result<()> {
+        self.count += 1;
+        bounded(reader, self.count)?;
+        if let Some(oid) = line.strip_prefix(b"shallow ") {
+            self.shallow = true;
+            return parse_oid(oid).map(|_| ()).ok_or_else(|| malformed(reader));
+        }
+        let (oid, name) = match line.get(40) {
+            Some(b' ') => (parse_oid(&line[..40]), &line[41..]),
+            _ => (None, &b""[..]),
+        };
+        let Some(oid) = oid else {
+            return Err(malformed(reader));
+        };
+        if name == b"capabilities^{}" {
+            return Ok(());
+        }
+        if let Some(tag) = name.strip_suffix(b"^{}") {
+            if let Some(last) = self.refs.kept.last_mut().filter(|last| last.name == tag) {
+                last.peeled = Some(oid);
+            }
+            return Ok(());
+        }
+        // Objects of another repository, which it borrows from.
+        if name == b".have" || !self.refs.wanted.includes(name) {
+            return Ok(());
+        }
+        let found = RemoteRef {
+            name: name.to_vec(),
+            oid,
+            peeled: None,
+            symref_target: None,
+        };
+        self.refs.push(reader, found)
+    }
+
+    pub(in crate::net) fn finish(mut self) -> Vec<RemoteRef> {
+        for found in &mut self.refs.kept {
+            if self.symrefs.is_empty() {
+                break;
+            }
+            found.symref_target = self.symrefs.remove(&found.name);
+        }
+        self.refs.kept
+    }
+}
+
+/// The refs of a list that are wanted, as far as they may be.
+pub(in crate::net) struct Kept<'a> {
+    wanted: Wanted<'a>,
+    pub(in crate::net) kept: Vec<RemoteRef>,
+    bytes: u64,
+}
+
+impl<'a> Kept<'a> {
+    pub(in crate::net) fn new(wanted: Wanted<'a>) -> Self {
+        Kept {
+            wanted,
+            kept: vec![],
+            bytes: 0,
+        }
+    }
+
+    pub(in crate::net) fn push<C: Chunks>(&mut self, reader: &PktLineReader<C>, found: RemoteRef) -> Result<()> {
+        self.bytes += found.bytes();
+        let limit = self.wanted.max_bytes;
+        if self.bytes > limit {
+            let mut error = reader.protocol(&too_many_bytes(limit)).with(Key::Limit, limit);
+            error.kind = Kind::TooLarge;
+            return Err(error);
+        }
+        self.kept.push(found);
+        Ok(())
+    }
+}
+
+/// What is wrong with a remote that lists too much.
+pub(crate) fn too_many_bytes(limit: u64) -> String {
+    format!("lists more than {limit} bytes of refs: ask for fewer by prefix, or allow more by max_bytes")
+}
+
+/// A full id: 40 hexadecimal digits, not the shorter ones that `Oid` would fill up.
+pub(in crate::net) fn parse_oid(hex: &[u8]) -> Option<Oid> {
+    let hex = std::str::from_utf8(hex).ok().filter(|hex| hex.len() == 40)?;
+    Oid::from_str(hex).ok()
+}
+
+pub(in crate::net) fn bounded<C: Chunks>(reader: &PktLineReader<C>, count: usize) -> Result<()> {
+    if count <= MAX_REFS {
+        return Ok(());
+    }
+    let mut error = reader
+        .protocol(&format!("has more than {MAX_REFS} refs"))
+        .with(Key::Limit, MAX_REFS as u64);
+    error.kind = Kind::TooLarge;
+    Err(error)
+}
+
+pub(in crate::net) fn malformed<C: Chunks>(reader: &PktLineReader<C>) -> Error {
+    reader.protocol("sent a malformed list of refs")
+}

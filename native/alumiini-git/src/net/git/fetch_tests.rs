@@ -1,0 +1,349 @@
+use super::*;
+use crate::net::git::capabilities::tests::pkt;
+use crate::net::git::pkt_line::tests::{reader, run};
+use crate::net::url::{Location, RemoteUrl};
+
+const A: &str = "1111111111111111111111111111111111111111";
+const B: &str = "2222222222222222222222222222222222222222";
+
+fn server(capabilities: Capabilities) -> ServerInfo {
+    match RemoteUrl::parse(b"https://h/r").unwrap().location {
+        Location::Network(base) => ServerInfo {
+            base,
+            capabilities,
+            until: None,
+            v0_too_long: Default::default(),
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+fn request(depth: Option<u32>, shallow: bool) -> FetchRequest {
+    FetchRequest {
+        want: Oid::from_str(A).unwrap(),
+        haves: vec![Oid::from_str(B).unwrap()],
+        shallow: if shallow {
+            vec![Oid::from_str(B).unwrap()]
+        } else {
+            vec![]
+        },
+        depth,
+        thin: true,
+        max_bytes: 10,
+    }
+}
+
+/// Reads `lines` as the answer to a fetch, cut in several ways.
+fn answer(v2: bool, depth: bool, lines: &[&str]) -> Result<(FetchOutcome, Vec<u8>)> {
+    let form = if v2 {
+        Form::Sections
+    } else {
+        Form::Acknowledged { deepened: depth }
+    };
+    read(form, &pkt(lines))
+}
+
+fn read(form: Form, bytes: &[u8]) -> Result<(FetchOutcome, Vec<u8>)> {
+    let mut results = [1, 3, bytes.len()].map(|size| {
+        run(async {
+            let (sink, mut source) = mpsc::channel(64);
+            let (mut reader, mut outcome) = (reader(bytes, size), FetchOutcome::default());
+            super::answer(&mut reader, form, 10, &sink, &mut outcome).await?;
+            drop(sink);
+            let mut got = vec![];
+            while let Some(chunk) = source.recv().await {
+                got.extend_from_slice(&chunk);
+            }
+            Ok((outcome, got))
+        })
+    });
+    results.sort_by_key(|result: &Result<_>| result.is_ok());
+    assert_eq!(results[0], results[2]);
+    let [result, ..] = results;
+    result
+}
+
+#[test]
+fn asks_in_one_round() {
+    let v2 = V2 {
+        object_format: true,
+        fetch: true,
+        shallow: true,
+        ..V2::default()
+    };
+    let (server2, server0) = (
+        server(Capabilities::V2(V2::default())),
+        server(Capabilities::V0(V0::default())),
+    );
+    let (want, have, shallow) = (format!("want {A}\n"), format!("have {B}\n"), format!("shallow {B}\n"));
+    let body = body_v2(&server2, &v2, &request(Some(UNSHALLOW), true)).unwrap();
+    let expected = [
+        "command=fetch\n",
+        "object-format=sha1\n",
+        "0001",
+        "thin-pack\n",
+        "ofs-delta\n",
+        "no-progress\n",
+        &want,
+        &shallow,
+        "deepen 2147483647\n",
+        &have,
+        "done\n",
+        "0000",
+    ];
+    assert_eq!(body, pkt(&expected));
+    let v0 = V0 {
+        side_band: true,
+        side_band_64k: true,
+        ofs_delta: true,
+        shallow: true,
+        ..V0::default()
+    };
+    let body = body_v0(&server0, &v0, &request(Some(3), true), Some(3)).unwrap();
+    let want = format!("want {A} side-band-64k ofs-delta\n");
+    assert_eq!(body, pkt(&[&want, &shallow, "deepen 3\n", "0000", &have, "done\n"]));
+}
+
+/// What is on offer and helps is taken, as Git does: some servers insist.
+#[test]
+fn v0_asks_for_what_is_offered() {
+    let server = server(Capabilities::V0(V0::default()));
+    for (v0, says) in [
+        (V0::default(), ""),
+        (
+            V0 {
+                multi_ack: true,
+                side_band: true,
+                ..V0::default()
+            },
+            " multi_ack side-band",
+        ),
+        (
+            V0 {
+                multi_ack: true,
+                multi_ack_detailed: true,
+                side_band: true,
+                side_band_64k: true,
+                thin_pack: true,
+                no_progress: true,
+                ..V0::default()
+            },
+            " multi_ack_detailed side-band-64k thin-pack no-progress",
+        ),
+    ] {
+        let body = body_v0(&server, &v0, &request(None, false), None).unwrap();
+        let (want, have) = (format!("want {A}{says}\n"), format!("have {B}\n"));
+        assert_eq!(body, pkt(&[&want, "0000", &have, "done\n"]), "{says}");
+    }
+}
+
+#[test]
+fn all_history_of_a_shallow_repository_ends_where_that_says() {
+    let v0 = |is_shallow| V0 {
+        shallow: true,
+        is_shallow,
+        ..V0::default()
+    };
+    let all = request(None, false);
+    assert_eq!(depth_v0(&v0(true), &all), Some(UNSHALLOW));
+    assert_eq!(depth_v0(&v0(false), &all), None);
+    assert_eq!(
+        depth_v0(&v0(true), &request(None, true)),
+        None,
+        "what is shallow stays so"
+    );
+    assert_eq!(depth_v0(&v0(true), &request(Some(7), false)), Some(7));
+    let unable = V0 {
+        is_shallow: true,
+        ..V0::default()
+    };
+    assert_eq!(depth_v0(&unable, &all), None);
+}
+
+#[test]
+fn a_server_that_lacks_something_is_told_apart() {
+    let (server2, server0) = (
+        server(Capabilities::V2(V2::default())),
+        server(Capabilities::V0(V0::default())),
+    );
+    let v2 = V2 {
+        fetch: true,
+        ..V2::default()
+    };
+    let v0 = V0 {
+        side_band: true,
+        ..V0::default()
+    };
+    for (depth, shallow) in [(Some(1), false), (None, true)] {
+        for error in [
+            body_v2(&server2, &v2, &request(depth, shallow)).unwrap_err(),
+            body_v0(&server0, &v0, &request(depth, shallow), depth).unwrap_err(),
+        ] {
+            assert_eq!(error.kind, Kind::Unsupported);
+            assert!(error.message.contains("depth: :infinity"), "{error}");
+        }
+    }
+    assert!(body_v2(&server2, &v2, &request(None, false)).is_ok());
+    let able = V2 {
+        fetch: true,
+        shallow: true,
+        ..V2::default()
+    };
+    assert_eq!(
+        body_v2(&server2, &able, &request(Some(0), false)).unwrap_err().kind,
+        Kind::Invalid
+    );
+}
+
+#[test]
+fn v2_answers() {
+    let (shallow, unshallow) = (format!("shallow {A}\n"), format!("unshallow {B}\n"));
+    let (outcome, pack) = answer(
+        true,
+        true,
+        &[
+            "acknowledgments\n",
+            "ready\n",
+            "0001",
+            "shallow-info\n",
+            &shallow,
+            &unshallow,
+            "0001",
+            "packfile\n",
+            "\x02Counting\r",
+            "\x01PA",
+            "\x01",
+            "\x01CK",
+            "0000",
+        ],
+    )
+    .unwrap();
+    assert_eq!(pack, b"PACK");
+    let (a, b) = (Oid::from_str(A).unwrap(), Oid::from_str(B).unwrap());
+    assert_eq!(
+        outcome,
+        FetchOutcome {
+            shallow: vec![a],
+            unshallow: vec![b],
+            bytes: 4
+        }
+    );
+}
+
+#[test]
+fn v0_answers() {
+    let (shallow, ack) = (format!("shallow {A}"), format!("ACK {B}\n"));
+    let (outcome, pack) = answer(false, true, &[&shallow, "0000", &ack, "\x01PACK", "0000"]).unwrap();
+    assert_eq!((outcome.shallow.len(), pack), (1, b"PACK".to_vec()));
+    let (common, ready, more) = (
+        format!("ACK {A} common\n"),
+        format!("ACK {B} ready"),
+        format!("ACK {A} continue\n"),
+    );
+    for lines in [
+        &["NAK\n"][..],
+        &["NAK", "NAK\n"],
+        &[&ack],
+        &[&common, &ready, &ack],
+        &[&more, "NAK\n", &common, &common, "NAK\n", &ready, &ack],
+    ] {
+        let (_, pack) = answer(false, false, &[lines, &["\x01PACK", "0000"]].concat()).unwrap();
+        assert_eq!(pack, b"PACK", "{lines:?}");
+    }
+    for lines in [&["nak\n"][..], &["ACK", "0000"], &["0000"], &["0001"]] {
+        let error = answer(false, false, lines).unwrap_err();
+        assert_eq!(error.kind, Kind::Protocol, "{lines:?}: {error}");
+    }
+}
+
+/// Without side-bands the pack comes as it is, up to the end of the stream.
+#[test]
+fn v0_answers_without_side_bands() {
+    let form = Form::Acknowledged { deepened: false };
+    let pack = |version: u8| {
+        let mut pack = [&b"PACK\0\0\0"[..], &[version], &[0; 4]].concat();
+        let sum = <sha1::Sha1 as sha1::Digest>::digest(&pack);
+        pack.extend_from_slice(&sum);
+        pack
+    };
+    let ack = format!("ACK {B} common\n");
+    for before in [&["NAK\n"][..], &[&ack, "NAK\n"]] {
+        for version in [2, 3] {
+            let bytes = [pkt(before), pack(version)].concat();
+            let form = Form::Acknowledged { deepened: false };
+            let error = read(form, &bytes).unwrap_err();
+            assert_eq!(error.kind, Kind::TooLarge, "its 32 bytes count, too");
+            let got = run(async {
+                let (sink, mut source) = mpsc::channel(64);
+                let (mut reader, mut outcome) = (reader(&bytes, 5), FetchOutcome::default());
+                super::answer(&mut reader, form, 32, &sink, &mut outcome).await.unwrap();
+                drop(sink);
+                let mut got = vec![];
+                while let Some(chunk) = source.recv().await {
+                    got.extend_from_slice(&chunk);
+                }
+                got
+            });
+            assert_eq!(got, pack(2));
+        }
+    }
+    for cut in 0..8 {
+        let bytes = [pkt(&["NAK\n"]), pack(2)[..cut].to_vec()].concat();
+        let error = read(form, &bytes).unwrap_err();
+        assert_eq!(error.kind, Kind::Network, "{cut}: {error}");
+    }
+    let error = read(form, &[pkt(&["NAK\n"]), b"PAKK".to_vec()].concat()).unwrap_err();
+    assert_eq!(error.kind, Kind::Protocol);
+}
+
+#[test]
+fn answers_that_are_wrong() {
+    for (lines, kind, says) in [
+        (&["packfile\n", "\x01PA"][..], Kind::Network, "cut"),
+        (&["packfile\n", "0000"], Kind::Protocol, "without a pack"),
+        (
+            &["acknowledgments\n", "NAK\n", "0000"],
+            Kind::Protocol,
+            "without a pack",
+        ),
+        (&["0000"], Kind::Protocol, "unexpected"),
+        (&["PACK"], Kind::Protocol, "unexpected"),
+        (&["shallow-info\n", "shallow 12\n", "0001"], Kind::Protocol, "shallow"),
+        (&["packfile\n", "PACK", "0000"], Kind::Protocol, "side-bands"),
+        (&["packfile\n", "\x01a", "0001"], Kind::Protocol, "side-bands"),
+        (&["packfile\n", "", "0000"], Kind::Protocol, "side-bands"),
+        (
+            &["packfile\n", "\x01a", "\x03no \x07memory\n"],
+            Kind::Network,
+            "no memory",
+        ),
+        (&["packfile\n", "\x0101234567890", "0000"], Kind::TooLarge, "10 bytes"),
+        (&["ERR upload-pack: not our ref 1\n"], Kind::RefNotFound, "not our ref"),
+        (
+            &["packfile\n", "\x03upload-pack: not our ref 1\n"],
+            Kind::RefNotFound,
+            "not our ref",
+        ),
+    ] {
+        let error = answer(true, false, lines).unwrap_err();
+        assert_eq!(
+            (error.kind, is_denied(&error)),
+            (kind, kind == Kind::RefNotFound),
+            "{lines:?}"
+        );
+        assert!(error.message.contains(says), "{error}");
+    }
+}
+
+#[test]
+fn a_sink_that_nobody_reads_ends_it() {
+    let bytes = pkt(&["NAK\n", "\x01PACK", "0000"]);
+    let error = run(async {
+        let (sink, source) = mpsc::channel(1);
+        drop(source);
+        let (mut reader, mut outcome) = (reader(&bytes, 4), FetchOutcome::default());
+        let form = Form::Acknowledged { deepened: false };
+        super::answer(&mut reader, form, 10, &sink, &mut outcome).await
+    });
+    assert_eq!(error.unwrap_err().kind, Kind::Cancelled);
+}

@@ -1,0 +1,204 @@
+//! The refs of a remote, by prefix.
+
+use std::sync::atomic::Ordering;
+
+use crate::error::{Error, Key, Kind, Result};
+use crate::net::git::advertised::{Kept, MAX_ADVERTISEMENT, RemoteRef, Wanted, bounded, malformed, parse_oid};
+use crate::net::git::capabilities::{AGENT, Capabilities, V2, advertisement};
+use crate::net::git::discovery::discover;
+use crate::net::git::pkt_line::{Chunks, PktLine, PktLineReader, PktLineWriter};
+use crate::net::pauses::Pauses;
+use crate::net::server_cache::{ServerInfo, could_cause};
+use crate::net::{Endpoint, Net, NetUrl};
+
+/// The most bytes that are listened to unasked, some 50 refs: they come in one round trip, and cost less than another.
+const MAX_V0: u64 = 4 << 10;
+
+/// The refs of `endpoint` that are wanted, in the server's order.
+///
+/// One request where the endpoint is known to speak v2; else one to find out, and for v2 a second. Over SSH, what is known to speak v2 is
+/// listened to in v0 as long as it has few refs. What fails where it may be for what is known is asked again, from the URL, once. A ref that
+/// is not there is no error; an empty repository has none.
+///
+/// Errors: `network`, `rate_limited`, `certificate`, `auth`, `repo_not_found`, `protocol`, `unsupported`, `too_large`.
+pub(crate) async fn ls_refs(net: &Net, endpoint: &Endpoint, wanted: Wanted<'_>) -> Result<Vec<RemoteRef>> {
+    if let Some(server) = net.server_cache.get(endpoint) {
+        let (asked, done) = match &server.capabilities {
+            Capabilities::V2(v2) => (&server.base, known(net, endpoint, &server, v2, wanted).await),
+            // It lists its refs where one asks what it speaks.
+            Capabilities::V0(_) => (&endpoint.url, from_url(net, endpoint, wanted).await),
+        };
+        match done {
+            // What has moved on may have left an empty repository behind.
+            Ok(refs) if refs.is_empty() && server.is_elsewhere(endpoint) => {}
+            Err(e) if could_cause(endpoint, asked, &e) => {}
+            done => return net.server_cache.judge(endpoint, done),
+        }
+        net.server_cache.doubt(endpoint);
+    }
+    let done = from_url(net, endpoint, wanted).await;
+    net.server_cache.judge(endpoint, done)
+}
+
+async fn from_url(net: &Net, endpoint: &Endpoint, wanted: Wanted<'_>) -> Result<Vec<RemoteRef>> {
+    let (server, refs) = discover(net, endpoint, wanted).await?;
+    match &server.capabilities {
+        Capabilities::V0(_) => Ok(refs),
+        Capabilities::V2(v2) => {
+            let mut pauses = Pauses::default().take(3);
+            loop {
+                match ask(net, endpoint, &server, v2, wanted).await {
+                    // It was there a moment ago: a server that stands for several, of which one has not heard of it yet.
+                    Err(e) if e.kind == Kind::RepoNotFound => {
+                        let Some(pause) = pauses.next() else { return Err(e) };
+                        net.server_cache.doubt(endpoint);
+                        tokio::time::sleep(pause).await;
+                    }
+                    done => return done,
+                }
+            }
+        }
+    }
+}
+
+async fn known(
+    net: &Net,
+    endpoint: &Endpoint,
+    server: &ServerInfo,
+    v2: &V2,
+    wanted: Wanted<'_>,
+) -> Result<Vec<RemoteRef>> {
+    match ls_refs_v0(net, endpoint, server, wanted).await? {
+        Some(refs) => Ok(refs),
+        None => ask(net, endpoint, server, v2, wanted).await,
+    }
+}
+
+/// The refs that a server over SSH lists in v0, before it is asked anything. In v2 it has to be asked, which OpenSSH takes a round trip
+/// longer for: its sessions have no room for a question until their command runs. `None` where there is no such thing, or it is long.
+async fn ls_refs_v0(
+    net: &Net,
+    endpoint: &Endpoint,
+    server: &ServerInfo,
+    wanted: Wanted<'_>,
+) -> Result<Option<Vec<RemoteRef>>> {
+    let NetUrl::Ssh(url) = &server.base else {
+        return Ok(None);
+    };
+    if server.v0_too_long.load(Ordering::Relaxed) {
+        return Ok(None);
+    }
+    let permit = net.host_limits.enter(endpoint, &server.base).await?;
+    let exec = permit.watch(net.upload_pack(endpoint, url, false, bytes::Bytes::new()).await)?;
+    let mut reader = PktLineReader::new(exec, server.base.redacted(), MAX_V0);
+    match advertisement(&mut reader, wanted).await {
+        Ok((Capabilities::V0(_), refs)) => {
+            reader.finish().await;
+            return Ok(Some(refs));
+        }
+        // It speaks v2 whoever asks.
+        Ok((Capabilities::V2(_), _)) => {}
+        // Too much; or nothing that v0 would be, from one that may know v2 only: what it says then, counts.
+        Err(e) if matches!(e.kind, Kind::TooLarge | Kind::Protocol) => {}
+        Err(e) => return Err(e),
+    }
+    server.v0_too_long.store(true, Ordering::Relaxed);
+    Ok(None)
+}
+
+async fn ask(
+    net: &Net,
+    endpoint: &Endpoint,
+    server: &ServerInfo,
+    v2: &V2,
+    wanted: Wanted<'_>,
+) -> Result<Vec<RemoteRef>> {
+    if !v2.ls_refs {
+        let sentence = format!("{} cannot list its refs: its server lacks ls-refs", server.base);
+        return Err(Error::new(Kind::Unsupported, sentence).with(Key::Url, server.base.redacted()));
+    }
+    let mut reader = net
+        .ask(endpoint, server, request(v2, wanted.prefixes)?, MAX_ADVERTISEMENT)
+        .await?;
+    let refs = parse(&mut reader, wanted).await?;
+    reader.finish().await;
+    Ok(refs)
+}
+
+fn request(v2: &V2, prefixes: &[Vec<u8>]) -> Result<bytes::Bytes> {
+    let mut request = PktLineWriter::default();
+    request.line("command=ls-refs")?;
+    if v2.agent {
+        request.line(AGENT)?;
+    }
+    if v2.object_format {
+        request.line("object-format=sha1")?;
+    }
+    request.delimiter();
+    request.line("peel")?;
+    request.line("symrefs")?;
+    for prefix in prefixes {
+        if prefix.iter().any(u8::is_ascii_control) {
+            return Err(Error::new(
+                Kind::Invalid,
+                "the name of a ref cannot hold control characters",
+            ));
+        }
+        request.line(&[b"ref-prefix ", &prefix[..]].concat())?;
+    }
+    request.flush();
+    Ok(request.finish())
+}
+
+/// `<id> <name>[ symref-target:<name>][ peeled:<id>]` up to the flush.
+pub(in crate::net) async fn parse<C: Chunks>(
+    reader: &mut PktLineReader<C>,
+    wanted: Wanted<'_>,
+) -> Result<Vec<RemoteRef>> {
+    let mut refs = Kept::new(wanted);
+    let mut count = 0;
+    loop {
+        let line = reader.line().await?;
+        let Some(text) = line.text() else {
+            return if line == PktLine::Flush {
+                Ok(refs.kept)
+            } else {
+                Err(malformed(reader))
+            };
+        };
+        count += 1;
+        bounded(reader, count)?;
+        let mut words = text.split(|b| *b == b' ');
+        let oid = words.next().unwrap_or_default();
+        let Some(name) = words.next() else {
+            return Err(malformed(reader));
+        };
+        if oid == b"unborn" {
+            continue;
+        }
+        let Some(oid) = parse_oid(oid) else {
+            return Err(malformed(reader));
+        };
+        let mut found = RemoteRef {
+            name: name.to_vec(),
+            oid,
+            peeled: None,
+            symref_target: None,
+        };
+        for attribute in words {
+            if let Some(target) = attribute.strip_prefix(b"symref-target:") {
+                found.symref_target = Some(target.to_vec());
+            } else if let Some(oid) = attribute.strip_prefix(b"peeled:") {
+                found.peeled = Some(parse_oid(oid).ok_or_else(|| malformed(reader))?);
+            }
+        }
+        // Prefixes only spare the server work: it may send others all the same.
+        if wanted.includes(&found.name) {
+            refs.push(reader, found)?;
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "ls_refs_tests.rs"]
+mod tests;

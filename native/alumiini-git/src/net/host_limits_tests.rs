@@ -1,0 +1,71 @@
+use super::*;
+use crate::error::{Key, Kind};
+use futures_util::FutureExt;
+
+fn gate(limit: usize, circuit: Circuit) -> Arc<Limiter> {
+    Limiter::new(Arc::new(AtomicUsize::new(limit)), circuit)
+}
+
+fn down() -> Error {
+    Error::new(Kind::Network, "cannot reach https://h/a: no")
+        .with(Key::Url, "https://h/a")
+        .hinted(Hint::Unreachable)
+}
+
+#[test]
+fn lets_through_as_many_as_it_says_in_order() {
+    let gate = gate(2, Circuit::Closed);
+    let first = gate.enter().now_or_never().unwrap().unwrap();
+    let _second = gate.enter().now_or_never().unwrap().unwrap();
+    let mut third = Box::pin(gate.enter());
+    let mut fourth = Box::pin(gate.enter());
+    assert!((&mut third).now_or_never().is_none() && (&mut fourth).now_or_never().is_none());
+    drop(first);
+    assert!((&mut fourth).now_or_never().is_none());
+    let third = third.now_or_never().unwrap().unwrap();
+    drop(third);
+    assert!(fourth.now_or_never().unwrap().is_ok());
+    assert_eq!(gate.lock().running, 1);
+}
+
+#[test]
+fn who_gives_up_waiting_leaves_the_turn_to_the_next() {
+    let gate = gate(1, Circuit::Closed);
+    let first = gate.enter().now_or_never().unwrap().unwrap();
+    let mut gone = Box::pin(gate.enter());
+    let mut next = Box::pin(gate.enter());
+    assert!((&mut gone).now_or_never().is_none() && (&mut next).now_or_never().is_none());
+    drop(gone);
+    drop(first);
+    assert!(next.now_or_never().unwrap().is_ok());
+    assert_eq!(gate.lock().running, 0);
+}
+
+#[test]
+fn a_host_that_was_not_reached_is_asked_by_one_and_answers_all() {
+    let gate = gate(32, Circuit::HalfOpen);
+    let slots: Vec<Share> = (0..8).map(|_| gate.enter().now_or_never().unwrap().unwrap()).collect();
+    let mut more = Box::pin(gate.enter());
+    assert!((&mut more).now_or_never().is_none());
+    gate.fail(&down());
+    assert_eq!(more.now_or_never().unwrap().err(), Some(down()));
+    drop(slots);
+
+    let probe = gate.enter().now_or_never().unwrap().unwrap();
+    let mut more = Box::pin(gate.enter());
+    assert!((&mut more).now_or_never().is_none());
+    gate.stands(Circuit::Closed);
+    assert!(more.now_or_never().unwrap().is_ok());
+    drop(probe);
+}
+
+#[test]
+fn the_failure_of_another_names_who_is_told() {
+    let url = crate::net::url::RemoteUrl::parse(b"https://h/b").unwrap();
+    let crate::net::url::Location::Network(base) = url.location else {
+        panic!()
+    };
+    let told = renamed(down(), &base);
+    assert_eq!(told.message, "cannot reach https://h/b: no");
+    assert_eq!(told.detail[&Key::Url], "https://h/b".into());
+}

@@ -1,0 +1,231 @@
+//! Reads of a working tree see one whole commit, or nothing.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Key, Kind, Name, Result};
+use crate::registry::Repo;
+use crate::repo::lock::DirLock;
+use crate::repo::tree_reader::TreeReader;
+use crate::repo::{BUILD_PREFIX, cleanup, finish, marker, open, place, raw_object, refs};
+use crate::task::job::Job;
+use crate::task::pool::Pool;
+use crate::worker::Worker;
+
+/// What a read is of.
+pub(crate) enum Seen<'a> {
+    /// A directory: a working tree, or any other.
+    Files(&'a Path),
+    /// A repository without a working tree, and the directory in it that is meant.
+    Commit {
+        worker: &'a Worker,
+        root: &'a Path,
+        below: &'a Path,
+    },
+}
+
+impl Seen<'_> {
+    /// Runs `read` on the tree of the commit at HEAD.
+    pub(crate) fn of_tree<T>(
+        worker: &Worker,
+        root: &Path,
+        below: &Path,
+        read: impl Fn(&TreeReader<'_>) -> Result<T>,
+    ) -> Result<T> {
+        worker.trees.read(root, |repo| {
+            let head = refs::head(repo)?.ok_or_else(|| Error::new(Kind::Corrupt, "HEAD leads to no commit"))?;
+            let tree = raw_object::tree_of(repo, head.commit)?;
+            read(&TreeReader::at(raw_object::odb(repo)?, tree, root, below)?)
+        })
+    }
+}
+
+/// Why a read did not happen.
+enum Unsettled {
+    /// Somebody of this process is moving the working tree.
+    Moving(Arc<Repo>),
+    /// A checkout was interrupted, or another process is at one.
+    Unfinished(Arc<Repo>),
+    /// The working tree changed during the read.
+    Moved,
+}
+
+/// How often a read is tried again when another process moves the working tree under it.
+const ATTEMPTS: usize = 8;
+
+/// Runs `read` on the working tree at `path` while nobody moves it. An interrupted checkout is finished first, where nobody else is
+/// at it; otherwise the answer is `incomplete`.
+pub(crate) async fn read<T, F>(worker: &Arc<Worker>, path: PathBuf, read: F) -> Result<T>
+where
+    T: Send + 'static,
+    F: Fn(&Seen<'_>) -> Result<T> + Send + Sync + 'static,
+{
+    let read = Arc::new(read);
+    for _ in 0..ATTEMPTS {
+        let attempt = {
+            let (worker, path, read) = (worker.clone(), path.clone(), read.clone());
+            let pool: &Pool = &worker.clone().reads;
+            pool.run(move || try_read(&worker, &path, read.as_ref())).await?
+        };
+        match attempt {
+            Ok(answer) => return Ok(answer),
+            Err(Unsettled::Moving(repo)) => drop(repo.tree.clone().read_owned().await),
+            Err(Unsettled::Unfinished(repo)) => finish_checkout(worker, repo).await?,
+            Err(Unsettled::Moved) => {}
+        }
+    }
+    Err(incomplete(&path, "another process keeps changing it"))
+}
+
+/// The same, where it can be done without waiting for anything but the disk; none where it cannot.
+pub(crate) fn read_now<T>(worker: &Worker, path: &Path, read: impl Fn(&Seen<'_>) -> Result<T>) -> Option<Result<T>> {
+    match try_read(worker, path, read) {
+        Ok(Ok(answer)) => Some(Ok(answer)),
+        Ok(Err(_)) => None,
+        Err(error) => Some(Err(error)),
+    }
+}
+
+fn try_read<T>(worker: &Worker, path: &Path, read: impl Fn(&Seen<'_>) -> Result<T>) -> Result<Result<T, Unsettled>> {
+    let place = worker.repos.at(path)?;
+    // A directory of a working tree moves with it.
+    let repo = match enclosing(&place.path) {
+        Some(root) if root != place.path => worker.repos.at(root)?,
+        Some(_) => place.clone(),
+        None => {
+            refuse_unborn(&place.path)?;
+            place.clone()
+        }
+    };
+    let Ok(_reading) = repo.tree.clone().try_read_owned() else {
+        return Ok(Err(Unsettled::Moving(repo)));
+    };
+    // A move may have put a link on the way until now; from here on none can.
+    if place::find(path)? != place.path {
+        return Ok(Err(Unsettled::Moved));
+    }
+    let git_dir = open::git_dir(&repo.path);
+    let Some(before) = generation(&git_dir) else {
+        return Ok(Err(Unsettled::Unfinished(repo)));
+    };
+    let below = place.path.strip_prefix(&repo.path).unwrap_or(Path::new(""));
+    let bare = worker.trees.is_bare(&repo.path);
+    let answer = if bare {
+        read(&Seen::Commit {
+            worker,
+            root: &repo.path,
+            below,
+        })
+    } else {
+        read(&Seen::Files(&place.path))
+    };
+    // Our own lock keeps this process away; another one is only seen by what it changed.
+    if generation(&git_dir) != Some(before) || worker.trees.is_bare(&repo.path) != bare {
+        return Ok(Err(Unsettled::Moved));
+    }
+    match answer {
+        Err(error) if bare && error.kind == Kind::Corrupt => {
+            // A working tree is compared by each sync; this is all that tells of what cannot be read.
+            worker.trees.is_damaged(&repo.path);
+            worker.status_cache.forget(&repo.path);
+            Err(error)
+        }
+        answer => answer.map(Ok),
+    }
+}
+
+/// What changes when a checkout happens: the index is replaced by each, within the time that the marker is there. `None`: one is
+/// unfinished. `Some(None)`: there is no index.
+fn generation(git_dir: &Path) -> Option<Option<(u64, i64, i64)>> {
+    if marker::is_set(git_dir) {
+        return None;
+    }
+    let index = fs::metadata(git_dir.join("index")).ok();
+    Some(index.map(|index| (index.ino(), index.mtime(), index.mtime_nsec())))
+}
+
+/// The working tree that `path` is in, if it is in one.
+fn enclosing(path: &Path) -> Option<&Path> {
+    path.ancestors()
+        .find(|dir| fs::symlink_metadata(open::git_dir(dir)).is_ok())
+}
+
+/// An interrupted clone must not look like a directory without manifests: a controller would delete what is deployed.
+fn refuse_unborn(path: &Path) -> Result<()> {
+    let Ok(entries) = fs::read_dir(path) else { return Ok(()) };
+    let mut empty = true;
+    for entry in entries.flatten() {
+        empty = false;
+        if entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(BUILD_PREFIX.as_bytes())
+        {
+            return Err(incomplete(path, "its first clone is under way or was interrupted"));
+        }
+    }
+    if empty {
+        Err(incomplete(path, "the directory is empty"))
+    } else {
+        Ok(())
+    }
+}
+
+/// How long a read waits for one of ours that was cancelled and has not let go of the directory yet.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Finishes an interrupted checkout, or takes it back; it needs no network.
+async fn finish_checkout(worker: &Arc<Worker>, repo: Arc<Repo>) -> Result<()> {
+    let began = Instant::now();
+    let mut others = 0;
+    loop {
+        let moving = repo.tree.clone().write_owned().await;
+        let place = repo.clone();
+        let work = move || {
+            let _moving = moving;
+            resume(&place.path)
+        };
+        if worker.disk.run(work).await? {
+            return Ok(());
+        }
+        // One of ours may have let go just now: somebody else has it who has it twice.
+        let is_ours = repo.turn.try_lock().is_err();
+        others = if is_ours { 0 } else { others + 1 };
+        if others > 1 || began.elapsed() > PATIENCE {
+            return Err(incomplete(&repo.path, "another sync is at work on it"));
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Whether nothing is left to be finished; not where somebody else has the directory's lock.
+fn resume(path: &Path) -> Result<bool> {
+    let git_dir = open::git_dir(path);
+    if !marker::is_set(&git_dir) {
+        return Ok(true);
+    }
+    let Some(_lock) = DirLock::try_take(path)? else {
+        return Ok(false);
+    };
+    if open::is_managed(&git_dir) {
+        cleanup::locks_of(&git_dir);
+    }
+    // Readers that wait share the result, so nobody's cancel may stop it.
+    finish::resume(path, &Job::unattended())
+        .map(|()| true)
+        .map_err(|error| {
+            let why = format!("an interrupted checkout cannot be finished ({error})");
+            incomplete(path, &why)
+        })
+}
+
+fn incomplete(path: &Path, why: &str) -> Error {
+    let message = format!(
+        "{} does not hold a whole commit: {why}; sync it and read again",
+        path.display()
+    );
+    Error::new(Kind::Incomplete, message).with(Key::Path, Name::of(path))
+}

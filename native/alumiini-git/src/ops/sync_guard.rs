@@ -1,0 +1,91 @@
+//! The place of a sync, and what an unfinished one leaves there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::OwnedMutexGuard;
+
+use crate::repo::lock::{DirLock, remove_made};
+use crate::repo::{open, pack};
+use crate::task::job::{Hold, Job};
+
+/// The right to sync a path, and what has to be cleaned away if that does not end well. Held by every thread that is at
+/// work there; the path is free again when the last of them has let go.
+pub(super) struct SyncGuard {
+    pub(super) path: PathBuf,
+    made: Vec<PathBuf>,
+    /// The new `.git` until it has its name.
+    build: Mutex<Option<PathBuf>>,
+    /// Let go of in this order: who finds the lock taken looks whether the turn is.
+    held: Option<(DirLock, OwnedMutexGuard<()>, Hold)>,
+    /// The sync ended well, or was cleaned up after.
+    ended: AtomicBool,
+}
+
+impl SyncGuard {
+    /// `made`: directories that were not there before, innermost first.
+    pub(super) fn new(
+        path: PathBuf,
+        made: Vec<PathBuf>,
+        turn: OwnedMutexGuard<()>,
+        lock: DirLock,
+        job: &Job,
+    ) -> SyncGuard {
+        SyncGuard {
+            path,
+            made,
+            build: Mutex::new(None),
+            held: Some((lock, turn, job.hold())),
+            ended: AtomicBool::new(false),
+        }
+    }
+
+    /// Notes where a new `.git` is being built, or that it has its name.
+    pub(super) fn builds(&self, git_dir: Option<PathBuf>) {
+        *self.build.lock().unwrap_or_else(PoisonError::into_inner) = git_dir;
+    }
+
+    fn build(&self) -> Option<PathBuf> {
+        self.build.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The sync ended well, or was cleaned up after: nothing is left to clean away.
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
+    /// Takes away what an unfinished sync made.
+    pub(super) fn clean(&self) {
+        clean(&self.path, self.build(), &self.made);
+    }
+}
+
+fn clean(path: &Path, build: Option<PathBuf>, made: &[PathBuf]) {
+    if let Some(build) = build {
+        let _ = fs::remove_dir_all(build);
+    }
+    let _ = fs::remove_dir_all(pack::incoming(&open::git_dir(path)));
+    remove_made(made);
+}
+
+impl Drop for SyncGuard {
+    fn drop(&mut self) {
+        let (path, made) = (std::mem::take(&mut self.path), std::mem::take(&mut self.made));
+        let build = self.build();
+        let held = self.held.take();
+        if self.ended.load(Ordering::Acquire) {
+            return drop(held);
+        }
+        let clean = move || {
+            clean(&path, build, &made);
+            drop(held);
+        };
+        // After a cancel the last to let go may be a thread of the runtime, which must not wait for the disk.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(clean)),
+            Err(_) => clean(),
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! A pack that has arrived is moved into its repository, and checked: all that the wanted commit needs must be there.
+//!
+//! `.git/shallow` names the commits that a pack leaves without parents, so it is written before the pack is moved in: whenever a kill
+//! comes, `git fsck` finds no commit whose parents are missing without being told so.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+
+use git2::{ObjectType, Odb, OdbLookupFlags, Oid, Repository};
+
+use crate::error::{Error, Hint, Key, Kind, Result};
+use crate::repo::pack::{INCOMING, MAX_FILE, Pack};
+use crate::repo::raw_object::{self, RawEntry};
+use crate::repo::tree_check::CheckedTrees;
+use crate::repo::{git_failure, marker, open};
+use crate::task::job::Job;
+
+/// What a fetch changes in `.git/shallow`.
+#[derive(Debug, Default)]
+pub(crate) struct Boundary {
+    pub(crate) shallow: Vec<Oid>,
+    pub(crate) unshallow: Vec<Oid>,
+}
+
+/// Moves a pack in and brings `.git/shallow` up to date, in the order that keeps every moment between sound; then checks that
+/// all that `want` needs is there, and can be checked out. What is not is taken out again.
+pub(crate) fn install(
+    git_dir: &Path,
+    pack: &Pack,
+    boundary: &Boundary,
+    want: Oid,
+    sound: &CheckedTrees,
+    job: &Job,
+) -> Result<()> {
+    let before = open::shallow(git_dir)?;
+    let union = joined(&before, &boundary.shallow);
+    let gone: HashSet<Oid> = boundary.unshallow.iter().copied().collect();
+    let after: Vec<Oid> = union.iter().copied().filter(|oid| !gone.contains(oid)).collect();
+
+    let repo = open::managed(git_dir)?;
+    let known = repo.odb().map_err(git_failure("open the objects"))?;
+    // The first look loads the list of packs; from then on this handle, asked not to refresh, knows the old ones only.
+    let held = known.exists(want);
+    if !held && pack.name.is_none() {
+        // Nothing was changed yet. A server that is behind the one that listed the commit has nothing to send.
+        let message = format!("the remote sent nothing, though it lists {want}");
+        return Err(Error::new(Kind::Network, message).hinted(Hint::Moved));
+    }
+    write_shallow(git_dir, &before, &union)?;
+    job.reach("shallow");
+    if let Some(name) = &pack.name {
+        // The index last: a pack counts from when its index is there.
+        for extension in ["pack", "idx"] {
+            let file = Path::new(name).with_extension(extension);
+            let (from, to) = (
+                git_dir.join(INCOMING).join(&file),
+                git_dir.join("objects/pack").join(&file),
+            );
+            fs::rename(&from, &to).map_err(|error| Error::io("move the pack to", &to, &error))?;
+        }
+    }
+    let _ = fs::remove_dir_all(git_dir.join(INCOMING));
+    job.reach("installed");
+    // Before the walk: libgit2 shows a commit that the file names without its parents.
+    write_shallow(git_dir, &union, &after)?;
+    let fresh = open::managed(git_dir)?;
+    let verified =
+        verify(&fresh, &known, pack, want, &boundary.unshallow, job).and_then(|tree| sound.check(&fresh, tree, job));
+    verified.inspect_err(|_| {
+        if let Some(name) = &pack.name {
+            for extension in ["idx", "pack"] {
+                let _ = fs::remove_file(git_dir.join("objects/pack").join(name).with_extension(extension));
+            }
+        }
+        let _ = write_shallow(git_dir, &after, &before);
+    })
+}
+
+fn joined(before: &[Oid], more: &[Oid]) -> Vec<Oid> {
+    let is_there: HashSet<&Oid> = before.iter().collect();
+    let new = more.iter().filter(|oid| !is_there.contains(oid));
+    before.iter().chain(new).copied().collect()
+}
+
+fn write_shallow(git_dir: &Path, is: &[Oid], wanted: &[Oid]) -> Result<()> {
+    let file = git_dir.join("shallow");
+    if is == wanted {
+        return Ok(());
+    }
+    if wanted.is_empty() {
+        return fs::remove_file(&file).map_err(|error| Error::io("remove", &file, &error));
+    }
+    let text: String = wanted.iter().map(|oid| format!("{oid}\n")).collect();
+    marker::write_atomically(&file, text.as_bytes())
+}
+
+/// Whether all is there that `want` needs. Returns its tree.
+fn verify(repo: &Repository, known: &Odb<'_>, pack: &Pack, want: Oid, unshallow: &[Oid], job: &Job) -> Result<Oid> {
+    let shallow: HashSet<Oid> = open::shallow(repo.path())?.into_iter().collect();
+    let odb = repo.odb().map_err(git_failure("open the objects"))?;
+    if !is_closed(&odb, known, pack, want, &shallow, unshallow, job)? {
+        walk(&odb, known, want, &shallow, unshallow, job)?;
+    }
+    Ok(raw_object::read_commit(&odb, want)?.tree)
+}
+
+/// Whether all that the objects of `pack` name is in it, or was known before: then nothing can be missing. Where something is, it need not be
+/// `want` that needs it.
+fn is_closed(
+    odb: &Odb<'_>,
+    known: &Odb<'_>,
+    pack: &Pack,
+    want: Oid,
+    shallow: &HashSet<Oid>,
+    unshallow: &[Oid],
+    job: &Job,
+) -> Result<bool> {
+    let has = |id: Oid, kind: ObjectType| match pack.kind(id) {
+        Some(is) => is == kind,
+        None => known.exists_ext(id, OdbLookupFlags::NO_REFRESH),
+    };
+    if pack.links.is_odd || !has(want, ObjectType::Commit) {
+        return Ok(false);
+    }
+    for (id, kind) in &pack.links.named {
+        job.check()?;
+        if !has(*id, *kind) {
+            return Ok(false);
+        }
+    }
+    for (commit, parent) in &pack.links.parents {
+        job.check()?;
+        if !shallow.contains(commit) && !has(*parent, ObjectType::Commit) {
+            return Ok(false);
+        }
+    }
+    // These were known without their parents.
+    for commit in unshallow {
+        job.check()?;
+        let Ok(commit) = raw_object::read_commit(odb, *commit) else {
+            return Ok(false);
+        };
+        if !commit.parents.iter().all(|parent| has(*parent, ObjectType::Commit)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Walks what is new from `want`: every commit down to the boundary or to what `known` holds, their trees, their blobs. Says what is missing
+/// or wrong.
+fn walk(odb: &Odb<'_>, known: &Odb<'_>, want: Oid, shallow: &HashSet<Oid>, unshallow: &[Oid], job: &Job) -> Result<()> {
+    let is_known = |oid: Oid| known.exists_ext(oid, OdbLookupFlags::NO_REFRESH);
+    let lost = |oid: Oid, error: Error| match odb.exists(oid) {
+        true => error.context("the remote sent something that cannot be read"),
+        false => {
+            let message = format!("the remote did not send everything: {oid} is missing");
+            Error::new(Kind::Corrupt, message)
+        }
+    };
+    let mut seen: HashSet<Oid> = HashSet::new();
+    let mut commits = vec![want];
+    // These were known without their parents.
+    let reopened: HashSet<Oid> = unshallow.iter().copied().collect();
+    commits.extend(&reopened);
+    let mut trees = Vec::new();
+    while let Some(oid) = commits.pop() {
+        if !seen.insert(oid) || is_known(oid) && !reopened.contains(&oid) {
+            continue;
+        }
+        job.check()?;
+        let commit = raw_object::read_commit(odb, oid).map_err(|error| lost(oid, error))?;
+        trees.push(commit.tree);
+        if !shallow.contains(&oid) {
+            commits.extend(commit.parents);
+        }
+    }
+    while let Some(oid) = trees.pop() {
+        if !seen.insert(oid) || is_known(oid) {
+            continue;
+        }
+        job.check()?;
+        let entry = |RawEntry { kind, name, id, .. }: RawEntry<'_>| {
+            match kind {
+                ObjectType::Tree => trees.push(id),
+                // Not only whether it is there: what a tree calls a file may be anything.
+                ObjectType::Blob => match odb.read_header(id) {
+                    Ok((size, ObjectType::Blob)) if size > MAX_FILE => return Err(file_too_large(name, size)),
+                    Ok((_, ObjectType::Blob)) => {}
+                    Ok((_, other)) => {
+                        let name = String::from_utf8_lossy(name);
+                        return Err(raw_object::damaged(
+                            id,
+                            &format!("it is a {other}, and `{name}` is to be a file"),
+                        ));
+                    }
+                    Err(error) => return Err(lost(id, raw_object::unreadable(id)(error))),
+                },
+                // Commits are submodules: theirs is another repository.
+                _ => {}
+            }
+            Ok(())
+        };
+        raw_object::read_tree(odb, oid, entry)
+            .map_err(|error| if odb.exists(oid) { error } else { lost(oid, error) })?;
+    }
+    Ok(())
+}
+
+pub(crate) fn file_too_large(name: &[u8], size: usize) -> Error {
+    let name = String::from_utf8_lossy(name);
+    let message = format!("the file `{name}` has {size} bytes; a file here has at most {MAX_FILE}");
+    Error::new(Kind::TooLarge, message).with(Key::Limit, MAX_FILE as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(numbers: std::ops::Range<u32>) -> Vec<Oid> {
+        let id = |number: u32| {
+            let mut bytes = [0; 20];
+            bytes[..4].copy_from_slice(&number.to_be_bytes());
+            Oid::from_bytes(&bytes).unwrap()
+        };
+        numbers.map(id).collect()
+    }
+
+    /// One held against each of the other would take minutes.
+    #[test]
+    fn long_lists_of_shallow_commits_are_joined() {
+        let (before, more) = (ids(0..1_500_000), ids(1_499_999..3_000_000));
+        assert_eq!(joined(&before, &more), ids(0..3_000_000));
+    }
+}

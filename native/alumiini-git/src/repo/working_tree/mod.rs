@@ -1,0 +1,116 @@
+//! Makes a working tree equal a commit's tree, or tells whether it does.
+//!
+//! Done here rather than by libgit2's checkout, because one walk answers both questions: libgit2 keeps nested repositories when it
+//! removes untracked files, leaves the recorded stat of a file alone where only that changed (so a volume mounted
+//! anew would be hashed at every sync), and trusts time and size where we also ask for ctime and inode. Its index takes time that
+//! grows with the square of the directories. What is written are the committed bytes: no filters, no end-of-line conversion.
+//!
+//! Every step is relative to an open directory and follows no link.
+
+mod change;
+mod content;
+mod descent;
+mod index;
+mod moved;
+mod tree;
+mod walk;
+mod write;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use git2::{Oid, Repository};
+use rustix::fs::OFlags;
+
+use crate::error::Result;
+use crate::repo::raw_object;
+use crate::task::job::Job;
+use crate::task::progress::Phase;
+use content::{Content, Keeps};
+use index::{Entry, Index};
+use walk::Walk;
+
+pub(crate) use change::advance;
+pub(crate) use moved::Moved;
+
+const DIR: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NOFOLLOW);
+
+const KIND: u32 = 0o170000;
+const FILE: u32 = 0o100000;
+const LINK: u32 = 0o120000;
+const GITLINK: u32 = 0o160000;
+/// A bound on what one repository may make us write and remember.
+const MAX_FILES: u64 = 1_000_000;
+
+/// Whether the working tree is exactly what `tree` says, as far as stat tells; only files whose stat differs from what the index
+/// recorded are read. Where they turn out to be unchanged, the new stat is recorded.
+pub(crate) fn is_clean(repo: &Repository, work: &Path, tree: Oid, job: &Job) -> Result<bool> {
+    let Some(mut index) = index::read(repo.path()) else {
+        return Ok(false);
+    };
+    let odb = raw_object::odb(repo)?;
+    let wanted = tree::files(&odb, tree, job)?;
+    let is_same = wanted.len() == index.entries.len()
+        && wanted
+            .iter()
+            .zip(&index.entries)
+            .all(|(wanted, entry)| wanted.is_same(entry));
+    // Somebody staged something.
+    if index.is_special || !is_same {
+        return Ok(false);
+    }
+    let keeps = Keeps::of(repo);
+    let content = Content::new(&odb, work, &keeps, job);
+    let mut walk = Walk::new(content, &mut index.entries, index.written, false);
+    if !walk.run()? {
+        return Ok(false);
+    }
+    if walk.is_fresh {
+        index::write(repo.path(), &index.entries, (0, 0))?;
+    }
+    Ok(true)
+}
+
+/// Makes the working tree equal `tree`: writes what is missing or differs, removes everything else, records the stat of all files.
+/// May be interrupted anywhere and called again.
+pub(crate) fn settle(repo: &Repository, work: &Path, tree: Oid, job: &Job) -> Result<Moved> {
+    let odb = raw_object::odb(repo)?;
+    let mut wanted = tree::files(&odb, tree, job)?;
+    // It is derived from the tree: one that cannot be read is no reason to stop.
+    let old = index::read(repo.path()).unwrap_or_default();
+    take_stats(&mut wanted, &old);
+    let keeps = Keeps::of(repo);
+    let before = keeps.get();
+    job.progress(Phase::Checkout, 0, wanted.len() as u64, 0);
+    let mut walk = Walk::new(Content::new(&odb, work, &keeps, job), &mut wanted, old.written, true);
+    walk.run()?;
+    let missing = walk.missing;
+    write::files(repo.path(), work, &keeps, &mut wanted, &missing, job)?;
+    if keeps.get() != before {
+        keeps.record(repo)?;
+    }
+    // Any directory may have changed until now.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let written = index::write(repo.path(), &wanted, (now.as_secs() as u32, now.subsec_nanos()))?;
+    job.reach("index-written");
+    Ok(Moved::new(wanted, BTreeSet::from([Vec::new()]), written))
+}
+
+/// Takes over what is recorded of files that are to be what they were.
+fn take_stats(wanted: &mut [Entry], old: &Index) {
+    let mut old = old.entries.iter().peekable();
+    for entry in wanted {
+        while old.next_if(|old| old.path < entry.path).is_some() {}
+        if let Some(recorded) = old.next_if(|old| old.is_same(entry)) {
+            entry.stat = recorded.stat;
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
