@@ -205,8 +205,8 @@ defmodule Alumiini.Git do
   Makes `path` equal to the newest commit of `ref` at `url`, and returns that commit's id.
 
   If `path` is absent or empty, the repository is cloned there. Otherwise the remote is asked what is new, only that is
-  fetched, and the work tree follows, also when the remote was force-pushed, or when `url`, `ref` or the depth are
-  not those of the last call. Files that somebody changed, deleted or added in the work tree of a repository that this
+  fetched, and the working tree follows, also when the remote was force-pushed, or when `url`, `ref` or the depth are
+  not those of the last call. Files that somebody changed, deleted or added in the working tree of a repository that this
   library cloned are put right even if there is nothing new.
 
   `url` is an `https://`, `http://`, `ssh://` or `file://` URL, `user@host:path` for SSH, or a local path. It may hold
@@ -220,21 +220,21 @@ defmodule Alumiini.Git do
     * `:force` - overwrite local changes and commits in a repository that this library did not clone (one that it did is
       always overwritten). Default: `false`
     * `:working_tree` - with `false` no file is checked out: `path` holds `.git` and nothing else, and `head/2`, `files/3` and
-      `read/3` answer from the commit itself, the same as with a work tree. See "Without a work tree". Default: `true`
+      `read/3` answer from the commit itself, the same as with a working tree. See "Without a working tree". Default: `true`
     * `:progress` - a function that is called, in the calling process, with a `t:progress/0` now and then. If it
       raises, the work is stopped and the call raises the same
     * `:auth`, `:allow_insecure`, `:tls`, `:proxy`, `:no_proxy` - see "Options of calls to a remote"
     * `:server`, `:timeout` - see "Options of every call"
 
-  ## Without a work tree
+  ## Without a working tree
 
   Who reads with `files/3` and `read/3` only, as a controller does, needs no files on disk. With `working_tree: false` nothing is written
   but what was fetched, a sync with nothing new looks at no file but those of `.git`, and nobody can change what is read. A read is of one
   commit, whatever is synced meanwhile. `checkout/3` moves HEAD, and what is read with it. To Git it is a bare repository: `git -C path log`
-  works, `git -C path status` tells that there is no work tree.
+  works, `git -C path status` tells that there is no working tree.
 
   A sync without the option checks out; one with it takes away what was checked out, and whatever else lay there. What somebody
-  puts beside `.git` after that is neither looked at nor touched. A repository that this library did not clone keeps its work tree:
+  puts beside `.git` after that is neither looked at nor touched. A repository that this library did not clone keeps its working tree:
   `:unsupported`, and nothing is touched.
 
   ## Errors
@@ -290,7 +290,7 @@ defmodule Alumiini.Git do
   The names of the YAML files in a directory of a repository: those that end in `.yaml` or `.yml` and are not hidden, not
   those in directories below it. Sorted by bytes, relative to that directory.
 
-  `subpath` is the directory, relative to `path`; `nil` is `path` itself, and it may be left out before options. This looks at the work tree, and any directory
+  `subpath` is the directory, relative to `path`; `nil` is `path` itself, and it may be left out before options. This looks at the working tree, and any directory
   will do for `path`; in a repository, nothing outside of it can be reached.
 
   A name that is not UTF-8 is returned as the bytes it consists of.
@@ -331,7 +331,7 @@ defmodule Alumiini.Git do
   @doc """
   The content of a file in a repository, byte for byte.
 
-  `file` is relative to `path`. This looks at the work tree, and any directory will do for `path`. Symbolic links are
+  `file` is relative to `path`. This looks at the working tree, and any directory will do for `path`. Symbolic links are
   followed while they stay inside of it; nothing outside and nothing in `.git` can be read.
 
   ## Options
@@ -404,7 +404,7 @@ defmodule Alumiini.Git do
   end
 
   @doc """
-  Makes the work tree equal to a commit that the repository has, and returns its id. HEAD is detached there; no branch is
+  Makes the working tree equal to a commit that the repository has, and returns its id. HEAD is detached there; no branch is
   moved. The next `sync/4` puts HEAD back on its branch.
 
   `rev` is the id of a commit, or the name of a branch or tag that the repository has. Nothing is fetched: after
@@ -509,7 +509,7 @@ defmodule Alumiini.Git do
            name: "refs/tags/v1.0.0",
            sha: "9fceb02d0ae598e95dc970b74767f19372d61af8",
            peeled: "7fd1a60b01f91b314f59955a4e4d4e80d8edf11d",
-           target: nil
+           symref_target: nil
          }
        ]}
   """

@@ -1,5 +1,5 @@
 defmodule Alumiini.Git.Test.Leftovers do
-  @moduledoc "What an interrupted sync may leave in a work tree and its `.git`, and a finished one may not."
+  @moduledoc "What an interrupted sync may leave in a working tree and its `.git`, and a finished one may not."
 
   @doc "The files and directories at `path` that are there for the time of a sync only. None where `path` is not there."
   @spec of(Path.t()) :: [Path.t()]

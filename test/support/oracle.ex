@@ -76,7 +76,7 @@ defmodule Alumiini.Git.Test.Oracle do
     end
   end
 
-  @doc "Raises unless git finds the work tree as committed: nothing changed, staged, untracked or ignored."
+  @doc "Raises unless git finds the working tree as committed: nothing changed, staged, untracked or ignored."
   @spec status!(Path.t()) :: :ok
   def status!(repository) do
     case GitCommand.run(["status", "--porcelain", "--untracked-files=all", "--ignored"], cd: repository) do
@@ -113,7 +113,7 @@ defmodule Alumiini.Git.Test.Oracle do
     if found != {commit, "true\n"}, do: flunk("git finds #{inspect(found)} in #{path}, not #{commit}")
 
     case GitCommand.run(["status"], cd: path) do
-      {output, 128} -> if output =~ "work tree", do: :ok, else: flunk("git status in #{path}: #{output}")
+      {output, 128} -> if output =~ "working tree", do: :ok, else: flunk("git status in #{path}: #{output}")
       other -> flunk("git status in #{path}: #{inspect(other)}")
     end
 
@@ -121,7 +121,7 @@ defmodule Alumiini.Git.Test.Oracle do
     fsck!(path)
   end
 
-  @doc "Raises unless the work tree at `path` is the commit, byte for byte: contents, modes, links, and nothing else."
+  @doc "Raises unless the working tree at `path` is the commit, byte for byte: contents, modes, links, and nothing else."
   @spec assert_tree_equals(Path.t(), Path.t(), String.t()) :: :ok
   def assert_tree_equals(path, origin, commit) do
     case differences(path, origin, commit) do
@@ -130,7 +130,7 @@ defmodule Alumiini.Git.Test.Oracle do
     end
   end
 
-  @doc "How the work tree at `path` differs from the commit."
+  @doc "How the working tree at `path` differs from the commit."
   @spec differences(Path.t(), Path.t(), String.t()) :: [difference]
   def differences(path, origin, commit) do
     entries = ls_tree(origin, commit)

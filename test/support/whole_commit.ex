@@ -1,5 +1,5 @@
 defmodule Alumiini.Git.Test.WholeCommit do
-  @moduledoc "What `files` and `read` show of a work tree of `Versions`, as one `t:Versions.contents/0`."
+  @moduledoc "What `files` and `read` show of a working tree of `Versions`, as one `t:Versions.contents/0`."
 
   alias Alumiini.Git.Test.{RawWorker, Versions}
 

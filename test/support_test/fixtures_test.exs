@@ -32,7 +32,7 @@ defmodule Alumiini.Git.Test.FixturesTest do
     Oracle.assert_synced(context.clone, context.origin, id)
   end
 
-  test "every difference of a work tree is found", context do
+  test "every difference of a working tree is found", context do
     id = Repository.commit!(context.origin, OddFiles.all())
     clone!(context)
     at = &Path.join(context.clone, &1)

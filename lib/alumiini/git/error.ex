@@ -24,7 +24,7 @@ defmodule Alumiini.Git.Error do
   | `:rate_limited` | yes | the remote asked for fewer requests |
   | `:timeout` | yes | the call's `:timeout` was over |
   | `:overloaded` | yes | more requests are pending than `:max_pending` allows |
-  | `:incomplete` | yes | the work tree waits for its next sync |
+  | `:incomplete` | yes | the working tree waits for its next sync |
   | `:locked` | yes | another Git program holds a lock of the repository |
   | `:worker_unavailable` | yes | there is no worker, or no server. Not retryable where nothing changes by itself: there is no binary, or no server of that name |
   | `:invalid` | no | the worker refused what was asked for: a URL that is none, credentials over plain HTTP |

@@ -149,22 +149,22 @@ defmodule Alumiini.Git.Pending do
   defp died(_alone), do: :exited
 
   @doc """
-  Whether this `healed` event tells something new. Requests that share a sync each get one; after the first, the others
+  Whether this `repaired` event tells something new. Requests that share a sync each get one; after the first, the others
   at the same path that are in flight in the same worker are marked.
   """
-  @spec healed(t, entry) :: {boolean, t}
-  def healed(pending, %{healed?: true} = entry) do
-    {false, put_in(pending.entries[entry.id][:healed?], false)}
+  @spec repaired(t, entry) :: {boolean, t}
+  def repaired(pending, %{repaired?: true} = entry) do
+    {false, put_in(pending.entries[entry.id][:repaired?], false)}
   end
 
-  def healed(pending, entry) do
+  def repaired(pending, entry) do
     path = entry.request["path"]
 
     entries =
       Map.new(pending.entries, fn
         {id, %{place: place, request: %{"path" => ^path}} = other}
         when id != entry.id and place == entry.place ->
-          {id, Map.put(other, :healed?, true)}
+          {id, Map.put(other, :repaired?, true)}
 
         unchanged ->
           unchanged

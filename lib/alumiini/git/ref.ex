@@ -7,7 +7,7 @@ defmodule Alumiini.Git.Ref do
   | `name` | its name in full: `"HEAD"`, `"refs/heads/main"`, `"refs/tags/v1.0.0"`, … |
   | `sha` | the id of the object that it holds, in hex |
   | `peeled` | for an annotated tag, the id of what it points to in the end, most likely a commit; otherwise `nil` |
-  | `target` | for a symbolic ref such as `"HEAD"`, the name of the ref that it stands for; otherwise `nil` |
+  | `symref_target` | for a symbolic ref such as `"HEAD"`, the name of the ref that it stands for; otherwise `nil` |
 
   The commit of a tag, annotated or not, is `ref.peeled || ref.sha`.
 
@@ -15,13 +15,13 @@ defmodule Alumiini.Git.Ref do
   """
 
   @enforce_keys [:name, :sha]
-  defstruct [:name, :sha, :peeled, :target]
+  defstruct [:name, :sha, :peeled, :symref_target]
 
   @type t :: %__MODULE__{
           name: binary,
           sha: String.t(),
           peeled: String.t() | nil,
-          target: binary | nil
+          symref_target: binary | nil
         }
 
   # All or nothing. The copies let go of the frame.
@@ -39,7 +39,7 @@ defmodule Alumiini.Git.Ref do
       name: :binary.copy(name),
       sha: :binary.copy(sha),
       peeled: copy(wire["peeled"]),
-      target: copy(wire["target"])
+      symref_target: copy(wire["symref_target"])
     }
   end
 

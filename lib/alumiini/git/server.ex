@@ -394,9 +394,9 @@ defmodule Alumiini.Git.Server do
     Workers.kill(state, worker, Worker.garbage(worker))
   end
 
-  defp event(state, entry, "healed", %{"reason" => reason} = event) when is_binary(reason) do
-    {news?, pending} = Pending.healed(state.pending, entry)
-    if news?, do: Telemetry.healed(state.name, event["path"], reason)
+  defp event(state, entry, "repaired", %{"reason" => reason} = event) when is_binary(reason) do
+    {news?, pending} = Pending.repaired(state.pending, entry)
+    if news?, do: Telemetry.repaired(state.name, event["path"], reason)
     %{state | pending: pending}
   end
 

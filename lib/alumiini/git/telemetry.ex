@@ -12,7 +12,7 @@ defmodule Alumiini.Git.Telemetry do
   | `[:alumiini_git, op, :exception]` | `duration` `monotonic_time` | `op` `server` `url` `path` `ref` `kind` `reason` `stacktrace` |
   | `[:alumiini_git, :worker, :up]` | `system_time` `monotonic_time` `duration` | `server` `os_pid` `version` `attempt` `isolated` |
   | `[:alumiini_git, :worker, :down]` | `system_time` `monotonic_time` `uptime` | `server` `os_pid` `version` `attempt` `isolated` `reason` |
-  | `[:alumiini_git, :repo, :healed]` | `system_time` `monotonic_time` | `server` `path` `reason` |
+  | `[:alumiini_git, :repo, :repaired]` | `system_time` `monotonic_time` | `server` `path` `reason` |
 
   Times and durations are in native units (`System.convert_time_unit/3`).
 
@@ -51,7 +51,7 @@ defmodule Alumiini.Git.Telemetry do
 
   ## Repositories
 
-  `[:alumiini_git, :repo, :healed]` tells that a damaged repository has been built anew: once for each time, however
+  `[:alumiini_git, :repo, :repaired]` tells that a damaged repository has been built anew: once for each time, however
   many calls shared the work. Executed in the server. `path` is its directory and `reason` a sentence.
   """
 
@@ -67,7 +67,7 @@ defmodule Alumiini.Git.Telemetry do
   @spec events() :: [[atom, ...]]
   def events do
     for(op <- @ops, event <- [:start, :stop, :exception], do: [:alumiini_git, op, event]) ++
-      [[:alumiini_git, :worker, :up], [:alumiini_git, :worker, :down], [:alumiini_git, :repo, :healed]]
+      [[:alumiini_git, :worker, :up], [:alumiini_git, :worker, :down], [:alumiini_git, :repo, :repaired]]
   end
 
   @doc false
@@ -122,9 +122,9 @@ defmodule Alumiini.Git.Telemetry do
   end
 
   @doc false
-  @spec healed(term, binary | nil, binary) :: :ok
-  def healed(server, path, reason) do
-    execute([:repo, :healed], now(), %{server: server, path: path, reason: OneLine.escape(reason)})
+  @spec repaired(term, binary | nil, binary) :: :ok
+  def repaired(server, path, reason) do
+    execute([:repo, :repaired], now(), %{server: server, path: path, reason: OneLine.escape(reason)})
   end
 
   defp worker_metadata(server, worker) do

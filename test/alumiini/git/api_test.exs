@@ -218,13 +218,18 @@ defmodule Alumiini.Git.ApiTest do
 
     test "refs/2", context do
       wire = [
-        %{"name" => "HEAD", "sha" => @sha, "peeled" => nil, "target" => "refs/heads/main"},
-        %{"name" => Msgpax.Bin.new(<<"refs/heads/", 255>>), "sha" => @sha, "peeled" => nil, "target" => nil},
+        %{"name" => "HEAD", "sha" => @sha, "peeled" => nil, "symref_target" => "refs/heads/main"},
+        %{
+          "name" => Msgpax.Bin.new(<<"refs/heads/", 255>>),
+          "sha" => @sha,
+          "peeled" => nil,
+          "symref_target" => nil
+        },
         %{"name" => "refs/tags/v1", "sha" => @sha, "peeled" => @sha, "of a later version" => 1}
       ]
 
       refs = [
-        %Ref{name: "HEAD", sha: @sha, target: "refs/heads/main"},
+        %Ref{name: "HEAD", sha: @sha, symref_target: "refs/heads/main"},
         %Ref{name: <<"refs/heads/", 255>>, sha: @sha},
         %Ref{name: "refs/tags/v1", sha: @sha, peeled: @sha}
       ]

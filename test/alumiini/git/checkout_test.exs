@@ -60,7 +60,7 @@ defmodule Alumiini.Git.CheckoutTest do
     end
   end
 
-  test "puts a tampered work tree right", context do
+  test "puts a tampered working tree right", context do
     [first | _] = context.commits
     File.write!(Path.join(context.path, "app.yaml"), "edited\n")
     File.write!(Path.join(context.path, "more.yaml"), "untracked\n")

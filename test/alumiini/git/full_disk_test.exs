@@ -105,7 +105,7 @@ defmodule Alumiini.Git.FullDiskTest do
     end
   end
 
-  test "a full disk heals nothing and loses nothing", context do
+  test "a full disk repairs nothing and loses nothing", context do
     old = Repository.commit!(context.origin, small())
     assert sync(context) == {:ok, old}
     Repository.commit!(context.origin, %{"small.yaml" => "a: 2\n"})

@@ -62,7 +62,7 @@ defmodule Alumiini.Git.HostileCommitsTest do
   end
 
   # Syncs a commit with this tree, fresh and on top of a harmless one, by each way to get at the remote. Whatever the
-  # answer, nothing but the work tree may change. Answers what came back.
+  # answer, nothing but the working tree may change. Answers what came back.
   defp sync_all(context, name, entries) do
     %{origin: origin, outside: outside, directory: directory, urls: urls, options: options} = context
     branch = "b#{System.unique_integer([:positive])}"
@@ -106,7 +106,7 @@ defmodule Alumiini.Git.HostileCommitsTest do
     answers
   end
 
-  test "names that no work tree may have are refused, and nothing is written", context do
+  test "names that no working tree may have are refused, and nothing is written", context do
     %{origin: origin} = context
     config = {"100644", "config", "[core]\n\thooksPath = hooks\n\tfsmonitor = ./hooks/x\n"}
     hooks = tree!(origin, [{"100755", "post-checkout", @evil}])
@@ -235,7 +235,7 @@ defmodule Alumiini.Git.HostileCommitsTest do
     assert contents(outside) == before
   end
 
-  test "links that somebody put into the work tree are replaced, not written through", context do
+  test "links that somebody put into the working tree are replaced, not written through", context do
     %{origin: origin, outside: outside, directory: directory, urls: [url | _], options: options} = context
     repo = Path.join(directory, "repos/planted")
     files = %{"deploy/kept" => "one", "deploy/sub/new" => "one", "top" => "one"}

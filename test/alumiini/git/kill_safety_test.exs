@@ -11,8 +11,8 @@ defmodule Alumiini.Git.KillSafetyTest do
   @once [{"start", 1}, {"connect", 1}, {"shallow", 1}, {"installed", 1}, {"marker", 1}, {"refs", 1}] ++
           [{"index-written", 1}, {"unmark", 1}]
   @only_clone [{"refs", 2}, {"rename", 1}, {"renamed", 1}]
-  # A heal is a clone beside what is damaged, with an exchange of the two.
-  @heal [
+  # A repair is a clone beside what is damaged, with an exchange of the two.
+  @repair [
     {"pack", 2},
     {"installed", 1},
     {"marker", 1},
@@ -44,7 +44,7 @@ defmodule Alumiini.Git.KillSafetyTest do
   test "the long form has 200 moments, the short form every phase" do
     phases = fn moments -> moments |> Enum.map(&elem(&1, 0)) |> Enum.uniq() |> Enum.sort() end
     clone = @once ++ @only_clone
-    long = length(clone ++ @once) + 2 * length(@long) + length(@heal) + 2 * length(@gates)
+    long = length(clone ++ @once) + 2 * length(@long) + length(@repair) + 2 * length(@gates)
     assert long >= 200
     assert phases.(clone ++ @short) == phases.(clone ++ @long)
     assert phases.(clone ++ @short) == documented_phases()
@@ -87,7 +87,7 @@ defmodule Alumiini.Git.KillSafetyTest do
     test("a clone that is killed", context, do: sweep(context, :clone, @once ++ @only_clone ++ @short, [1, 0]))
 
     test("a fetch that is killed", context, do: sweep(context, :fetch, @once ++ @short, [0, 1]))
-    test("a heal that is killed", context, do: sweep(context, :heal, @heal, [1]))
+    test("a repair that is killed", context, do: sweep(context, :repair, @repair, [1]))
   end
 
   # Nothing is written there but `.git`, so these phases do not happen.
@@ -105,7 +105,7 @@ defmodule Alumiini.Git.KillSafetyTest do
       sweep(context, :fetch, without_checkout(@once ++ @short), [0, 1])
     end
 
-    test("a heal that is killed", context, do: sweep(context, :heal, without_checkout(@heal), [1]))
+    test("a repair that is killed", context, do: sweep(context, :repair, without_checkout(@repair), [1]))
 
     test "from outside, while the server is at work", context do
       for gate <- @gates, do: killed_at_gate(context, :fetch, gate)
@@ -125,7 +125,7 @@ defmodule Alumiini.Git.KillSafetyTest do
     end
   end
 
-  test("a heal that is killed, in each phase", context, do: sweep(context, :heal, @heal, [1]))
+  test("a repair that is killed, in each phase", context, do: sweep(context, :repair, @repair, [1]))
 
   ## One moment
 
@@ -177,8 +177,8 @@ defmodule Alumiini.Git.KillSafetyTest do
 
     RawWorker.with_worker(fn worker ->
       old = if what == :clone, do: [], else: [1]
-      # Where the objects are all there is, damage shows until it is healed.
-      unread = if what == :heal and not request["working_tree"], do: ["corrupt"], else: []
+      # Where the objects are all there is, damage shows until it is repaired.
+      unread = if what == :repair and not request["working_tree"], do: ["corrupt"], else: []
       expect_whole(worker, path, old ++ [new], "#{what} killed at #{inspect(moment)}", unread)
       synced!(context, worker, path, request, new)
     end)
@@ -199,10 +199,10 @@ defmodule Alumiini.Git.KillSafetyTest do
   defp before(context, what, request) do
     Versions.publish!(context.origin, context.ids, 1)
     RawWorker.with_worker(fn worker -> assert {:ok, _id} = RawWorker.call(worker, request) end)
-    if what == :heal, do: damage(request["path"])
+    if what == :repair, do: damage(request["path"])
   end
 
-  # No object can be read any more, but all that a reader of the work tree sees is there.
+  # No object can be read any more, but all that a reader of the working tree sees is there.
   defp damage(path) do
     packs = Path.wildcard(Path.join(path, ".git/objects/pack/*.pack"), match_dot: true)
     assert packs != []

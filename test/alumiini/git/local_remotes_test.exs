@@ -156,7 +156,7 @@ defmodule Alumiini.Git.LocalRemotesTest do
       assert {:error, %Error{reason: :ref_not_found}} =
                Git.ls_remote(context.url, {:tag, "dangling"}, server: context.git)
 
-      assert [%Ref{target: "refs/heads/main"}] = Enum.filter(refs, &(&1.name == "HEAD"))
+      assert [%Ref{symref_target: "refs/heads/main"}] = Enum.filter(refs, &(&1.name == "HEAD"))
     end
 
     test "the branch itself may be packed, or a symbolic ref to another", context do
@@ -170,7 +170,7 @@ defmodule Alumiini.Git.LocalRemotesTest do
   end
 
   describe "a remote" do
-    test "that borrows its objects, is a linked work tree, or has its .git elsewhere", context do
+    test "that borrows its objects, is a linked working tree, or has its .git elsewhere", context do
       [_, tip] = Repository.history!(context.origin, 2)
       paths = for name <- ~w(shared shared-again tree linked separate), do: Path.join(context.dir, name)
       [shared, again, tree, linked, separate] = paths
@@ -186,7 +186,7 @@ defmodule Alumiini.Git.LocalRemotesTest do
         assert Git.ls_remote(path, "HEAD", server: context.git) == {:ok, tip}
       end
 
-      [%Ref{target: "refs/heads/side"}] =
+      [%Ref{symref_target: "refs/heads/side"}] =
         "file://#{linked}" |> Git.refs(prefix: "HEAD", server: context.git) |> elem(1)
     end
 

@@ -91,14 +91,14 @@ defmodule Alumiini.Git.PendingTest do
     assert {:ok, %{id: 1, deaths: 2}} = Pending.next_suspect(pending)
   end
 
-  test "a heal that several requests share is told once; the next heal is news again" do
+  test "a repair that several requests share is told once; the next repair is news again" do
     pending = send_waiting(pending([1, 3, 5, 2]), :w1)
     fetch = fn pending, id -> pending |> Pending.fetch(id) |> elem(1) end
 
-    assert {true, pending} = Pending.healed(pending, fetch.(pending, 1))
-    assert {false, pending} = Pending.healed(pending, fetch.(pending, 3))
-    assert {true, pending} = Pending.healed(pending, fetch.(pending, 2)), "another path"
-    assert {true, _pending} = Pending.healed(pending, fetch.(pending, 3))
+    assert {true, pending} = Pending.repaired(pending, fetch.(pending, 1))
+    assert {false, pending} = Pending.repaired(pending, fetch.(pending, 3))
+    assert {true, pending} = Pending.repaired(pending, fetch.(pending, 2)), "another path"
+    assert {true, _pending} = Pending.repaired(pending, fetch.(pending, 3))
   end
 
   describe "the backoff" do

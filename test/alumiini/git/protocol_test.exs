@@ -126,7 +126,7 @@ defmodule Alumiini.Git.ProtocolTest do
 
       [refs] = for {"refs.reply.hex", map, _body} <- golden("reply"), do: plain(map["ok"])
 
-      assert {:ok, [%Alumiini.Git.Ref{target: "refs/heads/main"} | _] = structs} =
+      assert {:ok, [%Alumiini.Git.Ref{symref_target: "refs/heads/main"} | _] = structs} =
                Alumiini.Git.Ref.from_wire(refs)
 
       assert Enum.map(structs, & &1.name) == Enum.map(refs, & &1["name"])

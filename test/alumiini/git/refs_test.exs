@@ -30,7 +30,7 @@ defmodule Alumiini.Git.RefsTest do
     ids = for [id, name] <- lines, not String.starts_with?(id, "ref: "), into: %{}, do: {name, id}
 
     for {name, sha} <- Enum.sort(ids), not String.ends_with?(name, "^{}") do
-      %Ref{name: name, sha: sha, peeled: ids[name <> "^{}"], target: targets[name]}
+      %Ref{name: name, sha: sha, peeled: ids[name <> "^{}"], symref_target: targets[name]}
     end
   end
 
@@ -40,7 +40,7 @@ defmodule Alumiini.Git.RefsTest do
       %{url: url} = Remotes.serve!(unquote(kind), context.directory)
       url = url.("origin.git")
       expected = oracle(url)
-      assert [%Ref{name: "HEAD", target: "refs/heads/main"} | _] = expected
+      assert [%Ref{name: "HEAD", symref_target: "refs/heads/main"} | _] = expected
       assert Enum.any?(expected, & &1.peeled)
       assert Git.refs(url, server: git) == {:ok, expected}
 

@@ -682,8 +682,8 @@ defmodule Alumiini.Git.ServerTest do
 
       on_exit(fn -> :telemetry.detach(id) end)
 
-      healed =
-        {:reply, %{"id" => :last, "event" => "healed", "path" => "/x", "reason" => "an object is damaged"}}
+      repaired =
+        {:reply, %{"id" => :last, "event" => "repaired", "path" => "/x", "reason" => "an object is damaged"}}
 
       progress =
         {:reply,
@@ -694,7 +694,7 @@ defmodule Alumiini.Git.ServerTest do
       {server, _binary} =
         scripted!(context, [
           hello() ++
-            [:read, healed, synced] ++
+            [:read, repaired, synced] ++
             List.duplicate(:read, 1) ++ [{:answer, ["a.yaml"]}, :read, {:answer, "content"}, :serve]
         ])
 
@@ -744,8 +744,8 @@ defmodule Alumiini.Git.ServerTest do
                only.([:alumiini_git, :read, :stop])
 
       assert {_, %{bytes: 0}, %{result: :internal}} = only.([:alumiini_git, :head, :stop])
-      assert {_, _, %{path: "/x", reason: "an object is damaged"}} = only.([:alumiini_git, :repo, :healed])
-      assert Enum.count(events, &match?({[:alumiini_git, :repo, :healed], _, _}, &1)) == 1
+      assert {_, _, %{path: "/x", reason: "an object is damaged"}} = only.([:alumiini_git, :repo, :repaired])
+      assert Enum.count(events, &match?({[:alumiini_git, :repo, :repaired], _, _}, &1)) == 1
     end
   end
 

@@ -230,10 +230,10 @@ defmodule Alumiini.Git.TelemetryTest do
     second = Repository.commit!(origin, %{"deploy/app.yaml" => "app: 2\n"})
 
     assert {:ok, ^second} = Git.sync(url, "main", path, server: git)
-    assert %{path: ^path, reason: reason, executed_in: ^pid} = event!([:alumiini_git, :repo, :healed])
+    assert %{path: ^path, reason: reason, executed_in: ^pid} = event!([:alumiini_git, :repo, :repaired])
     assert reason =~ ~r/\w+ \w+/
     assert {:ok, ^second} = Git.sync(url, "main", path, server: git)
-    refute_received {:event, [:alumiini_git, :repo, :healed], _, _, _}
+    refute_received {:event, [:alumiini_git, :repo, :repaired], _, _, _}
   end
 
   ## The table

@@ -1,5 +1,5 @@
 defmodule Alumiini.Git.TruthTamperingTest do
-  # Whatever somebody does to a managed work tree, a sync with nothing new puts it right.
+  # Whatever somebody does to a managed working tree, a sync with nothing new puts it right.
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
@@ -183,7 +183,7 @@ defmodule Alumiini.Git.TruthTamperingTest do
       git(path, ["add", "new.yaml"])
     end)
 
-    # In the index only, so that the work tree looks untouched.
+    # In the index only, so that the working tree looks untouched.
     staged.(fn path ->
       File.write!(Path.join(path, "new.yaml"), "staged\n")
       git(path, ["add", "new.yaml"])
@@ -278,7 +278,7 @@ defmodule Alumiini.Git.TruthTamperingTest do
     Oracle.assert_synced(context.path, context.origin, commit)
   end
 
-  test "a tampered work tree is put right by a sync that brings something new, too", context do
+  test "a tampered working tree is put right by a sync that brings something new, too", context do
     File.write!(Path.join(context.path, @unix), "edited\n")
     File.write!(Path.join(context.path, "later.yaml"), "in the way\n")
     File.rm_rf!(Path.join(context.path, "links"))

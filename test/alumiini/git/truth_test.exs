@@ -1,5 +1,5 @@
 defmodule Alumiini.Git.TruthTest do
-  # After a sync, the work tree is the commit, whatever is in it and whatever was done to it.
+  # After a sync, the working tree is the commit, whatever is in it and whatever was done to it.
   use ExUnit.Case, async: true
 
   alias Alumiini.Git

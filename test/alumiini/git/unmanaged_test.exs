@@ -224,13 +224,13 @@ defmodule Alumiini.Git.UnmanagedTest do
     end
   end
 
-  test "a linked work tree and a submodule are refused", context do
+  test "a linked working tree and a submodule are refused", context do
     linked = Path.join(context.dir, "linked")
     git(context, ["worktree", "add", "-q", "-b", "linked", linked])
     before = {Directory.contents(linked), Directory.contents(context.path)}
     result = sync(%{context | path: linked})
     assert {:error, %Error{reason: :unsupported, retryable?: false} = error} = result
-    assert error.message =~ linked and error.message =~ "linked work tree"
+    assert error.message =~ linked and error.message =~ "linked working tree"
     assert {Directory.contents(linked), Directory.contents(context.path)} == before
   end
 end

@@ -234,7 +234,7 @@ defmodule Alumiini.Git.WithoutWorkingTreeTest do
     :ok = :file.close(io)
   end
 
-  test "a working tree that is damaged heals into none", context do
+  test "a working tree that is damaged repairs into none", context do
     commit = Repository.commit!(context.origin, OddFiles.all())
     assert full(context) == {:ok, commit}
     for pack <- Path.wildcard(Path.join(context.path, ".git/objects/pack/*.pack")), do: File.rm!(pack)

@@ -75,7 +75,7 @@ impl Refs {
                 name: Name(found.name),
                 sha: found.oid.to_string(),
                 peeled: found.peeled.map(|oid| oid.to_string()),
-                target: found.symref_target.map(Name),
+                symref_target: found.symref_target.map(Name),
             });
             Answer::Refs(refs.collect())
         });

@@ -208,7 +208,7 @@ impl Pipeline {
 
     async fn at(&self, site: &Arc<SyncGuard>) -> Result<Synced> {
         let (sha, stats) = match self.glance(site).await? {
-            Glance::Untouched(state, commit) => self.healing(site, self.update(site, commit, state, true)).await?,
+            Glance::Untouched(state, commit) => self.repairing(site, self.update(site, commit, state, true)).await?,
             Glance::Unknown(commit) => self.look(site, commit).await?,
         };
         Ok(Synced {
@@ -286,12 +286,12 @@ impl Pipeline {
             },
             Found::Unmanaged if self.spec.is_bare() => Err(self.has_an_owner(site)),
             Found::Unmanaged => self.unmanaged(site).await,
-            Found::Managed => self.healing(site, self.managed(site, commit)).await,
+            Found::Managed => self.repairing(site, self.managed(site, commit)).await,
         }
     }
 
     /// What `work` on a managed repository comes to; where that is damaged, a new one.
-    async fn healing(
+    async fn repairing(
         &self,
         site: &Arc<SyncGuard>,
         work: impl Future<Output = Result<(Oid, Stats)>>,
@@ -299,7 +299,7 @@ impl Pipeline {
         match work.await {
             // Where all is back as it was, it is the new commit that is damaged.
             Err(damage) if damage.kind == Kind::Corrupt && damage.hint != Some(Hint::RolledBack) => {
-                self.heal(site, damage).await
+                self.repair(site, damage).await
             }
             result => result,
         }

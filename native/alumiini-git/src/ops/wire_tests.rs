@@ -388,14 +388,14 @@ fn events_carry_their_request_and_names_that_are_not_utf8_travel_as_bin() {
         (&value["event"], &value["phase"], &value["total"]),
         (&"progress".into(), &"receive".into(), &2.into())
     );
-    let healed = body(event(
+    let repaired = body(event(
         6,
         &Event::Repaired {
             path: Name(b"/a\xff".to_vec()),
             reason: "odb".into(),
         },
     ));
-    let value = rmpv::decode::read_value(&mut &healed[..]).unwrap();
+    let value = rmpv::decode::read_value(&mut &repaired[..]).unwrap();
     assert_eq!(value["path"], Value::Binary(b"/a\xff".to_vec()));
     let ask = map(&[("op", "files".into()), ("path", Value::Binary(b"/a\xff".to_vec()))]);
     assert!(

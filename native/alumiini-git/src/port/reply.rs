@@ -66,7 +66,7 @@ pub(crate) struct Ref {
     pub(crate) name: Name,
     pub(crate) sha: String,
     pub(crate) peeled: Option<String>,
-    pub(crate) target: Option<Name>,
+    pub(crate) symref_target: Option<Name>,
 }
 
 /// A step on the way to a remote.

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::repo::pack::INCOMING;
 use crate::repo::{BUILD_PREFIX, OLD_GIT, marker, open, raw_object, refs};
 
-/// Undoes or removes the leftovers of an interrupted clone or heal. What cannot be removed is no error here: the sync will
+/// Undoes or removes the leftovers of an interrupted clone or repair. What cannot be removed is no error here: the sync will
 /// tell if it is in its way.
 pub(crate) fn builds(path: &Path) {
     let git = path.join(".git");

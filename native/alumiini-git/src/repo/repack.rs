@@ -2,7 +2,7 @@
 //!
 //! Every fetch leaves a pack, and every shallow fetch a line in `.git/shallow`; each costs time at every later sync, on our side and on
 //! the server's. Past a number of packs, what is reachable is copied into one, in a new `.git` that takes the old one's
-//! place as a healed one does.
+//! place as a repaired one does.
 
 use std::collections::HashSet;
 use std::fs;

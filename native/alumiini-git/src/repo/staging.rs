@@ -1,4 +1,4 @@
-//! A new `.git`, made beside where it will be and given its name when it is whole: for a clone, and to heal a damaged one.
+//! A new `.git`, made beside where it will be and given its name when it is whole: for a clone, and to repair a damaged one.
 
 use std::fs;
 use std::io;

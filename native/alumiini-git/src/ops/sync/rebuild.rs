@@ -57,7 +57,7 @@ impl Pipeline {
     }
 
     /// Builds a damaged repository anew. What is there stays until the new one is whole.
-    pub(super) async fn heal(&self, site: &Arc<SyncGuard>, damage: Error) -> Result<(Oid, Stats)> {
+    pub(super) async fn repair(&self, site: &Arc<SyncGuard>, damage: Error) -> Result<(Oid, Stats)> {
         let done = self.clone(site).await.map_err(|error| match error.kind {
             // The remote's copy is damaged too, or the disk is: the first error is as good.
             Kind::Corrupt => damage.clone(),

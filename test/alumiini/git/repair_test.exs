@@ -1,4 +1,4 @@
-defmodule Alumiini.Git.HealingTest do
+defmodule Alumiini.Git.RepairTest do
   # A managed repository that is damaged is built anew by the next sync; nothing else makes a sync do that.
   use ExUnit.Case, async: true
 
@@ -17,7 +17,7 @@ defmodule Alumiini.Git.HealingTest do
   }
 
   setup do
-    dir = TempDir.create!("healing")
+    dir = TempDir.create!("repair")
     origin = Repository.create!(dir)
     Repository.history!(origin, 3)
     commit = Repository.commit!(origin, OddFiles.all())
@@ -36,9 +36,9 @@ defmodule Alumiini.Git.HealingTest do
 
     :telemetry.attach(
       id,
-      [:alumiini_git, :repo, :healed],
+      [:alumiini_git, :repo, :repaired],
       fn _event, _measurements, metadata, _config ->
-        if metadata.path == path, do: send(test, {:healed, metadata.reason})
+        if metadata.path == path, do: send(test, {:repaired, metadata.reason})
       end,
       nil
     )
@@ -109,18 +109,18 @@ defmodule Alumiini.Git.HealingTest do
     how.(if is_atom(where), do: pack(context, where), else: git_file(context, where))
   end
 
-  defp assert_healed(context, commit, depth \\ 1) do
+  defp assert_repaired(context, commit, depth \\ 1) do
     assert sync(context, depth) == {:ok, commit}
-    assert_received {:healed, reason}
+    assert_received {:repaired, reason}
     assert is_binary(reason) and reason != ""
-    refute_received {:healed, _}
+    refute_received {:repaired, _}
     Oracle.assert_synced(context.path, context.origin, commit)
     assert_nothing_left(context)
-    # It is a managed repository as any other: nothing more is to heal, and what comes later comes.
+    # It is a managed repository as any other: nothing more is to repair, and what comes later comes.
     assert sync(context, depth) == {:ok, commit}
     later = Repository.commit!(context.origin, %{"later.yaml" => "later\n"})
     assert sync(context, depth) == {:ok, later}
-    refute_received {:healed, _}
+    refute_received {:repaired, _}
     Oracle.assert_synced(context.path, context.origin, later)
   end
 
@@ -136,14 +136,14 @@ defmodule Alumiini.Git.HealingTest do
     test "#{name}, and there is nothing new", context do
       assert sync(context) == {:ok, context.commit}
       damage(context, @where, @how)
-      assert_healed(context, context.commit)
+      assert_repaired(context, context.commit)
     end
 
     test "#{name}, and there is something new", context do
       assert sync(context) == {:ok, context.commit}
       commit = Repository.commit!(context.origin, %{"new.yaml" => "new\n", "lines/unix.yaml" => "a: 2\n"})
       damage(context, @where, @how)
-      assert_healed(context, commit)
+      assert_repaired(context, commit)
     end
   end
 
@@ -162,16 +162,16 @@ defmodule Alumiini.Git.HealingTest do
       assert for(path <- Directory.touched(before, later), not String.starts_with?(path, ".git"), do: path) ==
                []
 
-      refute_received {:healed, _}
+      refute_received {:repaired, _}
       HttpServer.remove(context.server, rule)
-      assert_healed(context, context.commit)
+      assert_repaired(context, context.commit)
     end
   end
 
-  test "the whole history heals to the whole history", context do
+  test "the whole history repairs to the whole history", context do
     assert sync(context, :infinity) == {:ok, context.commit}
     noise(pack(context, "pack"))
-    assert_healed(context, context.commit, :infinity)
+    assert_repaired(context, context.commit, :infinity)
     assert GitCommand.run!(["rev-list", "--count", "HEAD"], cd: context.path) == "5\n"
   end
 
@@ -182,7 +182,7 @@ defmodule Alumiini.Git.HealingTest do
     pack = pack(context, "pack")
     overwrite(pack, size(pack) - 60_000, :binary.copy(<<0xFF>>, 50_000))
     TempDir.remove!(Path.join(context.path, "tenants"))
-    assert_healed(context, commit)
+    assert_repaired(context, commit)
   end
 
   test "the index is made from the commit again, without building anything anew", context do
@@ -200,7 +200,7 @@ defmodule Alumiini.Git.HealingTest do
       assert sync(context) == {:ok, context.commit}
     end
 
-    refute_received {:healed, _}
+    refute_received {:repaired, _}
   end
 
   test "the local branch's file is gone: it is written again, without building anything anew", context do
@@ -208,10 +208,10 @@ defmodule Alumiini.Git.HealingTest do
     File.rm!(git_file(context, "refs/heads/main"))
     assert sync(context) == {:ok, context.commit}
     Oracle.assert_synced(context.path, context.origin, context.commit)
-    refute_received {:healed, _}
+    refute_received {:repaired, _}
   end
 
-  test "a network error heals nothing, wherever it comes", context do
+  test "a network error repairs nothing, wherever it comes", context do
     # The second may still note how old files are.
     for _ <- 1..2, do: assert(sync(context) == {:ok, context.commit})
     Repository.commit!(context.origin, Manifests.many(60, bytes: 4_000, seed: 2))
@@ -224,7 +224,7 @@ defmodule Alumiini.Git.HealingTest do
       assert Directory.touched(before, Directory.contents(context.path)) == []
     end
 
-    refute_received {:healed, _}
+    refute_received {:repaired, _}
   end
 
   test "while a damaged repository is built anew, its files can be read", context do
@@ -236,7 +236,7 @@ defmodule Alumiini.Git.HealingTest do
     assert Git.read(context.path, "lines/unix.yaml", server: context.git) == {:ok, "a: 1\nb: 2\n"}
     HttpServer.release(context.server, gate)
     assert Task.await(task) == {:ok, context.commit}
-    assert_received {:healed, _}
+    assert_received {:repaired, _}
     Oracle.assert_synced(context.path, context.origin, context.commit)
   end
 end
