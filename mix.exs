@@ -5,15 +5,6 @@ defmodule AlumiiniGit.MixProject do
   # Of OTP, of use while a project is compiled only: no release is to carry them for our sake.
   @compile_time_only [:crypto, :httpc, :inets, :public_key, :ssl]
   @source_url "https://github.com/yairfalse/alumiini_git"
-  # The code that releases are made with, which no user can need.
-  @maintainers_only ~w(
-    lib/alumiini/git/precompiled/lean.ex
-    lib/alumiini/git/precompiled/package.ex
-    lib/alumiini/git/precompiled/release_guard.ex
-    lib/mix/tasks/alumiini_git.checksum.ex
-    lib/mix/tasks/alumiini_git.package.ex
-    lib/mix/tasks/alumiini_git.release_guard.ex
-  )
 
   def project do
     [
@@ -49,8 +40,10 @@ defmodule AlumiiniGit.MixProject do
   # From Elixir 1.15 on; before, `MIX_ENV=docs mix docs`.
   def cli, do: [preferred_envs: [docs: :docs, "hex.build": :docs, "hex.publish": :docs]]
 
-  defp elixirc_paths(:test), do: ["lib", "test/support"]
-  defp elixirc_paths(_env), do: ["lib"]
+  # What releases are made with is for those who make them: neither in the package nor in a build that somebody depends on.
+  defp elixirc_paths(:prod), do: ["lib"]
+  defp elixirc_paths(:test), do: ["lib", "release/lib", "test/support"]
+  defp elixirc_paths(_env), do: ["lib", "release/lib"]
 
   defp deps do
     if offline?() do
@@ -99,7 +92,7 @@ defmodule AlumiiniGit.MixProject do
     for pattern <- top ++ ["checksum-alumiini_git.exs", "lib/**/*.ex"] ++ worker,
         file <- Enum.sort(Path.wildcard(Path.join(__DIR__, pattern), match_dot: true)),
         file = Path.relative_to(file, __DIR__),
-        file not in @maintainers_only and not (file =~ ~r{/tests/|tests\.rs$|/fuzz\.rs$}),
+        not (file =~ ~r{/tests/|tests\.rs$|/fuzz\.rs$}),
         do: file
   end
 

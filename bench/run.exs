@@ -79,7 +79,7 @@ defmodule Alumiini.Git.Bench do
 
   # A copy: a build may put another one there while this runs.
   defp binary!(dir) do
-    {:ok, built} = Alumiini.Git.Binary.locate(nil)
+    {:ok, built} = Alumiini.Git.Server.Binary.locate(nil)
     binary = Path.join(dir, Path.basename(built))
     File.cp!(built, binary)
     binary

@@ -1,4 +1,4 @@
-Code.require_file("alumiini/git/scripted_worker.exs", __DIR__)
+Code.require_file("support/scripted_worker.exs", __DIR__)
 
 # `:soak` is for the long forms of tests; `make soak` includes them.
 ExUnit.start(exclude: [:soak], capture_log: true)

@@ -75,7 +75,7 @@ defmodule Alumiini.Git do
   Events for metrics and logs are documented in `Alumiini.Git.Telemetry`.
   """
 
-  alias Alumiini.Git.{Answer, Auth, Commit, Error, Options, Ref, RefName, Remote, Request, Server, Telemetry}
+  alias Alumiini.Git.{Auth, Commit, Error, Ops, Options, Ref, Server}
 
   @typedoc """
   What to sync: a branch, by name or as `{:branch, name}`. `ls_remote/3` takes tags and names in full (`{:ref, name}`), too.
@@ -262,29 +262,7 @@ defmodule Alumiini.Git do
 
   def sync(url, ref, path, depth) when is_integer(depth), do: sync(url, ref, path, depth: depth)
 
-  def sync(url, ref, path, options) do
-    Options.call!(:sync, options)
-    remote = url |> Options.url!() |> Remote.new(options)
-    path = Options.path!(path)
-    wire_ref = RefName.sync!(ref)
-
-    Telemetry.call(:sync, Request.metadata(options, %{url: remote.shown, path: path, ref: ref}), fn ->
-      with {:ok, wire_ref} <- wire_ref do
-        request = %{
-          "op" => "sync",
-          "ref" => wire_ref,
-          "path" => path,
-          "depth" => depth(options),
-          "force" => Keyword.get(options, :force, false),
-          "working_tree" => Keyword.get(options, :working_tree, true)
-        }
-
-        Answer.sha(Request.run(request, options, remote), :sync)
-      else
-        {:error, error} -> {{:error, error}, 0}
-      end
-    end)
-  end
+  def sync(url, ref, path, options), do: Ops.Sync.run(url, ref, path, options)
 
   @doc """
   The names of the YAML files in a directory of a repository: those that end in `.yaml` or `.yml` and are not hidden, not
@@ -315,18 +293,7 @@ defmodule Alumiini.Git do
 
   def files(path, options, []) when is_list(options), do: files(path, nil, options)
 
-  def files(path, subpath, options) do
-    Options.call!(:files, options)
-    path = Options.path!(path)
-    :ok = if subpath == nil, do: :ok, else: Options.name!(subpath, "the subpath")
-
-    Telemetry.call(:files, Request.metadata(options, %{path: path}), fn ->
-      case Request.run(%{"op" => "files", "path" => path, "subpath" => subpath}, options) do
-        {:ok, %{"ok" => names}} when is_list(names) -> {{:ok, Enum.map(names, &:binary.copy/1)}, 0}
-        other -> {Answer.failed(other, :files), 0}
-      end
-    end)
-  end
+  def files(path, subpath, options), do: Ops.Files.run(path, subpath, options)
 
   @doc """
   The content of a file in a repository, byte for byte.
@@ -350,26 +317,7 @@ defmodule Alumiini.Git do
   """
   @spec read(Path.t(), Path.t(), [call_option | {:max_bytes, pos_integer}]) ::
           {:ok, binary} | {:error, Error.t()}
-  def read(path, file, options \\ []) do
-    Options.call!(:read, options)
-    path = Options.path!(path)
-    Options.name!(file, "the name of the file")
-
-    request = %{
-      "op" => "read",
-      "path" => path,
-      "file" => file,
-      "raw" => true,
-      "max_bytes" => options[:max_bytes]
-    }
-
-    Telemetry.call(:read, Request.metadata(options, %{path: path}), fn ->
-      case Request.run(request, options) do
-        {:ok, %{"ok" => content}} when is_binary(content) -> {{:ok, content}, byte_size(content)}
-        other -> {Answer.failed(other, :read), 0}
-      end
-    end)
-  end
+  def read(path, file, options \\ []), do: Ops.Read.run(path, file, options)
 
   @doc """
   The commit that HEAD of a repository is at, as an `Alumiini.Git.Commit`.
@@ -389,19 +337,7 @@ defmodule Alumiini.Git do
       {"Grace Hopper", ~U[2024-05-01 12:00:00Z]}
   """
   @spec head(Path.t(), [call_option]) :: {:ok, Commit.t()} | {:error, Error.t()}
-  def head(path, options \\ []) do
-    Options.call!(:head, options)
-    path = Options.path!(path)
-
-    Telemetry.call(:head, Request.metadata(options, %{path: path}), fn ->
-      with {:ok, %{"ok" => wire}} <- Request.run(%{"op" => "head", "path" => path}, options),
-           {:ok, commit} <- Commit.from_wire(wire) do
-        {{:ok, commit}, 0}
-      else
-        other -> {Answer.failed(other, :head), 0}
-      end
-    end)
-  end
+  def head(path, options \\ []), do: Ops.Head.run(path, options)
 
   @doc """
   Makes the working tree equal to a commit that the repository has, and returns its id. HEAD is detached there; no branch is
@@ -427,22 +363,7 @@ defmodule Alumiini.Git do
   """
   @spec checkout(Path.t(), String.t(), [call_option | {:force, boolean} | {:progress, (progress -> any)}]) ::
           {:ok, sha} | {:error, Error.t()}
-  def checkout(path, rev, options \\ []) do
-    Options.call!(:checkout, options)
-    path = Options.path!(path)
-    Options.name!(rev, "the revision")
-
-    request = %{
-      "op" => "checkout",
-      "path" => path,
-      "rev" => rev,
-      "force" => Keyword.get(options, :force, false)
-    }
-
-    Telemetry.call(:checkout, Request.metadata(options, %{path: path, ref: rev}), fn ->
-      Answer.sha(Request.run(request, options), :checkout)
-    end)
-  end
+  def checkout(path, rev, options \\ []), do: Ops.Checkout.run(path, rev, options)
 
   @doc """
   The id of the commit that a remote has for a ref, without fetching anything.
@@ -470,19 +391,7 @@ defmodule Alumiini.Git do
 
   def ls_remote(url, options, []) when is_list(options), do: ls_remote(url, "HEAD", options)
 
-  def ls_remote(url, ref, options) do
-    Options.call!(:ls_remote, options)
-    remote = url |> Options.url!() |> Remote.new(options)
-    name = RefName.ls_remote!(ref)
-
-    Telemetry.call(:ls_remote, Request.metadata(options, %{url: remote.shown, ref: ref}), fn ->
-      with {:ok, name} <- name do
-        Answer.sha(Request.run(%{"op" => "ls_remote", "ref" => name}, options, remote), :ls_remote)
-      else
-        {:error, error} -> {{:error, error}, 0}
-      end
-    end)
-  end
+  def ls_remote(url, ref, options), do: Ops.LsRemote.run(url, ref, options)
 
   @doc """
   The refs that a remote has, as a list of `Alumiini.Git.Ref` sorted by name, without fetching anything.
@@ -517,33 +426,5 @@ defmodule Alumiini.Git do
           call_option | remote_option | {:prefix, String.t() | [String.t()]} | {:max_bytes, pos_integer}
         ]) ::
           {:ok, [Ref.t()]} | {:error, Error.t()}
-  def refs(url, options \\ []) do
-    Options.call!(:refs, options)
-    remote = url |> Options.url!() |> Remote.new(options)
-
-    prefixes =
-      case List.wrap(options[:prefix]) do
-        [] -> nil
-        prefixes -> prefixes
-      end
-
-    Telemetry.call(:refs, Request.metadata(options, %{url: remote.shown}), fn ->
-      request = %{"op" => "refs", "prefixes" => prefixes, "max_bytes" => options[:max_bytes]}
-
-      with {:ok, %{"ok" => wire}} <- Request.run(request, options, remote),
-           {:ok, refs} <- Ref.from_wire(wire) do
-        {{:ok, refs}, 0}
-      else
-        other -> {Answer.failed(other, :refs), 0}
-      end
-    end)
-  end
-
-  # 0 is the wire's full history.
-  defp depth(options) do
-    case Keyword.get(options, :depth, 1) do
-      :infinity -> 0
-      depth -> depth
-    end
-  end
+  def refs(url, options \\ []), do: Ops.Refs.run(url, options)
 end

@@ -9,8 +9,8 @@ defmodule Alumiini.Git.Test.Consumer do
 
   import ExUnit.Callbacks
 
-  alias Alumiini.Git.Binary
   alias Alumiini.Git.Precompiled.Target
+  alias Alumiini.Git.Server.Binary
   alias Alumiini.Git.Test.{Certificates, ReleaseArchive, ReleaseServer, TempDir}
 
   @package ~w(lib mix.exs CHANGELOG.md native/alumiini-git/Cargo.toml test/offline)

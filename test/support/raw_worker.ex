@@ -6,7 +6,7 @@ defmodule Alumiini.Git.Test.RawWorker do
   process that started it.
   """
 
-  alias Alumiini.Git.{Binary, Protocol}
+  alias Alumiini.Git.Server.{Binary, Protocol}
   alias Alumiini.Git.Test.OsProcess
 
   @enforce_keys [:port, :os_pid]

@@ -14,7 +14,7 @@ defmodule Alumiini.Git.Test.WorkersSeen do
   end
 
   @doc "Whether a worker does not read what is written to it: the port holds back a frame, or the writer waits for the port."
-  @spec stuck?(Alumiini.Git.Worker.t()) :: boolean
+  @spec stuck?(Alumiini.Git.Server.Worker.t()) :: boolean
   def stuck?(worker) do
     Port.info(worker.port, :queue_size) not in [nil, {:queue_size, 0}] or
       Process.info(worker.writer, :status) == {:status, :suspended}

@@ -30,7 +30,8 @@ defmodule Alumiini.Git.Auth do
   holds a value.
   """
 
-  alias Alumiini.Git.{KubernetesSecret, Secret, Url}
+  alias Alumiini.Git.Remote.KubernetesSecret
+  alias Alumiini.Git.{Secret, Url}
 
   defstruct [:http, :ssh, :tls]
 

@@ -4,9 +4,10 @@ defmodule Alumiini.Git.Doctor do
   # What `mix alumiini_git.doctor` finds out: about the worker, and how far one gets with a remote. `Doctor.Arguments` reads
   # what was asked for, `Doctor.Report` writes down what was found.
 
-  alias Alumiini.Git.{Binary, Error, OneLine, Protocol, Remote, Server, Url}
   alias Alumiini.Git.Doctor.{Arguments, Report}
-  alias Alumiini.Git.Precompiled.Origin
+  alias Alumiini.Git.{Error, OneLine, Remote, Server, Url}
+  alias Alumiini.Git.Precompiled.Provenance
+  alias Alumiini.Git.Server.{Binary, Protocol}
 
   @spec examine(Arguments.t()) :: Report.t()
   def examine(arguments) do
@@ -43,7 +44,7 @@ defmodule Alumiini.Git.Doctor do
   # Where the binary came from, and whether it is still what it was then. One that was configured has no such note.
   defp binary do
     case Binary.locate(nil) do
-      {:ok, path} -> [{"binary", path} | if(in_priv?(), do: Origin.tell(path), else: [])]
+      {:ok, path} -> [{"binary", path} | if(in_priv?(), do: Provenance.tell(path), else: [])]
       {:error, _nowhere} -> []
     end
   end

@@ -4,7 +4,8 @@ defmodule Alumiini.Git.Options do
   # What callers may pass. Whatever is wrong raises ArgumentError in their own process, before anything is sent. A message
   # names keys and what would be right; it never shows a value that could be a secret.
 
-  alias Alumiini.Git.{Auth, Proxy, Remote, Secret, Tls}
+  alias Alumiini.Git.{Auth, Remote, Secret}
+  alias Alumiini.Git.Remote.{Proxy, Tls}
 
   # Erlang's timers go to 2^32-1 ms; past 24 days nobody waits for Git.
   @longest 2_147_483_647
@@ -21,16 +22,6 @@ defmodule Alumiini.Git.Options do
   @remote [:auth, :allow_insecure, :tls, :proxy, :no_proxy]
   @default_timeout 300_000
   @schemes [:https, :http, :ssh, :file]
-
-  @calls %{
-    sync: @common ++ @remote ++ [:depth, :force, :progress, :working_tree],
-    files: @common,
-    read: @common ++ [:max_bytes],
-    head: @common,
-    checkout: @common ++ [:force, :progress],
-    ls_remote: @common ++ @remote,
-    refs: @common ++ @remote ++ [:prefix, :max_bytes]
-  }
 
   @type start :: %{
           name: GenServer.name() | nil,
@@ -136,10 +127,18 @@ defmodule Alumiini.Git.Options do
   defp start_option!(key, value) when key in [:tls, :proxy, :no_proxy], do: remote_option!(key, value)
   defp start_option!(key, value), do: positive!(key, value, @longest)
 
-  @doc "Checks the options of a call."
-  @spec call!(atom, keyword) :: :ok
-  def call!(op, options) do
-    known!(options, Map.fetch!(@calls, op), "Alumiini.Git.#{op}")
+  @doc "Those of every call."
+  @spec common() :: [atom]
+  def common, do: @common
+
+  @doc "Those of calls to a remote."
+  @spec remote() :: [atom]
+  def remote, do: @remote
+
+  @doc "Checks the options of a call, of which those in `known` are."
+  @spec call!(atom, [atom], keyword) :: :ok
+  def call!(op, known, options) do
+    known!(options, known, "Alumiini.Git.#{op}")
     Enum.each(options, fn {key, value} -> call_option!(key, value) end)
   end
 

@@ -4,7 +4,17 @@ defmodule Alumiini.Git.Precompiled do
   # Gets the worker for a target out of a release: from the cache or by a download, verified against the checksum file of the
   # package before anything else is done with it. Knows nothing of Mix.
 
-  alias Alumiini.Git.Precompiled.{Archive, Cache, Checksums, Download, Otp, Place, Target, Trial, Trust}
+  alias Alumiini.Git.Precompiled.{
+    Archive,
+    Cache,
+    Certificates,
+    Checksums,
+    Download,
+    Install,
+    Otp,
+    SmokeTest,
+    Target
+  }
 
   @enforce_keys [:version, :target, :archive, :checksum, :url, :cache, :environment]
   defstruct [:version, :target, :archive, :checksum, :url, :cache, :environment, download: %{}, note: nil]
@@ -78,14 +88,14 @@ defmodule Alumiini.Git.Precompiled do
   def install(plan, destination) do
     trial = fn path ->
       # One for another machine cannot be asked, but it can be looked at.
-      asked = if Target.cross?(plan.environment), do: :ok, else: Trial.run(path, {:version, plan.version})
-      with :ok <- asked, do: Trial.fits(path, plan.target)
+      asked = if Target.cross?(plan.environment), do: :ok, else: SmokeTest.run(path, {:version, plan.version})
+      with :ok <- asked, do: SmokeTest.fits(path, plan.target)
     end
 
     with {:ok, worker, from} <- fetch(plan) do
       origin = %{"from" => from, "archive" => plan.archive, "archive_checksum" => plan.checksum}
 
-      case Place.put(destination, &File.write(&1, worker), trial, origin) do
+      case Install.put(destination, &File.write(&1, worker), trial, origin) do
         {:refused, why} -> {:error, "the worker in #{plan.archive} cannot be used: #{why}"}
         other -> other
       end
@@ -168,7 +178,7 @@ defmodule Alumiini.Git.Precompiled do
         path -> Path.expand(path)
       end
 
-    with {:ok, authorities} <- Trust.authorities(ca_file),
+    with {:ok, authorities} <- Certificates.authorities(ca_file),
          do: {:ok, Map.put(options, :authorities, authorities)}
   end
 

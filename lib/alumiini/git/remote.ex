@@ -4,7 +4,9 @@ defmodule Alumiini.Git.Remote do
   # How a call reaches its remote, and as whom: the fields of the wire that say so, with everything secret sealed, and the
   # second attempt that credentials get which a function made and the remote refused. Runs in the caller.
 
-  alias Alumiini.Git.{Auth, Call, Error, Proxy, Secret, Server, Tls, Url}
+  alias Alumiini.Git.{Auth, Error, Ops, Secret, Url}
+  alias Alumiini.Git.Server.Call
+  alias Alumiini.Git.Remote.{Proxy, Tls}
 
   @enforce_keys [:url, :shown, :fields, :auth, :renewable?, :from_url, :tls]
   defstruct [:url, :shown, :fields, :auth, :renewable?, :from_url, :tls]
@@ -96,13 +98,13 @@ defmodule Alumiini.Git.Remote do
       left when left > 0 ->
         # To the millisecond what the caller said, where nothing else took time.
         timeout = if remote.renewable?, do: left, else: options[:timeout]
-        Server.call(server, request, Keyword.put(options, :timeout, timeout))
+        Call.run(server, request, Keyword.put(options, :timeout, timeout))
 
       _over ->
         message =
           "the function given as :auth took all of #{options[:timeout]} ms; nothing was asked of the remote"
 
-        {:error, Error.new(:timeout, Call.op(request), message)}
+        {:error, Error.new(:timeout, Ops.name(request["op"]), message)}
     end
   end
 

@@ -5,24 +5,13 @@ defmodule Alumiini.Git.Server do
   # and the decision what to do when a worker dies (`Workers` has that half of it). It never waits for anything: not for a worker (`Writer` writes), not
   # for a caller (`Reply` answers), not for a kill.
   #
-  # What is sent to it: `{Server, :request, request}` and `{Server, :cancel, ref}`, both by `Alumiini.Git.Call`, where
+  # What is sent to it: what `Alumiini.Git.Server.Call` says, where
   # the messages that go back are described, too.
 
   use GenServer
 
-  alias Alumiini.Git.{
-    Backoff,
-    Call,
-    Options,
-    Pending,
-    Protocol,
-    Reply,
-    State,
-    Telemetry,
-    Worker,
-    Workers,
-    Writer
-  }
+  alias Alumiini.Git.{Options, Telemetry}
+  alias Alumiini.Git.Server.{Backoff, Call, Pending, Protocol, Reply, State, Worker, Workers, Writer}
 
   import State, only: [log: 3, now: 0, put_worker: 2, send_to: 3, take: 2]
 
@@ -90,14 +79,14 @@ defmodule Alumiini.Git.Server do
   @impl true
   # What another version of this library may send from another node is not taken.
   def handle_info(
-        {__MODULE__, :request,
+        {Call, :request,
          %{ref: _, caller: _, op: _, request: %{}, timeout: _, deadline: _, events?: _} = request},
         state
       ) do
     {:noreply, request(state, request)}
   end
 
-  def handle_info({__MODULE__, :cancel, ref}, state) do
+  def handle_info({Call, :cancel, ref}, state) do
     case Pending.id(state.pending, ref) do
       {:ok, id} -> {:noreply, give_up(state, id, fn _entry -> :ok end)}
       :error -> {:noreply, state}
@@ -223,8 +212,8 @@ defmodule Alumiini.Git.Server do
            unavailable: state.unavailable && state.unavailable.why
          }}
 
-      {:message, {__MODULE__, :request, request}} ->
-        {:message, {__MODULE__, :request, request.op}}
+      {:message, {Call, :request, request}} ->
+        {:message, {Call, :request, request.op}}
 
       {:message, {port, {:data, _frame}}} ->
         {:message, {port, {:data, :hidden}}}

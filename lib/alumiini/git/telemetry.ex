@@ -55,9 +55,7 @@ defmodule Alumiini.Git.Telemetry do
   many calls shared the work. Executed in the server. `path` is its directory and `reason` a sentence.
   """
 
-  alias Alumiini.Git.{OneLine, Stacktrace}
-
-  @ops [:sync, :files, :read, :head, :checkout, :ls_remote, :refs]
+  alias Alumiini.Git.{OneLine, Ops, Stacktrace}
 
   @doc """
   The names of all events.
@@ -66,13 +64,9 @@ defmodule Alumiini.Git.Telemetry do
   """
   @spec events() :: [[atom, ...]]
   def events do
-    for(op <- @ops, event <- [:start, :stop, :exception], do: [:alumiini_git, op, event]) ++
+    for(op <- Ops.all(), event <- [:start, :stop, :exception], do: [:alumiini_git, op, event]) ++
       [[:alumiini_git, :worker, :up], [:alumiini_git, :worker, :down], [:alumiini_git, :repo, :repaired]]
   end
-
-  @doc false
-  @spec ops() :: [atom]
-  def ops, do: @ops
 
   # Runs a call. The function returns the result and the bytes it is about.
   @doc false

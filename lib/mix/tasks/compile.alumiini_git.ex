@@ -19,8 +19,9 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
 
   use Mix.Task.Compiler
 
-  alias Alumiini.Git.{Binary, Precompiled, Protocol}
-  alias Alumiini.Git.Precompiled.{Checksums, Origin, Otp, Place, Progress, Target, Trial}
+  alias Alumiini.Git.Precompiled
+  alias Alumiini.Git.Precompiled.{Checksums, Install, Otp, Progress, Provenance, SmokeTest, Target}
+  alias Alumiini.Git.Server.{Binary, Protocol}
 
   # Tests get a worker that can be told to crash. It is built elsewhere and has another name, so that at no time it can
   # be taken for the one that others run.
@@ -57,7 +58,7 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
 
   @impl true
   def clean do
-    Enum.each([destination(), Origin.path(destination()), manifest()], &File.rm/1)
+    Enum.each([destination(), Provenance.path(destination()), manifest()], &File.rm/1)
   end
 
   # Where the binary comes from.
@@ -131,7 +132,7 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
       started = now()
 
       with {:ok, built} <- cargo(arguments),
-           do: copy(built, arguments, started, &Trial.fits(&1, target()), "built from source")
+           do: copy(built, arguments, started, &SmokeTest.fits(&1, target()), "built from source")
     end
   end
 
@@ -229,7 +230,7 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
   end
 
   defp copy(from, key, as_of, trial, origin) do
-    case Place.put(destination(), &File.cp(from, &1), trial, %{"from" => origin}) do
+    case Install.put(destination(), &File.cp(from, &1), trial, %{"from" => origin}) do
       :ok -> installed(key, as_of)
       {:refused, why} -> {:error, "alumiini_git: the worker #{from} cannot be used: #{why}"}
       {:error, why} -> {:error, "alumiini_git: #{why}"}
@@ -239,9 +240,9 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
   # One for another machine cannot be asked on this one, but it can be looked at.
   defp given(path) do
     asked =
-      if Target.cross?(System.get_env()), do: :ok, else: Trial.run(path, {:protocol, Protocol.version()})
+      if Target.cross?(System.get_env()), do: :ok, else: SmokeTest.run(path, {:protocol, Protocol.version()})
 
-    with :ok <- asked, do: Trial.fits(path, target())
+    with :ok <- asked, do: SmokeTest.fits(path, target())
   end
 
   # For which the project is built. None where there is no name for it here: then cargo, or who gives the worker, knows.
@@ -277,7 +278,7 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
 
   defp fingerprint do
     case File.stat(destination(), time: :posix) do
-      {:ok, stat} -> {stat.size, stat.mtime, stat.inode, File.exists?(Origin.path(destination()))}
+      {:ok, stat} -> {stat.size, stat.mtime, stat.inode, File.exists?(Provenance.path(destination()))}
       {:error, _missing} -> nil
     end
   end

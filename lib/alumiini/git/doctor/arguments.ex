@@ -4,7 +4,8 @@ defmodule Alumiini.Git.Doctor.Arguments do
   # The arguments of `mix alumiini_git.doctor`. Everybody on the machine can read them while it runs, so none may hold a
   # secret: those come from environment variables and files, and no message repeats what might have been one.
 
-  alias Alumiini.Git.{Auth, Proxy, Tls, Url}
+  alias Alumiini.Git.{Auth, Url}
+  alias Alumiini.Git.Remote.{Proxy, Tls}
 
   @enforce_keys [:url, :ref, :timeout, :options]
   defstruct [:url, :ref, :timeout, :options]

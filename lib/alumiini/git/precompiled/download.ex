@@ -4,7 +4,7 @@ defmodule Alumiini.Git.Precompiled.Download do
   # Downloads a file, with what OTP has. What fails for a while is tried again, from where it ended if the server can do that.
   # What comes is not to be trusted before its checksum has been held against the package's.
 
-  alias Alumiini.Git.Precompiled.{Http, Refusal}
+  alias Alumiini.Git.Precompiled.{Http, Messages}
   alias Alumiini.Git.Url
 
   @type options :: %{
@@ -157,7 +157,7 @@ defmodule Alumiini.Git.Precompiled.Download do
   end
 
   defp answer({:status, status, headers}, _request, {_uri, shown, _have, _redirects}, state) do
-    reason = Refusal.status(shown, status, headers)
+    reason = Messages.status(shown, status, headers)
 
     if status in [408, 425, 429] or status >= 500,
       do: {:again, reason, retry_after(headers, state.options), state},
@@ -165,8 +165,8 @@ defmodule Alumiini.Git.Precompiled.Download do
   end
 
   defp answer({:failed, failure}, _request, {_uri, shown, _have, _redirects}, state) do
-    reason = "#{shown} #{Refusal.failure(failure, state.options)}"
-    if Refusal.lasting?(failure), do: {:error, reason}, else: {:again, reason, nil, state}
+    reason = "#{shown} #{Messages.failure(failure, state.options)}"
+    if Messages.lasting?(failure), do: {:error, reason}, else: {:again, reason, nil, state}
   end
 
   defp body(request, {uri, shown, received, total} = at, state) do

@@ -3,7 +3,7 @@ defmodule Alumiini.Git.Precompiled.Http do
 
   # One GET request with OTP's `:httpc`, its body in pieces. Redirects and retries are `Download`'s.
 
-  alias Alumiini.Git.Precompiled.{Otp, Proxy, Trust}
+  alias Alumiini.Git.Precompiled.{Certificates, Otp, Proxy}
 
   # Each request has a profile of its own, for in httpc a proxy is an option of the profile, and one that was set cannot be unset.
   # That takes a name, and so an atom: a few for each time that something is downloaded.
@@ -72,7 +72,7 @@ defmodule Alumiini.Git.Precompiled.Http do
   end
 
   defp verifiable(%{scheme: "https", host: host}) do
-    if Trust.address?(host),
+    if Certificates.address?(host),
       do:
         {:error,
          "#{host} is an address, against which OTP's HTTP client cannot check a certificate; use its name"},
@@ -90,7 +90,9 @@ defmodule Alumiini.Git.Precompiled.Http do
 
   defp proxy_auth(_none), do: []
 
-  defp tls(%{scheme: "https", host: host}, options), do: [ssl: Trust.options(host, options.authorities)]
+  defp tls(%{scheme: "https", host: host}, options),
+    do: [ssl: Certificates.options(host, options.authorities)]
+
   defp tls(_plain, _options), do: []
 
   defp authorization(nil), do: []

@@ -12,7 +12,7 @@ fn author(line: &str) -> (String, String, Option<(i64, i32)>) {
     )
 }
 
-// What real Git makes of these, and of more, is asked in test/alumiini/git/odd_commits_test.exs.
+// What real Git makes of these, and of more, is asked in test/sync/odd_commits_test.exs.
 #[test]
 fn people_are_read_as_git_reads_them() {
     let is = |line: &str, name: &str, email: &str, date: Option<(i64, i32)>| {

@@ -1,0 +1,61 @@
+defmodule Alumiini.Git.Operation do
+  @moduledoc false
+
+  # What all operations have in common on the way out: what telemetry may say of a call, where its request goes, and how its
+  # progress is told.
+
+  alias Alumiini.Git.{Error, OneLine, Options, Remote, Telemetry, Url}
+  alias Alumiini.Git.Server.Call
+
+  @phases %{"connect" => :connect, "receive" => :receive, "index" => :index, "checkout" => :checkout}
+
+  @doc """
+  Runs `function`, a call of the operation `op` with `options`, within its telemetry. It returns the result, and the bytes that it is
+  about.
+  """
+  @spec call(atom, map, keyword, (() -> {result, non_neg_integer})) :: result
+        when result: {:ok, term} | {:error, Error.t()}
+  def call(op, fields, options, function), do: Telemetry.call(op, metadata(options, fields), function)
+
+  # Arguments in the wrong order make a URL of a path or ref.
+  defp metadata(options, fields) do
+    fields
+    |> Map.new(fn {key, value} -> {key, shown(value)} end)
+    |> Map.put(:server, server(options))
+  end
+
+  defp shown(text) when is_binary(text), do: text |> Url.clean_text() |> OneLine.escape()
+  defp shown({kind, text}), do: {kind, shown(text)}
+
+  @doc "Makes a request, with the options of a call; to a remote, if there is one."
+  @spec request(map, keyword, Remote.t() | nil) :: {:ok, map} | {:error, Error.t()}
+  def request(request, options, remote \\ nil) do
+    call = [timeout: Options.timeout(options)]
+
+    {request, call} =
+      case options[:progress] do
+        nil -> {request, call}
+        progress -> {Map.put(request, "progress", true), [on_event: on_event(progress)] ++ call}
+      end
+
+    if remote,
+      do: Remote.call(remote, server(options), request, call),
+      else: Call.run(server(options), request, call)
+  end
+
+  defp server(options), do: Keyword.get(options, :server, Alumiini.Git)
+
+  # An event that this version does not know is nothing to tell.
+  defp on_event(progress) do
+    fn
+      "progress", %{"phase" => phase, "done" => done, "total" => total, "bytes" => bytes} ->
+        case @phases do
+          %{^phase => phase} -> progress.(%{phase: phase, done: done, total: total, bytes: bytes})
+          _unknown -> :ok
+        end
+
+      _name, _event ->
+        :ok
+    end
+  end
+end

@@ -1,0 +1,21 @@
+defmodule Alumiini.Git.Ops.Files do
+  @moduledoc false
+
+  alias Alumiini.Git.{Error, Operation, Options, Response}
+
+  @options Options.common()
+
+  @spec run(Path.t(), Path.t() | nil, keyword) :: {:ok, [binary]} | {:error, Error.t()}
+  def run(path, subpath, options) do
+    Options.call!(:files, @options, options)
+    path = Options.path!(path)
+    :ok = if subpath == nil, do: :ok, else: Options.name!(subpath, "the subpath")
+
+    Operation.call(:files, %{path: path}, options, fn ->
+      case Operation.request(%{"op" => "files", "path" => path, "subpath" => subpath}, options) do
+        {:ok, %{"ok" => names}} when is_list(names) -> {{:ok, Enum.map(names, &:binary.copy/1)}, 0}
+        other -> {Response.failed(other, :files), 0}
+      end
+    end)
+  end
+end

@@ -1,0 +1,29 @@
+defmodule Alumiini.Git.Ops.Read do
+  @moduledoc false
+
+  alias Alumiini.Git.{Error, Operation, Options, Response}
+
+  @options Options.common() ++ [:max_bytes]
+
+  @spec run(Path.t(), Path.t(), keyword) :: {:ok, binary} | {:error, Error.t()}
+  def run(path, file, options) do
+    Options.call!(:read, @options, options)
+    path = Options.path!(path)
+    Options.name!(file, "the name of the file")
+
+    request = %{
+      "op" => "read",
+      "path" => path,
+      "file" => file,
+      "raw" => true,
+      "max_bytes" => options[:max_bytes]
+    }
+
+    Operation.call(:read, %{path: path}, options, fn ->
+      case Operation.request(request, options) do
+        {:ok, %{"ok" => content}} when is_binary(content) -> {{:ok, content}, byte_size(content)}
+        other -> {Response.failed(other, :read), 0}
+      end
+    end)
+  end
+end

@@ -1,0 +1,260 @@
+defmodule Alumiini.Git.TelemetryTest do
+  # The events of real work, held against the table in the documentation of Alumiini.Git.Telemetry. What scripted workers do
+  # on demand (garbage, another protocol version) is in server_test.exs.
+  use ExUnit.Case, async: true
+
+  alias Alumiini.Git
+  alias Alumiini.Git.{Error, Server, Telemetry}
+  alias Alumiini.Git.Test.{HttpServer, OsProcess, Repository, TempDir}
+
+  setup do
+    directory = TempDir.create!("telemetry")
+    origin = Repository.create!(directory)
+
+    first =
+      Repository.commit!(origin, %{
+        "deploy/app.yaml" => "app: 1\n",
+        "deploy/big.bin" => :crypto.strong_rand_bytes(50_000)
+      })
+
+    http = start_supervised!({HttpServer, root: directory})
+    git = :"#{__MODULE__}.#{System.unique_integer([:positive])}"
+    id = {__MODULE__, make_ref()}
+    :ok = :telemetry.attach_many(id, Telemetry.events(), &__MODULE__.tell/4, {self(), git})
+    on_exit(fn -> :telemetry.detach(id) end)
+    # Not before somebody listens: its worker comes up at once.
+    pid = start_supervised!({Git, name: git})
+
+    %{
+      pid: pid,
+      origin: origin,
+      first: first,
+      http: http,
+      git: git,
+      url: HttpServer.url(http, "origin.git"),
+      path: Path.join(directory, "clone")
+    }
+  end
+
+  def tell(event, measurements, %{server: server} = metadata, {test, server}) do
+    send(test, {:event, event, measurements, metadata, self()})
+  end
+
+  def tell(_event, _measurements, _of_another_server, _config), do: :ok
+
+  # The next event of this name, which has exactly the keys that are documented.
+  defp event!(name) do
+    assert_receive {:event, ^name, measurements, metadata, executed_in}, 10_000
+    documented = Map.fetch!(documented(), name)
+    assert keys(measurements) == documented.measurements
+    assert keys(metadata) == documented.metadata
+    assert Enum.all?(Map.values(measurements), &(is_integer(&1) or &1 == nil))
+    Map.merge(metadata, Map.put(measurements, :executed_in, executed_in))
+  end
+
+  # A call, and its two events.
+  defp call!(op, call) do
+    before = System.monotonic_time()
+    result = call.()
+    took = System.monotonic_time() - before
+    start = event!([:alumiini_git, op, :start])
+    stop = event!([:alumiini_git, op, :stop])
+    refute_received {:event, [:alumiini_git, ^op | _], _, _, _}
+
+    assert start.executed_in == self() and stop.executed_in == self()
+    assert start.monotonic_time >= before
+    assert stop.duration == stop.monotonic_time - start.monotonic_time
+    assert stop.duration in 1..took
+    same = [:op, :server, :url, :path, :ref]
+    assert Map.take(start, same) == Map.take(stop, same)
+    assert stop.op == op
+    {result, stop}
+  end
+
+  test "a table of all events is documented" do
+    assert Enum.sort(Map.keys(documented())) == Enum.sort(Telemetry.events())
+  end
+
+  test "every operation starts and stops, with what it was about and the bytes of it", context do
+    %{git: git, http: http, url: url, path: path, origin: origin, first: first} = context
+    options = [server: git]
+
+    assert {{:ok, ^first}, %{result: :ok, url: ^url, path: ^path, ref: "main", bytes: bytes}} =
+             call!(:sync, fn -> Git.sync(url, "main", path, options) end)
+
+    assert bytes == HttpServer.stats(http).pack_bytes
+    assert bytes > 50_000
+
+    assert {{:ok, ^first}, %{result: :ok, bytes: 0}} =
+             call!(:sync, fn -> Git.sync(url, "main", path, options) end)
+
+    second = Repository.commit!(origin, %{"deploy/app.yaml" => "app: 2\n"})
+
+    assert {{:ok, ^second}, %{bytes: more, ref: {:branch, "main"}}} =
+             call!(:sync, fn -> Git.sync(url, {:branch, "main"}, path, options) end)
+
+    assert more == HttpServer.stats(http).pack_bytes - bytes
+    assert more in 1..5_000
+
+    assert {{:ok, ["app.yaml"]}, %{result: :ok, path: ^path, url: nil, ref: nil, bytes: 0}} =
+             call!(:files, fn -> Git.files(path, "deploy", options) end)
+
+    assert {{:ok, "app: 2\n"}, %{result: :ok, path: ^path, url: nil, bytes: 7}} =
+             call!(:read, fn -> Git.read(path, "deploy/app.yaml", options) end)
+
+    assert {{:ok, _random}, %{bytes: 50_000}} =
+             call!(:read, fn -> Git.read(path, "deploy/big.bin", options) end)
+
+    assert {{:ok, %{sha: ^second}}, %{result: :ok, path: ^path, bytes: 0}} =
+             call!(:head, fn -> Git.head(path, options) end)
+
+    assert {{:ok, ^second}, %{result: :ok, path: ^path, ref: ^second, bytes: 0}} =
+             call!(:checkout, fn -> Git.checkout(path, second, options) end)
+
+    assert {{:ok, ^second}, %{result: :ok, url: ^url, path: nil, ref: "HEAD", bytes: 0}} =
+             call!(:ls_remote, fn -> Git.ls_remote(url, "HEAD", options) end)
+
+    assert {{:ok, [_head, _main]}, %{result: :ok, url: ^url, path: nil, ref: nil, bytes: 0}} =
+             call!(:refs, fn -> Git.refs(url, options) end)
+  end
+
+  test "an operation that fails stops with its reason", context do
+    %{git: git, url: url, path: path} = context
+    options = [server: git]
+    shown = url
+    secret = String.replace(url, "://", "://ann:secret@") <> "?token=secret"
+
+    for {op, reason, call} <- [
+          {:sync, :ref_not_found, fn -> Git.sync(url, "none", path, options) end},
+          {:sync, :invalid, fn -> Git.sync(secret, "main", path, options) end},
+          {:sync, :unsupported, fn -> Git.sync(url, {:semver, "~> 1.0"}, path, options) end},
+          {:files, :path_not_found, fn -> Git.files(path, nil, options) end},
+          {:read, :path_not_found, fn -> Git.read(path, "x", options) end},
+          {:head, :path_not_found, fn -> Git.head(path, options) end},
+          {:checkout, :path_not_found, fn -> Git.checkout(path, "main", options) end},
+          {:ls_remote, :repo_not_found, fn -> Git.ls_remote(url <> "x", "HEAD", options) end},
+          {:refs, :repo_not_found, fn -> Git.refs(url <> "x", options) end}
+        ] do
+      assert {{:error, %Error{reason: ^reason}}, stop} = call!(op, call)
+      assert %{result: ^reason, bytes: 0} = stop
+      refute inspect(stop, structs: false) =~ "secret"
+      if op == :sync, do: assert(stop.url == shown)
+    end
+  end
+
+  test "credentials that are asked for again are one call; a function that raises makes an exception of it",
+       context do
+    %{git: git, http: http, url: url, first: first} = context
+    HttpServer.rule(http, {:require, {:bearer, "good"}})
+    asked = :counters.new(1, [])
+
+    auth = fn ->
+      :counters.add(asked, 1, 1)
+      Alumiini.Git.Auth.bearer(if :counters.get(asked, 1) == 1, do: "outdated", else: "good")
+    end
+
+    options = [server: git, allow_insecure: true]
+
+    assert {{:ok, ^first}, %{result: :ok}} =
+             call!(:ls_remote, fn -> Git.ls_remote(url, "HEAD", [auth: auth] ++ options) end)
+
+    assert :counters.get(asked, 1) == 2
+    assert catch_throw(Git.refs(url, [auth: fn -> throw(:enough) end] ++ options)) == :enough
+    event!([:alumiini_git, :refs, :start])
+    assert %{kind: :throw, reason: :enough, url: ^url} = event!([:alumiini_git, :refs, :exception])
+    refute_received {:event, [:alumiini_git, :refs | _], _, _, _}
+  end
+
+  test "a progress function that raises makes an exception of the call", context do
+    %{git: git, url: url, path: path} = context
+
+    for {op, call} <- [
+          {:sync, &Git.sync(url, "main", path, &1)},
+          {:checkout, &Git.checkout(path, "main", &1)}
+        ] do
+      if op == :checkout do
+        assert {:ok, _sha} = Git.sync(url, "main", path, server: git)
+        event!([:alumiini_git, :sync, :start])
+        event!([:alumiini_git, :sync, :stop])
+      end
+
+      raising = [server: git, progress: fn _progress -> throw(:enough) end]
+      assert catch_throw(call.(raising)) == :enough
+      start = event!([:alumiini_git, op, :start])
+      exception = event!([:alumiini_git, op, :exception])
+      assert %{op: ^op, kind: :throw, reason: :enough, path: ^path, stacktrace: [_ | _]} = exception
+      assert exception.duration == exception.monotonic_time - start.monotonic_time
+      refute_received {:event, [:alumiini_git, ^op | _], _, _, _}
+    end
+  end
+
+  test "workers come up and go down, and why", context do
+    %{git: git, pid: pid, path: path} = context
+    up = event!([:alumiini_git, :worker, :up])
+    assert %{attempt: 1, isolated: false, server: ^git, executed_in: ^pid} = up
+    assert %{os_pid: os_pid, version: version} = Server.info(git)
+    assert {up.os_pid, up.version} == {os_pid, version}
+    assert up.duration > 0
+    assert :ok = OsProcess.kill(os_pid, :KILL)
+
+    down = event!([:alumiini_git, :worker, :down])
+    assert %{os_pid: ^os_pid, version: ^version, attempt: 1, isolated: false, executed_in: ^pid} = down
+    assert down.reason == {:exit_status, 137}
+    assert down.uptime > 0
+
+    up = event!([:alumiini_git, :worker, :up])
+    assert %{attempt: 2, isolated: false, version: ^version, executed_in: ^pid} = up
+    assert up.os_pid == Server.info(git).os_pid
+    assert up.duration > 0
+
+    # A request that ends every worker: the third of its workers is there for it alone.
+    poison = %{"op" => "head", "path" => path, "fault" => %{"at" => "start", "do" => "kill"}}
+    assert {:error, %Error{reason: :worker_exited}} = Server.call(git, poison)
+    downs = for _ <- 1..3, do: event!([:alumiini_git, :worker, :down])
+    assert Enum.map(downs, & &1.isolated) == [false, false, true]
+    assert Enum.all?(downs, &(&1.reason == {:exit_status, 137}))
+    ups = for _ <- 1..3, do: event!([:alumiini_git, :worker, :up])
+    assert Enum.map(ups, & &1.isolated) |> Enum.sort() == [false, false, true]
+
+    :ok = stop_supervised!(git)
+    assert %{reason: :shutdown, isolated: false} = event!([:alumiini_git, :worker, :down])
+    refute_received {:event, [:alumiini_git, :worker, _], _, _, _}
+  end
+
+  test "a repository that was built anew is told once", context do
+    %{git: git, pid: pid, url: url, path: path, origin: origin, first: first} = context
+    assert {:ok, ^first} = Git.sync(url, "main", path, server: git)
+    [pack] = Path.wildcard(Path.join(path, ".git/objects/pack/*.pack"))
+    :ok = File.chmod(pack, 0o644)
+    :ok = File.write(pack, "not a pack")
+    second = Repository.commit!(origin, %{"deploy/app.yaml" => "app: 2\n"})
+
+    assert {:ok, ^second} = Git.sync(url, "main", path, server: git)
+    assert %{path: ^path, reason: reason, executed_in: ^pid} = event!([:alumiini_git, :repo, :repaired])
+    assert reason =~ ~r/\w+ \w+/
+    assert {:ok, ^second} = Git.sync(url, "main", path, server: git)
+    refute_received {:event, [:alumiini_git, :repo, :repaired], _, _, _}
+  end
+
+  ## The table
+
+  defp keys(map), do: map |> Map.keys() |> Enum.sort()
+
+  defp documented do
+    {:docs_v1, _, _, _, %{"en" => doc}, _, _} = Code.fetch_docs(Telemetry)
+
+    for "| `[" <> _ = row <- String.split(doc, "\n"),
+        [event, measurements, metadata] = row |> String.split("|", trim: true) |> Enum.map(&words/1),
+        event <- each(event),
+        into: %{} do
+      {event, %{measurements: Enum.sort(measurements), metadata: Enum.sort(metadata)}}
+    end
+  end
+
+  defp words(cell), do: for([word] <- Regex.scan(~r/\w+/, cell), do: String.to_existing_atom(word))
+
+  defp each([:alumiini_git, :op, event]),
+    do: for(op <- Alumiini.Git.Ops.all(), do: [:alumiini_git, op, event])
+
+  defp each(event), do: [event]
+end
