@@ -15,7 +15,7 @@ defmodule Alumiini.Git.RedirectsTest do
     File.write!(ca, certificate.ca)
 
     # Only this worker trusts the test's authority.
-    {:ok, real} = Git.Binary.locate(nil)
+    {:ok, real} = Git.Server.Binary.locate(nil)
     binary = Path.join(directory, "worker")
     File.write!(binary, "#!/bin/sh\nSSL_CERT_FILE='#{ca}' exec '#{real}' \"$@\"\n")
     File.chmod!(binary, 0o755)

@@ -295,7 +295,7 @@ defmodule Alumiini.Git.RefusalsNetworkTest do
     defp trusting(context, certificates) do
       ca = Path.join(context.dir, "ca.pem")
       File.write!(ca, Enum.map(certificates, & &1.ca))
-      {:ok, binary} = Git.Binary.locate(nil)
+      {:ok, binary} = Git.Server.Binary.locate(nil)
       script = Path.join(context.dir, "trusting-worker")
       File.write!(script, "#!/bin/sh\nSSL_CERT_FILE='#{ca}' exec '#{binary}' \"$@\"\n")
       File.chmod!(script, 0o755)

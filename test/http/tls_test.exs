@@ -186,7 +186,7 @@ defmodule Alumiini.Git.TlsTest do
     end
 
     test "is looked at whatever the environment says", context do
-      {:ok, real} = Git.Binary.locate(nil)
+      {:ok, real} = Git.Server.Binary.locate(nil)
       binary = Path.join(context.dir, "worker")
 
       File.write!(

@@ -20,7 +20,7 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
     Repository.create!(root, "empty.git")
 
     # The worker's standard error is that of the BEAM; this keeps it apart.
-    {:ok, real} = Git.Binary.locate(nil)
+    {:ok, real} = Git.Server.Binary.locate(nil)
     stderr = Path.join(directory, "stderr")
     binary = Path.join(directory, "worker")
     File.write!(binary, "#!/bin/sh\nexec '#{real}' \"$@\" 2>>'#{stderr}'\n")

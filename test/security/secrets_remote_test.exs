@@ -30,7 +30,7 @@ defmodule Alumiini.Git.SecretsRemoteTest do
     commit = Repository.commit!(origin, %{"a.yaml" => "a: 1\n", "b" => :crypto.strong_rand_bytes(100_000)})
 
     # What it writes and says is kept apart: files of its own go where TMPDIR and HOME say.
-    {:ok, real} = Git.Binary.locate(nil)
+    {:ok, real} = Git.Server.Binary.locate(nil)
     stderr = Path.join(dir, "stderr")
     binary = Path.join(dir, "worker")
     File.write!(binary, "#!/bin/sh\nTMPDIR='#{tmp}' HOME='#{tmp}' exec '#{real}' \"$@\" 2>>'#{stderr}'\n")

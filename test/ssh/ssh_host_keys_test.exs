@@ -357,7 +357,7 @@ defmodule Alumiini.Git.SshHostKeysTest do
       home = home || Path.join(context.dir, "home-#{System.unique_integer([:positive])}")
       File.mkdir_p!(Path.join(home, ".ssh"))
       for {name, text} <- files, do: File.write!(Path.join([home, ".ssh", name]), text)
-      {:ok, real} = Git.Binary.locate(nil)
+      {:ok, real} = Git.Server.Binary.locate(nil)
       binary = Path.join(home, "worker")
       File.write!(binary, "#!/bin/sh\nHOME='#{home}' exec '#{real}' \"$@\"\n")
       File.chmod!(binary, 0o755)

@@ -239,7 +239,7 @@ defmodule Alumiini.Git.SshLoginTest do
   end
 
   defp worker!(context, environment) do
-    {:ok, real} = Git.Binary.locate(nil)
+    {:ok, real} = Git.Server.Binary.locate(nil)
     binary = Path.join(context.dir, "worker-#{System.unique_integer([:positive])}")
     File.write!(binary, "#!/bin/sh\n#{environment} exec '#{real}' \"$@\"\n")
     File.chmod!(binary, 0o755)

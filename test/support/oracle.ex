@@ -113,7 +113,7 @@ defmodule Alumiini.Git.Test.Oracle do
     if found != {commit, "true\n"}, do: flunk("git finds #{inspect(found)} in #{path}, not #{commit}")
 
     case GitCommand.run(["status"], cd: path) do
-      {output, 128} -> if output =~ "working tree", do: :ok, else: flunk("git status in #{path}: #{output}")
+      {output, 128} -> if output =~ "work tree", do: :ok, else: flunk("git status in #{path}: #{output}")
       other -> flunk("git status in #{path}: #{inspect(other)}")
     end
 

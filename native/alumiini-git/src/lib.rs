@@ -1,9 +1,9 @@
 //! `alumiini-git`: Git for the BEAM, over standard input and output. See `protocol/README.md`.
 
-mod allowed;
 mod error;
 mod net;
 mod ops;
+mod policy;
 mod port;
 mod reference;
 mod registry;

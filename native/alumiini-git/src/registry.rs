@@ -2,14 +2,13 @@
 //! tree, and identical syncs that wait together.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Result, panicked};
-use crate::repo::place;
 use crate::spec::SyncSpec;
 use crate::task::job::Job;
 use crate::task::progress::Stats;
@@ -41,12 +40,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Repos {
-    /// The repository at `path`, which need not exist. Looks at the disk: call it from blocking code.
-    pub(crate) fn at(&self, path: &Path) -> Result<Arc<Repo>> {
-        let path = place::find(path)?;
+    /// The repository at `path`, which need not exist, and is without links as far as it does.
+    pub(crate) fn at(&self, path: PathBuf) -> Arc<Repo> {
         let mut repos = lock(&self.0);
         if let Some(repo) = repos.get(&path).and_then(Weak::upgrade) {
-            return Ok(repo);
+            return repo;
         }
         // A sweep now and then keeps the map as small as what is in use, at a cost that does not grow with each call.
         if repos.len() >= 64 && repos.len() == repos.capacity() {
@@ -59,7 +57,7 @@ impl Repos {
             waiting: Mutex::default(),
         });
         repos.insert(path, Arc::downgrade(&repo));
-        Ok(repo)
+        repo
     }
 }
 

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use git2::Oid;
 use tokio::sync::mpsc;
 
-use crate::allowed::Allow;
 use crate::error::{Error, Hint, Key, Kind, Name, Result, panicked};
 use crate::net::Endpoint;
 use crate::net::git::advertised::{RemoteRef, Wanted as WantedRefs, too_many_bytes};
@@ -17,6 +16,7 @@ use crate::net::git::fetch::{self, FetchRequest, UNSHALLOW, fetch};
 use crate::net::git::ls_refs::ls_refs;
 use crate::net::proxy::ProxySettings;
 use crate::net::url::{Location, NetUrl, RemoteUrl};
+use crate::policy::Allow;
 use crate::reference::{Branch, named, shown};
 use crate::repo::pack;
 use crate::repo::pack::install::{self, Boundary};
@@ -64,8 +64,8 @@ impl Remote {
     pub(crate) fn new(worker: &Worker, request: &RemoteSpec) -> Result<Remote> {
         let url = RemoteUrl::parse(&request.url)?;
         let allow = worker.allowed.now();
-        allow.check(&url)?;
         let shown = url.redacted();
+        allow.check(url.scheme(), &shown)?;
         match url.location {
             Location::Network(url) => Remote::network(url, request).map(|endpoint| Remote::Network(Box::new(endpoint))),
             Location::Local(_) if request.auth.is_some() => {

@@ -1,15 +1,18 @@
 //! What all requests share: connections, locks, what is remembered, and the threads that may block.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use git2::Oid;
 
-use crate::allowed::Allowed;
+use crate::error::Result;
 use crate::net::{Endpoint, Net};
-use crate::registry::Repos;
+use crate::policy::Allowed;
+use crate::registry::{Repo, Repos};
 use crate::repo::cached_read::CachedReads;
 use crate::repo::open_repos::OpenRepos;
 use crate::repo::pack::Turns;
+use crate::repo::place;
 use crate::repo::status_cache::StatusCache;
 use crate::repo::tree_check::CheckedTrees;
 use crate::task::pool::Pool;
@@ -67,5 +70,28 @@ impl Worker {
             packing: Pool::new(cores * 2),
             resolving: Turns::new(cores),
         })
+    }
+
+    /// The repository at `path`, which need not exist. `unsafe_path` where the path leads out of the working tree that it is in. Looks at
+    /// the disk: call it from blocking code.
+    pub(crate) fn repo_at(&self, path: &Path) -> Result<Arc<Repo>> {
+        Ok(self.repos.at(place::find(path)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_place_is_one_repository_however_its_path_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(dir.path(), dir.path().join("link")).unwrap();
+        let worker = Worker::new();
+        let a = worker.repo_at(&dir.path().join("app")).unwrap();
+        let b = worker.repo_at(&dir.path().join("link/./app")).unwrap();
+        assert!(Arc::ptr_eq(&a, &b));
+        std::fs::create_dir(dir.path().join("app")).unwrap();
+        assert!(Arc::ptr_eq(&a, &worker.repo_at(&dir.path().join("link/app")).unwrap()));
     }
 }

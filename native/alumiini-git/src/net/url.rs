@@ -78,6 +78,16 @@ impl RemoteUrl {
         Ok(RemoteUrl { location })
     }
 
+    /// What it is reached by: `https`, `http`, `ssh`, or `file`, which a path is of, too.
+    pub(crate) fn scheme(&self) -> &'static str {
+        match &self.location {
+            Location::Network(NetUrl::Http(http)) if http.is_plaintext() => "http",
+            Location::Network(NetUrl::Http(_)) => "https",
+            Location::Network(NetUrl::Ssh(_)) => "ssh",
+            Location::Local(_) => "file",
+        }
+    }
+
     /// The credentials that stood in it.
     pub(crate) fn auth(&self) -> Option<&Auth> {
         match &self.location {

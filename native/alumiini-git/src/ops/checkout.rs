@@ -49,7 +49,7 @@ impl Operation for Checkout {
         let path = self.path;
         let repo = {
             let shared = context.worker.clone();
-            context.worker.reads.run(move || shared.repos.at(&path)).await?
+            context.worker.reads.run(move || shared.repo_at(&path)).await?
         };
         let turn = repo.turn.clone().lock_owned().await;
         // Nothing is locked, and so nothing made, where there is no repository.

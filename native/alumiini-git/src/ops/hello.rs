@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use crate::allowed::Allow;
 use crate::error::{Error, Kind, Result};
 use crate::net::host_limits::Limits;
 use crate::ops::operation::{Context, Done, Operation};
+use crate::policy::Allow;
 use crate::port::fields::{Fields, missing};
 use crate::port::reply::{self, Answer};
 use crate::port::request::PROTOCOL;

@@ -90,10 +90,10 @@ pub(crate) fn read_now<T>(worker: &Worker, path: &Path, read: impl Fn(&Seen<'_>)
 }
 
 fn try_read<T>(worker: &Worker, path: &Path, read: impl Fn(&Seen<'_>) -> Result<T>) -> Result<Result<T, Unsettled>> {
-    let place = worker.repos.at(path)?;
+    let place = worker.repo_at(path)?;
     // A directory of a working tree moves with it.
     let repo = match enclosing(&place.path) {
-        Some(root) if root != place.path => worker.repos.at(root)?,
+        Some(root) if root != place.path => worker.repos.at(root.to_owned()),
         Some(_) => place.clone(),
         None => {
             refuse_unborn(&place.path)?;

@@ -110,7 +110,7 @@ async fn run(worker: &Arc<Worker>, sync: Sync, job: &Arc<Job>) -> Result<Synced>
     valid_ref(&spec.branch.local())?;
     let repo = {
         let shared = worker.clone();
-        worker.reads.run(move || shared.repos.at(&path)).await?
+        worker.reads.run(move || shared.repo_at(&path)).await?
     };
     let (worker, lead_repo, lead_spec) = (worker.clone(), repo.clone(), spec.clone());
     let start = |shared: Arc<Shared>| {

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use git2::{ErrorCode, OdbLookupFlags, Oid, Repository};
 use tokio::sync::mpsc;
 
-use crate::allowed::Allow;
 use crate::error::{Error, Hint, Key, Kind, Result};
+use crate::policy::Allow;
 use crate::repo::pack::INCOMING;
 use crate::repo::pack::install::Boundary;
 use crate::repo::ref_files::{RefFiles, RefValue};

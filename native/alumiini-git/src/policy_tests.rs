@@ -1,6 +1,7 @@
 use std::os::unix::fs::symlink;
 
 use super::*;
+use crate::net::url::RemoteUrl;
 
 fn allow(schemes: Option<&[&str]>, local: Option<Vec<PathBuf>>) -> Allow {
     let schemes = schemes.map(|schemes| schemes.iter().map(|scheme| scheme.as_bytes().to_vec()).collect());
@@ -8,7 +9,8 @@ fn allow(schemes: Option<&[&str]>, local: Option<Vec<PathBuf>>) -> Allow {
 }
 
 fn takes(allow: &Allow, url: &str) -> bool {
-    match allow.check(&RemoteUrl::parse(url.as_bytes()).unwrap()) {
+    let url = RemoteUrl::parse(url.as_bytes()).unwrap();
+    match allow.check(url.scheme(), &url.redacted()) {
         Ok(()) => true,
         Err(error) => {
             assert_eq!(error.kind, Kind::Unsupported);

@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::error::{Error, Key, Kind, Result};
-use crate::net::url::{Location, NetUrl, RemoteUrl};
 
 /// Schemes, as in `hello`. A path without one is of `file`.
 const SCHEMES: [&str; 4] = ["https", "http", "ssh", "file"];
@@ -58,30 +57,27 @@ impl Allow {
         Ok(Allow { schemes, local })
     }
 
-    /// `unsupported` where a remote of this kind may not be reached at all.
-    pub(crate) fn check(&self, url: &RemoteUrl) -> Result<()> {
-        let scheme = match &url.location {
-            Location::Network(NetUrl::Http(http)) if http.is_plaintext() => "http",
-            Location::Network(NetUrl::Http(_)) => "https",
-            Location::Network(NetUrl::Ssh(_)) => "ssh",
-            // Asked of the directory, see `local`.
-            Location::Local(_) if self.local.as_ref().is_some_and(|dirs| !dirs.is_empty()) => return Ok(()),
-            Location::Local(_) if self.local.is_some() => {
-                return Err(refused_local(&url.redacted(), "is on this machine"));
-            }
-            Location::Local(_) => "file",
-        };
+    /// `unsupported` where a remote of this scheme may not be reached at all; one of this machine has `file`. `redacted` is its URL in errors.
+    pub(crate) fn check(&self, scheme: &str, redacted: &str) -> Result<()> {
+        if scheme == "file"
+            && let Some(dirs) = &self.local
+        {
+            // Which ones is asked of the directory, see `local`.
+            return match dirs.is_empty() {
+                true => Err(refused_local(redacted, "is on this machine")),
+                false => Ok(()),
+            };
+        }
         match &self.schemes {
             Some(schemes) if !schemes.iter().any(|allowed| allowed == scheme) => {
                 if scheme == "file" {
-                    return Err(refused_local(&url.redacted(), "is on this machine"));
+                    return Err(refused_local(redacted, "is on this machine"));
                 }
                 let message = format!(
-                    "{} is not allowed: this server takes {} only (its option :schemes)",
-                    url.redacted(),
+                    "{redacted} is not allowed: this server takes {} only (its option :schemes)",
                     schemes.join(", ")
                 );
-                Err(Error::new(Kind::Unsupported, message).with(Key::Url, url.redacted()))
+                Err(Error::new(Kind::Unsupported, message).with(Key::Url, redacted))
             }
             _ => Ok(()),
         }
@@ -174,5 +170,5 @@ fn refused_local(shown: &str, why: &str) -> Error {
 }
 
 #[cfg(test)]
-#[path = "allowed_tests.rs"]
+#[path = "policy_tests.rs"]
 mod tests;
