@@ -108,7 +108,7 @@ defmodule Alumiini.Git.Precompiled.UpgradeTest do
     PATH=/usr/bin:/bin exec "#{scripted}" "$@"
     """)
 
-    protocol = Path.join(context.package, "lib/alumiini/git/protocol.ex")
+    protocol = Path.join(context.package, "lib/alumiini/git/server/protocol.ex")
     File.write!(protocol, String.replace(File.read!(protocol), "@version 1", "@version 2"))
     assert {_output, 0} = Consumer.mix(context, ["compile"])
     syncs!(context)
