@@ -4,7 +4,7 @@ defmodule Alumiini.Git.Worker do
   # One worker process: its port, its writer, and how it comes and goes. The functions run in the server, which owns the
   # port; none of them waits for the worker.
 
-  alias Alumiini.Git.{Binary, Options, Protocol, Writer}
+  alias Alumiini.Git.{Addresses, Binary, Options, Protocol, Writer}
 
   @enforce_keys [:port, :writer, :binary, :job, :attempt, :hello_id, :opened_at]
   defstruct [
@@ -98,7 +98,8 @@ defmodule Alumiini.Git.Worker do
         "max_requests" => options.max_requests,
         "max_requests_per_host" => options.max_requests_per_host,
         "schemes" => options.schemes && Enum.map(options.schemes, &Atom.to_string/1),
-        "allow_local" => options.allow_local
+        "allow_local" => options.allow_local,
+        "addresses" => Addresses.to_wire(options.addresses)
       })
 
       Writer.describe(worker.writer, worker)

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::error::{Error, Kind, Result};
+use crate::net::addresses::Addresses;
 use crate::net::url::{Location, NetUrl, RemoteUrl};
 
 /// Schemes, as in `hello`. A path without one is of `file`.
@@ -26,6 +27,8 @@ pub(crate) struct Allow {
     pub(crate) schemes: Option<Vec<String>>,
     /// Where repositories of this machine may be. None: anywhere, if they are the user's own and `file` is among the schemes.
     pub(crate) local: Option<Vec<PathBuf>>,
+    /// Asked of each connection, by who makes it.
+    pub(crate) addresses: Arc<Addresses>,
 }
 
 /// The rules of this process.
@@ -44,7 +47,11 @@ impl Allowed {
 
 impl Allow {
     /// `invalid` where a scheme is none that could be allowed.
-    pub(crate) fn new(schemes: Option<Vec<Vec<u8>>>, local: Option<Vec<PathBuf>>) -> Result<Allow> {
+    pub(crate) fn new(
+        schemes: Option<Vec<Vec<u8>>>,
+        local: Option<Vec<PathBuf>>,
+        addresses: Addresses,
+    ) -> Result<Allow> {
         let known = |scheme: Vec<u8>| {
             let found = SCHEMES.iter().find(|known| known.as_bytes() == scheme);
             let message = || format!("`schemes` takes some of {}", SCHEMES.join(", "));
@@ -55,7 +62,11 @@ impl Allow {
         let schemes = schemes
             .map(|schemes| schemes.into_iter().map(known).collect())
             .transpose()?;
-        Ok(Allow { schemes, local })
+        Ok(Allow {
+            schemes,
+            local,
+            addresses: Arc::new(addresses),
+        })
     }
 
     /// `unsupported` where a remote of this kind may not be reached at all.

@@ -13,6 +13,7 @@ use crate::branch::Branch;
 use crate::error::{Error, Kind, Result};
 use crate::fault::Fault;
 use crate::net;
+use crate::net::addresses::Addresses;
 use crate::net::auth::{Auth, Login, Proof};
 use crate::net::tls::Tls;
 use crate::net::url;
@@ -157,7 +158,7 @@ fn request(id: Option<u64>, fields: &mut Fields) -> Result<Request> {
                 all: fields.limit("max_requests")?,
                 per_host: fields.limit("max_requests_per_host")?,
             },
-            allow: Allow::new(fields.names_if("schemes")?, local_dirs(fields)?)?,
+            allow: Allow::new(fields.names_if("schemes")?, local_dirs(fields)?, addresses(fields)?)?,
         },
         // The id of a `cancel` names the request to end.
         "cancel" => Op::Cancel {
@@ -255,7 +256,6 @@ fn branch(fields: &mut Fields) -> Result<Branch> {
     reference.bytes("branch").map(Branch::new)
 }
 
-/// A str is `HEAD`, a branch, or a name in full; a map says which of them.
 fn local_dirs(fields: &mut Fields) -> Result<Option<Vec<PathBuf>>> {
     let dirs = fields.names_if("allow_local")?;
     let path = |dir: Vec<u8>| PathBuf::from(OsString::from_vec(dir));
@@ -269,6 +269,16 @@ fn local_dirs(fields: &mut Fields) -> Result<Option<Vec<PathBuf>>> {
     }
 }
 
+fn addresses(fields: &mut Fields) -> Result<Addresses> {
+    let Some(rules) = fields.map("addresses")? else {
+        return Ok(Addresses::default());
+    };
+    let mut rules = Fields::new(rules);
+    let default = rules.text_if("default")?;
+    Addresses::new(default.as_deref(), &rules.names("allow")?, &rules.names("deny")?)
+}
+
+/// A str is `HEAD`, a branch, or a name in full; a map says which of them.
 fn ref_name(fields: &mut Fields) -> Result<RefName> {
     if let Some(Value::Map(_)) = fields.peek("ref") {
         let mut reference = Fields::new(fields.map("ref")?.unwrap_or_default());

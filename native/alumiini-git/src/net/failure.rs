@@ -10,7 +10,9 @@ use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use rustls::{AlertDescription, CertificateError};
 
 use crate::error::{Error, Hint, Kind};
+use crate::net::addresses::Denied;
 use crate::net::given_certificate;
+use crate::net::pkt::sanitised;
 use crate::net::proxy::Proxy;
 use crate::net::url::HttpUrl;
 
@@ -163,8 +165,20 @@ fn retry_after(headers: &HeaderMap) -> Option<u64> {
     Some(at.duration_since(now).map_or(0, |wait| wait.as_secs()))
 }
 
+/// A remote that leads to an address where this server makes no connection.
+pub(super) fn denied(denied: &Denied, shown: &str) -> Error {
+    let host = sanitised(denied.host.as_bytes());
+    let sentence = format!(
+        "{shown} is not allowed: {host} is, or leads to, an address that this server does not connect to (its option :addresses)"
+    );
+    Error::new(Kind::Unsupported, sentence).with("url", shown)
+}
+
 /// A request that got no answer, or an answer whose body broke off.
 pub(super) fn transport(error: &reqwest::Error, url: &HttpUrl, proxy: Option<&Proxy>) -> Error {
+    if let Some(found) = find::<Denied>(error) {
+        return denied(found, &url.shown());
+    }
     let failed = sentence(error, url, proxy).with("url", url.shown());
     // A server whose certificate is wrong is there, and so is a proxy that says no.
     let unreachable = error.is_connect() && failed.kind == Kind::Network && find::<rustls::Error>(error).is_none();
@@ -224,6 +238,9 @@ pub(super) fn dial(
 ) -> Error {
     if let Some(ours) = find::<Error>(error) {
         return ours.clone();
+    }
+    if let Some(found) = find::<Denied>(error) {
+        return denied(found, shown);
     }
     let (kind, sentence) = match proxy {
         None => (

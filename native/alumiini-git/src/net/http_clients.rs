@@ -8,9 +8,11 @@ use reqwest::{Client, redirect};
 use tokio::sync::OnceCell;
 
 use crate::error::{Error, Kind, Result};
+use crate::net::addresses::Addresses;
 use crate::net::client_certificate::PerConnection;
 use crate::net::dial::CONNECT_TIMEOUT;
 use crate::net::proxy::{Proxy, Speaks};
+use crate::net::resolver::Resolver;
 use crate::net::tls::{Handshakes, Tls};
 use crate::net::url::{HttpUrl, NetUrl};
 use crate::net::{Endpoint, failure};
@@ -43,6 +45,7 @@ struct Way {
     /// None: without TLS, so that plain `http` works on a system without roots, and costs none of their memory.
     tls: Option<Tls>,
     proxy: Option<Proxy>,
+    addresses: Arc<Addresses>,
     connections: Connections,
     http2: bool,
 }
@@ -58,6 +61,8 @@ pub(super) enum Connections {
 
 impl Clients {
     /// The client for `url`, made where it is the first with what `endpoint` says of TLS and proxies.
+    ///
+    /// `unsupported` where the host of `url` is an address to which no connection may be made.
     pub(super) async fn of(
         &self,
         endpoint: &Endpoint,
@@ -66,6 +71,7 @@ impl Clients {
         http2: bool,
     ) -> Result<Client> {
         let proxy = endpoint.proxy(&NetUrl::Http(url.clone()));
+        may_go(endpoint, url, proxy).await?;
         let mut tls = endpoint.tls.clone();
         // The URL that was asked for is who our certificate is for: not where it redirects, nor a proxy on the way to plain `http`.
         let is_for =
@@ -77,6 +83,7 @@ impl Clients {
         let way = Way {
             tls: encrypted.then_some(tls),
             proxy: proxy.cloned(),
+            addresses: endpoint.addresses.clone(),
             connections,
             http2,
         };
@@ -110,6 +117,30 @@ impl Used {
         let cell = Arc::<OnceCell<Client>>::default();
         self.map.insert(way.clone(), (now, cell.clone()));
         cell
+    }
+}
+
+/// Asks of hosts what the client does not: it takes addresses as they are, and asks [`Resolver`] for names.
+async fn may_go(endpoint: &Endpoint, url: &HttpUrl, proxy: Option<&Proxy>) -> Result<()> {
+    let (addresses, net) = (&endpoint.addresses, NetUrl::Http(url.clone()));
+    if addresses.is_any() {
+        return Ok(());
+    }
+    let host = net.host();
+    let checked = match proxy {
+        None => addresses.check(host),
+        Some(_) => addresses.check_behind_proxy(host),
+    };
+    checked.map_err(|denied| failure::denied(&denied, &url.shown()))?;
+    // Where names are resolved here, the client's resolver does not ask of the proxy, whose name may be the URL's, too.
+    match proxy {
+        Some(proxy) if proxy.speaks == Speaks::Socks5 && proxy.host.eq_ignore_ascii_case(host) => {
+            let found = Resolver::new(addresses.clone()).lookup(host).await;
+            found
+                .map(|_| ())
+                .map_err(|error| failure::dial(error.as_ref(), &url.shown(), host, None))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -158,6 +189,15 @@ fn build(way: &Way) -> Result<Client> {
     let builder = match &way.proxy {
         Some(proxy) => builder.proxy(through(proxy).map_err(|e| failure::client(&e))?),
         None => builder,
+    };
+    let builder = match &way.proxy {
+        _ if way.addresses.is_any() => builder,
+        None => builder.dns_resolver(Resolver::new(way.addresses.clone())),
+        Some(proxy) if proxy.speaks == Speaks::Socks5 => {
+            builder.dns_resolver(Resolver::new(way.addresses.clone()).but_for(&proxy.host))
+        }
+        // It resolves the proxy's own name only.
+        Some(_) => builder,
     };
     builder.build().map_err(|e| failure::client(&e))
 }

@@ -5,6 +5,7 @@
 //! a deadline of its own but the connection's making: the caller drops the future at the request's. The phase `connect` of a
 //! request lasts until the first chunk of a pack arrives in its sink.
 
+pub(crate) mod addresses;
 pub(crate) mod auth;
 mod capabilities;
 mod client_certificate;
@@ -28,6 +29,7 @@ pub(crate) mod probe;
 pub(crate) mod proxy;
 pub(crate) mod refs;
 mod refusal;
+mod resolver;
 pub(crate) mod secrets;
 mod shown;
 mod ssh;
@@ -35,9 +37,12 @@ mod ssh_url;
 pub(crate) mod tls;
 pub(crate) mod url;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::error::{Error, Kind, Result};
+use addresses::Addresses;
 use auth::{Auth, Login};
 use capabilities::Speaks;
 
@@ -59,6 +64,8 @@ pub(crate) struct Endpoint {
     pub(crate) auth: Option<Auth>,
     pub(crate) tls: Tls,
     pub(crate) route: Option<Route>,
+    /// Where connections may be made to, whatever leads there.
+    pub(crate) addresses: Arc<Addresses>,
 }
 
 impl Endpoint {
@@ -71,6 +78,7 @@ impl Endpoint {
         allow_insecure: bool,
         tls: Tls,
         route: Option<Route>,
+        addresses: Arc<Addresses>,
     ) -> Result<Endpoint> {
         let auth = match &url {
             NetUrl::Http(http) => {
@@ -95,7 +103,13 @@ impl Endpoint {
                 auth => auth,
             },
         };
-        Ok(Endpoint { url, auth, tls, route })
+        Ok(Endpoint {
+            url,
+            auth,
+            tls,
+            route,
+            addresses,
+        })
     }
 
     /// The proxy through which `base` is reached.
@@ -196,9 +210,7 @@ impl Net {
     }
 
     async fn upload_pack(&self, endpoint: &Endpoint, url: &SshUrl, v2: bool, body: Bytes) -> Result<ssh::Exec> {
-        self.ssh
-            .upload_pack(url, endpoint.login()?, endpoint.proxy(&endpoint.url), v2, body)
-            .await
+        self.ssh.upload_pack(url, endpoint, v2, body).await
     }
 }
 

@@ -8,11 +8,13 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::error::{Error, Hint, Kind, Result};
+use crate::net::addresses::Denied;
 use crate::net::capabilities::Speaks;
 use crate::net::dial::{CONNECT_TIMEOUT, dial};
 use crate::net::discovery;
 use crate::net::proxy;
 use crate::net::refs::{Wanted, ls_refs};
+use crate::net::resolver::Resolver;
 use crate::net::tls::Handshakes;
 use crate::net::url::{HttpUrl, NetUrl};
 use crate::net::{Endpoint, Net, failure};
@@ -118,10 +120,18 @@ impl Walk {
     async fn resolve(&mut self) -> Result<String> {
         let (host, port) = self.peer();
         let (host, port) = (host.trim_matches(['[', ']']).to_owned(), port);
-        let found = tokio::time::timeout(CONNECT_TIMEOUT, tokio::net::lookup_host((host.as_str(), port))).await;
+        let mut resolver = Resolver::new(self.endpoint.addresses.clone());
+        if self.endpoint.proxy(&self.endpoint.url).is_some() {
+            resolver = resolver.but_for(&host);
+        }
+        let found = tokio::time::timeout(CONNECT_TIMEOUT, resolver.lookup(&host)).await;
         self.addresses = match found {
-            Ok(Ok(found)) => found.collect(),
-            _ => vec![],
+            Ok(Ok(found)) => found.iter().map(|found| (found.ip(), port).into()).collect(),
+            Ok(Err(error)) => match error.downcast_ref::<Denied>() {
+                Some(denied) => return Err(failure::denied(denied, &self.endpoint.url.shown())),
+                None => vec![],
+            },
+            Err(_) => vec![],
         };
         if self.addresses.is_empty() {
             return Err(self.failed(&format!(
@@ -159,7 +169,7 @@ impl Walk {
             self.stream = None;
             return Ok("a proxy over TLS, which the next steps tell of".to_owned());
         }
-        let stream = dial(url.host(), url.port(), proxy, &url.shown()).await?;
+        let stream = dial((url.host(), url.port()), proxy, &self.endpoint.addresses, &url.shown()).await?;
         self.stream = Some(stream);
         let name = proxy.map_or(String::new(), |proxy| proxy.to_string());
         Ok(format!("{name} made the connection"))
@@ -200,8 +210,7 @@ impl Walk {
         let NetUrl::Ssh(url) = &self.endpoint.url else {
             return Err(crate::ops::panicked());
         };
-        let (login, proxy) = (self.endpoint.login()?, self.endpoint.proxy(&self.endpoint.url));
-        let greeting = self.net.ssh.greet(url, login, proxy).await?;
+        let greeting = self.net.ssh.greet(url, &self.endpoint).await?;
         let by = if greeting.certificate {
             ", by its certificate"
         } else {

@@ -9,6 +9,8 @@ use russh::{Channel, SshId};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::error::{Error, Hint, Kind, Result};
+use crate::net::Endpoint;
+use crate::net::addresses::Addresses;
 use crate::net::auth::{Login, Proof};
 use crate::net::dial::{CONNECT_TIMEOUT, dial};
 use crate::net::pkt::sanitised;
@@ -35,18 +37,21 @@ pub(super) struct Target {
     pub(super) user: String,
     pub(super) login: Login,
     pub(super) proxy: Option<Proxy>,
+    pub(super) addresses: Arc<Addresses>,
 }
 
 impl Target {
-    pub(super) fn new(url: &SshUrl, login: &Login, proxy: Option<&Proxy>) -> Target {
+    pub(super) fn new(url: &SshUrl, endpoint: &Endpoint) -> Result<Target> {
+        let login = endpoint.login()?;
         let user = login.username.as_ref().or(url.user.as_ref());
-        Target {
+        Ok(Target {
             host: url.host.clone(),
             port: url.port,
             user: user.cloned().unwrap_or_else(|| "git".to_owned()),
             login: login.clone(),
-            proxy: proxy.cloned(),
-        }
+            proxy: endpoint.proxy(&endpoint.url).cloned(),
+            addresses: endpoint.addresses.clone(),
+        })
     }
 
     /// `git@host`, with the port where it is not 22.
@@ -158,7 +163,12 @@ async fn connect_by_steps(
         }
     };
     let (stream, trusted, key) = tokio::try_join!(
-        dial(&target.host, target.port, target.proxy.as_ref(), shown),
+        dial(
+            (&target.host, target.port),
+            target.proxy.as_ref(),
+            &target.addresses,
+            shown
+        ),
         host_key::trusted(&target.login, &target.host, target.port),
         key
     )?;
@@ -438,6 +448,7 @@ mod tests {
                 user: "git".into(),
                 login,
                 proxy: None,
+                addresses: Arc::default(),
             };
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()

@@ -16,8 +16,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::{Error, Kind, Result};
-use crate::net::auth::Login;
-use crate::net::proxy::Proxy;
+use crate::net::Endpoint;
 use crate::net::ssh_url::SshUrl;
 use connection::Target;
 use exec::NoAnswer;
@@ -52,15 +51,8 @@ impl Ssh {
     /// new one. What it is asked only reads, so that is sound.
     ///
     /// Errors: `network`, `host_key`, `auth`, `invalid` (the private key), `repo_not_found`, `unsupported`, `protocol`.
-    pub(super) async fn upload_pack(
-        &self,
-        url: &SshUrl,
-        login: &Login,
-        proxy: Option<&Proxy>,
-        v2: bool,
-        body: Bytes,
-    ) -> Result<Exec> {
-        let (target, shown) = (Arc::new(Target::new(url, login, proxy)), url.shown());
+    pub(super) async fn upload_pack(&self, url: &SshUrl, endpoint: &Endpoint, v2: bool, body: Bytes) -> Result<Exec> {
+        let (target, shown) = (Arc::new(Target::new(url, endpoint)?), url.shown());
         let pack = brings_a_pack(&body);
         // The second time, only on a connection that is newer than the failure.
         for first in [true, false] {
@@ -84,8 +76,8 @@ impl Ssh {
     /// Connects and checks the host key, on a connection of its own, and leaves it at that.
     ///
     /// Errors: `network`, `host_key`, `unsupported`, `protocol`.
-    pub(super) async fn greet(&self, url: &SshUrl, login: &Login, proxy: Option<&Proxy>) -> Result<Greeting> {
-        let target = Target::new(url, login, proxy);
+    pub(super) async fn greet(&self, url: &SshUrl, endpoint: &Endpoint) -> Result<Greeting> {
+        let target = Target::new(url, endpoint)?;
         let (_, greeting) = connection::connect(&target, &url.shown(), self.pool.limits.keepalive, true).await?;
         Ok(greeting)
     }
