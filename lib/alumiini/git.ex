@@ -117,6 +117,7 @@ defmodule Alumiini.Git do
           | {:max_requests_per_host, pos_integer}
           | {:schemes, [:https | :http | :ssh | :file]}
           | {:allow_local, [Path.t()]}
+          | {:addresses, addresses}
           | {:tls, tls}
           | {:proxy, proxy}
           | {:no_proxy, String.t() | [String.t()]}
@@ -125,6 +126,12 @@ defmodule Alumiini.Git do
           | {:heartbeat, pos_integer}
           | {:backoff_initial, pos_integer}
           | {:backoff_max, pos_integer}
+
+  @typedoc "Which addresses may be connected to. See \"Addresses\" at `start_link/1`."
+  @type addresses ::
+          :any
+          | :public
+          | [{:default, :any | :public | :none} | {:allow, [String.t()]} | {:deny, [String.t()]}]
 
   @typedoc "An option of every call."
   @type call_option :: {:server, GenServer.server()} | {:timeout, pos_integer}
@@ -184,6 +191,7 @@ defmodule Alumiini.Git do
     * `:allow_local` - the directories in which repositories of this machine may be read as remotes, whatever `:schemes` says; what is
       below them only, also by what it borrows from. `[]` for none. Default: anywhere, if `:file` is among the schemes and the
       repository belongs to the user that the BEAM runs as (elsewhere Git calls that `safe.directory`)
+    * `:addresses` - which addresses the worker may connect to: `:any` (the default), `:public`, or rules. See "Addresses"
     * `:tls`, `:proxy`, `:no_proxy` - for all calls to remotes, see "Options of calls to a remote". Under a supervisor, give
       them in `{Alumiini.Git, options}`, as above: `child_spec/1` keeps them out of what a supervisor logs
     * `:grace` - how long, in milliseconds, the worker may take to let go of a request that timed out or was cancelled,
@@ -197,6 +205,34 @@ defmodule Alumiini.Git do
       and 10,000
 
   Raises `ArgumentError` for an option that is none or has a wrong value.
+
+  ## Addresses
+
+  Whoever may choose a URL can have the worker connect to whatever it can reach: the services of the node, the cloud's metadata. The text of
+  a URL does not tell: `https://0x7f000001/` and `https://127.1/` are `127.0.0.1`, a name leads to what its owner says, and a server may redirect. So
+  `:addresses` is asked about the address itself, after names are resolved, for each connection over HTTP, HTTPS and SSH, also to where a
+  server redirects, and the address that was asked about is the one that is connected to. A remote that leads only to others is `:unsupported`; the error
+  does not tell its address.
+
+    * `:public` - those that are reachable from everywhere. Not loopback, link-local (`169.254.0.0/16`, where clouds have their metadata, and `fe80::/10`), private
+      (RFC 1918, `fc00::/7`), shared (`100.64.0.0/10`), multicast, reserved and documentation, nor any of these within IPv6 (mapped, NAT64, 6to4)
+    * rules: `allow:` and `deny:`, lists of ranges (`"10.1.0.0/16"`, `"fd00::/8"`, `"10.1.2.3"`), and `default:`, for what is in none: `:public` (the default), `:any` or
+      `:none`. Of the ranges that an address is in, the smallest decides; where the same range is in both, it is denied. An address of IPv4 within IPv6 is
+      that of IPv4
+
+  Some examples:
+
+      # Public ones, and the forge of one's own.
+      {Alumiini.Git, schemes: [:https, :ssh], addresses: [allow: ["10.1.2.0/24"]]}
+      # Nothing but that.
+      {Alumiini.Git, addresses: [default: :none, allow: ["10.1.2.0/24"]]}
+      # All but the cloud's metadata and the node itself.
+      {Alumiini.Git, addresses: [default: :any, deny: ["169.254.0.0/16", "127.0.0.0/8", "::1"]]}
+
+  A proxy's own address is not asked about: you chose it. Proxies of the kinds `http`, `https` and `socks5h` resolve the names that they are asked for, so only
+  hosts that are addresses, and `localhost`, are checked then. Let the proxy refuse the rest. With `socks5` names are resolved, and checked, by the worker.
+
+  There is no function that decides: the worker would have to wait for an answer of the BEAM while it connects.
   """
   @spec start_link([start_option]) :: GenServer.on_start()
   def start_link(options \\ []), do: options |> Options.start!() |> Server.start_link()

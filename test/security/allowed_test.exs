@@ -81,6 +81,38 @@ defmodule Alumiini.Git.AllowedTest do
     refused!(theirs, path, start!(allow_local: []), ":allow_local")
   end
 
+  test "an address that is not allowed is not connected to, whatever leads there", context do
+    %{directory: directory, sha: sha} = context
+    http = start_supervised!({HttpServer, root: directory})
+    url = HttpServer.url(http, "tenants/theirs.git")
+    assert %{host: host, port: port} = URI.parse(url)
+    path = Path.join(directory, "clones/a")
+    public = start!(addresses: :public)
+    at = &"http://#{&1}:#{port}/tenants/theirs.git"
+
+    for host <- [host, "localhost", "127.1", "0x7f000001", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254"],
+        do: refused!(at.(host), path, public, ":addresses")
+
+    {:ok, %{"ok" => [step]}} =
+      "localhost"
+      |> at.()
+      |> Git.Remote.new([])
+      |> Git.Remote.call(public, %{"op" => "probe"}, timeout: 10_000)
+
+    assert %{"step" => "resolve", "error" => %{"kind" => "unsupported", "err" => message}} = step
+    assert message =~ ":addresses"
+    refute message =~ "127.0.0.1"
+
+    auth = Git.Auth.ssh_agent(known_hosts: "x")
+    assert {:error, error} = Git.ls_remote("git@127.0.0.1:r", "main", server: public, auth: auth)
+    assert {error.reason, error.message =~ "option :addresses"} == {:unsupported, true}
+
+    own = start!(addresses: [allow: ["127.0.0.0/8"], deny: ["127.0.0.2", "::1"]])
+    assert [{:ok, ^sha}, {:ok, ^sha}, {:ok, [_main | _]}] = each(url, path, own)
+    HttpServer.rule(http, {:redirect, 302, at.("127.0.0.2")})
+    refused!(url, path <> "2", own, ":addresses")
+  end
+
   test "rules hold in a worker that takes the place of another", context do
     server = start!(schemes: [:https], backoff_initial: 1)
     path = Path.join(context.directory, "clones/a")

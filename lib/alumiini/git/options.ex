@@ -4,7 +4,7 @@ defmodule Alumiini.Git.Options do
   # What callers may pass. Whatever is wrong raises ArgumentError in their own process, before anything is sent. A message
   # names keys and what would be right; it never shows a value that could be a secret.
 
-  alias Alumiini.Git.{Auth, Remote, Secret}
+  alias Alumiini.Git.{Addresses, Auth, Remote, Secret}
   alias Alumiini.Git.Remote.{Proxy, Tls}
 
   # Erlang's timers go to 2^32-1 ms; past 24 days nobody waits for Git.
@@ -15,7 +15,17 @@ defmodule Alumiini.Git.Options do
   @most_prefixes 256
 
   @start [:name, :binary, :max_pending, :max_requests, :max_requests_per_host, :grace, :handshake_timeout] ++
-           [:heartbeat, :backoff_initial, :backoff_max, :tls, :proxy, :no_proxy, :schemes, :allow_local]
+           [
+             :heartbeat,
+             :backoff_initial,
+             :backoff_max,
+             :tls,
+             :proxy,
+             :no_proxy,
+             :schemes,
+             :allow_local,
+             :addresses
+           ]
   # Of `start_link/1`: what may hold a secret.
   @secret [:tls, :proxy]
   @common [:server, :timeout]
@@ -31,6 +41,7 @@ defmodule Alumiini.Git.Options do
           max_requests_per_host: pos_integer,
           schemes: [atom] | nil,
           allow_local: [Path.t()] | nil,
+          addresses: Addresses.rules() | nil,
           grace: pos_integer,
           handshake_timeout: pos_integer,
           heartbeat: pos_integer,
@@ -78,6 +89,7 @@ defmodule Alumiini.Git.Options do
         max_requests_per_host: 32,
         schemes: nil,
         allow_local: nil,
+        addresses: nil,
         grace: 5_000,
         handshake_timeout: 5_000,
         heartbeat: 10_000,
@@ -115,6 +127,16 @@ defmodule Alumiini.Git.Options do
 
     if not (is_list(dirs) and Enum.all?(dirs, absolute?)) do
       wrong!(:allow_local, "a list of absolute paths of directories", dirs)
+    end
+  end
+
+  defp start_option!(:addresses, rules) do
+    if not Addresses.valid?(rules) do
+      right =
+        ":any, :public, or a keyword list of :default (:any, :public or :none), :allow and :deny " <>
+          ~s|(lists of ranges such as "10.0.0.0/8" and "fd00::/8", without bits beyond their length)|
+
+      wrong!(:addresses, right, rules)
     end
   end
 

@@ -3,6 +3,8 @@
 //! A URL may be chosen by somebody who is to see less than this process can: a path of this machine reads whatever the process's user can
 //! read, another tenant's repository, too.
 
+pub(crate) mod addresses;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -12,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::error::{Error, Key, Kind, Result};
+use crate::policy::addresses::Addresses;
 
 /// Schemes, as in `hello`. A path without one is of `file`.
 const SCHEMES: [&str; 4] = ["https", "http", "ssh", "file"];
@@ -25,6 +28,8 @@ pub(crate) struct Allow {
     pub(crate) schemes: Option<Vec<String>>,
     /// Where repositories of this machine may be. None: anywhere, if they are the user's own and `file` is among the schemes.
     pub(crate) local: Option<Vec<PathBuf>>,
+    /// Asked of each connection, by who makes it.
+    pub(crate) addresses: Arc<Addresses>,
 }
 
 /// The rules of this process.
@@ -43,7 +48,11 @@ impl Allowed {
 
 impl Allow {
     /// `invalid` where a scheme is none that could be allowed.
-    pub(crate) fn new(schemes: Option<Vec<Vec<u8>>>, local: Option<Vec<PathBuf>>) -> Result<Allow> {
+    pub(crate) fn new(
+        schemes: Option<Vec<Vec<u8>>>,
+        local: Option<Vec<PathBuf>>,
+        addresses: Addresses,
+    ) -> Result<Allow> {
         let known = |scheme: Vec<u8>| {
             let found = SCHEMES.iter().find(|known| known.as_bytes() == scheme);
             let message = || format!("`schemes` takes some of {}", SCHEMES.join(", "));
@@ -54,7 +63,11 @@ impl Allow {
         let schemes = schemes
             .map(|schemes| schemes.into_iter().map(known).collect())
             .transpose()?;
-        Ok(Allow { schemes, local })
+        Ok(Allow {
+            schemes,
+            local,
+            addresses: Arc::new(addresses),
+        })
     }
 
     /// `unsupported` where a remote of this scheme may not be reached at all; one of this machine has `file`. `redacted` is its URL in errors.

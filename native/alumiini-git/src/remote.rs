@@ -67,7 +67,9 @@ impl Remote {
         let shown = url.redacted();
         allow.check(url.scheme(), &shown)?;
         match url.location {
-            Location::Network(url) => Remote::network(url, request).map(|endpoint| Remote::Network(Box::new(endpoint))),
+            Location::Network(url) => {
+                Remote::network(url, request, &allow).map(|endpoint| Remote::Network(Box::new(endpoint)))
+            }
             Location::Local(_) if request.auth.is_some() => {
                 let message = format!("credentials mean nothing for {shown}, which is on this machine; leave auth out");
                 Err(Error::new(Kind::Invalid, message))
@@ -76,7 +78,7 @@ impl Remote {
         }
     }
 
-    fn network(url: NetUrl, request: &RemoteSpec) -> Result<Endpoint> {
+    fn network(url: NetUrl, request: &RemoteSpec, allow: &Allow) -> Result<Endpoint> {
         let route = ProxySettings::new(request.proxy.as_deref(), request.no_proxy.as_deref())?;
         Endpoint::new(
             url,
@@ -84,6 +86,7 @@ impl Remote {
             request.allow_insecure,
             request.tls.clone(),
             route,
+            allow.addresses.clone(),
         )
     }
 

@@ -4,7 +4,7 @@ defmodule Alumiini.Git.Server.Worker do
   # One worker process: its port, its writer, and how it comes and goes. The functions run in the server, which owns the
   # port; none of them waits for the worker.
 
-  alias Alumiini.Git.Options
+  alias Alumiini.Git.{Addresses, Options}
   alias Alumiini.Git.Server.{Binary, Protocol, Writer}
 
   @enforce_keys [:port, :writer, :binary, :job, :attempt, :hello_id, :opened_at]
@@ -99,7 +99,8 @@ defmodule Alumiini.Git.Server.Worker do
         "max_requests" => options.max_requests,
         "max_requests_per_host" => options.max_requests_per_host,
         "schemes" => options.schemes && Enum.map(options.schemes, &Atom.to_string/1),
-        "allow_local" => options.allow_local
+        "allow_local" => options.allow_local,
+        "addresses" => Addresses.to_wire(options.addresses)
       })
 
       Writer.describe(worker.writer, worker)

@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -17,26 +18,38 @@ use tower_service::Service;
 use crate::error::{Error, Kind, Result};
 use crate::net::failure;
 use crate::net::proxy::{Proxy, ProxyScheme};
+use crate::net::resolver::Resolver;
+use crate::policy::addresses::Addresses;
 
 /// How long a connection may take to be made, the proxy's part included.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection to `host` (a name, or an address without brackets) and `port`. `shown`: what errors call the remote.
 ///
-/// `network`: no way there. `auth`: the proxy wants credentials, or others. `unsupported`: a proxy over TLS.
-pub(super) async fn dial(host: &str, port: u16, proxy: Option<&Proxy>, shown: &str) -> Result<TcpStream> {
-    match tokio::time::timeout(CONNECT_TIMEOUT, connect(host, port, proxy)).await {
+/// `network`: no way there. `auth`: the proxy wants credentials, or others. `unsupported`: a proxy over TLS, or an address that is not allowed.
+pub(super) async fn dial(
+    (host, port): (&str, u16),
+    proxy: Option<&Proxy>,
+    addresses: &Arc<Addresses>,
+    shown: &str,
+) -> Result<TcpStream> {
+    match tokio::time::timeout(CONNECT_TIMEOUT, connect(host, port, proxy, addresses)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(failure::dial(error.as_ref(), shown, host, proxy)),
         Err(_) => Err(failure::too_slow(shown, host, proxy)),
     }
 }
 
-async fn connect(host: &str, port: u16, proxy: Option<&Proxy>) -> Result<TcpStream, Box<dyn StdError + Send + Sync>> {
+async fn connect(
+    host: &str,
+    port: u16,
+    proxy: Option<&Proxy>,
+    addresses: &Arc<Addresses>,
+) -> Result<TcpStream, Box<dyn StdError + Send + Sync>> {
+    let resolver = Resolver::new(addresses.clone());
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
-    let mut direct = tcp.clone();
     let tcp = Sparing(tcp);
     let to = |host: &str, port: u16| -> Result<Uri, http::Error> {
         let host = if host.contains(':') && !host.starts_with('[') {
@@ -52,8 +65,15 @@ async fn connect(host: &str, port: u16, proxy: Option<&Proxy>) -> Result<TcpStre
     };
     let target = to(host, port)?;
     let ByteByByte(stream) = match proxy {
-        None => ByteByByte(direct.call(target).await?),
+        None => {
+            addresses.check(host)?;
+            let mut direct = HttpConnector::new_with_resolver(resolver);
+            direct.enforce_http(false);
+            direct.set_nodelay(true);
+            ByteByByte(direct.call(target).await?)
+        }
         Some(proxy) => {
+            addresses.check_behind_proxy(host)?;
             let at = to(&proxy.host, proxy.port)?;
             match proxy.scheme {
                 ProxyScheme::Http => {
@@ -66,7 +86,7 @@ async fn connect(host: &str, port: u16, proxy: Option<&Proxy>) -> Result<TcpStre
                 ProxyScheme::Socks5 | ProxyScheme::Socks5h => {
                     // Its own way to resolve would block this thread.
                     let target = match proxy.scheme {
-                        ProxyScheme::Socks5 => match tokio::net::lookup_host((host, port)).await?.next() {
+                        ProxyScheme::Socks5 => match resolver.lookup(host).await?.into_iter().next() {
                             Some(address) => to(&address.ip().to_string(), port)?,
                             None => return Err("the name has no address".into()),
                         },

@@ -1,11 +1,14 @@
 //! Whom to talk to, how to get there, and as whom.
 
+use std::sync::Arc;
+
 use crate::error::{Error, Key, Kind, Result};
 use crate::net::auth::{Auth, SshLogin};
 use crate::net::proxy::{Proxy, ProxySettings};
 use crate::net::secrets::Secrets;
 use crate::net::tls::Tls;
 use crate::net::url::{HttpUrl, NetUrl};
+use crate::policy::addresses::Addresses;
 
 /// A remote over the network. Equal endpoints may share an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -14,6 +17,8 @@ pub(crate) struct Endpoint {
     pub(crate) auth: Option<Auth>,
     pub(crate) tls: Tls,
     pub(crate) route: Option<ProxySettings>,
+    /// Where connections may be made to, whatever leads there.
+    pub(crate) addresses: Arc<Addresses>,
 }
 
 impl Endpoint {
@@ -26,6 +31,7 @@ impl Endpoint {
         allow_insecure: bool,
         tls: Tls,
         route: Option<ProxySettings>,
+        addresses: Arc<Addresses>,
     ) -> Result<Endpoint> {
         let auth = match &url {
             NetUrl::Http(http) => {
@@ -50,7 +56,13 @@ impl Endpoint {
                 auth => auth,
             },
         };
-        Ok(Endpoint { url, auth, tls, route })
+        Ok(Endpoint {
+            url,
+            auth,
+            tls,
+            route,
+            addresses,
+        })
     }
 
     /// The proxy through which `base` is reached.

@@ -10,9 +10,11 @@ use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use rustls::{AlertDescription, CertificateError};
 
 use crate::error::{Error, Hint, Key, Kind};
+use crate::net::git::pkt_line::sanitised;
 use crate::net::given_certificate;
 use crate::net::proxy::Proxy;
 use crate::net::url::HttpUrl;
+use crate::policy::addresses::Denied;
 
 /// Whether the request that failed said who we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,8 +167,20 @@ fn retry_after(headers: &HeaderMap) -> Option<u64> {
     Some(at.duration_since(now).map_or(0, |wait| wait.as_secs()))
 }
 
+/// A remote that leads to an address where this server makes no connection.
+pub(super) fn denied(denied: &Denied, shown: &str) -> Error {
+    let host = sanitised(denied.host.as_bytes());
+    let sentence = format!(
+        "{shown} is not allowed: {host} is, or leads to, an address that this server does not connect to (its option :addresses)"
+    );
+    Error::new(Kind::Unsupported, sentence).with(Key::Url, shown)
+}
+
 /// A request that got no answer, or an answer whose body broke off.
 pub(super) fn transport(error: &reqwest::Error, url: &HttpUrl, proxy: Option<&Proxy>) -> Error {
+    if let Some(found) = find::<Denied>(error) {
+        return denied(found, &url.redacted());
+    }
     let failed = sentence(error, url, proxy).with(Key::Url, url.redacted());
     // A server whose certificate is wrong is there, and so is a proxy that says no.
     let unreachable = error.is_connect() && failed.kind == Kind::Network && find::<rustls::Error>(error).is_none();
@@ -226,6 +240,9 @@ pub(super) fn dial(
 ) -> Error {
     if let Some(ours) = find::<Error>(error) {
         return ours.clone();
+    }
+    if let Some(found) = find::<Denied>(error) {
+        return denied(found, shown);
     }
     let (kind, sentence) = match proxy {
         None => (

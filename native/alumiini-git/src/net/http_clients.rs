@@ -11,9 +11,11 @@ use crate::error::{Error, Kind, Result};
 use crate::net::client_certificate::PerConnection;
 use crate::net::dial::CONNECT_TIMEOUT;
 use crate::net::proxy::{Proxy, ProxyScheme};
+use crate::net::resolver::Resolver;
 use crate::net::tls::{Handshakes, Tls};
 use crate::net::url::{HttpUrl, NetUrl};
 use crate::net::{Endpoint, failure};
+use crate::policy::addresses::Addresses;
 
 /// Clients that are kept, each with its connections and roots.
 const MAX_CLIENTS: usize = 64;
@@ -43,6 +45,7 @@ struct ClientKey {
     /// None: without TLS, so that plain `http` works on a system without roots, and costs none of their memory.
     tls: Option<Tls>,
     proxy: Option<Proxy>,
+    addresses: Arc<Addresses>,
     connections: Connections,
     http2: bool,
 }
@@ -58,6 +61,8 @@ pub(super) enum Connections {
 
 impl Clients {
     /// The client for `url`, made where it is the first with what `endpoint` says of TLS and proxies.
+    ///
+    /// `unsupported` where the host of `url` is an address to which no connection may be made.
     pub(super) async fn of(
         &self,
         endpoint: &Endpoint,
@@ -66,8 +71,9 @@ impl Clients {
         http2: bool,
     ) -> Result<Client> {
         let proxy = endpoint.proxy(&NetUrl::Http(url.clone()));
+        may_go(endpoint, url, proxy).await?;
         let mut tls = endpoint.tls.clone();
-        // The URL that was asked for is who our certificate is for: not where it redirects, nor a proxy on the key to plain `http`.
+        // The URL that was asked for is who our certificate is for: not where it redirects, nor a proxy on the way to plain `http`.
         let is_for =
             |first: &NetUrl| matches!(first, NetUrl::Http(first) if first.same_origin(url) && !url.is_plaintext());
         if !is_for(&endpoint.url) {
@@ -77,6 +83,7 @@ impl Clients {
         let key = ClientKey {
             tls: encrypted.then_some(tls),
             proxy: proxy.cloned(),
+            addresses: endpoint.addresses.clone(),
             connections,
             http2,
         };
@@ -110,6 +117,30 @@ impl Used {
         let cell = Arc::<OnceCell<Client>>::default();
         self.map.insert(key.clone(), (now, cell.clone()));
         cell
+    }
+}
+
+/// Asks of hosts what the client does not: it takes addresses as they are, and asks [`Resolver`] for names.
+async fn may_go(endpoint: &Endpoint, url: &HttpUrl, proxy: Option<&Proxy>) -> Result<()> {
+    let (addresses, net) = (&endpoint.addresses, NetUrl::Http(url.clone()));
+    if addresses.is_any() {
+        return Ok(());
+    }
+    let host = net.host();
+    let checked = match proxy {
+        None => addresses.check(host),
+        Some(_) => addresses.check_behind_proxy(host),
+    };
+    checked.map_err(|denied| failure::denied(&denied, &url.redacted()))?;
+    // Where names are resolved here, the client's resolver does not ask of the proxy, whose name may be the URL's, too.
+    match proxy {
+        Some(proxy) if proxy.scheme == ProxyScheme::Socks5 && proxy.host.eq_ignore_ascii_case(host) => {
+            let found = Resolver::new(addresses.clone()).lookup(host).await;
+            found
+                .map(|_| ())
+                .map_err(|error| failure::dial(error.as_ref(), &url.redacted(), host, None))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -158,6 +189,15 @@ fn build(key: &ClientKey) -> Result<Client> {
     let builder = match &key.proxy {
         Some(proxy) => builder.proxy(through(proxy).map_err(|e| failure::client(&e))?),
         None => builder,
+    };
+    let builder = match &key.proxy {
+        _ if key.addresses.is_any() => builder,
+        None => builder.dns_resolver(Resolver::new(key.addresses.clone())),
+        Some(proxy) if proxy.scheme == ProxyScheme::Socks5 => {
+            builder.dns_resolver(Resolver::new(key.addresses.clone()).but_for(&proxy.host))
+        }
+        // It resolves the proxy's own name only.
+        Some(_) => builder,
     };
     builder.build().map_err(|e| failure::client(&e))
 }

@@ -24,6 +24,7 @@ pub(crate) mod probe;
 pub(crate) mod proxy;
 mod redacted;
 mod refusal;
+mod resolver;
 pub(crate) mod secrets;
 mod server_cache;
 mod ssh;
@@ -124,9 +125,7 @@ impl Net {
     }
 
     async fn upload_pack(&self, endpoint: &Endpoint, url: &SshUrl, v2: bool, body: Bytes) -> Result<ssh::Exec> {
-        self.ssh
-            .upload_pack(url, endpoint.login()?, endpoint.proxy(&endpoint.url), v2, body)
-            .await
+        self.ssh.upload_pack(url, endpoint, v2, body).await
     }
 }
 

@@ -13,9 +13,11 @@ use crate::net::git::advertised::Wanted;
 use crate::net::git::capabilities::Capabilities;
 use crate::net::git::discovery;
 use crate::net::git::ls_refs::ls_refs;
+use crate::net::resolver::Resolver;
 use crate::net::tls::Handshakes;
 use crate::net::url::{HttpUrl, NetUrl};
 use crate::net::{Endpoint, Net, failure, proxy};
+use crate::policy::addresses::Denied;
 
 /// A step on the way, in the order in which they are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,10 +120,18 @@ impl Walk {
     async fn resolve(&mut self) -> Result<String> {
         let (host, port) = self.peer();
         let (host, port) = (host.trim_matches(['[', ']']).to_owned(), port);
-        let found = tokio::time::timeout(CONNECT_TIMEOUT, tokio::net::lookup_host((host.as_str(), port))).await;
+        let mut resolver = Resolver::new(self.endpoint.addresses.clone());
+        if self.endpoint.proxy(&self.endpoint.url).is_some() {
+            resolver = resolver.but_for(&host);
+        }
+        let found = tokio::time::timeout(CONNECT_TIMEOUT, resolver.lookup(&host)).await;
         self.addresses = match found {
-            Ok(Ok(found)) => found.collect(),
-            _ => vec![],
+            Ok(Ok(found)) => found.iter().map(|found| (found.ip(), port).into()).collect(),
+            Ok(Err(error)) => match error.downcast_ref::<Denied>() {
+                Some(denied) => return Err(failure::denied(denied, &self.endpoint.url.redacted())),
+                None => vec![],
+            },
+            Err(_) => vec![],
         };
         if self.addresses.is_empty() {
             return Err(self.failed(&format!(
@@ -159,7 +169,13 @@ impl Walk {
             self.stream = None;
             return Ok("a proxy over TLS, which the next steps tell of".to_owned());
         }
-        let stream = dial(url.host(), url.port(), proxy, &url.redacted()).await?;
+        let stream = dial(
+            (url.host(), url.port()),
+            proxy,
+            &self.endpoint.addresses,
+            &url.redacted(),
+        )
+        .await?;
         self.stream = Some(stream);
         let name = proxy.map_or(String::new(), |proxy| proxy.to_string());
         Ok(format!("{name} made the connection"))
@@ -200,8 +216,7 @@ impl Walk {
         let NetUrl::Ssh(url) = &self.endpoint.url else {
             return Err(panicked());
         };
-        let (login, proxy) = (self.endpoint.login()?, self.endpoint.proxy(&self.endpoint.url));
-        let greeting = self.net.ssh.greet(url, login, proxy).await?;
+        let greeting = self.net.ssh.greet(url, &self.endpoint).await?;
         let by = if greeting.certificate {
             ", by its certificate"
         } else {

@@ -1,5 +1,6 @@
 //! The whole layer against a scripted server whose answers are made by `git upload-pack`, and `git` as the oracle.
 
+mod addresses;
 mod doubt;
 mod fetching;
 mod flooding;
@@ -18,6 +19,8 @@ mod ssh_idle;
 mod ssh_pool;
 #[cfg(unix)]
 mod sshd;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -51,7 +54,8 @@ fn ann(text: &str) -> Endpoint {
 }
 
 fn to(text: &str, auth: Option<Auth>) -> Endpoint {
-    Endpoint::new(NetUrl::Http(http(text)), auth, true, Tls::default(), None).unwrap()
+    let url = NetUrl::Http(http(text));
+    Endpoint::new(url, auth, true, Tls::default(), None, Arc::default()).unwrap()
 }
 
 fn run<T>(future: impl Future<Output = T>) -> T {

@@ -8,6 +8,7 @@ use crate::error::{Error, Kind, Result};
 use crate::net::host_limits::Limits;
 use crate::ops::operation::{Context, Done, Operation};
 use crate::policy::Allow;
+use crate::policy::addresses::Addresses;
 use crate::port::fields::{Fields, missing};
 use crate::port::reply::{self, Answer};
 use crate::port::request::PROTOCOL;
@@ -28,7 +29,7 @@ impl Operation for Hello {
                 all: fields.limit("max_requests")?,
                 per_host: fields.limit("max_requests_per_host")?,
             },
-            allow: Allow::new(fields.names_if("schemes")?, local_dirs(fields)?)?,
+            allow: Allow::new(fields.names_if("schemes")?, local_dirs(fields)?, addresses(fields)?)?,
         })
     }
 
@@ -56,6 +57,15 @@ impl Operation for Hello {
         });
         Ok((answer, None))
     }
+}
+
+fn addresses(fields: &mut Fields) -> Result<Addresses> {
+    let Some(rules) = fields.map("addresses")? else {
+        return Ok(Addresses::default());
+    };
+    let mut rules = Fields::new(rules);
+    let default = rules.text_if("default")?;
+    Addresses::new(default.as_deref(), &rules.names("allow")?, &rules.names("deny")?)
 }
 
 fn local_dirs(fields: &mut Fields) -> Result<Option<Vec<PathBuf>>> {

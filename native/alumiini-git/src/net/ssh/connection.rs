@@ -118,7 +118,12 @@ async fn connect_by_steps(
         }
     };
     let (stream, trusted, key) = tokio::try_join!(
-        dial(&target.host, target.port, target.proxy.as_ref(), shown),
+        dial(
+            (&target.host, target.port),
+            target.proxy.as_ref(),
+            &target.addresses,
+            shown
+        ),
         host_key::trusted(&target.login, &target.host, target.port),
         key
     )?;
@@ -263,6 +268,7 @@ mod tests {
                 user: "git".into(),
                 login,
                 proxy: None,
+                addresses: Arc::default(),
             };
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()

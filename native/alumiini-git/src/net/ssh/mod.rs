@@ -20,8 +20,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::{Error, Key, Kind, Result};
-use crate::net::auth::SshLogin;
-use crate::net::proxy::Proxy;
+use crate::net::Endpoint;
 use crate::net::ssh_url::SshUrl;
 use exec::NoAnswer;
 use peer::Target;
@@ -56,15 +55,8 @@ impl Ssh {
     /// new one. What it is asked only reads, so that is sound.
     ///
     /// Errors: `network`, `host_key`, `auth`, `invalid` (the private key), `repo_not_found`, `unsupported`, `protocol`.
-    pub(super) async fn upload_pack(
-        &self,
-        url: &SshUrl,
-        login: &SshLogin,
-        proxy: Option<&Proxy>,
-        v2: bool,
-        body: Bytes,
-    ) -> Result<Exec> {
-        let (target, shown) = (Arc::new(Target::new(url, login, proxy)), url.redacted());
+    pub(super) async fn upload_pack(&self, url: &SshUrl, endpoint: &Endpoint, v2: bool, body: Bytes) -> Result<Exec> {
+        let (target, shown) = (Arc::new(Target::new(url, endpoint)?), url.redacted());
         let pack = brings_a_pack(&body);
         // The second time, only on a connection that is newer than the failure.
         for first in [true, false] {
@@ -88,8 +80,8 @@ impl Ssh {
     /// Connects and checks the host key, on a connection of its own, and leaves it at that.
     ///
     /// Errors: `network`, `host_key`, `unsupported`, `protocol`.
-    pub(super) async fn greet(&self, url: &SshUrl, login: &SshLogin, proxy: Option<&Proxy>) -> Result<Greeting> {
-        let target = Target::new(url, login, proxy);
+    pub(super) async fn greet(&self, url: &SshUrl, endpoint: &Endpoint) -> Result<Greeting> {
+        let target = Target::new(url, endpoint)?;
         let (_, greeting) = connection::connect(&target, &url.redacted(), self.pool.limits.keepalive, true).await?;
         Ok(greeting)
     }

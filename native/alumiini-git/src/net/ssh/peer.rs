@@ -1,8 +1,13 @@
 //! Whom a connection leads to, and as whom.
 
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::net::Endpoint;
 use crate::net::auth::SshLogin;
 use crate::net::proxy::Proxy;
 use crate::net::ssh_url::{DEFAULT_PORT, SshUrl};
+use crate::policy::addresses::Addresses;
 
 /// A server and a user. Connections of equal targets may serve each other's requests.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -12,18 +17,21 @@ pub(super) struct Target {
     pub(super) user: String,
     pub(super) login: SshLogin,
     pub(super) proxy: Option<Proxy>,
+    pub(super) addresses: Arc<Addresses>,
 }
 
 impl Target {
-    pub(super) fn new(url: &SshUrl, login: &SshLogin, proxy: Option<&Proxy>) -> Target {
+    pub(super) fn new(url: &SshUrl, endpoint: &Endpoint) -> Result<Target> {
+        let login = endpoint.login()?;
         let user = login.username.as_ref().or(url.user.as_ref());
-        Target {
+        Ok(Target {
             host: url.host.clone(),
             port: url.port,
             user: user.cloned().unwrap_or_else(|| "git".to_owned()),
             login: login.clone(),
-            proxy: proxy.cloned(),
-        }
+            proxy: endpoint.proxy(&endpoint.url).cloned(),
+            addresses: endpoint.addresses.clone(),
+        })
     }
 
     /// `git@host`, with the port where it is not 22.

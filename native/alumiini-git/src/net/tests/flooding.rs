@@ -57,7 +57,7 @@ impl Flood {
             ca: Some(ca),
             client: None,
         };
-        let endpoint = Endpoint::new(NetUrl::Http(http(&url)), None, false, tls, None).unwrap();
+        let endpoint = Endpoint::new(NetUrl::Http(http(&url)), None, false, tls, None, Arc::default()).unwrap();
         Flood { endpoint, begin, ended }
     }
 

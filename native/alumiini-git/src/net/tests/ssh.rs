@@ -30,7 +30,8 @@ pub(super) fn at(url: &str, login: SshLogin) -> Endpoint {
         Location::Network(url) => url,
         other => panic!("{other:?}"),
     };
-    Endpoint::new(url, Some(Auth::Ssh(login)), false, Tls::default(), None).unwrap()
+    let login = Some(Auth::Ssh(login));
+    Endpoint::new(url, login, false, Tls::default(), None, std::sync::Arc::default()).unwrap()
 }
 
 pub(super) fn endpoint(sshd: &Sshd, repo: &Repo) -> Endpoint {
@@ -197,13 +198,13 @@ fn host_keys() {
 fn a_greeting_needs_no_login() {
     let sshd = Sshd::start();
     let wrong = with_key(&sshd, ECDSA);
-    let url = match RemoteUrl::parse(sshd.url("/r".as_ref()).as_bytes()).unwrap().location {
-        Location::Network(NetUrl::Ssh(url)) => url,
-        other => panic!("{other:?}"),
+    let endpoint = at(&sshd.url("/r".as_ref()), wrong);
+    let NetUrl::Ssh(url) = &endpoint.url else {
+        panic!("{endpoint:?}")
     };
     let ssh = crate::net::ssh::Ssh::new(Default::default());
     run(async {
-        let greeting = ssh.greet(&url, &wrong, None).await.unwrap();
+        let greeting = ssh.greet(url, &endpoint).await.unwrap();
         assert!(greeting.version.starts_with("SSH-2.0-OpenSSH"), "{greeting:?}");
         assert_eq!(greeting.key_type, "ecdsa-sha2-nistp521");
         assert_eq!(
