@@ -46,8 +46,12 @@ pub(crate) async fn run(
     let job = job.clone();
     let (hold, shared) = (job.hold(), worker.clone());
     let work = move || {
-        let _held = (turn, lock, tree, hold);
-        let sha = check_out(&repo.path, &rev, force, &shared.sound_trees, &job)?;
+        // The lock goes first: who finds it taken looks whether the turn is.
+        let _held = (turn, tree, hold);
+        let lock = lock;
+        let dir = lock.dir();
+        dir.check()?;
+        let sha = check_out(dir.at(), &rev, force, &shared.sound_trees, &job).map_err(|error| dir.named(error))?;
         Ok(Answer::Id(sha))
     };
     worker.disk.run(work).await

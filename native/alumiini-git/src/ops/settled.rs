@@ -208,15 +208,19 @@ fn resume(path: &Path) -> Result<bool> {
     if !marker::is_set(&git_dir) {
         return Ok(true);
     }
-    let Some(_lock) = DirLock::try_take(path)? else {
+    let Some(lock) = DirLock::try_take(path)? else {
         return Ok(false);
     };
+    let dir = lock.dir();
+    dir.check()?;
+    let git_dir = open::git_dir(dir.at());
     if open::is_managed(&git_dir) {
         sweep::locks_of(&git_dir);
     }
     // Readers that wait share the result, so nobody's cancel may stop it.
-    finish::resume(path, &Job::unattended())
+    finish::resume(dir.at(), &Job::unattended())
         .map(|()| true)
+        .map_err(|error| dir.named(error))
         .map_err(|error| {
             let why = format!("an interrupted checkout cannot be finished ({error})");
             incomplete(path, &why)

@@ -96,7 +96,7 @@ impl Sync {
             let (path, made) = (path.clone(), made.clone());
             self.worker.disk.run(move || {
                 let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
-                made.extend(make_dir(&path)?);
+                make_dir(&path, &mut made)?;
                 DirLock::try_take(&path)
             })
         })
@@ -118,14 +118,19 @@ impl Sync {
         result
     }
 
-    /// Runs `work` where blocking is allowed, holding the site until it has ended.
+    /// Runs `work` where blocking is allowed, holding the site until it has ended. Its path leads to the directory that is locked.
     async fn disk<T, F>(&self, site: &Arc<Site>, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&Path, &Job) -> Result<T> + Send + 'static,
     {
         let (site, job) = (site.clone(), self.job.clone());
-        self.worker.disk.run(move || work(&site.path, &job)).await
+        let work = move || {
+            let dir = site.dir();
+            dir.check()?;
+            work(dir.at(), &job).map_err(|error| dir.named(error))
+        };
+        self.worker.disk.run(work).await
     }
 
     /// The same while nobody reads the work tree.
@@ -161,12 +166,12 @@ impl Sync {
         let Some(known) = self.known(site) else {
             return Ok(Glance::Unknown(None));
         };
-        let (state, branch) = (known.state.clone(), self.key.branch.clone());
+        let (state, branch, key) = (known.state.clone(), self.key.branch.clone(), site.path.clone());
         let enough = self.job.token().child_token();
         let (given_up, head) = (enough.clone(), state.head);
         let local = self.disk(site, move |path, job| {
             let read = || State::read(&open::managed(&open::git_dir(path))?, &branch);
-            let is_still = worker.glances.is_still_at(path, &known, job, read)?
+            let is_still = worker.glances.is_still_at(&key, path, &known, job, read)?
                 && (worker.glances.is_as_settled(path, &known, &given_up) || given_up.is_cancelled());
             job.check().map(|()| is_still)
         });
@@ -240,7 +245,7 @@ impl Sync {
     }
 
     fn occupied(&self, site: &Site) -> Error {
-        let what = if site.path.is_dir() {
+        let what = if site.dir().at().is_dir() {
             "holds files but no Git repository"
         } else {
             "is not a directory"
@@ -282,6 +287,7 @@ impl Sync {
     ) -> Result<(Oid, Stats)> {
         let mut pauses = Pauses::default();
         loop {
+            site.dir().check()?;
             let wanted = Wanted {
                 commit,
                 branch: &self.key.branch,
@@ -290,7 +296,7 @@ impl Sync {
             let error = match self.remote.fetch(&self.worker, git_dir, &wanted, &self.job, site).await {
                 Ok(stats) => return Ok((commit, stats)),
                 Err(error) if is_denied(&error) => error,
-                Err(error) => return Err(fetching(error)),
+                Err(error) => return Err(fetching(site.dir().named(error))),
             };
             let Some(pause) = pauses.next() else {
                 return Err(fetching(denied(error, commit)));
@@ -302,14 +308,15 @@ impl Sync {
 
     async fn managed(&self, site: &Arc<Site>, commit: Option<Oid>) -> Result<(Oid, Stats)> {
         let (branch, worker, bare) = (self.key.branch.clone(), self.worker.clone(), self.key.bare);
+        let key = site.path.clone();
         let local = self.disk(site, move |path, job| {
-            worker.glances.find(path, &branch, bare, job, || {
+            worker.glances.find(&key, path, &branch, bare, job, || {
                 open::refuse_directories(&open::git_dir(path))?;
                 let repo = open::managed(&open::git_dir(path))?;
                 let state = State::read(&repo, &branch)?;
                 let settled = match state.head {
                     Some(_) if state.bare != bare => false,
-                    Some(head) if !marker::is_set(repo.path()) && bare => worker.trees.vouch(path, &repo, head)?,
+                    Some(head) if !marker::is_set(repo.path()) && bare => worker.trees.vouch(&key, &repo, head)?,
                     Some(head) if !marker::is_set(repo.path()) => {
                         worktree::is_settled(&repo, path, raw_object::tree_of(&repo, head)?, job)?
                     }
@@ -349,11 +356,11 @@ impl Sync {
             if self.is_here(site, commit, &state).await? {
                 return Ok((commit, Stats::default()));
             }
-            self.fetch(site, &open::git_dir(&site.path), commit, Some(self.key.depth))
+            self.fetch(site, &open::git_dir(site.dir().at()), commit, Some(self.key.depth))
                 .await
         })?;
         let (to, before) = (self.target(commit), state.target());
-        let (worker, remember) = (self.worker.clone(), self.remembering());
+        let (worker, remember) = (self.worker.clone(), self.remembering(site));
         self.moving(site, move |path, job| {
             let git_dir = open::git_dir(path);
             // One that could not be finished knows better where it began.
@@ -381,7 +388,7 @@ impl Sync {
         .await?;
         match self.compact(site, commit).await {
             // The sync is done; a disk without room for a second copy is no reason to say otherwise.
-            Err(full) if full.kind == Kind::Io && !marker::is_set(&open::git_dir(&site.path)) => {}
+            Err(full) if full.kind == Kind::Io && !marker::is_set(&open::git_dir(site.dir().at())) => {}
             done => done?,
         }
         Ok((commit, stats))
@@ -399,11 +406,14 @@ impl Sync {
     }
 
     /// What remembers a repository after a move: what its work tree was before, where that is known, and what was done to it.
-    fn remembering(&self) -> impl FnOnce(&Path, Option<&Known>, Option<Moved>) -> Result<()> + Send + use<> {
-        let (worker, branch) = (self.worker.clone(), self.key.branch.clone());
+    fn remembering(
+        &self,
+        site: &Site,
+    ) -> impl FnOnce(&Path, Option<&Known>, Option<Moved>) -> Result<()> + Send + use<> {
+        let (worker, branch, key) = (self.worker.clone(), self.key.branch.clone(), site.path.clone());
         move |path, before, moved| {
             let state = State::read(&open::managed(&open::git_dir(path))?, &branch)?;
-            worker.glances.moved(path, &branch, before, moved.as_ref(), state);
+            worker.glances.moved(&key, path, &branch, before, moved.as_ref(), state);
             Ok(())
         }
     }

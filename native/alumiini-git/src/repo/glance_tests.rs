@@ -36,7 +36,7 @@ fn state() -> State {
 fn finds(glances: &Glances, work: &Path, settled: bool) -> bool {
     if let Some(known) = glances.known(work, &Branch::new("main"), false)
         && glances
-            .is_still_at(work, &known, &job(), || unreachable!("seen"))
+            .is_still_at(work, work, &known, &job(), || unreachable!("seen"))
             .unwrap()
         && glances.is_as_settled(work, &known, job().token())
     {
@@ -44,7 +44,9 @@ fn finds(glances: &Glances, work: &Path, settled: bool) -> bool {
         return false;
     }
     let found = glances
-        .find(work, &Branch::new("main"), false, &job(), || Ok((state(), settled)))
+        .find(work, work, &Branch::new("main"), false, &job(), || {
+            Ok((state(), settled))
+        })
         .unwrap();
     assert_eq!((found.0.head, found.1), (state().head, settled));
     true
@@ -173,7 +175,7 @@ fn does_not_trust_what_has_just_changed() {
 fn ends_where_nobody_waits_any_more() {
     let (glances, work, job) = (glances(), work(), job());
     job.token().cancel();
-    let result = glances.find(work.path(), &Branch::new("main"), false, &job, || {
+    let result = glances.find(work.path(), work.path(), &Branch::new("main"), false, &job, || {
         unreachable!("cancelled")
     });
     assert_eq!(result.unwrap_err().kind, Kind::Cancelled);
