@@ -14,7 +14,17 @@ defmodule Alumiini.Git.Options do
   @most_prefixes 256
 
   @start [:name, :binary, :max_pending, :max_requests, :max_requests_per_host, :grace, :handshake_timeout] ++
-           [:heartbeat, :backoff_initial, :backoff_max, :tls, :proxy, :no_proxy, :schemes, :allow_local]
+           [
+             :heartbeat,
+             :backoff_initial,
+             :backoff_max,
+             :tls,
+             :proxy,
+             :no_proxy,
+             :schemes,
+             :allow_local,
+             :root
+           ]
   # Of `start_link/1`: what may hold a secret.
   @secret [:tls, :proxy]
   @common [:server, :timeout]
@@ -40,6 +50,7 @@ defmodule Alumiini.Git.Options do
           max_requests_per_host: pos_integer,
           schemes: [atom] | nil,
           allow_local: [Path.t()] | nil,
+          root: Path.t() | nil,
           grace: pos_integer,
           handshake_timeout: pos_integer,
           heartbeat: pos_integer,
@@ -87,6 +98,7 @@ defmodule Alumiini.Git.Options do
         max_requests_per_host: 32,
         schemes: nil,
         allow_local: nil,
+        root: nil,
         grace: 5_000,
         handshake_timeout: 5_000,
         heartbeat: 10_000,
@@ -124,6 +136,13 @@ defmodule Alumiini.Git.Options do
 
     if not (is_list(dirs) and Enum.all?(dirs, absolute?)) do
       wrong!(:allow_local, "a list of absolute paths of directories", dirs)
+    end
+  end
+
+  defp start_option!(:root, root) do
+    # Paths are held against it step by step.
+    if not (is_binary(root) and Path.type(root) == :absolute and ".." not in Path.split(root)) do
+      wrong!(:root, "the absolute path of a directory, without `..`", root)
     end
   end
 

@@ -98,7 +98,8 @@ defmodule Alumiini.Git.Worker do
         "max_requests" => options.max_requests,
         "max_requests_per_host" => options.max_requests_per_host,
         "schemes" => options.schemes && Enum.map(options.schemes, &Atom.to_string/1),
-        "allow_local" => options.allow_local
+        "allow_local" => options.allow_local,
+        "root" => options.root
       })
 
       Writer.describe(worker.writer, worker)

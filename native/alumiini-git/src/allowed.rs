@@ -26,6 +26,8 @@ pub(crate) struct Allow {
     pub(crate) schemes: Option<Vec<String>>,
     /// Where repositories of this machine may be. None: anywhere, if they are the user's own and `file` is among the schemes.
     pub(crate) local: Option<Vec<PathBuf>>,
+    /// The directory that the `path` of each request is below. None: anywhere.
+    pub(crate) root: Option<PathBuf>,
 }
 
 /// The rules of this process.
@@ -44,7 +46,11 @@ impl Allowed {
 
 impl Allow {
     /// `invalid` where a scheme is none that could be allowed.
-    pub(crate) fn new(schemes: Option<Vec<Vec<u8>>>, local: Option<Vec<PathBuf>>) -> Result<Allow> {
+    pub(crate) fn new(
+        schemes: Option<Vec<Vec<u8>>>,
+        local: Option<Vec<PathBuf>>,
+        root: Option<PathBuf>,
+    ) -> Result<Allow> {
         let known = |scheme: Vec<u8>| {
             let found = SCHEMES.iter().find(|known| known.as_bytes() == scheme);
             let message = || format!("`schemes` takes some of {}", SCHEMES.join(", "));
@@ -55,7 +61,7 @@ impl Allow {
         let schemes = schemes
             .map(|schemes| schemes.into_iter().map(known).collect())
             .transpose()?;
-        Ok(Allow { schemes, local })
+        Ok(Allow { schemes, local, root })
     }
 
     /// `unsupported` where a remote of this kind may not be reached at all.

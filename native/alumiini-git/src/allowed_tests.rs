@@ -4,7 +4,7 @@ use super::*;
 
 fn allow(schemes: Option<&[&str]>, local: Option<Vec<PathBuf>>) -> Allow {
     let schemes = schemes.map(|schemes| schemes.iter().map(|scheme| scheme.as_bytes().to_vec()).collect());
-    Allow::new(schemes, local).unwrap()
+    Allow::new(schemes, local, None).unwrap()
 }
 
 fn takes(allow: &Allow, url: &str) -> bool {
@@ -44,7 +44,7 @@ fn schemes_are_those_that_are_named_and_all_where_none_is() {
         [true, true, true, true, false, false]
     );
     assert_eq!(
-        Allow::new(Some(vec![b"git".to_vec()]), None).unwrap_err().kind,
+        Allow::new(Some(vec![b"git".to_vec()]), None, None).unwrap_err().kind,
         Kind::Invalid
     );
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Component, PathBuf};
 use std::time::Duration;
 
 use rmpv::Value;
@@ -157,7 +157,7 @@ fn request(id: Option<u64>, fields: &mut Fields) -> Result<Request> {
                 all: fields.limit("max_requests")?,
                 per_host: fields.limit("max_requests_per_host")?,
             },
-            allow: Allow::new(fields.names_if("schemes")?, local_dirs(fields)?)?,
+            allow: Allow::new(fields.names_if("schemes")?, local_dirs(fields)?, root(fields)?)?,
         },
         // The id of a `cancel` names the request to end.
         "cancel" => Op::Cancel {
@@ -255,20 +255,36 @@ fn branch(fields: &mut Fields) -> Result<Branch> {
     reference.bytes("branch").map(Branch::new)
 }
 
-/// A str is `HEAD`, a branch, or a name in full; a map says which of them.
 fn local_dirs(fields: &mut Fields) -> Result<Option<Vec<PathBuf>>> {
     let dirs = fields.names_if("allow_local")?;
-    let path = |dir: Vec<u8>| PathBuf::from(OsString::from_vec(dir));
-    let dirs = dirs.map(|dirs| dirs.into_iter().map(path).collect::<Vec<_>>());
-    match dirs.iter().flatten().find(|dir| !dir.is_absolute()) {
-        Some(dir) => Err(invalid(format!(
-            "`allow_local` takes absolute paths, which `{}` is not",
-            dir.display()
+    dirs.map(|dirs| dirs.into_iter().map(|dir| absolute("allow_local", dir)).collect())
+        .transpose()
+}
+
+/// Paths are held against it step by step, so it is one without `..`.
+fn root(fields: &mut Fields) -> Result<Option<PathBuf>> {
+    let root = fields.bytes_if("root")?.map(|root| absolute("root", root));
+    match root.transpose()? {
+        Some(root) if root.components().any(|step| step == Component::ParentDir) => Err(invalid(format!(
+            "`root` takes no `..`, which is in `{}`",
+            root.display()
         ))),
-        None => Ok(dirs),
+        root => Ok(root),
     }
 }
 
+fn absolute(field: &str, dir: Vec<u8>) -> Result<PathBuf> {
+    let dir = PathBuf::from(OsString::from_vec(dir));
+    match dir.is_absolute() {
+        true => Ok(dir),
+        false => Err(invalid(format!(
+            "`{field}` takes absolute paths, which `{}` is not",
+            dir.display()
+        ))),
+    }
+}
+
+/// A str is `HEAD`, a branch, or a name in full; a map says which of them.
 fn ref_name(fields: &mut Fields) -> Result<RefName> {
     if let Some(Value::Map(_)) = fields.peek("ref") {
         let mut reference = Fields::new(fields.map("ref")?.unwrap_or_default());

@@ -290,6 +290,22 @@ fn refs_by_name_and_by_prefix() {
 }
 
 #[test]
+fn a_root_is_an_absolute_path() {
+    let root = |value: Value| {
+        let base = [("op", "hello".into()), ("protocol", 1.into()), ("root", value)];
+        match decode(&pack(&map(&base))).map(|request| request.op) {
+            Ok(Op::Hello { allow, .. }) => Ok(allow.root),
+            other => Err(other.map(drop).unwrap_err().1.kind),
+        }
+    };
+    assert_eq!(root("/data/a".into()), Ok(Some(PathBuf::from("/data/a"))));
+    assert_eq!(root(Value::Nil), Ok(None));
+    for wrong in ["", "data", "./data", "/data/../x"] {
+        assert_eq!(root(wrong.into()), Err(Kind::Invalid), "{wrong}");
+    }
+}
+
+#[test]
 fn limits_are_positive() {
     let limits = |key: &str, value: Value| {
         let base = [("op", "hello".into()), ("protocol", 1.into()), (key, value)];

@@ -53,9 +53,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Repos {
-    /// The repository at `path`, which need not exist. Looks at the disk: call it from blocking code.
-    pub(crate) fn at(&self, path: &Path) -> Result<Arc<Repo>> {
-        let path = place::find(path)?;
+    /// The repository at `path`, which need not exist, and is below `root` where there is one. Looks at the disk: call it from blocking code.
+    pub(crate) fn at(&self, path: &Path, root: Option<&Path>) -> Result<Arc<Repo>> {
+        let path = place::find(path, root)?;
         let mut repos = lock(&self.0);
         if let Some(repo) = repos.get(&path).and_then(Weak::upgrade) {
             return Ok(repo);

@@ -34,7 +34,7 @@ fn done(sha: &str) -> Result<Synced> {
 }
 
 fn repo() -> Arc<Repo> {
-    Repos::default().at(Path::new("/no/such/place")).unwrap()
+    Repos::default().at(Path::new("/no/such/place"), None).unwrap()
 }
 
 #[tokio::test]
@@ -103,18 +103,18 @@ fn one_place_is_one_repository_however_its_path_is_written() {
     let dir = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(dir.path(), dir.path().join("link")).unwrap();
     let repos = Repos::default();
-    let a = repos.at(&dir.path().join("app")).unwrap();
-    let b = repos.at(&dir.path().join("link/./app")).unwrap();
+    let a = repos.at(&dir.path().join("app"), None).unwrap();
+    let b = repos.at(&dir.path().join("link/./app"), None).unwrap();
     assert!(Arc::ptr_eq(&a, &b));
     std::fs::create_dir(dir.path().join("app")).unwrap();
-    assert!(Arc::ptr_eq(&a, &repos.at(&dir.path().join("link/app")).unwrap()));
+    assert!(Arc::ptr_eq(&a, &repos.at(&dir.path().join("link/app"), None).unwrap()));
 }
 
 #[test]
 fn repositories_that_nobody_uses_are_forgotten() {
     let repos = Repos::default();
     for n in 0..10_000 {
-        repos.at(Path::new(&format!("/no/such/place/{n}"))).unwrap();
+        repos.at(Path::new(&format!("/no/such/place/{n}")), None).unwrap();
     }
     assert!(lock(&repos.0).len() < 1000);
 }

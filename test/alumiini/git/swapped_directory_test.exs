@@ -24,11 +24,11 @@ defmodule Alumiini.Git.SwappedDirectoryTest do
     other = Repository.create!(dir, "other.git")
     Repository.commit!(other, %{"secret.yaml" => "s: 1", "deploy/x.yaml" => "secret"})
     stranger = Path.join(dir, "stranger")
-    {:ok, _sha} = Git.sync("file://" <> other, "main", stranger, server: git)
+    {:ok, secret} = Git.sync("file://" <> other, "main", stranger, server: git)
     File.write!(Path.join(stranger, "notes.yaml"), "theirs\n")
     File.write!(Path.join(stranger, ".git/index.lock"), "theirs\n")
     File.mkdir!(Path.join(stranger, ".git.alumiini-theirs"))
-    Map.merge(context, %{stranger: stranger, before: look(stranger)})
+    Map.merge(context, %{stranger: stranger, secret: secret, before: look(stranger)})
   end
 
   # Of all that is there which it is, when its content changed and what it is; of `path` itself that it changed is the swap's.
@@ -153,6 +153,15 @@ defmodule Alumiini.Git.SwappedDirectoryTest do
     assert error.message =~ path
   end
 
+  # A link that is there when the call comes leads where it leads, unless that is out of the root.
+  test "with a root, a link that comes and goes leads neither a call nor a read out of it", context do
+    server = start_supervised!({Git, name: nil, root: Path.join(context.dir, "volume")}, id: :rooted)
+    context = %{context | dir: Path.join(context.dir, "volume")}
+    File.mkdir!(context.dir)
+    swapped_all_the_time(context, context.stranger, server: server, timeout: 60_000)
+    assert_untouched(context)
+  end
+
   test "a link to a directory that is no repository comes and goes, and nothing is written there", context do
     stranger = Path.join(context.dir, "plain")
     File.mkdir_p!(Path.join(stranger, "deploy"))
@@ -176,6 +185,7 @@ defmodule Alumiini.Git.SwappedDirectoryTest do
 
             Git.sync(context.url, "main", path, options)
             Git.checkout(path, context.first, options)
+            if stranger == context.stranger, do: read_all(path, context, options)
           end
         end)
       end
@@ -189,6 +199,20 @@ defmodule Alumiini.Git.SwappedDirectoryTest do
       assert GitCommand.run!(["status", "--porcelain"], cd: path) == ""
       Oracle.fsck!(path)
     end
+  end
+
+  defp read_all(path, context, options) do
+    for file <- ["secret.yaml", "deploy/x.yaml"], do: refute_secret(Git.read(path, file, options), context)
+    refute_secret(Git.files(path, nil, options), context)
+    refute_secret(Git.head(path, options), context)
+  end
+
+  defp refute_secret({:error, %Error{}}, _context), do: :ok
+  defp refute_secret({:ok, %{sha: sha}}, context), do: assert(sha != context.secret)
+
+  defp refute_secret({:ok, names_or_content}, _context) do
+    for secret <- ["secret", "s: 1", "secret.yaml", "notes.yaml"],
+        do: refute(secret in List.wrap(names_or_content))
   end
 
   # A program of its own: this one's renames wait for its other work.

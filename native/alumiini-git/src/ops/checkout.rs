@@ -31,7 +31,7 @@ pub(crate) async fn run(
     }
     let repo = {
         let shared = worker.clone();
-        worker.reads.run(move || shared.repos.at(&path)).await?
+        worker.reads.run(move || shared.repo(&path)).await?
     };
     let turn = repo.turn.clone().lock_owned().await;
     // Nothing is locked, and so nothing made, where there is no repository.

@@ -36,7 +36,7 @@ use crate::repo::glance::Glances;
 use crate::repo::opened::Opened;
 use crate::repo::pack::Turns;
 use crate::repo::sound_tree::SoundTrees;
-use crate::repos::Repos;
+use crate::repos::{Repo, Repos};
 use crate::sharing::Errands;
 
 /// What a remote is asked: what one of its refs is at, by its full name.
@@ -91,6 +91,13 @@ impl Worker {
             packing: Pool::new(cores * 2),
             resolving: Turns::new(cores),
         })
+    }
+}
+
+impl Worker {
+    /// The repository at the `path` of a request. Looks at the disk.
+    fn repo(&self, path: &Path) -> Result<Arc<Repo>> {
+        self.repos.at(path, self.allowed.now().root.as_deref())
     }
 }
 

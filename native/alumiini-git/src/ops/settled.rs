@@ -91,10 +91,11 @@ pub(crate) fn read_now<T>(worker: &Worker, path: &Path, read: impl Fn(&Seen<'_>)
 }
 
 fn try_read<T>(worker: &Worker, path: &Path, read: impl Fn(&Seen<'_>) -> Result<T>) -> Result<Result<T, Unsettled>> {
-    let place = worker.repos.at(path)?;
+    let place = worker.repo(path)?;
+    let root = worker.allowed.now().root.clone();
     // A directory of a work tree moves with it.
-    let repo = match enclosing(&place.path) {
-        Some(root) if root != place.path => worker.repos.at(root)?,
+    let repo = match enclosing(&place.path, root.as_deref()) {
+        Some(root) if root != place.path => worker.repos.at(root, None)?,
         Some(_) => place.clone(),
         None => {
             refuse_unborn(&place.path)?;
@@ -105,7 +106,7 @@ fn try_read<T>(worker: &Worker, path: &Path, read: impl Fn(&Seen<'_>) -> Result<
         return Ok(Err(Unsettled::Moving(repo)));
     };
     // A move may have put a link on the way until now; from here on none can.
-    if place::find(path)? != place.path {
+    if place::find(path, root.as_deref())? != place.path {
         return Ok(Err(Unsettled::Moved));
     }
     let git_dir = open::git_dir(&repo.path);
@@ -148,9 +149,11 @@ fn generation(git_dir: &Path) -> Option<Option<(u64, i64, i64)>> {
     Some(index.map(|index| (index.ino(), index.mtime(), index.mtime_nsec())))
 }
 
-/// The work tree that `path` is in, if it is in one.
-fn enclosing(path: &Path) -> Option<&Path> {
+/// The work tree that `path` is in, if it is in one; a server with a root looks at nothing that is not below it.
+fn enclosing<'p>(path: &'p Path, root: Option<&Path>) -> Option<&'p Path> {
+    let root = root.and_then(|root| root.canonicalize().ok());
     path.ancestors()
+        .take_while(|dir| Some(*dir) != root.as_deref())
         .find(|dir| fs::symlink_metadata(open::git_dir(dir)).is_ok())
 }
 

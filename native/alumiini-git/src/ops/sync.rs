@@ -39,7 +39,7 @@ pub(crate) async fn run(worker: &Arc<Worker>, request: SyncRequest, job: &Arc<Jo
     valid_ref(&request.branch.local())?;
     let repo = {
         let (shared, path) = (worker.clone(), request.path.clone());
-        worker.reads.run(move || shared.repos.at(&path)).await?
+        worker.reads.run(move || shared.repo(&path)).await?
     };
     let key = SyncKey {
         remote: request.remote,

@@ -59,7 +59,7 @@ impl DirLock {
 
 fn failed(path: &Path, errno: Errno) -> Error {
     // Else it is a link to nowhere, which is what was found.
-    if errno == Errno::LOOP && !place::find(path).is_ok_and(|found| found == path) {
+    if errno == Errno::LOOP && !place::find(path, None).is_ok_and(|found| found == path) {
         return replaced(path);
     }
     let message = format!(
