@@ -118,6 +118,7 @@ defmodule Alumiini.Git do
           | {:schemes, [:https | :http | :ssh | :file]}
           | {:allow_local, [Path.t()]}
           | {:addresses, addresses}
+          | {:root, Path.t()}
           | {:tls, tls}
           | {:proxy, proxy}
           | {:no_proxy, String.t() | [String.t()]}
@@ -192,6 +193,11 @@ defmodule Alumiini.Git do
       below them only, also by what it borrows from. `[]` for none. Default: anywhere, if `:file` is among the schemes and the
       repository belongs to the user that the BEAM runs as (elsewhere Git calls that `safe.directory`)
     * `:addresses` - which addresses the worker may connect to: `:any` (the default), `:public`, or rules. See "Addresses"
+    * `:root` - the one directory, given by its absolute path, that the `path` of every call has to be below. It has to exist; it is not
+      made, and is no `path` itself. A path that leads out of it, by `..` or by a link, also by one that takes its place in the middle of a
+      call, is `:unsafe_path`. Absolute links are followed if they begin with the root. Give it where paths are joined from what others
+      choose, and where others can write into the directories that are synced, a shared volume for one. For two volumes, start two
+      servers. Remotes on this machine are not meant: see `:allow_local`. Default: any path
     * `:tls`, `:proxy`, `:no_proxy` - for all calls to remotes, see "Options of calls to a remote". Under a supervisor, give
       them in `{Alumiini.Git, options}`, as above: `child_spec/1` keeps them out of what a supervisor logs
     * `:grace` - how long, in milliseconds, the worker may take to let go of a request that timed out or was cancelled,

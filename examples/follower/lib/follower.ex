@@ -26,7 +26,9 @@ defmodule Follower do
       for scheme <- "GIT_SCHEMES" |> System.get_env("https,ssh") |> String.split(","),
           do: String.to_existing_atom(scheme)
 
-    children = [{Alumiini.Git, schemes: schemes}, {__MODULE__, options}]
+    # Nor is a link on the volume to lead to another directory.
+    root = Path.dirname(options[:directory])
+    children = [{Alumiini.Git, schemes: schemes, root: root}, {__MODULE__, options}]
     Supervisor.start_link(children, strategy: :one_for_one, name: Follower.Supervisor)
   end
 

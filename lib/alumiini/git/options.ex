@@ -24,7 +24,8 @@ defmodule Alumiini.Git.Options do
              :no_proxy,
              :schemes,
              :allow_local,
-             :addresses
+             :addresses,
+             :root
            ]
   # Of `start_link/1`: what may hold a secret.
   @secret [:tls, :proxy]
@@ -42,6 +43,7 @@ defmodule Alumiini.Git.Options do
           schemes: [atom] | nil,
           allow_local: [Path.t()] | nil,
           addresses: Addresses.rules() | nil,
+          root: Path.t() | nil,
           grace: pos_integer,
           handshake_timeout: pos_integer,
           heartbeat: pos_integer,
@@ -90,6 +92,7 @@ defmodule Alumiini.Git.Options do
         schemes: nil,
         allow_local: nil,
         addresses: nil,
+        root: nil,
         grace: 5_000,
         handshake_timeout: 5_000,
         heartbeat: 10_000,
@@ -137,6 +140,13 @@ defmodule Alumiini.Git.Options do
           ~s|(lists of ranges such as "10.0.0.0/8" and "fd00::/8", without bits beyond their length)|
 
       wrong!(:addresses, right, rules)
+    end
+  end
+
+  defp start_option!(:root, root) do
+    # Paths are held against it step by step.
+    if not (is_binary(root) and Path.type(root) == :absolute and ".." not in Path.split(root)) do
+      wrong!(:root, "the absolute path of a directory, without `..`", root)
     end
   end
 

@@ -30,6 +30,8 @@ pub(crate) struct Allow {
     pub(crate) local: Option<Vec<PathBuf>>,
     /// Asked of each connection, by who makes it.
     pub(crate) addresses: Arc<Addresses>,
+    /// The directory that the `path` of each request is below. None: anywhere.
+    pub(crate) root: Option<PathBuf>,
 }
 
 /// The rules of this process.
@@ -52,6 +54,7 @@ impl Allow {
         schemes: Option<Vec<Vec<u8>>>,
         local: Option<Vec<PathBuf>>,
         addresses: Addresses,
+        root: Option<PathBuf>,
     ) -> Result<Allow> {
         let known = |scheme: Vec<u8>| {
             let found = SCHEMES.iter().find(|known| known.as_bytes() == scheme);
@@ -67,6 +70,7 @@ impl Allow {
             schemes,
             local,
             addresses: Arc::new(addresses),
+            root,
         })
     }
 

@@ -5,7 +5,7 @@ use crate::net::url::RemoteUrl;
 
 fn allow(schemes: Option<&[&str]>, local: Option<Vec<PathBuf>>) -> Allow {
     let schemes = schemes.map(|schemes| schemes.iter().map(|scheme| scheme.as_bytes().to_vec()).collect());
-    Allow::new(schemes, local, Addresses::default()).unwrap()
+    Allow::new(schemes, local, Addresses::default(), None).unwrap()
 }
 
 fn takes(allow: &Allow, url: &str) -> bool {
@@ -46,7 +46,7 @@ fn schemes_are_those_that_are_named_and_all_where_none_is() {
         [true, true, true, true, false, false]
     );
     assert_eq!(
-        Allow::new(Some(vec![b"git".to_vec()]), None, Addresses::default())
+        Allow::new(Some(vec![b"git".to_vec()]), None, Addresses::default(), None)
             .unwrap_err()
             .kind,
         Kind::Invalid

@@ -72,10 +72,11 @@ impl Worker {
         })
     }
 
-    /// The repository at `path`, which need not exist. `unsafe_path` where the path leads out of the working tree that it is in. Looks at
-    /// the disk: call it from blocking code.
+    /// The repository at `path`, which need not exist, and is below the root where there is one. `unsafe_path` where the path leads out of
+    /// that, or of the working tree that it is in. Looks at the disk: call it from blocking code.
     pub(crate) fn repo_at(&self, path: &Path) -> Result<Arc<Repo>> {
-        Ok(self.repos.at(place::find(path)?))
+        let root = self.allowed.now().root.clone();
+        Ok(self.repos.at(place::find(path, root.as_deref())?))
     }
 }
 

@@ -100,7 +100,8 @@ defmodule Alumiini.Git.Server.Worker do
         "max_requests_per_host" => options.max_requests_per_host,
         "schemes" => options.schemes && Enum.map(options.schemes, &Atom.to_string/1),
         "allow_local" => options.allow_local,
-        "addresses" => Addresses.to_wire(options.addresses)
+        "addresses" => Addresses.to_wire(options.addresses),
+        "root" => options.root
       })
 
       Writer.describe(worker.writer, worker)

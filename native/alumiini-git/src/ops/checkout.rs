@@ -64,8 +64,13 @@ impl Operation for Checkout {
         let job = context.job.clone();
         let (hold, shared) = (job.hold(), context.worker.clone());
         let work = move || {
-            let _held = (turn, lock, tree, hold);
-            let sha = check_out(&repo.path, &self.rev, self.force, &shared.checked_trees, &job)?;
+            // The lock goes first: who finds it taken looks whether the turn is.
+            let _held = (turn, tree, hold);
+            let lock = lock;
+            let dir = lock.dir();
+            dir.check()?;
+            let done = check_out(dir.at(), &self.rev, self.force, &shared.checked_trees, &job);
+            let sha = done.map_err(|error| dir.named(error))?;
             Ok((Answer::Id(sha), None))
         };
         context.worker.disk.run(work).await

@@ -47,7 +47,12 @@ impl Operation for Head {
 
 fn seen(seen: &Seen<'_>) -> Result<Commit> {
     match seen {
-        Seen::Files(path) => commit(&open::any(path)?),
+        Seen::Files(path) => {
+            let dir = open::dir(path)?;
+            open::any(dir.at())
+                .and_then(|repo| commit(&repo))
+                .map_err(|error| dir.named(error))
+        }
         Seen::Commit { worker, root, below } if below.as_os_str().is_empty() => worker.trees.read(root, commit),
         Seen::Commit { worker, root, below } => {
             let path = root.join(below);

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Component, PathBuf};
 
 use crate::error::{Error, Kind, Result};
 use crate::net::host_limits::Limits;
@@ -29,7 +29,12 @@ impl Operation for Hello {
                 all: fields.limit("max_requests")?,
                 per_host: fields.limit("max_requests_per_host")?,
             },
-            allow: Allow::new(fields.names_if("schemes")?, local_dirs(fields)?, addresses(fields)?)?,
+            allow: Allow::new(
+                fields.names_if("schemes")?,
+                local_dirs(fields)?,
+                addresses(fields)?,
+                root(fields)?,
+            )?,
         })
     }
 
@@ -70,13 +75,29 @@ fn addresses(fields: &mut Fields) -> Result<Addresses> {
 
 fn local_dirs(fields: &mut Fields) -> Result<Option<Vec<PathBuf>>> {
     let dirs = fields.names_if("allow_local")?;
-    let path = |dir: Vec<u8>| PathBuf::from(OsString::from_vec(dir));
-    let dirs = dirs.map(|dirs| dirs.into_iter().map(path).collect::<Vec<_>>());
-    match dirs.iter().flatten().find(|dir| !dir.is_absolute()) {
-        Some(dir) => {
-            let message = format!("`allow_local` takes absolute paths, which `{}` is not", dir.display());
+    dirs.map(|dirs| dirs.into_iter().map(|dir| absolute("allow_local", dir)).collect())
+        .transpose()
+}
+
+/// Paths are held against it step by step, so it is one without `..`.
+fn root(fields: &mut Fields) -> Result<Option<PathBuf>> {
+    let root = fields.bytes_if("root")?.map(|root| absolute("root", root));
+    match root.transpose()? {
+        Some(root) if root.components().any(|step| step == Component::ParentDir) => {
+            let message = format!("`root` takes no `..`, which is in `{}`", root.display());
             Err(Error::invalid(message))
         }
-        None => Ok(dirs),
+        root => Ok(root),
+    }
+}
+
+fn absolute(field: &str, dir: Vec<u8>) -> Result<PathBuf> {
+    let dir = PathBuf::from(OsString::from_vec(dir));
+    match dir.is_absolute() {
+        true => Ok(dir),
+        false => {
+            let message = format!("`{field}` takes absolute paths, which `{}` is not", dir.display());
+            Err(Error::invalid(message))
+        }
     }
 }

@@ -91,8 +91,9 @@ pub(crate) fn read_now<T>(worker: &Worker, path: &Path, read: impl Fn(&Seen<'_>)
 
 fn try_read<T>(worker: &Worker, path: &Path, read: impl Fn(&Seen<'_>) -> Result<T>) -> Result<Result<T, Unsettled>> {
     let place = worker.repo_at(path)?;
+    let root = worker.allowed.now().root.clone();
     // A directory of a working tree moves with it.
-    let repo = match enclosing(&place.path) {
+    let repo = match enclosing(&place.path, root.as_deref()) {
         Some(root) if root != place.path => worker.repos.at(root.to_owned()),
         Some(_) => place.clone(),
         None => {
@@ -104,7 +105,7 @@ fn try_read<T>(worker: &Worker, path: &Path, read: impl Fn(&Seen<'_>) -> Result<
         return Ok(Err(Unsettled::Moving(repo)));
     };
     // A move may have put a link on the way until now; from here on none can.
-    if place::find(path)? != place.path {
+    if place::find(path, root.as_deref())? != place.path {
         return Ok(Err(Unsettled::Moved));
     }
     let git_dir = open::git_dir(&repo.path);
@@ -147,9 +148,11 @@ fn generation(git_dir: &Path) -> Option<Option<(u64, i64, i64)>> {
     Some(index.map(|index| (index.ino(), index.mtime(), index.mtime_nsec())))
 }
 
-/// The working tree that `path` is in, if it is in one.
-fn enclosing(path: &Path) -> Option<&Path> {
+/// The working tree that `path` is in, if it is in one; a server with a root looks at nothing that is not below it.
+fn enclosing<'p>(path: &'p Path, root: Option<&Path>) -> Option<&'p Path> {
+    let root = root.and_then(|root| root.canonicalize().ok());
     path.ancestors()
+        .take_while(|dir| Some(*dir) != root.as_deref())
         .find(|dir| fs::symlink_metadata(open::git_dir(dir)).is_ok())
 }
 
@@ -207,15 +210,19 @@ fn resume(path: &Path) -> Result<bool> {
     if !marker::is_set(&git_dir) {
         return Ok(true);
     }
-    let Some(_lock) = DirLock::try_take(path)? else {
+    let Some(lock) = DirLock::try_take(path)? else {
         return Ok(false);
     };
+    let dir = lock.dir();
+    dir.check()?;
+    let git_dir = open::git_dir(dir.at());
     if open::is_managed(&git_dir) {
         cleanup::locks_of(&git_dir);
     }
     // Readers that wait share the result, so nobody's cancel may stop it.
-    finish::resume(path, &Job::unattended())
+    finish::resume(dir.at(), &Job::unattended())
         .map(|()| true)
+        .map_err(|error| dir.named(error))
         .map_err(|error| {
             let why = format!("an interrupted checkout cannot be finished ({error})");
             incomplete(path, &why)

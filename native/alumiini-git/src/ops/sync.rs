@@ -160,7 +160,7 @@ impl Pipeline {
             let (path, made) = (path.clone(), made.clone());
             self.worker.disk.run(move || {
                 let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
-                made.extend(make_dir(&path)?);
+                make_dir(&path, &mut made)?;
                 DirLock::try_take(&path)
             })
         })
@@ -182,14 +182,19 @@ impl Pipeline {
         result
     }
 
-    /// Runs `work` where blocking is allowed, holding the site until it has ended.
+    /// Runs `work` where blocking is allowed, holding the site until it has ended. Its path leads to the directory that is locked.
     async fn disk<T, F>(&self, site: &Arc<SyncGuard>, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&Path, &Job) -> Result<T> + Send + 'static,
     {
         let (site, job) = (site.clone(), self.job.clone());
-        self.worker.disk.run(move || work(&site.path, &job)).await
+        let work = move || {
+            let dir = site.dir();
+            dir.check()?;
+            work(dir.at(), &job).map_err(|error| dir.named(error))
+        };
+        self.worker.disk.run(work).await
     }
 
     /// The same while nobody reads the working tree.
@@ -225,12 +230,12 @@ impl Pipeline {
         let Some(known) = self.known(site) else {
             return Ok(Glance::Unknown(None));
         };
-        let (state, branch) = (known.state.clone(), self.spec.branch.clone());
+        let (state, branch, key) = (known.state.clone(), self.spec.branch.clone(), site.path.clone());
         let enough = self.job.token().child_token();
         let (given_up, head) = (enough.clone(), state.head);
         let local = self.disk(site, move |path, job| {
             let read = || State::read(&open::managed(&open::git_dir(path))?, &branch);
-            let is_still = worker.status_cache.is_still_at(path, &known, job, read)?
+            let is_still = worker.status_cache.is_still_at(&key, path, &known, job, read)?
                 && (worker.status_cache.is_as_clean(path, &known, &given_up) || given_up.is_cancelled());
             job.check().map(|()| is_still)
         });
@@ -306,7 +311,7 @@ impl Pipeline {
     }
 
     fn occupied(&self, site: &SyncGuard) -> Error {
-        let what = if site.path.is_dir() {
+        let what = if site.dir().at().is_dir() {
             "holds files but no Git repository"
         } else {
             "is not a directory"
@@ -348,6 +353,7 @@ impl Pipeline {
     ) -> Result<(Oid, Stats)> {
         let mut pauses = Pauses::default();
         loop {
+            site.dir().check()?;
             let wanted = Wanted {
                 commit,
                 branch: &self.spec.branch,
@@ -356,7 +362,7 @@ impl Pipeline {
             let error = match self.remote.fetch(&self.worker, git_dir, &wanted, &self.job, site).await {
                 Ok(stats) => return Ok((commit, stats)),
                 Err(error) if is_denied(&error) => error,
-                Err(error) => return Err(fetching(error)),
+                Err(error) => return Err(fetching(site.dir().named(error))),
             };
             let Some(pause) = pauses.next() else {
                 return Err(fetching(denied(error, commit)));
@@ -368,14 +374,15 @@ impl Pipeline {
 
     async fn managed(&self, site: &Arc<SyncGuard>, commit: Option<Oid>) -> Result<(Oid, Stats)> {
         let (branch, worker, bare) = (self.spec.branch.clone(), self.worker.clone(), self.spec.is_bare());
+        let key = site.path.clone();
         let local = self.disk(site, move |path, job| {
-            worker.status_cache.find(path, &branch, bare, job, || {
+            worker.status_cache.find(&key, path, &branch, bare, job, || {
                 open::refuse_directories(&open::git_dir(path))?;
                 let repo = open::managed(&open::git_dir(path))?;
                 let state = State::read(&repo, &branch)?;
                 let settled = match state.head {
                     Some(_) if state.bare != bare => false,
-                    Some(head) if !marker::is_set(repo.path()) && bare => worker.trees.vouch(path, &repo, head)?,
+                    Some(head) if !marker::is_set(repo.path()) && bare => worker.trees.vouch(&key, &repo, head)?,
                     Some(head) if !marker::is_set(repo.path()) => {
                         working_tree::is_clean(&repo, path, raw_object::tree_of(&repo, head)?, job)?
                     }
@@ -415,11 +422,11 @@ impl Pipeline {
             if self.is_here(site, commit, &state).await? {
                 return Ok((commit, Stats::default()));
             }
-            self.fetch(site, &open::git_dir(&site.path), commit, Some(self.spec.depth))
+            self.fetch(site, &open::git_dir(site.dir().at()), commit, Some(self.spec.depth))
                 .await
         })?;
         let (to, before) = (self.target(commit), state.target());
-        let (worker, remember) = (self.worker.clone(), self.remembering());
+        let (worker, remember) = (self.worker.clone(), self.remembering(site));
         self.moving(site, move |path, job| {
             let git_dir = open::git_dir(path);
             // One that could not be finished knows better where it began.
@@ -447,7 +454,7 @@ impl Pipeline {
         .await?;
         match self.compact(site, commit).await {
             // The sync is done; a disk without room for a second copy is no reason to say otherwise.
-            Err(full) if full.kind == Kind::Io && !marker::is_set(&open::git_dir(&site.path)) => {}
+            Err(full) if full.kind == Kind::Io && !marker::is_set(&open::git_dir(site.dir().at())) => {}
             done => done?,
         }
         Ok((commit, stats))
@@ -465,11 +472,16 @@ impl Pipeline {
     }
 
     /// What remembers a repository after a move: what its working tree was before, where that is known, and what was done to it.
-    fn remembering(&self) -> impl FnOnce(&Path, Option<&Known>, Option<Moved>) -> Result<()> + Send + use<> {
-        let (worker, branch) = (self.worker.clone(), self.spec.branch.clone());
+    fn remembering(
+        &self,
+        site: &SyncGuard,
+    ) -> impl FnOnce(&Path, Option<&Known>, Option<Moved>) -> Result<()> + Send + use<> {
+        let (worker, branch, key) = (self.worker.clone(), self.spec.branch.clone(), site.path.clone());
         move |path, before, moved| {
             let state = State::read(&open::managed(&open::git_dir(path))?, &branch)?;
-            worker.status_cache.moved(path, &branch, before, moved.as_ref(), state);
+            worker
+                .status_cache
+                .moved(&key, path, &branch, before, moved.as_ref(), state);
             Ok(())
         }
     }

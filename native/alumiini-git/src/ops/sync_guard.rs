@@ -1,21 +1,24 @@
 //! The place of a sync, and what an unfinished one leaves there.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::OwnedMutexGuard;
 
+use crate::repo::held_dir::HeldDir;
 use crate::repo::lock::{DirLock, remove_made};
+use crate::repo::no_links::Made;
 use crate::repo::{open, pack};
 use crate::task::job::{Hold, Job};
 
 /// The right to sync a path, and what has to be cleaned away if that does not end well. Held by every thread that is at
 /// work there; the path is free again when the last of them has let go.
 pub(super) struct SyncGuard {
+    /// For messages, and for what is remembered of it. All work is done at [`SyncGuard::dir`].
     pub(super) path: PathBuf,
-    made: Vec<PathBuf>,
+    made: Vec<Made>,
     /// The new `.git` until it has its name.
     build: Mutex<Option<PathBuf>>,
     /// Let go of in this order: who finds the lock taken looks whether the turn is.
@@ -28,7 +31,7 @@ impl SyncGuard {
     /// `made`: directories that were not there before, innermost first.
     pub(super) fn new(
         path: PathBuf,
-        made: Vec<PathBuf>,
+        made: Vec<Made>,
         turn: OwnedMutexGuard<()>,
         lock: DirLock,
         job: &Job,
@@ -40,6 +43,12 @@ impl SyncGuard {
             held: Some((lock, turn, job.hold())),
             ended: AtomicBool::new(false),
         }
+    }
+
+    /// The directory that is locked.
+    pub(super) fn dir(&self) -> &HeldDir {
+        let (lock, ..) = self.held.as_ref().expect("held until it is dropped");
+        lock.dir()
     }
 
     /// Notes where a new `.git` is being built, or that it has its name.
@@ -58,28 +67,33 @@ impl SyncGuard {
 
     /// Takes away what an unfinished sync made.
     pub(super) fn clean(&self) {
-        clean(&self.path, self.build(), &self.made);
+        clean(self.dir(), self.build(), &self.made);
     }
 }
 
-fn clean(path: &Path, build: Option<PathBuf>, made: &[PathBuf]) {
+fn clean(dir: &HeldDir, build: Option<PathBuf>, made: &[Made]) {
+    if dir.check().is_err() {
+        return;
+    }
     if let Some(build) = build {
         let _ = fs::remove_dir_all(build);
     }
-    let _ = fs::remove_dir_all(pack::incoming(&open::git_dir(path)));
+    let _ = fs::remove_dir_all(pack::incoming(&open::git_dir(dir.at())));
     remove_made(made);
 }
 
 impl Drop for SyncGuard {
     fn drop(&mut self) {
-        let (path, made) = (std::mem::take(&mut self.path), std::mem::take(&mut self.made));
+        let made = std::mem::take(&mut self.made);
         let build = self.build();
         let held = self.held.take();
         if self.ended.load(Ordering::Acquire) {
             return drop(held);
         }
         let clean = move || {
-            clean(&path, build, &made);
+            if let Some((lock, ..)) = &held {
+                clean(lock.dir(), build, &made);
+            }
             drop(held);
         };
         // After a cancel the last to let go may be a thread of the runtime, which must not wait for the disk.

@@ -322,6 +322,22 @@ fn limits_are_positive() {
 }
 
 #[test]
+fn a_root_is_an_absolute_path() {
+    let root = |value: Value| {
+        let base = [("op", "hello".into()), ("protocol", 1.into()), ("root", value)];
+        match decode(&pack(&map(&base))).map(|request| request.op) {
+            Ok(Op::Hello(hello)) => Ok(hello.allow.root),
+            other => Err(other.map(drop).unwrap_err().1.kind),
+        }
+    };
+    assert_eq!(root("/data/a".into()), Ok(Some(PathBuf::from("/data/a"))));
+    assert_eq!(root(Value::Nil), Ok(None));
+    for wrong in ["", "data", "./data", "/data/../x"] {
+        assert_eq!(root(wrong.into()), Err(Kind::Invalid), "{wrong}");
+    }
+}
+
+#[test]
 fn no_error_shows_a_credential() {
     let auth = map(&[
         ("type", "basic".into()),

@@ -3,50 +3,41 @@
 //! The lock is `flock(2)` on the directory itself, so nothing lies in the working tree, it goes with the process that held it,
 //! and it outlives the exchange of `.git` below it.
 
-use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use crate::error::{Error, Key, Kind, Name, Result};
+use crate::error::Name;
+use crate::error::{Error, Key, Kind, Result};
+use crate::repo::held_dir::{HeldDir, replaced};
+use crate::repo::no_links::{self, Made};
 use crate::repo::place;
 
 /// The lock on a directory; dropping it, or the end of the process, lets go.
 pub(crate) struct DirLock {
-    _dir: File,
+    dir: HeldDir,
 }
 
 impl DirLock {
     /// `None` where another process, or another request of this one, holds it.
     /// `path` is as [`place::find`] gives it, and has to be so still.
     pub(crate) fn try_take(path: &Path) -> Result<Option<DirLock>> {
-        if place::find(path)? != path {
-            let message = format!(
-                "{} was replaced by a link; nothing was touched, call again",
-                path.display()
-            );
-            return Err(Error::new(Kind::Locked, message).with(Key::Path, Name::of(path)));
-        }
-        // A pipe must not wait for its writer.
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let dir = rustix::fs::open(path, flags, Mode::empty())
-            .map_err(|errno| Error::io("lock the directory", path, &errno.into()))?;
-        let dir = File::from(dir);
-        match flock(&dir, FlockOperation::NonBlockingLockExclusive) {
+        let dir = HeldDir::open(path).map_err(|errno| failed(path, errno))?;
+        match flock(dir.descriptor(), FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => return Ok(None),
-            Err(errno) => return Err(Error::io("lock the directory", path, &errno.into())),
+            Err(errno) => return Err(failed(path, errno)),
         }
         // Who held the lock before us may have removed the directory, and somebody may have made it anew.
-        let same = |a: &fs::Metadata, b: &fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
-        match (dir.metadata(), fs::metadata(path)) {
-            (Ok(ours), Ok(there)) if same(&ours, &there) => Ok(Some(DirLock { _dir: dir })),
-            _ => Ok(None),
-        }
+        Ok(dir.is_in_place().then_some(DirLock { dir }))
+    }
+
+    /// The directory that is locked, for all that is done there.
+    pub(crate) fn dir(&self) -> &HeldDir {
+        &self.dir
     }
 
     /// Waits for the lock. The wait is a poll, since a blocking `flock` could not be cancelled; `attempt` runs the try
@@ -66,32 +57,33 @@ impl DirLock {
     }
 }
 
-/// Makes `path` and what is missing above it. Answers what it made, innermost first, for [`remove_made`].
-pub(crate) fn make_dir(path: &Path) -> Result<Vec<PathBuf>> {
-    let mut made = Vec::new();
-    let mut missing: Vec<&Path> = path
-        .ancestors()
-        .take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists())
-        .collect();
-    while let Some(dir) = missing.pop() {
-        match fs::create_dir(dir) {
-            Ok(()) => made.insert(0, dir.to_owned()),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => {
-                remove_made(&made);
-                let message = format!("cannot make the directory {}: {error}", dir.display());
-                return Err(Error::new(Kind::Io, message).with(Key::Path, Name::of(path)));
-            }
-        }
+fn failed(path: &Path, errno: Errno) -> Error {
+    // Else it is a link to nowhere, which is what was found.
+    if errno == Errno::LOOP && !place::find(path, None).is_ok_and(|found| found == path) {
+        return replaced(path);
     }
-    Ok(made)
+    let message = format!(
+        "cannot lock the directory {}: {}",
+        path.display(),
+        io::Error::from(errno)
+    );
+    Error::new(Kind::Io, message).with(Key::Path, Name::of(path))
+}
+
+/// Makes `path` and what is missing above it, and adds what it made to `made`, for [`remove_made`].
+pub(crate) fn make_dir(path: &Path, made: &mut Vec<Made>) -> Result<()> {
+    no_links::make(path, made).map_err(|errno| {
+        no_links::remove(&std::mem::take(made));
+        if errno == Errno::LOOP {
+            return replaced(path);
+        }
+        let cause = io::Error::from(errno);
+        let message = format!("cannot make the directory {}: {cause}", path.display());
+        Error::new(Kind::Io, message).with(Key::Path, Name::of(path))
+    })
 }
 
 /// Takes back what [`make_dir`] made, as far as it is empty.
-pub(crate) fn remove_made(made: &[PathBuf]) {
-    for dir in made {
-        if fs::remove_dir(dir).is_err() {
-            return;
-        }
-    }
+pub(crate) fn remove_made(made: &[Made]) {
+    no_links::remove(made);
 }

@@ -5,8 +5,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use git2::{Config, Oid, Repository, RepositoryOpenFlags};
+use rustix::io::Errno;
 
-use crate::error::{Error, Key, Kind, Name, Result};
+use crate::error::Name;
+use crate::error::{Error, Key, Kind, Result};
+use crate::repo::held_dir::{HeldDir, replaced};
+use crate::repo::real_path::is_kept;
 use crate::repo::{BUILD_PREFIX, MARKER, git_dir_check, git_failure};
 
 /// The key in a repository's config that says this library made it and may treat its working tree as its own.
@@ -106,6 +110,15 @@ fn check(git_dir: &Path) -> Result<()> {
     }
 }
 
+/// Opens the directory that `path` is, which has no links in it, for a repository in it to be opened.
+pub(crate) fn dir(path: &Path) -> Result<HeldDir> {
+    HeldDir::open(path).map_err(|errno| match errno {
+        Errno::NOENT => no_path(path),
+        Errno::LOOP => replaced(path),
+        _ => Error::io("read", path, &errno.into()),
+    })
+}
+
 /// Opens a managed repository's `.git`. As a bare one, since the working tree is none of libgit2's business there; and not by
 /// `git_repository_open_bare`, which does not read `.git/shallow`, so that shallow commits would have parents.
 pub(crate) fn managed(git_dir: &Path) -> Result<Repository> {
@@ -116,11 +129,22 @@ pub(crate) fn managed(git_dir: &Path) -> Result<Repository> {
 /// The same of one that nobody else has seen yet.
 pub(crate) fn just_made(git_dir: &Path) -> Result<Repository> {
     let flags = RepositoryOpenFlags::BARE | RepositoryOpenFlags::NO_SEARCH | RepositoryOpenFlags::NO_DOTGIT;
-    Repository::open_ext(git_dir, flags, &[] as &[&str]).map_err(|error| match shallow(git_dir) {
+    let repo = Repository::open_ext(git_dir, flags, &[] as &[&str]);
+    let repo = repo.map_err(|error| match shallow(git_dir) {
         // libgit2's error for that is of a class that git2 does not know.
         Err(damaged) => damaged,
         Ok(_) => git_failure("open the repository")(error),
-    })
+    })?;
+    kept(git_dir, repo)
+}
+
+/// `repo`, if libgit2 uses it by the path that it was given, which leads to the directory that is locked.
+fn kept(path: &Path, repo: Repository) -> Result<Repository> {
+    if is_kept(path, repo.path()) {
+        return Ok(repo);
+    }
+    let message = format!("{} leads elsewhere, and was not opened", path.display());
+    Err(Error::new(Kind::UnsafePath, message).with(Key::Path, Name::of(path)))
 }
 
 /// Opens the repository whose working tree is `path`, whoever made it.
@@ -133,37 +157,48 @@ pub(crate) fn any(path: &Path) -> Result<Repository> {
     } else if fs::metadata(&git).is_ok_and(|found| !found.is_file()) {
         return Err(not_a_repository(path));
     }
-    Repository::open_ext(path, RepositoryOpenFlags::NO_SEARCH, &[] as &[&str]).map_err(|error| {
-        if error.code() == git2::ErrorCode::NotFound {
-            let message = match fs::symlink_metadata(path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    return Error::new(
-                        Kind::PathNotFound,
-                        format!("{} does not exist; sync it first", path.display()),
-                    )
-                    .with(Key::Path, Name::of(path));
-                }
-                _ if fs::symlink_metadata(git_dir(path)).is_ok() => format!(
-                    "{} is there and is no Git repository (it lacks HEAD, or more), and nothing was touched; remove it, or use another \
-                     directory",
-                    git_dir(path).display()
-                ),
-                _ => return not_a_repository(path),
-            };
-            return Error::new(Kind::NotARepository, message).with(Key::Path, Name::of(path));
-        }
-        // SHA-256, reftables, and what is to come.
-        let unknown = ["unsupported extension", "unknown object format", "unsupported repository version"];
-        if unknown.iter().any(|unknown| error.message().contains(unknown)) {
-            let message = format!(
-                "{} is a repository of a kind that libgit2 cannot read ({}); sync into a directory of its own",
-                path.display(),
-                error.message()
-            );
-            return Error::new(Kind::Unsupported, message).with(Key::Path, Name::of(path));
-        }
-        git_failure("open the repository")(error).with(Key::Path, Name::of(path))
-    })
+    let opened = Repository::open_ext(path, RepositoryOpenFlags::NO_SEARCH, &[] as &[&str]);
+    let repo = opened.map_err(|error| not_opened(path, &git, error))?;
+    // That of a linked working tree is elsewhere.
+    match git.is_file() {
+        true => Ok(repo),
+        false => kept(path, repo),
+    }
+}
+
+fn not_opened(path: &Path, git: &Path, error: git2::Error) -> Error {
+    if error.code() == git2::ErrorCode::NotFound {
+        let message = match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return no_path(path),
+            _ if fs::symlink_metadata(git).is_ok() => format!(
+                "{} is there and is no Git repository (it lacks HEAD, or more), and nothing was touched; remove it, or use another \
+                 directory",
+                git.display()
+            ),
+            _ => return not_a_repository(path),
+        };
+        return Error::new(Kind::NotARepository, message).with(Key::Path, Name::of(path));
+    }
+    // SHA-256, reftables, and what is to come.
+    let unknown = [
+        "unsupported extension",
+        "unknown object format",
+        "unsupported repository version",
+    ];
+    if unknown.iter().any(|unknown| error.message().contains(unknown)) {
+        let message = format!(
+            "{} is a repository of a kind that libgit2 cannot read ({}); sync into a directory of its own",
+            path.display(),
+            error.message()
+        );
+        return Error::new(Kind::Unsupported, message).with(Key::Path, Name::of(path));
+    }
+    git_failure("open the repository")(error).with(Key::Path, Name::of(path))
+}
+
+fn no_path(path: &Path) -> Error {
+    let message = format!("{} does not exist; sync it first", path.display());
+    Error::new(Kind::PathNotFound, message).with(Key::Path, Name::of(path))
 }
 
 pub(crate) fn not_a_repository(path: &Path) -> Error {

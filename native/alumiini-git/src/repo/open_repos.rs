@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use git2::{ObjectType, Oid, Repository};
 
 use crate::error::{Error, Kind, Result};
+use crate::repo::held_dir::HeldDir;
 use crate::repo::{open, raw_object};
 
 /// Repositories that are kept open, those used last; each may have open files.
@@ -38,8 +39,14 @@ struct Memory {
 
 struct Entry {
     of: Stamp,
-    idle: Vec<Repository>,
+    idle: Vec<Open>,
     used: Instant,
+}
+
+/// A repository that is open, and the directory that it is in: libgit2 opens packs and refs as it comes to need them.
+struct Open {
+    repo: Repository,
+    dir: HeldDir,
 }
 
 /// Tells a file, or a directory, from the one that took its place.
@@ -63,6 +70,12 @@ impl Stamp {
     /// Of a directory what is in it changes all the time; the config does not, and goes with it.
     fn of_repository(git_dir: &Path) -> Option<Stamp> {
         Stamp::of_file(&git_dir.join("config"))
+    }
+}
+
+impl Open {
+    fn read<T>(&self, read: impl Fn(&Repository) -> Result<T>) -> Result<T> {
+        read(&self.repo).map_err(|error| self.dir.named(error))
     }
 }
 
@@ -96,25 +109,29 @@ impl OpenRepos {
     pub(crate) fn read<T>(&self, path: &Path, read: impl Fn(&Repository) -> Result<T>) -> Result<T> {
         let git_dir = open::git_dir(path);
         let stamp = Stamp::of_repository(&git_dir);
-        if let Some(repo) = stamp.and_then(|stamp| self.take(path, stamp)) {
-            match read(&repo) {
+        if let Some(open) = stamp.and_then(|stamp| self.take(path, stamp)) {
+            match open.read(&read) {
                 // It may be that a pack was put elsewhere since it was opened.
                 Err(error) if error.kind == Kind::Corrupt => {}
                 result => {
-                    self.give_back(path, stamp, repo);
+                    self.give_back(path, stamp, open);
                     return result;
                 }
             }
         }
-        let repo = open::managed(&git_dir)?;
-        let result = read(&repo);
+        let dir = open::dir(path)?;
+        // The one that was looked at: else another has its place by now, which is for the next read.
+        let stamp = stamp.filter(|stamp| Stamp::of_repository(&open::git_dir(dir.at())) == Some(*stamp));
+        let repo = open::managed(&open::git_dir(dir.at())).map_err(|error| dir.named(error))?;
+        let open = Open { repo, dir };
+        let result = open.read(&read);
         if result.as_ref().err().is_none_or(|error| error.kind != Kind::Corrupt) {
-            self.give_back(path, stamp, repo);
+            self.give_back(path, stamp, open);
         }
         result
     }
 
-    fn take(&self, path: &Path, stamp: Stamp) -> Option<Repository> {
+    fn take(&self, path: &Path, stamp: Stamp) -> Option<Open> {
         let mut memory = self.lock();
         let entry = memory.open.get_mut(path)?;
         if entry.of != stamp {
@@ -125,7 +142,7 @@ impl OpenRepos {
         entry.idle.pop()
     }
 
-    fn give_back(&self, path: &Path, stamp: Option<Stamp>, repo: Repository) {
+    fn give_back(&self, path: &Path, stamp: Option<Stamp>, open: Open) {
         let Some(stamp) = stamp else { return };
         let mut memory = self.lock();
         let now = Instant::now();
@@ -143,7 +160,7 @@ impl OpenRepos {
             used: now,
         });
         if entry.of == stamp && entry.idle.len() < MAX_OF_ONE {
-            entry.idle.push(repo);
+            entry.idle.push(open);
         }
     }
 

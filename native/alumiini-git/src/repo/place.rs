@@ -2,7 +2,8 @@
 //!
 //! Who joins a directory with what a tenant chose, or a repository with what a tenant committed, is to end up below that. So the links
 //! of the system are followed as anywhere, but from a repository's working tree on nothing leads out of it any more, neither a link in it nor
-//! `..`; and nothing ever leads into a `.git`, or makes a directory one.
+//! `..`; and nothing ever leads into a `.git`, or makes a directory one. Where the server has a root, nothing leads out of that either. What is
+//! found is opened without following a link (`no_links`), so what lies below the root when it is opened is what was found.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -16,18 +17,22 @@ use crate::repo::safe_path::MAX_LINKS;
 use crate::repo::tree_check::is_dot_git;
 
 /// `path` without links, as far as it exists; the rest is kept as it is. `unsafe_path` where it leads out of a working tree that it is in,
-/// or into `.git`. Looks at the disk.
-pub(crate) fn find(path: &Path) -> Result<PathBuf> {
-    let failed = |error: io::Error| Error::io("look at", path, &error);
+/// or into `.git`, or is not below `root`, if there is one. Looks at the disk.
+pub(crate) fn find(path: &Path, root: Option<&Path>) -> Result<PathBuf> {
+    let failed = |error: io::Error| {
+        Error::new(Kind::Io, format!("cannot look at {}: {error}", path.display())).with(Key::Path, Name::of(path))
+    };
     let absolute = std::path::absolute(path).map_err(failed)?;
-    let mut steps = Vec::new();
-    push(&mut steps, &absolute);
+    let root = root.map(ServerRoot::find).transpose()?;
     let mut walk = Walk {
         path,
         here: PathBuf::from("/"),
+        root,
         enclosing: None,
         links: 0,
     };
+    let mut steps = Vec::new();
+    push(&mut steps, walk.below_root(&absolute)?);
     walk.enter();
     // The link whose target is being walked, and how many steps were left then.
     let mut link: Option<(PathBuf, usize)> = None;
@@ -40,7 +45,7 @@ pub(crate) fn find(path: &Path) -> Result<PathBuf> {
                 Met::Link(target) => {
                     walk.follow()?;
                     link = link.or_else(|| Some((walk.here.join(name), steps.len())));
-                    push(&mut steps, &target);
+                    push(&mut steps, walk.below_root(&target)?);
                 }
                 Met::Nothing => {
                     walk.named(&name)?;
@@ -69,7 +74,28 @@ pub(crate) fn find(path: &Path) -> Result<PathBuf> {
             },
         }
     }
+    if walk.root.as_ref().is_some_and(|root| root.real == walk.here) {
+        return Err(walk.refused("it is the server's root (its option :root) itself; give a directory below it"));
+    }
     Ok(walk.here)
+}
+
+/// The directory that all paths are below, as it was given and without links.
+struct ServerRoot {
+    given: PathBuf,
+    real: PathBuf,
+}
+
+impl ServerRoot {
+    fn find(given: &Path) -> Result<ServerRoot> {
+        let found = given.canonicalize().map_err(|error| {
+            let given = given.display();
+            let message = format!("cannot look at {given}, the server's root (its option :root): {error}");
+            Error::new(Kind::Io, message)
+        });
+        let given = given.to_owned();
+        Ok(ServerRoot { real: found?, given })
+    }
 }
 
 enum Step {
@@ -100,12 +126,32 @@ struct Walk<'a> {
     path: &'a Path,
     /// Without links, as far as it exists.
     here: PathBuf,
+    root: Option<ServerRoot>,
     /// The innermost working tree that this is in.
     enclosing: Option<PathBuf>,
     links: usize,
 }
 
 impl Walk<'_> {
+    /// What is to be walked of `path` from `here` on: where there is a root, an absolute path has to name it, and goes on from there.
+    fn below_root<'p>(&mut self, path: &'p Path) -> Result<&'p Path> {
+        let Some(root) = self.root.as_ref().filter(|_| path.is_absolute()) else {
+            return Ok(path);
+        };
+        let below = [&root.given, &root.real]
+            .into_iter()
+            .find_map(|root| path.strip_prefix(root).ok());
+        let real = root.real.clone();
+        let below = below.ok_or_else(|| self.leaves_root())?;
+        match &self.enclosing {
+            Some(enclosing) if *enclosing != real => Err(self.leaves(enclosing)),
+            _ => {
+                self.here = real;
+                Ok(below)
+            }
+        }
+    }
+
     fn down(&self, name: &OsStr) -> io::Result<Met> {
         let next = self.here.join(name);
         match fs::symlink_metadata(&next) {
@@ -125,6 +171,9 @@ impl Walk<'_> {
     fn up(&mut self) -> Result<()> {
         if let Some(enclosing) = self.enclosing.as_ref().filter(|enclosing| **enclosing == self.here) {
             return Err(self.leaves(enclosing));
+        }
+        if self.root.as_ref().is_some_and(|root| root.real == self.here) {
+            return Err(self.leaves_root());
         }
         self.here.pop();
         Ok(())
@@ -162,6 +211,14 @@ impl Walk<'_> {
             enclosing.display()
         );
         self.refused(&why)
+    }
+
+    fn leaves_root(&self) -> Error {
+        let given = self.root.as_ref().map_or(Path::new("/"), |root| &root.given);
+        self.refused(&format!(
+            "it is not below {}, or a link in it leads out of there; that is the server's option :root",
+            given.display()
+        ))
     }
 
     fn refused(&self, why: &str) -> Error {

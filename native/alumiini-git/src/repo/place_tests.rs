@@ -31,7 +31,7 @@ impl Fixture {
     }
 
     fn find(&self, path: &str) -> std::result::Result<PathBuf, Kind> {
-        find(&self.root.join(path)).map_err(|error| error.kind)
+        find(&self.root.join(path), None).map_err(|error| error.kind)
     }
 
     fn leads(&self, path: &str, to: &str) {
@@ -131,4 +131,54 @@ fn links_that_never_end_are_refused() {
     it.link("plain/a", "b");
     it.link("plain/b", "a");
     it.is_refused("plain/a/x");
+}
+
+#[test]
+fn with_a_root_nothing_leads_out_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let real = dir.path().canonicalize().unwrap();
+    fs::create_dir_all(real.join("data/a/b")).unwrap();
+    fs::create_dir_all(real.join("other/b")).unwrap();
+    fs::create_dir_all(real.join("data-more")).unwrap();
+    symlink("data", real.join("volume")).unwrap();
+    symlink("../other", real.join("data/out")).unwrap();
+    symlink(real.join("other"), real.join("data/out-by-root")).unwrap();
+    symlink("a", real.join("data/in")).unwrap();
+    symlink(real.join("data/a"), real.join("data/in-by-root")).unwrap();
+    symlink("../../volume/a", real.join("data/a/out-and-in")).unwrap();
+    for root in ["data", "volume"] {
+        let root = real.join(root);
+        let found = |path: PathBuf| find(&path, Some(&root)).map_err(|error| error.kind);
+        for (path, to) in [
+            ("a", "a"),
+            ("a/b", "a/b"),
+            ("a/../a/new/x", "a/new/x"),
+            ("in/b", "a/b"),
+            ("new", "new"),
+        ] {
+            assert_eq!(found(root.join(path)), Ok(real.join("data").join(to)), "{path}");
+        }
+        assert_eq!(found(root.join("in-by-root/b")), Ok(real.join("data/a/b")));
+        for path in [
+            "",
+            "..",
+            "../other",
+            "a/../..",
+            "out",
+            "out/b",
+            "out/new",
+            "out-by-root/b",
+            "a/out-and-in",
+            "a/../../data/a",
+        ] {
+            assert_eq!(found(root.join(path)), Err(Kind::UnsafePath), "{path}");
+        }
+        for path in ["other", "data-more", "data-more/x", "missing"] {
+            assert_eq!(found(real.join(path)), Err(Kind::UnsafePath), "{path}");
+        }
+    }
+    assert_eq!(
+        find(&real.join("gone/a"), Some(&real.join("gone"))).unwrap_err().kind,
+        Kind::Io
+    );
 }

@@ -12,10 +12,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, open, openat, readlinkat, statat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
-use crate::error::{Error, Key, Kind, Name, Result};
+use crate::error::Name;
+use crate::error::{Error, Key, Kind, Result};
+use crate::repo::held_dir::replaced;
+use crate::repo::no_links::{self, identity};
 
 /// As many links as Linux follows in one path.
 pub(super) const MAX_LINKS: usize = 40;
@@ -36,14 +39,11 @@ pub(crate) struct Root {
     steps: Cell<usize>,
 }
 
-#[allow(clippy::unnecessary_cast, reason = "these types differ between systems")]
-fn identity(stat: &Stat) -> (u64, u64) {
-    (stat.st_dev as u64, stat.st_ino as u64)
-}
-
 impl Root {
+    /// Opens `path`, in which there is no link.
     pub(crate) fn open(path: &Path) -> Result<Root> {
-        let dir = open(path, DIR, Mode::empty()).map_err(|errno| match errno {
+        let dir = no_links::open(path, DIR).map_err(|errno| match errno {
+            Errno::LOOP => replaced(path),
             Errno::NOENT => not_found(format!("{} does not exist; sync the repository first", path.display())),
             Errno::NOTDIR => not_found(format!("{} is not a directory", path.display())),
             _ => io_error(path, errno),

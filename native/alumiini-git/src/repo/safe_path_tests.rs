@@ -1,4 +1,5 @@
 use super::*;
+use crate::error::Key;
 
 use std::fs;
 use std::io::Read;

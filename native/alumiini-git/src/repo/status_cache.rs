@@ -34,7 +34,7 @@ const MAX_HELPERS: usize = 3;
 
 const GIT: &CStr = c".git";
 
-/// What is remembered, for all repositories of this process.
+/// What is remembered, for all repositories of this process. A `key` is where one is; its `path` leads there, while it is locked.
 pub(crate) struct StatusCache {
     /// Keyed anew in each process: nobody can make two states that look alike.
     keys: RandomState,
@@ -125,10 +125,10 @@ impl StatusCache {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is remembered of the repository at `path`, for a sync of `branch`; without a working tree where it is `bare`.
-    pub(crate) fn known(&self, path: &Path, branch: &Branch, bare: bool) -> Option<Known> {
+    /// What is remembered of the repository at `key`, for a sync of `branch`; without a working tree where it is `bare`.
+    pub(crate) fn known(&self, key: &Path, branch: &Branch, bare: bool) -> Option<Known> {
         let memory = self.lock();
-        let known = memory.known.get(path)?;
+        let known = memory.known.get(key)?;
         (known.branch == *branch && known.tree.is_none() == bare).then(|| known.clone())
     }
 
@@ -136,6 +136,7 @@ impl StatusCache {
     /// repository is at.
     pub(crate) fn is_still_at(
         &self,
+        key: &Path,
         path: &Path,
         known: &Known,
         job: &Job,
@@ -150,7 +151,7 @@ impl StatusCache {
                     written.is_still(What::All, &git_dir, &self.keys, job.token(), 0) && read()? == known.state;
                 if let Some(look) = look.filter(|_| is_same) {
                     let git = Git::Seen(Arc::new(look));
-                    self.lock().remember(path, Known { git, ..known.clone() });
+                    self.lock().remember(key, Known { git, ..known.clone() });
                 }
                 Ok(is_same)
             }
@@ -184,6 +185,7 @@ impl StatusCache {
     /// while nobody else syncs there.
     pub(crate) fn find(
         &self,
+        key: &Path,
         path: &Path,
         branch: &Branch,
         bare: bool,
@@ -206,9 +208,9 @@ impl StatusCache {
                     branch: branch.clone(),
                     state: state.clone(),
                 };
-                self.lock().remember(path, known);
+                self.lock().remember(key, known);
             }
-            _ => self.forget(path),
+            _ => self.forget(key),
         }
         Ok((state, settled))
     }
@@ -217,6 +219,7 @@ impl StatusCache {
     /// checked out. Only while nobody else syncs there.
     pub(crate) fn moved(
         &self,
+        key: &Path,
         path: &Path,
         branch: &Branch,
         before: Option<&Known>,
@@ -244,9 +247,9 @@ impl StatusCache {
                     branch: branch.clone(),
                     state,
                 };
-                self.lock().remember(path, known);
+                self.lock().remember(key, known);
             }
-            _ => self.forget(path),
+            _ => self.forget(key),
         }
     }
 

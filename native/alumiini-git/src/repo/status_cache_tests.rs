@@ -36,7 +36,7 @@ fn state() -> State {
 fn finds(status_cache: &StatusCache, work: &Path, settled: bool) -> bool {
     if let Some(known) = status_cache.known(work, &Branch::new("main"), false)
         && status_cache
-            .is_still_at(work, &known, &job(), || unreachable!("seen"))
+            .is_still_at(work, work, &known, &job(), || unreachable!("seen"))
             .unwrap()
         && status_cache.is_as_clean(work, &known, job().token())
     {
@@ -44,7 +44,9 @@ fn finds(status_cache: &StatusCache, work: &Path, settled: bool) -> bool {
         return false;
     }
     let found = status_cache
-        .find(work, &Branch::new("main"), false, &job(), || Ok((state(), settled)))
+        .find(work, work, &Branch::new("main"), false, &job(), || {
+            Ok((state(), settled))
+        })
         .unwrap();
     assert_eq!((found.0.head, found.1), (state().head, settled));
     true
@@ -177,7 +179,7 @@ fn does_not_trust_what_has_just_changed() {
 fn ends_where_nobody_waits_any_more() {
     let (status_cache, work, job) = (status_cache(), work(), job());
     job.token().cancel();
-    let result = status_cache.find(work.path(), &Branch::new("main"), false, &job, || {
+    let result = status_cache.find(work.path(), work.path(), &Branch::new("main"), false, &job, || {
         unreachable!("cancelled")
     });
     assert_eq!(result.unwrap_err().kind, Kind::Cancelled);

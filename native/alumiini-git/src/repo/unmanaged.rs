@@ -58,9 +58,14 @@ pub(crate) fn open(path: &Path) -> Result<Repository> {
     let Some(workdir) = repo.workdir() else {
         return Err(unsupported("is a bare repository, which has no working tree"));
     };
-    match (workdir.canonicalize(), path.canonicalize()) {
-        (Ok(there), Ok(here)) if there == here => {}
-        _ => return Err(unsupported("has its working tree elsewhere (core.worktree)")),
+    if workdir != path {
+        match (workdir.canonicalize(), path.canonicalize()) {
+            (Ok(there), Ok(here)) if there == here => {}
+            _ => return Err(unsupported("has its working tree elsewhere (core.worktree)")),
+        }
+        // By the path that leads there whatever is renamed.
+        repo.set_workdir(path, false)
+            .map_err(git_failure("open the working tree"))?;
     }
     index(&repo, path)?;
     Ok(repo)

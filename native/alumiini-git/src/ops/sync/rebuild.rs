@@ -27,7 +27,7 @@ impl Pipeline {
         let depth = Some(self.spec.depth).filter(|depth| *depth > 0);
         let (commit, stats) = self.fetch(site, &git_dir, commit, depth).await?;
         let (target, record, keep) = (self.target(commit), self.record(), site.clone());
-        let remember = self.remembering();
+        let remember = self.remembering(site);
         self.moving(site, move |path, job| {
             // With the marker in it from before it has its name: what is renamed is a checkout to be finished.
             job.reach("marker");
@@ -66,7 +66,7 @@ impl Pipeline {
         let path = Name(std::os::unix::ffi::OsStrExt::as_bytes(site.path.as_os_str()).to_vec());
         self.job.tell(&Event::Repaired {
             path,
-            reason: damage.on_one_line().message,
+            reason: site.dir().named(damage).on_one_line().message,
         });
         Ok(done)
     }
@@ -84,7 +84,7 @@ impl Pipeline {
         let Some(git_dir) = copied.await? else { return Ok(()) };
         self.worker.status_cache.forget(&site.path);
         let keep = site.clone();
-        let remember = self.remembering();
+        let remember = self.remembering(site);
         self.moving(site, move |path, job| {
             let going = Move {
                 to: target,

@@ -44,7 +44,7 @@ impl Pipeline {
                     unmanaged::refuse_locks(&unmanaged::open(path)?, &to)
                 });
                 unlocked.await?;
-                self.fetch(site, &open::git_dir(&site.path), commit, None).await?
+                self.fetch(site, &open::git_dir(site.dir().at()), commit, None).await?
             }
         };
         let to = self.target(commit);
