@@ -30,7 +30,7 @@ defmodule Alumiini.Git.Auth do
   holds a value.
   """
 
-  alias Alumiini.Git.{KubernetesSecret, Secret, Url}
+  alias Alumiini.Git.{KubernetesSecret, RedactedUrl, Secret}
 
   defstruct [:http, :ssh, :tls]
 
@@ -161,7 +161,7 @@ defmodule Alumiini.Git.Auth do
   @doc false
   @spec wire(t, binary) :: Secret.t() | nil
   def wire(%__MODULE__{http: http, ssh: ssh}, url) do
-    case if(Url.ssh?(url), do: ssh || http, else: http || ssh) do
+    case if(RedactedUrl.ssh?(url), do: ssh || http, else: http || ssh) do
       {_type, sealed} -> sealed
       nil -> nil
     end

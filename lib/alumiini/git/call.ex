@@ -16,7 +16,10 @@ defmodule Alumiini.Git.Call do
   @margin 200
   @default_timeout 300_000
 
-  @ops Map.new(~w(hello sync files read head checkout ls_remote refs probe)a, &{Atom.to_string(&1), &1})
+  @ops Map.new(
+         ~w(hello sync files read head checkout ls_remote refs normalize probe)a,
+         &{Atom.to_string(&1), &1}
+       )
 
   @type request :: %{
           ref: reference,

@@ -37,6 +37,7 @@ defmodule Alumiini.Git.Options do
     files: @common,
     read: @common ++ [:max_bytes],
     head: @common,
+    normalize: @common,
     checkout: @common ++ [:force, :progress],
     ls_remote: @common ++ @remote,
     refs: @common ++ @remote ++ [:prefix, :max_bytes]
@@ -161,9 +162,12 @@ defmodule Alumiini.Git.Options do
   @doc "Checks the options of a call."
   @spec call!(atom, keyword) :: :ok
   def call!(op, options) do
-    known!(options, Map.fetch!(@calls, op), "Alumiini.Git.#{op}")
+    known!(options, Map.fetch!(@calls, op), "Alumiini.Git." <> function(op))
     Enum.each(options, fn {key, value} -> call_option!(key, value) end)
   end
+
+  defp function(:normalize), do: "Url.normalize"
+  defp function(op), do: Atom.to_string(op)
 
   defp call_option!(:timeout, value), do: positive!(:timeout, value, @longest)
   defp call_option!(:max_bytes, value), do: positive!(:max_bytes, value, @most_bytes)

@@ -4,7 +4,7 @@ defmodule Alumiini.Git.Request do
   # What the functions of `Alumiini.Git` have in common on the way out: where a request goes, what telemetry may say of it,
   # and how its progress is told.
 
-  alias Alumiini.Git.{Error, OneLine, Options, Remote, Server, Url}
+  alias Alumiini.Git.{Error, OneLine, Options, RedactedUrl, Remote, Server}
 
   @phases %{"connect" => :connect, "receive" => :receive, "index" => :index, "checkout" => :checkout}
 
@@ -16,7 +16,7 @@ defmodule Alumiini.Git.Request do
     |> Map.put(:server, server(options))
   end
 
-  defp shown(text) when is_binary(text), do: text |> Url.clean_text() |> OneLine.escape()
+  defp shown(text) when is_binary(text), do: text |> RedactedUrl.clean_text() |> OneLine.escape()
   defp shown({kind, text}), do: {kind, shown(text)}
 
   @doc "Makes a request, with the options of a call; to a remote, if there is one."

@@ -75,6 +75,8 @@ pub(crate) enum Op {
         prefixes: Vec<Vec<u8>>,
         max_bytes: u64,
     },
+    /// The bytes of a URL.
+    Normalize(Vec<u8>),
     Probe {
         remote: RemoteRequest,
     },
@@ -211,12 +213,13 @@ fn request(id: Option<u64>, fields: &mut Fields) -> Result<Request> {
             max_bytes: max_bytes(fields, net::refs::DEFAULT_MAX_BYTES)?,
             remote: remote(fields)?,
         },
+        "normalize" => Op::Normalize(fields.bytes("url")?),
         "probe" => Op::Probe {
             remote: remote(fields)?,
         },
         other => {
             let shown: String = other.chars().take(40).flat_map(char::escape_default).collect();
-            let known = "hello, cancel, ping, sync, files, read, head, checkout, ls_remote, refs, probe";
+            let known = "hello, cancel, ping, sync, files, read, head, checkout, ls_remote, refs, normalize, probe";
             return Err(invalid(format!("unknown op `{shown}`; this worker knows {known}")));
         }
     };

@@ -36,6 +36,7 @@ mod ssh;
 mod ssh_url;
 pub(crate) mod tls;
 pub(crate) mod url;
+mod url_parts;
 
 use std::sync::Arc;
 

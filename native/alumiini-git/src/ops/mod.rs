@@ -4,6 +4,7 @@ pub(crate) mod checkout;
 pub(crate) mod files;
 pub(crate) mod head;
 pub(crate) mod ls_remote;
+pub(crate) mod normalize;
 pub(crate) mod pool;
 pub(crate) mod probe;
 pub(crate) mod read;
@@ -157,6 +158,7 @@ async fn answer(worker: &Arc<Worker>, op: Op, job: &Arc<Job>, held: &mut Held) -
             let listed = refs::run(worker, &remote, &prefixes, max_bytes, held).await;
             listed.map_err(hide)?
         }
+        Op::Normalize(url) => normalize::run(&url)?,
         Op::Probe { remote } => {
             let secrets = secrets(&remote, &[]);
             let probed = probe::run(worker, &remote, &secrets).await;
@@ -171,7 +173,7 @@ fn path_of(op: &Op) -> Option<&Path> {
     match op {
         Op::Sync(sync) => Some(&sync.path),
         Op::Files { path, .. } | Op::Read { path, .. } | Op::Head { path } | Op::Checkout { path, .. } => Some(path),
-        Op::Hello { .. } | Op::Cancel { .. } | Op::Ping => None,
+        Op::Hello { .. } | Op::Cancel { .. } | Op::Ping | Op::Normalize(_) => None,
         Op::LsRemote { .. } | Op::Refs { .. } | Op::Probe { .. } => None,
     }
 }
@@ -306,6 +308,7 @@ pub(crate) fn describe(op: &Op) -> String {
         Op::Checkout { path, .. } => format!("checkout of {}", path.display()),
         Op::LsRemote { remote, .. } => format!("ls_remote of {}", url(remote)),
         Op::Refs { remote, .. } => format!("refs of {}", url(remote)),
+        Op::Normalize(url) => format!("normalize of {}", url::shown(url)),
         Op::Probe { remote } => format!("probe of {}", url(remote)),
     }
 }
