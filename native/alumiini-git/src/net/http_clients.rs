@@ -1,10 +1,12 @@
 //! The clients that requests over HTTP share, by what their connections are made with.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use reqwest::{Client, redirect};
+use rustls::ClientConfig;
 use tokio::sync::OnceCell;
 
 use crate::error::{Error, Kind, Result};
@@ -17,8 +19,10 @@ use crate::net::tls::{Handshakes, Tls};
 use crate::net::url::{HttpUrl, NetUrl};
 use crate::net::{Endpoint, failure};
 
-/// Clients that are kept, each with its connections and roots.
-const MAX_CLIENTS: usize = 64;
+/// Clients that are kept, each with the connections to one server.
+const MAX_CLIENTS: usize = 512;
+/// Configurations of TLS that they share, each with its roots.
+const MAX_CONFIGURATIONS: usize = 64;
 /// Connections to a host that are kept for later.
 const MAX_IDLE: usize = 32;
 /// curl's limits, by and large.
@@ -28,26 +32,47 @@ const MAX_HEADER_BYTES: u32 = 300 << 10;
 const USER_AGENT: &str = concat!("git/2.0 (alumiini-git ", env!("CARGO_PKG_VERSION"), ")");
 
 /// The clients, each with its pool of connections; those used last.
-#[derive(Default)]
 pub(super) struct Clients {
-    used: Mutex<Used>,
+    clients: Arc<Mutex<Used<Way, Client>>>,
+    configurations: Mutex<Used<Configuration, ClientConfig>>,
 }
 
-#[derive(Default)]
-struct Used {
-    map: HashMap<Way, (u64, Arc<OnceCell<Client>>)>,
+/// Things that are made once, the most that are kept.
+struct Used<K, V> {
+    map: HashMap<K, (u64, Arc<OnceCell<V>>)>,
     uses: u64,
+    most: usize,
 }
 
 /// What connections have in common that may serve the same requests.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Way {
+    /// One server's only: a client can be given up without doing anything to requests to others.
+    server: String,
     /// None: without TLS, so that plain `http` works on a system without roots, and costs none of their memory.
     tls: Option<Tls>,
     proxy: Option<Proxy>,
     addresses: Arc<Addresses>,
     connections: Connections,
     http2: bool,
+}
+
+/// What handshakes have in common.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Configuration {
+    tls: Tls,
+    http2: bool,
+    handshakes: Handshakes,
+}
+
+/// A request that a client was taken for. While it has not [`ended`](Self::ended), it may be given up, which HTTP/2 does without
+/// closing the connection: the client is then forgotten, so that the connection closes with the last of the other requests on it, at
+/// once if there are none.
+pub(super) struct Pending {
+    clients: Arc<Mutex<Used<Way, Client>>>,
+    client: Weak<OnceCell<Client>>,
+    /// None: it has ended.
+    way: Option<Box<Way>>,
 }
 
 /// What a request may be sent on.
@@ -57,6 +82,37 @@ pub(super) enum Connections {
     Kept,
     /// For second attempts: each request on a connection of its own.
     New,
+}
+
+impl Pending {
+    /// What becomes of its connection is the HTTP client's business.
+    pub(super) fn ended(&mut self) {
+        self.way = None;
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        let Some(way) = self.way.take() else {
+            return;
+        };
+        let forgotten = lock(&self.clients).remove(&way, &self.client);
+        // Closes what it has without anybody else waiting for it.
+        drop(forgotten);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Default for Clients {
+    fn default() -> Clients {
+        Clients {
+            clients: Arc::new(Mutex::new(Used::new(MAX_CLIENTS))),
+            configurations: Mutex::new(Used::new(MAX_CONFIGURATIONS)),
+        }
+    }
 }
 
 impl Clients {
@@ -69,7 +125,7 @@ impl Clients {
         url: &HttpUrl,
         connections: Connections,
         http2: bool,
-    ) -> Result<Client> {
+    ) -> Result<(Client, Pending)> {
         let proxy = endpoint.proxy(&NetUrl::Http(url.clone()));
         may_go(endpoint, url, proxy).await?;
         let mut tls = endpoint.tls.clone();
@@ -81,40 +137,96 @@ impl Clients {
         }
         let encrypted = !url.is_plaintext() || proxy.is_some_and(|proxy| proxy.speaks == Speaks::Https);
         let way = Way {
+            server: NetUrl::Http(url.clone()).authority(),
             tls: encrypted.then_some(tls),
             proxy: proxy.cloned(),
             addresses: endpoint.addresses.clone(),
             connections,
             http2,
         };
-        let cell = self.used.lock().unwrap_or_else(PoisonError::into_inner).at(&way);
+        let cell = lock(&self.clients).at(&way);
+        let client = cell.get_or_try_init(|| self.build(&way)).await?.clone();
+        let pending = Pending {
+            clients: self.clients.clone(),
+            client: Arc::downgrade(&cell),
+            // By HTTP/1 a connection that does not get to the end of an answer is closed.
+            way: (way.http2 && way.tls.is_some()).then(|| Box::new(way)),
+        };
+        Ok((client, pending))
+    }
+
+    async fn build(&self, way: &Way) -> Result<Client> {
+        let Some(tls) = way.tls.clone() else {
+            return build(way, None);
+        };
+        let configuration = Configuration {
+            tls,
+            http2: way.http2,
+            handshakes: way.handshakes(),
+        };
+        let cell = lock(&self.configurations).at(&configuration);
         // On a blocking thread: the roots are files.
-        let client = cell
+        let config = cell
             .get_or_try_init(|| async move {
-                tokio::task::spawn_blocking(move || build(&way))
+                tokio::task::spawn_blocking(move || configuration.load())
                     .await
                     .map_err(|_| Error::new(Kind::Internal, "the HTTP client cannot be built"))?
             })
             .await?;
-        Ok(client.clone())
+        build(way, Some(config.clone()))
     }
 }
 
-impl Used {
-    fn at(&mut self, way: &Way) -> Arc<OnceCell<Client>> {
+impl Configuration {
+    fn load(&self) -> Result<ClientConfig> {
+        let protocols: &[&[u8]] = if self.http2 {
+            &[b"h2", b"http/1.1"]
+        } else {
+            &[b"http/1.1"]
+        };
+        self.tls.config(protocols, self.handshakes)
+    }
+}
+
+impl Way {
+    fn handshakes(&self) -> Handshakes {
+        match &self.proxy {
+            Some(proxy) if proxy.speaks == Speaks::Https => Handshakes::ProxyFirst,
+            _ => Handshakes::Direct,
+        }
+    }
+}
+
+impl<K: Clone + Eq + Hash, V> Used<K, V> {
+    fn new(most: usize) -> Used<K, V> {
+        Used {
+            map: HashMap::new(),
+            uses: 0,
+            most,
+        }
+    }
+
+    /// Takes what is at `way` out, if it is still the same.
+    fn remove(&mut self, way: &K, one: &Weak<OnceCell<V>>) -> Option<Arc<OnceCell<V>>> {
+        let (_, found) = self.map.get(way)?;
+        let is_same = std::ptr::eq(Arc::as_ptr(found), one.as_ptr());
+        is_same.then(|| self.map.remove(way)).flatten().map(|(_, cell)| cell)
+    }
+
+    fn at(&mut self, way: &K) -> Arc<OnceCell<V>> {
         self.uses += 1;
         let now = self.uses;
         if let Some((used, cell)) = self.map.get_mut(way) {
             *used = now;
             return cell.clone();
         }
-        if self.map.len() >= MAX_CLIENTS {
+        if self.map.len() >= self.most {
             let oldest = self.map.iter().min_by_key(|(_, (used, _))| *used);
             if let Some(oldest) = oldest.map(|(way, _)| way.clone()) {
                 self.map.remove(&oldest);
             }
         }
-        let cell = Arc::<OnceCell<Client>>::default();
+        let cell = Arc::<OnceCell<V>>::default();
         self.map.insert(way.clone(), (now, cell.clone()));
         cell
     }
@@ -144,7 +256,7 @@ async fn may_go(endpoint: &Endpoint, url: &HttpUrl, proxy: Option<&Proxy>) -> Re
     }
 }
 
-fn build(way: &Way) -> Result<Client> {
+fn build(way: &Way, config: Option<ClientConfig>) -> Result<Client> {
     // Every header and byte is Git's: no decompression (its features are off), no proxy of the environment. What Git takes of headers
     // (curl's limits), we take.
     let builder = Client::builder()
@@ -171,19 +283,13 @@ fn build(way: &Way) -> Result<Client> {
         Connections::New => 0,
     };
     let builder = builder.pool_max_idle_per_host(kept);
-    let handshakes = match &way.proxy {
-        Some(proxy) if proxy.speaks == Speaks::Https => Handshakes::ProxyFirst,
-        _ => Handshakes::Direct,
-    };
-    let builder = match handshakes {
+    let builder = match way.handshakes() {
         Handshakes::ProxyFirst => builder.connector_layer(PerConnection),
         Handshakes::Direct => builder,
     };
-    let builder = match &way.tls {
-        Some(tls) if way.http2 => builder.tls_backend_preconfigured(tls.config(&[b"h2", b"http/1.1"], handshakes)?),
-        Some(tls) => builder
-            .tls_backend_preconfigured(tls.config(&[b"http/1.1"], handshakes)?)
-            .http1_only(),
+    let builder = match config {
+        Some(config) if way.http2 => builder.tls_backend_preconfigured(config),
+        Some(config) => builder.tls_backend_preconfigured(config).http1_only(),
         None => builder.tls_certs_only([]),
     };
     let builder = match &way.proxy {
