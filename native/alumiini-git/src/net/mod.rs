@@ -20,6 +20,7 @@ mod given_certificate;
 mod http;
 mod http_answer;
 mod http_clients;
+mod interim;
 mod known;
 mod pack_stream;
 pub(crate) mod pauses;
