@@ -1,7 +1,7 @@
 defmodule Alumiini.Git.SecretTest do
   use ExUnit.Case, async: true
 
-  alias Alumiini.Git.{Auth, Error, Secret, Url}
+  alias Alumiini.Git.{Auth, Error, RedactedUrl, Secret}
   alias Alumiini.Git.Test.ShownUrls
 
   @secret "s3cr3t-Äß"
@@ -85,7 +85,7 @@ defmodule Alumiini.Git.SecretTest do
             {"https://u:a?b#c@h/x", "https://h/x", "u", "a?b#c"},
             {"https://u:p@[::1]:1/x", "https://[::1]:1/x", "u", "p"}
           ] do
-        assert {^bare, %Auth{} = auth} = Url.split(url)
+        assert {^bare, %Auth{} = auth} = RedactedUrl.split(url)
 
         assert {url, reveal(auth)} ==
                  {url, %{"type" => "basic", "username" => username, "password" => password}}
@@ -105,7 +105,7 @@ defmodule Alumiini.Git.SecretTest do
             "C:\\x",
             ""
           ] do
-        assert Url.split(url) == {url, nil}
+        assert RedactedUrl.split(url) == {url, nil}
       end
     end
 
@@ -114,9 +114,9 @@ defmodule Alumiini.Git.SecretTest do
       assert length(table) > 80
 
       for {url, shown} <- table do
-        assert {url, Url.clean(url)} == {url, shown}
+        assert {url, RedactedUrl.clean(url)} == {url, shown}
         # What was shown is shown as it is.
-        assert {url, Url.clean(shown)} == {url, shown}
+        assert {url, RedactedUrl.clean(shown)} == {url, shown}
         for secret <- ["T0K", "3N"], do: assert({url, :binary.match(shown, secret)} == {url, :nomatch})
       end
     end
@@ -127,15 +127,15 @@ defmodule Alumiini.Git.SecretTest do
           url =~ "@" and url =~ ~r{:|//},
           sentence <- ["~", "no ~, and more", "`~` is none", "(~)", "/srv/~"] do
         said = String.replace(sentence, "~", url)
-        assert {said, :binary.match(Url.clean_text(said), "T0K")} == {said, :nomatch}
+        assert {said, :binary.match(RedactedUrl.clean_text(said), "T0K")} == {said, :nomatch}
       end
     end
 
     test "in a sentence is cleaned" do
-      assert Url.clean_text("cannot reach https://u:p@h/x: refused, http://t@h") ==
+      assert RedactedUrl.clean_text("cannot reach https://u:p@h/x: refused, http://t@h") ==
                "cannot reach https://h/x: refused, http://h"
 
-      assert Url.clean_text("mail a@b.c about https://h/x") == "mail a@b.c about https://h/x"
+      assert RedactedUrl.clean_text("mail a@b.c about https://h/x") == "mail a@b.c about https://h/x"
 
       for {said, shown} <- [
             {"proxy socks5h://u:p@q@proxy:1080 is down", "proxy socks5h://proxy:1080 is down"},
@@ -157,7 +157,7 @@ defmodule Alumiini.Git.SecretTest do
             {"git@h:x.git", "git@h:x.git"},
             {"see SHA256:abc of git@h:x", "see SHA256:abc of git@h:x"}
           ] do
-        assert {said, Url.clean_text(said)} == {said, shown}
+        assert {said, RedactedUrl.clean_text(said)} == {said, shown}
       end
     end
 
@@ -174,13 +174,13 @@ defmodule Alumiini.Git.SecretTest do
               "[::1]:x"
             ] ++
               ["h:x", "u@dom@h:x", "[u@h:22]:x", "http:x"],
-          do: assert({url, Url.ssh?(url)} == {url, true})
+          do: assert({url, RedactedUrl.ssh?(url)} == {url, true})
 
       for url <- ["https://h/x", "/srv/a:b", "./a:b", "x", "file:///x", "u@h/x:y", "[h]", ""],
-          do: assert({url, Url.ssh?(url)} == {url, false})
+          do: assert({url, RedactedUrl.ssh?(url)} == {url, false})
 
       # To Git, a letter with a colon is a drive on Windows alone.
-      assert Url.ssh?("C:\\x") == not match?({:win32, _name}, :os.type())
+      assert RedactedUrl.ssh?("C:\\x") == not match?({:win32, _name}, :os.type())
     end
   end
 

@@ -30,8 +30,8 @@ defmodule Alumiini.Git.Auth do
   holds a value.
   """
 
+  alias Alumiini.Git.{RedactedUrl, Secret}
   alias Alumiini.Git.Remote.KubernetesSecret
-  alias Alumiini.Git.{Secret, Url}
 
   defstruct [:http, :ssh, :tls]
 
@@ -162,7 +162,7 @@ defmodule Alumiini.Git.Auth do
   @doc false
   @spec wire(t, binary) :: Secret.t() | nil
   def wire(%__MODULE__{http: http, ssh: ssh}, url) do
-    case if(Url.ssh?(url), do: ssh || http, else: http || ssh) do
+    case if(RedactedUrl.ssh?(url), do: ssh || http, else: http || ssh) do
       {_type, sealed} -> sealed
       nil -> nil
     end

@@ -5,7 +5,7 @@ defmodule Alumiini.Git.Doctor do
   # what was asked for, `Doctor.Report` writes down what was found.
 
   alias Alumiini.Git.Doctor.{Arguments, Report}
-  alias Alumiini.Git.{Error, OneLine, Remote, Server, Url}
+  alias Alumiini.Git.{Error, OneLine, RedactedUrl, Remote, Server}
   alias Alumiini.Git.Precompiled.Provenance
   alias Alumiini.Git.Server.{Binary, Protocol}
 
@@ -71,7 +71,10 @@ defmodule Alumiini.Git.Doctor do
 
   defp step(%{"step" => name} = step) when is_binary(name) do
     error = if is_map(step["error"]), do: Error.from_reply(step["error"], :probe)
-    note = if is_binary(step["note"]), do: step["note"] |> Url.clean_text() |> OneLine.escape(), else: ""
+
+    note =
+      if is_binary(step["note"]), do: step["note"] |> RedactedUrl.clean_text() |> OneLine.escape(), else: ""
+
     %{name: name, us: step["us"], note: note, error: error}
   end
 
@@ -84,7 +87,7 @@ defmodule Alumiini.Git.Doctor do
       {us, result} = :timer.tc(fn -> Alumiini.Git.ls_remote(arguments.url, ref, options) end)
 
       step =
-        case {result, ref |> Url.clean_text() |> OneLine.escape()} do
+        case {result, ref |> RedactedUrl.clean_text() |> OneLine.escape()} do
           {{:ok, sha}, shown} -> %{name: "ref", us: us, note: "#{shown} is #{sha}", error: nil}
           {{:error, error}, shown} -> %{name: "ref", us: us, note: shown, error: error}
         end

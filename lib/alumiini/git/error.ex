@@ -60,7 +60,7 @@ defmodule Alumiini.Git.Error do
   process that stops each time takes its supervisor down. README.md has one that waits longer after each error, and logs it once.
   """
 
-  alias Alumiini.Git.{OneLine, Url}
+  alias Alumiini.Git.{OneLine, RedactedUrl}
 
   @retryable [:network, :rate_limited, :timeout, :overloaded, :incomplete, :locked, :worker_unavailable]
   @final [
@@ -172,7 +172,7 @@ defmodule Alumiini.Git.Error do
   @spec from_reply(map, atom) :: t
   def from_reply(%{"err" => message} = reply, op) when is_binary(message) do
     reason = Map.get(@wire_kinds, reply["kind"], :internal)
-    new(reason, op, message |> Url.clean_text() |> :binary.copy(), detail(reply["detail"]))
+    new(reason, op, message |> RedactedUrl.clean_text() |> :binary.copy(), detail(reply["detail"]))
   end
 
   def from_reply(_not_an_error, op), do: unexpected(op)
@@ -193,9 +193,9 @@ defmodule Alumiini.Git.Error do
 
   defp detail(_none), do: %{}
 
-  defp clean(:url, url) when is_binary(url), do: Url.clean(url)
+  defp clean(:url, url) when is_binary(url), do: RedactedUrl.clean(url)
   # Of an argument in the wrong place it may be a URL, too.
-  defp clean(_key, text) when is_binary(text), do: Url.clean_text(text)
+  defp clean(_key, text) when is_binary(text), do: RedactedUrl.clean_text(text)
   defp clean(key, list) when is_list(list), do: Enum.map(list, &clean(key, &1))
   defp clean(_key, value), do: value
 end

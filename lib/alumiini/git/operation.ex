@@ -4,7 +4,7 @@ defmodule Alumiini.Git.Operation do
   # What all operations have in common on the way out: what telemetry may say of a call, where its request goes, and how its
   # progress is told.
 
-  alias Alumiini.Git.{Error, OneLine, Options, Remote, Telemetry, Url}
+  alias Alumiini.Git.{Error, OneLine, Options, RedactedUrl, Remote, Telemetry}
   alias Alumiini.Git.Server.Call
 
   @phases %{"connect" => :connect, "receive" => :receive, "index" => :index, "checkout" => :checkout}
@@ -24,7 +24,7 @@ defmodule Alumiini.Git.Operation do
     |> Map.put(:server, server(options))
   end
 
-  defp shown(text) when is_binary(text), do: text |> Url.clean_text() |> OneLine.escape()
+  defp shown(text) when is_binary(text), do: text |> RedactedUrl.clean_text() |> OneLine.escape()
   defp shown({kind, text}), do: {kind, shown(text)}
 
   @doc "Makes a request, with the options of a call; to a remote, if there is one."

@@ -5,8 +5,8 @@ defmodule Alumiini.Git.Ops do
   # a function of `Alumiini.Git`, which documents it, and a module below this one, which does it.
 
   @all [:sync, :files, :read, :head, :checkout, :ls_remote, :refs]
-  # Of the wire, too, but no functions of their own.
-  @internal [:hello, :probe]
+  # Of the wire, too, but no functions of `Alumiini.Git`, nor events.
+  @internal [:hello, :normalize, :probe]
   @by_name Map.new(@all ++ @internal, &{Atom.to_string(&1), &1})
 
   @spec all() :: [atom, ...]

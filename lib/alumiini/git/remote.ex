@@ -4,9 +4,9 @@ defmodule Alumiini.Git.Remote do
   # How a call reaches its remote, and as whom: the fields of the wire that say so, with everything secret sealed, and the
   # second attempt that credentials get which a function made and the remote refused. Runs in the caller.
 
-  alias Alumiini.Git.{Auth, Error, Ops, Secret, Url}
-  alias Alumiini.Git.Server.Call
+  alias Alumiini.Git.{Auth, Error, Ops, RedactedUrl, Secret}
   alias Alumiini.Git.Remote.{Proxy, Tls}
+  alias Alumiini.Git.Server.Call
 
   @enforce_keys [:url, :shown, :fields, :auth, :renewable?, :from_url, :tls]
   defstruct [:url, :shown, :fields, :auth, :renewable?, :from_url, :tls]
@@ -27,7 +27,7 @@ defmodule Alumiini.Git.Remote do
   @doc "From a URL and a call's options, both checked."
   @spec new(binary, keyword) :: t
   def new(url, options) do
-    {bare, from_url} = Url.split(url)
+    {bare, from_url} = RedactedUrl.split(url)
     sealed = Secret.seal(bare)
 
     fields =
@@ -38,7 +38,7 @@ defmodule Alumiini.Git.Remote do
 
     %__MODULE__{
       url: sealed,
-      shown: Url.clean(url),
+      shown: RedactedUrl.clean(url),
       fields: fields,
       auth: Secret.seal(options[:auth]),
       renewable?: is_function(options[:auth]) or is_tuple(options[:auth]),

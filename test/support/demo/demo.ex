@@ -300,7 +300,7 @@ defmodule Alumiini.Git.Test.Demo do
     Screen.say(Screen.bold("That was it. README.md shows how to put it into an application."))
   end
 
-  defp shown(url), do: Alumiini.Git.Url.clean(url)
+  defp shown(url), do: Alumiini.Git.RedactedUrl.clean(url)
 
   defp ok!({:ok, value}), do: value
   defp ok!({:error, %Error{} = error}), do: throw(error)

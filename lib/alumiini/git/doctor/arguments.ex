@@ -4,7 +4,7 @@ defmodule Alumiini.Git.Doctor.Arguments do
   # The arguments of `mix alumiini_git.doctor`. Everybody on the machine can read them while it runs, so none may hold a
   # secret: those come from environment variables and files, and no message repeats what might have been one.
 
-  alias Alumiini.Git.{Auth, Url}
+  alias Alumiini.Git.{Auth, RedactedUrl}
   alias Alumiini.Git.Remote.{Proxy, Tls}
 
   @enforce_keys [:url, :ref, :timeout, :options]
@@ -86,7 +86,7 @@ defmodule Alumiini.Git.Doctor.Arguments do
   defp url!([]), do: nil
 
   defp url!([url]) do
-    if Url.secret?(url) do
+    if RedactedUrl.secret?(url) do
       wrong!(
         "the URL must hold no credentials, for other processes can see it; " <>
           "give --username with --password-env, or --token-env"
@@ -159,7 +159,7 @@ defmodule Alumiini.Git.Doctor.Arguments do
 
   defp proxy!(proxy) do
     cond do
-      Url.secret?(proxy) ->
+      RedactedUrl.secret?(proxy) ->
         wrong!(
           "the URL of --proxy must hold no credentials, for other processes can see it; " <>
             "put it into the environment variable https_proxy and give --proxy environment"

@@ -5,7 +5,7 @@ defmodule Alumiini.Git.Precompiled.Download do
   # What comes is not to be trusted before its checksum has been held against the package's.
 
   alias Alumiini.Git.Precompiled.{Http, Messages}
-  alias Alumiini.Git.Url
+  alias Alumiini.Git.RedactedUrl
 
   @type options :: %{
           required(:environment) => %{optional(String.t()) => String.t()},
@@ -260,8 +260,8 @@ defmodule Alumiini.Git.Precompiled.Download do
   @doc "A URL as it may be shown and recorded: a query may hold a signature, and the rest credentials."
   @spec shown(URI.t()) :: String.t()
   # Without a host it is no URL, and its scheme all that can be shown.
-  def shown(%URI{host: host} = uri) when host in [nil, ""], do: Url.clean("#{uri.scheme}:")
-  def shown(uri), do: %{uri | authority: nil} |> URI.to_string() |> Url.clean()
+  def shown(%URI{host: host} = uri) when host in [nil, ""], do: RedactedUrl.clean("#{uri.scheme}:")
+  def shown(uri), do: %{uri | authority: nil} |> URI.to_string() |> RedactedUrl.clean()
 
   @doc "What is said when a file cannot be written."
   @spec cannot_write(Path.t(), File.posix()) :: String.t()

@@ -3,7 +3,7 @@ defmodule Alumiini.Git.Remote.Proxy do
 
   # The `:proxy` and `:no_proxy` options. A proxy's URL may hold a password, so it is sealed from the start.
 
-  alias Alumiini.Git.{Secret, Url}
+  alias Alumiini.Git.{RedactedUrl, Secret}
 
   @schemes ~w(http https socks5 socks5h)
 
@@ -26,7 +26,7 @@ defmodule Alumiini.Git.Remote.Proxy do
 
   @doc "Whether it is the URL of a proxy, as far as can be seen without asking it."
   @spec url?(term) :: boolean
-  def url?(proxy), do: is_binary(proxy) and String.valid?(proxy) and Url.scheme(proxy) in @schemes
+  def url?(proxy), do: is_binary(proxy) and String.valid?(proxy) and RedactedUrl.scheme(proxy) in @schemes
 
   @doc "The `:no_proxy` option as the wire has it."
   @spec no_proxy!(term) :: String.t()
@@ -53,7 +53,10 @@ defmodule Alumiini.Git.Remote.Proxy do
   def wire(:none, no_proxy, _url), do: %{"proxy" => "", "no_proxy" => no_proxy}
 
   def wire(:environment, no_proxy, url) do
-    from_environment = fn field -> Secret.map(url, &Map.fetch!(environment(Url.scheme(&1)), field)) end
+    from_environment = fn field ->
+      Secret.map(url, &Map.fetch!(environment(RedactedUrl.scheme(&1)), field))
+    end
+
     %{"proxy" => from_environment.("proxy"), "no_proxy" => no_proxy || from_environment.("no_proxy")}
   end
 

@@ -2,7 +2,7 @@
 //!
 //! A frame of HTTP/2 that is no answer costs its sender next to nothing, and needs no request: one that sends them without end would keep a
 //! thread busy for as long as its connection is kept. The HTTP client keeps its connections to itself, so this looks at what TLS decrypts of
-//! them, and ends them there. HTTP/2 is spoken over TLS only.
+//! them, and ends them there. HTTP/2 is spoken over TLS only. Of HTTP/1 it counts informational answers, which cost as little.
 
 use std::cell::Cell;
 use std::sync::OnceLock;
@@ -15,16 +15,23 @@ use rustls::crypto::cipher::{
 use rustls::crypto::{CipherSuiteCommon, CryptoProvider};
 use rustls::{ConnectionTrafficSecrets, ContentType, Error, SupportedCipherSuite, Tls12CipherSuite, Tls13CipherSuite};
 
-/// Frames and records that are no answer, beyond those that answers and time make up for.
+use crate::net::interim::Interim;
+
+/// Frames and records beyond those that answers, their bytes and time make up for.
 const MOST: u32 = 1_000;
-/// What the end of an answer makes up for, a part of one, and a second.
+/// What the end of an answer makes up for, and a second.
 const ANSWER: u32 = 10;
-const PART: u32 = 1;
 const SECOND: u32 = 10;
+/// The bytes of answers that make up for one frame. Servers that write each line of a list by itself send frames of 50 bytes and more, and
+/// lines of progress have about as many. Below that, who is honest is slow: ten frames a second cost nothing.
+const BYTES: usize = 32;
+/// The most of a frame that may be padding, with its length (RFC 9113, 6.1).
+const PADDING: usize = 256;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const END_STREAM: u8 = 1;
+const PADDED: u8 = 8;
 const HEAD: usize = 9;
 
 /// `provider`, whose connections end where a server goes beyond what it may send.
@@ -158,7 +165,11 @@ struct Frames {
     have: usize,
     /// Bytes of the frame that are still to come.
     left: usize,
+    /// Of HTTP/1.
+    interim: Interim,
     allowed: u32,
+    /// Bytes of answers that have not made up for a frame yet.
+    bytes: usize,
     since: Option<Instant>,
 }
 
@@ -169,7 +180,9 @@ impl Default for Frames {
             head: [0; HEAD],
             have: 0,
             left: 0,
+            interim: Interim::default(),
             allowed: MOST,
+            bytes: 0,
             since: None,
         }
     }
@@ -186,7 +199,8 @@ impl Frames {
             return self.spend();
         };
         if !*self.http2.get_or_insert(*first == 0) {
-            return true;
+            let interim = self.interim.count(data);
+            return (0..interim).all(|_| self.spend());
         }
         let mut rest = data;
         loop {
@@ -202,9 +216,15 @@ impl Frames {
             }
             self.have = 0;
             self.left = u32::from_be_bytes([0, self.head[0], self.head[1], self.head[2]]) as usize;
-            match (self.head[3], self.head[4] & END_STREAM) {
+            let (kind, flags) = (self.head[3], self.head[4]);
+            if kind == DATA {
+                let padding = if flags & PADDED == 0 { 0 } else { PADDING };
+                self.bytes += self.left.saturating_sub(padding);
+                self.give((self.bytes / BYTES) as u32);
+                self.bytes %= BYTES;
+            }
+            match (kind, flags & END_STREAM) {
                 (DATA | HEADERS, END_STREAM) => self.give(ANSWER),
-                (DATA, _) if self.left > 0 => self.give(PART),
                 _ if !self.spend() => return false,
                 _ => {}
             }

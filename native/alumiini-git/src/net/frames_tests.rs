@@ -60,6 +60,52 @@ fn answers_and_time_make_up_for_them() {
     assert_eq!(ended(&frame(DATA, 0, 60), 100_000, 1 << 14, Duration::ZERO), None);
 }
 
+/// Each is a request's answer that never ends. Informational answers are HEADERS that end nothing.
+#[test]
+fn small_parts_of_an_answer_end_a_connection_and_those_of_a_list_do_not() {
+    let endless = 100_000;
+    for (payload, flags, lasts) in [
+        (0, 0, false),
+        (1, 0, false),
+        (16, 0, false),
+        (31, 0, false),
+        (32, 0, true),
+        (50, 0, true),
+        (1 << 14, 0, true),
+        // Of padding alone.
+        (256, PADDED, false),
+        (1 << 14, PADDED, true),
+    ] {
+        let found = ended(&frame(DATA, flags, payload), endless, 1 << 14, Duration::ZERO);
+        assert_eq!(found.is_none(), lasts, "{payload} {flags} {found:?}");
+    }
+    assert!(ended(&frame(HEADERS, 4, 30), endless, 1 << 14, Duration::ZERO).is_some());
+    // Slow, in small parts: signs of life, and progress in a few letters.
+    for payload in [1, 5, 20] {
+        let part = frame(DATA, 0, payload);
+        assert_eq!(ended(&part, 10_000, 50, Duration::from_millis(101)), None, "{payload}");
+    }
+    // A pack in parts of all sizes, as pipes give them.
+    let parts: Vec<u8> = [1, 4, 4, 60, 8192, 3, 4096]
+        .iter()
+        .flat_map(|size| frame(DATA, 0, *size))
+        .collect();
+    assert_eq!(ended(&parts, 10_000, 1 << 14, Duration::ZERO), None);
+}
+
+#[test]
+fn informational_answers_by_http_1_end_a_connection() {
+    let hints = b"HTTP/1.1 103 Early Hints\r\n\r\n";
+    let start = Instant::now();
+    for (gap, lasts) in [(Duration::ZERO, false), (Duration::from_millis(101), true)] {
+        let mut frames = Frames::default();
+        let mut each = (0..5_000).map(|n| frames.take(hints, start + gap * n));
+        assert_eq!(each.all(|goes_on| goes_on), lasts, "{gap:?}");
+    }
+    // All in one.
+    assert!(!Frames::default().take(&hints.repeat(5_000), start));
+}
+
 #[test]
 fn http_1_is_none_of_its_business() {
     let mut frames = Frames::default();

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION, PRAGMA};
-use reqwest::{Client, RequestBuilder, Response};
+use reqwest::{Client, RequestBuilder, Response, Version};
 use tokio::time::Instant;
 
 use crate::error::{Error, Key, Kind, Result};
 use crate::net::Endpoint;
 use crate::net::failure::{self, Credentials};
 use crate::net::http_answer::Answer;
-use crate::net::http_clients::Clients;
 pub(super) use crate::net::http_clients::Connections;
+use crate::net::http_clients::{Clients, Pending};
 use crate::net::url::{HttpUrl, NetUrl};
 
 const GIT_PROTOCOL: &str = "git-protocol";
@@ -77,7 +77,7 @@ impl Http {
                 url.strip_info_refs()
             };
             let named = base.as_ref().unwrap_or(&url);
-            let (response, credentials) = self.send(endpoint, first, named, connections, request).await?;
+            let (response, mut pending, credentials) = self.send(endpoint, first, named, connections, request).await?;
             if let Some(next) = redirected(&response, named, &url)? {
                 let holds = match response.status().as_u16() {
                     301 | 308 => PERMANENT,
@@ -86,9 +86,10 @@ impl Http {
                 let ends = Instant::now() + holds;
                 until = Some(until.map_or(ends, |until| until.min(ends)));
                 url = next;
+                pending.ended();
                 continue;
             }
-            let answer = Answer::check(endpoint, response, named.clone(), credentials).await?;
+            let answer = Answer::check(endpoint, response, pending, named.clone(), credentials).await?;
             if base.is_none() && answer.is_page() {
                 return Err(answer.not_git());
             }
@@ -131,8 +132,8 @@ impl Http {
         let NetUrl::Http(first) = &endpoint.url else {
             return Err(Error::new(Kind::Internal, "a URL that is not HTTP was asked over HTTP"));
         };
-        let (response, credentials) = self.send(endpoint, first, base, connections, request).await?;
-        let answer = Answer::check(endpoint, response, base.clone(), credentials).await?;
+        let (response, pending, credentials) = self.send(endpoint, first, base, connections, request).await?;
+        let answer = Answer::check(endpoint, response, pending, base.clone(), credentials).await?;
         // Git does not look at this type, and servers get it wrong; a page for people is the one thing worth a sentence of its own.
         if answer.content_type().starts_with("text/") {
             Err(answer.not_git())
@@ -149,20 +150,25 @@ impl Http {
         base: &HttpUrl,
         connections: Connections,
         request: impl Fn(&Client) -> RequestBuilder + Send + Sync,
-    ) -> Result<(Response, Credentials)> {
+    ) -> Result<(Response, Pending, Credentials)> {
         let (credentials, authorization) = match &endpoint.auth {
             None => (Credentials::None, None),
             Some(_) if !base.same_origin(first) => (Credentials::Withheld, None),
             Some(auth) => (Credentials::Sent, Some(auth.header()?)),
         };
         let ask = async |connections, http2| {
-            let client = self.clients.of(endpoint, base, connections, http2).await?;
+            let (client, mut pending) = self.clients.of(endpoint, base, connections, http2).await?;
             let request = request(&client);
             let request = match &authorization {
                 Some(value) => request.header(AUTHORIZATION, value.clone()),
                 None => request,
             };
-            Ok::<_, Error>(request.send().await)
+            let answer = request.send().await;
+            if answer.as_ref().is_ok_and(|answer| answer.version() == Version::HTTP_2) {
+                return Ok(answer.map(|answer| (answer, pending)));
+            }
+            pending.ended();
+            Ok::<_, Error>(answer.map(|answer| (answer, pending)))
         };
         let kept = connections == Connections::Kept;
         let http2 = !kept || !self.is_without_http2(base);
@@ -179,7 +185,8 @@ impl Http {
             self.learn_http2(base, http2);
         }
         let proxy = endpoint.proxy(&NetUrl::Http(base.clone()));
-        Ok((answer.map_err(|e| failure::transport(&e, base, proxy))?, credentials))
+        let (answer, pending) = answer.map_err(|e| failure::transport(&e, base, proxy))?;
+        Ok((answer, pending, credentials))
     }
 
     pub(super) fn is_without_http2(&self, base: &HttpUrl) -> bool {

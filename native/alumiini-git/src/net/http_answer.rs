@@ -10,6 +10,7 @@ use crate::error::{Error, Key, Kind, Result};
 use crate::net::content_encoding::Unfolding;
 use crate::net::failure::{self, Credentials, Said};
 use crate::net::git::pkt_line::{Chunks, sanitised};
+use crate::net::http_clients::Pending;
 use crate::net::url::HttpUrl;
 use crate::net::{Endpoint, refusal};
 
@@ -25,6 +26,7 @@ pub(super) struct Answer {
     /// Whether there are credentials, were they sent to this very server or not.
     given: bool,
     unfolding: Option<Box<Unfolding>>,
+    pending: Pending,
 }
 
 impl Answer {
@@ -32,6 +34,7 @@ impl Answer {
     pub(super) async fn check(
         endpoint: &Endpoint,
         response: Response,
+        pending: Pending,
         url: HttpUrl,
         credentials: Credentials,
     ) -> Result<Answer> {
@@ -47,6 +50,7 @@ impl Answer {
                 url,
                 given,
                 unfolding,
+                pending,
             };
             let said = answer.said(endpoint).await;
             return Err(failure::status(status, &headers, &answer.url, credentials, &said));
@@ -57,6 +61,7 @@ impl Answer {
                 url,
                 given,
                 unfolding,
+                pending,
             }),
             Err(encoding) => {
                 let encoding = sanitised(encoding.as_bytes());
@@ -78,7 +83,9 @@ impl Answer {
             }
         };
         // What has come by then must do.
-        let _ = tokio::time::timeout(SAID_TIMEOUT, read).await;
+        if tokio::time::timeout(SAID_TIMEOUT, read).await.is_ok() {
+            self.pending.ended();
+        }
         body.truncate(MAX_SAID);
         let text = String::from_utf8_lossy(&body);
         let text = text.trim_start();
@@ -174,6 +181,9 @@ impl Chunks for Answer {
                 return Ok(Some(part));
             }
             let chunk = self.response.chunk().await;
+            if !matches!(chunk, Ok(Some(_))) {
+                self.pending.ended();
+            }
             let chunk = chunk.map_err(|e| failure::transport(&e, &self.url, None))?;
             match (&mut self.unfolding, chunk) {
                 (None, chunk) => return Ok(chunk),
@@ -186,8 +196,9 @@ impl Chunks for Answer {
         }
     }
 
-    /// Without unfolding what is not wanted.
+    /// Without unfolding what is not wanted. All that was asked for has come, so whoever gives up waiting gives up no request.
     async fn end(&mut self) {
+        self.pending.ended();
         while let Ok(Some(_)) = self.response.chunk().await {}
     }
 }

@@ -1,10 +1,12 @@
 //! The clients that requests over HTTP share, by what their connections are made with.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use reqwest::{Client, redirect};
+use rustls::ClientConfig;
 use tokio::sync::OnceCell;
 
 use crate::error::{Error, Kind, Result};
@@ -17,8 +19,10 @@ use crate::net::url::{HttpUrl, NetUrl};
 use crate::net::{Endpoint, failure};
 use crate::policy::addresses::Addresses;
 
-/// Clients that are kept, each with its connections and roots.
-const MAX_CLIENTS: usize = 64;
+/// Clients that are kept, each with the connections to one server.
+const MAX_CLIENTS: usize = 512;
+/// Configurations of TLS that they share, each with its roots.
+const MAX_CONFIGURATIONS: usize = 64;
 /// Connections to a host that are kept for later.
 const MAX_IDLE: usize = 32;
 /// curl's limits, by and large.
@@ -28,26 +32,47 @@ const MAX_HEADER_BYTES: u32 = 300 << 10;
 const USER_AGENT: &str = concat!("git/2.0 (alumiini-git ", env!("CARGO_PKG_VERSION"), ")");
 
 /// The clients, each with its pool of connections; those used last.
-#[derive(Default)]
 pub(super) struct Clients {
-    used: Mutex<Used>,
+    clients: Arc<Mutex<Used<ClientKey, Client>>>,
+    configurations: Mutex<Used<Configuration, ClientConfig>>,
 }
 
-#[derive(Default)]
-struct Used {
-    map: HashMap<ClientKey, (u64, Arc<OnceCell<Client>>)>,
+/// Things that are made once, the most that are kept.
+struct Used<K, V> {
+    map: HashMap<K, (u64, Arc<OnceCell<V>>)>,
     uses: u64,
+    most: usize,
 }
 
 /// What connections have in common that may serve the same requests.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct ClientKey {
+    /// One server's only: a client can be given up without doing anything to requests to others.
+    server: String,
     /// None: without TLS, so that plain `http` works on a system without roots, and costs none of their memory.
     tls: Option<Tls>,
     proxy: Option<Proxy>,
     addresses: Arc<Addresses>,
     connections: Connections,
     http2: bool,
+}
+
+/// What handshakes have in common.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Configuration {
+    tls: Tls,
+    http2: bool,
+    handshakes: Handshakes,
+}
+
+/// A request that a client was taken for. While it has not [`ended`](Self::ended), it may be given up, which HTTP/2 does without
+/// closing the connection: the client is then forgotten, so that the connection closes with the last of the other requests on it, at
+/// once if there are none.
+pub(super) struct Pending {
+    clients: Arc<Mutex<Used<ClientKey, Client>>>,
+    client: Weak<OnceCell<Client>>,
+    /// None: it has ended.
+    key: Option<Box<ClientKey>>,
 }
 
 /// What a request may be sent on.
@@ -57,6 +82,37 @@ pub(super) enum Connections {
     Kept,
     /// For second attempts: each request on a connection of its own.
     New,
+}
+
+impl Pending {
+    /// What becomes of its connection is the HTTP client's business.
+    pub(super) fn ended(&mut self) {
+        self.key = None;
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        let Some(key) = self.key.take() else {
+            return;
+        };
+        let forgotten = lock(&self.clients).remove(&key, &self.client);
+        // Closes what it has without anybody else waiting for it.
+        drop(forgotten);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Default for Clients {
+    fn default() -> Clients {
+        Clients {
+            clients: Arc::new(Mutex::new(Used::new(MAX_CLIENTS))),
+            configurations: Mutex::new(Used::new(MAX_CONFIGURATIONS)),
+        }
+    }
 }
 
 impl Clients {
@@ -69,7 +125,7 @@ impl Clients {
         url: &HttpUrl,
         connections: Connections,
         http2: bool,
-    ) -> Result<Client> {
+    ) -> Result<(Client, Pending)> {
         let proxy = endpoint.proxy(&NetUrl::Http(url.clone()));
         may_go(endpoint, url, proxy).await?;
         let mut tls = endpoint.tls.clone();
@@ -81,40 +137,96 @@ impl Clients {
         }
         let encrypted = !url.is_plaintext() || proxy.is_some_and(|proxy| proxy.scheme == ProxyScheme::Https);
         let key = ClientKey {
+            server: NetUrl::Http(url.clone()).authority(),
             tls: encrypted.then_some(tls),
             proxy: proxy.cloned(),
             addresses: endpoint.addresses.clone(),
             connections,
             http2,
         };
-        let cell = self.used.lock().unwrap_or_else(PoisonError::into_inner).at(&key);
+        let cell = lock(&self.clients).at(&key);
+        let client = cell.get_or_try_init(|| self.build(&key)).await?.clone();
+        let pending = Pending {
+            clients: self.clients.clone(),
+            client: Arc::downgrade(&cell),
+            // By HTTP/1 a connection that does not get to the end of an answer is closed.
+            key: (key.http2 && key.tls.is_some()).then(|| Box::new(key)),
+        };
+        Ok((client, pending))
+    }
+
+    async fn build(&self, key: &ClientKey) -> Result<Client> {
+        let Some(tls) = key.tls.clone() else {
+            return build(key, None);
+        };
+        let configuration = Configuration {
+            tls,
+            http2: key.http2,
+            handshakes: key.handshakes(),
+        };
+        let cell = lock(&self.configurations).at(&configuration);
         // On a blocking thread: the roots are files.
-        let client = cell
+        let config = cell
             .get_or_try_init(|| async move {
-                tokio::task::spawn_blocking(move || build(&key))
+                tokio::task::spawn_blocking(move || configuration.load())
                     .await
                     .map_err(|_| Error::new(Kind::Internal, "the HTTP client cannot be built"))?
             })
             .await?;
-        Ok(client.clone())
+        build(key, Some(config.clone()))
     }
 }
 
-impl Used {
-    fn at(&mut self, key: &ClientKey) -> Arc<OnceCell<Client>> {
+impl Configuration {
+    fn load(&self) -> Result<ClientConfig> {
+        let protocols: &[&[u8]] = if self.http2 {
+            &[b"h2", b"http/1.1"]
+        } else {
+            &[b"http/1.1"]
+        };
+        self.tls.config(protocols, self.handshakes)
+    }
+}
+
+impl ClientKey {
+    fn handshakes(&self) -> Handshakes {
+        match &self.proxy {
+            Some(proxy) if proxy.scheme == ProxyScheme::Https => Handshakes::ProxyFirst,
+            _ => Handshakes::Direct,
+        }
+    }
+}
+
+impl<K: Clone + Eq + Hash, V> Used<K, V> {
+    fn new(most: usize) -> Used<K, V> {
+        Used {
+            map: HashMap::new(),
+            uses: 0,
+            most,
+        }
+    }
+
+    /// Takes what is at `key` out, if it is still the same.
+    fn remove(&mut self, key: &K, one: &Weak<OnceCell<V>>) -> Option<Arc<OnceCell<V>>> {
+        let (_, found) = self.map.get(key)?;
+        let is_same = std::ptr::eq(Arc::as_ptr(found), one.as_ptr());
+        is_same.then(|| self.map.remove(key)).flatten().map(|(_, cell)| cell)
+    }
+
+    fn at(&mut self, key: &K) -> Arc<OnceCell<V>> {
         self.uses += 1;
         let now = self.uses;
         if let Some((used, cell)) = self.map.get_mut(key) {
             *used = now;
             return cell.clone();
         }
-        if self.map.len() >= MAX_CLIENTS {
+        if self.map.len() >= self.most {
             let oldest = self.map.iter().min_by_key(|(_, (used, _))| *used);
             if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
                 self.map.remove(&oldest);
             }
         }
-        let cell = Arc::<OnceCell<Client>>::default();
+        let cell = Arc::<OnceCell<V>>::default();
         self.map.insert(key.clone(), (now, cell.clone()));
         cell
     }
@@ -144,7 +256,7 @@ async fn may_go(endpoint: &Endpoint, url: &HttpUrl, proxy: Option<&Proxy>) -> Re
     }
 }
 
-fn build(key: &ClientKey) -> Result<Client> {
+fn build(key: &ClientKey, config: Option<ClientConfig>) -> Result<Client> {
     // Every header and byte is Git's: no decompression (its features are off), no proxy of the environment. What Git takes of headers
     // (curl's limits), we take.
     let builder = Client::builder()
@@ -171,19 +283,13 @@ fn build(key: &ClientKey) -> Result<Client> {
         Connections::New => 0,
     };
     let builder = builder.pool_max_idle_per_host(kept);
-    let handshakes = match &key.proxy {
-        Some(proxy) if proxy.scheme == ProxyScheme::Https => Handshakes::ProxyFirst,
-        _ => Handshakes::Direct,
-    };
-    let builder = match handshakes {
+    let builder = match key.handshakes() {
         Handshakes::ProxyFirst => builder.connector_layer(PerConnection),
         Handshakes::Direct => builder,
     };
-    let builder = match &key.tls {
-        Some(tls) if key.http2 => builder.tls_backend_preconfigured(tls.config(&[b"h2", b"http/1.1"], handshakes)?),
-        Some(tls) => builder
-            .tls_backend_preconfigured(tls.config(&[b"http/1.1"], handshakes)?)
-            .http1_only(),
+    let builder = match config {
+        Some(config) if key.http2 => builder.tls_backend_preconfigured(config),
+        Some(config) => builder.tls_backend_preconfigured(config).http1_only(),
         None => builder.tls_certs_only([]),
     };
     let builder = match &key.proxy {

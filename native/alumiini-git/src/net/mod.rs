@@ -18,6 +18,7 @@ pub(crate) mod host_limits;
 mod http;
 mod http_answer;
 mod http_clients;
+mod interim;
 pub(crate) mod pauses;
 mod pem;
 pub(crate) mod probe;
@@ -31,6 +32,7 @@ mod ssh;
 mod ssh_url;
 pub(crate) mod tls;
 pub(crate) mod url;
+mod url_parts;
 
 use bytes::Bytes;
 

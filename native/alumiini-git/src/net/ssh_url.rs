@@ -1,9 +1,10 @@
 //! Where a repository is over SSH, in both of Git's forms: `ssh://user@host:port/path` and `user@host:path` (git-fetch(1), "GIT URLS").
 
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use percent_encoding::percent_decode_str;
+use reqwest::Url;
 
 use crate::error::{Error, Result};
 use crate::net::redacted;
@@ -99,7 +100,7 @@ impl SshUrl {
         }
         Ok(SshUrl {
             user,
-            host: host.to_ascii_lowercase(),
+            host: ipv4(&host).map_or_else(|| host.to_ascii_lowercase(), |address| address.to_string()),
             port,
             path,
         })
@@ -182,6 +183,14 @@ fn opening_bracket(text: &str) -> Option<usize> {
     } else {
         text.find("@[").map(|at| at + 1)
     }
+}
+
+/// The address that a system's resolver makes of `127.1` and `0x7f000001`, as URLs of HTTP have it, too: what is checked and looked up is
+/// what is connected to.
+fn ipv4(host: &str) -> Option<Ipv4Addr> {
+    let may_be_one = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.');
+    let url = Url::parse(&format!("http://{host}")).ok().filter(|_| may_be_one)?;
+    url.host_str()?.parse().ok()
 }
 
 fn decode(text: &str) -> Result<String> {

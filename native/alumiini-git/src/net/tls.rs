@@ -26,7 +26,7 @@ pub(crate) struct Tls {
 }
 
 /// Whom the handshakes of a connection are with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Handshakes {
     /// The server alone.
     Direct,

@@ -5,6 +5,7 @@ pub(crate) mod files;
 pub(crate) mod head;
 pub(crate) mod hello;
 pub(crate) mod ls_remote;
+pub(crate) mod normalize;
 mod operation;
 pub(crate) mod ping;
 pub(crate) mod probe;
@@ -87,6 +88,7 @@ operations! {
     "checkout" => checkout::Checkout,
     "ls_remote" => ls_remote::LsRemote,
     "refs" => refs::Refs,
+    "normalize" => normalize::Normalize,
     "probe" => probe::Probe,
 }
 

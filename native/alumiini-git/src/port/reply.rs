@@ -23,6 +23,7 @@ pub(crate) enum Answer {
     Commit(Box<Commit>),
     Refs(Vec<Ref>),
     Steps(Vec<Step>),
+    Url(Url),
 }
 
 impl Answer {
@@ -67,6 +68,17 @@ pub(crate) struct Ref {
     pub(crate) sha: String,
     pub(crate) peeled: Option<String>,
     pub(crate) symref_target: Option<Name>,
+}
+
+/// A URL as it is used.
+#[derive(Debug, Serialize)]
+pub(crate) struct Url {
+    pub(crate) scheme: &'static str,
+    pub(crate) host: Option<String>,
+    pub(crate) port: Option<u16>,
+    pub(crate) path: Name,
+    pub(crate) url: Name,
+    pub(crate) hidden: bool,
 }
 
 /// A step on the way to a remote.

@@ -143,3 +143,99 @@ fn the_connection_of_a_request_that_timed_out_is_closed_when_it_keeps_talking() 
         assert!(tokio::task::block_in_place(|| flood.ends()));
     });
 }
+
+/// What a server saw of two requests on one connection, of which it answers the second, once the first is given up.
+#[derive(Debug, PartialEq)]
+enum Saw {
+    Request(u32),
+    GivenUp(u32),
+    Closed,
+}
+
+/// A server by HTTP/2 that answers no request but the second.
+fn second_only(dir: &Path, answer: Receiver<()>) -> (Endpoint, Receiver<Saw>) {
+    let (config, ca) = certified(dir);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/r", listener.local_addr().unwrap());
+    let (tell, saw) = channel();
+    std::thread::spawn(move || {
+        let stream = listener.accept().unwrap().0;
+        let mut stream = StreamOwned::new(ServerConnection::new(config).unwrap(), stream);
+        stream.read_exact(&mut [0; 24]).unwrap();
+        stream.write_all(&frame(4, 0, 0, b"")).unwrap();
+        loop {
+            let mut head = [0; 9];
+            if stream.read_exact(&mut head).is_err() {
+                break;
+            }
+            let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+            stream.read_exact(&mut payload).unwrap();
+            let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+            match head[3] {
+                1 => tell.send(Saw::Request(id)).unwrap(),
+                3 => tell.send(Saw::GivenUp(id)).unwrap(),
+                _ => {}
+            }
+            if head[3] == 3 && answer.recv().is_ok() {
+                let headers = [b"\x88\x0f\x10\x2b", &b"application/x-git-upload-pack-advertisement"[..]].concat();
+                stream.write_all(&frame(1, 4, 3, &headers)).unwrap();
+                stream.write_all(&frame(0, 1, 3, LIST)).unwrap();
+            }
+        }
+        tell.send(Saw::Closed).unwrap();
+    });
+    let tls = Tls {
+        ca: Some(ca),
+        client: None,
+    };
+    let url = NetUrl::Http(http(&url));
+    let endpoint = Endpoint::new(url, None, false, tls, None, Arc::default()).unwrap();
+    (endpoint, saw)
+}
+
+const SOON: Duration = Duration::from_secs(10);
+
+#[test]
+fn the_connection_of_a_request_that_timed_out_is_closed_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, never) = channel();
+    let (endpoint, saw) = second_only(dir.path(), never);
+    run(async {
+        let net = Net::new();
+        let asked = tokio::time::timeout(Duration::from_secs(1), refs(&net, &endpoint, &[]));
+        assert!(asked.await.is_err());
+        // The client is still there, and nothing else is asked.
+        let next = || tokio::task::block_in_place(|| saw.recv_timeout(SOON));
+        assert_eq!(next(), Ok(Saw::Request(1)));
+        let mut last = next();
+        if last == Ok(Saw::GivenUp(1)) {
+            last = next();
+        }
+        assert_eq!(last, Ok(Saw::Closed));
+        drop(net);
+    });
+}
+
+#[test]
+fn other_requests_on_the_connection_of_one_that_timed_out_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (answer, told) = channel();
+    let (endpoint, saw) = second_only(dir.path(), told);
+    run(async {
+        let net = Arc::new(Net::new());
+        let next = || tokio::task::block_in_place(|| saw.recv_timeout(SOON));
+        let ask = || {
+            let (net, endpoint) = (net.clone(), endpoint.clone());
+            tokio::spawn(async move { refs(&net, &endpoint, &[]).await })
+        };
+        let first = ask();
+        assert_eq!(next(), Ok(Saw::Request(1)));
+        let second = ask();
+        assert_eq!(next(), Ok(Saw::Request(3)));
+        first.abort();
+        assert_eq!(next(), Ok(Saw::GivenUp(1)));
+        answer.send(()).unwrap();
+        assert_eq!(second.await.unwrap().unwrap()[0].name, b"refs/heads/main");
+        assert_eq!(next(), Ok(Saw::Closed));
+    });
+}
