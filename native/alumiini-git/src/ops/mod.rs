@@ -11,6 +11,7 @@ pub(crate) mod probe;
 pub(crate) mod read;
 pub(crate) mod refs;
 mod secrets;
+mod sized;
 pub(crate) mod stable_read;
 pub(crate) mod sync;
 mod sync_guard;

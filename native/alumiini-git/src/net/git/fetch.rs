@@ -74,7 +74,7 @@ pub(crate) async fn fetch(
     }
     let done = async {
         // The refs that a v0 server sends along are not asked for here: a name that no ref has keeps none of them.
-        let (server, _) = discover(net, endpoint, Wanted::of(&[b"\0".to_vec()])).await?;
+        let (server, _) = discover(net, endpoint, Wanted::named(b"\0")).await?;
         attempt(net, endpoint, &server, request, sink, &mut outcome).await
     };
     let done = done.await;
