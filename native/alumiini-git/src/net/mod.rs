@@ -12,6 +12,8 @@ mod dial;
 mod endpoint;
 mod failure;
 mod frames;
+#[cfg(fuzzing)]
+pub mod fuzz;
 pub(crate) mod git;
 mod given_certificate;
 pub(crate) mod host_limits;

@@ -394,6 +394,25 @@ fn bounded<C: Chunks>(reader: &PktLineReader<C>, count: usize) -> Result<()> {
     }
 }
 
+/// What the fuzz target feeds: answers, each in every form.
+#[cfg(fuzzing)]
+pub(in crate::net) async fn fuzz<C: Chunks>(reader: impl Fn() -> PktLineReader<C>) {
+    for form in [
+        Form::Sections,
+        Form::Acknowledged { deepened: true },
+        Form::Acknowledged { deepened: false },
+    ] {
+        let (sink, mut source) = mpsc::channel(1);
+        let (mut reader, mut outcome) = (reader(), FetchOutcome::default());
+        let reading = async { while source.recv().await.is_some() {} };
+        let answered = async move {
+            let _ = answer(&mut reader, form, 1 << 20, &sink, &mut outcome).await;
+            drop(sink);
+        };
+        tokio::join!(reading, answered);
+    }
+}
+
 #[cfg(test)]
 #[path = "fetch_tests.rs"]
 mod tests;
