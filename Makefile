@@ -38,7 +38,7 @@ bench: ## measure, beside the git command
 	@bin/setup checks
 	@MIX_ENV=prod $(run) mix run bench/run.exs
 
-fuzz: setup ## feed the decoder and the indexer of packs with noise, for SECONDS=600 each
+fuzz: setup ## feed each parser of what others choose with noise, for SECONDS=600 each
 	@$(run) sh bin/fuzz $(SECONDS)
 
 release-check: setup ## make a release here and install it as a user does, of TARGETS="…" (see bin/release/targets)

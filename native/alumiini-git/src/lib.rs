@@ -1,6 +1,8 @@
 //! `alumiini-git`: Git for the BEAM, over standard input and output. See `protocol/README.md`.
 
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod net;
 mod ops;
 mod policy;
@@ -107,26 +109,6 @@ fn kill(pid: &str) -> ExitCode {
                 std::io::Error::from(errno)
             );
             ExitCode::FAILURE
-        }
-    }
-}
-
-/// What one fuzz target feeds: what a remote may send as a pack.
-#[cfg(fuzzing)]
-pub fn fuzz_pack(bytes: &[u8]) {
-    repo::pack::fuzz::run(bytes);
-}
-
-/// What the other feeds: bytes as a client may send them, through framing and decoding.
-#[cfg(fuzzing)]
-pub fn fuzz(mut bytes: &[u8]) {
-    while let Ok(Some(frame)) = port::frame::read(&mut bytes) {
-        if let port::frame::Frame::Body(body) = frame {
-            match ops::decode(&body) {
-                Ok(ops::Message::Request(request)) => drop(request.op.describe()),
-                Ok(ops::Message::Cancel { .. }) => {}
-                Err((id, error)) => drop(port::reply::reply(id, &Err(error))),
-            }
         }
     }
 }

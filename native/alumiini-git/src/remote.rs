@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::error::{Error, Hint, Key, Kind, Name, Result, panicked};
 use crate::net::Endpoint;
-use crate::net::git::advertised::{RemoteRef, Wanted as WantedRefs, too_many_bytes};
+use crate::net::git::advertised::{DEFAULT_MAX_BYTES, RemoteRef, Wanted as WantedRefs, too_many_bytes};
 use crate::net::git::fetch::{self, FetchRequest, UNSHALLOW, fetch};
 use crate::net::git::ls_refs::ls_refs;
 use crate::net::proxy::ProxySettings;
@@ -26,6 +26,7 @@ use crate::repo::{git_failure, open, refs};
 use crate::spec::RemoteSpec;
 use crate::task::job::Job;
 use crate::task::progress::{Phase, Stats};
+use crate::task::share::{FREE, Share};
 use crate::worker::Worker;
 
 /// The longest name that is taken for a near one, or is looked for: that of a file has no more bytes on most systems.
@@ -49,6 +50,19 @@ pub(crate) struct Local {
 impl Local {
     fn open(&self) -> Result<Source> {
         Source::open(&self.path, &self.shown, &self.allow)
+    }
+
+    /// Its refs; none where they have more bytes than `allowance`, which may be less than the `limit`.
+    fn list(&self, prefixes: &[Vec<u8>], limit: u64, allowance: u64) -> Result<Option<Vec<RemoteRef>>> {
+        let listed = self.open()?.list(prefixes)?;
+        let refs: Vec<RemoteRef> = listed.into_iter().map(remote_ref).collect();
+        let bytes = refs.iter().map(RemoteRef::bytes).sum::<u64>();
+        if bytes > limit {
+            let message = format!("{} {}", self.shown, too_many_bytes(limit));
+            let error = Error::new(Kind::TooLarge, message);
+            return Err(error.with(Key::Url, self.shown.clone()).with(Key::Limit, limit));
+        }
+        Ok((bytes <= allowance).then_some(refs))
     }
 }
 
@@ -106,7 +120,7 @@ impl Remote {
                 let key = (asked.clone(), name.to_owned());
                 let name = name.to_owned();
                 let ask = async move {
-                    let refs = ls_refs(&shared.net, &asked, WantedRefs::of(std::slice::from_ref(&name))).await?;
+                    let refs = ls_refs(&shared.net, &asked, WantedRefs::named(&name)).await?;
                     let found = refs.into_iter().find(|found| found.name == name);
                     Ok(found.map(|found| found.peeled_or_id()))
                 };
@@ -128,18 +142,19 @@ impl Remote {
         match self {
             Remote::Network(endpoint) => ls_refs(&worker.net, endpoint, wanted).await,
             Remote::Local(local) => {
-                let (local, prefixes, limit) = (local.clone(), wanted.prefixes.to_vec(), wanted.max_bytes);
-                let list = move || {
-                    let listed = local.open()?.list(&prefixes)?;
-                    let refs: Vec<RemoteRef> = listed.into_iter().map(remote_ref).collect();
-                    if refs.iter().map(RemoteRef::bytes).sum::<u64>() > limit {
-                        let message = format!("{} {}", local.shown, too_many_bytes(limit));
-                        let error = Error::new(Kind::TooLarge, message);
-                        return Err(error.with(Key::Url, local.shown).with(Key::Limit, limit));
+                let wanted_bytes = wanted.max_bytes;
+                let prefixes: Vec<Vec<u8>> = wanted.prefixes().map(<[u8]>::to_vec).collect();
+                // How long it is shows once it is made. As many are made at a time as there are threads for that.
+                let mut allowance = FREE;
+                loop {
+                    let (local, prefixes) = (local.clone(), prefixes.clone());
+                    let list = move || local.list(&prefixes, wanted_bytes, allowance);
+                    match worker.disk.run(list).await? {
+                        Some(refs) => return Ok(refs),
+                        None => wanted.allow(wanted_bytes).await?,
                     }
-                    Ok(refs)
-                };
-                worker.disk.run(list).await
+                    allowance = wanted_bytes;
+                }
             }
         }
     }
@@ -151,7 +166,10 @@ impl Remote {
             [] => &b"refs/"[..],
             space => space,
         };
-        let refs = match self.refs(worker, WantedRefs::of(&[space.to_owned()])).await {
+        let share = Share::of(&worker.net.lists);
+        let prefixes = [space.to_owned()];
+        let wanted = WantedRefs::within(&prefixes, DEFAULT_MAX_BYTES, &share);
+        let refs = match self.refs(worker, wanted).await {
             Ok(refs) => refs,
             Err(error) if error.kind == Kind::TooLarge => {
                 let message = format!("{} has no {what} `{}`, among many", self.redacted(), shown(short));
@@ -161,15 +179,16 @@ impl Remote {
             Err(error) => return error,
         };
         let (space, wanted) = (space.to_owned(), short.to_owned());
+        let held = share.into_permit(u64::MAX);
         // Long lists take a while.
         let compared = tokio::task::spawn_blocking(move || {
             let names = refs
                 .into_iter()
                 .filter_map(|found| found.name.strip_prefix(&space[..]).map(<[u8]>::to_vec));
             let names: Vec<Vec<u8>> = names.collect();
-            (near(&wanted, &names), names)
+            (near(&wanted, &names), names, held)
         });
-        let Ok((near, names)) = compared.await else {
+        let Ok((near, names, _held)) = compared.await else {
             return panicked();
         };
         let (url, asked) = (self.redacted(), shown(short));

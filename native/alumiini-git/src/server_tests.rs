@@ -44,6 +44,7 @@ impl Served {
     }
 
     /// The next reply.
+    #[cfg(feature = "fault-injection")]
     fn answer(&mut self) -> Value {
         loop {
             let told = self.told();

@@ -39,7 +39,7 @@ pub(crate) struct Worker {
     pub(crate) checked_trees: CheckedTrees,
     /// Local reads: `files`, `read`, `head`.
     pub(crate) reads: Pool,
-    /// Bytes of files and refs that may wait to be written to the client.
+    /// Bytes that large files, lists of files and commits may take until they are written to the client.
     pub(crate) unsent: Pool,
     /// Short work on a repository during a sync: opening, comparing, moving refs and files.
     pub(crate) disk: Pool,

@@ -12,6 +12,8 @@ mod dial;
 mod endpoint;
 mod failure;
 mod frames;
+#[cfg(fuzzing)]
+pub mod fuzz;
 pub(crate) mod git;
 mod given_certificate;
 pub(crate) mod host_limits;
@@ -34,6 +36,8 @@ pub(crate) mod tls;
 pub(crate) mod url;
 mod url_parts;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::error::Result;
@@ -48,12 +52,19 @@ use ssh::Ssh;
 use ssh_url::SshUrl;
 use url::NetUrl;
 
+use crate::task::pool::Pool;
+
+/// Of all lists of refs that arrive at a time. One that may be longer than this has it for itself.
+const MAX_LISTS: usize = 128 << 20;
+
 /// All that the network layer keeps between requests: connections, and what each URL speaks. One for the whole worker.
 pub(crate) struct Net {
     http: Http,
     ssh: Ssh,
     server_cache: ServerCache,
     pub(crate) host_limits: HostLimits,
+    /// Bytes that lists of refs may take while they arrive. Apart from what waits for the client: a slow remote stops no read.
+    pub(crate) lists: Arc<Pool>,
 }
 
 /// What a server answers to one request. While it is there, it counts as one of those that a host is asked at a time.
@@ -75,6 +86,7 @@ impl Net {
             ssh: Ssh::new(ssh::Limits::default()),
             server_cache: ServerCache::default(),
             host_limits: HostLimits::default(),
+            lists: Arc::new(Pool::new(MAX_LISTS)),
         }
     }
 

@@ -18,6 +18,8 @@ use crate::net::tls::Handshakes;
 use crate::net::url::{HttpUrl, NetUrl};
 use crate::net::{Endpoint, Net, failure, proxy};
 use crate::policy::addresses::Denied;
+use crate::task::pool::Pool;
+use crate::task::share::Share;
 
 /// A step on the way, in the order in which they are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,15 +54,17 @@ impl Step {
 pub(crate) struct Walk {
     endpoint: Endpoint,
     net: Net,
+    lists: Arc<Pool>,
     addresses: Vec<SocketAddr>,
     stream: Option<TcpStream>,
 }
 
 impl Walk {
-    pub(crate) fn new(endpoint: Endpoint) -> Walk {
+    pub(crate) fn new(endpoint: Endpoint, lists: Arc<Pool>) -> Walk {
         Walk {
             endpoint,
             net: Net::new(),
+            lists,
             addresses: vec![],
             stream: None,
         }
@@ -230,7 +234,7 @@ impl Walk {
 
     async fn auth(&mut self) -> Result<String> {
         self.stream = None;
-        let (server, _) = discovery::discover(&self.net, &self.endpoint, Wanted::of(&[b"\0".to_vec()])).await?;
+        let (server, _) = discovery::discover(&self.net, &self.endpoint, Wanted::named(b"\0")).await?;
         let version = match server.capabilities {
             Capabilities::V2(_) => 2,
             Capabilities::V0(_) => 0,
@@ -248,7 +252,8 @@ impl Walk {
 
     async fn refs(&mut self) -> Result<String> {
         let prefixes = [b"HEAD".to_vec(), b"refs/heads/".to_vec()];
-        let refs = ls_refs(&self.net, &self.endpoint, Wanted::every(&prefixes)).await?;
+        let share = Share::of(&self.lists);
+        let refs = ls_refs(&self.net, &self.endpoint, Wanted::every(&prefixes, &share)).await?;
         let branches = refs
             .iter()
             .filter(|found| found.name.starts_with(b"refs/heads/"))

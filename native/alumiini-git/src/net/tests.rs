@@ -26,13 +26,14 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::auth::Auth;
-use super::git::advertised::{RemoteRef, Wanted};
+use super::git::advertised::{DEFAULT_MAX_BYTES as ADVERTISED_MAX_BYTES, RemoteRef, Wanted};
 use super::git::fetch::{DEFAULT_MAX_BYTES, FetchOutcome, FetchRequest, fetch};
 use super::git::ls_refs::ls_refs;
 use super::tls::Tls;
 use super::url::{HttpUrl, Location, NetUrl, RemoteUrl};
 use super::{Endpoint, Net};
 use crate::error::Result;
+use crate::task::share::Share;
 
 fn http(text: &str) -> HttpUrl {
     match RemoteUrl::parse(text.as_bytes()).unwrap().location {
@@ -69,7 +70,8 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 
 async fn refs(net: &Net, endpoint: &Endpoint, prefixes: &[&str]) -> Result<Vec<RemoteRef>> {
     let prefixes: Vec<Vec<u8>> = prefixes.iter().map(|p| p.as_bytes().to_vec()).collect();
-    ls_refs(net, endpoint, Wanted::of(&prefixes)).await
+    let share = Share::of(&net.lists);
+    ls_refs(net, endpoint, Wanted::within(&prefixes, ADVERTISED_MAX_BYTES, &share)).await
 }
 
 /// Fetches into memory, through a channel that is full nearly always.
@@ -109,7 +111,8 @@ fn the_conversations_can_move_between_threads() {
     let (sink, _source) = mpsc::channel(1);
     movable(async move {
         let (net, endpoint) = (Net::new(), endpoint("http://h/r"));
-        let _ = ls_refs(&net, &endpoint, Wanted::of(&[])).await;
+        let share = Share::of(&net.lists);
+        let _ = ls_refs(&net, &endpoint, Wanted::every(&[], &share)).await;
         fetch(&net, &endpoint, &want(git2::Oid::ZERO_SHA1), &sink).await
     });
 }

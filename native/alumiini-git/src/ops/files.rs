@@ -1,5 +1,6 @@
 //! `files`: the YAML files of a directory.
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -8,14 +9,18 @@ use rustix::fs::{Dir, FileType};
 
 use crate::error::{Error, Key, Kind, Name, Result};
 use crate::ops::operation::{Context, Done, Operation};
+use crate::ops::sized::{self, Sized};
 use crate::ops::stable_read::{self, Seen};
 use crate::port::fields::Fields;
 use crate::port::reply::Answer;
 use crate::repo::safe_path::Root;
+use crate::task::share::FREE;
 use crate::worker::Worker;
 
 /// The names of one answer.
 const MAX_BYTES: usize = 16 << 20;
+/// What a name takes in memory, its own copy in the frame included, beside its bytes.
+const OVERHEAD: u64 = 100;
 
 /// The names of the files ending in `.yaml` or `.yml` directly in `subpath`, not hidden, sorted by bytes. A link counts where it leads
 /// to a file inside the repository.
@@ -44,39 +49,56 @@ impl Operation for Files {
     }
 
     fn blocking(&self, worker: &Worker) -> Option<Result<Answer>> {
-        let names = stable_read::read_now(worker, &self.path, |seen| list(seen, &self.subpath))?;
-        Some(names.map(Answer::Names))
+        let names = stable_read::read_now(worker, &self.path, |seen| list(seen, &self.subpath, FREE))?;
+        names
+            .map(Sized::whole)
+            .transpose()
+            .map(|names| names.map(Answer::Names))
     }
 
     async fn queued(self, context: Context<'_>) -> Result<Done> {
         let subpath = self.subpath;
-        let names = stable_read::read(context.worker, self.path, move |seen| list(seen, &subpath)).await?;
-        Ok((Answer::Names(names), None))
+        let names = sized::read(context, self.path, move |seen, allowance| {
+            list(seen, &subpath, allowance)
+        });
+        Ok((Answer::Names(names.await?), None))
     }
 }
 
-fn list(seen: &Seen<'_>, subpath: &Path) -> Result<Vec<Name>> {
+fn list(seen: &Seen<'_>, subpath: &Path, allowance: u64) -> Result<Sized<Vec<Name>>> {
+    let (bytes, needed) = (Cell::new(0), Cell::new(0));
+    // Those beyond the allowance are counted only.
+    let wanted = |name: &[u8]| {
+        is_manifest(name) && {
+            bytes.set(bytes.get() + name.len());
+            needed.set(needed.get() + name.len() as u64 + OVERHEAD);
+            needed.get() <= allowance
+        }
+    };
     let mut names = match seen {
-        Seen::Files(path) => listed(path, subpath)?,
+        Seen::Files(path) => listed(path, subpath, wanted)?,
         Seen::Commit { worker, root, below } => {
-            let names = Seen::of_tree(worker, root, below, |tree| tree.names(subpath, is_manifest))?;
+            let names = Seen::of_tree(worker, root, below, |tree| tree.names(subpath, wanted))?;
             names.into_iter().map(Name).collect()
         }
     };
-    bounded(&names)?;
+    bounded(bytes.get())?;
+    if needed.get() > allowance {
+        return Ok(Sized::Larger(needed.get()));
+    }
     names.sort();
-    Ok(names)
+    Ok(Sized::Whole(names))
 }
 
-fn bounded(names: &[Name]) -> Result<()> {
-    if names.iter().map(|name| name.0.len()).sum::<usize>() <= MAX_BYTES {
+fn bounded(bytes: usize) -> Result<()> {
+    if bytes <= MAX_BYTES {
         return Ok(());
     }
     let message = format!("the names of the files have more than {MAX_BYTES} bytes together");
     Err(Error::new(Kind::TooLarge, message).with(Key::Limit, MAX_BYTES as u64))
 }
 
-fn listed(path: &Path, subpath: &Path) -> Result<Vec<Name>> {
+fn listed(path: &Path, subpath: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Name>> {
     let root = Root::open(path)?;
     let dir = root.dir(subpath)?;
     let fail = |errno: rustix::io::Errno| {
@@ -90,7 +112,7 @@ fn listed(path: &Path, subpath: &Path) -> Result<Vec<Name>> {
     for entry in Dir::read_from(&dir).map_err(fail)? {
         let entry = entry.map_err(fail)?;
         let name = entry.file_name().to_bytes();
-        if !is_manifest(name) {
+        if !wanted(name) {
             continue;
         }
         let is_file = match entry.file_type() {
@@ -118,9 +140,7 @@ mod tests {
 
     #[test]
     fn so_many_names_are_answered_and_no_more() {
-        let mut names = vec![Name(vec![b'a'; 255]); MAX_BYTES / 255];
-        assert_eq!(bounded(&names), Ok(()));
-        names.push(Name(vec![b'a'; 255]));
-        assert_eq!(bounded(&names).unwrap_err().kind, Kind::TooLarge);
+        assert_eq!(bounded(MAX_BYTES), Ok(()));
+        assert_eq!(bounded(MAX_BYTES + 1).unwrap_err().kind, Kind::TooLarge);
     }
 }

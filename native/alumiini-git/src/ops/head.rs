@@ -6,10 +6,12 @@ use git2::{ErrorCode, Repository};
 
 use crate::error::{Error, Key, Kind, Name, Result};
 use crate::ops::operation::{Context, Done, Operation};
+use crate::ops::sized::{self, Sized};
 use crate::ops::stable_read::{self, Seen};
 use crate::port::fields::Fields;
 use crate::port::reply::{Answer, Commit};
 use crate::repo::{git_failure, open, raw_object};
+use crate::task::share::FREE;
 use crate::worker::Worker;
 
 #[derive(Debug)]
@@ -35,25 +37,28 @@ impl Operation for Head {
     }
 
     fn blocking(&self, worker: &Worker) -> Option<Result<Answer>> {
-        let commit = stable_read::read_now(worker, &self.path, seen)?;
+        let commit = stable_read::read_now(worker, &self.path, |at| seen(at, FREE))?;
+        let commit = commit.map(Sized::whole).transpose()?;
         Some(commit.map(|commit| Answer::Commit(Box::new(commit))))
     }
 
     async fn queued(self, context: Context<'_>) -> Result<Done> {
-        let commit = stable_read::read(context.worker, self.path, seen).await?;
+        let commit = sized::read(context, self.path, seen).await?;
         Ok((Answer::Commit(Box::new(commit)), None))
     }
 }
 
-fn seen(seen: &Seen<'_>) -> Result<Commit> {
+fn seen(seen: &Seen<'_>, allowance: u64) -> Result<Sized<Commit>> {
     match seen {
         Seen::Files(path) => {
             let dir = open::dir(path)?;
             open::any(dir.at())
-                .and_then(|repo| commit(&repo))
+                .and_then(|repo| commit(&repo, allowance))
                 .map_err(|error| dir.named(error))
         }
-        Seen::Commit { worker, root, below } if below.as_os_str().is_empty() => worker.trees.read(root, commit),
+        Seen::Commit { worker, root, below } if below.as_os_str().is_empty() => {
+            worker.trees.read(root, |repo| commit(repo, allowance))
+        }
         Seen::Commit { worker, root, below } => {
             let path = root.join(below);
             Seen::of_tree(worker, root, below, |_| Err(open::not_a_repository(&path)))
@@ -63,8 +68,10 @@ fn seen(seen: &Seen<'_>) -> Result<Commit> {
 
 /// Of a commit, of which all is answered: its message and its parents are as long as who made it likes.
 const MAX_BYTES: usize = 4 << 20;
+/// What it takes for each of its bytes: the object, its parts, and the frame.
+const COST: u64 = 3;
 
-fn commit(repo: &Repository) -> Result<Commit> {
+fn commit(repo: &Repository, allowance: u64) -> Result<Sized<Commit>> {
     let head = repo.head().map_err(|error| match error.code() {
         ErrorCode::UnbornBranch => Error::new(Kind::RefNotFound, "the repository has no commit yet; sync it first"),
         _ => git_failure("read HEAD")(error),
@@ -78,6 +85,10 @@ fn commit(repo: &Repository) -> Result<Commit> {
         let message = format!("the commit {id} has {size} bytes, more than the {MAX_BYTES} that are answered");
         return Err(Error::new(Kind::TooLarge, message).with(Key::Limit, MAX_BYTES as u64));
     }
+    let needed = COST * size as u64;
+    if needed > allowance {
+        return Ok(Sized::Larger(needed));
+    }
     let (raw, text) = raw_object::read_text(repo, id)?;
     let (author, committer) = (text.author, text.committer);
     // The history of a shallow clone begins here.
@@ -86,7 +97,7 @@ fn commit(repo: &Repository) -> Result<Commit> {
     } else {
         raw.parents
     };
-    Ok(Commit {
+    Ok(Sized::Whole(Commit {
         sha: id.to_string(),
         tree: raw.tree.to_string(),
         parents: parents.iter().map(ToString::to_string).collect(),
@@ -100,5 +111,5 @@ fn commit(repo: &Repository) -> Result<Commit> {
         committed_offset: committer.date.map(|date| date.offset),
         message: Name(text.message),
         branch: head.is_branch().then(|| Name(head.shorthand_bytes().to_vec())),
-    })
+    }))
 }

@@ -12,6 +12,7 @@ pub(crate) mod probe;
 pub(crate) mod read;
 pub(crate) mod refs;
 mod secrets;
+mod sized;
 pub(crate) mod stable_read;
 pub(crate) mod sync;
 mod sync_guard;
@@ -19,7 +20,6 @@ mod sync_guard;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::error::{Detail, Error, Key, Name, Result, panicked};
 use crate::ops::operation::Operation;
@@ -27,7 +27,6 @@ pub(crate) use crate::ops::operation::{Context, Done};
 use crate::port::fields::Fields;
 use crate::port::reply::Answer;
 use crate::port::request;
-use crate::task::job::Job;
 use crate::worker::Worker;
 
 pub(crate) type Message = request::Message<Op>;
@@ -154,7 +153,7 @@ fn locate(path: &Path, mut error: Error) -> Error {
 
 /// The fault at `start`, in a thread of its own since it may park there.
 #[cfg(feature = "fault-injection")]
-async fn start(job: &Arc<Job>) -> Result<()> {
+async fn start(job: &std::sync::Arc<crate::task::job::Job>) -> Result<()> {
     if !job.fault.is_set() {
         return Ok(());
     }

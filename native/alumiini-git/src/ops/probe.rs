@@ -15,6 +15,7 @@ use crate::port::remote;
 use crate::port::reply::{Answer, Step};
 use crate::remote::Remote;
 use crate::spec::RemoteSpec;
+use crate::task::share::Share;
 use crate::worker::Worker;
 
 #[derive(Debug)]
@@ -55,7 +56,7 @@ async fn walk(worker: &Arc<Worker>, spec: &RemoteSpec, secrets: &Secrets) -> Res
     };
     match remote {
         Remote::Network(endpoint) => {
-            let mut walk = Walk::new(*endpoint);
+            let mut walk = Walk::new(*endpoint, worker.net.lists.clone());
             for step in walk.steps() {
                 let started = Instant::now();
                 let result = walk.take(step).await;
@@ -66,7 +67,9 @@ async fn walk(worker: &Arc<Worker>, spec: &RemoteSpec, secrets: &Secrets) -> Res
         }
         Remote::Local(_) => {
             let started = Instant::now();
-            let refs = remote.refs(worker, Wanted::every(&[b"refs/heads/".to_vec()])).await;
+            let share = Share::of(&worker.net.lists);
+            let heads = [b"refs/heads/".to_vec()];
+            let refs = remote.refs(worker, Wanted::every(&heads, &share)).await;
             add(
                 "refs",
                 started,

@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Key, Kind, Name, Result};
 use crate::ops::operation::{Context, Done, Operation};
+use crate::ops::sized::{self, Sized};
 use crate::ops::stable_read::{self, Seen};
 use crate::port::fields::Fields;
 use crate::port::reply::Answer;
 use crate::repo::safe_path::Root;
+use crate::task::share::FREE;
 use crate::worker::Worker;
-
-/// Answers are cheap to hold up to this size; larger ones share the worker's allowance of bytes not yet sent.
-pub(crate) const FREE: u64 = 64 << 10;
 
 const DEFAULT_MAX_BYTES: u64 = 16 << 20;
 
@@ -59,49 +58,36 @@ impl Operation for Read {
     }
 
     fn blocking(&self, worker: &Worker) -> Option<Result<Answer>> {
-        let read = |seen: &Seen<'_>| content(seen, &self.file, self.max_bytes, FREE);
+        let read = |seen: &Seen<'_>| content(seen, self, FREE);
         match stable_read::read_now(worker, &self.path, read)? {
-            Ok(Content::Whole(content)) => {
+            Ok(content) => content.whole().map(|content| {
                 worker.cached_reads.learn(&self.path);
-                Some(Ok(Answer::content(content, self.raw)))
-            }
-            Ok(Content::Larger(_)) => None,
+                Ok(Answer::content(content, self.raw))
+            }),
             Err(error) => Some(Err(error)),
         }
     }
 
     async fn queued(self, context: Context<'_>) -> Result<Done> {
-        // Before the file is opened nobody knows its size. A small allowance serves almost every manifest; for a larger file the
-        // read is begun again with the allowance that its size asks for.
-        let mut allowance = FREE;
-        loop {
-            let (file, max_bytes) = (self.file.clone(), self.max_bytes);
-            let outcome = stable_read::read(context.worker, self.path.clone(), move |seen| {
-                content(seen, &file, max_bytes, allowance)
-            });
-            match outcome.await? {
-                Content::Whole(content) => return Ok((Answer::content(content, self.raw), None)),
-                Content::Larger(size) => {
-                    context.held.clear();
-                    // base64 and the frame around it need more than the content itself.
-                    let bytes = size as usize * if self.raw { 2 } else { 3 };
-                    context.held.push(context.worker.unsent.take(bytes).await?);
-                    allowance = size;
-                }
-            }
+        let (path, raw) = (self.path.clone(), self.raw);
+        let content = sized::read(context, path, move |seen, allowance| content(seen, &self, allowance));
+        Ok((Answer::content(content.await?, raw), None))
+    }
+}
+
+impl Read {
+    /// What a file of so many bytes needs until it is written: base64 and the frame around it need more than the content itself.
+    fn cost(&self, size: u64) -> u64 {
+        match size {
+            0..=FREE => size,
+            _ => size * if self.raw { 2 } else { 3 },
         }
     }
 }
 
-enum Content {
-    Whole(Vec<u8>),
-    /// Not read, since it has this many bytes.
-    Larger(u64),
-}
-
-fn content(seen: &Seen<'_>, file: &Path, max_bytes: u64, allowance: u64) -> Result<Content> {
+fn content(seen: &Seen<'_>, read: &Read, allowance: u64) -> Result<Sized<Vec<u8>>> {
     match seen {
-        Seen::Files(path) => of_file(path, file, max_bytes, allowance),
+        Seen::Files(path) => of_file(path, read, allowance),
         Seen::Commit { worker, root, below } => {
             // Before the read: what moves meanwhile must show.
             let at = below
@@ -109,23 +95,23 @@ fn content(seen: &Seen<'_>, file: &Path, max_bytes: u64, allowance: u64) -> Resu
                 .is_empty()
                 .then(|| worker.cached_reads.at(root))
                 .flatten();
-            let read = Seen::of_tree(worker, root, below, |tree| {
-                let found = tree.file(file)?;
+            let found = Seen::of_tree(worker, root, below, |tree| {
+                let found = tree.file(&read.file)?;
                 let size = tree.size(found)?;
-                if size > max_bytes {
-                    return Err(too_large(&root.join(below), file, size, max_bytes));
+                if size > read.max_bytes {
+                    return Err(too_large(&root.join(below), &read.file, size, read.max_bytes));
                 }
-                if size > allowance {
-                    return Ok(Content::Larger(size));
+                if read.cost(size) > allowance {
+                    return Ok(Sized::Larger(read.cost(size)));
                 }
-                tree.content(found).map(Content::Whole)
+                tree.content(found).map(Sized::Whole)
             })?;
-            if let (Some(at), Content::Whole(content)) = (at, &read)
+            if let (Some(at), Sized::Whole(content)) = (at, &found)
                 && content.len() as u64 <= FREE
             {
-                worker.cached_reads.keep(root, at, file, content);
+                worker.cached_reads.keep(root, at, &read.file, content);
             }
-            Ok(read)
+            Ok(found)
         }
     }
 }
@@ -142,19 +128,20 @@ fn too_large(path: &Path, file: &Path, size: u64, max_bytes: u64) -> Error {
         .with(Key::Limit, max_bytes)
 }
 
-fn of_file(path: &Path, file: &Path, max_bytes: u64, allowance: u64) -> Result<Content> {
+fn of_file(path: &Path, read: &Read, allowance: u64) -> Result<Sized<Vec<u8>>> {
+    let file = &read.file;
     let mut opened = Root::open(path)?.file(file)?;
     let fail =
         |error: std::io::Error| Error::new(Kind::Io, format!("cannot read {}: {error}", path.join(file).display()));
     let size = opened.metadata().map_err(fail)?.len();
-    if size > max_bytes {
-        return Err(too_large(path, file, size, max_bytes));
+    if size > read.max_bytes {
+        return Err(too_large(path, file, size, read.max_bytes));
     }
-    if size > allowance {
-        return Ok(Content::Larger(size));
+    if read.cost(size) > allowance {
+        return Ok(Sized::Larger(read.cost(size)));
     }
     let mut content = Vec::with_capacity(size as usize);
     // A file that grows while it is read is read as far as it was.
     opened.by_ref().take(size).read_to_end(&mut content).map_err(fail)?;
-    Ok(Content::Whole(content))
+    Ok(Sized::Whole(content))
 }

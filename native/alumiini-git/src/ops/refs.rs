@@ -4,7 +4,6 @@ use crate::error::{Error, Name, Result, panicked};
 use crate::net::git::advertised::{DEFAULT_MAX_BYTES, Wanted};
 use crate::net::url;
 use crate::ops::operation::{Context, Done, Operation};
-use crate::ops::read::FREE;
 use crate::ops::secrets::{hidden, secrets};
 use crate::port::fields::Fields;
 use crate::port::remote;
@@ -12,7 +11,10 @@ use crate::port::reply::{Answer, Ref};
 use crate::reference::shown;
 use crate::remote::Remote;
 use crate::spec::RemoteSpec;
+use crate::task::share::Share;
 
+/// What a list takes for each byte of it, in memory and in its frame.
+const COST: u64 = 3;
 /// What a ref takes in a frame beside its names and ids.
 const OVERHEAD: u64 = 40;
 
@@ -57,17 +59,14 @@ impl Refs {
             );
             return Err(Error::invalid(message));
         }
-        let wanted = Wanted {
-            prefixes: &self.prefixes,
-            max_bytes: self.max_bytes,
-        };
+        let share = Share::of(&context.worker.net.lists);
+        let wanted = Wanted::within(&self.prefixes, self.max_bytes, &share);
         let mut refs = Remote::new(context.worker, &self.remote)?
             .refs(context.worker, wanted)
             .await?;
         let bytes = refs.iter().map(|found| found.bytes() + OVERHEAD).sum::<u64>();
-        if bytes > FREE {
-            context.held.push(context.worker.unsent.take(bytes as usize).await?);
-        }
+        // The list and its frame, until that is written.
+        let held = share.into_permit(COST * bytes);
         // Long lists take a while.
         let sorted = tokio::task::spawn_blocking(move || {
             refs.sort_by(|a, b| a.name.cmp(&b.name));
@@ -77,8 +76,10 @@ impl Refs {
                 peeled: found.peeled.map(|oid| oid.to_string()),
                 symref_target: found.symref_target.map(Name),
             });
-            Answer::Refs(refs.collect())
+            (Answer::Refs(refs.collect()), held)
         });
-        sorted.await.map_err(|_| panicked())
+        let (answer, held) = sorted.await.map_err(|_| panicked())?;
+        context.held.extend(held);
+        Ok(answer)
     }
 }

@@ -6,6 +6,8 @@ pub(crate) mod cleanup;
 pub(crate) mod commit;
 mod fingerprint;
 pub(crate) mod finish;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod git_dir_check;
 pub(crate) mod held_dir;
 mod local_fs;

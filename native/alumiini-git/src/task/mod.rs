@@ -4,4 +4,5 @@ pub(crate) mod fault;
 pub(crate) mod job;
 pub(crate) mod pool;
 pub(crate) mod progress;
+pub(crate) mod share;
 pub(crate) mod single_flight;

@@ -6,6 +6,7 @@ use git2::Oid;
 
 use crate::error::{Error, Key, Kind, Result};
 use crate::net::git::pkt_line::{Chunks, PktLineReader};
+use crate::task::share::{FREE, Share};
 
 /// The most bytes of refs and capabilities that a server may send.
 pub(in crate::net) const MAX_ADVERTISEMENT: u64 = 64 << 20;
@@ -28,33 +29,82 @@ pub(crate) struct RemoteRef {
     pub(crate) symref_target: Option<Vec<u8>>,
 }
 
+/// What a list takes for each byte that counts: refs of short names in memory, and the frame that they become.
+const COST: u64 = 4;
+
 /// What is wanted of a list of refs.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(crate) struct Wanted<'a> {
-    /// Refs whose names begin with one of these; all where there is none.
-    pub(crate) prefixes: &'a [Vec<u8>],
+    pub(crate) names: Names<'a>,
     /// Names and ids of these, above which it is `too_large`.
     pub(crate) max_bytes: u64,
+    /// Where a list that is longer than [`FREE`] has its memory from. None where none is that long.
+    share: Option<&'a Share<'a>>,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Names<'a> {
+    /// These.
+    Exactly(&'a [u8]),
+    /// Those that begin with one of these; all where there is none.
+    Prefixes(&'a [Vec<u8>]),
 }
 
 impl<'a> Wanted<'a> {
-    pub(crate) fn of(prefixes: &'a [Vec<u8>]) -> Self {
+    /// The one of this name.
+    pub(crate) fn named(name: &'a [u8]) -> Self {
         Wanted {
-            prefixes,
-            max_bytes: DEFAULT_MAX_BYTES,
+            names: Names::Exactly(name),
+            // Once with the longest name that a line holds, and what it stands for.
+            max_bytes: 2 * FREE,
+            share: None,
+        }
+    }
+
+    pub(crate) fn within(prefixes: &'a [Vec<u8>], max_bytes: u64, share: &'a Share<'a>) -> Self {
+        Wanted {
+            names: Names::Prefixes(prefixes),
+            max_bytes,
+            share: Some(share),
+        }
+    }
+
+    #[cfg(test)]
+    pub(in crate::net) fn unbounded(prefixes: &'a [Vec<u8>]) -> Self {
+        Wanted {
+            names: Names::Prefixes(prefixes),
+            max_bytes: u64::MAX,
+            share: None,
         }
     }
 
     /// For who counts them: as many as a list may have.
-    pub(crate) fn every(prefixes: &'a [Vec<u8>]) -> Self {
-        Wanted {
-            prefixes,
-            max_bytes: MAX_ADVERTISEMENT,
+    pub(crate) fn every(prefixes: &'a [Vec<u8>], share: &'a Share<'a>) -> Self {
+        Wanted::within(prefixes, MAX_ADVERTISEMENT, share)
+    }
+
+    /// Waits until so much may be held. While it waits nothing is read, so the remote waits, too.
+    pub(crate) async fn allow(&self, bytes: u64) -> Result<()> {
+        match self.share {
+            Some(share) if bytes > FREE => share.take(self.max_bytes.saturating_mul(COST)).await,
+            _ => Ok(()),
         }
     }
 
     pub(in crate::net) fn includes(&self, name: &[u8]) -> bool {
-        self.prefixes.is_empty() || self.prefixes.iter().any(|prefix| name.starts_with(prefix))
+        match self.names {
+            Names::Exactly(wanted) => name == wanted,
+            Names::Prefixes(prefixes) => prefixes.is_empty() || prefixes.iter().any(|prefix| name.starts_with(prefix)),
+        }
+    }
+
+    /// What the server is told, to spare it work.
+    pub(crate) fn prefixes(&self) -> impl Iterator<Item = &'a [u8]> {
+        let (name, prefixes) = match self.names {
+            Names::Exactly(name) => (Some(name), &[][..]),
+            Names::Prefixes(prefixes) => (None, prefixes),
+        };
+        name.into_iter().chain(prefixes.iter().map(Vec::as_slice))
     }
 }
 
@@ -98,7 +148,7 @@ impl<'a> Advertised<'a> {
     }
 
     /// `<id> <name>`, a peeled `<id> <name>^{}`, or what is no ref: `capabilities^{}` of an empty repository and `shallow <id>`.
-    pub(in crate::net) fn line<C: Chunks>(&mut self, reader: &PktLineReader<C>, line: &[u8]) -> Result<()> {
+    pub(in crate::net) async fn line<C: Chunks>(&mut self, reader: &PktLineReader<C>, line: &[u8]) -> Result<()> {
         self.count += 1;
         bounded(reader, self.count)?;
         if let Some(oid) = line.strip_prefix(b"shallow ") {
@@ -131,7 +181,7 @@ impl<'a> Advertised<'a> {
             peeled: None,
             symref_target: None,
         };
-        self.refs.push(reader, found)
+        self.refs.push(reader, found).await
     }
 
     pub(in crate::net) fn finish(mut self) -> Vec<RemoteRef> {
@@ -161,7 +211,7 @@ impl<'a> Kept<'a> {
         }
     }
 
-    pub(in crate::net) fn push<C: Chunks>(&mut self, reader: &PktLineReader<C>, found: RemoteRef) -> Result<()> {
+    pub(in crate::net) async fn push<C: Chunks>(&mut self, reader: &PktLineReader<C>, found: RemoteRef) -> Result<()> {
         self.bytes += found.bytes();
         let limit = self.wanted.max_bytes;
         if self.bytes > limit {
@@ -169,6 +219,7 @@ impl<'a> Kept<'a> {
             error.kind = Kind::TooLarge;
             return Err(error);
         }
+        self.wanted.allow(self.bytes).await?;
         self.kept.push(found);
         Ok(())
     }

@@ -144,7 +144,7 @@ async fn v0<C: Chunks>(
                 }
             }
         }
-        refs.line(reader, shown_ref)?;
+        refs.line(reader, shown_ref).await?;
         is_first = false;
         line = reader.line().await?;
     }

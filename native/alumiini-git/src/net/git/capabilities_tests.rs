@@ -20,10 +20,13 @@ pub(crate) fn pkt(lines: &[&str]) -> Vec<u8> {
 fn parse(lines: &[&str], prefixes: &[&str]) -> Result<(Capabilities, Vec<RemoteRef>)> {
     let prefixes: Vec<Vec<u8>> = prefixes.iter().map(|p| p.as_bytes().to_vec()).collect();
     let bytes = pkt(lines);
-    let whole = run(advertisement(&mut reader(&bytes, bytes.len()), Wanted::of(&prefixes)));
+    let whole = run(advertisement(
+        &mut reader(&bytes, bytes.len()),
+        Wanted::unbounded(&prefixes),
+    ));
     for size in [1, 2, 3, 7] {
         assert_eq!(
-            run(advertisement(&mut reader(&bytes, size), Wanted::of(&prefixes))),
+            run(advertisement(&mut reader(&bytes, size), Wanted::unbounded(&prefixes))),
             whole
         );
     }
@@ -153,10 +156,7 @@ fn as_many_symrefs_as_a_line_holds_cost_next_to_nothing() {
         let whole = format!("{:04x}{first}{refs}0000", first.len() + 4);
         let chunks = Fixed([bytes::Bytes::from(whole)].into());
         let mut reader = PktLineReader::new(chunks, "https://h/r".into(), u64::MAX);
-        let wanted = Wanted {
-            prefixes: &[],
-            max_bytes: u64::MAX,
-        };
+        let wanted = Wanted::unbounded(&[]);
         let start = std::time::Instant::now();
         let (_, refs) = run(advertisement(&mut reader, wanted)).unwrap();
         assert_eq!(refs.len(), 500_001);

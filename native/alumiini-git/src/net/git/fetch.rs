@@ -74,7 +74,7 @@ pub(crate) async fn fetch(
     }
     let done = async {
         // The refs that a v0 server sends along are not asked for here: a name that no ref has keeps none of them.
-        let (server, _) = discover(net, endpoint, Wanted::of(&[b"\0".to_vec()])).await?;
+        let (server, _) = discover(net, endpoint, Wanted::named(b"\0")).await?;
         attempt(net, endpoint, &server, request, sink, &mut outcome).await
     };
     let done = done.await;
@@ -391,6 +391,25 @@ fn bounded<C: Chunks>(reader: &PktLineReader<C>, count: usize) -> Result<()> {
         Ok(())
     } else {
         Err(reader.protocol("sent shallow commits without end"))
+    }
+}
+
+/// What the fuzz target feeds: answers, each in every form.
+#[cfg(fuzzing)]
+pub(in crate::net) async fn fuzz<C: Chunks>(reader: impl Fn() -> PktLineReader<C>) {
+    for form in [
+        Form::Sections,
+        Form::Acknowledged { deepened: true },
+        Form::Acknowledged { deepened: false },
+    ] {
+        let (sink, mut source) = mpsc::channel(1);
+        let (mut reader, mut outcome) = (reader(), FetchOutcome::default());
+        let reading = async { while source.recv().await.is_some() {} };
+        let answered = async move {
+            let _ = answer(&mut reader, form, 1 << 20, &sink, &mut outcome).await;
+            drop(sink);
+        };
+        tokio::join!(reading, answered);
     }
 }
 

@@ -118,14 +118,14 @@ async fn ask(
         return Err(Error::new(Kind::Unsupported, sentence).with(Key::Url, server.base.redacted()));
     }
     let mut reader = net
-        .ask(endpoint, server, request(v2, wanted.prefixes)?, MAX_ADVERTISEMENT)
+        .ask(endpoint, server, request(v2, wanted.prefixes())?, MAX_ADVERTISEMENT)
         .await?;
     let refs = parse(&mut reader, wanted).await?;
     reader.finish().await;
     Ok(refs)
 }
 
-fn request(v2: &V2, prefixes: &[Vec<u8>]) -> Result<bytes::Bytes> {
+fn request<'a>(v2: &V2, prefixes: impl Iterator<Item = &'a [u8]>) -> Result<bytes::Bytes> {
     let mut request = PktLineWriter::default();
     request.line("command=ls-refs")?;
     if v2.agent {
@@ -144,7 +144,7 @@ fn request(v2: &V2, prefixes: &[Vec<u8>]) -> Result<bytes::Bytes> {
                 "the name of a ref cannot hold control characters",
             ));
         }
-        request.line(&[b"ref-prefix ", &prefix[..]].concat())?;
+        request.line(&[b"ref-prefix ", prefix].concat())?;
     }
     request.flush();
     Ok(request.finish())
@@ -194,7 +194,7 @@ pub(in crate::net) async fn parse<C: Chunks>(
         }
         // Prefixes only spare the server work: it may send others all the same.
         if wanted.includes(&found.name) {
-            refs.push(reader, found)?;
+            refs.push(reader, found).await?;
         }
     }
 }

@@ -2,6 +2,8 @@ use super::*;
 use crate::net::git::advertised::{RemoteRef, Wanted};
 use crate::net::git::capabilities::tests::pkt;
 use crate::net::git::pkt_line::tests::{reader, run};
+use crate::task::pool::Pool;
+use crate::task::share::Share;
 
 const A: &str = "1111111111111111111111111111111111111111";
 const B: &str = "2222222222222222222222222222222222222222";
@@ -9,9 +11,12 @@ const B: &str = "2222222222222222222222222222222222222222";
 fn refs(lines: &[&str], prefixes: &[&str]) -> Result<Vec<RemoteRef>> {
     let prefixes: Vec<Vec<u8>> = prefixes.iter().map(|p| p.as_bytes().to_vec()).collect();
     let bytes = pkt(lines);
-    let whole = run(parse(&mut reader(&bytes, bytes.len()), Wanted::of(&prefixes)));
+    let whole = run(parse(&mut reader(&bytes, bytes.len()), Wanted::unbounded(&prefixes)));
     for size in [1, 5] {
-        assert_eq!(run(parse(&mut reader(&bytes, size), Wanted::of(&prefixes))), whole);
+        assert_eq!(
+            run(parse(&mut reader(&bytes, size), Wanted::unbounded(&prefixes))),
+            whole
+        );
     }
     whole
 }
@@ -23,7 +28,7 @@ fn asks_by_prefix_and_only_for_what_was_advertised() {
         object_format: true,
         ..V2::default()
     };
-    let bytes = request(&v2, &["refs/heads/main".into(), "HEAD".into()]).unwrap();
+    let bytes = request(&v2, [&b"refs/heads/main"[..], b"HEAD"].into_iter()).unwrap();
     let agent = format!("{AGENT}\n");
     let expected = pkt(&[
         "command=ls-refs\n",
@@ -37,12 +42,15 @@ fn asks_by_prefix_and_only_for_what_was_advertised() {
         "0000",
     ]);
     assert_eq!(bytes, expected);
-    let bytes = request(&V2::default(), &[]).unwrap();
+    let bytes = request(&V2::default(), [].into_iter()).unwrap();
     assert_eq!(
         bytes,
         pkt(&["command=ls-refs\n", "0001", "peel\n", "symrefs\n", "0000"])
     );
-    assert_eq!(request(&v2, &["a\nb".into()]).unwrap_err().kind, Kind::Invalid);
+    assert_eq!(
+        request(&v2, [&b"a\nb"[..]].into_iter()).unwrap_err().kind,
+        Kind::Invalid
+    );
 }
 
 #[test]
@@ -69,7 +77,7 @@ fn reads_attributes_and_drops_what_was_not_asked_for() {
 fn a_name_need_not_be_utf8() {
     let mut bytes = format!("{:04x}{A} ", 4 + 41 + 12 + 1).into_bytes();
     bytes.extend_from_slice(b"refs/heads/\xff\n0000");
-    let refs = run(parse(&mut reader(&bytes, 9), Wanted::of(&[]))).unwrap();
+    let refs = run(parse(&mut reader(&bytes, 9), Wanted::unbounded(&[]))).unwrap();
     assert_eq!(refs[0].name, b"refs/heads/\xff");
 }
 
@@ -105,7 +113,9 @@ fn what_is_kept_of_a_list_is_bounded_in_both_protocols() {
     let v0 = pkt(&lines.iter().map(String::as_str).collect::<Vec<_>>());
     let heads = [b"refs/heads/".to_vec()];
     let others = [b"refs/tags/".to_vec()];
-    let all = |prefixes, max_bytes| Wanted { prefixes, max_bytes };
+    let pool = Pool::new(0);
+    let share = Share::of(&pool);
+    let all = |prefixes, max_bytes| Wanted::within(prefixes, max_bytes, &share);
     let with = |bytes: &[u8], wanted| run(parse(&mut reader(bytes, 50), wanted)).map(|refs| refs.len());
     let without = |bytes: &[u8], wanted| run(advertisement(&mut reader(bytes, 50), wanted)).map(|(_, refs)| refs.len());
     assert_eq!(with(&v2, all(&heads, 10 * (12 + 6 + 80))), Ok(10));

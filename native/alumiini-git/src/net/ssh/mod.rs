@@ -91,3 +91,12 @@ impl Ssh {
 fn brings_a_pack(body: &[u8]) -> bool {
     !body.is_empty() && body.get(4..).is_none_or(|line| !line.starts_with(b"command=ls-refs"))
 }
+
+/// What the fuzz target feeds: what some known_hosts say of a host.
+#[cfg(fuzzing)]
+pub(super) fn fuzz_known_hosts(text: &str) {
+    for port in [22, 2222] {
+        let trusted = known_hosts::Trusted::find(&[text], "git.example.com", port);
+        let _ = (trusted.algorithms(), trusted.certificate_algorithms());
+    }
+}

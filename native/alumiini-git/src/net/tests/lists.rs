@@ -286,10 +286,10 @@ fn git_lists(repo: &Repo, v2: bool, bytes: &[u8]) -> Option<Vec<u8>> {
 fn we_list(v2: bool, bytes: &[u8], size: usize) -> Option<Vec<u8>> {
     let found = crate::net::git::pkt_line::tests::run(async {
         let mut reader = reader(bytes, size);
-        match advertisement(&mut reader, Wanted::of(&[])).await? {
+        match advertisement(&mut reader, Wanted::unbounded(&[])).await? {
             (Capabilities::V0(_), refs) if !v2 => Ok(refs),
             (Capabilities::V2(able), _) if v2 && able.ls_refs => {
-                crate::net::git::ls_refs::parse(&mut reader, Wanted::of(&[])).await
+                crate::net::git::ls_refs::parse(&mut reader, Wanted::unbounded(&[])).await
             }
             _ => Err(reader.protocol("cannot list its refs")),
         }

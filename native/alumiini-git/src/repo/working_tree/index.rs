@@ -12,6 +12,7 @@ use rustix::fs::{Stat, Timespec, Timestamps, UTIME_NOW, futimens};
 use sha1::{Digest, Sha1};
 
 use crate::error::{Error, Result};
+use crate::repo::tree_check::{LONGEST_PATH, MAX_PATH_BYTES};
 use crate::repo::{git_dir_check, locked};
 
 /// Bytes of an entry before its path.
@@ -100,7 +101,7 @@ pub(super) fn read(git_dir: &Path) -> Option<Index> {
     Some(index)
 }
 
-fn parse(bytes: &[u8]) -> Option<Index> {
+pub(super) fn parse(bytes: &[u8]) -> Option<Index> {
     let (body, sum) = bytes.split_at_checked(bytes.len().checked_sub(20)?)?;
     // Where `index.skipHash` is set, there is none.
     if sum != [0; 20] && sum != &Sha1::digest(body)[..] {
@@ -115,6 +116,8 @@ fn parse(bytes: &[u8]) -> Option<Index> {
     let mut rest = &body[12..];
     let mut index = Index::default();
     let mut last: Vec<u8> = Vec::new();
+    // In version 4 a few bytes stand for a path as long as the one before.
+    let mut path_bytes = 0;
     for _ in 0..count {
         let fixed = rest.get(..FIXED)?;
         let flags = u16::from_be_bytes([fixed[60], fixed[61]]);
@@ -132,6 +135,10 @@ fn parse(bytes: &[u8]) -> Option<Index> {
             // Padded with zeros, at least one, to a multiple of eight.
             (after[..end].to_vec(), (FIXED + more + end + 8) / 8 * 8)
         };
+        path_bytes += path.len() as u64;
+        if path.len() as u64 > LONGEST_PATH || path_bytes > MAX_PATH_BYTES {
+            return None;
+        }
         rest = rest.get(taken..)?;
         let word = |place: usize| word(fixed, place * 4);
         index.entries.push(Entry {
@@ -265,5 +272,32 @@ fn after(file: &File, newest: (u32, u32)) -> io::Result<Written> {
                 last_modification: touch,
             },
         )?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An index of version 4 whose first path has so many bytes, and whose others are the same with one more each.
+    fn index(first: usize, others: u32) -> Vec<u8> {
+        let mut bytes = [&b"DIRC"[..], &4u32.to_be_bytes(), &(others + 1).to_be_bytes()].concat();
+        bytes.extend([&[0; FIXED][..], &[0], &vec![b'a'; first], &[0]].concat());
+        for _ in 0..others {
+            bytes.extend([&[0; FIXED][..], &[1], b"b\0"].concat());
+        }
+        bytes.extend([0; 20]);
+        bytes
+    }
+
+    /// Each entry of some 65 bytes would take as much memory as its path, and half a gigabyte of them is read.
+    #[test]
+    fn paths_that_share_a_beginning_are_bounded_together() {
+        let longest = LONGEST_PATH as usize;
+        assert_eq!(parse(&index(longest, 100)).unwrap().entries.len(), 101);
+        assert!(parse(&index(longest + 1, 0)).is_none());
+        let most = (MAX_PATH_BYTES / LONGEST_PATH) as u32;
+        assert!(parse(&index(longest, most - 1)).is_some());
+        assert!(parse(&index(longest, most)).is_none());
     }
 }

@@ -1,0 +1,48 @@
+//! Answers whose size shows only once what they are of is looked at.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::ops::operation::Context;
+use crate::ops::stable_read::{self, Seen};
+use crate::task::share::FREE;
+
+pub(crate) enum Sized<T> {
+    Whole(T),
+    /// Not made, since it needs so many bytes, more than it was allowed.
+    Larger(u64),
+}
+
+impl<T> Sized<T> {
+    pub(super) fn whole(self) -> Option<T> {
+        match self {
+            Sized::Whole(whole) => Some(whole),
+            Sized::Larger(_) => None,
+        }
+    }
+}
+
+/// Runs `read`, which is told how many bytes it may use, at `path`. [`FREE`] serves almost all; what needs more is begun again with that,
+/// once so much may wait to be written to the client.
+pub(super) async fn read<T, F>(context: Context<'_>, path: PathBuf, read: F) -> Result<T>
+where
+    T: Send + 'static,
+    F: Fn(&Seen<'_>, u64) -> Result<Sized<T>> + Send + Sync + 'static,
+{
+    let read = Arc::new(read);
+    let mut allowance = FREE;
+    loop {
+        let again = read.clone();
+        let outcome = stable_read::read(context.worker, path.clone(), move |seen| again(seen, allowance));
+        match outcome.await? {
+            Sized::Whole(whole) => return Ok(whole),
+            Sized::Larger(bytes) => {
+                // It may have grown; who holds some and waits for more could wait for ever.
+                context.held.clear();
+                context.held.push(context.worker.unsent.take(bytes as usize).await?);
+                allowance = bytes;
+            }
+        }
+    }
+}
