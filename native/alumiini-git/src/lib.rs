@@ -82,6 +82,7 @@ fn serve() -> ExitCode {
 /// glibc gives threads heaps of their own, up to eight per core, and each keeps what its busiest moment took: with a thread for each
 /// pack that arrives, that is most of what stays resident. One per core does.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[allow(unsafe_code, reason = "the allocator has no other way to be told")]
 fn bound_heaps() {
     let cores = std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 64));
     // SAFETY: sets a parameter of the allocator; no other thread runs yet.

@@ -1,5 +1,7 @@
 //! What git2 does with refs, for names of any bytes: it takes UTF-8 only, libgit2 whatever Git does.
 
+#![allow(unsafe_code, reason = "git2 takes names in UTF-8 only")]
+
 use std::ffi::CString;
 use std::ptr;
 

@@ -55,6 +55,7 @@ pub(crate) const DISCARDED: &str = ".git.alumiini-discarded";
 
 /// libgit2 must not see this machine's configuration, and must not refuse volumes with foreign owners: nothing in a repository is ever
 /// executed here. To be called before any other use of libgit2.
+#[allow(unsafe_code, reason = "libgit2's settings are global")]
 pub(crate) fn make_hermetic() -> Result<(), git2::Error> {
     use git2::ConfigLevel::{Global, ProgramData, System, XDG};
     // SAFETY: these write libgit2's global settings and are not thread-safe; no other thread runs yet.

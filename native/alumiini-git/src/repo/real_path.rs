@@ -5,6 +5,8 @@
 //! by then. There is no option against that. So this is the `p_realpath` that libgit2 is linked with, in place of its own: the same but for paths through a
 //! descriptor, which stay as they are. `open` sees to it that none was made text (see [`is_kept`]).
 
+#![allow(unsafe_code, reason = "libgit2 calls it")]
+
 use std::ffi::{CStr, CString, OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
