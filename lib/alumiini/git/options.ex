@@ -167,15 +167,12 @@ defmodule Alumiini.Git.Options do
   @spec remote() :: [atom]
   def remote, do: @remote
 
-  @doc "Checks the options of a call, of which those in `known` are."
+  @doc "Checks the options of a call of `Alumiini.Git`'s `function`, which knows those in `known`."
   @spec call!(atom, [atom], keyword) :: :ok
-  def call!(op, known, options) do
-    known!(options, known, "Alumiini.Git." <> function(op))
+  def call!(function, known, options) do
+    known!(options, known, "Alumiini.Git.#{function}")
     Enum.each(options, fn {key, value} -> call_option!(key, value) end)
   end
-
-  defp function(:normalize), do: "Url.normalize"
-  defp function(op), do: Atom.to_string(op)
 
   defp call_option!(:timeout, value), do: positive!(:timeout, value, @longest)
   defp call_option!(:max_bytes, value), do: positive!(:max_bytes, value, @most_bytes)

@@ -63,7 +63,7 @@ defmodule Alumiini.Git.Url do
   """
   @spec normalize(String.t(), [Alumiini.Git.call_option()]) :: {:ok, t} | {:error, Error.t()}
   def normalize(url, options \\ []) do
-    Options.call!(:normalize, Options.common(), options)
+    Options.call!(:"Url.normalize", Options.common(), options)
     # Its credentials stay here.
     {bare, _auth} = url |> Options.url!() |> RedactedUrl.split()
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OwnedMutexGuard;
 
@@ -22,7 +22,7 @@ pub(super) struct SyncGuard {
     /// The new `.git` until it has its name.
     build: Mutex<Option<PathBuf>>,
     /// Let go of in this order: who finds the lock taken looks whether the turn is.
-    held: Option<(DirLock, OwnedMutexGuard<()>, Hold)>,
+    held: Arc<(DirLock, OwnedMutexGuard<()>, Hold)>,
     /// The sync ended well, or was cleaned up after.
     ended: AtomicBool,
 }
@@ -40,15 +40,14 @@ impl SyncGuard {
             path,
             made,
             build: Mutex::new(None),
-            held: Some((lock, turn, job.hold())),
+            held: Arc::new((lock, turn, job.hold())),
             ended: AtomicBool::new(false),
         }
     }
 
     /// The directory that is locked.
     pub(super) fn dir(&self) -> &HeldDir {
-        let (lock, ..) = self.held.as_ref().expect("held until it is dropped");
-        lock.dir()
+        self.held.0.dir()
     }
 
     /// Notes where a new `.git` is being built, or that it has its name.
@@ -84,18 +83,11 @@ fn clean(dir: &HeldDir, build: Option<PathBuf>, made: &[Made]) {
 
 impl Drop for SyncGuard {
     fn drop(&mut self) {
-        let made = std::mem::take(&mut self.made);
-        let build = self.build();
-        let held = self.held.take();
         if self.ended.load(Ordering::Acquire) {
-            return drop(held);
+            return;
         }
-        let clean = move || {
-            if let Some((lock, ..)) = &held {
-                clean(lock.dir(), build, &made);
-            }
-            drop(held);
-        };
+        let (made, build, held) = (std::mem::take(&mut self.made), self.build(), self.held.clone());
+        let clean = move || clean(held.0.dir(), build, &made);
         // After a cancel the last to let go may be a thread of the runtime, which must not wait for the disk.
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn_blocking(clean)),
