@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use git2::Oid;
+
 use crate::error::{Error, Key, Name, Result, on_one_line};
 
 /// A branch's name without `refs/heads/`. Bytes: Git does not promise that it is UTF-8.
@@ -55,38 +57,88 @@ pub(crate) fn shown(name: &[u8]) -> String {
     text
 }
 
-/// A ref as a request names it.
+/// What a request names of a remote.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Reference {
-    Branch(Vec<u8>),
+    Branch(Branch),
     Tag(Vec<u8>),
     /// `HEAD`, or a full ref name.
     Full(Vec<u8>),
+    /// What the client has found a tag to be at.
+    TagAt(Vec<u8>, Tip),
+    Commit(Oid),
+    /// The branch that the remote's HEAD names.
+    Default,
 }
 
-impl Reference {
-    /// As it was given.
-    pub(crate) fn name(&self) -> &[u8] {
-        let (Reference::Branch(name) | Reference::Tag(name) | Reference::Full(name)) = self;
-        name
-    }
+/// What a ref is at.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Tip {
+    /// What the ref itself holds: of an annotated tag, that.
+    pub(crate) id: Oid,
+    /// The commit that this stands for.
+    pub(crate) commit: Oid,
+    /// The ref that it stands for, where it is symbolic.
+    pub(crate) symref_target: Option<Vec<u8>>,
+}
 
-    /// The full ref name; `invalid` where one was to be given and is not.
-    pub(crate) fn full(&self) -> Result<Vec<u8>> {
-        match self {
-            Reference::Branch(name) => Ok([b"refs/heads/", &name[..]].concat()),
-            Reference::Tag(name) => Ok([b"refs/tags/", &name[..]].concat()),
-            Reference::Full(name) if name == b"HEAD" || name.starts_with(b"refs/") => Ok(name.clone()),
-            Reference::Full(name) => {
-                let message = format!("`{}` is not a full ref name: refs/…, or HEAD", shown(name));
-                Err(Error::invalid(message))
-            }
+impl Tip {
+    /// Of what is a commit by itself.
+    pub(crate) fn of(commit: Oid) -> Tip {
+        Tip {
+            id: commit,
+            commit,
+            symref_target: None,
         }
     }
 }
 
+impl Reference {
+    pub(crate) fn branch(name: impl Into<Vec<u8>>) -> Reference {
+        Reference::Branch(Branch::new(name))
+    }
+
+    /// As it was given.
+    pub(crate) fn name(&self) -> Vec<u8> {
+        match self {
+            Reference::Branch(branch) => branch.as_bytes().to_vec(),
+            Reference::Tag(name) | Reference::TagAt(name, _) | Reference::Full(name) => name.clone(),
+            Reference::Commit(id) => id.to_string().into_bytes(),
+            Reference::Default => HEAD.to_vec(),
+        }
+    }
+
+    /// The full ref name, which a commit has none of; `invalid` where one was to be given and is not.
+    pub(crate) fn full(&self) -> Result<Option<Vec<u8>>> {
+        let full = match self {
+            Reference::Branch(branch) => branch.local(),
+            Reference::Tag(name) | Reference::TagAt(name, _) => [b"refs/tags/", &name[..]].concat(),
+            Reference::Full(name) if name == HEAD || name.starts_with(b"refs/") => name.clone(),
+            Reference::Full(name) => {
+                let message = format!("`{}` is not a full ref name: refs/…, or HEAD", shown(name));
+                return Err(Error::invalid(message));
+            }
+            Reference::Commit(_) => return Ok(None),
+            Reference::Default => HEAD.to_vec(),
+        };
+        valid_ref(&full)?;
+        Ok(Some(full))
+    }
+
+    /// The branch that HEAD is to be on, where the ref is at `tip`; none where HEAD is to be detached.
+    pub(crate) fn head_branch(&self, tip: &Tip) -> Option<Branch> {
+        match self {
+            Reference::Branch(branch) => Some(branch.clone()),
+            Reference::Default => Branch::of_local(tip.symref_target.as_deref()?),
+            _ => None,
+        }
+    }
+}
+
+const HEAD: &[u8] = b"HEAD";
+
 /// Refuses what Git's `check-ref-format` refuses, before it reaches a remote or libgit2.
-pub(crate) fn valid_ref(full: &[u8]) -> Result<()> {
+fn valid_ref(full: &[u8]) -> Result<()> {
     if is_valid_name(full) {
         return Ok(());
     }

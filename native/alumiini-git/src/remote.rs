@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use git2::Oid;
@@ -17,7 +18,7 @@ use crate::net::git::ls_refs::ls_refs;
 use crate::net::proxy::ProxySettings;
 use crate::net::url::{Location, NetUrl, RemoteUrl};
 use crate::policy::Allow;
-use crate::reference::{Branch, named, shown};
+use crate::reference::{Tip, named, shown};
 use crate::repo::pack;
 use crate::repo::pack::install::{self, Boundary};
 use crate::repo::rev_list::Depth;
@@ -27,8 +28,11 @@ use crate::spec::RemoteSpec;
 use crate::task::job::Job;
 use crate::task::progress::{Phase, Stats};
 use crate::task::share::{FREE, Share};
-use crate::worker::Worker;
+use crate::task::single_flight::Lead;
+use crate::worker::{Question, Worker};
 
+/// How long a question may take before the next one for the same does not wait for it any more.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// The longest name that is taken for a near one, or is looked for: that of a file has no more bytes on most systems.
 const LONGEST_NEAR: usize = 255;
 /// The most steps that comparing names takes, each about 10 ns.
@@ -68,8 +72,10 @@ impl Local {
 
 /// What a fetch is to bring.
 pub(crate) struct Wanted<'a> {
-    pub(crate) commit: Oid,
-    pub(crate) branch: &'a Branch,
+    /// At least one; the first is what is to be checked out.
+    pub(crate) tips: &'a [Tip],
+    /// The full name of the ref that is, or was, at the first; none of a commit that no ref need be at.
+    pub(crate) name: Option<&'a [u8]>,
     /// `None`: leave the depth of the repository as it is.
     pub(crate) depth: Option<u32>,
 }
@@ -112,19 +118,22 @@ impl Remote {
         }
     }
 
-    /// The commit that the remote has for `name`: `HEAD`, or a ref in full.
-    pub(crate) async fn resolve(&self, worker: &Arc<Worker>, name: &[u8]) -> Result<Oid> {
+    /// What the remote has for `name`: `HEAD`, or a ref in full.
+    pub(crate) async fn resolve(&self, worker: &Arc<Worker>, name: &[u8], job: &Arc<Job>) -> Result<Tip> {
         let found = match self {
             Remote::Network(endpoint) => {
                 let (shared, asked) = (worker.clone(), (**endpoint).clone());
                 let key = (asked.clone(), name.to_owned());
                 let name = name.to_owned();
-                let ask = async move {
+                let ask = |flight: Lead<Question, Option<Tip>>| async move {
+                    let question = (asked.clone(), name.clone());
+                    let _turn = shared.asking.take(question, PATIENCE).await;
+                    flight.begin();
                     let refs = ls_refs(&shared.net, &asked, WantedRefs::named(&name)).await?;
                     let found = refs.into_iter().find(|found| found.name == name);
-                    Ok(found.map(|found| found.peeled_or_id()))
+                    Ok(found.map(tip))
                 };
-                worker.polls.run(key, ask).await?
+                worker.polls.run(key, job, ask).await?
             }
             Remote::Local(local) => {
                 let (local, name) = (local.clone(), name.to_owned());
@@ -133,7 +142,7 @@ impl Remote {
             }
         };
         match found {
-            Some(oid) => Ok(oid),
+            Some(tip) => Ok(tip),
             None => Err(self.not_found(worker, name).await),
         }
     }
@@ -157,6 +166,20 @@ impl Remote {
                 }
             }
         }
+    }
+
+    /// What all branches and tags are at, branches first.
+    pub(crate) async fn tips(&self, worker: &Arc<Worker>) -> Result<Vec<Tip>> {
+        let share = Share::of(&worker.net.lists);
+        let prefixes = [b"refs/heads/".to_vec(), b"refs/tags/".to_vec()];
+        let refs = self
+            .refs(worker, WantedRefs::within(&prefixes, DEFAULT_MAX_BYTES, &share))
+            .await?;
+        let (branches, tags): (Vec<_>, Vec<_>) =
+            refs.into_iter().partition(|found| found.name.starts_with(&prefixes[0]));
+        let mut seen = HashSet::new();
+        let tips = branches.into_iter().chain(tags).map(tip);
+        Ok(tips.filter(|tip| seen.insert(tip.id)).collect())
     }
 
     /// Why there is no such ref, and which ones are near.
@@ -227,7 +250,7 @@ impl Remote {
         H: Send + Sync + 'static,
     {
         let git_dir = git_dir.to_owned();
-        let want = wanted.commit;
+        let wants: Vec<Oid> = wanted.tips.iter().map(|tip| tip.commit).collect();
         let (sender, chunks) = mpsc::channel(16);
         let (ready, begun) = tokio::sync::oneshot::channel();
         let complete = Arc::new(AtomicBool::new(false));
@@ -267,7 +290,7 @@ impl Remote {
         let install = move || {
             let _held = held;
             let boundary = if all { only_new(&git_dir, boundary)? } else { boundary };
-            install::install(&git_dir, &pack, &boundary, want, &shared.checked_trees, &job).map(|()| pack.stats)
+            install::install(&git_dir, &pack, &boundary, &wants, &shared.checked_trees, &job).map(|()| pack.stats)
         };
         worker.disk.run(install).await
     }
@@ -286,12 +309,13 @@ impl Remote {
         H: Send + Sync + 'static,
     {
         let (dir, keep) = (git_dir.to_owned(), held.clone());
-        let (commit, depth) = (wanted.commit, wanted.depth);
+        let depth = wanted.depth;
         match self {
             Remote::Network(endpoint) => {
+                let wants = wanted.tips.iter().map(|tip| tip.id).collect();
                 let request = worker.disk.run(move || {
                     let _keep = keep;
-                    request(&dir, commit, depth)
+                    request(&dir, wants, depth)
                 });
                 let outcome = fetch(&worker.net, endpoint, &request.await?, sink).await?;
                 Ok(Boundary {
@@ -302,8 +326,8 @@ impl Remote {
             Remote::Local(local) => {
                 let (local, job, sink) = (local.clone(), job.clone(), sink.clone());
                 let order = Order {
-                    name: wanted.branch.local(),
-                    commit,
+                    name: wanted.name.map(<[u8]>::to_vec),
+                    tip: wanted.tips[0].clone(),
                     depth: match depth {
                         None => Depth::AsItIs,
                         Some(0) => Depth::All,
@@ -319,6 +343,14 @@ impl Remote {
                 worker.packing.run(send).await
             }
         }
+    }
+}
+
+fn tip(found: RemoteRef) -> Tip {
+    Tip {
+        id: found.oid,
+        commit: found.peeled_or_id(),
+        symref_target: found.symref_target,
     }
 }
 
@@ -347,7 +379,7 @@ pub(crate) fn denied(mut error: Error, commit: Oid) -> Error {
     ))
 }
 
-fn request(git_dir: &Path, want: Oid, depth: Option<u32>) -> Result<FetchRequest> {
+fn request(git_dir: &Path, wants: Vec<Oid>, depth: Option<u32>) -> Result<FetchRequest> {
     let repo = open::managed(git_dir)?;
     let shallow = open::shallow(git_dir)?;
     let deepen = match depth {
@@ -356,7 +388,7 @@ fn request(git_dir: &Path, want: Oid, depth: Option<u32>) -> Result<FetchRequest
         other => other,
     };
     Ok(FetchRequest {
-        want,
+        wants,
         haves: refs::haves(&repo)?,
         shallow,
         depth: deepen,

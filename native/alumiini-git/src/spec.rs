@@ -3,7 +3,7 @@
 use crate::net::auth::Auth;
 use crate::net::tls::Tls;
 use crate::net::url;
-use crate::reference::Branch;
+use crate::reference::Reference;
 
 /// A remote and how to get in. Shown by its URL without credentials.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -26,10 +26,12 @@ impl std::fmt::Debug for RemoteSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct SyncSpec {
     pub(crate) remote: RemoteSpec,
-    pub(crate) branch: Branch,
+    pub(crate) reference: Reference,
     /// Commits of history; 0 is all of it.
     pub(crate) depth: u32,
     pub(crate) force: bool,
+    /// How many of the commits that were synced stay readable, the newest among them.
+    pub(crate) keep: u32,
     /// Whether files are checked out.
     pub(crate) working_tree: bool,
 }

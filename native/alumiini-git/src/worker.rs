@@ -3,23 +3,23 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use git2::Oid;
-
 use crate::error::Result;
 use crate::net::{Endpoint, Net};
 use crate::policy::Allowed;
+use crate::reference::Tip;
 use crate::registry::{Repo, Repos};
 use crate::repo::cached_read::CachedReads;
 use crate::repo::open_repos::OpenRepos;
-use crate::repo::pack::Turns;
+use crate::repo::pack;
 use crate::repo::place;
 use crate::repo::status_cache::StatusCache;
 use crate::repo::tree_check::CheckedTrees;
+use crate::task::keyed_lock::KeyedLock;
 use crate::task::pool::Pool;
 use crate::task::single_flight::SingleFlight;
 
 /// What a remote is asked: what one of its refs is at, by its full name.
-type Question = (Endpoint, Vec<u8>);
+pub(crate) type Question = (Endpoint, Vec<u8>);
 
 /// What all requests share. The pools are apart so that slow remotes can stop no read, no cancel and no exit.
 pub(crate) struct Worker {
@@ -28,7 +28,9 @@ pub(crate) struct Worker {
     /// Which remotes may be reached.
     pub(crate) allowed: Allowed,
     /// What remotes are being asked: many paths may want to know the same.
-    pub(crate) polls: Arc<SingleFlight<Question, Option<Oid>>>,
+    pub(crate) polls: Arc<SingleFlight<Question, Option<Tip>>>,
+    /// One at a time.
+    pub(crate) asking: KeyedLock<Question>,
     /// Repositories that were found as they should be.
     pub(crate) status_cache: StatusCache,
     /// Where files may be read without waiting.
@@ -48,7 +50,7 @@ pub(crate) struct Worker {
     /// Packs that are made of local remotes' objects. Apart, since one of these may be on a file system that hangs.
     pub(crate) packing: Pool,
     /// What resolves the deltas of packs that have arrived.
-    pub(crate) resolving: Turns,
+    pub(crate) resolving: pack::Turns,
 }
 
 impl Worker {
@@ -59,6 +61,7 @@ impl Worker {
             net: Net::new(),
             allowed: Allowed::default(),
             polls: Arc::default(),
+            asking: KeyedLock::default(),
             status_cache: StatusCache::new(),
             cached_reads: CachedReads::default(),
             trees: OpenRepos::default(),
@@ -68,7 +71,7 @@ impl Worker {
             disk: Pool::new(cores * 2),
             indexing: Pool::new(512),
             packing: Pool::new(cores * 2),
-            resolving: Turns::new(cores),
+            resolving: pack::Turns::new(cores),
         })
     }
 

@@ -95,7 +95,7 @@ async fn fetched(net: &Net, endpoint: &Endpoint, request: &FetchRequest) -> Resu
 
 fn want(oid: git2::Oid) -> FetchRequest {
     FetchRequest {
-        want: oid,
+        wants: vec![oid],
         haves: vec![],
         shallow: vec![],
         depth: None,

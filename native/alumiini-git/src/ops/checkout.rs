@@ -6,12 +6,12 @@ use git2::{ErrorClass, ErrorCode, ObjectType, Oid, Repository};
 
 use crate::error::{Error, Key, Kind, Name, Result};
 use crate::ops::operation::{Context, Done, Operation};
-use crate::ops::sync;
+use crate::ops::sync::{Place, arrive};
+use crate::ops::sync_guard::{Missing, SyncGuard};
 use crate::port::fields::Fields;
 use crate::port::reply::Answer;
 use crate::reference::shown;
-use crate::repo::lock::DirLock;
-use crate::repo::marker::{Move, Target};
+use crate::repo::marker::Target;
 use crate::repo::tree_check::CheckedTrees;
 use crate::repo::unmanaged::{self, Checks};
 use crate::repo::{byte_refs, cleanup, finish, git_failure, open, raw_object, refs};
@@ -55,65 +55,51 @@ impl Operation for Checkout {
         // Nothing is locked, and so nothing made, where there is no repository.
         let path = repo.path.clone();
         context.worker.reads.run(move || open::any(&path).map(drop)).await?;
-        let lock = DirLock::take(|| {
-            let path = repo.path.clone();
-            context.worker.disk.run(move || DirLock::try_take(&path))
-        })
-        .await?;
-        let tree = repo.tree.clone().write_owned().await;
-        let job = context.job.clone();
-        let (hold, shared) = (job.hold(), context.worker.clone());
-        let work = move || {
-            // The lock goes first: who finds it taken looks whether the turn is.
-            let _held = (turn, tree, hold);
-            let lock = lock;
-            let dir = lock.dir();
-            dir.check()?;
-            let done = check_out(dir.at(), &self.rev, self.force, &shared.checked_trees, &job);
-            let sha = done.map_err(|error| dir.named(error))?;
-            Ok((Answer::Id(sha), None))
-        };
-        context.worker.disk.run(work).await
+        let guard = SyncGuard::take(context.worker, &repo, turn, context.job, Missing::Refuse).await?;
+        let (rev, force, worker) = (self.rev, self.force, context.worker.clone());
+        let work = move |path: &Path, job: &Job| check_out(path, &rev, force, &worker.checked_trees, job);
+        let sha = guard.end(guard.moving(work).await).await?;
+        Ok((Answer::Id(sha), None))
     }
 }
 
-fn check_out(path: &Path, rev: &[u8], force: bool, sound: &CheckedTrees, job: &Job) -> Result<String> {
+fn check_out(path: &Path, rev: &[u8], force: bool, checked: &CheckedTrees, job: &Job) -> Result<String> {
     let git_dir = open::git_dir(path);
-    let managed = open::is_managed(&git_dir);
-    if managed {
+    let is_managed = open::is_managed(&git_dir);
+    if is_managed {
         cleanup::locks_of(&git_dir);
     }
     // An unfinished move comes first: this one starts from a whole commit.
     finish::resume(path, job)?;
-    let repo = if managed {
+    let repo = if is_managed {
         open::any(path)?
     } else {
         unmanaged::open(path)?
     };
     let commit = find(&repo, path, rev)?;
     // A sync asked this of the newest commit only.
-    sound.check(&repo, raw_object::tree_of(&repo, commit)?, job)?;
+    checked.check(&repo, raw_object::tree_of(&repo, commit)?, job)?;
     let to = Target {
         commit,
         branch: None,
-        bare: managed && open::is_bare(&git_dir),
+        bare: is_managed && open::is_bare(&git_dir),
     };
-    if managed {
-        let going = Move {
-            to,
+    let place = if is_managed {
+        Place::Managed {
             from: refs::head(&repo)?,
-            branch_was: None,
-        };
-        drop(repo);
-        finish::carry_out(path, &going, Checks::None, false, job, || Ok(()))?;
+            is_clean: false,
+        }
     } else {
-        drop(repo);
-        let checks = match force {
-            true => Checks::None,
-            false => Checks::All { remote_had: None },
-        };
-        sync::unmanaged_move(path, to, checks, job)?;
-    }
+        Place::Unmanaged {
+            checks: match force {
+                true => Checks::None,
+                false => Checks::All { remote_had: None },
+            },
+            is_origin: false,
+        }
+    };
+    drop(repo);
+    arrive(path, to, place, None, job)?;
     Ok(commit.to_string())
 }
 

@@ -7,7 +7,7 @@ use crate::ops::secrets::{hidden, secrets};
 use crate::port::fields::Fields;
 use crate::port::remote;
 use crate::port::reply::Answer;
-use crate::reference::{Reference, valid_ref};
+use crate::reference::Reference;
 use crate::remote::Remote;
 use crate::spec::RemoteSpec;
 
@@ -30,15 +30,14 @@ impl Operation for LsRemote {
     }
 
     async fn queued(self, context: Context<'_>) -> Result<Done> {
-        let hide = hidden(secrets(&self.remote, &[self.reference.name()]));
-        let oid = async {
-            let full = self.reference.full()?;
-            valid_ref(&full)?;
+        let hide = hidden(secrets(&self.remote, &[&self.reference.name()]));
+        let tip = async {
+            let full = self.reference.full()?.unwrap_or_default();
             let remote = Remote::new(context.worker, &self.remote)?;
-            remote.resolve(context.worker, &full).await
+            remote.resolve(context.worker, &full, context.job).await
         };
-        let oid = oid.await.map_err(hide)?;
-        Ok((Answer::Id(oid.to_string()), None))
+        let tip = tip.await.map_err(hide)?;
+        Ok((Answer::Id(tip.commit.to_string()), None))
     }
 }
 
@@ -47,7 +46,7 @@ fn reference(fields: &mut Fields) -> Result<Reference> {
     if fields.is_map("ref") {
         let mut reference = Fields::new(fields.map("ref")?.unwrap_or_default());
         for (kind, make) in [
-            ("branch", Reference::Branch as fn(Vec<u8>) -> Reference),
+            ("branch", Reference::branch as fn(Vec<u8>) -> Reference),
             ("tag", Reference::Tag),
             ("name", Reference::Full),
         ] {
@@ -61,6 +60,6 @@ fn reference(fields: &mut Fields) -> Result<Reference> {
     Ok(if name == b"HEAD" || name.starts_with(b"refs/") {
         Reference::Full(name)
     } else {
-        Reference::Branch(name)
+        Reference::branch(name)
     })
 }

@@ -1,48 +1,80 @@
-//! The place of a sync, and what an unfinished one leaves there.
+//! The right to change what is at a path, and what an unfinished change leaves there.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OwnedMutexGuard;
 
+use crate::error::Result;
+use crate::registry::Repo;
 use crate::repo::held_dir::HeldDir;
-use crate::repo::lock::{DirLock, remove_made};
+use crate::repo::lock::{DirLock, make_dir, remove_made};
 use crate::repo::no_links::Made;
 use crate::repo::{open, pack};
 use crate::task::job::{Hold, Job};
+use crate::worker::Worker;
 
-/// The right to sync a path, and what has to be cleaned away if that does not end well. Held by every thread that is at
-/// work there; the path is free again when the last of them has let go.
+/// What becomes of a path that is not there.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Missing {
+    /// Its directories are made.
+    Make,
+    /// It is an error.
+    Refuse,
+}
+
+/// The right to change what is at a path, and what has to be cleaned away if that does not end well. Held by every thread that
+/// is at work there; the path is free again when the last of them has let go.
 pub(super) struct SyncGuard {
+    pub(super) worker: Arc<Worker>,
     /// For messages, and for what is remembered of it. All work is done at [`SyncGuard::dir`].
     pub(super) path: PathBuf,
+    pub(super) job: Arc<Job>,
+    repo: Arc<Repo>,
+    /// Directories that were not there before, innermost first.
     made: Vec<Made>,
-    /// The new `.git` until it has its name.
-    build: Mutex<Option<PathBuf>>,
+    /// A new `.git`, until it has its name.
+    staged: Mutex<Option<PathBuf>>,
     /// Let go of in this order: who finds the lock taken looks whether the turn is.
     held: Arc<(DirLock, OwnedMutexGuard<()>, Hold)>,
-    /// The sync ended well, or was cleaned up after.
+    /// The change ended well, or was cleaned up after.
     ended: AtomicBool,
 }
 
 impl SyncGuard {
-    /// `made`: directories that were not there before, innermost first.
-    pub(super) fn new(
-        path: PathBuf,
-        made: Vec<Made>,
+    /// Waits for the lock of the repository's directory. `turn`: that this process has only one who waits for it.
+    pub(super) async fn take(
+        worker: &Arc<Worker>,
+        repo: &Arc<Repo>,
         turn: OwnedMutexGuard<()>,
-        lock: DirLock,
-        job: &Job,
-    ) -> SyncGuard {
-        SyncGuard {
-            path,
+        job: &Arc<Job>,
+        missing: Missing,
+    ) -> Result<Arc<SyncGuard>> {
+        let made = Arc::new(Mutex::new(Vec::new()));
+        let lock = DirLock::take(|| {
+            let (path, made) = (repo.path.clone(), made.clone());
+            worker.disk.run(move || {
+                if missing == Missing::Make {
+                    let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
+                    make_dir(&path, &mut made)?;
+                }
+                DirLock::try_take(&path)
+            })
+        })
+        .await?;
+        let made = std::mem::take(&mut *made.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(Arc::new(SyncGuard {
+            worker: worker.clone(),
+            path: repo.path.clone(),
+            job: job.clone(),
+            repo: repo.clone(),
             made,
-            build: Mutex::new(None),
+            staged: Mutex::new(None),
             held: Arc::new((lock, turn, job.hold())),
             ended: AtomicBool::new(false),
-        }
+        }))
     }
 
     /// The directory that is locked.
@@ -50,32 +82,71 @@ impl SyncGuard {
         self.held.0.dir()
     }
 
-    /// Notes where a new `.git` is being built, or that it has its name.
-    pub(super) fn builds(&self, git_dir: Option<PathBuf>) {
-        *self.build.lock().unwrap_or_else(PoisonError::into_inner) = git_dir;
+    /// Runs `work` where blocking is allowed, holding the guard until it has ended. Its path leads to the directory that is
+    /// locked, and what it says of that names the path instead.
+    pub(super) async fn disk<T, F>(self: &Arc<Self>, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Path, &Job) -> Result<T> + Send + 'static,
+    {
+        let guard = self.clone();
+        let work = move || {
+            let dir = guard.dir();
+            dir.check()?;
+            work(dir.at(), &guard.job).map_err(|error| dir.named(error))
+        };
+        self.worker.disk.run(work).await
     }
 
-    fn build(&self) -> Option<PathBuf> {
-        self.build.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// The same while nobody reads the working tree.
+    pub(super) async fn moving<T, F>(self: &Arc<Self>, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Path, &Job) -> Result<T> + Send + 'static,
+    {
+        let tree = self.repo.tree.clone().write_owned().await;
+        self.disk(move |path, job| {
+            let _tree = tree;
+            work(path, job)
+        })
+        .await
     }
 
-    /// The sync ended well, or was cleaned up after: nothing is left to clean away.
-    pub(super) fn end(&self) {
+    /// Notes where a new `.git` is being made. When it has its name, nothing is left there to be cleaned away.
+    pub(super) fn stages(&self, git_dir: PathBuf) {
+        *self.staged.lock().unwrap_or_else(PoisonError::into_inner) = Some(git_dir);
+    }
+
+    /// The end of the change, before its answer: who gets an error finds nothing left behind.
+    pub(super) async fn end<T>(self: &Arc<Self>, result: Result<T>) -> Result<T> {
+        if result.is_err() {
+            let guard = self.clone();
+            let clean = move || {
+                guard.clean();
+                Ok(())
+            };
+            self.worker.disk.run(clean).await?;
+        }
         self.ended.store(true, Ordering::Release);
+        result
     }
 
-    /// Takes away what an unfinished sync made.
-    pub(super) fn clean(&self) {
-        clean(self.dir(), self.build(), &self.made);
+    fn staged(&self) -> Option<PathBuf> {
+        self.staged.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn clean(&self) {
+        clean(self.dir(), self.staged(), &self.made);
     }
 }
 
-fn clean(dir: &HeldDir, build: Option<PathBuf>, made: &[Made]) {
+/// Takes away what an unfinished change made.
+fn clean(dir: &HeldDir, staged: Option<PathBuf>, made: &[Made]) {
     if dir.check().is_err() {
         return;
     }
-    if let Some(build) = build {
-        let _ = fs::remove_dir_all(build);
+    if let Some(staged) = staged {
+        let _ = fs::remove_dir_all(staged);
     }
     let _ = fs::remove_dir_all(pack::incoming(&open::git_dir(dir.at())));
     remove_made(made);
@@ -86,8 +157,8 @@ impl Drop for SyncGuard {
         if self.ended.load(Ordering::Acquire) {
             return;
         }
-        let (made, build, held) = (std::mem::take(&mut self.made), self.build(), self.held.clone());
-        let clean = move || clean(held.0.dir(), build, &made);
+        let (made, staged, held) = (std::mem::take(&mut self.made), self.staged(), self.held.clone());
+        let clean = move || clean(held.0.dir(), staged, &made);
         // After a cancel the last to let go may be a thread of the runtime, which must not wait for the disk.
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn_blocking(clean)),

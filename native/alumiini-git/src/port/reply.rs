@@ -16,6 +16,7 @@ pub(crate) enum Answer {
     Hello(Hello),
     Flag(bool),
     Id(String),
+    Synced(Box<Synced>),
     Names(Vec<Name>),
     /// base64, as the contract's plain `read` has it.
     Text(String),
@@ -43,6 +44,22 @@ pub(crate) struct Hello {
     pub(crate) libgit2: String,
     pub(crate) pid: u32,
     pub(crate) target: &'static str,
+}
+
+/// What a sync did.
+#[derive(Debug, Serialize)]
+pub(crate) struct Synced {
+    pub(crate) sha: String,
+    /// The branch that HEAD is on.
+    pub(crate) branch: Option<Name>,
+    /// The object of an annotated tag.
+    pub(crate) tag: Option<String>,
+    pub(crate) previous: Option<String>,
+    pub(crate) changed: bool,
+    pub(crate) cloned: bool,
+    pub(crate) repaired: bool,
+    pub(crate) bytes: u64,
+    pub(crate) objects: u64,
 }
 
 #[derive(Debug, Serialize)]

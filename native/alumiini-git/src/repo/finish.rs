@@ -14,43 +14,61 @@ use crate::error::{Error, Hint, Kind, Result};
 use crate::reference::Branch;
 use crate::repo::marker::{self, Move, Target};
 use crate::repo::refs::{self, Others};
+use crate::repo::state::Record;
 use crate::repo::unmanaged::{self, Checks};
 use crate::repo::working_tree::{self, Moved};
 use crate::repo::{byte_refs, cleanup, git_failure, open, raw_object, staging};
 use crate::task::job::Job;
 
-/// Carries a move out. `first` runs as soon as the marker is there. An error takes everything back, but for a cancel: that is to end
-/// soon, and whoever reads or syncs next finishes the move. Returns what was done to a managed working tree.
+/// Carries a move out, and writes `record` as soon as the marker is there. An error takes everything back, but for a cancel: that is
+/// to end soon, and whoever reads or syncs next finishes the move. Returns what was done to a managed working tree.
 ///
-/// `settled`: the working tree was just found to be as the commit says where the move begins.
+/// `is_clean`: the working tree was just found to be as the commit says where the move begins.
 pub(crate) fn carry_out(
     path: &Path,
     going: &Move,
     checks: Checks,
-    settled: bool,
+    is_clean: bool,
+    record: Option<&Record>,
     job: &Job,
-    first: impl FnOnce() -> Result<()>,
 ) -> Result<Option<Moved>> {
     job.reach("marker");
-    let from = going.from.as_ref().filter(|from| settled && !from.bare);
+    let git_dir = open::git_dir(path);
+    let from = going.from.as_ref().filter(|from| is_clean && !from.bare);
     let from = from.map(|from| from.commit);
-    marker::set(&open::git_dir(path), going)
-        .and_then(|()| first())
+    marker::set(&git_dir, going)
+        .and_then(|()| match record {
+            Some(record) => record.write(&open::managed(&git_dir)?),
+            None => Ok(()),
+        })
         .and_then(|()| forward(path, going, from, checks, job))
         .map_err(|error| taken_back(path, going, error))
 }
 
-/// Puts a new `.git`, which has the marker of `going` in it, in place of what is there, if anything is, and carries the move out. What was
-/// there comes back where that fails. Returns what was done to the working tree.
+/// Puts the new `.git` at `git_dir` in place of what is there, if anything is, and carries the move out. What was there comes back where
+/// that fails. Returns what was done to the working tree.
 pub(crate) fn exchange(
     path: &Path,
     git_dir: &Path,
     going: &Move,
+    record: Option<&Record>,
     job: &Job,
-    in_place: impl FnOnce(),
 ) -> Result<Option<Moved>> {
+    // With the marker in it from before it has its name: what is renamed is a checkout to be finished.
+    job.reach("marker");
+    marker::set(git_dir, going)?;
+    let old = open::git_dir(path);
+    let was_bare = match fs::symlink_metadata(&old) {
+        Ok(_) => open::is_bare(&old),
+        Err(_) => going.to.bare,
+    };
+    // Of what is to be replaced the files are still there: the move knows by this whether to take them away.
+    open::set_bare(git_dir, was_bare)?;
+    let repo = open::managed(git_dir)?;
+    record.map_or(Ok(()), |record| record.write(&repo))?;
+    refs::point(&repo, &going.to, Others::Go, job)?;
+    drop(repo);
     staging::take_place(path, git_dir, job)?;
-    in_place();
     forward(path, going, None, Checks::None, job).map_err(|error| taken_back(path, going, error))
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod finish;
 pub mod fuzz;
 mod git_dir_check;
 pub(crate) mod held_dir;
+pub(crate) mod kept_refs;
 mod local_fs;
 pub(crate) mod lock;
 pub(crate) mod marker;

@@ -99,6 +99,12 @@ pub(crate) fn gather<'a>(
     Ok(pack)
 }
 
+/// Puts one object more into the pack, such as a tag.
+pub(crate) fn add(pack: &mut PackBuilder<'_>, id: Oid) -> Result<()> {
+    pack.insert_object(id, None)
+        .map_err(|error| git_failure("put an object into the pack")(error).context(format!("the object {id}")))
+}
+
 /// A file is in memory once while it is packed.
 fn refuse_large(odb: &Odb<'_>, id: Oid, name: &[u8]) -> Result<()> {
     match odb.read_header(id) {

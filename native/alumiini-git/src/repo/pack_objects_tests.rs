@@ -31,7 +31,7 @@ fn packed<T>(count: usize, work: impl FnOnce(&Repository, &[(Oid, Oid)]) -> T) -
         odb: repo.odb().unwrap(),
         shallow: HashSet::new(),
     };
-    let found = missing(&history(), &history(), &[], tip, Depth::AsItIs, &job()).unwrap();
+    let found = missing(&history(), &history(), &[], &[tip], Depth::AsItIs, &job()).unwrap();
     work(&repo, &found.commits)
 }
 

@@ -8,11 +8,12 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use git2::Oid;
+
 use crate::error::{Error, Key, Kind, Name, Result};
-use crate::repo::marker::{self, Move, Target};
-use crate::repo::refs::{self, Others};
+use crate::repo::marker;
 use crate::repo::rev_list::{self, Depth, History};
-use crate::repo::{git_failure, open, pack, pack_objects, staging};
+use crate::repo::{byte_refs, git_failure, kept_refs, open, pack, pack_objects, staging};
 use crate::task::job::Job;
 
 /// Git's own `gc.autoPackLimit` is 50 (git-config).
@@ -30,12 +31,12 @@ pub(crate) fn is_due(git_dir: &Path) -> bool {
         > MAX_PACKS
 }
 
-/// Copies what `target` reaches from `path`'s repository into a new one beside it, ready to take its place. `built` is told
-/// its directory first, so that it can be cleaned away.
-pub(crate) fn copy(path: &Path, target: &Target, job: &Job, built: impl FnOnce(PathBuf)) -> Result<PathBuf> {
+/// Copies what `commit` and what is kept reach from `path`'s repository into a new one beside it. `stages` is told its directory first, so that it can
+/// be cleaned away.
+pub(crate) fn copy(path: &Path, commit: Oid, job: &Job, stages: impl FnOnce(PathBuf)) -> Result<PathBuf> {
     let from = open::managed(&open::git_dir(path))?;
     let git_dir = staging::begin(path)?;
-    built(git_dir.clone());
+    stages(git_dir.clone());
     let fail = git_failure("copy the objects into one pack");
     let shallow = open::shallow(from.path())?.into_iter().collect();
     let borrowed = pack_objects::borrow(&pack::incoming(&git_dir), &from.path().join("objects"))?;
@@ -47,8 +48,16 @@ pub(crate) fn copy(path: &Path, target: &Target, job: &Job, built: impl FnOnce(P
             shallow: HashSet::new(),
         },
     );
-    let needed = rev_list::missing(&old, &none, &[], target.commit, Depth::AsItIs, job)?;
+    let held = kept_refs::all(&from)?;
+    let wants: Vec<Oid> = [commit]
+        .into_iter()
+        .chain(held.iter().map(|(.., commit)| *commit))
+        .collect();
+    let needed = rev_list::missing(&old, &none, &[], &wants, Depth::AsItIs, job)?;
     let mut pack = pack_objects::gather(&borrowed, &needed.commits, |_| false, job)?;
+    for (_, id, _) in held.iter().filter(|(_, id, commit)| id != commit) {
+        pack_objects::add(&mut pack, *id)?;
+    }
     let written = pack.write(&git_dir.join("objects/pack"), 0);
     job.check()?;
     written.map_err(&fail)?;
@@ -64,12 +73,8 @@ pub(crate) fn copy(path: &Path, target: &Target, job: &Job, built: impl FnOnce(P
         Error::new(Kind::Io, message).with(Key::Path, Name::of(path))
     })?;
     let repo = open::managed(&git_dir)?;
-    let going = Move {
-        to: target.clone(),
-        from: None,
-        branch_was: None,
-    };
-    marker::set(&git_dir, &going)?;
-    refs::point(&repo, target, Others::Go, job)?;
+    for (name, id, _) in held {
+        byte_refs::write(&repo, &name, id, "sync").map_err(git_failure("write a ref"))?;
+    }
     Ok(git_dir)
 }

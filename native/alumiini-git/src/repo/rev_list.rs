@@ -36,21 +36,21 @@ pub(crate) struct Missing {
     pub(crate) boundary: Boundary,
 }
 
-/// What of `from`'s commit `want` is not there in `to`, whose refs hold `tips`.
+/// What of `from`'s commits `wants` is not there in `to`, whose refs hold `tips`.
 pub(crate) fn missing(
     from: &History<'_>,
     to: &History<'_>,
     tips: &[Oid],
-    want: Oid,
+    wants: &[Oid],
     depth: Depth,
     job: &Job,
 ) -> Result<Missing> {
-    let mut starts = vec![want];
+    let mut starts = wants.to_vec();
     let mut boundary = Boundary::default();
     let within = match depth {
         Depth::AsItIs => None,
-        Depth::Commits(depth) => Some(within(from, want, depth, &mut boundary, job)?),
-        Depth::All => Some(within(from, want, u32::MAX, &mut boundary, job)?),
+        Depth::Commits(depth) => Some(within(from, wants, depth, &mut boundary, job)?),
+        Depth::All => Some(within(from, wants, u32::MAX, &mut boundary, job)?),
     };
     if let Some(within) = &within {
         let cut: HashSet<Oid> = boundary.shallow.iter().copied().collect();
@@ -82,10 +82,10 @@ pub(crate) fn missing(
         .map(|commits| Missing { commits, boundary })
 }
 
-/// The commits that are at most `depth` from `want`, itself the first.
-fn within(from: &History<'_>, want: Oid, depth: u32, boundary: &mut Boundary, job: &Job) -> Result<HashSet<Oid>> {
-    let mut within = HashSet::from([want]);
-    let mut queue = VecDeque::from([(want, 1)]);
+/// The commits that are at most `depth` from one of `wants`, itself the first.
+fn within(from: &History<'_>, wants: &[Oid], depth: u32, boundary: &mut Boundary, job: &Job) -> Result<HashSet<Oid>> {
+    let mut within: HashSet<Oid> = wants.iter().copied().collect();
+    let mut queue: VecDeque<(Oid, u32)> = wants.iter().map(|want| (*want, 1)).collect();
     while let Some((oid, at)) = queue.pop_front() {
         job.check()?;
         let parents = raw_object::read_commit(&from.odb, oid)?.parents;

@@ -8,13 +8,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use git2::{ErrorCode, OdbLookupFlags, Oid, Repository};
+use git2::{ErrorCode, ObjectType, OdbLookupFlags, Oid, Repository};
 use tokio::sync::mpsc;
 
-use crate::error::{Error, Hint, Key, Kind, Result};
+use crate::error::{Error, Hint, Key, Kind, Name, Result};
 use crate::policy::Allow;
+use crate::reference::Tip;
 use crate::repo::pack::INCOMING;
-use crate::repo::pack::install::Boundary;
+use crate::repo::pack::install::{Boundary, no_commit};
 use crate::repo::ref_files::{RefFiles, RefValue};
 use crate::repo::rev_list::{self, Depth, History};
 use crate::repo::{git_dir_check, git_failure, open, pack_objects, raw_object};
@@ -38,9 +39,9 @@ pub(crate) struct Listed {
 
 /// What is to be sent, and to whom.
 pub(crate) struct Order {
-    /// The ref that had the commit.
-    pub(crate) name: Vec<u8>,
-    pub(crate) commit: Oid,
+    /// The ref that was at it; none where no ref need be.
+    pub(crate) name: Option<Vec<u8>>,
+    pub(crate) tip: Tip,
     pub(crate) depth: Depth,
     /// The repository that receives it.
     pub(crate) git_dir: PathBuf,
@@ -84,11 +85,21 @@ impl Source {
         })
     }
 
-    /// What `name` is at, tags peeled.
-    pub(crate) fn find(&self, name: &[u8]) -> Result<Option<Oid>> {
-        let find = || match self.refs.resolve(name)? {
-            Some(id) => Ok(Some(raw_object::peel(&self.odb()?, id)?.0)),
-            None => Ok(None),
+    /// What `name` is at.
+    pub(crate) fn find(&self, name: &[u8]) -> Result<Option<Tip>> {
+        let find = || {
+            let Some(id) = self.refs.resolve(name)? else {
+                return Ok(None);
+            };
+            let symref_target = match self.refs.read(name)? {
+                Some(RefValue::Symbolic(target)) => Some(target),
+                _ => None,
+            };
+            Ok(Some(Tip {
+                id,
+                commit: raw_object::peel(&self.odb()?, id)?.0,
+                symref_target,
+            }))
         };
         find().map_err(|error| self.damaged(error))
     }
@@ -121,8 +132,8 @@ impl Source {
         let before = self.packs();
         self.try_send(order, sink, job).map_err(|error| {
             let moved = || {
-                let now = self.refs.resolve(&order.name).unwrap_or_default();
-                now != Some(order.commit) || self.packs() != before
+                let now = |name: &Vec<u8>| self.refs.resolve(name).unwrap_or_default();
+                order.name.as_ref().is_some_and(|name| now(name) != Some(order.tip.id)) || self.packs() != before
             };
             match error.kind {
                 Kind::Corrupt | Kind::Io if moved() => {
@@ -147,11 +158,28 @@ impl Source {
             shallow: open::shallow(&order.git_dir)?.into_iter().collect(),
         };
         let tips = tips(&order.git_dir, &to)?;
-        let missing = rev_list::missing(&from, &to, &tips, order.commit, order.depth, job)?;
+        match from.odb.read_header(order.tip.commit) {
+            Ok((_, kind)) if kind != ObjectType::Commit => return Err(no_commit(order.tip.commit)),
+            Err(error) if order.name.is_none() && error.code() == ErrorCode::NotFound => {
+                return Err(self.lacks(order.tip.commit));
+            }
+            _ => {}
+        }
+        let missing = rev_list::missing(&from, &to, &tips, &[order.tip.commit], order.depth, job)?;
         let is_known = |id| to.odb.exists_ext(id, OdbLookupFlags::NO_REFRESH);
         let mut pack = pack_objects::gather(&borrowed, &missing.commits, is_known, job)?;
+        if order.tip.id != order.tip.commit && !is_known(order.tip.id) {
+            pack_objects::add(&mut pack, order.tip.id)?;
+        }
         pack_objects::send(&mut pack, order.max_bytes, sink, job)?;
         Ok(missing.boundary)
+    }
+
+    fn lacks(&self, commit: Oid) -> Error {
+        let message = format!("{} has no commit {commit}", self.shown);
+        Error::new(Kind::RefNotFound, message)
+            .with(Key::Url, self.shown.as_str())
+            .with(Key::Ref, Name::new(commit.to_string().as_bytes()))
     }
 
     fn odb(&self) -> Result<git2::Odb<'_>> {

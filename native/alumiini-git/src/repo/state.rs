@@ -3,9 +3,9 @@
 use git2::{Oid, Repository};
 
 use crate::error::Result;
-use crate::reference::Branch;
+use crate::reference::{Branch, Reference};
 use crate::repo::marker::Target;
-use crate::repo::{byte_refs, git_failure, open};
+use crate::repo::{byte_refs, git_failure, kept_refs, open};
 
 const DEPTH: &str = "alumiini.depth";
 const URL: &str = "remote.origin.url";
@@ -16,7 +16,7 @@ pub(crate) struct State {
     pub(crate) head: Option<Oid>,
     /// The branch HEAD is on, in full (`refs/heads/…`); none where it is detached.
     pub(crate) branch: Option<Vec<u8>>,
-    /// What the remote's branch was at last time.
+    /// What the remote's ref was at last time.
     pub(crate) tracked: Option<Oid>,
     pub(crate) depth: Option<u32>,
     pub(crate) url: Option<String>,
@@ -36,8 +36,8 @@ impl State {
         Some(Target { commit, branch, bare })
     }
 
-    /// Reads what `repo` is at, for a sync of `branch`.
-    pub(crate) fn read(repo: &Repository, branch: &Branch) -> Result<State> {
+    /// Reads what `repo` is at, for a sync of `reference`.
+    pub(crate) fn read(repo: &Repository, reference: &Reference) -> Result<State> {
         let config = repo
             .config()
             .and_then(|mut config| config.snapshot())
@@ -48,10 +48,20 @@ impl State {
             Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(None),
             Err(error) => Err(git_failure("read a ref")(error)),
         };
+        let branch = head.symbolic_target_bytes().map(<[u8]>::to_vec);
+        let followed = match reference {
+            Reference::Branch(branch) => Some(branch.clone()),
+            Reference::Default => branch.as_deref().and_then(Branch::of_local),
+            _ => None,
+        };
+        let tracked = match followed {
+            Some(branch) => find(&branch.tracking())?,
+            None => kept_refs::synced(repo)?,
+        };
         Ok(State {
             head: find(b"HEAD")?,
-            branch: head.symbolic_target_bytes().map(<[u8]>::to_vec),
-            tracked: find(&branch.tracking())?,
+            branch,
+            tracked,
             depth: config.get_i64(DEPTH).ok().and_then(|depth| u32::try_from(depth).ok()),
             url: config.get_string(URL).ok(),
             bare: open::is_bare(repo.path()),
@@ -63,10 +73,15 @@ impl State {
 pub(crate) struct Record {
     pub(crate) depth: u32,
     pub(crate) url: String,
+    /// What was synced, where that is no branch.
+    pub(crate) synced: Option<Oid>,
+    /// How many commits stay readable, this one among them. Not written: it counts when the next one comes.
+    pub(crate) keep: u32,
 }
 
 impl Record {
     pub(crate) fn write(&self, repo: &Repository) -> Result<()> {
+        kept_refs::set_synced(repo, self.synced)?;
         let fail = git_failure("write the repository's config");
         let mut config = repo.config().map_err(&fail)?;
         if config.get_i64(DEPTH).ok() != Some(i64::from(self.depth)) {

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Result;
-use crate::reference::Branch;
+use crate::reference::Reference;
 use crate::repo::fingerprint::{Fingerprint, What};
 use crate::repo::open;
 use crate::repo::state::State;
@@ -57,8 +57,8 @@ pub(crate) struct Known {
     git: Git,
     /// Its index, which says the same as the commit at HEAD; none where nothing is checked out.
     index: Option<Identity>,
-    /// For which branch its state was asked.
-    branch: Branch,
+    /// For which ref its state was asked.
+    reference: Reference,
     /// And its working tree was as the commit at HEAD says.
     pub(crate) state: State,
 }
@@ -125,11 +125,11 @@ impl StatusCache {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is remembered of the repository at `key`, for a sync of `branch`; without a working tree where it is `bare`.
-    pub(crate) fn known(&self, key: &Path, branch: &Branch, bare: bool) -> Option<Known> {
+    /// What is remembered of the repository at `key`, for a sync of `reference`; without a working tree where it is `bare`.
+    pub(crate) fn known(&self, key: &Path, reference: &Reference, bare: bool) -> Option<Known> {
         let memory = self.lock();
         let known = memory.known.get(key)?;
-        (known.branch == *branch && known.tree.is_none() == bare).then(|| known.clone())
+        (known.reference == *reference && known.tree.is_none() == bare).then(|| known.clone())
     }
 
     /// Whether `.git` at `path` is still as it was when `known` was found. Only while nobody else syncs there. `read` says what the
@@ -187,7 +187,7 @@ impl StatusCache {
         &self,
         key: &Path,
         path: &Path,
-        branch: &Branch,
+        reference: &Reference,
         bare: bool,
         job: &Job,
         find: impl FnOnce() -> Result<(State, bool)>,
@@ -205,7 +205,7 @@ impl StatusCache {
                     tree,
                     git: Git::Seen(Arc::new(git)),
                     index,
-                    branch: branch.clone(),
+                    reference: reference.clone(),
                     state: state.clone(),
                 };
                 self.lock().remember(key, known);
@@ -221,7 +221,7 @@ impl StatusCache {
         &self,
         key: &Path,
         path: &Path,
-        branch: &Branch,
+        reference: &Reference,
         before: Option<&Known>,
         moved: Option<&Moved>,
         state: State,
@@ -244,7 +244,7 @@ impl StatusCache {
                     tree,
                     git: Git::Written(git),
                     index,
-                    branch: branch.clone(),
+                    reference: reference.clone(),
                     state,
                 };
                 self.lock().remember(key, known);

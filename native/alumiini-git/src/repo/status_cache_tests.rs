@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{StatusCache, TICK};
 use crate::error::Kind;
-use crate::reference::Branch;
+use crate::reference::Reference;
 use crate::repo::state::State;
 use crate::task::fault::Fault;
 use crate::task::job::Job;
@@ -34,7 +34,7 @@ fn state() -> State {
 
 /// Whether what is at `work` had to be found again, which answers `settled`.
 fn finds(status_cache: &StatusCache, work: &Path, settled: bool) -> bool {
-    if let Some(known) = status_cache.known(work, &Branch::new("main"), false)
+    if let Some(known) = status_cache.known(work, &Reference::branch("main"), false)
         && status_cache
             .is_still_at(work, work, &known, &job(), || unreachable!("seen"))
             .unwrap()
@@ -44,7 +44,7 @@ fn finds(status_cache: &StatusCache, work: &Path, settled: bool) -> bool {
         return false;
     }
     let found = status_cache
-        .find(work, work, &Branch::new("main"), false, &job(), || {
+        .find(work, work, &Reference::branch("main"), false, &job(), || {
             Ok((state(), settled))
         })
         .unwrap();
@@ -138,7 +138,9 @@ fn finds_again_after_any_change() {
 fn an_update_does_not_build_on_an_index_that_has_changed() {
     let (status_cache, work) = (status_cache(), work());
     finds(&status_cache, work.path(), true);
-    let known = status_cache.known(work.path(), &Branch::new("main"), false).unwrap();
+    let known = status_cache
+        .known(work.path(), &Reference::branch("main"), false)
+        .unwrap();
     assert!(status_cache.is_as_clean(work.path(), &known, job().token()));
     // As Git does: the same size, and the working tree stays as it is.
     fs::write(work.path().join(".git/index.lock"), "ondex").unwrap();
@@ -152,11 +154,15 @@ fn knows_nothing_for_another_branch_and_what_is_forgotten() {
     finds(&status_cache, work.path(), true);
     assert!(
         status_cache
-            .known(work.path(), &Branch::new("release"), false)
+            .known(work.path(), &Reference::branch("release"), false)
             .is_none()
     );
     status_cache.forget(work.path());
-    assert!(status_cache.known(work.path(), &Branch::new("main"), false).is_none());
+    assert!(
+        status_cache
+            .known(work.path(), &Reference::branch("main"), false)
+            .is_none()
+    );
 }
 
 #[test]
@@ -167,7 +173,7 @@ fn does_not_trust_what_has_just_changed() {
     let began = Instant::now();
     fs::write(work.path().join("deploy/app.yaml"), "kind: B").unwrap();
     finds(&status_cache, work.path(), true);
-    let known = status_cache.known(work.path(), &Branch::new("main"), false);
+    let known = status_cache.known(work.path(), &Reference::branch("main"), false);
     assert!(known.is_none() || began.elapsed() > Duration::from_millis(5));
     std::thread::sleep(Duration::from_millis(50));
     finds(&status_cache, work.path(), true);
@@ -179,8 +185,13 @@ fn does_not_trust_what_has_just_changed() {
 fn ends_where_nobody_waits_any_more() {
     let (status_cache, work, job) = (status_cache(), work(), job());
     job.token().cancel();
-    let result = status_cache.find(work.path(), work.path(), &Branch::new("main"), false, &job, || {
-        unreachable!("cancelled")
-    });
+    let result = status_cache.find(
+        work.path(),
+        work.path(),
+        &Reference::branch("main"),
+        false,
+        &job,
+        || unreachable!("cancelled"),
+    );
     assert_eq!(result.unwrap_err().kind, Kind::Cancelled);
 }

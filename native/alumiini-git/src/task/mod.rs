@@ -2,6 +2,7 @@
 
 pub(crate) mod fault;
 pub(crate) mod job;
+pub(crate) mod keyed_lock;
 pub(crate) mod pool;
 pub(crate) mod progress;
 pub(crate) mod share;

@@ -11,6 +11,16 @@ pub(crate) struct Stats {
     pub(crate) objects: u64,
 }
 
+impl Stats {
+    /// What came for both.
+    pub(crate) fn and(self, more: Stats) -> Stats {
+        Stats {
+            bytes: self.bytes + more.bytes,
+            objects: self.objects + more.objects,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Phase {

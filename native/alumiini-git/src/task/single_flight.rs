@@ -1,77 +1,92 @@
-//! Many who ask the same at the same time, and one who goes and asks.
+//! Work that several requests share: those who want the same wait together for one piece of work that has not begun yet.
+//!
+//! A flight that has begun is not joined: its answer may be older than the newcomer's reason to ask. So however many ask at once, two
+//! are flown: the one that is under way, and one for all who came later.
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::error::{Result, panicked};
+use crate::task::job::Job;
 
-/// How long an flight may take before the next one for the same does not wait for it any more.
-const PATIENCE: Duration = Duration::from_secs(1);
-
-/// SingleFlight by what they are for.
-///
-/// An flight that has begun is not joined: its answer may be older than the newcomer's reason to ask. Newcomers wait together for the
-/// next one, which begins when that one has ended. So however many ask at once, two are sent.
+/// The flights that may still be joined, by what they are for.
 pub(crate) struct SingleFlight<K, V> {
-    map: Mutex<HashMap<K, Queue<V>>>,
-}
-
-struct Queue<V> {
-    running: Option<watch::Receiver<bool>>,
-    waiting: Option<Arc<Flight<V>>>,
+    waiting: Mutex<HashMap<K, Arc<Flight<V>>>>,
 }
 
 struct Flight<V> {
+    /// Of the work itself; those of its members hear its events.
+    job: Arc<Job>,
     answer: watch::Sender<Option<Result<V>>>,
     members: Mutex<usize>,
     task: Mutex<Option<AbortHandle>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// One who waits for an flight's answer. When the last one is dropped, the flight is given up.
-struct Member<K: Eq + Hash + Clone, V> {
+/// A flight, for the work that leads it.
+pub(crate) struct Lead<K, V> {
     flights: Arc<SingleFlight<K, V>>,
     key: K,
     flight: Arc<Flight<V>>,
 }
 
-impl<K: Eq + Hash + Clone, V> Drop for Member<K, V> {
+impl<K: Eq + Hash, V> Lead<K, V> {
+    /// The job of the shared work: cancelled when its last member has left.
+    pub(crate) fn job(&self) -> &Arc<Job> {
+        &self.flight.job
+    }
+
+    /// From now on nobody joins.
+    pub(crate) fn begin(&self) {
+        self.flights.close(&self.key, &self.flight);
+    }
+}
+
+/// One request's part in a flight. When the last member is dropped before the end, the flight is given up.
+struct Member<K: Eq + Hash, V> {
+    flights: Arc<SingleFlight<K, V>>,
+    key: K,
+    flight: Arc<Flight<V>>,
+    job: Arc<Job>,
+}
+
+impl<K: Eq + Hash, V> Drop for Member<K, V> {
     fn drop(&mut self) {
-        let mut map = lock(&self.flights.map);
+        let mut waiting = lock(&self.flights.waiting);
         let mut members = lock(&self.flight.members);
         *members -= 1;
         if *members > 0 {
             return;
         }
-        // Nobody may join what is given up here.
-        if let Some(queue) = map.get_mut(&self.key)
-            && queue
-                .waiting
-                .as_ref()
-                .is_some_and(|waiting| Arc::ptr_eq(waiting, &self.flight))
-        {
-            queue.waiting = None;
-        }
+        // Threads see the first, whatever awaits sees the second.
+        self.flight.job.token().cancel();
         if let Some(task) = lock(&self.flight.task).take() {
             task.abort();
         }
+        self.job.leave(&self.flight.job);
+        // Nobody may join what is given up here.
+        remove(&mut waiting, &self.key, &self.flight);
     }
 }
 
 impl<K, V> Default for SingleFlight<K, V> {
     fn default() -> Self {
-        SingleFlight { map: Mutex::default() }
+        SingleFlight {
+            waiting: Mutex::default(),
+        }
+    }
+}
+
+impl<K: Eq + Hash, V> SingleFlight<K, V> {
+    fn close(&self, key: &K, flight: &Arc<Flight<V>>) {
+        remove(&mut lock(&self.waiting), key, flight);
     }
 }
 
@@ -80,38 +95,53 @@ where
     K: Eq + Hash + Clone + Send + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// The answer of an flight for `key` that begins after this call: of one that waits to begin, or else of `go`.
-    pub(crate) async fn run<F>(self: &Arc<Self>, key: K, go: F) -> Result<V>
+    /// The answer of a flight for `key` that begins after this call: of one that waits to begin, or else of `go`, which says
+    /// when it begins. Dropping this future leaves the flight, which goes on while others are in it. A request with a fault flies alone.
+    ///
+    /// # Errors
+    /// Those of the work; `internal` where it panicked.
+    pub(crate) async fn run<F>(self: &Arc<Self>, key: K, job: &Arc<Job>, go: impl FnOnce(Lead<K, V>) -> F) -> Result<V>
     where
         F: Future<Output = Result<V>> + Send + 'static,
     {
+        let alone = job.fault.is_set();
         let (member, mut answer) = {
-            let mut map = lock(&self.map);
-            let queue = map.entry(key.clone()).or_insert(Queue {
-                running: None,
-                waiting: None,
-            });
-            let flight = match &queue.waiting {
-                Some(waiting) => waiting.clone(),
+            let mut waiting = lock(&self.waiting);
+            let flight = match waiting.get(&key).filter(|_| !alone) {
+                Some(flight) => flight.clone(),
                 None => {
                     let flight = Arc::new(Flight {
+                        job: Arc::new(Job::new(CancellationToken::new(), job.fault.clone())),
                         answer: watch::Sender::new(None),
                         members: Mutex::new(0),
-                        task: Mutex::new(None),
+                        task: Mutex::default(),
                     });
-                    queue.waiting = Some(flight.clone());
-                    let before = queue.running.clone();
-                    let task = tokio::spawn(self.clone().lead(key.clone(), flight.clone(), before, go));
+                    if !alone {
+                        waiting.insert(key.clone(), flight.clone());
+                    }
+                    let lead = Lead {
+                        flights: self.clone(),
+                        key: key.clone(),
+                        flight: flight.clone(),
+                    };
+                    let (work, led) = (go(lead), flight.clone());
+                    let task = tokio::spawn(async move {
+                        let answer = AssertUnwindSafe(work).catch_unwind().await;
+                        led.answer
+                            .send_replace(Some(answer.unwrap_or_else(|_| Err(panicked()))));
+                    });
                     *lock(&flight.task) = Some(task.abort_handle());
                     flight
                 }
             };
             *lock(&flight.members) += 1;
+            flight.job.listen(job.clone());
             let answer = flight.answer.subscribe();
             let member = Member {
                 flights: self.clone(),
                 key,
                 flight,
+                job: job.clone(),
             };
             (member, answer)
         };
@@ -122,63 +152,16 @@ where
         drop(member);
         given.unwrap_or_else(|| Err(panicked()))
     }
+}
 
-    async fn lead<F>(self: Arc<Self>, key: K, flight: Arc<Flight<V>>, before: Option<watch::Receiver<bool>>, go: F)
-    where
-        F: Future<Output = Result<V>> + Send + 'static,
-    {
-        if let Some(mut before) = before {
-            // An error means that it was given up: its sender is gone.
-            let ended = before.wait_for(|ended| *ended);
-            let _ = tokio::time::timeout(PATIENCE, ended).await;
-        }
-        // Dropped with this future, also when it is aborted: whoever waits then goes on.
-        let (_running, ended) = watch::channel(false);
-        if let Some(queue) = lock(&self.map).get_mut(&key) {
-            queue.running = Some(ended.clone());
-            if queue
-                .waiting
-                .as_ref()
-                .is_some_and(|waiting| Arc::ptr_eq(waiting, &flight))
-            {
-                queue.waiting = None;
-            }
-        }
-        let _forget = Forget {
-            flights: self,
-            key,
-            ended,
-        };
-        let answer = AssertUnwindSafe(go)
-            .catch_unwind()
-            .await
-            .unwrap_or_else(|_| Err(panicked()));
-        flight.answer.send_replace(Some(answer));
+fn remove<K: Eq + Hash, V>(waiting: &mut HashMap<K, Arc<Flight<V>>>, key: &K, flight: &Arc<Flight<V>>) {
+    if waiting.get(key).is_some_and(|waiting| Arc::ptr_eq(waiting, flight)) {
+        waiting.remove(key);
     }
 }
 
-/// Takes a queue away that nobody is in any more.
-struct Forget<K: Eq + Hash, V> {
-    flights: Arc<SingleFlight<K, V>>,
-    key: K,
-    ended: watch::Receiver<bool>,
-}
-
-impl<K: Eq + Hash, V> Drop for Forget<K, V> {
-    fn drop(&mut self) {
-        let mut map = lock(&self.flights.map);
-        let Some(queue) = map.get_mut(&self.key) else { return };
-        if queue
-            .running
-            .as_ref()
-            .is_some_and(|running| running.same_channel(&self.ended))
-        {
-            queue.running = None;
-        }
-        if queue.running.is_none() && queue.waiting.is_none() {
-            map.remove(&self.key);
-        }
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

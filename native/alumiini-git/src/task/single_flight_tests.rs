@@ -1,93 +1,123 @@
 use super::*;
+
 use tokio::sync::Semaphore;
 
-/// SingleFlight that end when they are let, and count themselves.
-struct Post {
+use crate::error::Error;
+use crate::error::Kind;
+use crate::task::fault::Fault;
+
+/// Flights that begin and end when they are let, and count themselves.
+struct Airport {
     flights: Arc<SingleFlight<&'static str, usize>>,
-    sent: watch::Sender<usize>,
+    begun: watch::Sender<usize>,
     may_end: Arc<Semaphore>,
+    /// One at a time begins.
+    runway: Arc<tokio::sync::Mutex<()>>,
 }
 
-impl Post {
-    fn new() -> Post {
-        Post {
+fn job() -> Arc<Job> {
+    Arc::new(Job::new(CancellationToken::new(), Fault::default()))
+}
+
+impl Airport {
+    fn new() -> Airport {
+        Airport {
             flights: Arc::default(),
-            sent: watch::Sender::new(0),
+            begun: watch::Sender::new(0),
             may_end: Arc::new(Semaphore::new(0)),
+            runway: Arc::default(),
         }
     }
 
     fn ask(&self, key: &'static str) -> impl Future<Output = Result<usize>> + Send + 'static {
-        let (flights, sent, may_end) = (self.flights.clone(), self.sent.clone(), self.may_end.clone());
+        let (flights, begun, may_end) = (self.flights.clone(), self.begun.clone(), self.may_end.clone());
+        let runway = self.runway.clone();
         async move {
-            flights
-                .run(key, async move {
-                    let mut number = 0;
-                    sent.send_modify(|sent| {
-                        number = *sent;
-                        *sent += 1;
-                    });
-                    may_end.acquire().await.map(|permit| permit.forget()).unwrap();
-                    Ok(number)
-                })
-                .await
+            let go = |lead: Lead<&'static str, usize>| async move {
+                let _runway = if key == "a" {
+                    Some(runway.lock_owned().await)
+                } else {
+                    None
+                };
+                lead.begin();
+                let mut number = 0;
+                begun.send_modify(|begun| {
+                    number = *begun;
+                    *begun += 1;
+                });
+                may_end.acquire().await.map(|permit| permit.forget()).unwrap();
+                Ok(number)
+            };
+            flights.run(key, &job(), go).await
         }
     }
 
-    async fn sent(&self, count: usize) {
-        self.sent.subscribe().wait_for(|sent| *sent >= count).await.unwrap();
+    async fn begun(&self, count: usize) {
+        self.begun.subscribe().wait_for(|begun| *begun >= count).await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn however_many_ask_at_once_two_are_sent_and_none_is_older_than_who_asked() {
-    let post = Post::new();
-    let first = tokio::spawn(post.ask("a"));
-    post.sent(1).await;
-    let others: Vec<_> = (0..50).map(|_| tokio::spawn(post.ask("a"))).collect();
-    let else_where = tokio::spawn(post.ask("b"));
-    post.sent(2).await;
-    post.may_end.add_permits(3);
+async fn however_many_ask_at_once_two_are_flown_and_none_is_older_than_who_asked() {
+    let airport = Airport::new();
+    let first = tokio::spawn(airport.ask("a"));
+    airport.begun(1).await;
+    let others: Vec<_> = (0..50).map(|_| tokio::spawn(airport.ask("a"))).collect();
+    let of_another = tokio::spawn(airport.ask("b"));
+    airport.begun(2).await;
+    airport.may_end.add_permits(3);
     assert_eq!(first.await.unwrap().unwrap(), 0);
-    assert_eq!(else_where.await.unwrap().unwrap(), 1);
+    assert_eq!(of_another.await.unwrap().unwrap(), 1);
     for other in others {
         assert_eq!(other.await.unwrap().unwrap(), 2);
     }
-    assert_eq!(*post.sent.borrow(), 3);
-    // The leader lets go after it has answered.
-    while !lock(&post.flights.map).is_empty() {
-        tokio::task::yield_now().await;
-    }
+    assert_eq!(*airport.begun.borrow(), 3);
+    assert!(lock(&airport.flights.waiting).is_empty());
 }
 
 #[tokio::test]
-async fn an_errand_that_nobody_waits_for_is_given_up_and_holds_up_nobody() {
-    let post = Post::new();
-    let first = tokio::spawn(post.ask("a"));
-    post.sent(1).await;
-    let second = tokio::spawn(post.ask("a"));
+async fn a_flight_that_nobody_waits_for_is_given_up_and_holds_up_nobody() {
+    let airport = Airport::new();
+    let first = tokio::spawn(airport.ask("a"));
+    airport.begun(1).await;
+    let second = tokio::spawn(airport.ask("a"));
     first.abort();
-    post.sent(2).await;
-    post.may_end.add_permits(1);
+    airport.begun(2).await;
+    airport.may_end.add_permits(1);
     assert_eq!(second.await.unwrap().unwrap(), 1);
 }
 
 #[tokio::test]
-async fn a_panic_is_an_answer() {
+async fn the_job_of_a_flight_is_cancelled_when_its_last_member_has_gone_and_not_before() {
     let flights: Arc<SingleFlight<u8, u8>> = Arc::default();
-    let answer = flights.run(1, async { panic!("for the test") }).await;
-    assert_eq!(answer, Err(panicked()));
-    assert_eq!(flights.run(1, async { Ok(2) }).await, Ok(2));
+    let led = Arc::new(Mutex::new(None));
+    let go = |lead: Lead<u8, u8>| {
+        *lock(&led) = Some(lead.job().clone());
+        std::future::pending()
+    };
+    let (a, b, c) = (job(), job(), job());
+    let mut first = Box::pin(flights.run(1, &a, go));
+    let mut second = Box::pin(flights.run(1, &b, |_| async { unreachable!("it is shared") }));
+    assert!(futures_util::poll!(&mut first).is_pending());
+    assert!(futures_util::poll!(&mut second).is_pending());
+    let shared = lock(&led).take().unwrap();
+    drop(first);
+    assert!(!shared.is_cancelled());
+    drop(second);
+    assert!(shared.is_cancelled());
+    // And nobody can join what was given up.
+    assert_eq!(flights.run(1, &c, |_| async { Ok(3) }).await, Ok(3));
 }
 
-#[tokio::test(start_paused = true)]
-async fn one_that_takes_long_is_not_waited_for() {
-    let post = Post::new();
-    let _stuck = tokio::spawn(post.ask("a"));
-    post.sent(1).await;
-    let second = tokio::spawn(post.ask("a"));
-    // Time goes on by itself when nothing else does.
-    post.sent(2).await;
-    post.may_end.add_permits(2);
-    assert_eq!(second.await.unwrap().unwrap(), 1);
+#[tokio::test]
+async fn an_error_and_a_panic_are_answers() {
+    let flights: Arc<SingleFlight<u8, u8>> = Arc::default();
+    let refused = Error::new(Kind::Auth, "no");
+    let answer = flights
+        .run(1, &job(), |_| async { Err(Error::new(Kind::Auth, "no")) })
+        .await;
+    assert_eq!(answer, Err(refused));
+    let answer = flights.run(1, &job(), |_| async { panic!("for the test") }).await;
+    assert_eq!(answer, Err(panicked()));
+    assert_eq!(flights.run(1, &job(), |_| async { Ok(2) }).await, Ok(2));
 }

@@ -25,8 +25,8 @@ const MAX_PROGRESS: u64 = 64 << 20;
 /// What to fetch.
 #[derive(Debug, Clone)]
 pub(crate) struct FetchRequest {
-    /// The commit (or tag object) to fetch, as [`ls_refs`](super::refs::ls_refs) told it.
-    pub(crate) want: Oid,
+    /// The commits (or tag objects) to fetch, at least one.
+    pub(crate) wants: Vec<Oid>,
     /// Commits that are here whole, up to what `shallow` cuts off.
     pub(crate) haves: Vec<Oid>,
     /// All entries of `.git/shallow`.
@@ -175,7 +175,9 @@ fn body_v2(server: &ServerInfo, v2: &V2, fetch: &FetchRequest) -> Result<Bytes> 
     }
     request.line("ofs-delta")?;
     request.line("no-progress")?;
-    request.line(&format!("want {}", fetch.want))?;
+    for want in &fetch.wants {
+        request.line(&format!("want {want}"))?;
+    }
     shallow_lines(&mut request, server, v2.shallow, fetch, fetch.depth)?;
     have_lines(&mut request, fetch)?;
     request.flush();
@@ -189,7 +191,8 @@ fn depth_v0(v0: &V0, fetch: &FetchRequest) -> Option<u32> {
 }
 
 fn body_v0(server: &ServerInfo, v0: &V0, fetch: &FetchRequest, depth: Option<u32>) -> Result<Bytes> {
-    let mut want = format!("want {}", fetch.want);
+    let (first, others) = fetch.wants.split_first().expect("there is a want");
+    let mut want = format!("want {first}");
     // Of each kind the first that the server has.
     for (capability, has) in [
         ("multi_ack_detailed", v0.multi_ack_detailed),
@@ -208,6 +211,9 @@ fn body_v0(server: &ServerInfo, v0: &V0, fetch: &FetchRequest, depth: Option<u32
     }
     let mut request = PktLineWriter::default();
     request.line(&want)?;
+    for want in others {
+        request.line(&format!("want {want}"))?;
+    }
     shallow_lines(&mut request, server, v0.shallow, fetch, depth)?;
     request.flush();
     have_lines(&mut request, fetch)?;

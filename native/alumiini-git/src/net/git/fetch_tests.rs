@@ -20,7 +20,7 @@ fn server(capabilities: Capabilities) -> ServerInfo {
 
 fn request(depth: Option<u32>, shallow: bool) -> FetchRequest {
     FetchRequest {
-        want: Oid::from_str(A).unwrap(),
+        wants: vec![Oid::from_str(A).unwrap()],
         haves: vec![Oid::from_str(B).unwrap()],
         shallow: if shallow {
             vec![Oid::from_str(B).unwrap()]

@@ -24,12 +24,12 @@ pub(crate) struct Boundary {
 }
 
 /// Moves a pack in and brings `.git/shallow` up to date, in the order that keeps every moment between sound; then checks that
-/// all that `want` needs is there, and can be checked out. What is not is taken out again.
+/// all that `wants` need is there, and that the first of them can be checked out. What is not is taken out again.
 pub(crate) fn install(
     git_dir: &Path,
     pack: &Pack,
     boundary: &Boundary,
-    want: Oid,
+    wants: &[Oid],
     sound: &CheckedTrees,
     job: &Job,
 ) -> Result<()> {
@@ -41,10 +41,10 @@ pub(crate) fn install(
     let repo = open::managed(git_dir)?;
     let known = repo.odb().map_err(git_failure("open the objects"))?;
     // The first look loads the list of packs; from then on this handle, asked not to refresh, knows the old ones only.
-    let held = known.exists(want);
+    let held = wants.iter().all(|want| known.exists(*want));
     if !held && pack.name.is_none() {
         // Nothing was changed yet. A server that is behind the one that listed the commit has nothing to send.
-        let message = format!("the remote sent nothing, though it lists {want}");
+        let message = format!("the remote sent nothing, though it lists {}", wants[0]);
         return Err(Error::new(Kind::Network, message).hinted(Hint::Moved));
     }
     write_shallow(git_dir, &before, &union)?;
@@ -66,7 +66,7 @@ pub(crate) fn install(
     write_shallow(git_dir, &union, &after)?;
     let fresh = open::managed(git_dir)?;
     let verified =
-        verify(&fresh, &known, pack, want, &boundary.unshallow, job).and_then(|tree| sound.check(&fresh, tree, job));
+        verify(&fresh, &known, pack, wants, &boundary.unshallow, job).and_then(|tree| sound.check(&fresh, tree, job));
     verified.inspect_err(|_| {
         if let Some(name) = &pack.name {
             for extension in ["idx", "pack"] {
@@ -95,23 +95,35 @@ fn write_shallow(git_dir: &Path, is: &[Oid], wanted: &[Oid]) -> Result<()> {
     marker::write_atomically(&file, text.as_bytes())
 }
 
-/// Whether all is there that `want` needs. Returns its tree.
-fn verify(repo: &Repository, known: &Odb<'_>, pack: &Pack, want: Oid, unshallow: &[Oid], job: &Job) -> Result<Oid> {
+/// Whether all is there that `wants` need. Returns the tree of the first.
+fn verify(repo: &Repository, known: &Odb<'_>, pack: &Pack, wants: &[Oid], unshallow: &[Oid], job: &Job) -> Result<Oid> {
     let shallow: HashSet<Oid> = open::shallow(repo.path())?.into_iter().collect();
     let odb = repo.odb().map_err(git_failure("open the objects"))?;
-    if !is_closed(&odb, known, pack, want, &shallow, unshallow, job)? {
-        walk(&odb, known, want, &shallow, unshallow, job)?;
+    // What a tag is of may be anything.
+    let other = |want: &&Oid| matches!(odb.read_header(**want), Ok((_, kind)) if kind != ObjectType::Commit);
+    if let Some(other) = wants.first().filter(other) {
+        return Err(no_commit(*other));
     }
-    Ok(raw_object::read_commit(&odb, want)?.tree)
+    let commits: Vec<Oid> = wants.iter().filter(|want| !other(want)).copied().collect();
+    if !is_closed(&odb, known, pack, &commits, &shallow, unshallow, job)? {
+        walk(&odb, known, &commits, &shallow, unshallow, job)?;
+    }
+    Ok(raw_object::read_commit(&odb, wants[0])?.tree)
+}
+
+/// Of what a ref stands for.
+pub(crate) fn no_commit(id: Oid) -> Error {
+    let message = format!("the ref stands for {id}, which is no commit; only a commit can be synced");
+    Error::new(Kind::Unsupported, message)
 }
 
 /// Whether all that the objects of `pack` name is in it, or was known before: then nothing can be missing. Where something is, it need not be
-/// `want` that needs it.
+/// one of `wants` that needs it.
 fn is_closed(
     odb: &Odb<'_>,
     known: &Odb<'_>,
     pack: &Pack,
-    want: Oid,
+    wants: &[Oid],
     shallow: &HashSet<Oid>,
     unshallow: &[Oid],
     job: &Job,
@@ -120,7 +132,7 @@ fn is_closed(
         Some(is) => is == kind,
         None => known.exists_ext(id, OdbLookupFlags::NO_REFRESH),
     };
-    if pack.links.is_odd || !has(want, ObjectType::Commit) {
+    if pack.links.is_odd || !wants.iter().all(|want| has(*want, ObjectType::Commit)) {
         return Ok(false);
     }
     for (id, kind) in &pack.links.named {
@@ -148,9 +160,16 @@ fn is_closed(
     Ok(true)
 }
 
-/// Walks what is new from `want`: every commit down to the boundary or to what `known` holds, their trees, their blobs. Says what is missing
+/// Walks what is new from `wants`: every commit down to the boundary or to what `known` holds, their trees, their blobs. Says what is missing
 /// or wrong.
-fn walk(odb: &Odb<'_>, known: &Odb<'_>, want: Oid, shallow: &HashSet<Oid>, unshallow: &[Oid], job: &Job) -> Result<()> {
+fn walk(
+    odb: &Odb<'_>,
+    known: &Odb<'_>,
+    wants: &[Oid],
+    shallow: &HashSet<Oid>,
+    unshallow: &[Oid],
+    job: &Job,
+) -> Result<()> {
     let is_known = |oid: Oid| known.exists_ext(oid, OdbLookupFlags::NO_REFRESH);
     let lost = |oid: Oid, error: Error| match odb.exists(oid) {
         true => error.context("the remote sent something that cannot be read"),
@@ -160,7 +179,7 @@ fn walk(odb: &Odb<'_>, known: &Odb<'_>, want: Oid, shallow: &HashSet<Oid>, unsha
         }
     };
     let mut seen: HashSet<Oid> = HashSet::new();
-    let mut commits = vec![want];
+    let mut commits = wants.to_vec();
     // These were known without their parents.
     let reopened: HashSet<Oid> = unshallow.iter().copied().collect();
     commits.extend(&reopened);

@@ -1,0 +1,322 @@
+//! What a sync finds at its path, and so what it has to do.
+//!
+//! What the remote's ref is at is asked meanwhile: the stats of a working tree's files cost about as long as the remote's answer.
+
+use std::path::Path;
+
+use git2::Oid;
+
+use super::run::SyncRun;
+use crate::error::{Error, Key, Kind, Name, Result};
+use crate::net::url::RemoteUrl;
+use crate::reference::{Reference, Tip};
+use crate::repo::marker::{self, Target};
+use crate::repo::open::{self, Found as There};
+use crate::repo::state::State;
+use crate::repo::status_cache::Known;
+use crate::repo::unmanaged::{self, Checks};
+use crate::repo::{cleanup, finish, raw_object, working_tree};
+use crate::task::job::Job;
+
+/// What is at the path.
+pub(super) enum Found {
+    Empty,
+    Managed(Seen),
+    Unmanaged,
+}
+
+/// What is known of a repository of ours.
+pub(super) enum Seen {
+    /// All is as it was found last time, which is this; and the ref is at this commit.
+    Unchanged(State, Tip),
+    /// It has to be looked at. What the ref is at may have been asked meanwhile.
+    Unknown(Option<Tip>),
+}
+
+/// What there is to do.
+pub(super) struct Next {
+    /// The commit at HEAD.
+    pub(super) before: Option<Oid>,
+    /// What the ref is at.
+    pub(super) tip: Tip,
+    /// How to get there; none where the path is as wanted.
+    pub(super) what: Option<(Plan, Objects)>,
+}
+
+/// How a new commit gets to the path.
+pub(super) enum Plan {
+    /// Nothing is there, or what is there is damaged: a new `.git` is made, and put in place when it is whole.
+    New,
+    /// In a repository of ours.
+    Managed {
+        /// Where it is; none where it has no commit.
+        from: Option<Target>,
+        /// What is remembered of its working tree, where that was found to be as HEAD says.
+        known: Option<Box<Known>>,
+    },
+    /// In somebody's own repository.
+    Unmanaged {
+        checks: Checks,
+        /// Whether its `origin` is the remote.
+        is_origin: bool,
+    },
+}
+
+/// Whether the wanted commit is in the repository already, with all that is wanted of its history.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Objects {
+    Here,
+    Missing,
+}
+
+impl Plan {
+    /// The depth that a fetch asks for; none where it leaves the history as long as it is.
+    pub(super) fn depth(&self, wanted: u32) -> Option<u32> {
+        match self {
+            Plan::New => Some(wanted).filter(|depth| *depth > 0),
+            Plan::Managed { .. } => Some(wanted),
+            // Its history is its owner's.
+            Plan::Unmanaged { .. } => None,
+        }
+    }
+
+    pub(super) fn take_known(&mut self) -> Option<Known> {
+        match self {
+            Plan::Managed { known, .. } => known.take().map(|known| *known),
+            _ => None,
+        }
+    }
+}
+
+impl SyncRun {
+    pub(super) async fn find(&self) -> Result<Found> {
+        let tip = match self.poll().await? {
+            Seen::Unknown(tip) => tip,
+            unchanged => return Ok(Found::Managed(unchanged)),
+        };
+        let found = self.guard.disk(|path, _| {
+            cleanup::builds(path);
+            let there = open::look(path)?;
+            if matches!(there, There::Managed) {
+                cleanup::managed(&open::git_dir(path));
+            }
+            Ok((there, marker::is_set(&open::git_dir(path))))
+        });
+        let (there, is_unfinished) = found.await?;
+        if is_unfinished && !(self.spec.is_bare() && matches!(there, There::Unmanaged)) {
+            // Readers need not wait for the network to see a whole commit.
+            let resumed = self.guard.moving(finish::resume).await;
+            // Where a move of ours can neither be finished nor taken back, what follows replaces it. Its owner's repository is left alone.
+            if matches!(there, There::Unmanaged) {
+                resumed?;
+            }
+        }
+        match there {
+            There::Occupied => Err(self.occupied()),
+            There::Empty => Ok(Found::Empty),
+            There::Unmanaged if self.spec.is_bare() => Err(self.has_an_owner()),
+            There::Unmanaged => Ok(Found::Unmanaged),
+            There::Managed => Ok(Found::Managed(Seen::Unknown(tip))),
+        }
+    }
+
+    /// Whether what is at the path is as it was found last time: then there is no need to find it again. Where the remote's answer is a
+    /// new commit, the files are left alone: they are asked for while the remote makes its pack.
+    async fn poll(&self) -> Result<Seen> {
+        let worker = self.guard.worker.clone();
+        let Some(known) = self.known() else {
+            return Ok(Seen::Unknown(None));
+        };
+        let (state, reference, key) = (
+            known.state.clone(),
+            self.spec.reference.clone(),
+            self.guard.path.clone(),
+        );
+        let enough = self.guard.job.token().child_token();
+        let (given_up, head) = (enough.clone(), state.head);
+        let local = self.guard.disk(move |path, job| {
+            let read = || State::read(&open::managed(&open::git_dir(path))?, &reference);
+            let is_still = worker.status_cache.is_still_at(&key, path, &known, job, read)?
+                && (worker.status_cache.is_as_clean(path, &known, &given_up) || given_up.is_cancelled());
+            job.check().map(|()| is_still)
+        });
+        let asked = async {
+            let tip = self.resolve().await?;
+            if head != Some(tip.commit) {
+                enough.cancel();
+            }
+            Ok(tip)
+        };
+        let (is_unchanged, tip) = tokio::try_join!(local, asked)?;
+        Ok(if is_unchanged {
+            Seen::Unchanged(state, tip)
+        } else {
+            Seen::Unknown(Some(tip))
+        })
+    }
+
+    /// What is remembered of what is there.
+    fn known(&self) -> Option<Known> {
+        let cache = &self.guard.worker.status_cache;
+        cache.known(&self.guard.path, &self.spec.reference, self.spec.is_bare())
+    }
+
+    /// What there is to do in a repository of ours.
+    pub(super) async fn managed(&self, seen: Seen) -> Result<Next> {
+        let (state, is_clean, tip) = match seen {
+            Seen::Unchanged(state, tip) => (state, true, tip),
+            Seen::Unknown(tip) => {
+                let asked = async {
+                    match tip {
+                        Some(tip) => Ok(tip),
+                        None => self.resolve().await,
+                    }
+                };
+                let ((state, is_clean), tip) = tokio::try_join!(self.compare(), asked)?;
+                (state, is_clean, tip)
+            }
+        };
+        let same_depth = state.depth == Some(self.spec.depth);
+        let branch = self.spec.reference.head_branch(&tip).map(|branch| branch.local());
+        let on_branch = state.branch == branch;
+        let was_at = state.tracked == Some(tip.id);
+        if state.head == Some(tip.commit)
+            && on_branch
+            && was_at
+            && same_depth
+            && is_clean
+            && state.bare == self.spec.is_bare()
+        {
+            let record = self.record(&tip);
+            if state.url.as_deref() != Some(&record.url) {
+                let set_url = move |path: &Path, _: &Job| record.write(&open::managed(&open::git_dir(path))?);
+                self.guard.disk(set_url).await?;
+            }
+            return Ok(Next {
+                before: state.head,
+                tip,
+                what: None,
+            });
+        }
+        // A fetch would bring nothing: the ref was at this, to this depth, last time. A commit never is at another.
+        let is_commit = matches!(self.spec.reference, Reference::Commit(_));
+        let objects = if same_depth && (was_at || is_commit) {
+            Objects::of(self.is_here(&open::git_dir(self.guard.dir().at()), tip.commit).await?)
+        } else {
+            Objects::Missing
+        };
+        let known = self.known().filter(|_| is_clean).map(Box::new);
+        let from = state.target();
+        Ok(Next {
+            before: state.head,
+            tip,
+            what: Some((Plan::Managed { from, known }, objects)),
+        })
+    }
+
+    /// What a repository of ours is at, and whether its working tree is as HEAD says.
+    async fn compare(&self) -> Result<(State, bool)> {
+        let (guard, reference, bare) = (self.guard.clone(), self.spec.reference.clone(), self.spec.is_bare());
+        let find = move |path: &Path, job: &Job| {
+            let (worker, key) = (&guard.worker, &guard.path);
+            worker.status_cache.find(key, path, &reference, bare, job, || {
+                open::refuse_directories(&open::git_dir(path))?;
+                let repo = open::managed(&open::git_dir(path))?;
+                let state = State::read(&repo, &reference)?;
+                let is_clean = match state.head {
+                    Some(_) if state.bare != bare => false,
+                    Some(head) if !marker::is_set(repo.path()) && bare => worker.trees.vouch(key, &repo, head)?,
+                    Some(head) if !marker::is_set(repo.path()) => {
+                        working_tree::is_clean(&repo, path, raw_object::tree_of(&repo, head)?, job)?
+                    }
+                    _ => false,
+                };
+                Ok((state, is_clean))
+            })
+        };
+        self.guard.disk(find).await
+    }
+
+    /// What there is to do in somebody's own repository, which is moved only where nothing of theirs can be lost.
+    pub(super) async fn unmanaged(&self) -> Result<Next> {
+        let (reference, force) = (self.spec.reference.clone(), self.spec.force);
+        let local = self.guard.disk(move |path, _| {
+            let repo = unmanaged::open(path)?;
+            if !force {
+                unmanaged::refuse_changes(&repo, path)?;
+            }
+            State::read(&repo, &reference)
+        });
+        let (state, tip) = tokio::try_join!(local, self.resolve())?;
+        let to = self.target(&tip);
+        let on_branch = state.branch == to.branch.as_ref().map(|branch| branch.local());
+        if state.head == Some(tip.commit) && on_branch && !force {
+            return Ok(Next {
+                before: state.head,
+                tip,
+                what: None,
+            });
+        }
+        // Of another remote, such as the one that this was forked from, `origin` says nothing.
+        let is_origin = state.url.as_deref().is_some_and(|url| self.is_origin(url));
+        let was_there = state.tracked == Some(tip.id)
+            || state.head == Some(tip.commit)
+            || matches!(self.spec.reference, Reference::Commit(_));
+        let git_dir = open::git_dir(self.guard.dir().at());
+        let is_here = was_there && self.is_here(&git_dir, tip.commit).await?;
+        if !is_here {
+            let unlocked = move |path: &Path, _: &Job| unmanaged::refuse_locks(&unmanaged::open(path)?, &to);
+            self.guard.disk(unlocked).await?;
+        }
+        let objects = Objects::of(is_here);
+        let checks = match force {
+            true => Checks::None,
+            false => Checks::All {
+                remote_had: state.tracked.filter(|_| is_origin),
+            },
+        };
+        Ok(Next {
+            before: state.head,
+            tip,
+            what: Some((Plan::Unmanaged { checks, is_origin }, objects)),
+        })
+    }
+
+    fn is_origin(&self, url: &str) -> bool {
+        let urls = (
+            RemoteUrl::parse(url.as_bytes()),
+            RemoteUrl::parse(&self.spec.remote.url),
+        );
+        matches!(urls, (Ok(origin), Ok(asked)) if origin.is_same_repository(&asked))
+    }
+
+    fn occupied(&self) -> Error {
+        let path = &self.guard.path;
+        let what = if self.guard.dir().at().is_dir() {
+            "holds files but no Git repository"
+        } else {
+            "is not a directory"
+        };
+        let message = format!(
+            "{} {what}, and nothing there was touched; sync into a directory that is empty or does not exist",
+            path.display()
+        );
+        Error::new(Kind::Occupied, message).with(Key::Path, Name::of(path))
+    }
+
+    fn has_an_owner(&self) -> Error {
+        let path = &self.guard.path;
+        let message = format!(
+            "{} holds a repository that this library did not make, whose working tree is its owner's, and nothing there was touched; \
+             sync into a directory of its own, or without `working_tree: false`",
+            path.display()
+        );
+        Error::new(Kind::Unsupported, message).with(Key::Path, Name::of(path))
+    }
+}
+
+impl Objects {
+    fn of(is_here: bool) -> Objects {
+        if is_here { Objects::Here } else { Objects::Missing }
+    }
+}

@@ -1,0 +1,254 @@
+//! The steps of a sync, each in one place: find what is there, resolve the ref, fetch, move, repack.
+
+use std::path::{Path, PathBuf};
+
+use git2::Oid;
+
+use super::arrival::{Place, arrive};
+use super::lookup::{Found, Next, Objects, Plan, Seen};
+use super::run::{SyncRun, fetching};
+use crate::error::{Error, Hint, Kind, Name, Result};
+use crate::net::pauses::Pauses;
+use crate::reference::Tip;
+use crate::registry::{Change, Synced};
+use crate::remote::{Wanted, denied, is_denied};
+use crate::repo::marker;
+use crate::repo::state::State;
+use crate::repo::status_cache::Known;
+use crate::repo::{open, refs, repack, staging};
+use crate::task::job::Job;
+use crate::task::progress::{Event, Stats};
+
+/// Depths at which a commit is looked for that is not given by its id; 0 is all.
+const SEARCHED: [u32; 3] = [64, 1024, 0];
+
+impl SyncRun {
+    pub(super) async fn run(&self) -> Result<Synced> {
+        match self.find().await? {
+            Found::Empty => self.clone_or_clear().await,
+            Found::Unmanaged => self.go_on(self.unmanaged().await?).await,
+            Found::Managed(seen) => self.update_or_repair(seen).await,
+        }
+    }
+
+    /// A first clone. One that fails leaves nothing of it.
+    async fn clone_or_clear(&self) -> Result<Synced> {
+        let result = self.rebuild(None, Change::Cloned).await;
+        if result.as_ref().is_err_and(|error| error.kind != Kind::Cancelled) {
+            self.guard.moving(|path, _| staging::take_away(path)).await?;
+        }
+        result
+    }
+
+    /// Makes a new repository.
+    async fn rebuild(&self, previous: Option<Oid>, change: Change) -> Result<Synced> {
+        let tip = self.resolve().await?;
+        let (tip, stats) = self.advance(Plan::New, Objects::Missing, tip).await?;
+        Ok(self.synced(tip, previous, change, stats))
+    }
+
+    /// An update of a repository of ours; where that is damaged, a new one. What is there stays until the new one is whole.
+    async fn update_or_repair(&self, seen: Seen) -> Result<Synced> {
+        let updated = async { self.go_on(self.managed(seen).await?).await };
+        let damage = match updated.await {
+            // Where all is back as it was, it is the new commit that is damaged.
+            Err(error) if error.kind == Kind::Corrupt && error.hint != Some(Hint::RolledBack) => error,
+            result => return result,
+        };
+        let head = |path: &Path, _: &Job| Ok(open::managed(&open::git_dir(path)).and_then(|repo| refs::head(&repo)));
+        let previous = self.guard.disk(head).await?.ok().flatten().map(|head| head.commit);
+        let repaired = self.rebuild(previous, Change::Repaired).await;
+        let repaired = repaired.map_err(|error| match error.kind {
+            // The remote's copy is damaged too, or the disk is: the first error is as good.
+            Kind::Corrupt => damage.clone(),
+            _ => error,
+        })?;
+        self.guard.job.tell(&Event::Repaired {
+            path: Name::of(&self.guard.path),
+            reason: self.guard.dir().named(damage).on_one_line().message,
+        });
+        Ok(repaired)
+    }
+
+    async fn go_on(&self, next: Next) -> Result<Synced> {
+        let Next { before, tip, what } = next;
+        let (change, (tip, stats)) = match what {
+            None => (Change::None, (tip, Stats::default())),
+            Some((plan, objects)) => (Change::Updated, self.advance(plan, objects, tip).await?),
+        };
+        Ok(self.synced(tip, before, change, stats))
+    }
+
+    fn synced(&self, tip: Tip, previous: Option<Oid>, change: Change, stats: Stats) -> Synced {
+        Synced {
+            branch: self.spec.reference.head_branch(&tip),
+            tip,
+            previous,
+            change,
+            stats,
+        }
+    }
+
+    /// Brings the path to `tip`, or to what the ref is at by the time that it is fetched.
+    async fn advance(&self, mut plan: Plan, objects: Objects, tip: Tip) -> Result<(Tip, Stats)> {
+        let git_dir = match plan {
+            Plan::New => self.stage().await?,
+            _ => open::git_dir(self.guard.dir().at()),
+        };
+        self.guard.worker.status_cache.forget(&self.guard.path);
+        let (depth, known) = (plan.depth(self.spec.depth), plan.take_known());
+        let fetched = self.fetch(&git_dir, objects, tip, depth);
+        // The files are looked at while the remote makes its pack.
+        let (known, (tip, stats)) = tokio::try_join!(self.still(known), fetched)?;
+        let is_managed = matches!(plan, Plan::Managed { .. });
+        self.arrive(plan, git_dir, known, &tip).await?;
+        if is_managed {
+            match self.repack(&tip).await {
+                // The sync is done; a disk without room for a second copy is no reason to say otherwise.
+                Err(full) if full.kind == Kind::Io && !marker::is_set(&open::git_dir(self.guard.dir().at())) => {}
+                done => done?,
+            }
+        }
+        Ok((tip, stats))
+    }
+
+    /// Makes an empty repository beside `.git`.
+    async fn stage(&self) -> Result<PathBuf> {
+        let guard = self.guard.clone();
+        self.guard
+            .disk(move |path, _| {
+                let git_dir = staging::begin(path)?;
+                guard.stages(git_dir.clone());
+                Ok(git_dir)
+            })
+            .await
+    }
+
+    /// Brings what the ref is at into `git_dir`, asking again where the ref has moved meanwhile, or the remote does not give what it
+    /// lists. Answers what it is.
+    async fn fetch(&self, git_dir: &Path, objects: Objects, mut tip: Tip, depth: Option<u32>) -> Result<(Tip, Stats)> {
+        if objects == Objects::Here {
+            return Ok((tip, Stats::default()));
+        }
+        let (guard, mut pauses) = (&self.guard, Pauses::default());
+        let name = self.spec.reference.full()?;
+        loop {
+            guard.dir().check()?;
+            let wanted = Wanted {
+                tips: std::slice::from_ref(&tip),
+                name: name.as_deref(),
+                depth,
+            };
+            let fetched = self.remote.fetch(&guard.worker, git_dir, &wanted, &guard.job, guard);
+            let error = match fetched.await {
+                Ok(stats) => return Ok((tip, stats)),
+                Err(refused) if refused.kind == Kind::RefNotFound && name.is_none() => {
+                    return self.search(git_dir, tip, refused).await;
+                }
+                Err(error) if is_denied(&error) => error,
+                Err(error) => return Err(fetching(guard.dir().named(error))),
+            };
+            let Some(pause) = pauses.next() else {
+                return Err(fetching(denied(error, tip.commit)));
+            };
+            tokio::time::sleep(pause).await;
+            tip = self.resolve().await?;
+        }
+    }
+
+    /// Brings a commit that the remote does not give by its id: with the history of its branches and tags, as deep as it takes.
+    async fn search(&self, git_dir: &Path, tip: Tip, refused: Error) -> Result<(Tip, Stats)> {
+        let guard = &self.guard;
+        let tips = self.remote.tips(&guard.worker).await.map_err(fetching)?;
+        let mut stats = Stats::default();
+        for depth in SEARCHED.iter().filter(|depth| self.spec.depth > 0 || **depth == 0) {
+            if tips.is_empty() {
+                break;
+            }
+            guard.dir().check()?;
+            let wanted = Wanted {
+                tips: &tips,
+                name: None,
+                depth: Some(*depth),
+            };
+            let fetched = self.remote.fetch(&guard.worker, git_dir, &wanted, &guard.job, guard);
+            let fetched = fetched.await.map_err(|error| fetching(guard.dir().named(error)))?;
+            stats = stats.and(fetched);
+            if self.is_here(git_dir, tip.commit).await? {
+                return Ok((tip, stats));
+            }
+        }
+        let message = format!(
+            "{} does not give the commit {}, and no branch and no tag leads to it; push a branch or a tag that does",
+            self.remote.redacted(),
+            tip.commit
+        );
+        Err(Error { message, ..refused })
+    }
+
+    /// `known`, if the working tree is still as it says.
+    async fn still(&self, known: Option<Known>) -> Result<Option<Known>> {
+        let Some(known) = known else { return Ok(None) };
+        let worker = self.guard.worker.clone();
+        let compare = move |path: &Path, job: &Job| {
+            let is_still = worker.status_cache.is_as_clean(path, &known, job.token());
+            job.check().map(|()| is_still.then_some(known))
+        };
+        self.guard.disk(compare).await
+    }
+
+    /// Moves refs and working tree to `tip`, whose objects are in `git_dir`, and remembers what is there now.
+    async fn arrive(&self, plan: Plan, git_dir: PathBuf, known: Option<Known>, tip: &Tip) -> Result<()> {
+        let (to, record) = (self.target(tip), self.record(tip));
+        let (guard, reference) = (self.guard.clone(), self.spec.reference.clone());
+        let is_staged = matches!(plan, Plan::New);
+        self.guard
+            .moving(move |path, job| {
+                let cache = &guard.worker.status_cache;
+                let known = known.filter(|known| cache.has_same_names(path, known, job.token()));
+                job.check()?;
+                let known = known.filter(|_| !marker::is_set(&open::git_dir(path)));
+                let place = match plan {
+                    Plan::New => Place::Staged(git_dir),
+                    Plan::Managed { from, .. } => Place::Managed {
+                        from,
+                        is_clean: known.is_some(),
+                    },
+                    Plan::Unmanaged { checks, is_origin } => Place::Unmanaged { checks, is_origin },
+                };
+                let moved = match place {
+                    Place::Unmanaged { .. } => return arrive(path, to, place, None, job).map(drop),
+                    // A first clone that was interrupted: nothing was there before it.
+                    Place::Managed { from: None, .. } => {
+                        arrive(path, to, place, Some(&record), job).or_else(|error| match error.kind {
+                            Kind::Cancelled => Err(error),
+                            _ => staging::take_away(path).and(Err(error)),
+                        })?
+                    }
+                    _ => arrive(path, to, place, Some(&record), job)?,
+                };
+                let state = State::read(&open::managed(&open::git_dir(path))?, &reference)?;
+                cache.moved(&guard.path, path, &reference, known.as_ref(), moved.as_ref(), state);
+                Ok(())
+            })
+            .await?;
+        if is_staged {
+            self.guard.worker.trees.is_new(&self.guard.path);
+        }
+        Ok(())
+    }
+
+    /// Now and then, after a fetch: one pack instead of many.
+    async fn repack(&self, tip: &Tip) -> Result<()> {
+        let (to, guard) = (tip.commit, self.guard.clone());
+        let copied = self.guard.disk(move |path, job| {
+            if !repack::is_due(&open::git_dir(path)) {
+                return Ok(None);
+            }
+            repack::copy(path, to, job, |git_dir| guard.stages(git_dir)).map(Some)
+        });
+        let Some(git_dir) = copied.await? else { return Ok(()) };
+        self.guard.worker.status_cache.forget(&self.guard.path);
+        self.arrive(Plan::New, git_dir, None, tip).await
+    }
+}

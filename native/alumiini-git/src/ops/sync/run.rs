@@ -1,0 +1,97 @@
+//! One sync that has its path for itself: what it is of, and what the remote's ref is at.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use git2::Oid;
+
+use crate::error::{Error, Kind, Result, panicked};
+use crate::ops::sync_guard::SyncGuard;
+use crate::reference::{Reference, Tip};
+use crate::remote::Remote;
+use crate::repo::marker::Target;
+use crate::repo::state::Record;
+use crate::repo::{open, raw_object};
+use crate::spec::SyncSpec;
+use crate::task::job::Job;
+use crate::task::progress::Phase;
+
+pub(super) struct SyncRun {
+    pub(super) guard: Arc<SyncGuard>,
+    pub(super) remote: Remote,
+    pub(super) spec: SyncSpec,
+}
+
+impl SyncRun {
+    /// What the ref is at. The remote is asked, unless that is known.
+    pub(super) async fn resolve(&self) -> Result<Tip> {
+        let name = match &self.spec.reference {
+            Reference::Commit(commit) => return Ok(Tip::of(*commit)),
+            Reference::TagAt(_, tip) => return Ok(tip.clone()),
+            named => named.full()?.unwrap_or_default(),
+        };
+        self.guard.job.progress(Phase::Connect, 0, 0, 0);
+        self.reach("connect").await?;
+        self.remote
+            .resolve(&self.guard.worker, &name, &self.guard.job)
+            .await
+            .map_err(fetching)
+    }
+
+    pub(super) fn target(&self, tip: &Tip) -> Target {
+        Target {
+            commit: tip.commit,
+            branch: self.spec.reference.head_branch(tip),
+            bare: self.spec.is_bare(),
+        }
+    }
+
+    /// Whether `commit` is in the repository at `git_dir`, and can be checked out.
+    pub(super) async fn is_here(&self, git_dir: &Path, commit: Oid) -> Result<bool> {
+        let (git_dir, worker) = (git_dir.to_owned(), self.guard.worker.clone());
+        let look = move |path: &Path, job: &Job| {
+            let repo = match open::is_managed(&git_dir) {
+                true => open::managed(&git_dir)?,
+                false => open::any(path)?,
+            };
+            if !raw_object::is_commit(&repo, commit) {
+                return Ok(false);
+            }
+            let tree = raw_object::tree_of(&repo, commit)?;
+            worker.checked_trees.check(&repo, tree, job).map(|()| true)
+        };
+        self.guard.disk(look).await
+    }
+
+    /// What a repository of ours remembers, which is at `tip`.
+    pub(super) fn record(&self, tip: &Tip) -> Record {
+        Record {
+            depth: self.spec.depth,
+            url: self.remote.redacted(),
+            keep: self.spec.keep,
+            synced: match self.spec.reference.head_branch(tip) {
+                Some(_) => None,
+                None => Some(tip.id),
+            },
+        }
+    }
+
+    /// A moment that only tests make something of; in a thread, since a test may park it there.
+    async fn reach(&self, at: &'static str) -> Result<()> {
+        let job = &self.guard.job;
+        if !job.fault.is_set() {
+            return Ok(());
+        }
+        let job = job.clone();
+        tokio::task::spawn_blocking(move || job.reach(at))
+            .await
+            .map_err(|_| panicked())
+    }
+}
+
+pub(super) fn fetching(error: Error) -> Error {
+    match error.kind {
+        Kind::Cancelled => error,
+        _ => error.context("failed to fetch"),
+    }
+}
