@@ -75,19 +75,23 @@ defmodule Alumiini.Git do
   Events for metrics and logs are documented in `Alumiini.Git.Telemetry`.
   """
 
-  alias Alumiini.Git.{Auth, Commit, Error, Ops, Options, Ref, Server}
+  alias Alumiini.Git.{Auth, Commit, Error, Ops, Options, Ref, Server, Update}
 
   @typedoc """
-  What to sync: a branch, by name or as `{:branch, name}`. `ls_remote/3` takes tags and names in full (`{:ref, name}`), too.
-  The other forms are answered with the reason `:unsupported` by this version. Names are bytes, as they are to Git, and need not be UTF-8.
+  What to sync or to ask for. Names are bytes, as they are to Git, and need not be UTF-8. See "Refs" at `sync/4`.
   """
   @type ref ::
           String.t()
           | {:branch, String.t()}
           | {:tag, String.t()}
           | {:semver, String.t()}
+          | {:semver, String.t(), [semver_option]}
           | {:commit, String.t()}
           | {:ref, String.t()}
+          | :default
+
+  @typedoc "An option of `{:semver, requirement, options}`. See \"Refs\" at `sync/4`."
+  @type semver_option :: {:prefix, String.t()} | {:filter, Regex.t()} | {:pre, boolean}
 
   @typedoc "The id of a commit, in hex."
   @type sha :: String.t()
@@ -156,6 +160,7 @@ defmodule Alumiini.Git do
           | remote_option
           | {:depth, pos_integer | :infinity}
           | {:force, boolean}
+          | {:keep, pos_integer}
           | {:progress, (progress -> any)}
           | {:working_tree, boolean}
 
@@ -256,11 +261,29 @@ defmodule Alumiini.Git do
 
   An integer as the last argument is the depth: `sync(url, "main", path, 1)` is `sync(url, "main", path, depth: 1)`.
 
+  ## Refs
+
+    * `"main"`, `{:branch, "main"}` - a branch. HEAD is on the branch of that name
+    * `:default` - the branch that the remote's HEAD names
+    * `{:tag, "v1.2.3"}` - a tag. Of an annotated one the commit is what is synced
+    * `{:semver, "~> 1.2"}` - the tag of the newest version that the requirement takes, as `Version` of Elixir reads both. A tag may begin with `v`. Of tags for
+      the same version (with and without `v`, or with other build metadata) it is the one whose name comes last. `{:semver, requirement, options}` takes these:
+        * `prefix: "app-"` - only tags that begin like this, and the version is what follows
+        * `filter: ~r/…/` - only tags whose names match
+        * `pre: true` - pre-releases, too. Without it they count only where the requirement names one
+    * `{:commit, sha}` - a commit, by its full id. Where the repository has it, the remote is not asked. A server that does not give commits by
+      id is asked for its branches and tags, deeper and deeper, until one leads to the commit
+    * `{:ref, "refs/pull/7/head"}` - any ref, by its full name
+
+  HEAD is detached for all but the first two. A path may be synced to one kind after another.
+
   ## Options
 
     * `:depth` - how many commits of history to have, or `:infinity` for all. Default: 1
     * `:force` - overwrite local changes and commits in a repository that this library did not clone (one that it did is
       always overwritten). Default: `false`
+    * `:keep` - how many of the commits that were synced stay readable, the newest among them, in a repository that this library
+      cloned: their objects are kept when newer ones arrive. Default: 2, at most 1,000
     * `:working_tree` - with `false` no file is checked out: `path` holds `.git` and nothing else, and `head/2`, `files/3` and
       `read/3` answer from the commit itself, the same as with a working tree. See "Without a working tree". Default: `true`
     * `:progress` - a function that is called, in the calling process, with a `t:progress/0` now and then. If it
@@ -305,6 +328,25 @@ defmodule Alumiini.Git do
   def sync(url, ref, path, depth) when is_integer(depth), do: sync(url, ref, path, depth: depth)
 
   def sync(url, ref, path, options), do: Ops.Sync.run(url, ref, path, options)
+
+  @doc """
+  The same as `sync/4`, told in full: an `Alumiini.Git.Update` that says whether there was something new, what was there before, and what
+  came over the network.
+
+  Takes the options of `sync/4`, and the depth among them.
+
+  ## Errors
+
+  Those of `sync/4`.
+
+  ## Examples
+
+      iex> {:ok, update} = Alumiini.Git.update("https://git.example.com/team/app.git", {:semver, "~> 1.2"}, "/var/lib/app")
+      iex> {update.changed?, update.ref}
+      {true, "refs/tags/v1.2.3"}
+  """
+  @spec update(String.t(), ref, Path.t(), [sync_option]) :: {:ok, Update.t()} | {:error, Error.t()}
+  def update(url, ref, path, options \\ []), do: Ops.Update.run(url, ref, path, options)
 
   @doc """
   The names of the YAML files in a directory of a repository: those that end in `.yaml` or `.yml` and are not hidden, not
@@ -410,8 +452,8 @@ defmodule Alumiini.Git do
   @doc """
   The id of the commit that a remote has for a ref, without fetching anything.
 
-  `ref` is `"HEAD"`, the name of a branch, a name in full such as `"refs/heads/main"`, or `{:branch, name}`, `{:tag, name}`,
-  `{:ref, "refs/pull/7/head"}`. Of an annotated tag it is the commit that the tag is of.
+  `ref` is `"HEAD"`, the name of a branch, a name in full such as `"refs/heads/main"`, or one of the forms that `sync/4` takes ("Refs"), but for
+  `{:commit, sha}`. Of an annotated tag it is the commit that the tag is of.
 
   ## Options
 

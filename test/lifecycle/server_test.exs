@@ -689,17 +689,18 @@ defmodule Alumiini.Git.ServerTest do
         {:reply,
          %{"id" => :last, "event" => "progress", "phase" => "index", "done" => 1, "total" => 2, "bytes" => 3}}
 
-      synced = {:reply, %{"id" => :last, "ok" => "abc", "stats" => %{"bytes" => 70, "objects" => 3}}}
+      synced = {:answer, ScriptedWorker.synced("abc")}
 
       {server, _binary} =
         scripted!(context, [
           hello() ++
-            [:read, repaired, synced] ++
+            [:read, repaired, synced, :read, synced] ++
             List.duplicate(:read, 1) ++ [{:answer, ["a.yaml"]}, :read, {:answer, "content"}, :serve]
         ])
 
       options = [server: server]
       assert {:ok, "abc"} = Alumiini.Git.sync("https://u:p@h/x?q", "main", "/x", options)
+      assert {:ok, %{sha: "abc"}} = Alumiini.Git.update("https://u:p@h/x?q", :default, "/x", options)
       assert {:ok, ["a.yaml"]} = Alumiini.Git.files("/x", nil, options)
       assert {:ok, "content"} = Alumiini.Git.read("/x", "a.yaml", options)
       assert {:error, %Error{reason: :internal}} = Alumiini.Git.head("/x", options)
@@ -711,9 +712,14 @@ defmodule Alumiini.Git.ServerTest do
       stop_supervised!(Alumiini.Git)
 
       # Each operation raises with a function of the caller's that does; those that take none cannot.
-      {raising, _binary} = scripted!(context, [hello() ++ [:read, progress, :read, :read, progress, :hang]])
+      {raising, _binary} =
+        scripted!(context, [
+          hello() ++ [:read, progress, :read, :read, progress, :read, :read, progress, :hang]
+        ])
+
       raise_it = [server: raising, progress: fn _progress -> raise "x" end]
       assert_raise RuntimeError, fn -> Alumiini.Git.sync("https://h/x", "main", "/x", raise_it) end
+      assert_raise RuntimeError, fn -> Alumiini.Git.update("https://h/x", "main", "/x", raise_it) end
       assert_raise RuntimeError, fn -> Alumiini.Git.checkout("/x", "main", raise_it) end
       raise_it = [server: raising, auth: fn -> raise "x" end]
       assert_raise RuntimeError, fn -> Alumiini.Git.ls_remote("https://h/x", "main", raise_it) end

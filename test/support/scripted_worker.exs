@@ -26,6 +26,21 @@ defmodule Alumiini.Git.ScriptedWorker do
   @doc "The steps of a handshake that succeeds."
   def hello, do: [:read, {:answer, @hello}]
 
+  @doc "What a sync answers that brought 70 bytes."
+  def synced(sha) do
+    %{
+      "sha" => sha,
+      "branch" => "main",
+      "tag" => nil,
+      "previous" => nil,
+      "changed" => true,
+      "cloned" => true,
+      "repaired" => false,
+      "bytes" => 70,
+      "objects" => 3
+    }
+  end
+
   @doc "Writes the script of a peer that follows these steps, and returns its path."
   def write!(directory, scripts) do
     path = Path.join(directory, "worker-#{System.unique_integer([:positive])}")

@@ -4,7 +4,7 @@ defmodule Alumiini.Git.ApiTest do
   alias Alumiini.Git
   alias Alumiini.Git.{Auth, Commit, Error, Ref, ScriptedWorker}
 
-  import ScriptedWorker, only: [hello: 0]
+  import ScriptedWorker, only: [hello: 0, synced: 1]
 
   @moduletag :tmp_dir
 
@@ -31,7 +31,7 @@ defmodule Alumiini.Git.ApiTest do
 
   describe "sync/4" do
     test "sends what the wire has, with the defaults", context do
-      {server, sent} = answering!(context, @sha)
+      {server, sent} = answering!(context, synced(@sha))
       assert Git.sync("https://h/x", "main", "/x", server: server) == {:ok, @sha}
 
       assert %{
@@ -52,7 +52,7 @@ defmodule Alumiini.Git.ApiTest do
     end
 
     test "sends every option", context do
-      {server, sent} = answering!(context, @sha)
+      {server, sent} = answering!(context, synced(@sha))
       told = self()
 
       assert {:ok, @sha} =
@@ -78,7 +78,7 @@ defmodule Alumiini.Git.ApiTest do
     end
 
     test "takes the depth as last argument", context do
-      {server, sent} = answering!(context, @sha)
+      {server, sent} = answering!(context, synced(@sha))
       assert {:ok, @sha} = Git.sync("https://h/x", "main", "/x", server: server, depth: 5)
       assert %{"depth" => 5} = sent.()
 
@@ -88,33 +88,29 @@ defmodule Alumiini.Git.ApiTest do
     end
 
     test "takes credentials out of the URL; those of the option stand above", context do
-      {server, sent} = answering!(context, @sha)
+      {server, sent} = answering!(context, synced(@sha))
       assert {:ok, @sha} = Git.sync("https://u:p%40@h/x", "main", "/x", server: server)
       assert %{"url" => "https://h/x", "auth" => %{"username" => "u", "password" => "p@"}} = sent.()
 
       stop_supervised!(Git)
-      {server, sent} = answering!(context, @sha)
+      {server, sent} = answering!(context, synced(@sha))
       options = [server: server, auth: Auth.bearer("t")]
       assert {:ok, @sha} = Git.sync("https://u:p@h/x", "main", "/x", options)
       assert %{"url" => "https://h/x", "auth" => %{"type" => "bearer", "token" => "t"}} = sent.()
     end
 
-    test "sends the refs of later versions as the wire has them", context do
-      refusal = %{"id" => :last, "err" => "not supported", "kind" => "unsupported"}
-
+    test "sends each kind of ref as the wire has it", context do
       for {ref, wire} <- [
+            {:default, %{"default" => true}},
             {{:tag, "v1"}, %{"tag" => "v1"}},
             {{:commit, @sha}, %{"commit" => @sha}},
             {{:ref, "refs/pull/7/head"}, %{"name" => "refs/pull/7/head"}}
           ] do
-        {server, sent} = answering!(context, refusal)
-        assert {:error, %Error{reason: :unsupported}} = Git.sync("https://h/x", ref, "/x", server: server)
-        assert sent.()["ref"] == wire
+        {server, sent} = answering!(context, synced(@sha))
+        assert Git.sync("https://h/x", ref, "/x", server: server, keep: 7) == {:ok, @sha}
+        assert %{"ref" => ^wire, "keep" => 7, "details" => true} = sent.()
         stop_supervised!(Git)
       end
-
-      assert {:error, %Error{reason: :unsupported, op: :sync}} =
-               Git.sync("https://h/x", {:semver, "~> 1.0"}, "/x")
     end
 
     test "tells progress in the calling process, and only what it knows", context do
@@ -128,7 +124,7 @@ defmodule Alumiini.Git.ApiTest do
           event.(Map.put(numbers, "phase", "of a later version")),
           event.(%{"event" => "of a later version"}),
           event.(Map.put(numbers, "phase", "checkout")),
-          {:answer, @sha},
+          {:answer, synced(@sha)},
           :serve
         ])
 

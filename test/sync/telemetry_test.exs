@@ -79,22 +79,25 @@ defmodule Alumiini.Git.TelemetryTest do
     %{git: git, http: http, url: url, path: path, origin: origin, first: first} = context
     options = [server: git]
 
-    assert {{:ok, ^first}, %{result: :ok, url: ^url, path: ^path, ref: "main", bytes: bytes}} =
+    assert {{:ok, ^first}, %{result: :ok, url: ^url, path: ^path, ref: "main", bytes: bytes, change: :cloned}} =
              call!(:sync, fn -> Git.sync(url, "main", path, options) end)
 
     assert bytes == HttpServer.stats(http).pack_bytes
     assert bytes > 50_000
 
-    assert {{:ok, ^first}, %{result: :ok, bytes: 0}} =
+    assert {{:ok, ^first}, %{result: :ok, bytes: 0, objects: 0, change: :none}} =
              call!(:sync, fn -> Git.sync(url, "main", path, options) end)
 
     second = Repository.commit!(origin, %{"deploy/app.yaml" => "app: 2\n"})
 
-    assert {{:ok, ^second}, %{bytes: more, ref: {:branch, "main"}}} =
+    assert {{:ok, ^second}, %{bytes: more, objects: 4, ref: {:branch, "main"}, change: :updated}} =
              call!(:sync, fn -> Git.sync(url, {:branch, "main"}, path, options) end)
 
     assert more == HttpServer.stats(http).pack_bytes - bytes
     assert more in 1..5_000
+
+    assert {{:ok, %{sha: ^second}}, %{bytes: 0, ref: :default, change: :none}} =
+             call!(:update, fn -> Git.update(url, :default, path, options) end)
 
     assert {{:ok, ["app.yaml"]}, %{result: :ok, path: ^path, url: nil, ref: nil, bytes: 0}} =
              call!(:files, fn -> Git.files(path, "deploy", options) end)
@@ -127,7 +130,8 @@ defmodule Alumiini.Git.TelemetryTest do
     for {op, reason, call} <- [
           {:sync, :ref_not_found, fn -> Git.sync(url, "none", path, options) end},
           {:sync, :invalid, fn -> Git.sync(secret, "main", path, options) end},
-          {:sync, :unsupported, fn -> Git.sync(url, {:semver, "~> 1.0"}, path, options) end},
+          {:sync, :ref_not_found, fn -> Git.sync(url, {:semver, "~> 1.0"}, path, options) end},
+          {:update, :ref_not_found, fn -> Git.update(url, {:tag, "none"}, path, options) end},
           {:files, :path_not_found, fn -> Git.files(path, nil, options) end},
           {:read, :path_not_found, fn -> Git.read(path, "x", options) end},
           {:head, :path_not_found, fn -> Git.head(path, options) end},
@@ -136,7 +140,7 @@ defmodule Alumiini.Git.TelemetryTest do
           {:refs, :repo_not_found, fn -> Git.refs(url <> "x", options) end}
         ] do
       assert {{:error, %Error{reason: ^reason}}, stop} = call!(op, call)
-      assert %{result: ^reason, bytes: 0} = stop
+      assert %{result: ^reason, bytes: 0, objects: 0, change: nil} = stop
       refute inspect(stop, structs: false) =~ "secret"
       if op == :sync, do: assert(stop.url == shown)
     end

@@ -121,9 +121,20 @@ defmodule Alumiini.Git.ProtocolTest do
                  {name, String.to_existing_atom(kind), message, map["retryable"]}
       end
 
-      for {_name, %{"ok" => %{"sha" => sha}} = map, _body} <- golden("reply") do
+      for {_name, %{"ok" => %{"sha" => sha, "author" => _author}} = map, _body} <- golden("reply") do
         assert {:ok, %Alumiini.Git.Commit{sha: ^sha}} = Alumiini.Git.Commit.from_wire(plain(map["ok"]))
       end
+
+      [synced] = for {"sync-details.reply.hex", map, _body} <- golden("reply"), do: plain(map["ok"])
+
+      assert {:ok,
+              %Alumiini.Git.Update{
+                ref: "refs/heads/main",
+                changed?: true,
+                cloned?: true,
+                bytes: 1234,
+                objects: 12
+              }} = Alumiini.Git.Update.from_wire(synced, %{"default" => true})
 
       [refs] = for {"refs.reply.hex", map, _body} <- golden("reply"), do: plain(map["ok"])
 

@@ -11,9 +11,9 @@ defmodule Alumiini.Git.Operation do
 
   @doc """
   Runs `function`, a call of the operation `op` with `options`, within its telemetry. It returns the result, and the bytes that it is
-  about.
+  about, or other measurements and metadata.
   """
-  @spec call(atom, map, keyword, (() -> {result, non_neg_integer})) :: result
+  @spec call(atom, map, keyword, (() -> {result, non_neg_integer} | {result, map, map})) :: result
         when result: {:ok, term} | {:error, Error.t()}
   def call(op, fields, options, function), do: Telemetry.call(op, metadata(options, fields), function)
 
@@ -26,6 +26,8 @@ defmodule Alumiini.Git.Operation do
 
   defp shown(text) when is_binary(text), do: text |> RedactedUrl.clean_text() |> OneLine.escape()
   defp shown({kind, text}), do: {kind, shown(text)}
+  defp shown({kind, text, options}), do: {kind, shown(text), options}
+  defp shown(atom) when is_atom(atom), do: atom
 
   @doc "Makes a request, with the options of a call; to a remote, if there is one."
   @spec request(map, keyword, Remote.t() | nil) :: {:ok, map} | {:error, Error.t()}

@@ -13,6 +13,7 @@ defmodule Alumiini.Git.Options do
   @most_bytes 67_108_864
   @deepest 2_147_483_646
   @most_prefixes 256
+  @most_kept 1_000
 
   @start [:name, :binary, :max_pending, :max_requests, :max_requests_per_host, :grace, :handshake_timeout] ++
            [
@@ -176,6 +177,7 @@ defmodule Alumiini.Git.Options do
 
   defp call_option!(:timeout, value), do: positive!(:timeout, value, @longest)
   defp call_option!(:max_bytes, value), do: positive!(:max_bytes, value, @most_bytes)
+  defp call_option!(:keep, value), do: positive!(:keep, value, @most_kept)
   defp call_option!(:depth, :infinity), do: :ok
 
   defp call_option!(:depth, value) do

@@ -2,13 +2,13 @@ defmodule Alumiini.Git.Telemetry do
   @moduledoc """
   The [telemetry](https://github.com/beam-telemetry/telemetry) events of this library.
 
-  In the table `op` stands for each of `sync`, `files`, `read`, `head`, `checkout`, `ls_remote` and `refs`. `events/0` lists all
+  In the table `op` stands for each of `sync`, `update`, `files`, `read`, `head`, `checkout`, `ls_remote` and `refs`. `events/0` lists all
   of them, ready for `:telemetry.attach_many/4`. A test reads this table and holds it true.
 
   | event | measurements | metadata |
   | --- | --- | --- |
   | `[:alumiini_git, op, :start]` | `system_time` `monotonic_time` | `op` `server` `url` `path` `ref` |
-  | `[:alumiini_git, op, :stop]` | `duration` `monotonic_time` `bytes` | `op` `server` `url` `path` `ref` `result` |
+  | `[:alumiini_git, op, :stop]` | `duration` `monotonic_time` `bytes` `objects` | `op` `server` `url` `path` `ref` `result` `change` |
   | `[:alumiini_git, op, :exception]` | `duration` `monotonic_time` | `op` `server` `url` `path` `ref` `kind` `reason` `stacktrace` |
   | `[:alumiini_git, :worker, :up]` | `system_time` `monotonic_time` `duration` | `server` `os_pid` `version` `attempt` `isolated` |
   | `[:alumiini_git, :worker, :down]` | `system_time` `monotonic_time` `uptime` | `server` `os_pid` `version` `attempt` `isolated` `reason` |
@@ -25,11 +25,14 @@ defmodule Alumiini.Git.Telemetry do
 
     * `op` - the function, as an atom
     * `server` - the `:server` option as it was given
-    * `url` - of `sync`, `ls_remote` and `refs`, without credentials, query and fragment; of what is no URL its scheme (`https:[hidden]`); otherwise `nil`
+    * `url` - of `sync`, `update`, `ls_remote` and `refs`, without credentials, query and fragment; of what is no URL its scheme (`https:[hidden]`); otherwise `nil`
     * `path` - the repository's directory; `nil` for `ls_remote` and `refs`
     * `ref` - the ref as it was given; for `checkout` the revision; otherwise `nil`
     * `result` - `:ok`, or a `t:Alumiini.Git.Error.reason/0`
-    * `bytes` - for `read` the size of the file; for `sync` what came over the network for it; otherwise 0
+    * `change` - for `sync` and `update` that did not fail, what was done: `:none` (there was nothing new; files may have been put right), `:updated`,
+      `:cloned` or `:repaired`; otherwise `nil`
+    * `bytes` - for `read` the size of the file; for `sync` and `update` what came over the network for it; otherwise 0
+    * `objects` - for `sync` and `update` how many objects came; otherwise 0
     * `kind`, `reason`, `stacktrace` - what was raised, as `try`/`catch` has it, without the arguments of functions
 
   ## Workers
@@ -68,7 +71,7 @@ defmodule Alumiini.Git.Telemetry do
       [[:alumiini_git, :worker, :up], [:alumiini_git, :worker, :down], [:alumiini_git, :repo, :repaired]]
   end
 
-  # Runs a call. The function returns the result and the bytes it is about.
+  # Runs a call. The function returns the result and the bytes it is about, or other measurements and metadata.
   @doc false
   @spec call(atom, map, function) :: {:ok, term} | {:error, Alumiini.Git.Error.t()}
   def call(op, metadata, function) do
@@ -88,12 +91,19 @@ defmodule Alumiini.Git.Telemetry do
         execute([op, :exception], %{duration: stop - start, monotonic_time: stop}, raised)
         :erlang.raise(kind, reason, stacktrace)
     else
-      {result, bytes} ->
-        stop = System.monotonic_time()
-        measurements = %{duration: stop - start, monotonic_time: stop, bytes: bytes}
-        execute([op, :stop], measurements, Map.put(metadata, :result, outcome(result)))
-        result
+      {result, bytes} when is_integer(bytes) -> stop(op, start, metadata, result, %{bytes: bytes}, %{})
+      {result, measured, told} -> stop(op, start, metadata, result, measured, told)
     end
+  end
+
+  defp stop(op, start, metadata, result, measured, told) do
+    stop = System.monotonic_time()
+
+    measurements = Map.merge(%{duration: stop - start, monotonic_time: stop, bytes: 0, objects: 0}, measured)
+
+    metadata = Map.merge(metadata, %{result: outcome(result), change: nil})
+    execute([op, :stop], measurements, Map.merge(metadata, told))
+    result
   end
 
   defp outcome({:ok, _value}), do: :ok

@@ -12,11 +12,17 @@ defmodule Alumiini.Git.Ops.LsRemote do
     reference = Reference.ls_remote!(ref)
 
     Operation.call(:ls_remote, %{url: remote.shown, ref: ref}, options, fn ->
-      with {:ok, reference} <- reference do
-        request = %{"op" => "ls_remote", "ref" => reference}
-        Response.sha(Operation.request(request, options, remote), :ls_remote)
-      else
-        {:error, error} -> {{:error, error}, 0}
+      case Reference.locate(reference, :ls_remote, options, remote) do
+        # A version's tag was asked for already.
+        {:ok, %{"commit" => sha}, _options} ->
+          {{:ok, sha}, 0}
+
+        {:ok, reference, options} ->
+          request = %{"op" => "ls_remote", "ref" => reference}
+          Response.sha(Operation.request(request, options, remote), :ls_remote)
+
+        {:error, error} ->
+          {{:error, error}, 0}
       end
     end)
   end

@@ -1,0 +1,57 @@
+defmodule Alumiini.Git.Ops.Update do
+  @moduledoc false
+
+  alias Alumiini.Git.{Error, Operation, Options, Reference, Remote, Response, Update}
+
+  @options Options.common() ++ Options.remote() ++ [:depth, :force, :keep, :progress, :working_tree]
+
+  @spec run(String.t(), Alumiini.Git.ref(), Path.t(), keyword) :: {:ok, Update.t()} | {:error, Error.t()}
+  def run(url, ref, path, options), do: run(:update, url, ref, path, options)
+
+  @doc "The same for `op`, which is one of the two that sync."
+  @spec run(:sync | :update, String.t(), Alumiini.Git.ref(), Path.t(), keyword) ::
+          {:ok, Update.t()} | {:error, Error.t()}
+  def run(op, url, ref, path, options) do
+    Options.call!(op, @options, options)
+    remote = url |> Options.url!() |> Remote.new(options)
+    path = Options.path!(path)
+    reference = Reference.sync!(ref)
+
+    Operation.call(op, %{url: remote.shown, path: path, ref: ref}, options, fn ->
+      with {:ok, reference, options} <- Reference.locate(reference, op, options, remote),
+           {:ok, %{"ok" => wire}} <- Operation.request(request(reference, path, options), options, remote),
+           {:ok, update} <- Update.from_wire(wire, reference) do
+        {{:ok, update}, %{bytes: update.bytes, objects: update.objects}, %{change: change(update)}}
+      else
+        {:error, %Error{} = error} -> {{:error, %{error | op: op}}, %{}, %{change: nil}}
+        other -> {Response.failed(other, op), %{}, %{change: nil}}
+      end
+    end)
+  end
+
+  defp request(reference, path, options) do
+    %{
+      "op" => "sync",
+      "ref" => reference,
+      "path" => path,
+      "depth" => depth(options),
+      "force" => Keyword.get(options, :force, false),
+      "keep" => options[:keep],
+      "working_tree" => Keyword.get(options, :working_tree, true),
+      "details" => true
+    }
+  end
+
+  # 0 is the wire's full history.
+  defp depth(options) do
+    case Keyword.get(options, :depth, 1) do
+      :infinity -> 0
+      depth -> depth
+    end
+  end
+
+  defp change(%Update{cloned?: true}), do: :cloned
+  defp change(%Update{repaired?: true}), do: :repaired
+  defp change(%Update{changed?: true}), do: :updated
+  defp change(%Update{}), do: :none
+end
