@@ -1,7 +1,7 @@
 //! Reads requests, runs them side by side, sends their answers.
 //!
 //! Standard input and output have OS threads of their own. Requests with an id run as tasks, as many as
-//! [`MAX_IN_FLIGHT`]; requests without one share a lane that answers them in order.
+//! [`MAX_IN_FLIGHT`]; requests without one are answered by one task, in order.
 
 use std::collections::HashMap;
 use std::io;
@@ -29,7 +29,7 @@ use crate::worker::Worker;
 
 pub(crate) const MAX_IN_FLIGHT: usize = 4096;
 /// Requests without an id that are read ahead of the one being answered.
-const LANE: usize = 1024;
+const MAX_SEQUENTIAL: usize = 1024;
 
 struct Server {
     worker: Arc<Worker>,
@@ -53,7 +53,7 @@ enum InFlight {
 /// How often it is looked whether all is answered after the end of the input.
 const FINISH: Duration = Duration::from_millis(5);
 /// How late a read that hangs in the disk may be told to have passed its deadline.
-const SWEEP: Duration = Duration::from_millis(50);
+const EXPIRY_TICK: Duration = Duration::from_millis(50);
 
 /// Serves standard input until it ends, and ends the process then.
 pub(crate) fn serve() -> ExitCode {
@@ -102,19 +102,24 @@ fn run(connection: Connection, runtime: &Handle) {
         in_flight: Mutex::default(),
         slots: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
     });
-    let (lane, requests) = mpsc::channel(LANE);
+    let (sequential, requests) = mpsc::channel(MAX_SEQUENTIAL);
     let (done, answered) = oneshot::channel();
-    runtime.spawn(server.clone().lane(requests, done));
-    let sweeping = runtime.spawn(server.clone().sweep());
-    server.read(connection.input, runtime, &lane);
-    drop(lane);
+    runtime.spawn(server.clone().sequential(requests, done));
+    let expiring = runtime.spawn(server.clone().expire_reads());
+    server.read(connection.input, runtime, &sequential);
+    drop(sequential);
     server.finish(answered);
-    sweeping.abort();
+    expiring.abort();
 }
 
 impl Server {
     /// Takes frames until the input ends.
-    fn read(self: &Arc<Self>, mut input: impl io::Read, runtime: &Handle, lane: &mpsc::Sender<(Request, Instant)>) {
+    fn read(
+        self: &Arc<Self>,
+        mut input: impl io::Read,
+        runtime: &Handle,
+        sequential: &mpsc::Sender<(Request, Instant)>,
+    ) {
         loop {
             let request = match frame::read(&mut input) {
                 Ok(None) => return,
@@ -143,7 +148,7 @@ impl Server {
                 })) => self.outbox.refusal(reply::reply(Some(id), &Ok((Ping::ANSWER, None)))),
                 Ok(Message::Request(request)) => match request.id {
                     // In order means one at a time: who sends without ids gets flow control by the pipe.
-                    None => drop(lane.blocking_send((request, arrived))),
+                    None => drop(sequential.blocking_send((request, arrived))),
                     Some(id) => {
                         if let Err(error) = self.accept(id, request, arrived, runtime) {
                             self.outbox.refusal(reply::reply(Some(id), &Err(error)));
@@ -175,9 +180,9 @@ impl Server {
     }
 
     /// Answers reads whose deadline has passed while the disk does not answer.
-    async fn sweep(self: Arc<Self>) {
+    async fn expire_reads(self: Arc<Self>) {
         loop {
-            tokio::time::sleep(SWEEP).await;
+            tokio::time::sleep(EXPIRY_TICK).await;
             let late: Vec<(u64, Error)> = {
                 let mut in_flight = self.in_flight();
                 in_flight
@@ -270,7 +275,7 @@ impl Server {
     }
 
     /// Answers requests without an id, one after the other.
-    async fn lane(self: Arc<Self>, mut requests: mpsc::Receiver<(Request, Instant)>, done: oneshot::Sender<()>) {
+    async fn sequential(self: Arc<Self>, mut requests: mpsc::Receiver<(Request, Instant)>, done: oneshot::Sender<()>) {
         while let Some((request, arrived)) = requests.recv().await {
             let (result, held) = self.run(request, arrived, CancellationToken::new(), None).await;
             self.outbox.answer(reply::reply(None, &result), held);

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tower_service::Service;
 
 use crate::error::{Error, Kind, Result};
-use crate::net::failure;
+use crate::net::connection_failure;
 use crate::net::proxy::{Proxy, ProxyScheme};
 use crate::net::resolver::Resolver;
 use crate::policy::addresses::Addresses;
@@ -35,8 +35,8 @@ pub(super) async fn dial(
 ) -> Result<TcpStream> {
     match tokio::time::timeout(CONNECT_TIMEOUT, connect(host, port, proxy, addresses)).await {
         Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(failure::dial(error.as_ref(), shown, host, proxy)),
-        Err(_) => Err(failure::too_slow(shown, host, proxy)),
+        Ok(Err(error)) => Err(connection_failure::dial(error.as_ref(), shown, host, proxy)),
+        Err(_) => Err(connection_failure::too_slow(shown, host, proxy)),
     }
 }
 

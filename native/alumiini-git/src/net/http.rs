@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use crate::error::{Error, Key, Kind, Result};
 use crate::net::Endpoint;
-use crate::net::failure::{self, Credentials};
+use crate::net::connection_failure;
+use crate::net::failure::Credentials;
 use crate::net::http_answer::Answer;
 pub(super) use crate::net::http_clients::Connections;
 use crate::net::http_clients::{Clients, Pending};
@@ -174,18 +175,18 @@ impl Http {
         let http2 = !kept || !self.is_without_http2(base);
         let first = ask(connections, http2).await?;
         let (answer, http2) = match &first {
-            Err(e) if http2 && failure::wants_http_1_1(e) => (ask(connections, false).await?, false),
+            Err(e) if http2 && connection_failure::wants_http_1_1(e) => (ask(connections, false).await?, false),
             // What ended one connection that was kept (a restart, say) may have ended all of them.
-            Err(e) if kept && failure::unanswered(e) => (ask(Connections::New, http2).await?, http2),
+            Err(e) if kept && connection_failure::unanswered(e) => (ask(Connections::New, http2).await?, http2),
             // It may have come to speak HTTP/2 only.
-            Err(e) if !http2 && failure::was_reached(e) => (ask(Connections::New, true).await?, true),
+            Err(e) if !http2 && connection_failure::was_reached(e) => (ask(Connections::New, true).await?, true),
             _ => (first, http2),
         };
         if answer.is_ok() {
             self.learn_http2(base, http2);
         }
         let proxy = endpoint.proxy(&NetUrl::Http(base.clone()));
-        let (answer, pending) = answer.map_err(|e| failure::transport(&e, base, proxy))?;
+        let (answer, pending) = answer.map_err(|e| connection_failure::transport(&e, base, proxy))?;
         Ok((answer, pending, credentials))
     }
 

@@ -7,6 +7,7 @@ use reqwest::header::CONTENT_TYPE;
 use reqwest::{Response, StatusCode};
 
 use crate::error::{Error, Key, Kind, Result};
+use crate::net::connection_failure;
 use crate::net::content_encoding::Unfolding;
 use crate::net::failure::{self, Credentials, Said};
 use crate::net::git::pkt_line::{Chunks, sanitised};
@@ -184,7 +185,7 @@ impl Chunks for Answer {
             if !matches!(chunk, Ok(Some(_))) {
                 self.pending.ended();
             }
-            let chunk = chunk.map_err(|e| failure::transport(&e, &self.url, None))?;
+            let chunk = chunk.map_err(|e| connection_failure::transport(&e, &self.url, None))?;
             match (&mut self.unfolding, chunk) {
                 (None, chunk) => return Ok(chunk),
                 (Some(unfolding), Some(chunk)) => unfolding.push(chunk),

@@ -16,7 +16,7 @@ use crate::net::proxy::{Proxy, ProxyScheme};
 use crate::net::resolver::Resolver;
 use crate::net::tls::{Handshakes, Tls};
 use crate::net::url::{HttpUrl, NetUrl};
-use crate::net::{Endpoint, failure};
+use crate::net::{Endpoint, connection_failure};
 use crate::policy::addresses::Addresses;
 
 /// Clients that are kept, each with the connections to one server.
@@ -243,14 +243,14 @@ async fn may_go(endpoint: &Endpoint, url: &HttpUrl, proxy: Option<&Proxy>) -> Re
         None => addresses.check(host),
         Some(_) => addresses.check_behind_proxy(host),
     };
-    checked.map_err(|denied| failure::denied(&denied, &url.redacted()))?;
+    checked.map_err(|denied| connection_failure::denied(&denied, &url.redacted()))?;
     // Where names are resolved here, the client's resolver does not ask of the proxy, whose name may be the URL's, too.
     match proxy {
         Some(proxy) if proxy.scheme == ProxyScheme::Socks5 && proxy.host.eq_ignore_ascii_case(host) => {
             let found = Resolver::new(addresses.clone()).lookup(host).await;
             found
                 .map(|_| ())
-                .map_err(|error| failure::dial(error.as_ref(), &url.redacted(), host, None))
+                .map_err(|error| connection_failure::dial(error.as_ref(), &url.redacted(), host, None))
         }
         _ => Ok(()),
     }
@@ -293,7 +293,7 @@ fn build(key: &ClientKey, config: Option<ClientConfig>) -> Result<Client> {
         None => builder.tls_certs_only([]),
     };
     let builder = match &key.proxy {
-        Some(proxy) => builder.proxy(through(proxy).map_err(|e| failure::client(&e))?),
+        Some(proxy) => builder.proxy(through(proxy).map_err(|e| connection_failure::client(&e))?),
         None => builder,
     };
     let builder = match &key.proxy {
@@ -305,7 +305,7 @@ fn build(key: &ClientKey, config: Option<ClientConfig>) -> Result<Client> {
         // It resolves the proxy's own name only.
         Some(_) => builder,
     };
-    builder.build().map_err(|e| failure::client(&e))
+    builder.build().map_err(|e| connection_failure::client(&e))
 }
 
 fn through(proxy: &Proxy) -> reqwest::Result<reqwest::Proxy> {

@@ -7,6 +7,7 @@
 
 pub(crate) mod auth;
 mod client_certificate;
+mod connection_failure;
 mod content_encoding;
 mod dial;
 mod endpoint;

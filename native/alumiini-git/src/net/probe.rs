@@ -16,7 +16,7 @@ use crate::net::git::ls_refs::ls_refs;
 use crate::net::resolver::Resolver;
 use crate::net::tls::Handshakes;
 use crate::net::url::{HttpUrl, NetUrl};
-use crate::net::{Endpoint, Net, failure, proxy};
+use crate::net::{Endpoint, Net, connection_failure, proxy};
 use crate::policy::addresses::Denied;
 use crate::task::pool::Pool;
 use crate::task::share::Share;
@@ -132,7 +132,7 @@ impl Walk {
         self.addresses = match found {
             Ok(Ok(found)) => found.iter().map(|found| (found.ip(), port).into()).collect(),
             Ok(Err(error)) => match error.downcast_ref::<Denied>() {
-                Some(denied) => return Err(failure::denied(denied, &self.endpoint.url.redacted())),
+                Some(denied) => return Err(connection_failure::denied(denied, &self.endpoint.url.redacted())),
                 None => vec![],
             },
             Err(_) => vec![],
@@ -199,7 +199,7 @@ impl Walk {
         let made = TlsConnector::from(Arc::new(config)).connect(name, stream);
         let stream = match tokio::time::timeout(CONNECT_TIMEOUT, made).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(failure::tls(&error, &shown)),
+            Ok(Err(error)) => return Err(connection_failure::tls(&error, &shown)),
             Err(_) => return Err(self.failed("the TLS handshake did not end in time")),
         };
         let (_, connection) = stream.get_ref();

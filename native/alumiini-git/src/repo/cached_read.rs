@@ -2,7 +2,7 @@
 //!
 //! The thread that takes requests in must never wait, and to hand one on takes longer than to copy a manifest that is in memory. So the
 //! system is asked for what it has there only (`RESOLVE_CACHED` of openat2(2), `RWF_NOWAIT` of preadv2(2)), of local file systems only, and
-//! only for the plain case. Whatever there is more to it, a link, a move of the working tree, a path of another shape, is for `ops::settled`. Of a
+//! only for the plain case. Whatever there is more to it, a link, a move of the working tree, a path of another shape, is for `ops::stable_read`. Of a
 //! repository without a working tree it is what was read there lately (`recent_reads`).
 
 #![cfg_attr(not(target_os = "linux"), allow(unused))]
@@ -111,15 +111,9 @@ mod linux {
     use super::{CachedReads, MAX_DEVICES, Medium, is_harmless, is_plain};
     use crate::repo::MARKER;
     use crate::repo::local_fs::{is_in_memory, is_local};
+    use crate::repo::open_flags::FILE_ITSELF;
 
     const PLACE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-    /// NONBLOCK: a pipe that somebody put there must not wait for its writer.
-    const FILE: OFlags = OFlags::RDONLY
-        .union(OFlags::NOFOLLOW)
-        .union(OFlags::NONBLOCK)
-        .union(OFlags::NOCTTY)
-        .union(OFlags::CLOEXEC);
-
     const CACHED: ResolveFlags = ResolveFlags::CACHED.union(ResolveFlags::NO_SYMLINKS);
 
     fn open(dir: impl AsFd, path: &[u8], flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
@@ -213,7 +207,7 @@ mod linux {
                 return None;
             }
             let content = match open(&git, b"index", PLACE, inside) {
-                Ok(_) => content(open(&root, file, FILE, inside).ok()?, most, medium.read_flags())?,
+                Ok(_) => content(open(&root, file, FILE_ITSELF, inside).ok()?, most, medium.read_flags())?,
                 // Without one there is no working tree, and what lies there is not of the commit.
                 Err(Errno::NOENT) => self.recent_reads.get(&git, inside, root_path, file_path)?.to_vec(),
                 Err(_) => return None,

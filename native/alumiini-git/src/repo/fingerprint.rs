@@ -11,17 +11,18 @@ use std::ffi::{CStr, CString};
 use std::hash::{BuildHasher, Hasher};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
 use crate::repo::local_fs::is_local;
+use crate::repo::open_flags::{DIR, DIR_ITSELF};
 use crate::repo::working_tree::Moved;
+use crate::task::all_of::all_of;
 
-const DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 /// Directories that are one in the other, each of them open.
 const MAX_DEEP: usize = 64;
 /// A directory of no more files than this is not opened to look at them.
@@ -44,7 +45,7 @@ pub(super) struct Fingerprint {
 struct Folder {
     /// From the root.
     path: CString,
-    own: Seen,
+    own: FileStat,
     /// Of each entry its type, its name and a zero, as it was read.
     names: Box<[u8]>,
     files: usize,
@@ -54,16 +55,16 @@ struct Folder {
 
 /// What a stat says: which file, what is in it, when it was last touched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Seen {
+struct FileStat {
     identity: (u64, u64),
     what: (u32, i64),
     modified: (i64, i64),
     changed: Duration,
 }
 
-impl Seen {
-    fn of(stat: &Stat) -> Seen {
-        Seen {
+impl FileStat {
+    fn of(stat: &Stat) -> FileStat {
+        FileStat {
             identity: (stat.st_dev as u64, stat.st_ino as u64),
             what: (stat.st_mode as u32, stat.st_size as i64),
             modified: (stat.st_mtime as i64, stat.st_mtime_nsec as i64),
@@ -110,7 +111,7 @@ impl Fingerprint {
             old: now.saturating_sub(tick.min(tick_of(&root)?)),
             without,
             cancelled,
-            device: Seen::of(&fstat(&root).ok()?).identity.0,
+            device: FileStat::of(&fstat(&root).ok()?).identity.0,
             look: Fingerprint {
                 folders: vec![],
                 tells: is_local(&root),
@@ -149,24 +150,17 @@ impl Fingerprint {
         let Ok(root) = rustix::fs::open(root, DIR, Mode::empty()) else {
             return false;
         };
-        let check = Arc::new(Check {
-            what: if self.tells { what } else { What::All },
-            look: self.clone(),
-            root,
-            keys: keys.clone(),
-            cancelled: cancelled.clone(),
-            state: Mutex::default(),
-            ended: Condvar::new(),
-        });
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            for _ in 0..helpers {
-                let check = check.clone();
-                // One that comes when all is done finds nothing to do.
-                drop(runtime.spawn_blocking(move || check.work()));
-            }
-        }
-        check.work();
-        check.is_same()
+        let (look, keys, cancelled) = (self.clone(), keys.clone(), cancelled.clone());
+        let what = if self.tells { what } else { What::All };
+        let is_same = move |place: usize| {
+            let folder: &Folder = &look.folders[place];
+            let same = || match what {
+                What::All => look.is_folder_still(folder, &root, &keys),
+                What::Names => has_same_stat(folder, &root),
+            };
+            !cancelled.is_cancelled() && same() == Some(true)
+        };
+        all_of(self.folders.len(), helpers, is_same)
     }
 
     /// The same after a move of the working tree at `root`: looks at what that touched only. `None` where what is there is not what the move
@@ -183,7 +177,7 @@ impl Fingerprint {
             tells: is_local(&root),
             files: 0,
         };
-        let device = Seen::of(&fstat(&root).ok()?).identity.0;
+        let device = FileStat::of(&fstat(&root).ok()?).identity.0;
         let mut next: Vec<Vec<u8>> = moved.touched.iter().cloned().collect();
         while let Some(path) = next.pop() {
             let full = CString::new(if path.is_empty() {
@@ -192,7 +186,7 @@ impl Fingerprint {
                 [b"./", &path[..]].concat()
             })
             .ok()?;
-            let dir = match openat(&root, &full, DIR | OFlags::NOFOLLOW, Mode::empty()) {
+            let dir = match openat(&root, &full, DIR_ITSELF, Mode::empty()) {
                 Ok(dir) => dir,
                 // It went with the last that was in it.
                 Err(Errno::NOENT) => continue,
@@ -224,15 +218,15 @@ impl Fingerprint {
                 if !files.remove(name.to_bytes()) || !moved.is_as_written(&file, &stat) {
                     return None;
                 }
-                digest.write(&Seen::of(&stat).bytes());
+                digest.write(&FileStat::of(&stat).bytes());
             }
-            if !files.is_empty() || !directories.is_empty() || Seen::of(&stat).identity.0 != device {
+            if !files.is_empty() || !directories.is_empty() || FileStat::of(&stat).identity.0 != device {
                 return None;
             }
             look.tells &= moved.is_believed(&stat);
             look.folders.push(Arc::new(Folder {
                 path: full,
-                own: Seen::of(&stat),
+                own: FileStat::of(&stat),
                 files: entries(&names, FILE).count(),
                 names,
                 digest: digest.finish(),
@@ -255,9 +249,9 @@ impl Fingerprint {
         if self.tells && folder.files <= FEW {
             return is_still_from_afar(folder, root, keys);
         }
-        let dir = openat(root, &folder.path, DIR | OFlags::NOFOLLOW, Mode::empty()).ok()?;
+        let dir = openat(root, &folder.path, DIR_ITSELF, Mode::empty()).ok()?;
         let same = if self.tells {
-            Seen::of(&fstat(&dir).ok()?) == folder.own
+            FileStat::of(&fstat(&dir).ok()?) == folder.own
         } else {
             read(&dir)? == folder.names
         };
@@ -279,14 +273,22 @@ fn is_still_from_afar(folder: &Folder, root: &OwnedFd, keys: &RandomState) -> Op
         path.truncate(length);
         path.extend(name.to_bytes_with_nul());
         let file = CStr::from_bytes_with_nul(&path).ok()?;
-        digest.write(&Seen::of(&statat(root, file, AtFlags::SYMLINK_NOFOLLOW).ok()?).bytes());
+        digest.write(&FileStat::of(&statat(root, file, AtFlags::SYMLINK_NOFOLLOW).ok()?).bytes());
     }
     Some(digest.finish() == folder.digest)
 }
 
 fn has_same_stat(folder: &Folder, root: &OwnedFd) -> Option<bool> {
     let own = statat(root, &folder.path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-    Some(Seen::of(&own) == folder.own)
+    Some(FileStat::of(&own) == folder.own)
+}
+
+/// What is held against a look.
+#[derive(Clone, Copy)]
+pub(super) enum What {
+    All,
+    /// Whether no name came, went or became another's, which the directories tell; where they do not, all.
+    Names,
 }
 
 /// A look that is being taken.
@@ -304,8 +306,8 @@ impl Looking<'_> {
         if depth == 0 || self.cancelled.is_cancelled() {
             return None;
         }
-        let is_old = |seen: &Seen| seen.changed < self.old;
-        let own = Seen::of(&fstat(dir).ok()?);
+        let is_old = |seen: &FileStat| seen.changed < self.old;
+        let own = FileStat::of(&fstat(dir).ok()?);
         let names = read(dir)?;
         let digest = digest(dir.as_fd(), &names, self.keys, &is_old)?;
         // Else it is another file system that is mounted there; or another name may come within the same tick of the clock.
@@ -314,7 +316,7 @@ impl Looking<'_> {
         self.look.files += files;
         let without = self.without.filter(|_| path == b".");
         for name in entries(&names, FOLDER).filter(|name| Some(*name) != without) {
-            let sub = openat(dir, name, DIR | OFlags::NOFOLLOW, Mode::empty()).ok()?;
+            let sub = openat(dir, name, DIR_ITSELF, Mode::empty()).ok()?;
             self.add(&sub, &[path, b"/", name.to_bytes()].concat(), depth - 1)?;
         }
         self.look.folders.push(Arc::new(Folder {
@@ -325,92 +327,6 @@ impl Looking<'_> {
             digest,
         }));
         Some(())
-    }
-}
-
-/// What is held against a look.
-#[derive(Clone, Copy)]
-pub(super) enum What {
-    All,
-    /// Whether no name came, went or became another's, which the directories tell; where they do not, all.
-    Names,
-}
-
-/// Some threads hold a tree against a look.
-struct Check {
-    what: What,
-    look: Arc<Fingerprint>,
-    root: OwnedFd,
-    keys: RandomState,
-    cancelled: CancellationToken,
-    state: Mutex<State>,
-    ended: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    /// The folder that is next.
-    next: usize,
-    at_work: usize,
-    changed: bool,
-}
-
-/// A folder that somebody is at, until it is dropped.
-struct AtWork<'a> {
-    check: &'a Check,
-    same: bool,
-}
-
-impl Drop for AtWork<'_> {
-    fn drop(&mut self) {
-        let mut state = self.check.lock();
-        state.at_work -= 1;
-        state.changed |= !self.same;
-        if state.at_work == 0 {
-            self.check.ended.notify_all();
-        }
-    }
-}
-
-impl Check {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn work(&self) {
-        while let Some((folder, mut at_work)) = self.next() {
-            let same = || match self.what {
-                What::All => self.look.is_folder_still(folder, &self.root, &self.keys),
-                What::Names => has_same_stat(folder, &self.root),
-            };
-            at_work.same = !self.cancelled.is_cancelled() && same() == Some(true);
-        }
-    }
-
-    fn next(&self) -> Option<(&Folder, AtWork<'_>)> {
-        let mut state = self.lock();
-        let folder = self
-            .look
-            .folders
-            .get(state.next)
-            .map(|folder| &**folder)
-            .filter(|_| !state.changed)?;
-        state.next += 1;
-        state.at_work += 1;
-        let at_work = AtWork {
-            check: self,
-            same: false,
-        };
-        Some((folder, at_work))
-    }
-
-    /// To be asked by who has found that nothing is left to do: waits for the others.
-    fn is_same(&self) -> bool {
-        let mut state = self.lock();
-        while state.at_work > 0 {
-            state = self.ended.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        !state.changed
     }
 }
 
@@ -453,11 +369,11 @@ fn entries(names: &[u8], kind: u8) -> impl Iterator<Item = &CStr> {
 }
 
 /// One number for the stats of all files that are named. `None` where one cannot be had, or `is_enough` says no to one.
-fn digest(dir: BorrowedFd, names: &[u8], keys: &RandomState, is_enough: &impl Fn(&Seen) -> bool) -> Option<u64> {
+fn digest(dir: BorrowedFd, names: &[u8], keys: &RandomState, is_enough: &impl Fn(&FileStat) -> bool) -> Option<u64> {
     let mut digest = keys.build_hasher();
     for name in entries(names, FILE) {
         let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-        let seen = Seen::of(&stat);
+        let seen = FileStat::of(&stat);
         // A file system may tell only here that it is a directory.
         if !is_enough(&seen) || FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
             return None;

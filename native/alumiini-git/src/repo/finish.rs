@@ -126,7 +126,7 @@ fn put(path: &Path, target: &Target, from: Option<Oid>, job: &Job) -> Result<Opt
         };
         match advanced {
             Some(moved) => Some(moved),
-            None => Some(working_tree::settle(&repo, path, tree, job)?),
+            None => Some(working_tree::check_out(&repo, path, tree, job)?),
         }
     };
     // A merge or rebase that somebody left unfinished here.
@@ -139,7 +139,7 @@ fn put(path: &Path, target: &Target, from: Option<Oid>, job: &Job) -> Result<Opt
 fn take_files_away(repo: &Repository, path: &Path, job: &Job) -> Result<()> {
     let index = repo.path().join("index");
     if !open::is_bare(repo.path()) {
-        working_tree::settle(repo, path, raw_object::empty_tree()?, job)?;
+        working_tree::check_out(repo, path, raw_object::empty_tree()?, job)?;
     }
     match fs::remove_file(&index) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

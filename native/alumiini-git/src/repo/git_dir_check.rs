@@ -13,20 +13,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, open, openat, statat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, open, openat, statat};
 
 use crate::error::{Error, Key, Kind, Name, Result};
 use crate::repo::MARKER;
-
-const DIR: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
-/// NONBLOCK: a pipe must not wait for its writer.
-const FILE: OFlags = OFlags::RDONLY
-    .union(OFlags::NONBLOCK)
-    .union(OFlags::NOCTTY)
-    .union(OFlags::CLOEXEC);
+use crate::repo::open_flags::{DIR_ITSELF, FILE_ITSELF};
 
 const MIB: u64 = 1 << 20;
 /// An index of a million files, which is the most that is checked out.
@@ -58,7 +49,7 @@ const MAX_LEVELS: usize = 64;
 
 /// The content of a file that is a plain one of at most so many bytes. Follows no link and waits for nobody.
 pub(super) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let file = File::from(open(path, FILE | OFlags::NOFOLLOW, Mode::empty())?);
+    let file = File::from(open(path, FILE_ITSELF, Mode::empty())?);
     let found = file.metadata()?;
     if !found.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
@@ -105,7 +96,7 @@ enum Links {
 fn check_refs(git_dir: &Path, links: Links) -> Result<()> {
     for (name, longest) in [("refs", MAX_REF), ("logs", u64::MAX)] {
         let path = git_dir.join(name);
-        if let Ok(dir) = open(&path, DIR, Mode::empty()) {
+        if let Ok(dir) = open(&path, DIR_ITSELF, Mode::empty()) {
             let mut walk = Walk {
                 links,
                 longest,
@@ -131,7 +122,7 @@ pub(super) fn check_moved(git_dir: &Path) -> Result<()> {
 
 /// The same of one that is ours, which holds plain files and directories only, and leads nowhere else.
 pub(super) fn check_ours(git_dir: &Path) -> Result<()> {
-    let Ok(root) = open(git_dir, DIR, Mode::empty()) else {
+    let Ok(root) = open(git_dir, DIR_ITSELF, Mode::empty()) else {
         return match std::fs::symlink_metadata(git_dir) {
             Ok(found) if !found.is_dir() => Err(refused(git_dir, "is no directory")),
             // Not there, or not for us: for who opens it to tell.
@@ -201,7 +192,7 @@ impl Walk {
             }
             match kind {
                 FileType::RegularFile => {}
-                FileType::Directory => match openat(dir, name, DIR, Mode::empty()) {
+                FileType::Directory => match openat(dir, name, DIR_ITSELF, Mode::empty()) {
                     Ok(inner) => self.over(&below(), &inner, level + 1)?,
                     // It went meanwhile, or is not for us to see.
                     Err(_) => continue,

@@ -16,6 +16,7 @@ pub(crate) mod lock;
 pub(crate) mod marker;
 pub(crate) mod no_links;
 pub(crate) mod open;
+mod open_flags;
 pub(crate) mod open_repos;
 pub(crate) mod pack;
 mod pack_objects;

@@ -19,18 +19,12 @@ use crate::error::Name;
 use crate::error::{Error, Key, Kind, Result};
 use crate::repo::held_dir::replaced;
 use crate::repo::no_links::{self, identity};
+use crate::repo::open_flags::{DIR, FILE};
 
 /// As many links as Linux follows in one path.
 pub(super) const MAX_LINKS: usize = 40;
 /// The steps of all paths that are walked from one directory, those of the links in them included.
 const MAX_STEPS: usize = 1_000_000;
-const DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
-/// NONBLOCK: opening a pipe somebody put there must not wait for its writer.
-const FILE: OFlags = OFlags::RDONLY
-    .union(OFlags::NONBLOCK)
-    .union(OFlags::NOCTTY)
-    .union(OFlags::CLOEXEC);
-
 /// An open directory together with its name, for messages.
 pub(crate) struct Root {
     dir: OwnedFd,

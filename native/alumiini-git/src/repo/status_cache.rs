@@ -167,7 +167,7 @@ impl StatusCache {
         tree.is_still(What::All, path, &self.keys, token, self.helpers(tree.files))
     }
 
-    /// Whether a working tree that was as settled a moment ago has the same names and the same index still. A file that was written to since
+    /// Whether a working tree that was clean a moment ago has the same names and the same index still. A file that was written to since
     /// then shows when it is held against `known` next, also after an update that builds on it.
     pub(crate) fn has_same_names(&self, path: &Path, known: &Known, token: &CancellationToken) -> bool {
         if identity(&open::git_dir(path).join("index")) != known.index {
@@ -198,9 +198,9 @@ impl StatusCache {
         let look = || Fingerprint::at(path, Some(GIT), &self.keys, self.tick, job.token()).map(Arc::new);
         let tree = if bare { Some(None) } else { look().map(Some) };
         job.check()?;
-        let (state, settled) = find()?;
+        let (state, is_clean) = find()?;
         match (git, tree) {
-            (Some(git), Some(tree)) if settled => {
+            (Some(git), Some(tree)) if is_clean => {
                 let known = Known {
                     tree,
                     git: Git::Seen(Arc::new(git)),
@@ -212,7 +212,7 @@ impl StatusCache {
             }
             _ => self.forget(key),
         }
-        Ok((state, settled))
+        Ok((state, is_clean))
     }
 
     /// Remembers what a move has made of the working tree at `path`, which was as in `before`, where that is known; of none, where nothing is

@@ -32,8 +32,8 @@ fn state() -> State {
     }
 }
 
-/// Whether what is at `work` had to be found again, which answers `settled`.
-fn finds(status_cache: &StatusCache, work: &Path, settled: bool) -> bool {
+/// Whether what is at `work` had to be found again, which answers `is_clean`.
+fn finds(status_cache: &StatusCache, work: &Path, is_clean: bool) -> bool {
     if let Some(known) = status_cache.known(work, &Reference::branch("main"), false)
         && status_cache
             .is_still_at(work, work, &known, &job(), || unreachable!("seen"))
@@ -45,10 +45,10 @@ fn finds(status_cache: &StatusCache, work: &Path, settled: bool) -> bool {
     }
     let found = status_cache
         .find(work, work, &Reference::branch("main"), false, &job(), || {
-            Ok((state(), settled))
+            Ok((state(), is_clean))
         })
         .unwrap();
-    assert_eq!((found.0.head, found.1), (state().head, settled));
+    assert_eq!((found.0.head, found.1), (state().head, is_clean));
     true
 }
 

@@ -74,12 +74,12 @@ struct Open {
     extent: Extent,
 }
 
-/// Directories that were found sound, of all repositories of this process: the id of a tree says all that is below it.
+/// Directories that may be checked out, of all repositories of this process: the id of a tree says all that is below it.
 #[derive(Default)]
 pub(crate) struct CheckedTrees(Mutex<HashMap<Oid, Extent>>);
 
 impl CheckedTrees {
-    /// `unsafe_path` or `too_large` where `tree` may not become a working tree. Looks only into what is not known to be sound, so that
+    /// `unsafe_path` or `too_large` where `tree` may not become a working tree. Looks only into what is not known, so that
     /// an update costs what it changes.
     pub(crate) fn check(&self, repo: &Repository, tree: Oid, job: &Job) -> Result<()> {
         let found = walk(repo, tree, job, |id| self.lock().get(id).copied())?;

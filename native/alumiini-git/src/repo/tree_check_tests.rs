@@ -169,8 +169,8 @@ fn what_is_known_to_be_sound_is_not_looked_into_again() {
     let (dir, repo) = repository();
     let blob = repo.blob(b"x").unwrap();
     let inner = tree(&repo, &[("100644", "file", blob)]);
-    let sound = CheckedTrees::default();
-    sound
+    let checked = CheckedTrees::default();
+    checked
         .check(&repo, tree(&repo, &[("40000", "dir", inner)]), &job())
         .unwrap();
 
@@ -178,7 +178,7 @@ fn what_is_known_to_be_sound_is_not_looked_into_again() {
     let id = inner.to_string();
     std::fs::remove_file(dir.path().join("objects").join(&id[..2]).join(&id[2..])).unwrap();
     let repo = Repository::open(dir.path()).unwrap();
-    sound.check(&repo, next, &job()).unwrap();
+    checked.check(&repo, next, &job()).unwrap();
     CheckedTrees::default().check(&repo, next, &job()).unwrap_err();
 }
 
@@ -187,10 +187,10 @@ fn a_root_is_held_to_more_than_a_directory() {
     let (_dir, repo) = repository();
     let blob = repo.blob(b"x").unwrap();
     let inner = tree(&repo, &[("100644", OLD_GIT, blob)]);
-    let sound = CheckedTrees::default();
-    sound
+    let checked = CheckedTrees::default();
+    checked
         .check(&repo, tree(&repo, &[("40000", "dir", inner)]), &job())
         .unwrap();
-    let error = sound.check(&repo, inner, &job()).unwrap_err();
+    let error = checked.check(&repo, inner, &job()).unwrap_err();
     assert_eq!(error.kind, Kind::UnsafePath);
 }

@@ -1,5 +1,6 @@
 //! What runs a piece of work: for whom, on which threads, how far it is, and how it is stopped.
 
+pub(crate) mod all_of;
 pub(crate) mod fault;
 pub(crate) mod job;
 pub(crate) mod keyed_lock;

@@ -23,14 +23,14 @@ pub(crate) struct Boundary {
     pub(crate) unshallow: Vec<Oid>,
 }
 
-/// Moves a pack in and brings `.git/shallow` up to date, in the order that keeps every moment between sound; then checks that
+/// Moves a pack in and brings `.git/shallow` up to date, in the order that keeps the repository whole at every moment between; then checks that
 /// all that `wants` need is there, and that the first of them can be checked out. What is not is taken out again.
 pub(crate) fn install(
     git_dir: &Path,
     pack: &Pack,
     boundary: &Boundary,
     wants: &[Oid],
-    sound: &CheckedTrees,
+    checked: &CheckedTrees,
     job: &Job,
 ) -> Result<()> {
     let before = open::shallow(git_dir)?;
@@ -66,7 +66,7 @@ pub(crate) fn install(
     write_shallow(git_dir, &union, &after)?;
     let fresh = open::managed(git_dir)?;
     let verified =
-        verify(&fresh, &known, pack, wants, &boundary.unshallow, job).and_then(|tree| sound.check(&fresh, tree, job));
+        verify(&fresh, &known, pack, wants, &boundary.unshallow, job).and_then(|tree| checked.check(&fresh, tree, job));
     verified.inspect_err(|_| {
         if let Some(name) = &pack.name {
             for extension in ["idx", "pack"] {

@@ -8,6 +8,7 @@
 //! What comes out is what `git index-pack` makes of the same bytes. An object that comes twice is in the index twice, as there.
 
 mod arriving;
+mod children;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
 mod header;

@@ -14,15 +14,12 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::index::{Entry, Recorded};
-use super::{DIR, FILE, KIND, LINK};
+use super::{FILE, KIND, LINK};
 use crate::error::{Error, Kind, Result};
 use crate::repo::git_failure;
+use crate::repo::open_flags::{DIR_ITSELF, FILE_ITSELF};
 use crate::task::job::Job;
 
-const READ: OFlags = OFlags::RDONLY
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC)
-    .union(OFlags::NONBLOCK);
 const CREATE: OFlags = OFlags::WRONLY
     .union(OFlags::CREATE)
     .union(OFlags::EXCL)
@@ -107,7 +104,7 @@ impl<'a> Content<'a> {
             return Ok(false);
         }
         let mut content = Vec::with_capacity(size);
-        let Ok(file) = rustix::fs::openat(dir, name, READ, Mode::empty()) else {
+        let Ok(file) = rustix::fs::openat(dir, name, FILE_ITSELF, Mode::empty()) else {
             return Ok(false);
         };
         std::fs::File::from(file)
@@ -192,7 +189,7 @@ impl<'a> Content<'a> {
             Err(Errno::ISDIR | Errno::PERM) => {}
             Err(errno) => return Err(fail(errno)),
         }
-        let sub = rustix::fs::openat(dir, os, DIR, Mode::empty()).map_err(fail)?;
+        let sub = rustix::fs::openat(dir, os, DIR_ITSELF, Mode::empty()).map_err(fail)?;
         // Listed before the first removal: some systems skip entries of a directory that changes while it is read.
         let names: Vec<Vec<u8>> = Dir::read_from(&sub)
             .map_err(fail)?

@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::Mode;
 use rustix::io::Errno;
 
-use super::DIR;
+use crate::repo::open_flags::{DIR, DIR_ITSELF};
 
 pub(super) struct Descent {
     root: OwnedFd,
@@ -17,7 +17,7 @@ pub(super) struct Descent {
 
 impl Descent {
     pub(super) fn new(work: &Path) -> Result<Descent, Errno> {
-        let root = rustix::fs::open(work, DIR & !rustix::fs::OFlags::NOFOLLOW, Mode::empty())?;
+        let root = rustix::fs::open(work, DIR, Mode::empty())?;
         Ok(Descent { root, open: Vec::new() })
     }
 
@@ -33,7 +33,7 @@ impl Descent {
         }
         self.open.truncate(depth);
         while let Some(name) = next {
-            let fd = rustix::fs::openat(self.last(), OsStr::from_bytes(name), DIR, Mode::empty())?;
+            let fd = rustix::fs::openat(self.last(), OsStr::from_bytes(name), DIR_ITSELF, Mode::empty())?;
             self.open.push((name.to_vec(), fd));
             next = names.next();
         }

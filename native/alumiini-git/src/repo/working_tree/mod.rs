@@ -21,7 +21,6 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use git2::{Oid, Repository};
-use rustix::fs::OFlags;
 
 use crate::error::Result;
 use crate::repo::raw_object;
@@ -29,15 +28,10 @@ use crate::task::job::Job;
 use crate::task::progress::Phase;
 use content::{Content, Keeps};
 use index::{Entry, Index};
-use walk::Walk;
+use walk::{Mode, Walk};
 
 pub(crate) use change::advance;
 pub(crate) use moved::Moved;
-
-const DIR: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::CLOEXEC)
-    .union(OFlags::NOFOLLOW);
 
 const KIND: u32 = 0o170000;
 const FILE: u32 = 0o100000;
@@ -65,7 +59,7 @@ pub(crate) fn is_clean(repo: &Repository, work: &Path, tree: Oid, job: &Job) -> 
     }
     let keeps = Keeps::of(repo);
     let content = Content::new(&odb, work, &keeps, job);
-    let mut walk = Walk::new(content, &mut index.entries, index.written, false);
+    let mut walk = Walk::new(content, &mut index.entries, index.written, Mode::Check);
     if !walk.run()? {
         return Ok(false);
     }
@@ -77,7 +71,7 @@ pub(crate) fn is_clean(repo: &Repository, work: &Path, tree: Oid, job: &Job) -> 
 
 /// Makes the working tree equal `tree`: writes what is missing or differs, removes everything else, records the stat of all files.
 /// May be interrupted anywhere and called again.
-pub(crate) fn settle(repo: &Repository, work: &Path, tree: Oid, job: &Job) -> Result<Moved> {
+pub(crate) fn check_out(repo: &Repository, work: &Path, tree: Oid, job: &Job) -> Result<Moved> {
     let odb = raw_object::odb(repo)?;
     let mut wanted = tree::files(&odb, tree, job)?;
     // It is derived from the tree: one that cannot be read is no reason to stop.
@@ -86,7 +80,12 @@ pub(crate) fn settle(repo: &Repository, work: &Path, tree: Oid, job: &Job) -> Re
     let keeps = Keeps::of(repo);
     let before = keeps.get();
     job.progress(Phase::Checkout, 0, wanted.len() as u64, 0);
-    let mut walk = Walk::new(Content::new(&odb, work, &keeps, job), &mut wanted, old.written, true);
+    let mut walk = Walk::new(
+        Content::new(&odb, work, &keeps, job),
+        &mut wanted,
+        old.written,
+        Mode::Apply,
+    );
     walk.run()?;
     let missing = walk.missing;
     write::files(repo.path(), work, &keeps, &mut wanted, &missing, job)?;

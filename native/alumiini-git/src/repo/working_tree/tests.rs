@@ -88,8 +88,8 @@ impl Place {
         index.write_tree_to(&self.repo).unwrap()
     }
 
-    fn settle(&self, tree: Oid) {
-        settle(&self.repo, self.work(), tree, &Job::unattended()).unwrap();
+    fn check_out(&self, tree: Oid) {
+        check_out(&self.repo, self.work(), tree, &Job::unattended()).unwrap();
     }
 
     fn advance(&self, old: Oid, new: Oid) -> bool {
@@ -162,7 +162,7 @@ proptest! {
     fn an_update_writes_what_differs_and_nothing_else(old in files(), new in files()) {
         let place = Place::new();
         let (was, is) = (place.tree(&old), place.tree(&new));
-        place.settle(was);
+        place.check_out(was);
         place.assert_is(was, &old);
         let before = untouched(place.work(), &old, &new);
         prop_assert!(place.advance(was, is));
@@ -176,7 +176,7 @@ proptest! {
         prop_assume!(!old.is_empty());
         let place = Place::new();
         let (was, is) = (place.tree(&old), place.tree(&new));
-        place.settle(was);
+        place.check_out(was);
         let (path, (mode, _)) = old.iter().nth(at.index(old.len())).unwrap();
         let file = place.work().join(path);
         if *mode == "160000" {
@@ -190,7 +190,7 @@ proptest! {
             _ => symlink("/", &file).unwrap(),
         }
         if !place.advance(was, is) || old.get(path) == new.get(path) {
-            place.settle(is);
+            place.check_out(is);
         }
         place.assert_is(is, &new);
     }
@@ -244,7 +244,7 @@ fn an_index_is_read_as_git_writes_it() {
 fn a_damaged_index_is_none() {
     let place = Place::new();
     let files = Files::from([("a".to_owned(), ("100644", 1)), ("b/c".to_owned(), ("100755", 2))]);
-    place.settle(place.tree(&files));
+    place.check_out(place.tree(&files));
     let file = place.repo.path().join("index");
     let whole = std::fs::read(&file).unwrap();
     for at in 0..whole.len() {
@@ -263,7 +263,7 @@ fn an_index_is_newer_than_what_it_tells_of() {
     let place = Place::new();
     for n in 0..20 {
         let files = Files::from([("a".to_owned(), ("100644", n % 3))]);
-        place.settle(place.tree(&files));
+        place.check_out(place.tree(&files));
         let changed = std::fs::metadata(place.work().join("a")).unwrap();
         let index = std::fs::metadata(place.repo.path().join("index")).unwrap();
         let (changed, index) = (

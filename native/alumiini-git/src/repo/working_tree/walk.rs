@@ -6,14 +6,24 @@ use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode as FileMode};
 use rustix::io::Errno;
 
 use super::content::{Content, refuse};
 use super::index::{Entry, Recorded};
-use super::{DIR, GITLINK, KIND};
+use super::{GITLINK, KIND};
 use crate::error::{Error, Result};
 use crate::repo::BUILD_PREFIX;
+use crate::repo::open_flags::{DIR, DIR_ITSELF};
+
+/// What a walk does with what is not as wanted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Mode {
+    /// It ends there.
+    Check,
+    /// It is made so.
+    Apply,
+}
 
 pub(super) struct Walk<'a> {
     content: Content<'a>,
@@ -21,7 +31,7 @@ pub(super) struct Walk<'a> {
     /// When the index was written that the stats are of.
     written: (i64, i64),
     /// Make room for what differs, and remove what is not wanted, rather than stop at it.
-    mend: bool,
+    mode: Mode,
     /// Files that are to be written, by their place in `wanted`.
     pub(super) missing: Vec<usize>,
     /// A stat was found to be another, and what it is of to be the same.
@@ -29,22 +39,22 @@ pub(super) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(content: Content<'a>, wanted: &'a mut [Entry], written: (i64, i64), mend: bool) -> Walk<'a> {
+    pub(super) fn new(content: Content<'a>, wanted: &'a mut [Entry], written: (i64, i64), mode: Mode) -> Walk<'a> {
         Walk {
             content,
             wanted,
             written,
-            mend,
+            mode,
             missing: Vec::new(),
             is_fresh: false,
         }
     }
 
-    /// False where something differs and nothing is to be mended. Makes all directories.
+    /// False where something differs and nothing is to be changed. Makes all directories.
     pub(super) fn run(&mut self) -> Result<bool> {
         let work = self.content.work;
-        let root = rustix::fs::open(work, DIR & !OFlags::NOFOLLOW, Mode::empty())
-            .map_err(|errno| Error::io("open", work, &errno.into()))?;
+        let root =
+            rustix::fs::open(work, DIR, FileMode::empty()).map_err(|errno| Error::io("open", work, &errno.into()))?;
         self.directory(root.as_fd(), 0, 0..self.wanted.len())
     }
 
@@ -56,7 +66,7 @@ impl<'a> Walk<'a> {
             let is_build = |name: &[u8]| name.starts_with(BUILD_PREFIX.as_bytes()) && !wanted.contains(name);
             present.retain(|name, _| name != b".git" && !is_build(name));
         }
-        if self.mend {
+        if self.mode == Mode::Apply {
             // Before anything is written, so that what goes makes room for what comes.
             let wanted = self.names(prefix, range.clone());
             for name in present.keys().filter(|name| !wanted.contains(name.as_slice())) {
@@ -140,21 +150,23 @@ impl<'a> Walk<'a> {
         let os = OsStr::from_bytes(name);
         let shown = || self.content.work.join(os);
         if kind.is_some() {
-            match rustix::fs::openat(dir, os, DIR, Mode::empty()) {
+            match rustix::fs::openat(dir, os, DIR_ITSELF, FileMode::empty()) {
                 Ok(sub) => return Ok(Some(sub)),
                 Err(Errno::NOTDIR | Errno::LOOP | Errno::MLINK | Errno::NOENT) => {}
                 Err(errno) => return Err(Error::io("open", &shown(), &errno.into())),
             }
         }
-        if !self.mend {
+        if self.mode == Mode::Check {
             return Ok(None);
         }
         if kind.is_some() {
             self.content.remove(dir, name)?;
         }
         let fail = |errno: Errno| Error::io("make", &shown(), &errno.into());
-        rustix::fs::mkdirat(dir, os, Mode::from_raw_mode(0o777)).map_err(fail)?;
-        rustix::fs::openat(dir, os, DIR, Mode::empty()).map(Some).map_err(fail)
+        rustix::fs::mkdirat(dir, os, FileMode::from_raw_mode(0o777)).map_err(fail)?;
+        rustix::fs::openat(dir, os, DIR_ITSELF, FileMode::empty())
+            .map(Some)
+            .map_err(fail)
     }
 
     fn leaf(&mut self, dir: BorrowedFd<'_>, name: &[u8], kind: Option<FileType>, place: usize) -> Result<bool> {
@@ -178,7 +190,7 @@ impl<'a> Walk<'a> {
                         self.is_fresh = true;
                         return Ok(true);
                     }
-                    if self.mend {
+                    if self.mode == Mode::Apply {
                         self.content.remove(dir, name)?;
                     }
                 }
@@ -186,9 +198,9 @@ impl<'a> Walk<'a> {
                 Err(errno) => return Err(Error::io("look at", &self.content.work.join(os), &errno.into())),
             }
         }
-        if self.mend {
+        if self.mode == Mode::Apply {
             self.missing.push(place);
         }
-        Ok(self.mend)
+        Ok(self.mode == Mode::Apply)
     }
 }
