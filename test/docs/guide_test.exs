@@ -155,7 +155,8 @@ defmodule Alumiini.Git.GuideTest do
       frame = Path.join(context.tmp_dir, "frame")
 
       script =
-        ScriptedWorker.hello() ++ [:read, {:shell, ~s(echo $frame > "#{frame}")}, {:answer, "sha"}, :serve]
+        ScriptedWorker.hello() ++
+          [:read, {:shell, ~s(echo $frame > "#{frame}")}, {:answer, ScriptedWorker.synced("sha")}, :serve]
 
       start_supervised!({Git, binary: ScriptedWorker.write!(context.tmp_dir, [script])})
       run(unquote(code), [url: "https://git.example.com/team/app.git", path: "/srv/app"] ++ context.bindings)

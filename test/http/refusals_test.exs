@@ -233,9 +233,14 @@ defmodule Alumiini.Git.RefusalsTest do
     end
   end
 
-  test "kinds of refs that this version does not sync", context do
-    for ref <- [{:tag, "v1"}, {:commit, context.commit}, {:ref, "refs/pull/1/head"}, {:semver, "~> 1.0"}] do
-      assert_refused_everywhere(context, :unsupported, ["branch"], &sync(context, context.url, ref, &1))
+  test "refs of all kinds that are not there", context do
+    # A commit that is not there is in `AnyRefTest`: the history is looked through for it, and stays.
+    for {ref, says} <- [
+          {{:tag, "v1"}, "v1"},
+          {{:ref, "refs/pull/1/head"}, "refs/pull/1/head"},
+          {{:semver, "~> 1.0"}, "~> 1.0"}
+        ] do
+      assert_refused_everywhere(context, :ref_not_found, [says], &sync(context, context.url, ref, &1))
     end
   end
 

@@ -56,7 +56,14 @@ defmodule Alumiini.Git.DistributionTest do
       "bytes" => 0
     }
 
-    script = [:read, {:shell, ~s(echo $frame > "#{out}")}, {:reply, progress}, {:answer, "sha"}, :serve]
+    script = [
+      :read,
+      {:shell, ~s(echo $frame > "#{out}")},
+      {:reply, progress},
+      {:answer, ScriptedWorker.synced("sha")},
+      :serve
+    ]
+
     server = start!(context.node, context.tmp_dir, script)
     told = self()
 

@@ -43,7 +43,7 @@ defmodule Alumiini.Git.BranchNamesTest do
 
   # As `git` on the synced repository has them.
   defp heads(path) do
-    ["for-each-ref", "--format=%(HEAD)%(refname) %(objectname)"]
+    ["for-each-ref", "--format=%(HEAD)%(refname) %(objectname)", "refs/heads", "refs/remotes"]
     |> GitCommand.run!(cd: path)
     |> String.split("\n", trim: true)
   end

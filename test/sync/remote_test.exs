@@ -206,7 +206,7 @@ defmodule Alumiini.Git.RemoteTest do
     defp tokens(frames), do: for(%{"auth" => %{"token" => token}} <- frames, do: token)
 
     test "are asked for once, in the calling process", context do
-      {server, frames} = start!(context, [], [{:answer, "sha"}, {:answer, "sha"}])
+      {server, frames} = start!(context, [], [{:answer, "sha"}, {:answer, ScriptedWorker.synced("sha")}])
       counter = :counters.new(1, [])
       by_mfa = {__MODULE__, :token, [counter, "t"]}
       assert {:ok, "sha"} = Git.ls_remote("https://h/x", "HEAD", server: server, auth: by_mfa)

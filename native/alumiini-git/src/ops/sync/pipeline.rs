@@ -143,7 +143,7 @@ impl SyncRun {
             let error = match fetched.await {
                 Ok(stats) => return Ok((tip, stats)),
                 Err(refused) if refused.kind == Kind::RefNotFound && name.is_none() => {
-                    return self.search(git_dir, tip, refused).await;
+                    return self.search(git_dir, tip, depth, refused).await;
                 }
                 Err(error) if is_denied(&error) => error,
                 Err(error) => return Err(fetching(guard.dir().named(error))),
@@ -157,19 +157,21 @@ impl SyncRun {
     }
 
     /// Brings a commit that the remote does not give by its id: with the history of its branches and tags, as deep as it takes.
-    async fn search(&self, git_dir: &Path, tip: Tip, refused: Error) -> Result<(Tip, Stats)> {
+    async fn search(&self, git_dir: &Path, tip: Tip, depth: Option<u32>, refused: Error) -> Result<(Tip, Stats)> {
         let guard = &self.guard;
         let tips = self.remote.tips(&guard.worker).await.map_err(fetching)?;
         let mut stats = Stats::default();
-        for depth in SEARCHED.iter().filter(|depth| self.spec.depth > 0 || **depth == 0) {
-            if tips.is_empty() {
-                break;
-            }
+        let depths = match depth {
+            _ if tips.is_empty() => vec![],
+            None | Some(0) => vec![depth],
+            Some(_) => SEARCHED.map(Some).to_vec(),
+        };
+        for depth in depths {
             guard.dir().check()?;
             let wanted = Wanted {
                 tips: &tips,
                 name: None,
-                depth: Some(*depth),
+                depth,
             };
             let fetched = self.remote.fetch(&guard.worker, git_dir, &wanted, &guard.job, guard);
             let fetched = fetched.await.map_err(|error| fetching(guard.dir().named(error)))?;
