@@ -19,6 +19,27 @@ use crate::net::{Endpoint, refusal};
 const MAX_SAID: usize = 4096;
 const SAID_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Pieces of an answer beyond those that its bytes make up for: each costs as much as some hundred bytes.
+const MAX_PIECES: usize = 16_384;
+/// The bytes that make up for one piece.
+const BYTES: usize = 32;
+
+/// Counts the pieces in which an answer comes. By HTTP/1 a chunk of one byte costs its sender next to nothing.
+#[derive(Default)]
+struct Pieces {
+    count: usize,
+    bytes: usize,
+}
+
+impl Pieces {
+    /// Whether this one more is not too much.
+    fn take(&mut self, piece: &[u8]) -> bool {
+        self.count += 1;
+        self.bytes += piece.len();
+        self.count <= MAX_PIECES + self.bytes / BYTES
+    }
+}
+
 /// An answer of status 200.
 pub(super) struct Answer {
     response: Response,
@@ -27,6 +48,7 @@ pub(super) struct Answer {
     /// Whether there are credentials, were they sent to this very server or not.
     given: bool,
     unfolding: Option<Box<Unfolding>>,
+    pieces: Pieces,
     pending: Pending,
 }
 
@@ -51,6 +73,7 @@ impl Answer {
                 url,
                 given,
                 unfolding,
+                pieces: Pieces::default(),
                 pending,
             };
             let said = answer.said(endpoint).await;
@@ -62,6 +85,7 @@ impl Answer {
                 url,
                 given,
                 unfolding,
+                pieces: Pieces::default(),
                 pending,
             }),
             Err(encoding) => {
@@ -186,6 +210,10 @@ impl Chunks for Answer {
                 self.pending.ended();
             }
             let chunk = chunk.map_err(|e| connection_failure::transport(&e, &self.url, None))?;
+            if chunk.as_ref().is_some_and(|chunk| !self.pieces.take(chunk)) {
+                let sentence = format!("{} sends its answer in pieces of a few bytes, without end", self.url);
+                return Err(Error::new(Kind::Protocol, sentence).with(Key::Url, self.url.redacted()));
+            }
             match (&mut self.unfolding, chunk) {
                 (None, chunk) => return Ok(chunk),
                 (Some(unfolding), Some(chunk)) => unfolding.push(chunk),
@@ -200,6 +228,25 @@ impl Chunks for Answer {
     /// Without unfolding what is not wanted. All that was asked for has come, so whoever gives up waiting gives up no request.
     async fn end(&mut self) {
         self.pending.ended();
-        while let Ok(Some(_)) = self.response.chunk().await {}
+        while let Ok(Some(piece)) = self.response.chunk().await
+            && self.pieces.take(&piece)
+        {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_pieces_are_taken_up_to_a_number_and_large_ones_without_end() {
+        let mut pieces = Pieces::default();
+        assert!((0..MAX_PIECES).all(|_| pieces.take(b"a")));
+        // Each 32 bytes make up for one more.
+        assert!((0..MAX_PIECES / BYTES).all(|_| pieces.take(b"")));
+        assert!(!pieces.take(b""));
+        assert!(!(0..100).any(|_| pieces.take(b"a")));
+        let mut lines = Pieces::default();
+        assert!((0..10 * MAX_PIECES).all(|_| lines.take(&[0; BYTES])));
     }
 }
