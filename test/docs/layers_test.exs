@@ -33,6 +33,35 @@ defmodule Alumiini.Git.LayersTest do
     end
   end
 
+  test "each row of SECURITY.md's table names a test that is there" do
+    [_before, table] =
+      @root |> Path.join("SECURITY.md") |> File.read!() |> String.split("| chosen by | what |")
+
+    [table, _after] = String.split(table, "\n\n", parts: 2)
+    [_head, _line | rows] = String.split(table, "\n")
+    assert length(rows) > 40
+
+    sources =
+      @root
+      |> Path.join("native/alumiini-git/{src,tests}/**/*.rs")
+      |> Path.wildcard()
+      |> Enum.map_join(&File.read!/1)
+
+    for row <- rows do
+      shown_by = row |> String.trim_trailing(" |") |> String.split(" | ") |> List.last()
+      tests = for [_all, name] <- Regex.scan(~r/`([^`]+)`/, shown_by), do: name
+      assert {row, tests != []} == {row, true}
+
+      for test <- tests do
+        there? =
+          File.regular?(Path.join(@root, test)) or
+            sources =~ ~r/#\[(tokio::)?test[^\n]*\]\n\s*(async )?fn #{test}\(/
+
+        assert {test, there?} == {test, true}
+      end
+    end
+  end
+
   defp library do
     {:ok, modules} = :application.get_key(:alumiini_git, :modules)
     for module <- modules, source(module) =~ ~r{/lib/}, not (source(module) =~ "/release/"), do: module

@@ -112,3 +112,21 @@ fn where_nothing_is_said_a_repository_of_the_users_own_is_read() {
     let is_root = rustix::process::geteuid().is_root();
     assert_eq!(of_root.is_ok(), is_root);
 }
+
+#[test]
+fn repositories_that_borrow_without_end_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().canonicalize().unwrap();
+    let chain = |length: usize| {
+        let at = |n: usize| root.join(format!("{length}-{n}"));
+        for n in 0..length {
+            fs::create_dir_all(at(n).join("objects/info")).unwrap();
+            let next = format!("{}\n", at(n + 1).join("objects").display());
+            fs::write(at(n).join("objects/info/alternates"), next).unwrap();
+        }
+        fs::create_dir_all(at(length).join("objects")).unwrap();
+        allow(None, Some(vec![root.clone()])).parts(&[&at(0)], "r")
+    };
+    chain(MAX_ALTERNATES - 1).unwrap();
+    assert_eq!(chain(MAX_ALTERNATES + 1).unwrap_err().kind, Kind::Unsupported);
+}

@@ -1,5 +1,7 @@
 use super::*;
 use crate::error::{Key, Kind};
+use crate::net::proxy::ProxySettings;
+use crate::net::url::{Location, RemoteUrl};
 use futures_util::FutureExt;
 
 fn gate(limit: usize, circuit: Circuit) -> Arc<Limiter> {
@@ -68,4 +70,19 @@ fn the_failure_of_another_names_who_is_told() {
     let told = renamed(down(), &base);
     assert_eq!(told.message, "cannot reach https://h/b: no");
     assert_eq!(told.detail[&Key::Url], "https://h/b".into());
+}
+
+#[tokio::test]
+async fn hosts_that_nobody_asks_are_forgotten() {
+    let limits = HostLimits::default();
+    for n in 0..MAX_HOSTS * 2 {
+        let url = format!("https://h{n}/r");
+        let Location::Network(url) = RemoteUrl::parse(url.as_bytes()).unwrap().location else {
+            panic!("{url}");
+        };
+        let route = ProxySettings::new(None, None).unwrap();
+        let endpoint = Endpoint::new(url.clone(), None, false, Default::default(), route, Arc::default()).unwrap();
+        drop(limits.enter(&endpoint, &url).await.unwrap());
+        assert!(limits.hosts.lock().unwrap().len() <= MAX_HOSTS);
+    }
 }

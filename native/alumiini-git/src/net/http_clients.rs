@@ -318,3 +318,22 @@ fn through(proxy: &Proxy) -> reqwest::Result<reqwest::Proxy> {
         (ProxyScheme::Socks5 | ProxyScheme::Socks5h, Some(_)) => reqwest::Proxy::all(proxy.url_with_login()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_used_last_are_kept() {
+        let mut used: Used<usize, ()> = Used::new(MAX_CONFIGURATIONS);
+        let first = used.at(&0);
+        for key in 1..MAX_CONFIGURATIONS * 3 {
+            used.at(&key);
+            // One that is used all the time stays.
+            assert!(Arc::ptr_eq(&used.at(&0), &first));
+        }
+        assert_eq!(used.map.len(), MAX_CONFIGURATIONS);
+        assert!(used.map.contains_key(&(MAX_CONFIGURATIONS * 3 - 1)));
+        assert!(!used.map.contains_key(&1));
+    }
+}

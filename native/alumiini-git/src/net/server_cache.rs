@@ -142,3 +142,25 @@ pub(super) fn could_cause(endpoint: &Endpoint, asked: &NetUrl, error: &Error) ->
         _ => error.hint != Some(Hint::Unreachable) && !error.detail.contains_key(&Key::RetryAfter),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::proxy::ProxySettings;
+    use crate::net::url::{Location, RemoteUrl};
+
+    #[test]
+    fn so_many_servers_are_remembered() {
+        let cache = ServerCache::default();
+        for n in 0..MAX_KNOWN * 2 + 10 {
+            let url = format!("https://h{n}/r");
+            let Location::Network(url) = RemoteUrl::parse(url.as_bytes()).unwrap().location else {
+                panic!("{url}");
+            };
+            let route = ProxySettings::new(None, None).unwrap();
+            let endpoint = Endpoint::new(url, None, false, Default::default(), route, Arc::default()).unwrap();
+            cache.change(&endpoint, |_| {});
+            assert!(cache.lock().len() <= MAX_KNOWN);
+        }
+    }
+}

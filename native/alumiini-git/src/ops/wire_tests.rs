@@ -594,3 +594,18 @@ proptest! {
         let _ = super::decode(&body[..cut % length]);
     }
 }
+
+#[test]
+fn a_frame_that_nests_too_deep_is_refused() {
+    // By hand: what encodes a value goes as deep as that does.
+    let nested = |levels: usize| {
+        let mut body = pack(&map(&[("op", "files".into()), ("path", "/".into()), ("x", Value::Nil)]));
+        body.pop();
+        body.extend(vec![0x91; levels]);
+        body.push(0xc0);
+        decode(&body).map(drop)
+    };
+    assert!(nested(5).is_ok());
+    assert_eq!(nested(20).unwrap_err().1.kind, Kind::Invalid);
+    assert_eq!(nested(100_000).unwrap_err().1.kind, Kind::Invalid);
+}

@@ -107,3 +107,13 @@ fn files_that_are_longer_than_any_are_not_read() {
         assert!(read(&path, most).is_err(), "{name}");
     }
 }
+
+#[test]
+fn directories_are_gone_into_so_deep_and_no_deeper() {
+    let (_dir, git_dir) = fixture();
+    let deep = |levels: usize| git_dir.join("refs").join(vec!["d"; levels].join("/"));
+    fs::create_dir_all(deep(30)).unwrap();
+    check_ours(&git_dir).unwrap();
+    fs::create_dir_all(deep(80)).unwrap();
+    assert_eq!(check_ours(&git_dir).unwrap_err().kind, Kind::UnsafePath);
+}

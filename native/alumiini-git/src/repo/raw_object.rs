@@ -202,6 +202,22 @@ mod tests {
     const ID: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
 
     #[test]
+    fn tags_of_tags_are_followed_so_far_and_no_farther() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = Repository::init(dir.path()).unwrap();
+        let odb = odb(&repo).unwrap();
+        let tree = odb.write(ObjectType::Tree, b"").unwrap();
+        let mut tags = vec![tree];
+        for n in 0..=MAX_TAGS {
+            let kind = if n == 0 { "tree" } else { "tag" };
+            let text = format!("object {}\ntype {kind}\ntag t\n\n", tags[n]);
+            tags.push(odb.write(ObjectType::Tag, text.as_bytes()).unwrap());
+        }
+        assert_eq!(peel(&odb, tags[MAX_TAGS - 1]).unwrap(), (tree, ObjectType::Tree));
+        assert_eq!(peel(&odb, tags[MAX_TAGS + 1]).unwrap_err().kind, Kind::Corrupt);
+    }
+
+    #[test]
     fn commits_are_read_as_far_as_a_walk_needs_them() {
         for (committer, date) in [
             ("C <c@example.com> 1700000000 +0000", 1_700_000_000),

@@ -198,3 +198,7 @@ impl Iterator for Ancestors<'_> {
         Some(Ok(oid))
     }
 }
+
+#[cfg(test)]
+#[path = "refs_tests.rs"]
+mod tests;

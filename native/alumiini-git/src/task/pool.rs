@@ -50,3 +50,32 @@ impl Pool {
             .map_err(|_| panicked())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn so_many_threads_are_at_work_and_no_more() {
+        let pool = Arc::new(Pool::new(3));
+        let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let work = (0..50).map(|_| {
+            let (pool, now, most) = (pool.clone(), now.clone(), most.clone());
+            tokio::spawn(async move {
+                let count = move || {
+                    most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    std::thread::yield_now();
+                    now.fetch_sub(1, Ordering::SeqCst);
+                    Ok(())
+                };
+                pool.run(count).await
+            })
+        });
+        for work in work.collect::<Vec<_>>() {
+            work.await.unwrap().unwrap();
+        }
+        assert!((1..=3).contains(&most.load(Ordering::SeqCst)));
+    }
+}

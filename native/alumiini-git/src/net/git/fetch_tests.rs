@@ -1,6 +1,6 @@
 use super::*;
 use crate::net::git::capabilities::tests::pkt;
-use crate::net::git::pkt_line::tests::{reader, run};
+use crate::net::git::pkt_line::tests::{Fixed, reader, run};
 use crate::net::url::{Location, RemoteUrl};
 
 const A: &str = "1111111111111111111111111111111111111111";
@@ -346,4 +346,37 @@ fn a_sink_that_nobody_reads_ends_it() {
         super::answer(&mut reader, form, 10, &sink, &mut outcome).await
     });
     assert_eq!(error.unwrap_err().kind, Kind::Cancelled);
+}
+
+/// Pieces of `piece`, so many times, in an answer of v2.
+fn answer_of(first: &str, piece: Vec<u8>, times: usize) -> Error {
+    let mut chunks = vec![Bytes::from(pkt(&[first]))];
+    chunks.extend(vec![Bytes::from(piece); times]);
+    let mut reader = PktLineReader::new(Fixed(chunks.into()), "https://h/r".into(), u64::MAX);
+    run(async {
+        let (sink, _source) = mpsc::channel(1);
+        let mut outcome = FetchOutcome::default();
+        super::answer(&mut reader, Form::Sections, 10, &sink, &mut outcome).await
+    })
+    .unwrap_err()
+}
+
+#[test]
+fn what_comes_before_a_pack_and_beside_it_has_an_end() {
+    let shallow = format!("shallow {A}\n");
+    let thousand = pkt(&vec![&shallow[..]; 1_000]);
+    assert_eq!(
+        answer_of("shallow-info\n", thousand.clone(), 1_000).kind,
+        Kind::Network,
+        "it is cut"
+    );
+    assert_eq!(answer_of("shallow-info\n", thousand, 1_001).kind, Kind::Protocol);
+    let progress = pkt(&[&format!("\x02{}", "x".repeat(65_000))]);
+    assert_eq!(
+        answer_of("packfile\n", progress.clone(), 1_000).kind,
+        Kind::Network,
+        "it is cut"
+    );
+    let error = answer_of("packfile\n", progress, 1_040);
+    assert!(error.message.contains("progress messages without end"), "{error}");
 }

@@ -1,7 +1,10 @@
 use super::*;
+
+use bytes::Bytes;
+
 use crate::net::git::advertised::{RemoteRef, Wanted};
 use crate::net::git::capabilities::tests::pkt;
-use crate::net::git::pkt_line::tests::{reader, run};
+use crate::net::git::pkt_line::tests::{Fixed, reader, run};
 use crate::task::pool::Pool;
 use crate::task::share::Share;
 
@@ -129,4 +132,17 @@ fn what_is_kept_of_a_list_is_bounded_in_both_protocols() {
         assert_eq!(error.kind, Kind::TooLarge);
         assert!(error.detail.contains_key(&Key::Limit) && error.message.contains("by prefix"));
     }
+}
+
+/// Also of refs that nobody asked for, which take no room.
+#[test]
+fn a_list_has_so_many_lines_and_no_more() {
+    let line = format!("0034{A} refs/x\n");
+    let list = |lines: usize| {
+        let chunks = vec![Bytes::from(line.repeat(1_000)); lines / 1_000];
+        let mut reader = PktLineReader::new(Fixed(chunks.into()), "https://h/r".into(), u64::MAX);
+        run(parse(&mut reader, Wanted::named(b"HEAD"))).unwrap_err().kind
+    };
+    assert_eq!(list(1_000_000), Kind::Network, "it is cut");
+    assert_eq!(list(1_001_000), Kind::TooLarge);
 }

@@ -712,3 +712,12 @@ fn an_empty_pack_is_none() {
     let ours = place.index(&sealed(0, b"")).unwrap();
     assert_eq!((ours.name, ours.stats.objects), (None, 0));
 }
+
+#[test]
+fn a_pack_says_how_many_objects_it_has_and_may_have_so_many() {
+    let place = Place::new();
+    let pack = |count: u32| sealed(count, b"");
+    assert_eq!(place.kind_of_error(&pack(MAX_OBJECTS + 1)), Kind::TooLarge);
+    assert_eq!(place.kind_of_error(&pack(u32::MAX)), Kind::TooLarge);
+    assert_ne!(place.kind_of_error(&pack(MAX_OBJECTS)), Kind::TooLarge);
+}
