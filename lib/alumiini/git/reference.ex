@@ -17,12 +17,11 @@ defmodule Alumiini.Git.Reference do
   def sync!({:commit, sha}) when is_binary(sha), do: {:ok, %{"commit" => sha}}
 
   def sync!(other) do
-    named(other) ||
-      wrong!(
-        other,
-        "the name of a branch, {:branch, name}, {:tag, name}, {:semver, requirement}, {:semver, requirement, options}, " <>
-          "{:commit, sha}, {:ref, \"refs/…\"} or :default"
-      )
+    named(
+      other,
+      "the name of a branch, {:branch, name}, {:tag, name}, {:semver, requirement}, {:semver, requirement, options}, " <>
+        "{:commit, sha}, {:ref, \"refs/…\"} or :default"
+    )
   end
 
   @doc "The ref of `ls_remote`."
@@ -34,19 +33,18 @@ defmodule Alumiini.Git.Reference do
     do: {:error, :unsupported, "a commit's id is known; ask for a branch, a tag or a ref"}
 
   def ls_remote!(other) do
-    named(other) ||
-      wrong!(
-        other,
-        "\"HEAD\", the name of a branch, {:branch, name}, {:tag, name}, {:semver, requirement}, {:ref, \"refs/…\"} or :default"
-      )
+    named(
+      other,
+      "\"HEAD\", the name of a branch, {:branch, name}, {:tag, name}, {:semver, requirement}, {:ref, \"refs/…\"} or :default"
+    )
   end
 
-  defp named({:branch, branch}) when is_binary(branch), do: {:ok, %{"branch" => branch}}
-  defp named({:tag, tag}) when is_binary(tag), do: {:ok, %{"tag" => tag}}
-  defp named({:ref, name}) when is_binary(name), do: {:ok, %{"name" => name}}
-  defp named({:semver, requirement}), do: named({:semver, requirement, []})
+  defp named({:branch, branch}, _right) when is_binary(branch), do: {:ok, %{"branch" => branch}}
+  defp named({:tag, tag}, _right) when is_binary(tag), do: {:ok, %{"tag" => tag}}
+  defp named({:ref, name}, _right) when is_binary(name), do: {:ok, %{"name" => name}}
+  defp named({:semver, requirement}, right), do: named({:semver, requirement, []}, right)
 
-  defp named({:semver, requirement, options}) when is_binary(requirement) do
+  defp named({:semver, requirement, options}, _right) when is_binary(requirement) do
     semver_options!(options)
 
     case Semver.new(requirement, options) do
@@ -59,7 +57,7 @@ defmodule Alumiini.Git.Reference do
     end
   end
 
-  defp named(_other), do: nil
+  defp named(other, right), do: wrong!(other, right)
 
   defp semver_options!(options) do
     valid? =
