@@ -18,6 +18,7 @@ defmodule Alumiini.Git.HostileSoakTest do
     TempDir
   }
 
+  # With ONLY set to the name of one kind, only that is at work.
   @moduletag :soak
   @moduletag timeout: 900_000
 

@@ -114,6 +114,23 @@ defmodule Alumiini.Git.AnyRefTest do
     assert HttpServer.log(http) == []
   end
 
+  test "a commit that is there and damaged is fetched again, with a new repository", context do
+    [c1 | _] = context.commits
+    url = Remotes.serve!(:v2, context.dir).url.("origin.git")
+    options = [server: context.git, depth: :infinity]
+    assert {:ok, _sha} = Git.sync(url, "main", context.work, options)
+    [pack] = Path.wildcard(Path.join(context.work, ".git/objects/pack/*.pack"))
+    moved = Path.join(context.dir, "moved.pack")
+    File.rename!(pack, moved)
+    File.rm!(String.replace_suffix(pack, ".pack", ".idx"))
+    {_, 0} = System.cmd("sh", ["-c", "git unpack-objects -q < '#{moved}'"], cd: context.work)
+    <<two::binary-2, rest::binary>> = git!(context.origin, ["rev-parse", "#{c1}:app.yaml"])
+    File.rm!(Path.join([context.work, ".git/objects", two, rest]))
+
+    assert {:ok, %Update{sha: ^c1, repaired?: true}} = Git.update(url, {:commit, c1}, context.work, options)
+    assert_at(context, c1, "HEAD")
+  end
+
   test "a commit that only history leads to, from a server that gives none by its id", context do
     commits = Repository.history!(context.origin, 200)
     http = start_supervised!({HttpServer, root: context.dir})
@@ -191,6 +208,41 @@ defmodule Alumiini.Git.AnyRefTest do
     File.write!(Path.join(origin, "HEAD"), c5 <> "\n")
     assert {:ok, %Update{sha: ^c5, ref: "HEAD"}} = Git.update(url, :default, work, server: git)
     assert_at(context, c5, "HEAD")
+  end
+
+  test "a default branch of a name that leads out of the repository is not made", context do
+    %{git: git, work: work, dir: dir} = context
+    [_, _, _, _, c5] = context.commits
+    http = start_supervised!({HttpServer, root: dir})
+    HttpServer.rule(http, :no_v2)
+    url = HttpServer.url(http, "origin.git")
+
+    for name <- ["../../../../../victim", "a\nb", "a..b", "x.lock", ""] do
+      pkt = fn text ->
+        [text |> byte_size() |> Kernel.+(4) |> Integer.to_string(16) |> String.pad_leading(4, "0"), text]
+      end
+
+      capabilities = "shallow ofs-delta side-band-64k symref=HEAD:refs/heads/#{name}"
+
+      list = [
+        pkt.("# service=git-upload-pack\n"),
+        "0000",
+        pkt.("#{c5} HEAD\0#{capabilities}\n"),
+        pkt.("#{c5} refs/heads/main\n"),
+        "0000"
+      ]
+
+      headers = [{"content-type", "application/x-git-upload-pack-advertisement"}]
+      rule = HttpServer.rule(http, {:status, 200, headers, IO.iodata_to_binary(list)}, on: :info_refs)
+      File.write!(Path.join(dir, "victim"), "theirs")
+      assert {:ok, ^c5} = Git.sync(url, "main", work, server: git)
+      result = Git.update(url, :default, work, server: git)
+      assert {name, File.read(Path.join(dir, "victim"))} == {name, {:ok, "theirs"}}
+      assert {:ok, %Update{sha: ^c5}} = result
+      assert_at(context, c5, "HEAD")
+      File.rm_rf!(work)
+      HttpServer.remove(http, rule)
+    end
   end
 
   test "ten thousand tags are one round trip a poll", context do

@@ -61,6 +61,8 @@ defmodule Alumiini.Git.SemverTest do
 
     assert pick(">= 0.0.0", tags) == "v1.0.0"
     assert pick(">= 0.0.0", []) == nil
+    # Nor is what only looks like one.
+    assert pick(">= 0.0.0", [String.duplicate("9", 60_000) <> ".0.0", "1.0.0"]) == "1.0.0"
   end
 
   test "a prefix stands before the version, a filter is held against the whole name" do

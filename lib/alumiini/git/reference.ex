@@ -7,9 +7,6 @@ defmodule Alumiini.Git.Reference do
 
   @type t :: {:ok, map | String.t()} | {:semver, Semver.t()} | {:error, Error.reason(), String.t()}
 
-  # So many bytes of names and ids are some 100,000 tags.
-  @max_bytes 8_388_608
-
   @doc "The ref of a sync."
   @spec sync!(term) :: t
   def sync!(:default), do: {:ok, %{"default" => true}}
@@ -87,11 +84,7 @@ defmodule Alumiini.Git.Reference do
   def locate({:semver, semver}, op, options, remote) do
     began = System.monotonic_time(:millisecond)
 
-    request = %{
-      "op" => "refs",
-      "prefixes" => Semver.ref_prefixes(semver),
-      "max_bytes" => @max_bytes
-    }
+    request = %{"op" => "refs", "prefixes" => Semver.ref_prefixes(semver)}
 
     with {:ok, %{"ok" => wire}} <- Operation.request(request, Keyword.delete(options, :progress), remote),
          {:ok, refs} <- Ref.from_wire(wire),
@@ -101,10 +94,19 @@ defmodule Alumiini.Git.Reference do
       passed = System.monotonic_time(:millisecond) - began
       {:ok, found, Keyword.put(options, :timeout, max(Options.timeout(options) - passed, 1))}
     else
+      {:error, %Error{reason: :too_large} = error} -> {:error, too_many(error, semver, op, remote)}
       {:error, %Error{} = error} -> {:error, %{error | op: op}}
       :error -> {:error, none(semver, op, remote)}
       _not_as_documented -> {:error, Error.unexpected(op)}
     end
+  end
+
+  defp too_many(error, semver, op, remote) do
+    message =
+      "#{remote.shown} has more tags that #{semver.text} may take than are looked through (their names and ids have more than " <>
+        "#{error.detail[:limit]} bytes); give the requirement an upper bound, or a prefix:"
+
+    Error.new(:too_large, op, message, error.detail)
   end
 
   defp none(semver, op, remote) do

@@ -18,12 +18,13 @@ defmodule Alumiini.Git.Semver do
 
   # More than so many beginnings cost more than the tags that they spare.
   @most_prefixes 32
-  @longest_requirement 256
+  # Of a requirement, and of a version.
+  @longest 256
 
   @doc "From `{:semver, requirement, options}`; `:error` where the requirement is none."
   @spec new(String.t(), keyword) :: {:ok, t} | :error
   def new(text, options) do
-    with true <- byte_size(text) <= @longest_requirement,
+    with true <- byte_size(text) <= @longest,
          {:ok, requirement} <- Version.parse_requirement(text) do
       {:ok,
        %__MODULE__{
@@ -82,7 +83,8 @@ defmodule Alumiini.Git.Semver do
     with true <- semver.filter == nil or (String.valid?(tag) and Regex.match?(semver.filter, tag)),
          true <- String.starts_with?(tag, semver.prefix),
          rest = binary_part(tag, byte_size(semver.prefix), byte_size(tag) - byte_size(semver.prefix)),
-         true <- String.valid?(rest) do
+         # Numbers of thousands of digits take time.
+         true <- byte_size(rest) <= @longest and String.valid?(rest) do
       rest |> without_v() |> Version.parse()
     else
       false -> :error

@@ -125,11 +125,15 @@ impl Reference {
         Ok(Some(full))
     }
 
-    /// The branch that HEAD is to be on, where the ref is at `tip`; none where HEAD is to be detached.
+    /// The branch that HEAD is to be on, where the ref is at `tip`; none where HEAD is to be detached. The name of the default branch is the
+    /// remote's, and one that Git does not take is none.
     pub(crate) fn head_branch(&self, tip: &Tip) -> Option<Branch> {
         match self {
             Reference::Branch(branch) => Some(branch.clone()),
-            Reference::Default => Branch::of_local(tip.symref_target.as_deref()?),
+            Reference::Default => {
+                let target = tip.symref_target.as_deref().filter(|target| is_valid_name(target))?;
+                Branch::of_local(target)
+            }
             _ => None,
         }
     }
@@ -178,6 +182,30 @@ pub(crate) fn is_valid_name(name: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_default_branch_is_of_a_name_that_git_takes() {
+        let head = |target: &[u8]| {
+            let tip = Tip {
+                symref_target: Some(target.to_vec()),
+                ..Tip::of(Oid::from_bytes(&[0; 20]).unwrap())
+            };
+            Reference::Default.head_branch(&tip)
+        };
+        assert_eq!(head(b"refs/heads/a/b"), Some(Branch::new("a/b")));
+        for target in [
+            &b"refs/heads/../../../x"[..],
+            b"refs/heads/a\nb",
+            b"refs/heads/",
+            b"refs/heads/.x",
+            b"refs/heads/x.lock",
+            b"refs/tags/v1",
+            b"HEAD",
+            b"",
+        ] {
+            assert_eq!(head(target), None, "{target:?}");
+        }
+    }
 
     #[test]
     fn a_name_is_shown_as_it_is_but_for_what_is_no_text() {

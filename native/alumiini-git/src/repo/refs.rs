@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use git2::{ErrorClass, ErrorCode, ObjectType, Odb, Oid, Repository};
 
 use crate::error::Result;
-use crate::reference::Branch;
+use crate::reference::{Branch, is_valid_name};
 use crate::repo::marker::Target;
 use crate::repo::{byte_refs, git_failure, open, raw_object};
 use crate::task::job::Job;
@@ -59,7 +59,7 @@ pub(crate) fn point(repo: &Repository, target: &Target, others: Others, job: &Jo
             let file = repo.path().join(OsStr::from_bytes(name));
             let written = write().or_else(|error| match error.class() {
                 // libgit2 reads a ref before it replaces it, and fails where the file holds no id.
-                ErrorClass::Reference if only && fs::remove_file(&file).is_ok() => write(),
+                ErrorClass::Reference if only && is_valid_name(name) && fs::remove_file(&file).is_ok() => write(),
                 _ => Err(error),
             });
             written.map_err(git_failure("write a ref"))?;

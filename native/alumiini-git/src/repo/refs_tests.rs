@@ -11,7 +11,7 @@ fn so_many_commits_are_told_to_a_server_the_newest_first() {
         .find_tree(repo.treebuilder(None).unwrap().write().unwrap())
         .unwrap();
     let mut last: Option<git2::Commit<'_>> = None;
-    for n in 0..3_000 {
+    for n in 0..9_000 {
         let when = git2::Signature::new("a", "a@example.com", &git2::Time::new(n, 0)).unwrap();
         let parents: Vec<&git2::Commit<'_>> = last.iter().collect();
         let id = repo
@@ -23,6 +23,5 @@ fn so_many_commits_are_told_to_a_server_the_newest_first() {
     repo.reference("refs/heads/main", tip, true, "test").unwrap();
     let haves = haves(&repo).unwrap();
     assert_eq!(haves[0], tip);
-    assert_eq!(haves.len(), MAX_HAVES.min(haves.len()));
-    assert!(haves.len() > 100, "{}", haves.len());
+    assert_eq!(haves.len(), MAX_HAVES);
 }

@@ -191,8 +191,7 @@ fn depth_v0(v0: &V0, fetch: &FetchRequest) -> Option<u32> {
 }
 
 fn body_v0(server: &ServerInfo, v0: &V0, fetch: &FetchRequest, depth: Option<u32>) -> Result<Bytes> {
-    let (first, others) = fetch.wants.split_first().expect("there is a want");
-    let mut want = format!("want {first}");
+    let mut capabilities = String::new();
     // Of each kind the first that the server has.
     for (capability, has) in [
         ("multi_ack_detailed", v0.multi_ack_detailed),
@@ -205,14 +204,15 @@ fn body_v0(server: &ServerInfo, v0: &V0, fetch: &FetchRequest, depth: Option<u32
         (AGENT, v0.agent),
     ] {
         if has {
-            want.push(' ');
-            want.push_str(capability);
+            capabilities.push(' ');
+            capabilities.push_str(capability);
         }
     }
     let mut request = PktLineWriter::default();
-    request.line(&want)?;
-    for want in others {
-        request.line(&format!("want {want}"))?;
+    for want in &fetch.wants {
+        // With the first.
+        let capabilities = std::mem::take(&mut capabilities);
+        request.line(&format!("want {want}{capabilities}"))?;
     }
     shallow_lines(&mut request, server, v0.shallow, fetch, depth)?;
     request.flush();

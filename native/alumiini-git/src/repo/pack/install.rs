@@ -104,7 +104,11 @@ fn verify(repo: &Repository, known: &Odb<'_>, pack: &Pack, wants: &[Oid], unshal
     if let Some(other) = wants.first().filter(other) {
         return Err(no_commit(*other));
     }
-    let commits: Vec<Oid> = wants.iter().filter(|want| !other(want)).copied().collect();
+    let mut commits = Vec::new();
+    for want in wants {
+        job.check()?;
+        commits.extend(Some(*want).filter(|_| !other(&want)));
+    }
     if !is_closed(&odb, known, pack, &commits, &shallow, unshallow, job)? {
         walk(&odb, known, &commits, &shallow, unshallow, job)?;
     }
