@@ -17,7 +17,7 @@ use crate::repo::refs::{self, Others};
 use crate::repo::state::Record;
 use crate::repo::unmanaged::{self, Checks};
 use crate::repo::working_tree::{self, Moved};
-use crate::repo::{byte_refs, cleanup, git_failure, open, raw_object, staging};
+use crate::repo::{byte_refs, cleanup, git_failure, kept_refs, open, raw_object, staging};
 use crate::task::job::Job;
 
 /// Carries a move out, and writes `record` as soon as the marker is there. An error takes everything back, but for a cancel: that is
@@ -190,10 +190,14 @@ fn back(path: &Path, going: &Move, why: Kind) -> Result<()> {
     };
     put(path, from, None, &job)?;
     // What was fetched is here, and need not be fetched again, unless it is what cannot be read.
-    if why != Kind::Corrupt
-        && let Some(branch) = &going.to.branch
-    {
-        let _ = byte_refs::write(&open::managed(&git_dir)?, &branch.tracking(), going.to.commit, "sync");
+    match (&going.to.branch, why) {
+        (Some(_), Kind::Corrupt) => {}
+        (Some(branch), _) => {
+            let _ = byte_refs::write(&open::managed(&git_dir)?, &branch.tracking(), going.to.commit, "sync");
+        }
+        (None, Kind::Corrupt) => kept_refs::set_synced(&open::managed(&git_dir)?, None)?,
+        // It was noted as the move began.
+        (None, _) => {}
     }
     marker::clear(&git_dir)
 }

@@ -11,7 +11,7 @@ use crate::error::{Error, Hint, Kind, Name, Result};
 use crate::net::pauses::Pauses;
 use crate::reference::Tip;
 use crate::registry::{Change, Synced};
-use crate::remote::{Wanted, denied, is_denied};
+use crate::remote::{Remote, Wanted, denied, is_denied};
 use crate::repo::marker;
 use crate::repo::state::State;
 use crate::repo::status_cache::Known;
@@ -101,7 +101,12 @@ impl SyncRun {
         // The files are looked at while the remote makes its pack.
         let (known, (tip, stats)) = tokio::try_join!(self.still(known), fetched)?;
         let is_managed = matches!(plan, Plan::Managed { .. });
-        self.arrive(plan, git_dir, known, &tip).await?;
+        let arrived = self.arrive(plan, git_dir, known, &tip).await;
+        arrived.map_err(|error| match objects {
+            // What is damaged was here before.
+            Objects::Here if error.kind == Kind::Corrupt => Error { hint: None, ..error },
+            _ => error,
+        })?;
         if is_managed {
             match self.repack(&tip).await {
                 // The sync is done; a disk without room for a second copy is no reason to say otherwise.
@@ -142,8 +147,12 @@ impl SyncRun {
             let fetched = self.remote.fetch(&guard.worker, git_dir, &wanted, &guard.job, guard);
             let error = match fetched.await {
                 Ok(stats) => return Ok((tip, stats)),
+                // What a repository of this machine does not give, it does not have.
                 Err(refused) if refused.kind == Kind::RefNotFound && name.is_none() => {
-                    return self.search(git_dir, tip, depth, refused).await;
+                    return match self.remote {
+                        Remote::Network(_) => self.search(git_dir, tip, depth, refused).await,
+                        Remote::Local(_) => Err(fetching(refused)),
+                    };
                 }
                 Err(error) if is_denied(&error) => error,
                 Err(error) => return Err(fetching(guard.dir().named(error))),
