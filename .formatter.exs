@@ -1,9 +1,9 @@
 [
   inputs: [
     "{mix,.formatter}.exs",
-    "{lib,test,bench}/**/*.{ex,exs}",
+    "{lib,test,bench,release}/**/*.{ex,exs}",
     "examples/*/mix.exs",
     "examples/*/lib/*.ex"
   ],
-  line_length: 110
+  line_length: 100
 ]

@@ -16,12 +16,17 @@ defmodule AlumiiniGit.MixProject do
       # Last, because the compiler of the worker is a module of this very project.
       compilers: Mix.compilers() ++ [:alumiini_git],
       # The one is for Elixir before 1.20, the other for what replaces it there.
-      xref: if(Version.match?(System.version(), "< 1.20.0-0"), do: [exclude: @compile_time_only], else: []),
+      xref:
+        if(Version.match?(System.version(), "< 1.20.0-0"),
+          do: [exclude: @compile_time_only],
+          else: []
+        ),
       elixirc_options: [no_warn_undefined: @compile_time_only],
       aliases: aliases(),
       deps: deps(),
       name: "Alumiini.Git",
-      description: "Git for BEAM applications: a supervised Rust worker on a port, no NIF and no git command",
+      description:
+        "Git for BEAM applications: a supervised Rust worker on a port, no NIF and no git command",
       package: package(),
       docs: docs(),
       source_url: @source_url
@@ -33,14 +38,16 @@ defmodule AlumiiniGit.MixProject do
     [extra_applications: extra_applications(Mix.env())]
   end
 
-  # The tests' own Git server speaks TLS, and they read the benchmark's plot. From Elixir 1.15 on, only what is named here is found.
+  # The tests' own Git server speaks TLS, and they read the benchmark's plot. From Elixir 1.15 on,
+  # only what is named here is found.
   defp extra_applications(:test), do: [:logger, :crypto, :public_key, :ssl, :xmerl]
   defp extra_applications(_env), do: [:logger]
 
   # From Elixir 1.15 on; before, `MIX_ENV=docs mix docs`.
   def cli, do: [preferred_envs: [docs: :docs, "hex.build": :docs, "hex.publish": :docs]]
 
-  # What releases are made with is for those who make them: neither in the package nor in a build that somebody depends on.
+  # What releases are made with is for those who make them: neither in the package nor in a build
+  # that somebody depends on.
   defp elixirc_paths(:prod), do: ["lib"]
   defp elixirc_paths(:test), do: ["lib", "release/lib", "test/support"]
   defp elixirc_paths(_env), do: ["lib", "release/lib"]
@@ -61,13 +68,15 @@ defmodule AlumiiniGit.MixProject do
     end
   end
 
-  # Stand-ins for a network without Hex. They are not in the package, so the variable means nothing to its users.
+  # Stand-ins for a network without Hex. They are not in the package, so the variable means nothing
+  # to its users.
   defp offline? do
     System.get_env("ALUMIINI_GIT_OFFLINE") in ["1", "true"] and
       File.dir?(Path.join(__DIR__, "test/offline"))
   end
 
-  # A package whose checksums are missing or stale would be one that nobody can install. It is packed without what only we need.
+  # A package whose checksums are missing or stale would be one that nobody can install. It is
+  # packed without what only we need.
   defp aliases do
     [
       "hex.build": ["alumiini_git.release_guard", "alumiini_git.package hex.build"],
@@ -83,11 +92,14 @@ defmodule AlumiiniGit.MixProject do
     ]
   end
 
-  # What it takes to run and to build. Guides and the like are on HexDocs, tests and what is for the maintainers in the repository.
-  # File by file and sorted: of a directory, Hex takes the files as they come, which differs from one machine to the next.
+  # What it takes to run and to build. Guides and the like are on HexDocs, tests and what is for the
+  # maintainers in the repository. File by file and sorted: of a directory, Hex takes the files as
+  # they come, which differs from one machine to the next.
   defp package_files do
     top = ~w(mix.exs .formatter.exs README.md CHANGELOG.md LICENSE NOTICE Cargo.toml Cargo.lock)
-    worker = ~w(native/alumiini-git/Cargo.toml native/alumiini-git/build.rs native/alumiini-git/src/**/*.rs)
+
+    worker =
+      ~w(native/alumiini-git/Cargo.toml native/alumiini-git/build.rs native/alumiini-git/src/**/*.rs)
 
     for pattern <- top ++ ["checksum-alumiini_git.exs", "lib/**/*.ex"] ++ worker,
         file <- Enum.sort(Path.wildcard(Path.join(__DIR__, pattern), match_dot: true)),

@@ -1,5 +1,7 @@
 defmodule Alumiini.Git.Bench.Fixtures do
-  @moduledoc "Repositories to measure with, a server in front of them, and a worker; all below one directory."
+  @moduledoc """
+  Repositories to measure with, a server in front of them, and a worker; all below one directory.
+  """
 
   alias Alumiini.Git.Bench.Terminal
   alias Alumiini.Git.Test.{GitCommand, HttpServer, Manifests, Nginx, Repository}
@@ -7,7 +9,9 @@ defmodule Alumiini.Git.Bench.Fixtures do
   @enforce_keys [:origins, :work, :binary, :http, :web]
   defstruct [:origins, :work, :binary, :http, :web]
 
-  @typedoc "`http` runs Git for each request; `web` answers from a cache what it was asked before (see `Way`)."
+  @typedoc """
+  `http` runs Git for each request; `web` answers from a cache what it was asked before (see `Way`).
+  """
   @type t :: %__MODULE__{origins: Path.t(), work: Path.t(), binary: Path.t(), http: pid, web: pid}
 
   @files 3_000
@@ -32,8 +36,8 @@ defmodule Alumiini.Git.Bench.Fixtures do
   end
 
   @doc """
-  The name of a repository of 3,000 manifests (or as many as said) on a branch `main`, with so many refs in all. Made when it is first
-  asked for.
+  The name of a repository of 3,000 manifests (or as many as said) on a branch `main`, with so many
+  refs in all. Made when it is first asked for.
   """
   @spec manifests!(t, pos_integer, pos_integer) :: String.t()
   def manifests!(fixtures, refs, files \\ @files) do
@@ -111,8 +115,8 @@ defmodule Alumiini.Git.Bench.Fixtures do
   end
 
   @doc """
-  Runs `sync` until what it makes is "warm": a clone that has been there for a while. What is seconds old is looked at more closely, and
-  the second look may write the index once more.
+  Runs `sync` until what it makes is "warm": a clone that has been there for a while. What is
+  seconds old is looked at more closely, and the second look may write the index once more.
   """
   @spec settle((() -> any)) :: :ok
   def settle(sync) do
@@ -132,12 +136,22 @@ defmodule Alumiini.Git.Bench.Fixtures do
   end
 
   @doc """
-  The `git fetch` that ours is measured beside. It looks whether there is something to tidy up, as it does by default, but not behind
-  our backs: in the background that would go on while the next one is measured (`maintenance.autoDetach` of git-config).
+  The `git fetch` that ours is measured beside. It looks whether there is something to tidy up, as
+  it does by default, but not behind our backs: in the background that would go on while the next
+  one is measured (`maintenance.autoDetach` of git-config).
   """
   @spec fetch_arguments() :: [String.t()]
   def fetch_arguments do
-    ["-c", "maintenance.autoDetach=false", "-c", "gc.autoDetach=false", "fetch", "--quiet", "--depth", "1"]
+    [
+      "-c",
+      "maintenance.autoDetach=false",
+      "-c",
+      "gc.autoDetach=false",
+      "fetch",
+      "--quiet",
+      "--depth",
+      "1"
+    ]
   end
 
   @spec remove!(Path.t()) :: :ok

@@ -1,7 +1,8 @@
 defmodule Alumiini.Git.Bench.Floor do
   @moduledoc """
-  What the server alone needs to tell what a branch is at: the one request that a sync with nothing new consists of, on a
-  connection that is open already, with nothing done to the answer. No client can be faster.
+  What the server alone needs to tell what a branch is at: the one request that a sync with nothing
+  new consists of, on a connection that is open already, with nothing done to the answer. No client
+  can be faster.
   """
 
   @spec connect!(:inet.port_number()) :: :gen_tcp.socket()
@@ -29,7 +30,8 @@ defmodule Alumiini.Git.Bench.Floor do
 
   defp body do
     "0014command=ls-refs\n" <>
-      "0017object-format=sha1\n" <> "0001" <> "0009peel\n" <> "001fref-prefix refs/heads/main\n" <> "0000"
+      "0017object-format=sha1\n" <>
+      "0001" <> "0009peel\n" <> "001fref-prefix refs/heads/main\n" <> "0000"
   end
 
   # The answer is in chunks; Git's own last bytes are a flush.

@@ -5,7 +5,9 @@ defmodule Alumiini.Git.Bench.Format do
 
   @spec value(Result.t(), Statistics.summary()) :: String.t()
   # A limit holds for the worst that was seen.
-  def value(%{kind: kind} = result, summary) when kind in [:limit, :count], do: number(result, summary.max)
+  def value(%{kind: kind} = result, summary) when kind in [:limit, :count],
+    do: number(result, summary.max)
+
   def value(result, summary), do: number(result, summary.median)
 
   @spec number(Result.t(), number) :: String.t()
@@ -25,7 +27,9 @@ defmodule Alumiini.Git.Bench.Format do
   @spec ratio(Result.t()) :: String.t()
   def ratio(%{kind: :time, ratio: ratio}), do: "#{digits(ratio)} ×"
   def ratio(%{kind: :throughput, ratio: ratio}), do: "#{digits(ratio)} × faster"
-  def ratio(%{kind: kind, ratio: ratio}) when kind in [:limit, :count], do: "#{round(ratio * 100)} %"
+
+  def ratio(%{kind: kind, ratio: ratio}) when kind in [:limit, :count],
+    do: "#{round(ratio * 100)} %"
 
   @spec target(Result.t()) :: String.t()
   def target(%{kind: :time, target: target}), do: "≤ #{digits(target)} ×"
@@ -46,8 +50,10 @@ defmodule Alumiini.Git.Bench.Format do
 
   @spec machine(map) :: String.t()
   def machine(machine) do
-    "#{machine.date}, #{machine.cores} cores (#{machine.processor}), #{machine.memory}, #{machine.kernel}, " <>
-      "#{machine.git}, Elixir #{machine.elixir} on OTP #{machine.otp}, #{machine.worker} build of the worker"
+    "#{machine.date}, #{machine.cores} cores (#{machine.processor}), #{machine.memory}, " <>
+      "#{machine.kernel}, " <>
+      "#{machine.git}, Elixir #{machine.elixir} on OTP #{machine.otp}, #{machine.worker} " <>
+      "build of the worker"
   end
 
   # Three digits that count.

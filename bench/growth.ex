@@ -6,7 +6,10 @@ defmodule Alumiini.Git.Bench.Growth do
   # By how much a ratio may rise from the smallest size to any other.
   @rise 1.5
 
-  @typedoc "What was done, with a working tree or without, how many files there are, and how many in a directory."
+  @typedoc """
+  What was done, with a working tree or without, how many files there are, and how many in a
+  directory.
+  """
   @type parts :: {what :: String.t(), :tree | :bare, pos_integer, pos_integer}
 
   @spec id(parts) :: String.t()
@@ -25,8 +28,8 @@ defmodule Alumiini.Git.Bench.Growth do
   end
 
   @doc """
-  A sentence for each result whose ratio is more than half as high again as that of the smallest size of the same, and not as good as
-  asked.
+  A sentence for each result whose ratio is more than half as high again as that of the smallest
+  size of the same, and not as good as asked.
   """
   @spec rising([Result.t()]) :: [String.t()]
   def rising(results) do
@@ -34,7 +37,8 @@ defmodule Alumiini.Git.Bench.Growth do
     |> Enum.group_by(fn result -> result |> parts() |> Tuple.delete_at(3) |> Tuple.delete_at(2) end)
     |> Enum.flat_map(fn {_what, [first | rest]} ->
       for row <- rest, row.ratio > @rise * first.ratio, not row.reached do
-        "#{row.name}: #{Format.ratio(row)}, and #{Format.ratio(first)} for #{first.name}: the ratio rises with size"
+        "#{row.name}: #{Format.ratio(row)}, and #{Format.ratio(first)} for #{first.name}: the " <>
+          "ratio rises with size"
       end
     end)
   end

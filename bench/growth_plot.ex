@@ -1,7 +1,8 @@
 defmodule Alumiini.Git.Bench.GrowthPlot do
   @moduledoc """
-  How time grows with the number of files, as an SVG: a panel for each thing that is done, both axes logarithmic, so that what grows with the
-  repository is a slope, and a ratio to `git` is a distance.
+  How time grows with the number of files, as an SVG: a panel for each thing that is done, both axes
+  logarithmic, so that what grows with the repository is a slope, and a ratio to `git` is a
+  distance.
   """
 
   alias Alumiini.Git.Bench.{Format, Growth, Result, Svg}
@@ -30,13 +31,17 @@ defmodule Alumiini.Git.Bench.GrowthPlot do
   @spec svg([Result.t()], map) :: iodata | nil
   def svg(results, machine) do
     points =
-      for result <- results, {what, way, size, 30} <- [Growth.parts(result)], do: {what, way, size, result}
+      for result <- results,
+          {what, way, size, 30} <- [Growth.parts(result)],
+          do: {what, way, size, result}
 
     if points != [], do: draw(points, machine)
   end
 
   defp draw(points, machine) do
-    times = for {_, _, _, result} <- points, time <- [result.ours.median, result.other.median], do: time
+    times =
+      for {_, _, _, result} <- points, time <- [result.ours.median, result.other.median], do: time
+
     sizes = points |> Enum.map(&elem(&1, 2)) |> Enum.uniq() |> Enum.sort()
     range = {decade(Enum.min(times), &Float.floor/1), decade(Enum.max(times), &Float.ceil/1)}
     {width, height} = @panel
@@ -54,6 +59,7 @@ defmodule Alumiini.Git.Bench.GrowthPlot do
 
     axes = Svg.text(@width - 10, 24, "quiet", "across: number of files; up: time", "end")
     {foot, bottom} = Svg.foot(Format.machine(machine), 60 + 2 * (height + 60) - 40)
+
     Svg.document(@width, bottom, "Time by the number of files", @style, [legend, axes, panels, foot])
   end
 
@@ -62,7 +68,11 @@ defmodule Alumiini.Git.Bench.GrowthPlot do
   defp panel(title, points, {left, top}, sizes, {low, high}) do
     {width, height} = {elem(@panel, 0) - 50, elem(@panel, 1) - 30}
     [least, most] = for size <- [hd(sizes), List.last(sizes)], do: :math.log10(size)
-    x = fn size -> left + 10 + (:math.log10(size) - least) / max(most - least, 0.1) * (width - 20) end
+
+    x = fn size ->
+      left + 10 + (:math.log10(size) - least) / max(most - least, 0.1) * (width - 20)
+    end
+
     y = fn time -> top + height - (:math.log10(time) - low) / (high - low) * height end
 
     grid =
@@ -74,7 +84,8 @@ defmodule Alumiini.Git.Bench.GrowthPlot do
       end
 
     ticks =
-      for size <- sizes, do: Svg.text(x.(size), top + height + 16, "quiet", Format.count(size), "middle")
+      for size <- sizes,
+          do: Svg.text(x.(size), top + height + 16, "quiet", Format.count(size), "middle")
 
     lines =
       for {way, class, _name} <- @lines do

@@ -1,5 +1,8 @@
 defmodule Alumiini.Git.Bench.Json do
-  @moduledoc "Results as JSON. Written here, since no release of OTP that we support has it, and a benchmark is no reason for a dependency."
+  @moduledoc """
+  Results as JSON. Written here, since no release of OTP that we support has it, and a benchmark is
+  no reason for a dependency.
+  """
 
   alias Alumiini.Git.Bench.Result
 
@@ -8,7 +11,12 @@ defmodule Alumiini.Git.Bench.Json do
     # One order, so that two versions of the file can be compared.
     document = [
       machine: Enum.sort(machine),
-      unit: [time: "nanoseconds", throughput: "nanoseconds for all of it", limit: "bytes", count: "pieces"],
+      unit: [
+        time: "nanoseconds",
+        throughput: "nanoseconds for all of it",
+        limit: "bytes",
+        count: "pieces"
+      ],
       results: Enum.map(results, &result/1)
     ]
 
@@ -30,14 +38,18 @@ defmodule Alumiini.Git.Bench.Json do
   end
 
   defp others([]), do: []
-  defp others(others), do: [others: for({name, summary} <- others, do: [name: name] ++ summary(summary))]
+
+  defp others(others),
+    do: [others: for({name, summary} <- others, do: [name: name] ++ summary(summary))]
 
   defp summary(summary) do
     for key <- [:samples, :min, :q1, :median, :q3, :max], do: {key, round(summary[key])}
   end
 
   defp value([{key, _} | _] = object, depth) when is_atom(key) do
-    members = for {key, member} <- object, do: [string(Atom.to_string(key)), ": ", value(member, depth + 1)]
+    members =
+      for {key, member} <- object, do: [string(Atom.to_string(key)), ": ", value(member, depth + 1)]
+
     brackets("{", members, "}", depth)
   end
 

@@ -1,5 +1,7 @@
 defmodule Alumiini.Git.Bench.Machine do
-  @moduledoc "What one has to know about a machine to read its figures: nothing that names it or its owner."
+  @moduledoc """
+  What one has to know about a machine to read its figures: nothing that names it or its owner.
+  """
 
   @spec facts() :: map
   def facts do

@@ -1,14 +1,18 @@
 defmodule Alumiini.Git.Bench.Measure do
-  @moduledoc "Takes samples side by side, so that whatever else the machine does falls on all contenders alike."
+  @moduledoc """
+  Takes samples side by side, so that whatever else the machine does falls on all contenders alike.
+  """
 
   alias Alumiini.Git.Bench.{Statistics, Terminal}
 
-  @typedoc "Does its work once and says how many nanoseconds of that count. It is given the round's number."
+  @typedoc """
+  Does its work once and says how many nanoseconds of that count. It is given the round's number.
+  """
   @type contender :: (integer -> non_neg_integer | [non_neg_integer])
 
   @doc """
-  Runs the contenders in turn, `rounds` times (A B C A B C …), and sums up what each took. Round 0 warms up and counts
-  for nothing. `ROUNDS` in the environment stands above `rounds`.
+  Runs the contenders in turn, `rounds` times (A B C A B C …), and sums up what each took. Round 0
+  warms up and counts for nothing. `ROUNDS` in the environment stands above `rounds`.
   """
   @spec interleave(String.t(), pos_integer, [{atom, contender}]) :: %{atom => Statistics.summary()}
   def interleave(title, rounds, contenders) do

@@ -25,11 +25,17 @@ defmodule Alumiini.Git.Bench.Plot do
   @spec svg([Result.t()], map) :: iodata
   def svg(results, machine) do
     results = Enum.reject(results, &Growth.parts/1)
-    {limits, times} = Enum.split_with(results, &(&1.kind in [:limit, :count] or not beside_git?(&1)))
-    left = results |> Enum.map(&String.length(&1.name)) |> Enum.max(fn -> 0 end) |> left()
-    {beside_git, y} = panel(times, "Time, where the git command takes 1", &share/1, {1.0, "git"}, {left, 30})
 
-    {of_limits, y} = panel(limits, "Share of what is allowed", &used/1, {1.0, "allowed"}, {left, y + 26})
+    {limits, times} =
+      Enum.split_with(results, &(&1.kind in [:limit, :count] or not beside_git?(&1)))
+
+    left = results |> Enum.map(&String.length(&1.name)) |> Enum.max(fn -> 0 end) |> left()
+
+    {beside_git, y} =
+      panel(times, "Time, where the git command takes 1", &share/1, {1.0, "git"}, {left, 30})
+
+    {of_limits, y} =
+      panel(limits, "Share of what is allowed", &used/1, {1.0, "allowed"}, {left, y + 26})
 
     {foot, bottom} = Svg.foot(Format.machine(machine), y + 16)
     width = left + @scale + @figures

@@ -2,8 +2,9 @@ defmodule Alumiini.Git.Bench.Result do
   @moduledoc """
   One line of the report: what we did, what it is compared with, and whether that is good enough.
 
-  Four kinds. `:time` has the ratio of our median to the other one, which is to be at most the target. `:throughput`
-  has the other median over ours, which is to be at least that. `:limit` has bytes, and no other; `:count` has things.
+  Four kinds. `:time` has the ratio of our median to the other one, which is to be at most the
+  target. `:throughput` has the other median over ours, which is to be at least that. `:limit` has
+  bytes, and no other; `:count` has things.
   """
 
   alias Alumiini.Git.Bench.Statistics
@@ -26,7 +27,14 @@ defmodule Alumiini.Git.Bench.Result do
           others: [{String.t(), Statistics.summary()}]
         }
 
-  @spec time(String.t(), String.t(), {String.t(), Statistics.summary()}, Statistics.summary(), number, list) ::
+  @spec time(
+          String.t(),
+          String.t(),
+          {String.t(), Statistics.summary()},
+          Statistics.summary(),
+          number,
+          list
+        ) ::
           t
   def time(id, name, {beside, other}, ours, target, others \\ []) do
     ratio = ours.median / other.median

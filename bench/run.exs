@@ -1,4 +1,5 @@
-# `make bench`: measures this library beside the `git` command, prints a table, and writes it as JSON and as a plot.
+# `make bench`: measures this library beside the `git` command, prints a table, and writes it as
+# JSON and as a plot.
 #
 #   ONLY=clone,read   runs a part, and leaves the committed results alone
 #   ROUNDS=3          takes fewer samples
@@ -39,7 +40,12 @@ defmodule Alumiini.Git.Bench do
   def run do
     chosen = chosen()
     File.mkdir_p!(@out)
-    dir = Path.expand(Path.join(System.get_env("BENCH_DIR", @out), "alumiini-git-bench-#{System.pid()}"))
+
+    dir =
+      Path.expand(
+        Path.join(System.get_env("BENCH_DIR", @out), "alumiini-git-bench-#{System.pid()}")
+      )
+
     File.mkdir_p!(dir)
 
     results =

@@ -1,5 +1,8 @@
 defmodule Alumiini.Git.Bench.Statistics do
-  @moduledoc "What a list of samples comes to. Medians are compared, since one slow disk or busy neighbour moves a mean."
+  @moduledoc """
+  What a list of samples comes to. Medians are compared, since one slow disk or busy neighbour moves
+  a mean.
+  """
 
   @type summary :: %{
           samples: pos_integer,

@@ -1,5 +1,8 @@
 defmodule Alumiini.Git.Bench.Svg do
-  @moduledoc "The pieces of the plots. Drawn without fonts of their own, in colours that are readable on light and dark pages alike."
+  @moduledoc """
+  The pieces of the plots. Drawn without fonts of their own, in colours that are readable on light
+  and dark pages alike.
+  """
 
   @style """
   text { font: 13px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; fill: #1f2328 }
@@ -30,8 +33,11 @@ defmodule Alumiini.Git.Bench.Svg do
       sentence
       |> String.split(" ")
       |> Enum.reduce([], fn
-        word, [line | rest] when byte_size(line) + byte_size(word) < @line -> [line <> " " <> word | rest]
-        word, lines -> [word | lines]
+        word, [line | rest] when byte_size(line) + byte_size(word) < @line ->
+          [line <> " " <> word | rest]
+
+        word, lines ->
+          [word | lines]
       end)
       |> Enum.reverse()
 
@@ -42,6 +48,7 @@ defmodule Alumiini.Git.Bench.Svg do
   @spec text(number, number, String.t() | nil, String.t(), String.t()) :: iodata
   def text(x, y, class, text, anchor \\ "start") do
     attributes = if class, do: ~s( class="#{class}"), else: ""
+
     ~s(<text x="#{at(x)}" y="#{at(y)}" text-anchor="#{anchor}"#{attributes}>#{escape(text)}</text>\n)
   end
 
@@ -71,6 +78,9 @@ defmodule Alumiini.Git.Bench.Svg do
   defp at(number), do: :erlang.float_to_binary(number / 1, decimals: 1)
 
   defp escape(text) do
-    text |> String.replace("&", "&amp;") |> String.replace("<", "&lt;") |> String.replace(">", "&gt;")
+    text
+    |> String.replace("&", "&amp;")
+    |> String.replace("<", "&lt;")
+    |> String.replace(">", "&gt;")
   end
 end

@@ -3,7 +3,9 @@ defmodule Alumiini.Git.Bench.Terminal do
 
   alias Alumiini.Git.Bench.{Format, Result}
 
-  @doc "One line that the next one takes the place of; one after the other where it is not a terminal."
+  @doc """
+  One line that the next one takes the place of; one after the other where it is not a terminal.
+  """
   @spec progress(String.t()) :: :ok
   def progress(text) do
     if IO.ANSI.enabled?(),
@@ -27,7 +29,8 @@ defmodule Alumiini.Git.Bench.Terminal do
     cells = [@heads | Enum.map(rows, &Enum.map(&1, fn {text, _style} -> text end))]
 
     widths =
-      for column <- Enum.zip(cells), do: column |> Tuple.to_list() |> Enum.map(&String.length/1) |> Enum.max()
+      for column <- Enum.zip(cells),
+          do: column |> Tuple.to_list() |> Enum.map(&String.length/1) |> Enum.max()
 
     print([line(Enum.map(@heads, &{&1, :faint}), widths)])
 
@@ -73,7 +76,8 @@ defmodule Alumiini.Git.Bench.Terminal do
 
   defp line([name | rest], [width | widths]) do
     numbers =
-      for {{text, style}, width} <- Enum.zip(rest, widths), do: ["  ", style(pad(text, width, :left), style)]
+      for {{text, style}, width} <- Enum.zip(rest, widths),
+          do: ["  ", style(pad(text, width, :left), style)]
 
     {text, style} = name
     [style(pad(text, width, :right), style) | numbers]

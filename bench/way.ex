@@ -1,5 +1,8 @@
 defmodule Alumiini.Git.Bench.Way do
-  @moduledoc "A way to the repositories of the fixtures: a server of its own, and what either side needs to get in."
+  @moduledoc """
+  A way to the repositories of the fixtures: a server of its own, and what either side needs to get
+  in.
+  """
 
   alias Alumiini.Git.Auth
   alias Alumiini.Git.Bench.Fixtures
@@ -9,8 +12,8 @@ defmodule Alumiini.Git.Bench.Way do
   defstruct [:name, :port, :url, options: nil, config: []]
 
   @typedoc """
-  `url` and `options`, those of our calls, are made for a port, which is another one than the server's where something
-  stands before it. `config` is Git's.
+  `url` and `options`, those of our calls, are made for a port, which is another one than the
+  server's where something stands before it. `config` is Git's.
   """
   @type t :: %__MODULE__{
           name: String.t(),
@@ -20,7 +23,10 @@ defmodule Alumiini.Git.Bench.Way do
           config: [{String.t(), String.t()}]
         }
 
-  @doc "By nginx, which has all answers in its cache after the first time: what is left to measure is the client."
+  @doc """
+  By nginx, which has all answers in its cache after the first time: what is left to measure is the
+  client.
+  """
   @spec http(Fixtures.t()) :: t
   def http(fixtures) do
     %__MODULE__{name: "HTTP", port: Nginx.port(fixtures.web), url: plain()}
@@ -71,7 +77,8 @@ defmodule Alumiini.Git.Bench.Way do
         [auth: Auth.ssh_key(key.private, known_hosts: SshServer.known_hosts(server, port: port))]
       end,
       config: [
-        {"core.sshCommand", "ssh -F none -i #{key.path} -o UserKnownHostsFile=#{file} -o BatchMode=yes"}
+        {"core.sshCommand",
+         "ssh -F none -i #{key.path} -o UserKnownHostsFile=#{file} -o BatchMode=yes"}
       ]
     }
   end

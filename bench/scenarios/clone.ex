@@ -30,8 +30,8 @@ defmodule Alumiini.Git.Bench.Scenarios.Clone do
     ]
   end
 
-  # All of them stay until the end. ext4 looks for a long time for a free inode where many were freed within the last
-  # seconds, and that would be measured.
+  # All of them stay until the end. ext4 looks for a long time for a free inode where many were
+  # freed within the last seconds, and that would be measured.
   defp into_fresh(fixtures, clone) do
     fn _round ->
       path = Fixtures.fresh(fixtures, "clone")

@@ -1,6 +1,7 @@
 defmodule Alumiini.Git.Bench.Scenarios.Distance do
   @moduledoc """
-  A sync with nothing new from far away: how many round trips it takes where one takes 50 ms, and how many bytes go each way.
+  A sync with nothing new from far away: how many round trips it takes where one takes 50 ms, and
+  how many bytes go each way.
   """
 
   alias Alumiini.Git.Bench.{Fixtures, Format, Measure, Result, Statistics, Way}
@@ -15,7 +16,9 @@ defmodule Alumiini.Git.Bench.Scenarios.Distance do
   @spec run(Fixtures.t()) :: [Result.t()]
   def run(fixtures) do
     ways = [Way.http(fixtures), Way.https(fixtures), Way.ssh(fixtures)]
-    for(way <- ways, do: far(fixtures, way)) ++ for refs <- [10, 20_000], do: bytes(fixtures, hd(ways), refs)
+
+    for(way <- ways, do: far(fixtures, way)) ++
+      for refs <- [10, 20_000], do: bytes(fixtures, hd(ways), refs)
   end
 
   defp far(fixtures, way) do
@@ -79,7 +82,9 @@ defmodule Alumiini.Git.Bench.Scenarios.Distance do
   end
 
   defp echo! do
-    {:ok, listener} = :gen_tcp.listen(0, [:binary, active: false, nodelay: true, ip: {127, 0, 0, 1}])
+    {:ok, listener} =
+      :gen_tcp.listen(0, [:binary, active: false, nodelay: true, ip: {127, 0, 0, 1}])
+
     {:ok, port} = :inet.port(listener)
     spawn_link(fn -> repeat(listener) end)
     {:ok, relay} = Relay.start_link(to: port, delay: @delay, log: false)
@@ -94,7 +99,9 @@ defmodule Alumiini.Git.Bench.Scenarios.Distance do
   end
 
   defp say_again(socket) do
-    with {:ok, said} <- :gen_tcp.recv(socket, 0), :ok <- :gen_tcp.send(socket, said), do: say_again(socket)
+    with {:ok, said} <- :gen_tcp.recv(socket, 0),
+         :ok <- :gen_tcp.send(socket, said),
+         do: say_again(socket)
   end
 
   defp ask!(socket) do

@@ -1,7 +1,7 @@
 defmodule Alumiini.Git.Bench.Scenarios.Fleet do
   @moduledoc """
-  256 repositories with nothing new: all at once, beside as many `git fetch` as `xargs -P` runs best; and 1,000 questions to
-  them, beside as many `git ls-remote`.
+  256 repositories with nothing new: all at once, beside as many `git fetch` as `xargs -P` runs
+  best; and 1,000 questions to them, beside as many `git ls-remote`.
   """
 
   alias Alumiini.Git.Bench.{Fixtures, Floor, Measure, Result, Terminal, Way}
@@ -91,7 +91,12 @@ defmodule Alumiini.Git.Bench.Scenarios.Fleet do
       %{
         fetches: fetches,
         questions: questions,
-        sync: Measure.interleave("#{@repositories} repositories, #{way.name}", @rounds, contenders ++ more),
+        sync:
+          Measure.interleave(
+            "#{@repositories} repositories, #{way.name}",
+            @rounds,
+            contenders ++ more
+          ),
         polls: Measure.interleave("#{@polls} polls, #{way.name}", @polls_rounds, of_polls)
       }
     end)
@@ -127,6 +132,12 @@ defmodule Alumiini.Git.Bench.Scenarios.Fleet do
   defp ls_remote!([url | _], parallel) do
     [base, _] = String.split(url, "fleet-1.git")
     numbers = "seq #{@polls} | awk '{ print $1 % #{@repositories} + 1 }'"
-    Fixtures.xargs!(numbers, parallel, "git ls-remote --exit-code #{base}fleet-{}.git refs/heads/main", ".")
+
+    Fixtures.xargs!(
+      numbers,
+      parallel,
+      "git ls-remote --exit-code #{base}fleet-{}.git refs/heads/main",
+      "."
+    )
   end
 end

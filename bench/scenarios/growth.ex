@@ -1,8 +1,9 @@
 defmodule Alumiini.Git.Bench.Scenarios.Growth do
   @moduledoc """
-  How the cost of the main job grows with a repository: a first clone, an update of ten files, a sync with nothing new (settled, and right
-  after a change), each with a working tree and without one, with 300 to 50,000 files, and with 50,000 that have a directory each. A ratio
-  that rises with size is a fault, whatever it is at one of them.
+  How the cost of the main job grows with a repository: a first clone, an update of ten files, a
+  sync with nothing new (settled, and right after a change), each with a working tree and without
+  one, with 300 to 50,000 files, and with 50,000 that have a directory each. A ratio that rises with
+  size is a fault, whatever it is at one of them.
 
   `SIZES=300,3000` takes some of the sizes only.
   """
@@ -49,12 +50,19 @@ defmodule Alumiini.Git.Bench.Scenarios.Growth do
       clones = clone(fixtures, server, url, shape)
       theirs = Fixtures.fresh(fixtures, "grown-git")
       GitCommand.run!(Fixtures.clone_arguments(url, theirs))
-      ours = for {way, options} <- @ways, do: {way, Fixtures.fresh(fixtures, "grown-#{way}"), options}
-      syncs = fn url -> for {way, path, options} <- ours, do: {way, sync(server, url, path, options)} end
+
+      ours =
+        for {way, options} <- @ways, do: {way, Fixtures.fresh(fixtures, "grown-#{way}"), options}
+
+      syncs = fn url ->
+        for {way, path, options} <- ours, do: {way, sync(server, url, path, options)}
+      end
+
       for {_way, sync} <- syncs.(url), do: sync.()
       updates = update(syncs.(url), theirs, shape, fn -> commit!(repository, paths) end)
 
-      # By nginx, which answers these from its cache: what is measured is the client. It was not asked before the last change.
+      # By nginx, which answers these from its cache: what is measured is the client. It was not
+      # asked before the last change.
       web = syncs.(Way.url(Way.http(fixtures), name))
       commit!(repository, paths)
       for {_way, sync} <- web, do: sync.()
@@ -98,7 +106,9 @@ defmodule Alumiini.Git.Bench.Scenarios.Growth do
       end
     end
 
-    ours = for {way, options} <- @ways, do: {way, fresh.(fn path -> sync(server, url, path, options).() end)}
+    ours =
+      for {way, options} <- @ways,
+          do: {way, fresh.(fn path -> sync(server, url, path, options).() end)}
 
     git = fresh.(&GitCommand.run!(Fixtures.clone_arguments(url, &1)))
     taken = Measure.interleave("clone, #{title(shape)}", rounds(size), ours ++ [git: git])
@@ -121,9 +131,14 @@ defmodule Alumiini.Git.Bench.Scenarios.Growth do
     end
 
     contenders = for {name, update} <- syncs ++ [git: git], do: {name, with_commit.(update)}
-    taken = Measure.interleave("update of #{@changed} files, #{title(shape)}", rounds(size), contenders)
 
-    rows(taken, "update", shape, {"git fetch --depth 1 and git reset --hard", taken.git}, tree: 0.5, bare: 0.3)
+    taken =
+      Measure.interleave("update of #{@changed} files, #{title(shape)}", rounds(size), contenders)
+
+    rows(taken, "update", shape, {"git fetch --depth 1 and git reset --hard", taken.git},
+      tree: 0.5,
+      bare: 0.3
+    )
   end
 
   defp commit!(repository, paths) do
@@ -133,7 +148,10 @@ defmodule Alumiini.Git.Bench.Scenarios.Growth do
 
   defp polls(syncs, theirs, {size, _each} = shape, what) do
     fetch = fn -> GitCommand.run!(Fixtures.fetch_arguments(), cd: theirs) end
-    contenders = for {name, poll} <- syncs ++ [git: fetch], do: {name, fn _round -> Measure.time(poll) end}
+
+    contenders =
+      for {name, poll} <- syncs ++ [git: fetch], do: {name, fn _round -> Measure.time(poll) end}
+
     taken = Measure.interleave("#{@what[what]}, #{title(shape)}", 9, contenders)
     with_files = if size > 3_000, do: 0.25, else: 0.12
     rows(taken, what, shape, {"git fetch --depth 1", taken.git}, tree: with_files, bare: 0.08)

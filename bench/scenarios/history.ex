@@ -1,7 +1,7 @@
 defmodule Alumiini.Git.Bench.Scenarios.History do
   @moduledoc """
-  The first sync of a whole history: 40,000 commits, each of which changes some lines of one of 2,000 manifests, and with it the trees above it;
-  200,000 objects, nearly all of them deltas.
+  The first sync of a whole history: 40,000 commits, each of which changes some lines of one of
+  2,000 manifests, and with it the trees above it; 200,000 objects, nearly all of them deltas.
   """
 
   alias Alumiini.Git.Bench.{Fixtures, Measure, Result, Statistics, Terminal, Way}
@@ -48,7 +48,8 @@ defmodule Alumiini.Git.Bench.Scenarios.History do
     ]
   end
 
-  defp clone_arguments(url, path), do: ["clone", "--quiet", "--single-branch", "--no-tags", url, path]
+  defp clone_arguments(url, path),
+    do: ["clone", "--quiet", "--single-branch", "--no-tags", url, path]
 
   defp into_fresh(fixtures, clone) do
     fn _round ->
@@ -71,8 +72,10 @@ defmodule Alumiini.Git.Bench.Scenarios.History do
         {at, random} = :rand.uniform_s(random)
         file = trunc(at * at * @files)
 
-        {%{files: %{path(file) => content(file, n)}, message: "Set tenant #{file} to revision #{n}\n"},
-         random}
+        {%{
+           files: %{path(file) => content(file, n)},
+           message: "Set tenant #{file} to revision #{n}\n"
+         }, random}
       end)
 
     Repository.commits!(repository, [%{files: first} | changes])

@@ -1,7 +1,8 @@
 defmodule Alumiini.Git.Bench.Scenarios.Many do
   @moduledoc """
-  10,000 repositories without a working tree on one worker: what they keep in memory and open, how long a round of polls takes, and, with all
-  of them there, how long after a push its commit is there, at 100 pushes a second.
+  10,000 repositories without a working tree on one worker: what they keep in memory and open, how
+  long a round of polls takes, and, with all of them there, how long after a push its commit is
+  there, at 100 pushes a second.
   """
 
   alias Alumiini.Git.Bench.{Fixtures, Format, Measure, Result, Statistics, Terminal, Way}
@@ -21,7 +22,9 @@ defmodule Alumiini.Git.Bench.Scenarios.Many do
   @spec run(Fixtures.t()) :: [Result.t()]
   def run(fixtures) do
     Fixtures.fleet!(fixtures, 2)
-    # All of these are one repository on the server, which costs nothing there, and are many to who asks.
+
+    # All of these are one repository on the server, which costs nothing there, and are many to who
+    # asks.
     way = Way.http(fixtures)
     dir = Fixtures.fresh(fixtures, "many")
     all = for n <- 1..@repositories, do: {Way.url(way, "many-#{n}.git"), Path.join(dir, "#{n}")}
@@ -110,7 +113,9 @@ defmodule Alumiini.Git.Bench.Scenarios.Many do
     [ours, theirs] =
       for label <- ["pushed", "pushed-git"] do
         dir = Fixtures.fresh(fixtures, label)
-        for {name, n} <- Enum.with_index(names), do: {name, Way.url(way, name), Path.join(dir, "#{n}")}
+
+        for {name, n} <- Enum.with_index(names),
+            do: {name, Way.url(way, name), Path.join(dir, "#{n}")}
       end
 
     sync = fn {_name, url, path} -> Fixtures.sync!(server, url, path, working_tree: false) end
@@ -120,7 +125,9 @@ defmodule Alumiini.Git.Bench.Scenarios.Many do
 
     # The two commits in turn, so that each push is one.
     pushes = fn repositories, visible, place ->
-      fn round -> push!(fixtures, repositories, Enum.at(commits, rem(2 * round + place, 2)), visible) end
+      fn round ->
+        push!(fixtures, repositories, Enum.at(commits, rem(2 * round + place, 2)), visible)
+      end
     end
 
     taken =
@@ -153,7 +160,10 @@ defmodule Alumiini.Git.Bench.Scenarios.Many do
     Terminal.progress("making #{@pushed} repositories to push to")
     first = Repository.create!(fixtures.origins, "pushed-1.git")
     one = Repository.commit!(first, Manifests.shop())
-    two = Repository.commit!(first, %{"deploy/cart/configmap.yaml" => Manifests.configmap("basket")})
+
+    two =
+      Repository.commit!(first, %{"deploy/cart/configmap.yaml" => Manifests.configmap("basket")})
+
     Repository.repack!(first)
     for n <- 2..@pushed, do: File.cp_r!(first, Path.join(fixtures.origins, "pushed-#{n}.git"))
     {for(n <- 1..@pushed, do: "pushed-#{n}.git"), [one, two]}

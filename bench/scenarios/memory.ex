@@ -1,5 +1,7 @@
 defmodule Alumiini.Git.Bench.Scenarios.Memory do
-  @moduledoc "What the worker keeps resident: when it has nothing to do, and at its most while 64 clones run."
+  @moduledoc """
+  What the worker keeps resident: when it has nothing to do, and at its most while 64 clones run.
+  """
 
   alias Alumiini.Git.Bench.{Fixtures, Result, Statistics, Terminal}
   alias Alumiini.Git.Test.{HttpServer, OsProcess}
@@ -18,7 +20,12 @@ defmodule Alumiini.Git.Bench.Scenarios.Memory do
     [
       Result.limit("memory-started", "memory, idle after the start", started, @idle),
       Result.limit("memory-cloned", "memory, idle after a clone of 3,000 files", cloned, @idle),
-      Result.limit("memory-peak", "memory, at most during #{@clones} such clones at once", peak, @peak)
+      Result.limit(
+        "memory-peak",
+        "memory, at most during #{@clones} such clones at once",
+        peak,
+        @peak
+      )
     ]
   end
 
@@ -49,7 +56,10 @@ defmodule Alumiini.Git.Bench.Scenarios.Memory do
     paths = for _ <- 1..count, do: Fixtures.fresh(fixtures, "memory")
 
     paths
-    |> Task.async_stream(&Fixtures.sync!(server, url, &1), max_concurrency: count, timeout: :infinity)
+    |> Task.async_stream(&Fixtures.sync!(server, url, &1),
+      max_concurrency: count,
+      timeout: :infinity
+    )
     |> Enum.each(fn {:ok, _id} -> :ok end)
   end
 

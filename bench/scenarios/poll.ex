@@ -1,7 +1,8 @@
 defmodule Alumiini.Git.Bench.Scenarios.Poll do
   @moduledoc """
-  A sync with nothing new, the check of 3,000 files included, which is where most of its time goes, so there is one with 300, too: with few
-  refs on the server and with many, over each way that leads to one.
+  A sync with nothing new, the check of 3,000 files included, which is where most of its time goes,
+  so there is one with 300, too: with few refs on the server and with many, over each way that leads
+  to one.
   """
 
   alias Alumiini.Git.Bench.{Fixtures, Floor, Format, Measure, Result, Way}
@@ -30,7 +31,12 @@ defmodule Alumiini.Git.Bench.Scenarios.Poll do
 
   defp poll(fixtures, way, refs, target, options \\ []) do
     files = options[:files]
-    name = if files, do: Fixtures.manifests!(fixtures, refs, files), else: Fixtures.manifests!(fixtures, refs)
+
+    name =
+      if files,
+        do: Fixtures.manifests!(fixtures, refs, files),
+        else: Fixtures.manifests!(fixtures, refs)
+
     taken = measure(fixtures, way, name)
 
     Result.time(
@@ -43,8 +49,8 @@ defmodule Alumiini.Git.Bench.Scenarios.Poll do
     )
   end
 
-  # The same where a server that is as slow as Git itself has to share the client's cores: what it takes alone leaves next to
-  # nothing for a client to be quick in.
+  # The same where a server that is as slow as Git itself has to share the client's cores: what it
+  # takes alone leaves next to nothing for a client to be quick in.
   defp beside_a_server(fixtures) do
     way = Way.http_backend(fixtures)
     socket = Floor.connect!(way.port)
@@ -96,7 +102,11 @@ defmodule Alumiini.Git.Bench.Scenarios.Poll do
         end
 
         Fixtures.settle(fn -> for one <- [few, many], do: sync.(one).(0) end)
-        Measure.interleave("few refs and many over #{way.name}", @rounds, few: sync.(few), many: sync.(many))
+
+        Measure.interleave("few refs and many over #{way.name}", @rounds,
+          few: sync.(few),
+          many: sync.(many)
+        )
       end)
 
     Result.time(

@@ -1,7 +1,8 @@
 defmodule Alumiini.Git.Bench.Scenarios.Read do
   @moduledoc """
-  A read of 4 KiB, with a working tree and without one, beside a program on the same kind of port that does nothing but send back 4 KiB; and the
-  same by way of a process that owns the port, as there has to be one.
+  A read of 4 KiB, with a working tree and without one, beside a program on the same kind of port
+  that does nothing but send back 4 KiB; and the same by way of a process that owns the port, as
+  there has to be one.
   """
 
   alias Alumiini.Git.Bench.{Fixtures, Measure, Result}
@@ -25,7 +26,11 @@ defmodule Alumiini.Git.Bench.Scenarios.Read do
     taken =
       Fixtures.with_worker(fixtures, fn server ->
         Fixtures.sync!(server, dir, bare, working_tree: false)
-        read = fn dir -> {:ok, ^content} = Alumiini.Git.read(dir, "deploy/app.yaml", server: server) end
+
+        read = fn dir ->
+          {:ok, ^content} = Alumiini.Git.read(dir, "deploy/app.yaml", server: server)
+        end
+
         Fixtures.settle(fn -> for each <- [dir, bare], do: read.(each) end)
 
         Measure.interleave("read", @rounds,
@@ -45,7 +50,14 @@ defmodule Alumiini.Git.Bench.Scenarios.Read do
 
     [
       Result.time("read", "read of 4 KiB", beside, taken.ours, @target, others),
-      Result.time("read-bare", "read of 4 KiB, no working tree", beside, taken.bare, @target, others)
+      Result.time(
+        "read-bare",
+        "read of 4 KiB, no working tree",
+        beside,
+        taken.bare,
+        @target,
+        others
+      )
     ]
   end
 

@@ -2,8 +2,9 @@ defmodule Alumiini.Git do
   @moduledoc """
   Git for BEAM applications: clone and update repositories, list and read what is in them.
 
-  The work is done by a separate process, the worker `alumiini-git`, which serves all repositories at once. It may crash;
-  the BEAM does not notice more than that a call took longer. There is no NIF and no `git` command involved.
+  The work is done by a separate process, the worker `alumiini-git`, which serves all repositories
+  at once. It may crash; the BEAM does not notice more than that a call took longer. There is no NIF
+  and no `git` command involved.
 
   ## Getting started
 
@@ -19,58 +20,64 @@ defmodule Alumiini.Git do
       {:ok, names} = Alumiini.Git.files("/var/lib/hello", "deploy")
       {:ok, yaml} = Alumiini.Git.read("/var/lib/hello", "deploy/app.yaml")
 
-  Calling `sync/4` again is how a repository is kept current: if there is nothing new, that costs one round trip on a
-  connection that is open already (two over SSH, where a repository has more than some 50 refs).
+  Calling `sync/4` again is how a repository is kept current: if there is nothing new, that costs
+  one round trip on a connection that is open already (two over SSH, where a repository has more
+  than some 50 refs).
 
   ## What to expect
 
-    * Calls run concurrently, also on one server. A slow remote delays nobody else. Two syncs of one directory run one
-      after the other, and identical ones share the work.
+    * Calls run concurrently, also on one server. A slow remote delays nobody else. Two syncs of one
+      directory run one after the other, and identical ones share the work.
     * Every call ends by its `:timeout`. When a caller dies, its work is stopped.
-    * If the worker dies, it is replaced and the calls that were under way are run again; none of them fails, except one
-      that ends every worker it is given to (`:worker_exited`).
-    * Functions return `{:ok, value}` or `{:error, error}` with an `Alumiini.Git.Error`, and do not exit. Only misuse
-      raises (`ArgumentError`: an unknown option, a path that is no string), and a function of yours that does (`:progress`,
-      `:auth`).
+    * If the worker dies, it is replaced and the calls that were under way are run again; none of
+      them fails, except one that ends every worker it is given to (`:worker_exited`).
+    * Functions return `{:ok, value}` or `{:error, error}` with an `Alumiini.Git.Error`, and do not
+      exit. Only misuse raises (`ArgumentError`: an unknown option, a path that is no string), and a
+      function of yours that does (`:progress`, `:auth`).
     * No secret is in any error, log line, telemetry event or file. See `Alumiini.Git.Auth`.
 
   ## Options of every call
 
-    * `:server` - which server: a pid, a name, `{name, node}`, `{:global, term}` or `{:via, module, term}`.
-      Default: `Alumiini.Git`
+    * `:server` - which server: a pid, a name, `{name, node}`, `{:global, term}` or
+      `{:via, module, term}`. Default: `Alumiini.Git`
     * `:timeout` - in milliseconds, the time in queues included. Default: 300,000
 
   ## Options of calls to a remote
 
   `sync/4`, `ls_remote/3` and `refs/2` take these, too:
 
-    * `:auth` - credentials from `Alumiini.Git.Auth`, or a function that returns some (see "Credentials that expire" there).
-      They stand above those in the URL
+    * `:auth` - credentials from `Alumiini.Git.Auth`, or a function that returns some (see
+      "Credentials that expire" there). They stand above those in the URL
     * `:allow_insecure` - send credentials over plain `http://`, too. Default: `false`
-    * `:tls` - a keyword list or a map of PEM texts: `:ca`, certificates to trust beside the system's, and `:cert` and `:key`,
-      a client certificate with its chain and its private key. They stand above those of the credentials
-      (`Alumiini.Git.Auth.from_secret/1`), and those above the server's; what one does not say, the next one may
-    * `:proxy` - the URL of a proxy (`http://`, `https://`, `socks5://`, or `socks5h://` where the proxy shall resolve names;
-      with `user:password@` if it wants that), `:none`, or `:environment`: for `https://` the variables `https_proxy`,
-      `HTTPS_PROXY`, `all_proxy`, `ALL_PROXY`, for `http://` only `http_proxy` and the last two (see
-      [httpoxy.org](https://httpoxy.org) for why), none for SSH. The environment is that of the server's node. Default:
-      the server's, which is `:none`
-    * `:no_proxy` - the hosts that are reached without the proxy: a list, or a string with commas. Names stand for all below
-      them, too; IP addresses, CIDR ranges and `*` will do. Default: the server's, or with `:environment` the variables
-      `no_proxy`, `NO_PROXY`
+    * `:tls` - a keyword list or a map of PEM texts: `:ca`, certificates to trust beside the
+      system's, and `:cert` and `:key`, a client certificate with its chain and its private key.
+      They stand above those of the credentials (`Alumiini.Git.Auth.from_secret/1`), and those above
+      the server's; what one does not say, the next one may
+    * `:proxy` - the URL of a proxy (`http://`, `https://`, `socks5://`, or `socks5h://` where the
+      proxy shall resolve names; with `user:password@` if it wants that), `:none`, or
+      `:environment`: for `https://` the variables `https_proxy`, `HTTPS_PROXY`, `all_proxy`,
+      `ALL_PROXY`, for `http://` only `http_proxy` and the last two (see
+      [httpoxy.org](https://httpoxy.org) for why), none for SSH. The environment is that of the
+      server's node. Default: the server's, which is `:none`
+    * `:no_proxy` - the hosts that are reached without the proxy: a list, or a string with commas.
+      Names stand for all below them, too; IP addresses, CIDR ranges and `*` will do. Default: the
+      server's, or with `:environment` the variables `no_proxy`, `NO_PROXY`
 
-  `:tls`, `:proxy` and `:no_proxy` can be given to `start_link/1`, for all calls that do not say otherwise.
+  `:tls`, `:proxy` and `:no_proxy` can be given to `start_link/1`, for all calls that do not say
+  otherwise.
 
   ## Several nodes
 
-  A server can be called from any node: `server: {Alumiini.Git, :"git@host"}`. The repositories are then on that node's
-  disk, and relative paths are not of use. Run the same version of this library on both.
+  A server can be called from any node: `server: {Alumiini.Git, :"git@host"}`. The repositories are
+  then on that node's disk, and relative paths are not of use. Run the same version of this library
+  on both.
 
   ## While there is no worker
 
-  A worker that dies is replaced at once. Calls wait, within their timeouts, while one is starting. After three starts in
-  a row that failed, and at once if the binary is missing or speaks another protocol version, calls are answered
-  with `:worker_unavailable` or `:protocol` and the cause, until a start succeeds. Attempts go on, with growing pauses.
+  A worker that dies is replaced at once. Calls wait, within their timeouts, while one is starting.
+  After three starts in a row that failed, and at once if the binary is missing or speaks another
+  protocol version, calls are answered with `:worker_unavailable` or `:protocol` and the cause,
+  until a start succeeds. Attempts go on, with growing pauses.
 
   Events for metrics and logs are documented in `Alumiini.Git.Telemetry`.
   """
@@ -78,7 +85,8 @@ defmodule Alumiini.Git do
   alias Alumiini.Git.{Auth, Commit, Error, Ops, Options, Ref, Server, Update}
 
   @typedoc """
-  What to sync or to ask for. Names are bytes, as they are to Git, and need not be UTF-8. See "Refs" at `sync/4`.
+  What to sync or to ask for. Names are bytes, as they are to Git, and need not be UTF-8. See "Refs"
+  at `sync/4`.
   """
   @type ref ::
           String.t()
@@ -102,8 +110,9 @@ defmodule Alumiini.Git do
   @typedoc """
   How far a call is, as a `:progress` function gets it.
 
-  `phase` is `:connect` (no numbers are known yet), `:receive` (`done` of `total` objects, `bytes` of the pack so far),
-  `:index` (deltas) or `:checkout` (files). Not every phase occurs in every call.
+  `phase` is `:connect` (no numbers are known yet), `:receive` (`done` of `total` objects, `bytes`
+  of the pack so far), `:index` (deltas) or `:checkout` (files). Not every phase occurs in every
+  call.
   """
   @type progress :: %{
           phase: :connect | :receive | :index | :checkout,
@@ -176,60 +185,79 @@ defmodule Alumiini.Git do
   def child_spec(options) do
     # Wrong options are for start_link/1 to refuse.
     name = if Keyword.keyword?(options), do: options[:name]
-    %{id: name || __MODULE__, start: {__MODULE__, :start_link, [Options.seal(options)]}, type: :worker}
+
+    %{
+      id: name || __MODULE__,
+      start: {__MODULE__, :start_link, [Options.seal(options)]},
+      type: :worker
+    }
   end
 
   @doc """
-  Starts a server, linked to the caller. It does not wait for its worker, and a worker that cannot be started does not
-  take it down: calls then tell why.
+  Starts a server, linked to the caller. It does not wait for its worker, and a worker that cannot
+  be started does not take it down: calls then tell why.
 
   ## Options
 
-    * `:name` - what to register it as: an atom, `{:global, term}` or `{:via, module, term}`; `nil` for no name.
-      Default: `Alumiini.Git`
+    * `:name` - what to register it as: an atom, `{:global, term}` or `{:via, module, term}`; `nil`
+      for no name. Default: `Alumiini.Git`
     * `:binary` - the absolute path of the worker's binary. Default: the application environment's
       `config :alumiini_git, binary: path`, else the one in the `priv/` of this library's build
-    * `:max_pending` - how many requests may be pending before further ones are answered `:overloaded`. Default: 4096
-    * `:max_requests`, `:max_requests_per_host` - how many requests may talk to remotes at a time, altogether and with one
-      host. The others wait for their turn, within their timeouts. Defaults: 256 and 32
-    * `:schemes` - which remotes may be reached: some of `:https`, `:http`, `:ssh` and `:file` (paths of this machine, too). Others are
-      `:unsupported`. Default: all. Where somebody else chooses URLs, a controller's tenants for one, `[:https, :ssh]` is what to give
-    * `:allow_local` - the directories in which repositories of this machine may be read as remotes, whatever `:schemes` says; what is
-      below them only, also by what it borrows from. `[]` for none. Default: anywhere, if `:file` is among the schemes and the
-      repository belongs to the user that the BEAM runs as (elsewhere Git calls that `safe.directory`)
-    * `:addresses` - which addresses the worker may connect to: `:any` (the default), `:public`, or rules. See "Addresses"
-    * `:root` - the one directory, given by its absolute path, that the `path` of every call has to be below. It has to exist; it is not
-      made, and is no `path` itself. A path that leads out of it, by `..` or by a link, also by one that takes its place in the middle of a
-      call, is `:unsafe_path`. Absolute links are followed if they begin with the root. Give it where paths are joined from what others
-      choose, and where others can write into the directories that are synced, a shared volume for one. For two volumes, start two
-      servers. Remotes on this machine are not meant: see `:allow_local`. Default: any path
-    * `:tls`, `:proxy`, `:no_proxy` - for all calls to remotes, see "Options of calls to a remote". Under a supervisor, give
-      them in `{Alumiini.Git, options}`, as above: `child_spec/1` keeps them out of what a supervisor logs
-    * `:grace` - how long, in milliseconds, the worker may take to let go of a request that timed out or was cancelled,
-      before it is killed and replaced. Default: 5,000
+    * `:max_pending` - how many requests may be pending before further ones are answered
+      `:overloaded`. Default: 4096
+    * `:max_requests`, `:max_requests_per_host` - how many requests may talk to remotes at a time,
+      altogether and with one host. The others wait for their turn, within their timeouts. Defaults:
+      256 and 32
+    * `:schemes` - which remotes may be reached: some of `:https`, `:http`, `:ssh` and `:file`
+      (paths of this machine, too). Others are `:unsupported`. Default: all. Where somebody else
+      chooses URLs, a controller's tenants for one, `[:https, :ssh]` is what to give
+    * `:allow_local` - the directories in which repositories of this machine may be read as remotes,
+      whatever `:schemes` says; what is below them only, also by what it borrows from. `[]` for
+      none. Default: anywhere, if `:file` is among the schemes and the repository belongs to the
+      user that the BEAM runs as (elsewhere Git calls that `safe.directory`)
+    * `:addresses` - which addresses the worker may connect to: `:any` (the default), `:public`, or
+      rules. See "Addresses"
+    * `:root` - the one directory, given by its absolute path, that the `path` of every call has to
+      be below. It has to exist; it is not made, and is no `path` itself. A path that leads out of
+      it, by `..` or by a link, also by one that takes its place in the middle of a call, is
+      `:unsafe_path`. Absolute links are followed if they begin with the root. Give it where paths
+      are joined from what others choose, and where others can write into the directories that are
+      synced, a shared volume for one. For two volumes, start two servers. Remotes on this machine
+      are not meant: see `:allow_local`. Default: any path
+    * `:tls`, `:proxy`, `:no_proxy` - for all calls to remotes, see "Options of calls to a remote".
+      Under a supervisor, give them in `{Alumiini.Git, options}`, as above: `child_spec/1` keeps
+      them out of what a supervisor logs
+    * `:grace` - how long, in milliseconds, the worker may take to let go of a request that timed
+      out or was cancelled, before it is killed and replaced. Default: 5,000
     * `:handshake_timeout` - how long, in milliseconds, a worker may take to start. Default: 5,000
-    * `:heartbeat` - how long, in milliseconds, the worker may be silent, at least 100. It is asked twice in that time whether it still
-      reads requests; one that says nothing at all is killed and replaced, and what was in flight is run again. That is noticed within
-      half of the time more. Default: 10,000
-    * `:backoff_initial`, `:backoff_max` - the first and the longest pause, in milliseconds, between two attempts to start
-      a worker. Each is twice as long as the one before, and up to half of it is left out at random. Defaults: 100
-      and 10,000
+    * `:heartbeat` - how long, in milliseconds, the worker may be silent, at least 100. It is asked
+      twice in that time whether it still reads requests; one that says nothing at all is killed and
+      replaced, and what was in flight is run again. That is noticed within half of the time more.
+      Default: 10,000
+    * `:backoff_initial`, `:backoff_max` - the first and the longest pause, in milliseconds, between
+      two attempts to start a worker. Each is twice as long as the one before, and up to half of it
+      is left out at random. Defaults: 100 and 10,000
 
   Raises `ArgumentError` for an option that is none or has a wrong value.
 
   ## Addresses
 
-  Whoever may choose a URL can have the worker connect to whatever it can reach: the services of the node, the cloud's metadata. The text of
-  a URL does not tell: `https://0x7f000001/` and `https://127.1/` are `127.0.0.1`, a name leads to what its owner says, and a server may redirect. So
-  `:addresses` is asked about the address itself, after names are resolved, for each connection over HTTP, HTTPS and SSH, also to where a
-  server redirects, and the address that was asked about is the one that is connected to. A remote that leads only to others is `:unsupported`; the error
+  Whoever may choose a URL can have the worker connect to whatever it can reach: the services of the
+  node, the cloud's metadata. The text of a URL does not tell: `https://0x7f000001/` and
+  `https://127.1/` are `127.0.0.1`, a name leads to what its owner says, and a server may redirect.
+  So `:addresses` is asked about the address itself, after names are resolved, for each connection
+  over HTTP, HTTPS and SSH, also to where a server redirects, and the address that was asked about
+  is the one that is connected to. A remote that leads only to others is `:unsupported`; the error
   does not tell its address.
 
-    * `:public` - those that are reachable from everywhere. Not loopback, link-local (`169.254.0.0/16`, where clouds have their metadata, and `fe80::/10`), private
-      (RFC 1918, `fc00::/7`), shared (`100.64.0.0/10`), multicast, reserved and documentation, nor any of these within IPv6 (mapped, NAT64, 6to4)
-    * rules: `allow:` and `deny:`, lists of ranges (`"10.1.0.0/16"`, `"fd00::/8"`, `"10.1.2.3"`), and `default:`, for what is in none: `:public` (the default), `:any` or
-      `:none`. Of the ranges that an address is in, the smallest decides; where the same range is in both, it is denied. An address of IPv4 within IPv6 is
-      that of IPv4
+    * `:public` - those that are reachable from everywhere. Not loopback, link-local
+      (`169.254.0.0/16`, where clouds have their metadata, and `fe80::/10`), private (RFC 1918,
+      `fc00::/7`), shared (`100.64.0.0/10`), multicast, reserved and documentation, nor any of these
+      within IPv6 (mapped, NAT64, 6to4)
+    * rules: `allow:` and `deny:`, lists of ranges (`"10.1.0.0/16"`, `"fd00::/8"`, `"10.1.2.3"`),
+      and `default:`, for what is in none: `:public` (the default), `:any` or `:none`. Of the ranges
+      that an address is in, the smallest decides; where the same range is in both, it is denied. An
+      address of IPv4 within IPv6 is that of IPv4
 
   Some examples:
 
@@ -240,10 +268,13 @@ defmodule Alumiini.Git do
       # All but the cloud's metadata and the node itself.
       {Alumiini.Git, addresses: [default: :any, deny: ["169.254.0.0/16", "127.0.0.0/8", "::1"]]}
 
-  A proxy's own address is not asked about: you chose it. Proxies of the kinds `http`, `https` and `socks5h` resolve the names that they are asked for, so only
-  hosts that are addresses, and `localhost`, are checked then. Let the proxy refuse the rest. With `socks5` names are resolved, and checked, by the worker.
+  A proxy's own address is not asked about: you chose it. Proxies of the kinds `http`, `https` and
+  `socks5h` resolve the names that they are asked for, so only hosts that are addresses, and
+  `localhost`, are checked then. Let the proxy refuse the rest. With `socks5` names are resolved,
+  and checked, by the worker.
 
-  There is no function that decides: the worker would have to wait for an answer of the BEAM while it connects.
+  There is no function that decides: the worker would have to wait for an answer of the BEAM while
+  it connects.
   """
   @spec start_link([start_option]) :: GenServer.on_start()
   def start_link(options \\ []), do: options |> Options.start!() |> Server.start_link()
@@ -251,28 +282,35 @@ defmodule Alumiini.Git do
   @doc """
   Makes `path` equal to the newest commit of `ref` at `url`, and returns that commit's id.
 
-  If `path` is absent or empty, the repository is cloned there. Otherwise the remote is asked what is new, only that is
-  fetched, and the working tree follows, also when the remote was force-pushed, or when `url`, `ref` or the depth are
-  not those of the last call. Files that somebody changed, deleted or added in the working tree of a repository that this
-  library cloned are put right even if there is nothing new.
+  If `path` is absent or empty, the repository is cloned there. Otherwise the remote is asked what
+  is new, only that is fetched, and the working tree follows, also when the remote was force-pushed,
+  or when `url`, `ref` or the depth are not those of the last call. Files that somebody changed,
+  deleted or added in the working tree of a repository that this library cloned are put right even
+  if there is nothing new.
 
-  `url` is an `https://`, `http://`, `ssh://` or `file://` URL, `user@host:path` for SSH, or a local path. It may hold
-  credentials (`https://user:password@host/…`, percent-encoded); they are taken out before anything else happens.
+  `url` is an `https://`, `http://`, `ssh://` or `file://` URL, `user@host:path` for SSH, or a local
+  path. It may hold credentials (`https://user:password@host/…`, percent-encoded); they are taken
+  out before anything else happens.
 
-  An integer as the last argument is the depth: `sync(url, "main", path, 1)` is `sync(url, "main", path, depth: 1)`.
+  An integer as the last argument is the depth: `sync(url, "main", path, 1)` is
+  `sync(url, "main", path, depth: 1)`.
 
   ## Refs
 
     * `"main"`, `{:branch, "main"}` - a branch. HEAD is on the branch of that name
     * `:default` - the branch that the remote's HEAD names
     * `{:tag, "v1.2.3"}` - a tag. Of an annotated one the commit is what is synced
-    * `{:semver, "~> 1.2"}` - the tag of the newest version that the requirement takes, as `Version` of Elixir reads both. A tag may begin with `v`. Of tags for
-      the same version (with and without `v`, or with other build metadata) it is the one whose name comes last. `{:semver, requirement, options}` takes these:
+    * `{:semver, "~> 1.2"}` - the tag of the newest version that the requirement takes, as `Version`
+      of Elixir reads both. A tag may begin with `v`. Of tags for the same version (with and without
+      `v`, or with other build metadata) it is the one whose name comes last.
+      `{:semver, requirement, options}` takes these:
         * `prefix: "app-"` - only tags that begin like this, and the version is what follows
         * `filter: ~r/…/` - only tags whose names match
-        * `pre: true` - pre-releases, too. Without it they count only where the requirement names one
-    * `{:commit, sha}` - a commit, by its full id. Where the repository has it, the remote is not asked. A server that does not give commits by
-      id is asked for its branches and tags, deeper and deeper, until one leads to the commit
+        * `pre: true` - pre-releases, too. Without it they count only where the requirement names
+          one
+    * `{:commit, sha}` - a commit, by its full id. Where the repository has it, the remote is not
+      asked. A server that does not give commits by id is asked for its branches and tags, deeper
+      and deeper, until one leads to the commit
     * `{:ref, "refs/pull/7/head"}` - any ref, by its full name
 
   HEAD is detached for all but the first two. A path may be synced to one kind after another.
@@ -280,33 +318,37 @@ defmodule Alumiini.Git do
   ## Options
 
     * `:depth` - how many commits of history to have, or `:infinity` for all. Default: 1
-    * `:force` - overwrite local changes and commits in a repository that this library did not clone (one that it did is
-      always overwritten). Default: `false`
-    * `:keep` - how many of the commits that were synced stay readable, the newest among them, in a repository that this library
-      cloned: their objects are kept when newer ones arrive. Default: 2, at most 1,000
-    * `:working_tree` - with `false` no file is checked out: `path` holds `.git` and nothing else, and `head/2`, `files/3` and
-      `read/3` answer from the commit itself, the same as with a working tree. See "Without a working tree". Default: `true`
-    * `:progress` - a function that is called, in the calling process, with a `t:progress/0` now and then. If it
-      raises, the work is stopped and the call raises the same
+    * `:force` - overwrite local changes and commits in a repository that this library did not clone
+      (one that it did is always overwritten). Default: `false`
+    * `:keep` - how many of the commits that were synced stay readable, the newest among them, in a
+      repository that this library cloned: their objects are kept when newer ones arrive. Default:
+      2, at most 1,000
+    * `:working_tree` - with `false` no file is checked out: `path` holds `.git` and nothing else,
+      and `head/2`, `files/3` and `read/3` answer from the commit itself, the same as with a working
+      tree. See "Without a working tree". Default: `true`
+    * `:progress` - a function that is called, in the calling process, with a `t:progress/0` now and
+      then. If it raises, the work is stopped and the call raises the same
     * `:auth`, `:allow_insecure`, `:tls`, `:proxy`, `:no_proxy` - see "Options of calls to a remote"
     * `:server`, `:timeout` - see "Options of every call"
 
   ## Without a working tree
 
-  Who reads with `files/3` and `read/3` only, as a controller does, needs no files on disk. With `working_tree: false` nothing is written
-  but what was fetched, a sync with nothing new looks at no file but those of `.git`, and nobody can change what is read. A read is of one
-  commit, whatever is synced meanwhile. `checkout/3` moves HEAD, and what is read with it. To Git it is a bare repository: `git -C path log`
-  works, `git -C path status` tells that there is no working tree.
+  Who reads with `files/3` and `read/3` only, as a controller does, needs no files on disk. With
+  `working_tree: false` nothing is written but what was fetched, a sync with nothing new looks at no
+  file but those of `.git`, and nobody can change what is read. A read is of one commit, whatever is
+  synced meanwhile. `checkout/3` moves HEAD, and what is read with it. To Git it is a bare
+  repository: `git -C path log` works, `git -C path status` tells that there is no working tree.
 
-  A sync without the option checks out; one with it takes away what was checked out, and whatever else lay there. What somebody
-  puts beside `.git` after that is neither looked at nor touched. A repository that this library did not clone keeps its working tree:
-  `:unsupported`, and nothing is touched.
+  A sync without the option checks out; one with it takes away what was checked out, and whatever
+  else lay there. What somebody puts beside `.git` after that is neither looked at nor touched. A
+  repository that this library did not clone keeps its working tree: `:unsupported`, and nothing is
+  touched.
 
   ## Errors
 
-  Among others: `:ref_not_found` (`detail.near` has similar names; what is at `path` stays), `:occupied` and `:dirty` (`path`
-  holds something else, or local work; nothing was touched), `:auth`, `:host_key`, `:repo_not_found`, `:network`,
-  `:certificate`, `:timeout`.
+  Among others: `:ref_not_found` (`detail.near` has similar names; what is at `path` stays),
+  `:occupied` and `:dirty` (`path` holds something else, or local work; nothing was touched),
+  `:auth`, `:host_key`, `:repo_not_found`, `:network`, `:certificate`, `:timeout`.
 
   ## Examples
 
@@ -322,7 +364,8 @@ defmodule Alumiini.Git do
         progress: fn p -> IO.puts("\#{p.phase} \#{p.done}/\#{p.total}") end
       )
   """
-  @spec sync(String.t(), ref, Path.t(), pos_integer | [sync_option]) :: {:ok, sha} | {:error, Error.t()}
+  @spec sync(String.t(), ref, Path.t(), pos_integer | [sync_option]) ::
+          {:ok, sha} | {:error, Error.t()}
   def sync(url, ref, path, depth_or_options \\ 1)
 
   def sync(url, ref, path, depth) when is_integer(depth), do: sync(url, ref, path, depth: depth)
@@ -330,8 +373,8 @@ defmodule Alumiini.Git do
   def sync(url, ref, path, options), do: Ops.Sync.run(url, ref, path, options)
 
   @doc """
-  The same as `sync/4`, told in full: an `Alumiini.Git.Update` that says whether there was something new, what was there before, and what
-  came over the network.
+  The same as `sync/4`, told in full: an `Alumiini.Git.Update` that says whether there was something
+  new, what was there before, and what came over the network.
 
   Takes the options of `sync/4`, and the depth among them.
 
@@ -349,11 +392,13 @@ defmodule Alumiini.Git do
   def update(url, ref, path, options \\ []), do: Ops.Update.run(url, ref, path, options)
 
   @doc """
-  The names of the YAML files in a directory of a repository: those that end in `.yaml` or `.yml` and are not hidden, not
-  those in directories below it. Sorted by bytes, relative to that directory.
+  The names of the YAML files in a directory of a repository: those that end in `.yaml` or `.yml`
+  and are not hidden, not those in directories below it. Sorted by bytes, relative to that
+  directory.
 
-  `subpath` is the directory, relative to `path`; `nil` is `path` itself, and it may be left out before options. This looks at the working tree, and any directory
-  will do for `path`; in a repository, nothing outside of it can be reached.
+  `subpath` is the directory, relative to `path`; `nil` is `path` itself, and it may be left out
+  before options. This looks at the working tree, and any directory will do for `path`; in a
+  repository, nothing outside of it can be reached.
 
   A name that is not UTF-8 is returned as the bytes it consists of.
 
@@ -363,8 +408,8 @@ defmodule Alumiini.Git do
 
   ## Errors
 
-  Among others: `:path_not_found`, `:unsafe_path`, `:too_large` (names of more than 16 MiB, or links without end), `:incomplete` (a sync was interrupted in a way that only the next one
-  can mend).
+  Among others: `:path_not_found`, `:unsafe_path`, `:too_large` (names of more than 16 MiB, or links
+  without end), `:incomplete` (a sync was interrupted in a way that only the next one can mend).
 
   ## Examples
 
@@ -382,12 +427,14 @@ defmodule Alumiini.Git do
   @doc """
   The content of a file in a repository, byte for byte.
 
-  `file` is relative to `path`. This looks at the working tree, and any directory will do for `path`. Symbolic links are
-  followed while they stay inside of it; nothing outside and nothing in `.git` can be read.
+  `file` is relative to `path`. This looks at the working tree, and any directory will do for
+  `path`. Symbolic links are followed while they stay inside of it; nothing outside and nothing in
+  `.git` can be read.
 
   ## Options
 
-    * `:max_bytes` - a file that is larger is answered with `:too_large`. Default: 16 MiB, at most 64 MiB
+    * `:max_bytes` - a file that is larger is answered with `:too_large`. Default: 16 MiB, at most
+      64 MiB
     * `:server`, `:timeout` - see "Options of every call"
 
   ## Errors
@@ -412,7 +459,8 @@ defmodule Alumiini.Git do
 
   ## Errors
 
-  Among others: `:path_not_found`, `:not_a_repository`, `:too_large` (a commit of more than 4 MiB), `:ref_not_found` (HEAD is on a branch without a commit).
+  Among others: `:path_not_found`, `:not_a_repository`, `:too_large` (a commit of more than 4 MiB),
+  `:ref_not_found` (HEAD is on a branch without a commit).
 
   ## Examples
 
@@ -424,15 +472,16 @@ defmodule Alumiini.Git do
   def head(path, options \\ []), do: Ops.Head.run(path, options)
 
   @doc """
-  Makes the working tree equal to a commit that the repository has, and returns its id. HEAD is detached there; no branch is
-  moved. The next `sync/4` puts HEAD back on its branch.
+  Makes the working tree equal to a commit that the repository has, and returns its id. HEAD is
+  detached there; no branch is moved. The next `sync/4` puts HEAD back on its branch.
 
-  `rev` is the id of a commit, or the name of a branch or tag that the repository has. Nothing is fetched: after
-  a sync with depth 1 there is one commit.
+  `rev` is the id of a commit, or the name of a branch or tag that the repository has. Nothing is
+  fetched: after a sync with depth 1 there is one commit.
 
   ## Options
 
-    * `:force` - overwrite local changes in a repository that this library did not clone. Default: `false`
+    * `:force` - overwrite local changes in a repository that this library did not clone. Default:
+      `false`
     * `:progress` - see `sync/4`
     * `:server`, `:timeout` - see "Options of every call"
 
@@ -445,15 +494,18 @@ defmodule Alumiini.Git do
       iex> Alumiini.Git.checkout("/var/lib/app", "7fd1a60b01f91b314f59955a4e4d4e80d8edf11d")
       {:ok, "7fd1a60b01f91b314f59955a4e4d4e80d8edf11d"}
   """
-  @spec checkout(Path.t(), String.t(), [call_option | {:force, boolean} | {:progress, (progress -> any)}]) ::
+  @spec checkout(Path.t(), String.t(), [
+          call_option | {:force, boolean} | {:progress, (progress -> any)}
+        ]) ::
           {:ok, sha} | {:error, Error.t()}
   def checkout(path, rev, options \\ []), do: Ops.Checkout.run(path, rev, options)
 
   @doc """
   The id of the commit that a remote has for a ref, without fetching anything.
 
-  `ref` is `"HEAD"`, the name of a branch, a name in full such as `"refs/heads/main"`, or one of the forms that `sync/4` takes ("Refs"), but for
-  `{:commit, sha}`. Of an annotated tag it is the commit that the tag is of.
+  `ref` is `"HEAD"`, the name of a branch, a name in full such as `"refs/heads/main"`, or one of the
+  forms that `sync/4` takes ("Refs"), but for `{:commit, sha}`. Of an annotated tag it is the commit
+  that the tag is of.
 
   ## Options
 
@@ -462,7 +514,8 @@ defmodule Alumiini.Git do
 
   ## Errors
 
-  Among others: `:ref_not_found`, `:auth`, `:host_key`, `:repo_not_found`, `:network`, `:certificate`.
+  Among others: `:ref_not_found`, `:auth`, `:host_key`, `:repo_not_found`, `:network`,
+  `:certificate`.
 
   ## Examples
 
@@ -478,20 +531,25 @@ defmodule Alumiini.Git do
   def ls_remote(url, ref, options), do: Ops.LsRemote.run(url, ref, options)
 
   @doc """
-  The refs that a remote has, as a list of `Alumiini.Git.Ref` sorted by name, without fetching anything.
+  The refs that a remote has, as a list of `Alumiini.Git.Ref` sorted by name, without fetching
+  anything.
 
   ## Options
 
-    * `:prefix` - only refs whose names in full begin like this: a string such as `"refs/tags/v1."`, or a list of at most
-      256. Servers that know protocol version 2 send only those; without it all are sent, which may be many. Default: all refs
-    * `:max_bytes` - a list whose names and ids have more bytes is answered with `:too_large`. Each byte takes some 40 of memory
-      here while the list is made. Default: 4 MiB, some 40,000 refs; at most 64 MiB
+    * `:prefix` - only refs whose names in full begin like this: a string such as `"refs/tags/v1."`,
+      or a list of at most
+      256. Servers that know protocol version 2 send only those; without it all are sent, which may
+           be many. Default: all refs
+    * `:max_bytes` - a list whose names and ids have more bytes is answered with `:too_large`. Each
+      byte takes some 40 of memory here while the list is made. Default: 4 MiB, some 40,000 refs; at
+      most 64 MiB
     * `:auth`, `:allow_insecure`, `:tls`, `:proxy`, `:no_proxy` - see "Options of calls to a remote"
     * `:server`, `:timeout` - see "Options of every call"
 
   ## Errors
 
-  Among others: `:auth`, `:host_key`, `:repo_not_found`, `:network`, `:certificate`, `:too_large` (see `:max_bytes`).
+  Among others: `:auth`, `:host_key`, `:repo_not_found`, `:network`, `:certificate`, `:too_large`
+  (see `:max_bytes`).
 
   ## Examples
 
@@ -507,7 +565,10 @@ defmodule Alumiini.Git do
        ]}
   """
   @spec refs(String.t(), [
-          call_option | remote_option | {:prefix, String.t() | [String.t()]} | {:max_bytes, pos_integer}
+          call_option
+          | remote_option
+          | {:prefix, String.t() | [String.t()]}
+          | {:max_bytes, pos_integer}
         ]) ::
           {:ok, [Ref.t()]} | {:error, Error.t()}
   def refs(url, options \\ []), do: Ops.Refs.run(url, options)

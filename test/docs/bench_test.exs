@@ -56,12 +56,13 @@ defmodule Alumiini.Git.BenchTest do
     end
 
     test "has figures that people can read" do
-      assert Enum.map(results(), &{Format.value(&1, &1.ours), Format.ratio(&1), Format.target(&1)}) == [
-               {"2.00 ms", "0.100 ×", "≤ 0.150 ×"},
-               {"2.00 ms", "10.0 × faster", "≥ 6.00 ×"},
-               {"20.0 ms", "10.0 ×", "≤ 2.00 ×"},
-               {"30.0 MiB", "150 %", "≤ 20 MiB"}
-             ]
+      assert Enum.map(results(), &{Format.value(&1, &1.ours), Format.ratio(&1), Format.target(&1)}) ==
+               [
+                 {"2.00 ms", "0.100 ×", "≤ 0.150 ×"},
+                 {"2.00 ms", "10.0 × faster", "≥ 6.00 ×"},
+                 {"20.0 ms", "10.0 ×", "≤ 2.00 ×"},
+                 {"30.0 MiB", "150 %", "≤ 20 MiB"}
+               ]
 
       assert Format.count(999) == "999"
       assert Format.count(1_020_003) == "1,020,003"
@@ -80,7 +81,9 @@ defmodule Alumiini.Git.BenchTest do
     name = String.duplicate("nothing new ", 8)
 
     svg =
-      [Result.time("long", name, {"git", times}, times, 1.0)] |> Plot.svg(@machine) |> IO.iodata_to_binary()
+      [Result.time("long", name, {"git", times}, times, 1.0)]
+      |> Plot.svg(@machine)
+      |> IO.iodata_to_binary()
 
     [_, end_of_name] = Regex.run(~r/<text x="([\d.]+)" y="[\d.]+" text-anchor="end">nothing/, svg)
     assert String.to_float(end_of_name) > 6.8 * String.length(name)
@@ -104,7 +107,10 @@ defmodule Alumiini.Git.BenchTest do
       results = for way <- [:tree, :bare], size <- [300, 3_000], do: grown(way, size, 5)
       svg = results |> GrowthPlot.svg(@machine) |> IO.iodata_to_binary()
       assert {{:xmlElement, :svg, _, _, _, _, _, _, _, _, _, _}, []} = scan(svg)
-      assert for([_, class] <- Regex.scan(~r/<path class="(\w+)"/, svg), do: class) == ~w(git ours bare)
+
+      assert for([_, class] <- Regex.scan(~r/<path class="(\w+)"/, svg), do: class) ==
+               ~w(git ours bare)
+
       assert length(Regex.scan(~r/<circle/, svg)) == 6
       refute Plot.svg(results, @machine) |> IO.iodata_to_binary() =~ "clone of 300"
       assert GrowthPlot.svg(results(), @machine) == nil
@@ -113,7 +119,8 @@ defmodule Alumiini.Git.BenchTest do
 
   test "the plot of a part is a plot" do
     for result <- results() do
-      assert {{:xmlElement, :svg, _, _, _, _, _, _, _, _, _, _}, []} = scan(Plot.svg([result], @machine))
+      assert {{:xmlElement, :svg, _, _, _, _, _, _, _, _, _, _}, []} =
+               scan(Plot.svg([result], @machine))
     end
   end
 
@@ -125,7 +132,10 @@ defmodule Alumiini.Git.BenchTest do
 
     # Near enough to a map of ours to be read as one.
     assert {%{"results" => [first | _], "machine" => %{"cores" => 2}}, []} =
-             json |> String.replace("{", "%{") |> String.replace("\": ", "\" => ") |> Code.eval_string()
+             json
+             |> String.replace("{", "%{")
+             |> String.replace("\": ", "\" => ")
+             |> Code.eval_string()
 
     assert %{"ours" => %{"median" => 2_000_000}, "others" => [%{"name" => "the server"}]} = first
   end

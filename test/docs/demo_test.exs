@@ -1,5 +1,6 @@
 defmodule Alumiini.Git.DemoTest do
-  # The first command of README.md as one types it, with the worker that it builds. Not async: it wants the cores for itself.
+  # The first command of README.md as one types it, with the worker that it builds. Not async: it
+  # wants the cores for itself.
   use ExUnit.Case, async: false
 
   alias Alumiini.Git.Test.{Document, HttpServer, Manifests, OsProcess, Repository, TempDir}
@@ -85,10 +86,23 @@ defmodule Alumiini.Git.DemoTest do
 
   defp start(command) do
     env = for {name, nil} <- @env, do: {String.to_charlist(name), false}
-    options = [:binary, :exit_status, :stderr_to_stdout, line: 4096, args: ["-c", command], env: env]
+
+    options = [
+      :binary,
+      :exit_status,
+      :stderr_to_stdout,
+      line: 4096,
+      args: ["-c", command],
+      env: env
+    ]
+
     port = Port.open({:spawn_executable, System.find_executable("sh")}, options)
     {:os_pid, os_pid} = Port.info(port, :os_pid)
-    on_exit(fn -> for pid <- [os_pid | OsProcess.descendants(os_pid)], do: OsProcess.kill(pid, :KILL) end)
+
+    on_exit(fn ->
+      for pid <- [os_pid | OsProcess.descendants(os_pid)], do: OsProcess.kill(pid, :KILL)
+    end)
+
     port
   end
 
@@ -97,7 +111,10 @@ defmodule Alumiini.Git.DemoTest do
     receive do
       {^port, {:data, {_end, line}}} ->
         output = output <> line <> "\n"
-        if String.starts_with?(line, beginning), do: output, else: await_line(port, beginning, output)
+
+        if String.starts_with?(line, beginning),
+          do: output,
+          else: await_line(port, beginning, output)
 
       {^port, {:exit_status, status}} ->
         flunk("ended with status #{status} before #{inspect(beginning)}: #{output}")

@@ -1,5 +1,6 @@
 defmodule Alumiini.Git.DocsTest do
-  # What HexDocs shows, as far as that can be held without ExDoc; hosted CI runs `mix docs --warnings-as-errors`.
+  # What HexDocs shows, as far as that can be held without ExDoc; hosted CI runs
+  # `mix docs --warnings-as-errors`.
   use ExUnit.Case, async: true
 
   @root Path.expand("../..", __DIR__)
@@ -64,7 +65,9 @@ defmodule Alumiini.Git.DocsTest do
   ## What is shown
 
   defp docs, do: Mix.Project.config()[:docs]
-  defp texts, do: for(page <- @pages, do: {page, read!(page)}) ++ Enum.flat_map(modules(), &documentation/1)
+
+  defp texts,
+    do: for(page <- @pages, do: {page, read!(page)}) ++ Enum.flat_map(modules(), &documentation/1)
 
   defp documentation(module) do
     with {:docs_v1, _, _, _, %{"en" => moduledoc}, _, docs} <- Code.fetch_docs(module) do
@@ -80,7 +83,9 @@ defmodule Alumiini.Git.DocsTest do
     for module <- modules, String.starts_with?(source(module), ["lib/", "release/lib/"]), do: module
   end
 
-  defp source(module), do: module.module_info(:compile)[:source] |> to_string() |> Path.relative_to(@root)
+  defp source(module),
+    do: module.module_info(:compile)[:source] |> to_string() |> Path.relative_to(@root)
+
   defp shown?(module), do: documentation(module) != []
   defp read!(page), do: @root |> Path.join(page) |> File.read!()
 
@@ -91,7 +96,8 @@ defmodule Alumiini.Git.DocsTest do
     for [_all, link] <- Regex.scan(~r/\]\(([^)\s]+)\)/, text), do: link
   end
 
-  # As ExDoc has it: a page by its name alone, a file by its path in what is published. On GitHub, both by their path from the page.
+  # As ExDoc has it: a page by its name alone, a file by its path in what is published. On GitHub,
+  # both by their path from the page.
   defp lead(where, link) do
     path = link |> String.split("#") |> hd()
 
@@ -105,7 +111,11 @@ defmodule Alumiini.Git.DocsTest do
 
   defp page(where, path) do
     if where in @pages,
-      do: @root |> Path.join(Path.dirname(where)) |> then(&Path.expand(path, &1)) |> Path.relative_to(@root),
+      do:
+        @root
+        |> Path.join(Path.dirname(where))
+        |> then(&Path.expand(path, &1))
+        |> Path.relative_to(@root),
       else: Enum.find(@pages, &(Path.basename(&1) == path))
   end
 
@@ -118,7 +128,8 @@ defmodule Alumiini.Git.DocsTest do
   ## Names
 
   defp references(text) do
-    for [_all, name] <- Regex.scan(~r{`((?:[tcm]:)?Alumiini\.Git[\w.]*(?:[?!]?/\d+)?)`}, text), do: name
+    for [_all, name] <- Regex.scan(~r{`((?:[tcm]:)?Alumiini\.Git[\w.]*(?:[?!]?/\d+)?)`}, text),
+        do: name
   end
 
   defp look_up(where, reference) do
@@ -130,8 +141,11 @@ defmodule Alumiini.Git.DocsTest do
 
     {module, member} =
       case Regex.run(~r{^(.+)\.([a-z_]\w*[?!]?)/(\d+)$}, name) do
-        [_all, module, member, arity] -> {module, {String.to_atom(member), String.to_integer(arity)}}
-        nil -> {name, nil}
+        [_all, module, member, arity] ->
+          {module, {String.to_atom(member), String.to_integer(arity)}}
+
+        nil ->
+          {name, nil}
       end
 
     module = Module.concat([module])

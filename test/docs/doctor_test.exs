@@ -14,7 +14,9 @@ defmodule Alumiini.Git.DoctorTest do
   setup %{tmp_dir: directory} do
     shell = Mix.shell()
     Mix.shell(Mix.Shell.Process)
-    # Where dependencies were compiled just now, the first thing said has the project's name before it.
+
+    # Where dependencies were compiled just now, the first thing said has the project's name before
+    # it.
     _ = Mix.Shell.printable_app_name()
     before = for name <- ["DOCTOR_SECRET", "DOCTOR_UNSET"], do: {name, System.get_env(name)}
     System.put_env([{"DOCTOR_SECRET", "s3cr3t"}, {"DOCTOR_UNSET", nil}])
@@ -130,7 +132,9 @@ defmodule Alumiini.Git.DoctorTest do
   end
 
   describe "arguments" do
-    test "become options of a call, with secrets from the environment and from files", %{write: write} do
+    test "become options of a call, with secrets from the environment and from files", %{
+      write: write
+    } do
       key = write.("key", "KEY")
       hosts = write.("known_hosts", "HOSTS")
       pem = write.("pem", @pem)
@@ -227,7 +231,10 @@ defmodule Alumiini.Git.DoctorTest do
       assert printed =~ "  binary    #{binary}\n"
       assert printed =~ ~r/^  origin +\S/m
       assert printed =~ ~r/^  checksum +sha256:[0-9a-f]{64}, as when it was installed$/m
-      for label <- ["version", "target", "libgit2", "protocol"], do: assert(printed =~ ~r/^  #{label} +\S+$/m)
+
+      for label <- ["version", "target", "libgit2", "protocol"],
+          do: assert(printed =~ ~r/^  #{label} +\S+$/m)
+
       assert printed =~ "The worker runs.\n"
     end
 
@@ -269,13 +276,22 @@ defmodule Alumiini.Git.DoctorTest do
       assert printed =~ "✗ #{garbage}"
     end
 
-    test "shows no secret that a worker repeats, and says when it makes no sense", %{tmp_dir: directory} do
+    test "shows no secret that a worker repeats, and says when it makes no sense", %{
+      tmp_dir: directory
+    } do
       before = Application.get_env(:alumiini_git, :binary)
       on_exit(fn -> Application.put_env(:alumiini_git, :binary, before) end)
-      failed = %{"err" => "no https://u:s3cr3t@h", "kind" => "network", "retryable" => true, "detail" => %{}}
+
+      failed = %{
+        "err" => "no https://u:s3cr3t@h",
+        "kind" => "network",
+        "retryable" => true,
+        "detail" => %{}
+      }
 
       for {steps, shown} <- [
-            {[%{"step" => "resolve", "us" => 5, "note" => "http://u:s3cr3t@proxy"}], "http://proxy"},
+            {[%{"step" => "resolve", "us" => 5, "note" => "http://u:s3cr3t@proxy"}],
+             "http://proxy"},
             {[%{"step" => "connect", "us" => 5, "error" => failed}], "no https://h"},
             {[%{"unknown" => 1}], "please report it"},
             {"no steps", "please report it"}

@@ -1,6 +1,7 @@
 defmodule Alumiini.Git.DocumentsTest do
-  # Each block of README.md and of the guides is run, as far as it can be run here, or stands in the one list of those that are
-  # not. Not async: they call the server of the default name, and read the environment.
+  # Each block of README.md and of the guides is run, as far as it can be run here, or stands in the
+  # one list of those that are not. Not async: they call the server of the default name, and read
+  # the environment.
   use ExUnit.Case, async: false
 
   alias Alumiini.Git
@@ -46,7 +47,10 @@ defmodule Alumiini.Git.DocumentsTest do
 
   test "each block is of a kind that is known, and each name in a list is that of a block" do
     for block <- @blocks,
-        do: assert({block.name, block.language in ~w(elixir sh text dockerfile nix)} == {block.name, true})
+        do:
+          assert(
+            {block.name, block.language in ~w(elixir sh text dockerfile nix)} == {block.name, true}
+          )
 
     names = for block <- @blocks, do: block.name
     assert Enum.reject(Map.keys(@not_run) ++ Map.keys(@run_in), &(&1 in names)) == []
@@ -67,11 +71,18 @@ defmodule Alumiini.Git.DocumentsTest do
     path = Path.join(context.tmp_dir, "clone")
 
     code =
-      code |> String.replace("https://git.example.com/shop.git", url) |> String.replace("/var/lib/shop", path)
+      code
+      |> String.replace("https://git.example.com/shop.git", url)
+      |> String.replace("/var/lib/shop", path)
 
     {:__block__, _meta, [children | calls]} = Code.string_to_quoted!(code)
     {children, _bindings} = Code.eval_quoted(children)
-    start_supervised!(%{id: :readme, start: {Supervisor, :start_link, [children, [strategy: :one_for_one]]}})
+
+    start_supervised!(%{
+      id: :readme,
+      start: {Supervisor, :start_link, [children, [strategy: :one_for_one]]}
+    })
+
     {_value, bindings} = Code.eval_quoted({:__block__, [], calls})
     assert Enum.sort(bindings) == [names: ["app.yaml"], sha: sha, yaml: "kind: Deployment\n"]
   end
@@ -81,7 +92,10 @@ defmodule Alumiini.Git.DocumentsTest do
     module = Module.concat(__MODULE__, "Installed#{System.unique_integer([:positive])}")
     Code.eval_string("defmodule #{inspect(module)} do\n#{code}\nend")
     assert [{:alumiini_git, requirement}] = module.deps()
-    assert Mix.Project.config()[:version] |> String.replace(~r/-.*/, "") |> Version.match?(requirement)
+
+    assert Mix.Project.config()[:version]
+           |> String.replace(~r/-.*/, "")
+           |> Version.match?(requirement)
   end
 
   defp run("README.md: Use: Credentials, certificates and proxies", code, context) do
@@ -147,10 +161,15 @@ defmodule Alumiini.Git.DocumentsTest do
 
     exports =
       exports
-      |> String.replace("https://artifacts.example.com/alumiini_git", ReleaseServer.url(consumer.server))
+      |> String.replace(
+        "https://artifacts.example.com/alumiini_git",
+        ReleaseServer.url(consumer.server)
+      )
       |> String.replace("/etc/ssl/example-ca.pem", Path.join(consumer.dir, "ca.pem"))
 
-    {output, 0} = Consumer.run(consumer, "/bin/sh", ["-c", exports <> "mix compile"], consumer.shop, unset)
+    {output, 0} =
+      Consumer.run(consumer, "/bin/sh", ["-c", exports <> "mix compile"], consumer.shop, unset)
+
     assert output =~ "Downloading #{ReleaseServer.url(consumer.server)}/v"
   end
 
@@ -182,7 +201,12 @@ defmodule Alumiini.Git.DocumentsTest do
     consumer = Consumer.create!()
     {:ok, worker} = Binary.locate(nil)
     cargo = Path.join(consumer.bin, "cargo")
-    File.write!(cargo, ~s(#!/bin/sh\necho '{"reason":"compiler-artifact","executable":"#{worker}"}'\n))
+
+    File.write!(
+      cargo,
+      ~s(#!/bin/sh\necho '{"reason":"compiler-artifact","executable":"#{worker}"}'\n)
+    )
+
     File.chmod!(cargo, 0o755)
     {output, 0} = Consumer.run(consumer, "/bin/sh", ["-c", command], consumer.shop, %{})
     assert output =~ "Compiling the worker alumiini-git (cargo build)"
@@ -192,14 +216,18 @@ defmodule Alumiini.Git.DocumentsTest do
   defp run(name, _code, _context),
     do:
       flunk(
-        "no test runs the block under #{name}: run it here, or list it in @not_run with the reason why it cannot be"
+        "no test runs the block under #{name}: run it here, or list it in @not_run with the " <>
+          "reason why it cannot be"
       )
 
   ## What of the documents is no block, or is not run
 
   test "the archive that the guide downloads has the name that the library looks for" do
     code = Document.block!("guides/installation.md: Air-gapped CI").code
-    [_all, url, version, archive] = Regex.run(~r{(https://\S+)/releases/download/v([\d.]+)/(\S+)\n}, code)
+
+    [_all, url, version, archive] =
+      Regex.run(~r{(https://\S+)/releases/download/v([\d.]+)/(\S+)\n}, code)
+
     assert url == Mix.Project.config()[:source_url]
     assert archive == Target.archive(version, "x86_64-unknown-linux-gnu")
     nix = Document.block!("guides/installation.md: Nix").code
@@ -221,7 +249,10 @@ defmodule Alumiini.Git.DocumentsTest do
   test "the functions in README.md are those of Alumiini.Git" do
     {:docs_v1, _, _, _, _, _, docs} = Code.fetch_docs(Git)
     signatures = for {{:function, _name, _arity}, _, [signature], _, _} <- docs, do: signature
-    rows = for [_, row] <- Regex.scan(~r/^\| `(\w+\(.*?\))` \|/m, Document.read!("README.md")), do: row
+
+    rows =
+      for [_, row] <- Regex.scan(~r/^\| `(\w+\(.*?\))` \|/m, Document.read!("README.md")), do: row
+
     assert length(rows) >= 7
     assert rows -- signatures == []
   end
@@ -237,7 +268,14 @@ defmodule Alumiini.Git.DocumentsTest do
     ca_file = Path.join(context.tmp_dir, "ca.pem")
     File.write!(ca_file, certificate.ca)
     server = start_supervised!({HttpServer, root: root, tls: certificate.tls})
-    %{server: server, url: HttpServer.url(server, "shop.git"), sha: sha, ca: certificate.ca, ca_file: ca_file}
+
+    %{
+      server: server,
+      url: HttpServer.url(server, "shop.git"),
+      sha: sha,
+      ca: certificate.ca,
+      ca_file: ca_file
+    }
   end
 
   # What a reader has a module of their own for.

@@ -1,6 +1,6 @@
 defmodule Alumiini.Git.ExamplesTest do
-  # The GenServer of README.md and examples/follower: what people copy must outlive every error. Not async: they call the server
-  # of the default name, log, and read the environment.
+  # The GenServer of README.md and examples/follower: what people copy must outlive every error. Not
+  # async: they call the server of the default name, log, and read the environment.
   use ExUnit.Case, async: false
 
   import ExUnit.CaptureLog
@@ -35,7 +35,8 @@ defmodule Alumiini.Git.ExamplesTest do
   def tell([_, _, event], _measurements, metadata, test),
     do: send(test, {event, System.monotonic_time(), metadata})
 
-  test "the GenServer of README.md goes on after every error, and waits longer and longer", context do
+  test "the GenServer of README.md goes on after every error, and waits longer and longer",
+       context do
     code =
       Document.block!("README.md: Use").code
       |> replace!("/var/lib/shop", context.directory)
@@ -116,7 +117,8 @@ defmodule Alumiini.Git.ExamplesTest do
 
   defp refuse(%{http: http}), do: HttpServer.rule(http, {:require, {:basic, "git", "another"}})
 
-  defp follower(children), do: Enum.find_value(children, fn {id, pid, _, _} -> if id != Git, do: pid end)
+  defp follower(children),
+    do: Enum.find_value(children, fn {id, pid, _, _} -> if id != Git, do: pid end)
 
   # A timer may be late and never early, so this holds on any machine.
   defp refused_after(pause, answered) do
@@ -143,7 +145,8 @@ defmodule Alumiini.Git.ExamplesTest do
   ## The image
 
   @tag timeout: 300_000
-  test "the Dockerfile makes a release of examples/follower, which logs a commit, and one that is pushed",
+  test "the Dockerfile makes a release of examples/follower, which logs a commit, and one " <>
+         "that is pushed",
        context do
     consumer = Consumer.create!()
     image = Path.join(consumer.dir, "image")
@@ -152,7 +155,9 @@ defmodule Alumiini.Git.ExamplesTest do
     last = Dockerfile.stage!(text, "debian:bookworm-slim")
 
     # Of that Debian, and from Hex, whose packages the stand-ins are in place of.
-    {elsewhere, stage} = Enum.split_with(stage, &(elem(&1, 1) =~ ~r{^grep .* /etc/os-release|^mix local\.}))
+    {elsewhere, stage} =
+      Enum.split_with(stage, &(elem(&1, 1) =~ ~r{^grep .* /etc/os-release|^mix local\.}))
+
     assert length(elsewhere) == 2
     File.mkdir_p!(Path.join(image, "build/test"))
     File.cp_r!("test/offline", Path.join(image, "build/test/offline"))
@@ -186,7 +191,9 @@ defmodule Alumiini.Git.ExamplesTest do
       "GIT_INTERVAL" => "1"
     }
 
-    follower = Consumer.start(consumer, Path.join(image, program), arguments, image, Map.merge(env, given))
+    follower =
+      Consumer.start(consumer, Path.join(image, program), arguments, image, Map.merge(env, given))
+
     {:os_pid, os_pid} = Port.info(follower, :os_pid)
     on_exit(fn -> OsProcess.kill(os_pid, :KILL) end)
 
@@ -194,7 +201,8 @@ defmodule Alumiini.Git.ExamplesTest do
     pushed = Repository.commit!(context.origin, %{"another.yaml" => "b: 2"})
     assert await(follower, "main is at ") =~ "#{pushed}, with 2 YAML files at its root"
 
-    # The BEAM is the process that was started: the signal that Docker sends reaches it, and its worker ends with it.
+    # The BEAM is the process that was started: the signal that Docker sends reaches it, and its
+    # worker ends with it.
     [worker] = OsProcess.named("alumiini-git")
     :ok = OsProcess.kill(os_pid, :TERM)
     assert {_output, 0} = Consumer.ended(follower)

@@ -1,7 +1,7 @@
 defmodule Alumiini.Git.GuideTest do
-  # Runs every example of guides/authentication.md; documents_test.exs has the blocks of the other documents. The name of a test ends up in that of its directory, and that in a shell
-  # script: no quotes in it. Not async: they call the server of the default name, and read the
-  # environment.
+  # Runs every example of guides/authentication.md; documents_test.exs has the blocks of the other
+  # documents. The name of a test ends up in that of its directory, and that in a shell script: no
+  # quotes in it. Not async: they call the server of the default name, and read the environment.
   use ExUnit.Case, async: false
 
   alias Alumiini.Git
@@ -16,7 +16,8 @@ defmodule Alumiini.Git.GuideTest do
                {heading, block.code}
              end)
 
-  # Who the server of an example wants to see, given the secret that is everywhere in the environment.
+  # Who the server of an example wants to see, given the secret that is everywhere in the
+  # environment.
   @required %{
     "" => {:basic, "git", "s3cr3t"},
     "Kubernetes and Flux: A secret as Flux has it" => {:basic, "flux", "s3cr3t"},
@@ -27,7 +28,8 @@ defmodule Alumiini.Git.GuideTest do
     "GitLab: A deploy token" => {:basic, "gitlab+deploy-token-42", "s3cr3t"},
     "GitLab: In a CI job" => {:basic, "gitlab-ci-token", "s3cr3t"},
     "Gitea and Forgejo" => {:basic, "ann", "s3cr3t"},
-    "Bitbucket: A repository, project or workspace access token" => {:basic, "x-token-auth", "s3cr3t"},
+    "Bitbucket: A repository, project or workspace access token" =>
+      {:basic, "x-token-auth", "s3cr3t"},
     "Bitbucket: An API token of a user" => {:basic, "x-bitbucket-api-token-auth", "s3cr3t"},
     "Azure DevOps: A personal access token" => {:basic, "git", "s3cr3t"},
     "Azure DevOps: Microsoft Entra ID" => {:bearer, "s3cr3t"},
@@ -80,7 +82,9 @@ defmodule Alumiini.Git.GuideTest do
 
   setup %{tmp_dir: directory} do
     variables =
-      for {_heading, code} <- @examples, [_all, name] <- Regex.scan(~r/fetch_env!\("(\w+)"\)/, code), do: name
+      for {_heading, code} <- @examples,
+          [_all, name] <- Regex.scan(~r/fetch_env!\("(\w+)"\)/, code),
+          do: name
 
     proxy = {"https_proxy", "http://proxy.of.the.environment:3128"}
     before = for name <- ["https_proxy" | variables], do: {name, System.get_env(name)}
@@ -97,7 +101,9 @@ defmodule Alumiini.Git.GuideTest do
     write.("secret/bearerToken", "s3cr3t\n")
 
     bindings = [
-      secret: %{"data" => %{"username" => Base.encode64("flux"), "password" => Base.encode64("s3cr3t")}},
+      secret: %{
+        "data" => %{"username" => Base.encode64("flux"), "password" => Base.encode64("s3cr3t")}
+      },
       directory: Path.join(directory, "secret"),
       ssh_url: "ssh://git@git.example.com/team/app.git",
       key_file: write.("key", @key),
@@ -143,7 +149,12 @@ defmodule Alumiini.Git.GuideTest do
         start_supervised!(Git)
         path = Path.join(context.tmp_dir, "clone")
         assert {:error, %{reason: :certificate}} = Git.sync(context.url, "main", path)
-        run(unquote(code), [url: context.url, path: path, ca_file: context.ca_file] ++ context.bindings)
+
+        run(
+          unquote(code),
+          [url: context.url, path: path, ca_file: context.ca_file] ++ context.bindings
+        )
+
         assert {:ok, %{sha: sha}} = Git.head(path)
         assert sha == context.sha
       end
@@ -156,11 +167,23 @@ defmodule Alumiini.Git.GuideTest do
 
       script =
         ScriptedWorker.hello() ++
-          [:read, {:shell, ~s(echo $frame > "#{frame}")}, {:answer, ScriptedWorker.synced("sha")}, :serve]
+          [
+            :read,
+            {:shell, ~s(echo $frame > "#{frame}")},
+            {:answer, ScriptedWorker.synced("sha")},
+            :serve
+          ]
 
       start_supervised!({Git, binary: ScriptedWorker.write!(context.tmp_dir, [script])})
-      run(unquote(code), [url: "https://git.example.com/team/app.git", path: "/srv/app"] ++ context.bindings)
-      sent = frame |> File.read!() |> String.trim() |> Base.decode16!(case: :lower) |> Msgpax.unpack!()
+
+      run(
+        unquote(code),
+        [url: "https://git.example.com/team/app.git", path: "/srv/app"] ++ context.bindings
+      )
+
+      sent =
+        frame |> File.read!() |> String.trim() |> Base.decode16!(case: :lower) |> Msgpax.unpack!()
+
       expected = Map.fetch!(@sent, unquote(heading))
       assert Map.take(sent, Map.keys(expected)) == expected
     end

@@ -1,6 +1,6 @@
 defmodule Alumiini.Git.LayersTest do
-  # No two modules of the library call each other, however far around; and what the pages name is there. The worker's layers are
-  # held by its own test (native/alumiini-git/tests/layers.rs).
+  # No two modules of the library call each other, however far around; and what the pages name is
+  # there. The worker's layers are held by its own test (native/alumiini-git/tests/layers.rs).
   use ExUnit.Case, async: true
 
   @root Path.expand("../..", __DIR__)
@@ -27,7 +27,8 @@ defmodule Alumiini.Git.LayersTest do
     for page <- ["SECURITY.md", "ARCHITECTURE.md"],
         [_all, name] <- Regex.scan(~r/`([\w\/]+\.rs)`/, File.read!(Path.join(@root, page))) do
       there? =
-        File.regular?(Path.join(@root, name)) or Enum.any?(sources, &String.ends_with?(&1, "/" <> name))
+        File.regular?(Path.join(@root, name)) or
+          Enum.any?(sources, &String.ends_with?(&1, "/" <> name))
 
       assert {page, name, there?} == {page, name, true}
     end
@@ -64,7 +65,11 @@ defmodule Alumiini.Git.LayersTest do
 
   defp library do
     {:ok, modules} = :application.get_key(:alumiini_git, :modules)
-    for module <- modules, source(module) =~ ~r{/lib/}, not (source(module) =~ "/release/"), do: module
+
+    for module <- modules,
+        source(module) =~ ~r{/lib/},
+        not (source(module) =~ "/release/"),
+        do: module
   end
 
   defp source(module), do: to_string(module.module_info(:compile)[:source])
@@ -73,7 +78,10 @@ defmodule Alumiini.Git.LayersTest do
   defp calls(modules) do
     Map.new(modules, fn module ->
       {:ok, {_module, [imports: imports]}} = :beam_lib.chunks(:code.which(module), [:imports])
-      called = for {called, _function, _arity} <- imports, called in modules, called != module, do: called
+
+      called =
+        for {called, _function, _arity} <- imports, called in modules, called != module, do: called
+
       {module, Enum.uniq(called)}
     end)
   end

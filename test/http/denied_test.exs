@@ -21,9 +21,14 @@ defmodule Alumiini.Git.DeniedTest do
   end
 
   defp pkt(data),
-    do: (byte_size(data) + 4) |> Integer.to_string(16) |> String.pad_leading(4, "0") |> Kernel.<>(data)
+    do:
+      (byte_size(data) + 4)
+      |> Integer.to_string(16)
+      |> String.pad_leading(4, "0")
+      |> Kernel.<>(data)
 
-  defp result(body), do: {:status, 200, [{"content-type", "application/x-git-upload-pack-result"}], body}
+  defp result(body),
+    do: {:status, 200, [{"content-type", "application/x-git-upload-pack-result"}], body}
 
   defp empty_pack do
     pack = <<"PACK", 2::32, 0::32>>

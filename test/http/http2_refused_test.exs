@@ -18,7 +18,9 @@ defmodule Alumiini.Git.Http2RefusedTest do
       tls = certificate.tls
 
       refuser =
-        start_supervised!({Http2Refuser, port: HttpServer.port(http), tls: tls, refusal: unquote(refusal)})
+        start_supervised!(
+          {Http2Refuser, port: HttpServer.port(http), tls: tls, refusal: unquote(refusal)}
+        )
 
       git = start_supervised!({Git, name: nil, tls: [ca: certificate.ca]})
       url = Http2Refuser.url(refuser, "app.git")

@@ -53,7 +53,8 @@ defmodule Alumiini.Git.HttpMannersTest do
       end
     end
 
-    # Where nothing but the advertisement is asked for before the fetch, the server told all refs there.
+    # Where nothing but the advertisement is asked for before the fetch, the server told all refs
+    # there.
     defp spoken(context) do
       posts = for %{method: "POST", body: body} <- HttpServer.log(context.http), do: body
       if Enum.any?(posts, &(&1 =~ "command=")), do: :v2, else: :v0
@@ -85,7 +86,8 @@ defmodule Alumiini.Git.HttpMannersTest do
       end
     end
 
-    test "again, when it was made once more, and when it was asked anew at the URL: an error", context do
+    test "again, when it was made once more, and when it was asked anew at the URL: an error",
+         context do
       for how <- [:close, :reset] do
         assert {:ok, _commit} = sync(context)
         {before, size} = poll_and_drop_next(context, how)
@@ -113,7 +115,8 @@ defmodule Alumiini.Git.HttpMannersTest do
 
       for call <- calls, do: assert(call.() == {:ok, context.commit})
 
-      # One request each from here on, all at once: as many connections, and each of them ends at its next request.
+      # One request each from here on, all at once: as many connections, and each of them ends at
+      # its next request.
       HttpServer.rule(context.http, {:drop_next, :close}, first: 5)
       gate = HttpServer.rule(context.http, :hold)
       tasks = Enum.map(calls, &Task.async/1)
@@ -131,7 +134,10 @@ defmodule Alumiini.Git.HttpMannersTest do
         HttpServer.reset(context.http)
         rule = HttpServer.rule(context.http, {:stop, {:body, at}, how}, on: :upload_pack, first: 1)
         assert sync(context) == {:ok, Repository.rev_parse!(context.origin, "main")}
-        assert [%{method: "POST"}, %{method: "GET"}, %{method: "POST"} | fetch] = HttpServer.log(context.http)
+
+        assert [%{method: "POST"}, %{method: "GET"}, %{method: "POST"} | fetch] =
+                 HttpServer.log(context.http)
+
         assert length(fetch) == if(new?, do: 1, else: 0)
         HttpServer.remove(context.http, rule)
       end
@@ -208,16 +214,22 @@ defmodule Alumiini.Git.HttpMannersTest do
     end
 
     defp http_date(seconds_from_now) do
-      DateTime.utc_now() |> DateTime.add(seconds_from_now) |> Calendar.strftime("%a, %d %b %Y %H:%M:%S GMT")
+      DateTime.utc_now()
+      |> DateTime.add(seconds_from_now)
+      |> Calendar.strftime("%a, %d %b %Y %H:%M:%S GMT")
     end
   end
 
   describe "a poll" do
-    test "with nothing new is one request, of at most 1 KiB each way, however many refs there are", context do
+    test "with nothing new is one request, of at most 1 KiB each way, however many refs there are",
+         context do
       for refs <- [10, 5_000] do
         lines = for n <- 1..refs, do: "create refs/pull/#{n}/head #{context.commit}\n"
 
-        GitCommand.converse!(["update-ref", "--stdin"], ["start\n", lines, "commit\n"], &(&1 =~ "commit: ok"),
+        GitCommand.converse!(
+          ["update-ref", "--stdin"],
+          ["start\n", lines, "commit\n"],
+          &(&1 =~ "commit: ok"),
           cd: context.origin
         )
 
@@ -229,7 +241,10 @@ defmodule Alumiini.Git.HttpMannersTest do
           HttpServer.reset(context.http)
           Relay.reset(relay)
           assert sync(context, url: url) == {:ok, context.commit}
-          assert [%{method: "POST", path: "/app.git/git-upload-pack"}] = HttpServer.log(context.http)
+
+          assert [%{method: "POST", path: "/app.git/git-upload-pack"}] =
+                   HttpServer.log(context.http)
+
           assert %{connections: 0, up: up, down: down} = Relay.stats(relay)
           assert {refs, up, down} == {refs, min(up, 1024), min(down, 1024)}
           assert up > 0 and down > 0
@@ -258,7 +273,9 @@ defmodule Alumiini.Git.HttpMannersTest do
 
       {us, result} = :timer.tc(fn -> sync(context, url: url) end)
       assert result == {:ok, context.commit}
-      # The server spoke once, after we did: that is a round trip, of which the clock can only show the least.
+
+      # The server spoke once, after we did: that is a round trip, of which the clock can only show
+      # the least.
       assert Relay.turns(relay) == [0]
       assert us >= 100_000
     end

@@ -12,7 +12,11 @@ defmodule Alumiini.Git.NginxTest do
     File.mkdir_p!(root)
     origin = Repository.create!(root, "app.git")
     # Enough that answers come in several pieces.
-    files = for n <- 1..200, into: %{}, do: {"deploy/#{n}.yaml", "n: #{n}\n" <> String.duplicate("x", n * 10)}
+    files =
+      for n <- 1..200,
+          into: %{},
+          do: {"deploy/#{n}.yaml", "n: #{n}\n" <> String.duplicate("x", n * 10)}
+
     commit = Repository.commit!(origin, files)
     certificate = Certificates.build(:good)
     git = start_supervised!({Git, name: nil, tls: [ca: certificate.ca]})
@@ -70,7 +74,9 @@ defmodule Alumiini.Git.NginxTest do
       for _ <- 1..5, do: assert({:ok, _commit} = Git.sync(url, "main", path, server: context.git))
       Nginx.await(server, 8)
       assert length(Nginx.log(server)) == 8
-      # Over HTTP/1.1 one more may be begun for a request that then finds the first free: it is kept, too.
+
+      # Over HTTP/1.1 one more may be begun for a request that then finds the first free: it is
+      # kept, too.
       assert server |> Nginx.log() |> Enum.uniq_by(& &1.connection) |> length() <= 3
     end
   end

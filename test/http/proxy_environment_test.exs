@@ -47,7 +47,10 @@ defmodule Alumiini.Git.ProxyEnvironmentTest do
     assert Proxy.log(context.proxy) == []
 
     asking = start_supervised!({Git, name: nil, proxy: :environment}, id: :asking)
-    for url <- [context.http, context.https], do: assert({:ok, _commit} = ls_remote(context, url, asking))
+
+    for url <- [context.http, context.https],
+        do: assert({:ok, _commit} = ls_remote(context, url, asking))
+
     seen = length(Proxy.log(context.proxy))
     assert seen >= 2
     assert Enum.any?(Proxy.log(context.proxy), &(&1.method == "CONNECT"))

@@ -43,7 +43,8 @@ defmodule Alumiini.Git.ProxyTest do
 
   defp ls_remote(context, url, options), do: Git.ls_remote(url, "main", options(context, options))
 
-  defp urls(context), do: for(server <- [context.http, context.https], do: HttpServer.url(server, "app.git"))
+  defp urls(context),
+    do: for(server <- [context.http, context.https], do: HttpServer.url(server, "app.git"))
 
   # A clone, something new, and nothing new.
   defp assert_syncs(context, url, options) do
@@ -98,7 +99,10 @@ defmodule Alumiini.Git.ProxyTest do
 
     test "that speaks TLS itself", context do
       proxy = start_supervised!({Proxy, tls: context.certificate.tls, auth: {"ann", "open"}})
-      for url <- urls(context), do: assert_syncs(context, url, proxy: Proxy.url(proxy, auth: {"ann", "open"}))
+
+      for url <- urls(context),
+          do: assert_syncs(context, url, proxy: Proxy.url(proxy, auth: {"ann", "open"}))
+
       assert [_ | _] = Proxy.log(proxy)
 
       # Nothing is said to one whose certificate is not trusted, least of all a password.
@@ -136,14 +140,18 @@ defmodule Alumiini.Git.ProxyTest do
         assert error.message =~ "127.0.0.1:#{port}"
       end
 
-      for server <- [context.http, context.https], do: assert(HttpServer.stats(server).connections == 0)
+      for server <- [context.http, context.https],
+          do: assert(HttpServer.stats(server).connections == 0)
     end
 
     test "that answers nothing: the deadline holds, and its connection ends", context do
       for scheme <- ["http", "https", "socks5h"], url <- urls(context) do
         {:ok, peer} = ScriptedTcp.start_link([:hold])
         proxy = "#{scheme}://127.0.0.1:#{ScriptedTcp.port(peer)}"
-        assert {:error, %Error{reason: :timeout}} = ls_remote(context, url, proxy: proxy, timeout: 300)
+
+        assert {:error, %Error{reason: :timeout}} =
+                 ls_remote(context, url, proxy: proxy, timeout: 300)
+
         assert_receive {ScriptedTcp, ^peer, :accepted}
         assert_receive {ScriptedTcp, ^peer, {:closed, 1}}, 5_000
       end
@@ -164,7 +172,9 @@ defmodule Alumiini.Git.ProxyTest do
   describe "a SOCKS proxy" do
     test "is given addresses with socks5, and names with socks5h", context do
       proxy =
-        start_supervised!({Proxy, kind: :socks5, hosts: %{"git.internal" => HttpServer.port(context.http)}})
+        start_supervised!(
+          {Proxy, kind: :socks5, hosts: %{"git.internal" => HttpServer.port(context.http)}}
+        )
 
       http = HttpServer.port(context.http)
       https = HttpServer.port(context.https)
@@ -253,7 +263,9 @@ defmodule Alumiini.Git.ProxyTest do
       end
 
       # All below a name: without the proxy nobody knows the host, with it nobody answers.
-      live = start_supervised!({Proxy, hosts: %{"git.team.internal" => HttpServer.port(context.http)}})
+      live =
+        start_supervised!({Proxy, hosts: %{"git.team.internal" => HttpServer.port(context.http)}})
+
       url = "http://git.team.internal/app.git"
 
       for no_proxy <- ["internal", ".internal", "team.internal", "git.team.internal"] do
@@ -275,7 +287,8 @@ defmodule Alumiini.Git.ProxyTest do
     for url <- urls(context), do: assert(ls_remote(context, url, options) == {:ok, context.commit})
   end
 
-  test "the repository's credentials are not for the proxy, nor the proxy's for the repository", context do
+  test "the repository's credentials are not for the proxy, nor the proxy's for the repository",
+       context do
     %{https: https, http: http} = context
     {ours, theirs} = {"s3cr3tofrepository", "s3cr3tofproxy"}
     for server <- [https, http], do: HttpServer.rule(server, {:require, {:basic, "ann", ours}})
@@ -283,13 +296,23 @@ defmodule Alumiini.Git.ProxyTest do
     for kind <- [:http, :socks5] do
       proxy = start_supervised!({Proxy, kind: kind, auth: {"eve", theirs}})
       way = [proxy: Proxy.url(proxy, auth: {"eve", theirs})]
-      assert_syncs(context, HttpServer.url(https, "app.git"), [auth: Auth.basic("ann", ours)] ++ way)
+
+      assert_syncs(
+        context,
+        HttpServer.url(https, "app.git"),
+        [auth: Auth.basic("ann", ours)] ++ way
+      )
+
       url = String.replace(HttpServer.url(https, "app.git"), "://", "://ann:#{ours}@")
       assert_syncs(context, url, way)
 
       # Also not where the repository wants some and got none.
       assert {:error, %Error{reason: :auth}} =
-               ls_remote(context, HttpServer.url(https, "app.git"), [auth: Auth.basic("a", "b")] ++ way)
+               ls_remote(
+                 context,
+                 HttpServer.url(https, "app.git"),
+                 [auth: Auth.basic("a", "b")] ++ way
+               )
 
       seen = Proxy.bytes_seen(proxy)
       for form <- Witness.forms(ours), do: assert(:binary.match(seen, form) == :nomatch)
@@ -302,7 +325,8 @@ defmodule Alumiini.Git.ProxyTest do
     assert_syncs(context, HttpServer.url(http, "app.git"), insecure ++ way)
 
     for server <- [https, http], entry <- HttpServer.log(server), form <- Witness.forms(theirs) do
-      assert :binary.match(inspect(entry, limit: :infinity, printable_limit: :infinity), form) == :nomatch
+      assert :binary.match(inspect(entry, limit: :infinity, printable_limit: :infinity), form) ==
+               :nomatch
     end
   end
 end

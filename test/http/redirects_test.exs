@@ -34,7 +34,8 @@ defmodule Alumiini.Git.RedirectsTest do
 
   @required {:require, {:basic, "ann", "open sesame"}}
 
-  defp schemes(server), do: server |> HttpServer.log() |> Enum.map(& &1.authorization) |> Enum.uniq()
+  defp schemes(server),
+    do: server |> HttpServer.log() |> Enum.map(& &1.authorization) |> Enum.uniq()
 
   test "on the same host: followed by each kind, with the credentials", context do
     %{https: https, options: options, commit: commit, work: work} = context
@@ -42,7 +43,10 @@ defmodule Alumiini.Git.RedirectsTest do
 
     for code <- [301, 302, 307, 308] do
       HttpServer.rule(https, {:redirect, code, "/app.git"}, path: "old#{code}.git")
-      assert {:ok, ^commit} = Git.ls_remote(HttpServer.url(https, "old#{code}.git"), "main", options)
+
+      assert {:ok, ^commit} =
+               Git.ls_remote(HttpServer.url(https, "old#{code}.git"), "main", options)
+
       url = HttpServer.url(https, "old#{code}.git")
       assert {:ok, ^commit} = Git.sync(url, "main", "#{work}#{code}", options)
     end
@@ -97,7 +101,8 @@ defmodule Alumiini.Git.RedirectsTest do
     assert HttpServer.stats(https).requests - before <= 10
   end
 
-  test "of a POST: not followed; what was known is forgotten, and asked anew within the same call", context do
+  test "of a POST: not followed; what was known is forgotten, and asked anew within the same call",
+       context do
     %{https: https, options: options, commit: commit, work: work} = context
     url = HttpServer.url(https, "old.git")
     rule = HttpServer.rule(https, {:redirect, 301, "/app.git"}, path: "old.git", on: :info_refs)
@@ -107,7 +112,13 @@ defmodule Alumiini.Git.RedirectsTest do
 
     # The repository that it was known at moves on.
     HttpServer.rule(https, {:redirect, 308, "/app.git"}, path: "old.git")
-    HttpServer.rule(https, {:redirect, 308, "/elsewhere.git"}, path: "app.git", on: :upload_pack, first: 1)
+
+    HttpServer.rule(https, {:redirect, 308, "/elsewhere.git"},
+      path: "app.git",
+      on: :upload_pack,
+      first: 1
+    )
+
     before = length(HttpServer.log(https))
     assert {:ok, ^commit} = Git.ls_remote(url, "main", options)
 

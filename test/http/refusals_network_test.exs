@@ -30,13 +30,29 @@ defmodule Alumiini.Git.RefusalsNetworkTest do
     git = start_supervised!({Git, name: nil})
     url = HttpServer.url(server, "origin.git")
 
-    # One clone to be left as it is, and something new that it lacks: about 60 KB that do not compress.
+    # One clone to be left as it is, and something new that it lacks: about 60 KB that do not
+    # compress.
     clone = Path.join(dir, "clone")
-    context = %{dir: dir, origins: origins, origin: origin, server: server, git: git, url: url, clone: clone}
+
+    context = %{
+      dir: dir,
+      origins: origins,
+      origin: origin,
+      server: server,
+      git: git,
+      url: url,
+      clone: clone
+    }
+
     for _ <- 1..2, do: assert(sync(context, clone) == {:ok, old})
     commit = Repository.commit!(origin, Manifests.many(30, bytes: 2_000))
     new = Path.join(dir, "new/below")
-    sizes = %{new => pack_size(context, Path.join(dir, "absent")), clone => pack_size(context, clone)}
+
+    sizes = %{
+      new => pack_size(context, Path.join(dir, "absent")),
+      clone => pack_size(context, clone)
+    }
+
     Map.merge(context, %{commit: commit, new: new, sizes: sizes})
   end
 
@@ -54,8 +70,8 @@ defmodule Alumiini.Git.RefusalsNetworkTest do
     Git.sync(context[:url_asked] || context.url, "main", path, [server: context.git] ++ options)
   end
 
-  # As a first clone, and as a fetch into a clone; `misbehave` makes the server do it before each, and may want to know the
-  # size of the pack.
+  # As a first clone, and as a fetch into a clone; `misbehave` makes the server do it before each,
+  # and may want to know the size of the pack.
   defp assert_refused_twice(context, reason, words, misbehave, options \\ []) do
     [_, error] =
       for path <- [context.new, context.clone] do
@@ -79,7 +95,8 @@ defmodule Alumiini.Git.RefusalsNetworkTest do
     end
   end
 
-  defp rule(context, action, options \\ []), do: fn -> HttpServer.rule(context.server, action, options) end
+  defp rule(context, action, options \\ []),
+    do: fn -> HttpServer.rule(context.server, action, options) end
 
   describe "an HTTP status, to the first question or to the fetch:" do
     for {status, reason, words} <- [
@@ -100,7 +117,15 @@ defmodule Alumiini.Git.RefusalsNetworkTest do
       test "#{status}", context do
         for options <- [[], [on: :upload_pack], [on: :upload_pack, skip: 1]] do
           words = [context.url | @words]
-          error = assert_refused_twice(context, @reason, words, rule(context, {:status, @status}, options))
+
+          error =
+            assert_refused_twice(
+              context,
+              @reason,
+              words,
+              rule(context, {:status, @status}, options)
+            )
+
           assert error.detail == %{status: @status, url: context.url}
         end
 
@@ -185,7 +210,11 @@ defmodule Alumiini.Git.RefusalsNetworkTest do
             {[{"content-type", "text/plain"}], "ref\n", :protocol}
           ] do
         context =
-          Map.put(context, :new, Path.join(context.dir, "fresh/#{System.unique_integer([:positive])}"))
+          Map.put(
+            context,
+            :new,
+            Path.join(context.dir, "fresh/#{System.unique_integer([:positive])}")
+          )
 
         HttpServer.rule(context.server, {:status, 200, headers, body})
         touched = Path.join(context.dir, "fresh")
@@ -197,7 +226,11 @@ defmodule Alumiini.Git.RefusalsNetworkTest do
     end
 
     test "not even HTTP", context do
-      for answer <- ["SSH-2.0-OpenSSH_9.2\r\n", "220 mail.example.com ESMTP\r\n", <<21, 3, 1, 0, 2, 2, 40>>] do
+      for answer <- [
+            "SSH-2.0-OpenSSH_9.2\r\n",
+            "220 mail.example.com ESMTP\r\n",
+            <<21, 3, 1, 0, 2, 2, 40>>
+          ] do
         {:ok, peer} = ScriptedTcp.start_link([{:receive_until, "\r\n\r\n"}, {:send, answer}, :hold])
         context = Map.put(context, :url_asked, ScriptedTcp.url(peer))
         assert_refused_twice(context, :protocol, [context.url_asked, "HTTP", "port"], fn -> :ok end)
@@ -205,13 +238,17 @@ defmodule Alumiini.Git.RefusalsNetworkTest do
 
       # TLS where there is none.
       context = Map.put(context, :url_asked, String.replace(context.url, "http://", "https://"))
-      assert_refused_twice(context, :network, [context.url_asked, "check host and port"], fn -> :ok end)
+
+      assert_refused_twice(context, :network, [context.url_asked, "check host and port"], fn ->
+        :ok
+      end)
     end
   end
 
   describe "a connection" do
     test "that is cut before an answer", context do
-      for how <- [:close, :reset], options <- [[], [on: :upload_pack], [on: :upload_pack, skip: 1]] do
+      for how <- [:close, :reset],
+          options <- [[], [on: :upload_pack], [on: :upload_pack, skip: 1]] do
         assert_refused_twice(context, :network, [context.url], rule(context, {:cut, how}, options))
       end
 
@@ -243,7 +280,9 @@ defmodule Alumiini.Git.RefusalsNetworkTest do
     end
 
     test "that is cut within the answers to other questions", context do
-      for at <- [0, 1, 10, 40], service <- [:info_refs, :upload_pack], how <- [:close, :reset, :finish] do
+      for at <- [0, 1, 10, 40],
+          service <- [:info_refs, :upload_pack],
+          how <- [:close, :reset, :finish] do
         HttpServer.reset(context.server)
         HttpServer.rule(context.server, {:stop, {:body, at}, how}, on: service)
         # One that does not know yet what the server speaks.
@@ -258,7 +297,8 @@ defmodule Alumiini.Git.RefusalsNetworkTest do
     test "whose server falls silent, up to the deadline", context do
       before = Directory.contents(context.clone)
 
-      for action <- [:silent, {:stop, {:pack, 1_000}, :stall}], path <- [context.new, context.clone] do
+      for action <- [:silent, {:stop, {:pack, 1_000}, :stall}],
+          path <- [context.new, context.clone] do
         HttpServer.reset(context.server)
         HttpServer.rule(context.server, action)
         assert {:error, error} = sync(context, path, timeout: 500)
@@ -291,7 +331,8 @@ defmodule Alumiini.Git.RefusalsNetworkTest do
   defp at(at, _size), do: at
 
   describe "a certificate" do
-    # The worker reads SSL_CERT_FILE when it starts; only it gets the variable, by a program that starts it so.
+    # The worker reads SSL_CERT_FILE when it starts; only it gets the variable, by a program that
+    # starts it so.
     defp trusting(context, certificates) do
       ca = Path.join(context.dir, "ca.pem")
       File.write!(ca, Enum.map(certificates, & &1.ca))
@@ -303,7 +344,9 @@ defmodule Alumiini.Git.RefusalsNetworkTest do
     end
 
     defp https(context, certificate, git, host \\ "localhost") do
-      server = start_supervised!({HttpServer, root: context.origins, tls: certificate.tls, host: host})
+      server =
+        start_supervised!({HttpServer, root: context.origins, tls: certificate.tls, host: host})
+
       Map.merge(context, %{git: git, url_asked: HttpServer.url(server, "origin.git")})
     end
 
@@ -331,7 +374,10 @@ defmodule Alumiini.Git.RefusalsNetworkTest do
 
       test "that is #{kind}", context do
         certificate = Certificates.build(@kind)
-        secure = https(context, certificate, trusting(context, [Certificates.build(:good), certificate]))
+
+        secure =
+          https(context, certificate, trusting(context, [Certificates.build(:good), certificate]))
+
         assert_refused_twice(secure, :certificate, ["localhost" | @words], fn -> :ok end)
       end
     end

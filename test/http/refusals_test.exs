@@ -49,7 +49,12 @@ defmodule Alumiini.Git.RefusalsTest do
         File.mkdir_p!(path)
         File.write!(path <> "/" <> name, "precious\n")
         words = [path, "no Git repository", "nothing there was touched", "empty"]
-        error = assert_refused([path], :occupied, words, fn -> sync(context, context.url, "main", path) end)
+
+        error =
+          assert_refused([path], :occupied, words, fn ->
+            sync(context, context.url, "main", path)
+          end)
+
         assert error.detail.path == path
         TempDir.remove!(path)
       end
@@ -64,6 +69,7 @@ defmodule Alumiini.Git.RefusalsTest do
     test "whose .git is gone, so that nobody can say whose files these are", context do
       assert {:ok, _} = sync(context, context.url)
       TempDir.remove!(Path.join(context.path, ".git"))
+
       assert_refused([context.path], :occupied, [context.path], fn -> sync(context, context.url) end)
     end
 
@@ -111,12 +117,22 @@ defmodule Alumiini.Git.RefusalsTest do
 
     test "for SSH, which takes nobody without credentials", context do
       for url <- ["ssh://git@example.com/r.git", "git@example.com:team/r.git"] do
-        assert_refused_everywhere(context, :auth, ["ssh_key", "ssh_agent"], &sync(context, url, "main", &1))
+        assert_refused_everywhere(
+          context,
+          :auth,
+          ["ssh_key", "ssh_agent"],
+          &sync(context, url, "main", &1)
+        )
       end
     end
 
     test "that is none", context do
-      for url <- ["https://", "https:///r.git", "http://host:99999/r.git", "https://exa mple.com/r.git"] do
+      for url <- [
+            "https://",
+            "https:///r.git",
+            "http://host:99999/r.git",
+            "https://exa mple.com/r.git"
+          ] do
         assert_refused_everywhere(context, :invalid, ["URL"], &sync(context, url, "main", &1))
       end
     end
@@ -202,7 +218,15 @@ defmodule Alumiini.Git.RefusalsTest do
               {"login", ["feature/login"]}
             ] do
           words = ["`#{asked}`" | near]
-          error = assert_refused_everywhere(context, :ref_not_found, words, &sync(context, url, asked, &1))
+
+          error =
+            assert_refused_everywhere(
+              context,
+              :ref_not_found,
+              words,
+              &sync(context, url, asked, &1)
+            )
+
           assert Enum.all?(near, &(&1 in error.detail.near))
           assert error.detail.ref == asked
         end
@@ -234,13 +258,19 @@ defmodule Alumiini.Git.RefusalsTest do
   end
 
   test "refs of all kinds that are not there", context do
-    # A commit that is not there is in `AnyRefTest`: the history is looked through for it, and stays.
+    # A commit that is not there is in `AnyRefTest`: the history is looked through for it, and
+    # stays.
     for {ref, says} <- [
           {{:tag, "v1"}, "v1"},
           {{:ref, "refs/pull/1/head"}, "refs/pull/1/head"},
           {{:semver, "~> 1.0"}, "~> 1.0"}
         ] do
-      assert_refused_everywhere(context, :ref_not_found, [says], &sync(context, context.url, ref, &1))
+      assert_refused_everywhere(
+        context,
+        :ref_not_found,
+        [says],
+        &sync(context, context.url, ref, &1)
+      )
     end
   end
 
@@ -250,7 +280,9 @@ defmodule Alumiini.Git.RefusalsTest do
     new = Path.join(context.dir, "new")
 
     error =
-      assert_refused([new], :invalid, ["http", "allow_insecure"], fn -> sync(context, url, "main", new) end)
+      assert_refused([new], :invalid, ["http", "allow_insecure"], fn ->
+        sync(context, url, "main", new)
+      end)
 
     refute inspect(error) =~ "pa55word"
     assert HttpServer.log(context.server) == []

@@ -12,14 +12,27 @@ defmodule Alumiini.Git.TlsTest do
     File.mkdir_p!(root)
     origin = Repository.create!(root, "app.git")
     commit = Repository.commit!(origin, %{"a.yaml" => "a: 1\n"})
-    %{dir: dir, root: root, origin: origin, commit: commit, git: start_supervised!({Git, name: nil})}
+
+    %{
+      dir: dir,
+      root: root,
+      origin: origin,
+      commit: commit,
+      git: start_supervised!({Git, name: nil})
+    }
   end
 
   defp https!(context, tls), do: start_supervised!({HttpServer, root: context.root, tls: tls})
 
   defp sync(context, server, options) do
     url = if is_binary(server), do: server, else: HttpServer.url(server, "app.git")
-    Git.sync(url, "main", Path.join(context.dir, "work"), Keyword.put_new(options, :server, context.git))
+
+    Git.sync(
+      url,
+      "main",
+      Path.join(context.dir, "work"),
+      Keyword.put_new(options, :server, context.git)
+    )
   end
 
   defp assert_refused(context, server, options, words) do
@@ -40,7 +53,10 @@ defmodule Alumiini.Git.TlsTest do
             [tls: [ca: certificate.ca]],
             [tls: %{ca: certificate.ca}],
             [auth: Auth.from_secret(%{"ca.crt" => certificate.ca})],
-            [server: start_supervised!({Git, name: nil, tls: [ca: certificate.ca]}, id: :with_authority)]
+            [
+              server:
+                start_supervised!({Git, name: nil, tls: [ca: certificate.ca]}, id: :with_authority)
+            ]
           ] do
         assert sync(context, https, options) == {:ok, context.commit}
         Oracle.assert_synced(Path.join(context.dir, "work"), context.origin, context.commit)
@@ -48,7 +64,8 @@ defmodule Alumiini.Git.TlsTest do
       end
     end
 
-    test "is taken as people have it: with a byte order mark, Windows' line ends, indentation, text around",
+    test "is taken as people have it: with a byte order mark, Windows' line ends, " <>
+           "indentation, text around",
          context do
       certificate = Certificates.build(:good)
       https = https!(context, certificate.tls)
@@ -121,7 +138,8 @@ defmodule Alumiini.Git.TlsTest do
       https = https!(context, certificate.tls)
 
       many =
-        Certificates.build(:good).ca <> "# the right one\n" <> certificate.ca <> Certificates.build(:good).ca
+        Certificates.build(:good).ca <>
+          "# the right one\n" <> certificate.ca <> Certificates.build(:good).ca
 
       assert sync(context, https, tls: [ca: many]) == {:ok, context.commit}
     end
@@ -148,8 +166,11 @@ defmodule Alumiini.Git.TlsTest do
       url = HttpServer.url(https, "app.git")
 
       for _ <- 1..3 do
-        assert {:ok, _commit} = Git.ls_remote(url, "main", server: context.git, tls: [ca: certificate.ca])
-        assert {:error, %Error{reason: :certificate}} = Git.ls_remote(url, "main", server: context.git)
+        assert {:ok, _commit} =
+                 Git.ls_remote(url, "main", server: context.git, tls: [ca: certificate.ca])
+
+        assert {:error, %Error{reason: :certificate}} =
+                 Git.ls_remote(url, "main", server: context.git)
       end
     end
 
@@ -243,7 +264,12 @@ defmodule Alumiini.Git.TlsTest do
             [auth: Auth.from_secret(secret)],
             [tls: [ca: ca], auth: Auth.from_secret(Map.delete(secret, "ca.crt"))],
             [
-              auth: Auth.from_secret(%{"certFile" => client.cert, "keyFile" => client.key, "caFile" => ca})
+              auth:
+                Auth.from_secret(%{
+                  "certFile" => client.cert,
+                  "keyFile" => client.key,
+                  "caFile" => ca
+                })
             ]
           ] do
         assert sync(context, https, options) == {:ok, context.commit}
@@ -259,7 +285,8 @@ defmodule Alumiini.Git.TlsTest do
       assert sync(context, https, auth: Auth.from_secret(secret)) == {:ok, context.commit}
     end
 
-    test "that is missing, or of an authority that the server does not know, opens nothing", context do
+    test "that is missing, or of an authority that the server does not know, opens nothing",
+         context do
       %{ca: ca, servers: [newer, older]} = context
       other = Certificates.client()
       wrong = [ca: ca, cert: other.cert, key: other.key]
@@ -270,7 +297,8 @@ defmodule Alumiini.Git.TlsTest do
       end
     end
 
-    test "that is missing, for a server of TLS 1.2", %{ca: ca, servers: [_newer, older]} = context do
+    test "that is missing, for a server of TLS 1.2",
+         %{ca: ca, servers: [_newer, older]} = context do
       assert_refused(context, older, [tls: [ca: ca]], [HttpServer.base_url(older)])
     end
 
@@ -287,7 +315,8 @@ defmodule Alumiini.Git.TlsTest do
       end
     end
 
-    # TLS options of a server that asks for a certificate, takes none, too, and tells the test which it was shown.
+    # TLS options of a server that asks for a certificate, takes none, too, and tells the test which
+    # it was shown.
     defp asks(certificate, client, who, version) do
       test = self()
 
@@ -298,7 +327,12 @@ defmodule Alumiini.Git.TlsTest do
         _certificate, :valid_peer, state -> send(test, {:shown_to, who}) && {:valid, state}
       end
 
-      [verify: :verify_peer, fail_if_no_peer_cert: false, cacerts: client.cacerts, verify_fun: {told, nil}] ++
+      [
+        verify: :verify_peer,
+        fail_if_no_peer_cert: false,
+        cacerts: client.cacerts,
+        verify_fun: {told, nil}
+      ] ++
         [versions: [version], log_level: :none] ++ certificate.tls
     end
 
@@ -326,7 +360,10 @@ defmodule Alumiini.Git.TlsTest do
         assert Enum.uniq(shown_to()) == [:origin]
 
         # The same host name, and another port.
-        HttpServer.rule(origin, {:redirect, 302, HttpServer.url(other, "app.git")}, path: "moved.git")
+        HttpServer.rule(origin, {:redirect, 302, HttpServer.url(other, "app.git")},
+          path: "moved.git"
+        )
+
         url = HttpServer.url(origin, "moved.git")
         assert ask.(url) == {:ok, context.commit}
         assert sync(context, url, server: fresh.(), tls: tls) == {:ok, context.commit}
@@ -350,13 +387,16 @@ defmodule Alumiini.Git.TlsTest do
         proxy = start_supervised!({Proxy, tls: asks(certificate, client, :proxy, unquote(version))})
         options = [server: context.git, tls: tls, proxy: Proxy.url(proxy)]
 
-        # Both have one name: it is not by that that they are told apart. And again, when all know each other.
+        # Both have one name: it is not by that that they are told apart. And again, when all know
+        # each other.
         for _ <- 1..3 do
           git = start_supervised!({Git, name: nil}, id: make_ref())
 
           for server <- [git, context.git] do
             options = [server: server] ++ options
-            assert {:ok, _commit} = Git.ls_remote(HttpServer.url(origin, "app.git"), "main", options)
+
+            assert {:ok, _commit} =
+                     Git.ls_remote(HttpServer.url(origin, "app.git"), "main", options)
           end
         end
 

@@ -13,7 +13,14 @@ defmodule Alumiini.Git.BeamDeathTest do
     {origin, ids} = Versions.create!(dir)
     server = start_supervised!({HttpServer, root: dir})
     path = Path.join(dir, "work")
-    %{origin: origin, id: ids[1], server: server, url: HttpServer.url(server, "versions.git"), path: path}
+
+    %{
+      origin: origin,
+      id: ids[1],
+      server: server,
+      url: HttpServer.url(server, "versions.git"),
+      path: path
+    }
   end
 
   # Prints the worker's process id once it is up, then runs `calls`.
@@ -54,7 +61,10 @@ defmodule Alumiini.Git.BeamDeathTest do
     stop = HttpServer.rule(context.server, {:stop, {:pack, 100_000}, :hold}, on: :upload_pack)
 
     {beam, worker} =
-      beam!("Alumiini.Git.sync(#{inspect(context.url)}, \"main\", #{inspect(context.path)}, server: git)")
+      beam!(
+        "Alumiini.Git.sync(#{inspect(context.url)}, \"main\", #{inspect(context.path)}, " <>
+          "server: git)"
+      )
 
     HttpServer.await(context.server, {:parked, stop, 1})
     assert [".git.alumiini-" <> _] = Leftovers.of(context.path)
@@ -91,7 +101,9 @@ defmodule Alumiini.Git.BeamDeathTest do
 
   test "takes a worker with it that has more to say than anybody reads", context do
     sync_here!(context)
-    # Many large answers to a BEAM that does not run: the worker's writer stands in the middle of a frame.
+
+    # Many large answers to a BEAM that does not run: the worker's writer stands in the middle of a
+    # frame.
     {beam, worker} =
       beam!("""
       read = fn -> Alumiini.Git.read(#{inspect(context.path)}, "app/1.yaml", server: git) end

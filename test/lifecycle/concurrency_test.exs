@@ -1,5 +1,6 @@
 defmodule Alumiini.Git.ConcurrencyTest do
-  # Many callers at once, on the real worker: each gets its own answer, and nobody waits for somebody else's remote.
+  # Many callers at once, on the real worker: each gets its own answer, and nobody waits for
+  # somebody else's remote.
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
@@ -10,8 +11,8 @@ defmodule Alumiini.Git.ConcurrencyTest do
 
   @processes 200
   @repositories 20
-  # "At once": a call that waits for what it should not wait for never returns here, so this only bounds how slow a busy
-  # machine may be.
+  # "At once": a call that waits for what it should not wait for never returns here, so this only
+  # bounds how slow a busy machine may be.
   @at_once 2_000
 
   setup do
@@ -30,7 +31,13 @@ defmodule Alumiini.Git.ConcurrencyTest do
     }
 
     origin = Repository.create!(context.dir, "#{name}.git")
-    id = Repository.commit!(origin, files, message: "Of #{name}\n", author: "#{name} <#{name}@example.com>")
+
+    id =
+      Repository.commit!(origin, files,
+        message: "Of #{name}\n",
+        author: "#{name} <#{name}@example.com>"
+      )
+
     url = HttpServer.url(context.http, "#{name}.git")
     %{name: name, origin: origin, id: id, url: url, path: Path.join(context.dir, "work-#{name}")}
   end
@@ -42,11 +49,14 @@ defmodule Alumiini.Git.ConcurrencyTest do
 
       answers =
         callers
-        |> Enum.map(fn {repository, n} -> Task.async(fn -> calls(context.git, repository, n) end) end)
+        |> Enum.map(fn {repository, n} ->
+          Task.async(fn -> calls(context.git, repository, n) end)
+        end)
         |> wait_at_the_start()
         |> Task.await_many(100_000)
 
-      for {{repository, n}, answers} <- Enum.zip(callers, answers), {operation, answer} <- answers do
+      for {{repository, n}, answers} <- Enum.zip(callers, answers),
+          {operation, answer} <- answers do
         assert {n, operation, answer} == {n, operation, expected(operation, repository)}
       end
 
@@ -61,7 +71,8 @@ defmodule Alumiini.Git.ConcurrencyTest do
       tasks
     end
 
-    # The first sync makes sure that there is something to read; the order of the rest is another in each process.
+    # The first sync makes sure that there is something to read; the order of the rest is another in
+    # each process.
     defp calls(git, repository, n) do
       receive do: (:go -> :ok)
 
@@ -85,7 +96,9 @@ defmodule Alumiini.Git.ConcurrencyTest do
 
   # Errors are answers, too, and name what they are about.
   defp run(:absent, git, r) do
-    {:error, %Error{reason: reason, message: message}} = Git.read(r.path, "absent-in-#{r.name}", server: git)
+    {:error, %Error{reason: reason, message: message}} =
+      Git.read(r.path, "absent-in-#{r.name}", server: git)
+
     {reason, message =~ "absent-in-#{r.name}"}
   end
 
@@ -102,7 +115,10 @@ defmodule Alumiini.Git.ConcurrencyTest do
     stuck =
       for n <- 1..40 do
         path = Path.join(context.dir, "stuck-#{n}")
-        Task.async(fn -> Git.sync(ScriptedTcp.url(tcp) <> "?n=#{n}", "main", path, server: context.git) end)
+
+        Task.async(fn ->
+          Git.sync(ScriptedTcp.url(tcp) <> "?n=#{n}", "main", path, server: context.git)
+        end)
       end
 
     for _ <- stuck, do: assert_receive({ScriptedTcp, ^tcp, :accepted}, 10_000)

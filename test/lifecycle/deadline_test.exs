@@ -1,5 +1,6 @@
 defmodule Alumiini.Git.DeadlineTest do
-  # At its timeout a call returns, whatever the remote or the worker does, and leaves nothing at work and nothing behind.
+  # At its timeout a call returns, whatever the remote or the worker does, and leaves nothing at
+  # work and nothing behind.
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
@@ -30,7 +31,15 @@ defmodule Alumiini.Git.DeadlineTest do
     HttpServer.rule(http, {:header, "connection", "close"})
     HttpServer.rule(http, :close_after)
     path = Path.join(dir, "work")
-    %{dir: dir, origin: origin, ids: ids, http: http, url: HttpServer.url(http, "versions.git"), path: path}
+
+    %{
+      dir: dir,
+      origin: origin,
+      ids: ids,
+      http: http,
+      url: HttpServer.url(http, "versions.git"),
+      path: path
+    }
   end
 
   defp start!(options \\ []) do
@@ -46,7 +55,9 @@ defmodule Alumiini.Git.DeadlineTest do
   end
 
   defp assert_timeout(git, context) do
-    assert_timeout(fn -> Git.sync(context.url, "main", context.path, server: git, timeout: @timeout) end)
+    assert_timeout(fn ->
+      Git.sync(context.url, "main", context.path, server: git, timeout: @timeout)
+    end)
   end
 
   # A millisecond less, since a clock that counts them whole may have begun with a part of one.
@@ -119,7 +130,10 @@ defmodule Alumiini.Git.DeadlineTest do
       assert_timeout(git, %{context | url: ScriptedTcp.url(tcp)})
       assert_receive {ScriptedTcp, ^tcp, {:closed, 1}}, @late
 
-      assert_timeout(fn -> Git.ls_remote(ScriptedTcp.url(tcp), "main", server: git, timeout: @timeout) end)
+      assert_timeout(fn ->
+        Git.ls_remote(ScriptedTcp.url(tcp), "main", server: git, timeout: @timeout)
+      end)
+
       assert_receive {ScriptedTcp, ^tcp, {:closed, 2}}, @late
       assert OsProcess.connections(os_pid) == []
       assert_synced(git, context, 1)
@@ -146,7 +160,9 @@ defmodule Alumiini.Git.DeadlineTest do
 
   test "a caller that is killed ends nothing that others wait for", context do
     {git, _os_pid} = start!()
-    # The first sync is at work; the second and third are the same and share one that comes after it.
+
+    # The first sync is at work; the second and third are the same and share one that comes after
+    # it.
     gate = HttpServer.rule(context.http, :hold, on: :upload_pack)
     {:ok, first} = Task.start(fn -> Git.sync(context.url, "main", context.path, server: git) end)
     HttpServer.await(context.http, {:parked, gate, 1})
@@ -168,7 +184,9 @@ defmodule Alumiini.Git.DeadlineTest do
     large = %{"op" => "head", "path" => context.path, "padding" => String.duplicate("x", 900_000)}
     patient = for _ <- 1..4, do: Task.async(fn -> Server.call(git, large) end)
     assert OsProcess.await(fn -> stuck?(git) end, 5_000) == :ok
-    others = for n <- 1..20, do: Task.async(fn -> Git.read(context.path, "app/#{n}.yaml", server: git) end)
+
+    others =
+      for n <- 1..20, do: Task.async(fn -> Git.read(context.path, "app/#{n}.yaml", server: git) end)
 
     assert_timeout(fn -> Server.call(git, large, timeout: @timeout) end)
 
@@ -189,7 +207,8 @@ defmodule Alumiini.Git.DeadlineTest do
     Alumiini.Git.Test.WorkersSeen.stuck?(state.workers[state.main])
   end
 
-  test "64 remotes that trickle stop no read, no cancel, no sync of another host and no exit", context do
+  test "64 remotes that trickle stop no read, no cancel, no sync of another host and no exit",
+       context do
     {git, os_pid} = start!()
     assert_synced(git, context, 1)
     slow = start_supervised!({HttpServer, root: context.dir})
@@ -202,7 +221,10 @@ defmodule Alumiini.Git.DeadlineTest do
       for path <- paths do
         # The first progress that tells of the pack comes when its thread waits for it.
         tell = fn progress -> if progress.phase == :receive, do: send(test, {:receives, path}) end
-        {:ok, caller} = Task.start(fn -> Git.sync(url, "main", path, server: git, progress: tell) end)
+
+        {:ok, caller} =
+          Task.start(fn -> Git.sync(url, "main", path, server: git, progress: tell) end)
+
         caller
       end
 
@@ -212,7 +234,8 @@ defmodule Alumiini.Git.DeadlineTest do
     assert OsProcess.threads(os_pid) >= 64
 
     assert_quick("a read", fn ->
-      assert Git.read(context.path, "app/7.yaml", server: git) == {:ok, Versions.contents(1)["app"]["7.yaml"]}
+      assert Git.read(context.path, "app/7.yaml", server: git) ==
+               {:ok, Versions.contents(1)["app"]["7.yaml"]}
     end)
 
     # Asked for before it happens, so that it is not seen too late.

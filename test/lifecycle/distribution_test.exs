@@ -11,12 +11,14 @@ defmodule Alumiini.Git.DistributionTest do
 
   # Two nodes on the loopback interface: this one calls, the other one has the server.
   setup_all do
-    # Both must be able to find each other. The daemon stays; it is one for all of the machine's nodes.
+    # Both must be able to find each other. The daemon stays; it is one for all of the machine's
+    # nodes.
     epmd = System.find_executable("epmd") || Path.join(List.to_string(:code.root_dir()), "bin/epmd")
     {_output, 0} = System.cmd(epmd, ["-daemon"])
     if not Node.alive?(), do: {:ok, _pid} = :net_kernel.start([name("caller"), :longnames])
 
-    {:ok, peer, node} = :peer.start_link(%{name: peer_name("server"), host: ~c"127.0.0.1", args: args()})
+    {:ok, peer, node} =
+      :peer.start_link(%{name: peer_name("server"), host: ~c"127.0.0.1", args: args()})
 
     for application <- [:elixir, :logger, :telemetry],
         do: {:ok, _} = :erpc.call(node, :application, :ensure_all_started, [application])
@@ -31,7 +33,13 @@ defmodule Alumiini.Git.DistributionTest do
 
   defp args do
     Enum.flat_map(:code.get_path(), &[~c"-pa", &1]) ++
-      [~c"-kernel", ~c"logger_level", ~c"error", ~c"-setcookie", Atom.to_charlist(Node.get_cookie())]
+      [
+        ~c"-kernel",
+        ~c"logger_level",
+        ~c"error",
+        ~c"-setcookie",
+        Atom.to_charlist(Node.get_cookie())
+      ]
   end
 
   defp start!(node, directory, script) do
@@ -43,7 +51,8 @@ defmodule Alumiini.Git.DistributionTest do
     {name, node}
   end
 
-  test "a server on another node is called by {name, node}; progress and secrets get there and back",
+  test "a server on another node is called by {name, node}; progress and secrets get there " <>
+         "and back",
        context do
     out = Path.join(context.tmp_dir, "frame")
 

@@ -14,7 +14,9 @@ defmodule Alumiini.Git.FullDiskTest do
     match?({:unix, :linux}, :os.type()) and
       match?(
         {_, 0},
-        System.cmd("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", probe], stderr_to_stdout: true)
+        System.cmd("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", probe],
+          stderr_to_stdout: true
+        )
       )
 
   if mounted?, do: {_, 0} = System.cmd("umount", [probe])
@@ -78,7 +80,8 @@ defmodule Alumiini.Git.FullDiskTest do
   for change <- [:large, :wide] do
     @change change
 
-    test "in the middle of an update (#{change}): the old commit stays, whole and served", context do
+    test "in the middle of an update (#{change}): the old commit stays, whole and served",
+         context do
       old = Repository.commit!(context.origin, small())
       assert sync(context) == {:ok, old}
       assert sync(context) == {:ok, old}
@@ -89,7 +92,8 @@ defmodule Alumiini.Git.FullDiskTest do
         HttpServer.reset(context.server)
         assert_refused([], :io, ["No space left on device"], fn -> sync(context) end)
 
-        # What came is kept where there is room for it, and fetched anew where there is none; in neither case it piles up.
+        # What came is kept where there is room for it, and fetched anew where there is none; in
+        # neither case it piles up.
         if @change == :wide and n > 1, do: assert(HttpServer.stats(context.server).pack_bytes == 0)
         packs = Path.wildcard(Path.join(context.path, ".git/objects/pack/*.pack"), match_dot: true)
         assert length(packs) == if(@change == :wide, do: 2, else: 1)
@@ -111,7 +115,9 @@ defmodule Alumiini.Git.FullDiskTest do
     Repository.commit!(context.origin, %{"small.yaml" => "a: 2\n"})
 
     {_, 1} =
-      System.cmd("dd", ["if=/dev/zero", "of=#{context.volume}/filler", "bs=4096"], stderr_to_stdout: true)
+      System.cmd("dd", ["if=/dev/zero", "of=#{context.volume}/filler", "bs=4096"],
+        stderr_to_stdout: true
+      )
 
     assert {:error, %{reason: :io}} = sync(context)
     Oracle.assert_tree_equals(context.path, context.origin, old)

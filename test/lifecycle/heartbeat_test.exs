@@ -1,5 +1,6 @@
 defmodule Alumiini.Git.HeartbeatTest do
-  # A worker that is there and does nothing: stopped, or hanging. Deadlines would find it after minutes.
+  # A worker that is there and does nothing: stopped, or hanging. Deadlines would find it after
+  # minutes.
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
@@ -84,7 +85,9 @@ defmodule Alumiini.Git.HeartbeatTest do
   end
 
   test "shorter times than a busy machine's are refused" do
-    assert_raise ArgumentError, ~r/at least 100 ms/, fn -> Git.start_link(name: nil, heartbeat: 99) end
+    assert_raise ArgumentError, ~r/at least 100 ms/, fn ->
+      Git.start_link(name: nil, heartbeat: 99)
+    end
   end
 
   test "a stopped worker does not outlive its server", _context do
@@ -101,7 +104,13 @@ defmodule Alumiini.Git.HeartbeatTest do
     RawWorker.with_worker(fn worker ->
       for n <- 1..600 do
         path = Path.join(context.dir, "raw-#{n}")
-        RawWorker.ask(worker, %{"op" => "sync", "url" => context.url, "branch" => "main", "path" => path})
+
+        RawWorker.ask(worker, %{
+          "op" => "sync",
+          "url" => context.url,
+          "branch" => "main",
+          "path" => path
+        })
       end
 
       HttpServer.await(context.server, {:parked, rule, 1})

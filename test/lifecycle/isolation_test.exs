@@ -1,11 +1,20 @@
 defmodule Alumiini.Git.IsolationTest do
-  # A worker that dies fails at most the request that killed it. Real workers, killed for real; `ServerTest` has what
-  # scripted ones can show.
+  # A worker that dies fails at most the request that killed it. Real workers, killed for real;
+  # `ServerTest` has what scripted ones can show.
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
   alias Alumiini.Git.{Error, ScriptedWorker, Server}
-  alias Alumiini.Git.Test.{HttpServer, Leftovers, Oracle, OsProcess, Repository, TempDir, WorkersSeen}
+
+  alias Alumiini.Git.Test.{
+    HttpServer,
+    Leftovers,
+    Oracle,
+    OsProcess,
+    Repository,
+    TempDir,
+    WorkersSeen
+  }
 
   @moduletag timeout: 120_000
 
@@ -31,7 +40,11 @@ defmodule Alumiini.Git.IsolationTest do
   end
 
   defp start_git! do
-    git = start_supervised!({Git, name: nil, backoff_initial: 1, backoff_max: 20, max_requests_per_host: 256})
+    git =
+      start_supervised!(
+        {Git, name: nil, backoff_initial: 1, backoff_max: 20, max_requests_per_host: 256}
+      )
+
     assert_receive {:worker, :up, ^git, %{os_pid: os_pid}}, 5_000
     {git, os_pid}
   end
@@ -76,7 +89,10 @@ defmodule Alumiini.Git.IsolationTest do
       assert %{in_flight: 50} = Server.info(git)
 
       :ok = OsProcess.kill(os_pid, :KILL)
-      assert_receive {:worker, :down, ^git, %{reason: reason, attempt: 1}} when is_killed(reason), 5_000
+
+      assert_receive {:worker, :down, ^git, %{reason: reason, attempt: 1}} when is_killed(reason),
+                     5_000
+
       # They are at the server once more, all of them, from the new worker.
       HttpServer.await(context.http, {:requests, 100}, 30_000)
       HttpServer.await(context.http, {:parked, gate, 50}, 30_000)
@@ -114,7 +130,9 @@ defmodule Alumiini.Git.IsolationTest do
       fault = %{"at" => "start", "do" => "kill"}
 
       poison =
-        Task.async(fn -> Server.call(git, %{"op" => "head", "path" => context.dir, "fault" => fault}) end)
+        Task.async(fn ->
+          Server.call(git, %{"op" => "head", "path" => context.dir, "fault" => fault})
+        end)
 
       # Two workers that all had in common, and one that was the poison's own.
       for attempt <- 1..2 do
@@ -131,7 +149,8 @@ defmodule Alumiini.Git.IsolationTest do
       assert_answered(git, others)
 
       killed =
-        for %{isolated: true, reason: reason} when is_killed(reason) <- WorkersSeen.so_far(:down, git),
+        for %{isolated: true, reason: reason} when is_killed(reason) <-
+              WorkersSeen.so_far(:down, git),
             do: true
 
       assert killed == [true]
@@ -228,7 +247,8 @@ defmodule Alumiini.Git.IsolationTest do
           assert message =~ @sentence
         end
 
-        # It goes on trying by itself, and no faster for being asked: 50, 100, 200 … ms, of which half may be left out.
+        # It goes on trying by itself, and no faster for being asked: 50, 100, 200 … ms, of which
+        # half may be left out.
         attempts = Server.info(git).attempts
         assert attempts in 1..8
         assert_receive {:worker, :down, ^git, %{attempt: next}} when next > attempts, 10_000
@@ -246,7 +266,9 @@ defmodule Alumiini.Git.IsolationTest do
     defp binary("exits at once", dir), do: ScriptedWorker.write!(dir, [[{:exit, 3}]])
 
     defp binary("speaks another protocol version", dir) do
-      ScriptedWorker.write!(dir, [[:read, {:answer, %{"protocol" => 7, "version" => "9.8.7"}}, :hang]])
+      ScriptedWorker.write!(dir, [
+        [:read, {:answer, %{"protocol" => 7, "version" => "9.8.7"}}, :hang]
+      ])
     end
   end
 end

@@ -1,13 +1,14 @@
 defmodule Alumiini.Git.KillSafetyTest do
-  # A worker is killed at a moment of a sync. What it leaves is read, and synced, by workers that know nothing of it.
+  # A worker is killed at a moment of a sync. What it leaves is read, and synced, by workers that
+  # know nothing of it.
   use ExUnit.Case, async: true
 
   alias Alumiini.Git.Test.{HttpServer, Leftovers, Oracle, RawWorker, TempDir, Versions, WholeCommit}
 
   @moduletag timeout: 280_000
 
-  # A moment is {phase, n}: the worker kills itself when it comes to the phase for the n-th time. The bounds are what a
-  # sync of `Versions` has at least.
+  # A moment is {phase, n}: the worker kills itself when it comes to the phase for the n-th time.
+  # The bounds are what a sync of `Versions` has at least.
   @once [{"start", 1}, {"connect", 1}, {"shallow", 1}, {"installed", 1}, {"marker", 1}, {"refs", 1}] ++
           [{"index-written", 1}, {"unmark", 1}]
   @only_clone [{"refs", 2}, {"rename", 1}, {"renamed", 1}]
@@ -31,14 +32,22 @@ defmodule Alumiini.Git.KillSafetyTest do
   # From one to the other, with a working tree and without.
   @switch [{"marker", 1}, {"refs", 1}, {"index-written", 1}, {"unmark", 1}]
 
-  # Where the server waits when the worker is killed from outside: at a request, or so far into the pack.
+  # Where the server waits when the worker is killed from outside: at a request, or so far into the
+  # pack.
   @gates [:info_refs, :ls_refs, :fetch, {:pack, 11}, {:pack, 100_000}]
 
   setup do
     dir = TempDir.create!("kill-safety")
     {origin, ids} = Versions.create!(dir)
     server = start_supervised!({HttpServer, root: dir})
-    %{dir: dir, origin: origin, ids: ids, server: server, url: HttpServer.url(server, "versions.git")}
+
+    %{
+      dir: dir,
+      origin: origin,
+      ids: ids,
+      server: server,
+      url: HttpServer.url(server, "versions.git")
+    }
   end
 
   test "the long form has 200 moments, the short form every phase" do
@@ -53,12 +62,19 @@ defmodule Alumiini.Git.KillSafetyTest do
   defp documented_phases do
     [_, list] = "protocol/README.md" |> File.read!() |> String.split("Phases:")
     [list | _] = String.split(list, "A request also emits")
-    ~r/`([a-z-]+)`(?= \(|,)/ |> Regex.scan(list, capture: :all_but_first) |> List.flatten() |> Enum.sort()
+
+    ~r/`([a-z-]+)`(?= \(|,)/
+    |> Regex.scan(list, capture: :all_but_first)
+    |> List.flatten()
+    |> Enum.sort()
   end
 
   describe "a clone that is killed" do
     test("once in each phase", context, do: sweep(context, :clone, @once ++ @only_clone, [1]))
-    test("while the pack comes and while files are written", context, do: sweep(context, :clone, @short, [0]))
+
+    test("while the pack comes and while files are written", context,
+      do: sweep(context, :clone, @short, [0])
+    )
 
     @tag :soak
     test("at every step", context, do: sweep(context, :clone, @long, [1, 0]))
@@ -70,7 +86,10 @@ defmodule Alumiini.Git.KillSafetyTest do
 
   describe "a fetch that is killed" do
     test("once in each phase", context, do: sweep(context, :fetch, @once, [1]))
-    test("while the pack comes and while files are written", context, do: sweep(context, :fetch, @short, [0]))
+
+    test("while the pack comes and while files are written", context,
+      do: sweep(context, :fetch, @short, [0])
+    )
 
     @tag :soak
     test("at every step", context, do: sweep(context, :fetch, @long, [1, 0]))
@@ -84,7 +103,9 @@ defmodule Alumiini.Git.KillSafetyTest do
   describe "from a local remote," do
     setup context, do: %{url: "file://" <> context.origin}
 
-    test("a clone that is killed", context, do: sweep(context, :clone, @once ++ @only_clone ++ @short, [1, 0]))
+    test("a clone that is killed", context,
+      do: sweep(context, :clone, @once ++ @only_clone ++ @short, [1, 0])
+    )
 
     test("a fetch that is killed", context, do: sweep(context, :fetch, @once ++ @short, [0, 1]))
     test("a repair that is killed", context, do: sweep(context, :repair, @repair, [1]))
@@ -92,7 +113,8 @@ defmodule Alumiini.Git.KillSafetyTest do
 
   # Nothing is written there but `.git`, so these phases do not happen.
   @checkout ["checkout", "index-written"]
-  defp without_checkout(moments), do: for({phase, _n} = moment <- moments, phase not in @checkout, do: moment)
+  defp without_checkout(moments),
+    do: for({phase, _n} = moment <- moments, phase not in @checkout, do: moment)
 
   describe "without a working tree," do
     setup do: %{working_tree: false}
@@ -105,7 +127,9 @@ defmodule Alumiini.Git.KillSafetyTest do
       sweep(context, :fetch, without_checkout(@once ++ @short), [0, 1])
     end
 
-    test("a repair that is killed", context, do: sweep(context, :repair, without_checkout(@repair), [1]))
+    test("a repair that is killed", context,
+      do: sweep(context, :repair, without_checkout(@repair), [1])
+    )
 
     test "from outside, while the server is at work", context do
       for gate <- @gates, do: killed_at_gate(context, :fetch, gate)
@@ -215,18 +239,32 @@ defmodule Alumiini.Git.KillSafetyTest do
 
   defp sync(context, path, depth) do
     working_tree = Map.get(context, :working_tree, true)
-    request = %{"op" => "sync", "url" => context.url, "branch" => "main", "path" => path, "depth" => depth}
+
+    request = %{
+      "op" => "sync",
+      "url" => context.url,
+      "branch" => "main",
+      "path" => path,
+      "depth" => depth
+    }
+
     Map.put(request, "working_tree", working_tree)
   end
 
   ## What must hold
 
-  # One whole commit, or nothing at all and `incomplete` (`path_not_found` where the directory was not even made).
+  # One whole commit, or nothing at all and `incomplete` (`path_not_found` where the directory was
+  # not even made).
   defp expect_whole(worker, path, versions, moment, unread) do
     case WholeCommit.read(worker, path) do
-      {:ok, contents} -> assert {moment, WholeCommit.version(contents)} in Enum.map(versions, &{moment, &1})
-      {:error, "path_not_found"} -> refute File.exists?(path), "#{moment}: path_not_found, but it is there"
-      {:error, kind} -> assert {moment, kind} in Enum.map(["incomplete" | unread], &{moment, &1})
+      {:ok, contents} ->
+        assert {moment, WholeCommit.version(contents)} in Enum.map(versions, &{moment, &1})
+
+      {:error, "path_not_found"} ->
+        refute File.exists?(path), "#{moment}: path_not_found, but it is there"
+
+      {:error, kind} ->
+        assert {moment, kind} in Enum.map(["incomplete" | unread], &{moment, &1})
     end
   end
 

@@ -22,7 +22,9 @@ defmodule Alumiini.Git.ManyRepositoriesTest do
   # Each has a name of its own on the server, and a clone that is already there.
   defp fleet!(context, git, count) do
     seed = Path.join(context.dir, "seed")
-    assert {:ok, _commit} = Git.sync(HttpServer.url(context.http, "app.git"), "main", seed, server: git)
+
+    assert {:ok, _commit} =
+             Git.sync(HttpServer.url(context.http, "app.git"), "main", seed, server: git)
 
     for n <- 1..count do
       name = "app#{n}.git"
@@ -51,10 +53,12 @@ defmodule Alumiini.Git.ManyRepositoriesTest do
       assert poll(fleet, git) == %{{:ok, context.commit} => count}
       assert %{peak: peak} = Relay.stats(context.relay)
 
-      # Who finds no connection free opens one, and may get another one meanwhile: there is at most one such for each request.
+      # Who finds no connection free opens one, and may get another one meanwhile: there is at most
+      # one such for each request.
       assert peak <= 32
 
-      # Once more, with what is known by now: a request for each, and no new connection but for those that ended.
+      # Once more, with what is known by now: a request for each, and no new connection but for
+      # those that ended.
       HttpServer.reset(context.http)
       Relay.reset(context.relay)
       assert poll(fleet, git) == %{{:ok, context.commit} => count}
@@ -77,7 +81,9 @@ defmodule Alumiini.Git.ManyRepositoriesTest do
     fleet = fleet!(context, git, 20)
     assert poll(fleet, git) == %{{:ok, context.commit} => 20}
     assert %{connections: connections} = Relay.stats(context.relay)
-    # They come one after the other; a connection may have been opened for one that then found another free.
+
+    # They come one after the other; a connection may have been opened for one that then found
+    # another free.
     assert %{peak: peak} = Relay.stats(context.relay)
     assert peak <= 2 and connections <= 3
     for task <- stuck, do: Task.shutdown(task, :brutal_kill)
@@ -88,7 +94,8 @@ defmodule Alumiini.Git.ManyRepositoriesTest do
     fleet = fleet!(context, git, 20)
     {:ok, silent} = ScriptedTcp.start_link([:hold])
 
-    # Ten times what one host may have, and more than all hosts may. One that has not answered yet gets a quarter.
+    # Ten times what one host may have, and more than all hosts may. One that has not answered yet
+    # gets a quarter.
     stuck = for n <- 1..80, do: Task.async(fn -> silent(silent, n, git, 60_000) end)
     for _ <- 1..2, do: assert_receive({ScriptedTcp, ^silent, :accepted}, 10_000)
 
@@ -106,7 +113,9 @@ defmodule Alumiini.Git.ManyRepositoriesTest do
     assert {:error, %Error{reason: :timeout}} = silent(silent, 2, git, 200)
     refute_received {ScriptedTcp, ^silent, :accepted}
     Task.shutdown(first, :brutal_kill)
-    assert {:ok, _commit} = Git.ls_remote(HttpServer.url(context.http, "app.git"), "main", server: git)
+
+    assert {:ok, _commit} =
+             Git.ls_remote(HttpServer.url(context.http, "app.git"), "main", server: git)
   end
 
   defp silent(peer, n, git, timeout) do

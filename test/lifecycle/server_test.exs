@@ -22,7 +22,8 @@ defmodule Alumiini.Git.ServerTest do
     start!([binary: ScriptedWorker.write!(directory, scripts)] ++ options)
   end
 
-  # Sends {:up, metadata} and {:down, metadata} of every worker to the test. They are told apart by their server.
+  # Sends {:up, metadata} and {:down, metadata} of every worker to the test. They are told apart by
+  # their server.
   defp watch_workers do
     test = self()
     id = {__MODULE__, make_ref()}
@@ -41,7 +42,8 @@ defmodule Alumiini.Git.ServerTest do
     send(test, {event, metadata.server, metadata})
   end
 
-  # A request that tells the test when the worker has it (the script answers `"event"` with an event).
+  # A request that tells the test when the worker has it (the script answers `"event"` with an
+  # event).
   defp async(server, request, options \\ []) do
     test = self()
     ref = make_ref()
@@ -61,15 +63,21 @@ defmodule Alumiini.Git.ServerTest do
     test "answers", context do
       {server, _binary} = scripted!(context, [hello() ++ [:serve]])
       assert Server.call(server, %{"op" => "head"}) == {:ok, %{"ok" => "served"}}
-      assert_receive {:up, ^server, %{version: "1.2.3", attempt: 1, isolated: false, os_pid: os_pid}}
-      assert %{os_pid: ^os_pid, pending: 0, in_flight: 0, workers: 1, version: "1.2.3"} = Server.info(server)
+
+      assert_receive {:up, ^server,
+                      %{version: "1.2.3", attempt: 1, isolated: false, os_pid: os_pid}}
+
+      assert %{os_pid: ^os_pid, pending: 0, in_flight: 0, workers: 1, version: "1.2.3"} =
+               Server.info(server)
     end
 
     test "is told the request as it is, and how much time is left", context do
       out = Path.join(context.tmp_dir, "frame")
 
       {server, _binary} =
-        scripted!(context, [hello() ++ [:read, {:shell, ~s(echo $frame > "#{out}")}, {:answer, 1}, :serve]])
+        scripted!(context, [
+          hello() ++ [:read, {:shell, ~s(echo $frame > "#{out}")}, {:answer, 1}, :serve]
+        ])
 
       assert {:ok, %{"ok" => 1}} =
                Server.call(server, %{"op" => "head", "path" => <<"/x", 255>>}, timeout: 10_000)
@@ -88,7 +96,9 @@ defmodule Alumiini.Git.ServerTest do
       answers = for id <- [4, 3, 2], do: {:reply, %{"id" => id, "ok" => "for #{id}"}}
 
       {server, _binary} =
-        scripted!(context, [hello() ++ [:read, event(), :read, event(), :read] ++ answers ++ [:serve]])
+        scripted!(context, [
+          hello() ++ [:read, event(), :read, event(), :read] ++ answers ++ [:serve]
+        ])
 
       {first, ref} = async(server, %{"op" => "head"})
       assert_receive {^ref, "taken"}, @soon
@@ -96,14 +106,19 @@ defmodule Alumiini.Git.ServerTest do
       assert_receive {^ref, "taken"}, @soon
       third = Server.call(server, %{"op" => "head"})
 
-      assert [{:ok, %{"ok" => "for 2"}}, {:ok, %{"ok" => "for 3"}}] = Task.await_many([first, second])
+      assert [{:ok, %{"ok" => "for 2"}}, {:ok, %{"ok" => "for 3"}}] =
+               Task.await_many([first, second])
+
       assert {:ok, %{"ok" => "for 4"}} = third
     end
 
     test "goes when the server stops", context do
       {server, _binary} = scripted!(context, [hello() ++ [:hang]])
       assert_receive {:up, ^server, %{os_pid: os_pid}}, @soon
-      watcher = Port.open({:spawn_executable, "/bin/sh"}, [:exit_status, args: ["-c", tail(os_pid)]])
+
+      watcher =
+        Port.open({:spawn_executable, "/bin/sh"}, [:exit_status, args: ["-c", tail(os_pid)]])
+
       stop_supervised!(Alumiini.Git)
       assert_receive {:down, ^server, %{reason: :shutdown}}
       assert_receive {^watcher, {:exit_status, 0}}, @soon
@@ -114,7 +129,10 @@ defmodule Alumiini.Git.ServerTest do
       assert_receive {:up, ^server, %{os_pid: os_pid}}, @soon
       {task, _ref} = async(server, %{"op" => "head", "path" => String.duplicate("x", 500_000)})
       wait_until_stuck(server)
-      watcher = Port.open({:spawn_executable, "/bin/sh"}, [:exit_status, args: ["-c", tail(os_pid)]])
+
+      watcher =
+        Port.open({:spawn_executable, "/bin/sh"}, [:exit_status, args: ["-c", tail(os_pid)]])
+
       stop_supervised!(Alumiini.Git)
       assert {:error, %Error{reason: :worker_unavailable}} = Task.await(task)
       assert_receive {^watcher, {:exit_status, 0}}, @soon
@@ -125,12 +143,16 @@ defmodule Alumiini.Git.ServerTest do
   defp tail(os_pid), do: "while kill -0 #{os_pid} 2>/dev/null; do sleep 0.01; done"
 
   describe "a binary that is no worker" do
-    test "because it is missing: calls are told at once, and the server lives on", %{tmp_dir: directory} do
+    test "because it is missing: calls are told at once, and the server lives on", %{
+      tmp_dir: directory
+    } do
       missing = Path.join(directory, "nothing")
       {server, _binary} = start!(binary: missing)
       {ms, result} = took(fn -> Server.call(server, %{"op" => "head"}) end)
 
-      assert {:error, %Error{reason: :worker_unavailable, retryable?: false, op: :head} = error} = result
+      assert {:error, %Error{reason: :worker_unavailable, retryable?: false, op: :head} = error} =
+               result
+
       assert error.message =~ missing
       assert error.message =~ ":binary"
       assert ms < 1_000
@@ -143,7 +165,10 @@ defmodule Alumiini.Git.ServerTest do
       file = Path.join(directory, "file")
       File.write!(file, "")
       {server, _binary} = start!(binary: file)
-      assert {:error, %Error{reason: :worker_unavailable} = error} = Server.call(server, %{"op" => "head"})
+
+      assert {:error, %Error{reason: :worker_unavailable} = error} =
+               Server.call(server, %{"op" => "head"})
+
       assert error.message =~ "permissions"
       refute error.retryable?
     end
@@ -179,7 +204,10 @@ defmodule Alumiini.Git.ServerTest do
 
     test "because it ends at once: told after three starts, with the status", context do
       {server, binary} = scripted!(context, [[{:exit, 3}]], backoff_max: 10_000)
-      assert {:error, %Error{reason: :worker_unavailable} = error} = Server.call(server, %{"op" => "head"})
+
+      assert {:error, %Error{reason: :worker_unavailable} = error} =
+               Server.call(server, %{"op" => "head"})
+
       assert error.message =~ "exit status 3"
       # The next start may succeed.
       assert error.retryable?
@@ -188,7 +216,9 @@ defmodule Alumiini.Git.ServerTest do
     end
 
     test "no hot loop: the pauses grow", context do
-      {server, binary} = scripted!(context, [[{:exit, 3}]], backoff_initial: 200, backoff_max: 60_000)
+      {server, binary} =
+        scripted!(context, [[{:exit, 3}]], backoff_initial: 200, backoff_max: 60_000)
+
       assert_receive {:down, ^server, %{attempt: 1}}, @soon
       assert_receive {:down, ^server, %{attempt: 2}}, @soon
       started = System.monotonic_time(:millisecond)
@@ -217,21 +247,29 @@ defmodule Alumiini.Git.ServerTest do
     end
 
     test "because it knows no handshake", context do
-      {server, _binary} = scripted!(context, [[:read, {:reply, %{"err" => "unknown op `hello`"}}, :hang]])
+      {server, _binary} =
+        scripted!(context, [[:read, {:reply, %{"err" => "unknown op `hello`"}}, :hang]])
+
       assert {:error, %Error{reason: :protocol} = error} = Server.call(server, %{"op" => "head"})
       assert error.message =~ "unknown op"
     end
 
     test "because it talks nonsense", context do
       {server, _binary} = scripted!(context, [[{:raw, <<5::32, "hello">>}, :hang]])
-      assert {:error, %Error{reason: :worker_unavailable} = error} = Server.call(server, %{"op" => "head"})
+
+      assert {:error, %Error{reason: :worker_unavailable} = error} =
+               Server.call(server, %{"op" => "head"})
+
       assert error.message =~ "no frame"
       refute error.retryable?
     end
 
     test "because it never answers the handshake", context do
       {server, binary} = scripted!(context, [[:hang]], handshake_timeout: 100)
-      assert {:error, %Error{reason: :worker_unavailable} = error} = Server.call(server, %{"op" => "head"})
+
+      assert {:error, %Error{reason: :worker_unavailable} = error} =
+               Server.call(server, %{"op" => "head"})
+
       assert error.message =~ "within 100 ms"
       assert error.message =~ binary
     end
@@ -242,13 +280,22 @@ defmodule Alumiini.Git.ServerTest do
       File.chmod!(path, 0o755)
       {server, _binary} = start!(binary: path, handshake_timeout: 100)
       assert_receive {:down, ^server, %{reason: :handshake_timeout, os_pid: os_pid}}, @soon
-      watcher = Port.open({:spawn_executable, "/bin/sh"}, [:exit_status, args: ["-c", tail(os_pid)]])
+
+      watcher =
+        Port.open({:spawn_executable, "/bin/sh"}, [:exit_status, args: ["-c", tail(os_pid)]])
+
       assert_receive {^watcher, {:exit_status, 0}}, @soon
     end
 
     test "is asked for again: as soon as one starts, calls are served", context do
       {server, binary} =
-        scripted!(context, [[{:exit, 1}], [{:exit, 1}], [{:exit, 1}], [{:exit, 1}], hello() ++ [:serve]])
+        scripted!(context, [
+          [{:exit, 1}],
+          [{:exit, 1}],
+          [{:exit, 1}],
+          [{:exit, 1}],
+          hello() ++ [:serve]
+        ])
 
       assert_receive {:down, ^server, %{attempt: 4}}, @soon
       assert_receive {:up, ^server, %{attempt: 5}}, @soon
@@ -263,9 +310,12 @@ defmodule Alumiini.Git.ServerTest do
   end
 
   describe "a deadline" do
-    test "holds while the worker is silent; it is told to stop, and lives on when it does", context do
+    test "holds while the worker is silent; it is told to stop, and lives on when it does",
+         context do
       {server, _binary} = scripted!(context, [hello() ++ [:serve]], grace: 20_000)
-      {ms, result} = took(fn -> Server.call(server, %{"op" => "read", "path" => "silent"}, timeout: 300) end)
+
+      {ms, result} =
+        took(fn -> Server.call(server, %{"op" => "read", "path" => "silent"}, timeout: 300) end)
 
       assert {:error, %Error{reason: :timeout, op: :read, retryable?: true} = error} = result
       assert error.message =~ "300 ms"
@@ -297,19 +347,27 @@ defmodule Alumiini.Git.ServerTest do
       assert_receive {:up, ^server, %{attempt: 2}}
     end
 
-    test "holds while the worker has stopped and the pipe is full, and others are served", context do
-      {server, _binary} = scripted!(context, [hello() ++ [:stop, :serve], hello() ++ [:serve]], grace: 200)
+    test "holds while the worker has stopped and the pipe is full, and others are served",
+         context do
+      {server, _binary} =
+        scripted!(context, [hello() ++ [:stop, :serve], hello() ++ [:serve]], grace: 200)
+
       assert_receive {:up, ^server, _metadata}, @soon
       big = String.duplicate("x", 300_000)
 
       {patient, _ref} = async(server, %{"op" => "head", "path" => big})
       wait_until_stuck(server)
       others = for _ <- 1..5, do: Task.async(fn -> Server.call(server, %{"op" => "read"}) end)
-      {ms, result} = took(fn -> Server.call(server, %{"op" => "files", "path" => big}, timeout: 300) end)
+
+      {ms, result} =
+        took(fn -> Server.call(server, %{"op" => "files", "path" => big}, timeout: 300) end)
 
       assert {:error, %Error{reason: :timeout}} = result
       assert ms in 299..1_300
-      for result <- Task.await_many([patient | others]), do: assert({:ok, %{"ok" => "served"}} = result)
+
+      for result <- Task.await_many([patient | others]),
+          do: assert({:ok, %{"ok" => "served"}} = result)
+
       assert_receive {:down, ^server, %{reason: :unresponsive}}
     end
 
@@ -331,11 +389,17 @@ defmodule Alumiini.Git.ServerTest do
       out = Path.join(context.tmp_dir, "cancelled")
       take = {:shell, ~s(echo $frame > "#{out}.new" && mv "#{out}.new" "#{out}")}
       cancelled = {:reply, %{"id" => 2, "err" => "cancelled", "kind" => "cancelled"}}
-      {server, _binary} = scripted!(context, [hello() ++ [:read, event(), :read, take, cancelled, :serve]])
+
+      {server, _binary} =
+        scripted!(context, [hello() ++ [:read, event(), :read, take, cancelled, :serve]])
+
       test = self()
       on_event = fn name, _event -> send(test, name) end
 
-      caller = spawn(fn -> Server.call(server, %{"op" => "head", "progress" => true}, on_event: on_event) end)
+      caller =
+        spawn(fn ->
+          Server.call(server, %{"op" => "head", "progress" => true}, on_event: on_event)
+        end)
 
       assert_receive "taken", @soon
       Process.exit(caller, :kill)
@@ -365,7 +429,17 @@ defmodule Alumiini.Git.ServerTest do
     test "gets no event that it did not ask for, and nothing after the answer", context do
       script =
         hello() ++
-          [:read, event(), {:answer, 1}, event("late"), :read, event(), {:answer, 2}, event("late"), :serve]
+          [
+            :read,
+            event(),
+            {:answer, 1},
+            event("late"),
+            :read,
+            event(),
+            {:answer, 2},
+            event("late"),
+            :serve
+          ]
 
       {server, _binary} = scripted!(context, [script])
       test = self()
@@ -401,20 +475,29 @@ defmodule Alumiini.Git.ServerTest do
         end)
 
       wait = fn _name, _event -> assert_receive :all_sent, @soon end
-      assert {:ok, %{"ok" => 1}} = Server.call(server, %{"op" => "head", "progress" => true}, on_event: wait)
+
+      assert {:ok, %{"ok" => 1}} =
+               Server.call(server, %{"op" => "head", "progress" => true}, on_event: wait)
+
       assert mailbox() == []
       send(server, :over)
       assert_receive :sent_late, @soon
       assert mailbox() == []
     end
 
-    test "is refused past :max_pending, and what was given up counts until the worker lets go", context do
+    test "is refused past :max_pending, and what was given up counts until the worker lets go",
+         context do
       {server, _binary} =
-        scripted!(context, [hello() ++ [:read, event(), :read, event(), :hang]], max_pending: 2, grace: 20_000)
+        scripted!(context, [hello() ++ [:read, event(), :read, event(), :hang]],
+          max_pending: 2,
+          grace: 20_000
+        )
 
       {_first, ref} = async(server, %{"op" => "head"})
       assert_receive {^ref, "taken"}, @soon
-      assert {:error, %Error{reason: :timeout}} = Server.call(server, %{"op" => "head"}, timeout: 100)
+
+      assert {:error, %Error{reason: :timeout}} =
+               Server.call(server, %{"op" => "head"}, timeout: 100)
 
       assert {:error, %Error{reason: :overloaded, retryable?: true} = error} =
                Server.call(server, %{"op" => "head"})
@@ -513,10 +596,14 @@ defmodule Alumiini.Git.ServerTest do
       wait_for_messages(server, 25)
       :sys.resume(server)
 
-      assert {:error, %Error{reason: :worker_exited, op: :sync, retryable?: false}} = Task.await(poison)
+      assert {:error, %Error{reason: :worker_exited, op: :sync, retryable?: false}} =
+               Task.await(poison)
+
       for result <- Task.await_many(healthy), do: assert({:ok, %{"ok" => "served"}} = result)
       # These were never answered, wherever they ran; nor were they taken for the culprit.
-      for result <- Task.await_many(others, 10_000), do: assert({:error, %Error{reason: :timeout}} = result)
+      for result <- Task.await_many(others, 10_000),
+          do: assert({:error, %Error{reason: :timeout}} = result)
+
       assert_received {:down, ^server, %{isolated: true, reason: {:exit_status, 137}}}
       assert {:ok, _reply} = Server.call(server, %{"op" => "head"})
     end
@@ -549,7 +636,10 @@ defmodule Alumiini.Git.ServerTest do
     test "and takes the answer to a suspect's deadline with it", context do
       dies = hello() ++ [:read, {:shell, "kill -9 $$"}]
       {server, _binary} = scripted!(context, [dies, dies, hello() ++ [:hang]], grace: 100)
-      assert {:error, %Error{reason: :timeout}} = Server.call(server, %{"op" => "head"}, timeout: 1_000)
+
+      assert {:error, %Error{reason: :timeout}} =
+               Server.call(server, %{"op" => "head"}, timeout: 1_000)
+
       assert_receive {:down, ^server, %{isolated: true, reason: :unresponsive}}, @soon
       assert %{pending: 0} = Server.info(server)
     end
@@ -638,12 +728,17 @@ defmodule Alumiini.Git.ServerTest do
         )
       end)
 
-      # Only one of them is read; both are pending, and one is in the message queue of a suspended process or in the pipe.
+      # Only one of them is read; both are pending, and one is in the message queue of a suspended
+      # process or in the pipe.
       state = wait_for(fn -> :sys.get_state(server) end, &(map_size(&1.pending.entries) == 2))
       {:status, _pid, _module, status} = :sys.get_status(server)
 
       for term <- [state, status],
-          shown <- [inspect(term, structs: false, limit: :infinity), format("~p", term), format("~w", term)] do
+          shown <- [
+            inspect(term, structs: false, limit: :infinity),
+            format("~p", term),
+            format("~w", term)
+          ] do
         refute shown =~ "s3cr3t"
         refute shown =~ "115,51,99,114,51,116"
       end
@@ -653,8 +748,17 @@ defmodule Alumiini.Git.ServerTest do
         ExUnit.CaptureLog.capture_log(fn ->
           Process.unlink(server)
           monitor = Process.monitor(server)
-          :sys.replace_state(server, &%{&1 | pending: nil, options: Map.put(&1.options, :kept, &1.pending)})
-          Alumiini.Git.ls_remote("https://u:s3cr3t-in-url@h/x", "main", server: server, timeout: 1_000)
+
+          :sys.replace_state(
+            server,
+            &%{&1 | pending: nil, options: Map.put(&1.options, :kept, &1.pending)}
+          )
+
+          Alumiini.Git.ls_remote("https://u:s3cr3t-in-url@h/x", "main",
+            server: server,
+            timeout: 1_000
+          )
+
           assert_receive {:DOWN, ^monitor, :process, _pid, _reason}
           Logger.flush()
         end)
@@ -676,18 +780,28 @@ defmodule Alumiini.Git.ServerTest do
       :telemetry.attach_many(
         id,
         Telemetry.events(),
-        fn event, measurements, metadata, _config -> send(test, {:event, event, measurements, metadata}) end,
+        fn event, measurements, metadata, _config ->
+          send(test, {:event, event, measurements, metadata})
+        end,
         nil
       )
 
       on_exit(fn -> :telemetry.detach(id) end)
 
       repaired =
-        {:reply, %{"id" => :last, "event" => "repaired", "path" => "/x", "reason" => "an object is damaged"}}
+        {:reply,
+         %{"id" => :last, "event" => "repaired", "path" => "/x", "reason" => "an object is damaged"}}
 
       progress =
         {:reply,
-         %{"id" => :last, "event" => "progress", "phase" => "index", "done" => 1, "total" => 2, "bytes" => 3}}
+         %{
+           "id" => :last,
+           "event" => "progress",
+           "phase" => "index",
+           "done" => 1,
+           "total" => 2,
+           "bytes" => 3
+         }}
 
       synced = {:answer, ScriptedWorker.synced("abc")}
 
@@ -700,7 +814,10 @@ defmodule Alumiini.Git.ServerTest do
 
       options = [server: server]
       assert {:ok, "abc"} = Alumiini.Git.sync("https://u:p@h/x?q", "main", "/x", options)
-      assert {:ok, %{sha: "abc"}} = Alumiini.Git.update("https://u:p@h/x?q", :default, "/x", options)
+
+      assert {:ok, %{sha: "abc"}} =
+               Alumiini.Git.update("https://u:p@h/x?q", :default, "/x", options)
+
       assert {:ok, ["a.yaml"]} = Alumiini.Git.files("/x", nil, options)
       assert {:ok, "content"} = Alumiini.Git.read("/x", "a.yaml", options)
       assert {:error, %Error{reason: :internal}} = Alumiini.Git.head("/x", options)
@@ -711,7 +828,8 @@ defmodule Alumiini.Git.ServerTest do
       assert {:error, _unavailable} = Alumiini.Git.sync("https://h/x", "main", "/x", no_server)
       stop_supervised!(Alumiini.Git)
 
-      # Each operation raises with a function of the caller's that does; those that take none cannot.
+      # Each operation raises with a function of the caller's that does; those that take none
+      # cannot.
       {raising, _binary} =
         scripted!(context, [
           hello() ++ [:read, progress, :read, :read, progress, :read, :read, progress, :hang]
@@ -719,14 +837,21 @@ defmodule Alumiini.Git.ServerTest do
 
       raise_it = [server: raising, progress: fn _progress -> raise "x" end]
       assert_raise RuntimeError, fn -> Alumiini.Git.sync("https://h/x", "main", "/x", raise_it) end
-      assert_raise RuntimeError, fn -> Alumiini.Git.update("https://h/x", "main", "/x", raise_it) end
+
+      assert_raise RuntimeError, fn ->
+        Alumiini.Git.update("https://h/x", "main", "/x", raise_it)
+      end
+
       assert_raise RuntimeError, fn -> Alumiini.Git.checkout("/x", "main", raise_it) end
       raise_it = [server: raising, auth: fn -> raise "x" end]
       assert_raise RuntimeError, fn -> Alumiini.Git.ls_remote("https://h/x", "main", raise_it) end
       assert_raise RuntimeError, fn -> Alumiini.Git.refs("https://h/x", raise_it) end
       stop_supervised!(Alumiini.Git)
 
-      events = received_events(server) ++ received_events(raising) ++ received_events(:nobody_has_this_name)
+      events =
+        received_events(server) ++
+          received_events(raising) ++ received_events(:nobody_has_this_name)
+
       seen = events |> Enum.map(&elem(&1, 0)) |> Enum.uniq()
       cannot_raise = for op <- [:files, :read, :head], do: [:alumiini_git, op, :exception]
       assert Enum.sort(seen ++ cannot_raise) == Enum.sort(Telemetry.events())
@@ -750,7 +875,10 @@ defmodule Alumiini.Git.ServerTest do
                only.([:alumiini_git, :read, :stop])
 
       assert {_, %{bytes: 0}, %{result: :internal}} = only.([:alumiini_git, :head, :stop])
-      assert {_, _, %{path: "/x", reason: "an object is damaged"}} = only.([:alumiini_git, :repo, :repaired])
+
+      assert {_, _, %{path: "/x", reason: "an object is damaged"}} =
+               only.([:alumiini_git, :repo, :repaired])
+
       assert Enum.count(events, &match?({[:alumiini_git, :repo, :repaired], _, _}, &1)) == 1
     end
   end
@@ -771,7 +899,9 @@ defmodule Alumiini.Git.ServerTest do
 
     rows =
       for line <- String.split(doc, "\n"), String.starts_with?(line, "| `[") do
-        [event, measurements, metadata] = line |> String.split("|", trim: true) |> Enum.map(&names/1)
+        [event, measurements, metadata] =
+          line |> String.split("|", trim: true) |> Enum.map(&names/1)
+
         {event, %{measurements: Enum.sort(measurements), metadata: Enum.sort(metadata)}}
       end
 
@@ -779,7 +909,11 @@ defmodule Alumiini.Git.ServerTest do
   end
 
   defp names(cell),
-    do: for([_all, name] <- Regex.scan(~r/[`:\s](\w+)(?=[`,\]])/, cell), do: String.to_existing_atom(name))
+    do:
+      for(
+        [_all, name] <- Regex.scan(~r/[`:\s](\w+)(?=[`,\]])/, cell),
+        do: String.to_existing_atom(name)
+      )
 
   defp expand([:alumiini_git, :op, event]),
     do: for(op <- Alumiini.Git.Ops.all(), do: [:alumiini_git, op, event])
@@ -794,7 +928,8 @@ defmodule Alumiini.Git.ServerTest do
     Enum.reject(messages, &match?({event, _server, _metadata} when event in [:up, :down], &1))
   end
 
-  # The following ask again and again, without pausing, for what happens in another process and is not told.
+  # The following ask again and again, without pausing, for what happens in another process and is
+  # not told.
 
   defp wait_until_stuck(server) do
     state = :sys.get_state(server)
@@ -802,7 +937,10 @@ defmodule Alumiini.Git.ServerTest do
   end
 
   defp wait_for_messages(server, count) do
-    wait_for(fn -> Process.info(server, :message_queue_len) end, &(&1 == {:message_queue_len, count}))
+    wait_for(
+      fn -> Process.info(server, :message_queue_len) end,
+      &(&1 == {:message_queue_len, count})
+    )
   end
 
   defp wait_for(ask, enough?, deadline \\ System.monotonic_time(:millisecond) + @soon) do

@@ -1,5 +1,6 @@
 defmodule Alumiini.Git.SharedVolumeTest do
-  # What somebody who can write into a directory that we sync can do there: hold nobody, and lead us nowhere else.
+  # What somebody who can write into a directory that we sync can do there: hold nobody, and lead us
+  # nowhere else.
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
@@ -62,7 +63,9 @@ defmodule Alumiini.Git.SharedVolumeTest do
         replace!(Path.join([path, ".git", part]), &pipe!/1)
         answers = all(path, context)
         assert Enum.all?(answers, &(not match?({:error, %Error{reason: :timeout}}, &1))), part
-        assert match?({:error, %Error{reason: :unsafe_path}}, hd(answers)), "#{part}: #{inspect(hd(answers))}"
+
+        assert match?({:error, %Error{reason: :unsafe_path}}, hd(answers)),
+               "#{part}: #{inspect(hd(answers))}"
       end
 
       # Nothing is held by what came before.
@@ -92,7 +95,10 @@ defmodule Alumiini.Git.SharedVolumeTest do
     File.ln_s!(elsewhere, Path.join(path, ".git"))
     before = File.read!(Path.join(elsewhere, "refs/heads/main"))
     Repository.commit!(context.origin, %{"deploy/more.yaml" => "more"})
-    assert {:error, %Error{reason: :unsafe_path}} = Git.sync(context.origin, "main", path, context.options)
+
+    assert {:error, %Error{reason: :unsafe_path}} =
+             Git.sync(context.origin, "main", path, context.options)
+
     assert File.read!(Path.join(elsewhere, "refs/heads/main")) == before
   end
 
@@ -121,7 +127,9 @@ defmodule Alumiini.Git.SharedVolumeTest do
 
     path = clone!(context, "long-config")
     sparse!(Path.join(path, ".git/config"), 2)
-    assert {:error, %Error{reason: :corrupt}} = Git.sync(context.origin, "main", path, context.options)
+
+    assert {:error, %Error{reason: :corrupt}} =
+             Git.sync(context.origin, "main", path, context.options)
   end
 
   defp sparse!(path, mib) do
@@ -134,7 +142,10 @@ defmodule Alumiini.Git.SharedVolumeTest do
   test "a path that is a pipe is no directory, and not waited for", context do
     path = Path.join(context.directory, "pipe")
     pipe!(path)
-    assert {:error, %Error{reason: :occupied}} = Git.sync(context.origin, "main", path, context.options)
+
+    assert {:error, %Error{reason: :occupied}} =
+             Git.sync(context.origin, "main", path, context.options)
+
     for result <- tl(all(path, context)), do: assert({:error, %Error{}} = result)
   end
 
@@ -146,7 +157,9 @@ defmodule Alumiini.Git.SharedVolumeTest do
       path = clone!(context, "repo-#{n}")
       target = if file == "commondir", do: secret, else: Path.join(secret, "objects")
       replace!(Path.join([path, ".git", file]), &File.write!(&1, target <> "\n"))
-      assert {:error, %Error{reason: :unsafe_path}} = Git.sync(context.origin, "main", path, context.options)
+
+      assert {:error, %Error{reason: :unsafe_path}} =
+               Git.sync(context.origin, "main", path, context.options)
     end
   end
 end

@@ -1,6 +1,6 @@
 defmodule Alumiini.Git.TwoWorkersTest do
-  # Two workers know nothing of each other but the lock on the directory: two servers on one path, or a BEAM that died and
-  # whose worker has not noticed.
+  # Two workers know nothing of each other but the lock on the directory: two servers on one path,
+  # or a BEAM that died and whose worker has not noticed.
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
@@ -10,7 +10,14 @@ defmodule Alumiini.Git.TwoWorkersTest do
 
   @moduletag timeout: 120_000
 
-  @clone [{"connect", 1}, {"pack", 2}, {"rename", 1}, {"renamed", 1}, {"checkout", 20}, {"unmark", 1}]
+  @clone [
+    {"connect", 1},
+    {"pack", 2},
+    {"rename", 1},
+    {"renamed", 1},
+    {"checkout", 20},
+    {"unmark", 1}
+  ]
   @fetch [
     {"connect", 1},
     {"pack", 2},
@@ -27,7 +34,14 @@ defmodule Alumiini.Git.TwoWorkersTest do
     dir = TempDir.create!("two-workers")
     {origin, ids} = Versions.create!(dir)
     server = start_supervised!({HttpServer, root: dir})
-    %{dir: dir, origin: origin, ids: ids, server: server, url: HttpServer.url(server, "versions.git")}
+
+    %{
+      dir: dir,
+      origin: origin,
+      ids: ids,
+      server: server,
+      url: HttpServer.url(server, "versions.git")
+    }
   end
 
   defp request(context, path) do
@@ -56,7 +70,8 @@ defmodule Alumiini.Git.TwoWorkersTest do
     {request, [1], 2}
   end
 
-  describe "while one worker is at work, another waits, and takes over when the first is killed, in" do
+  describe "while one worker is at work, another waits, and takes over when the first is " <>
+             "killed, in" do
     for what <- [:clone, :fetch] do
       @what what
       test "a #{what}", context do
@@ -107,15 +122,21 @@ defmodule Alumiini.Git.TwoWorkersTest do
       RawWorker.with_worker(fn two ->
         for version <- [1, 2, 3, 1, 3, 2] do
           Versions.publish!(context.origin, context.ids, version)
-          syncs = for worker <- [one, two], do: {worker, RawWorker.ask(worker, request(context, path))}
-          for {worker, id} <- syncs, do: assert(RawWorker.await(worker, id) == {:ok, context.ids[version]})
+
+          syncs =
+            for worker <- [one, two], do: {worker, RawWorker.ask(worker, request(context, path))}
+
+          for {worker, id} <- syncs,
+              do: assert(RawWorker.await(worker, id) == {:ok, context.ids[version]})
+
           assert_synced(context, path, version)
         end
       end)
     end)
   end
 
-  test "a reader in another worker sees one whole commit in each listing and each file, or `incomplete`",
+  test "a reader in another worker sees one whole commit in each listing and each file, or " <>
+         "`incomplete`",
        context do
     path = new_path(context)
     seen = for version <- 1..2, into: %{}, do: {version, Versions.contents(version)}
@@ -137,11 +158,21 @@ defmodule Alumiini.Git.TwoWorkersTest do
 
   defp read_until_answered(reader, path, seen, writer, sync) do
     listing = RawWorker.ask(reader, %{"op" => "files", "path" => path, "subpath" => "deploy"})
-    file = RawWorker.ask(reader, %{"op" => "read", "path" => path, "file" => "app/40.yaml", "raw" => true})
+
+    file =
+      RawWorker.ask(reader, %{
+        "op" => "read",
+        "path" => path,
+        "file" => "app/40.yaml",
+        "raw" => true
+      })
 
     case RawWorker.await(reader, listing) do
-      {:ok, names} -> assert names in for({_, all} <- seen, do: all["deploy"] |> Map.keys() |> Enum.sort())
-      {:error, kind, _sentence} -> assert kind == "incomplete"
+      {:ok, names} ->
+        assert names in for({_, all} <- seen, do: all["deploy"] |> Map.keys() |> Enum.sort())
+
+      {:error, kind, _sentence} ->
+        assert kind == "incomplete"
     end
 
     case RawWorker.await(reader, file) do
@@ -149,7 +180,8 @@ defmodule Alumiini.Git.TwoWorkersTest do
       {:error, kind, _sentence} -> assert kind == "incomplete"
     end
 
-    if RawWorker.unanswered?(writer, sync), do: read_until_answered(reader, path, seen, writer, sync)
+    if RawWorker.unanswered?(writer, sync),
+      do: read_until_answered(reader, path, seen, writer, sync)
   end
 
   describe "the worker of a BEAM that was killed, stopped in the middle of a checkout," do
@@ -160,7 +192,9 @@ defmodule Alumiini.Git.TwoWorkersTest do
       assert {:error, %Error{reason: :timeout}} =
                Git.sync(context.url, "main", path, server: git, timeout: 500)
 
-      assert {:error, %Error{reason: :incomplete, retryable?: true}} = Git.files(path, nil, server: git)
+      assert {:error, %Error{reason: :incomplete, retryable?: true}} =
+               Git.files(path, nil, server: git)
+
       waiting = Task.async(fn -> Git.sync(context.url, "main", path, server: git) end)
       assert OsProcess.await(fn -> Git.Server.info(git).in_flight == 1 end, 5_000) == :ok
       assert OsProcess.state(beam_worker) == "T"

@@ -1,5 +1,6 @@
 defmodule Alumiini.Git.Precompiled.BuildsTest do
-  # One checkout, several builds: each release has the worker of its own target and environment, in whichever order they were made.
+  # One checkout, several builds: each release has the worker of its own target and environment, in
+  # whichever order they were made.
   use ExUnit.Case, async: false
 
   alias Alumiini.Git.Precompiled.Target
@@ -8,8 +9,8 @@ defmodule Alumiini.Git.Precompiled.BuildsTest do
   @moduletag timeout: 600_000
 
   # No program, but the head of one for that machine, as far as anybody looks.
-  @foreign <<0x7F, "ELF", 2, 1, 1, 0::72, 2::16-little, 183::16-little, 1::32-little, 0::64, 0::64, 0::64,
-             0::32, 64::16-little, 56::16-little, 0::16, 0::64>> <> "a worker for a board"
+  @foreign <<0x7F, "ELF", 2, 1, 1, 0::72, 2::16-little, 183::16-little, 1::32-little, 0::64, 0::64,
+             0::64, 0::32, 64::16-little, 56::16-little, 0::16, 0::64>> <> "a worker for a board"
   @target "aarch64-unknown-linux-musl"
   @board %{
     "MIX_TARGET" => "board",
@@ -24,7 +25,11 @@ defmodule Alumiini.Git.Precompiled.BuildsTest do
     bytes = ReleaseArchive.build([{"alumiini-git", @foreign}])
     File.write!(Path.join(Path.dirname(consumer.published), archive), bytes)
     ours = %{consumer.archive => File.read!(consumer.published), archive => bytes}
-    File.write!(Path.join(consumer.package, "checksum-alumiini_git.exs"), ReleaseArchive.checksums(ours))
+
+    File.write!(
+      Path.join(consumer.package, "checksum-alumiini_git.exs"),
+      ReleaseArchive.checksums(ours)
+    )
 
     # One of somebody's own, which says so.
     own = Path.join(consumer.dir, "own")
@@ -35,9 +40,11 @@ defmodule Alumiini.Git.Precompiled.BuildsTest do
 
   test "each release carries the worker that it was built with", context do
     builds = [
-      {"prod", %{}, File.read!(context.own) |> String.replace(Consumer.version(2), context.version)},
+      {"prod", %{},
+       File.read!(context.own) |> String.replace(Consumer.version(2), context.version)},
       {"board_prod", @board, @foreign},
-      {"staging", %{"MIX_ENV" => "staging", "ALUMIINI_GIT_PATH" => context.own}, File.read!(context.own)}
+      {"staging", %{"MIX_ENV" => "staging", "ALUMIINI_GIT_PATH" => context.own},
+       File.read!(context.own)}
     ]
 
     for order <- [builds, Enum.reverse(builds)] do
@@ -56,7 +63,10 @@ defmodule Alumiini.Git.Precompiled.BuildsTest do
 
       for {name, env, worker} <- order do
         assert {_output, 0} = Consumer.mix(context, ["release", "--quiet"], env)
-        [carried] = Path.wildcard(Path.join(context.shop, "_build/#{name}/rel/shop/lib/alumiini_git-*/priv"))
+
+        [carried] =
+          Path.wildcard(Path.join(context.shop, "_build/#{name}/rel/shop/lib/alumiini_git-*/priv"))
+
         assert {name, Directory.names(carried)} == {name, ["alumiini-git", "alumiini-git.origin"]}
         assert File.read!(Path.join(carried, "alumiini-git")) == worker
         assert {:ok, %{type: :directory}} = File.lstat(carried)
@@ -75,7 +85,9 @@ defmodule Alumiini.Git.Precompiled.BuildsTest do
     assert output =~ "but for aarch64"
 
     # And the other way round.
-    assert {output, 1} = Consumer.mix(context, ["compile"], Map.put(@board, "ALUMIINI_GIT_PATH", context.own))
+    assert {output, 1} =
+             Consumer.mix(context, ["compile"], Map.put(@board, "ALUMIINI_GIT_PATH", context.own))
+
     assert output =~ "this project is built for #{@target}"
 
     # An archive that holds something else than its name says.

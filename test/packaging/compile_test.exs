@@ -9,7 +9,8 @@ defmodule Alumiini.Git.CompileTest do
   @priv "_build/test/lib/compile_test/priv"
   @installed @priv <> "/alumiini-git-test"
 
-  # A project with the sources of a worker, and a `cargo` that notes how it was called and says that it built `built`.
+  # A project with the sources of a worker, and a `cargo` that notes how it was called and says that
+  # it built `built`.
   setup %{tmp_dir: directory} do
     project = Path.join(directory, "project")
     File.mkdir_p!(Path.join(project, "native/alumiini-git/src"))
@@ -84,7 +85,8 @@ defmodule Alumiini.Git.CompileTest do
   defp calls(%{calls: calls}), do: calls |> File.read!() |> String.split("\n", trim: true)
   defp installed(%{project: project}), do: File.read!(Path.join(project, @installed))
 
-  test "builds with cargo and installs what was built; for tests with faults, and apart from others",
+  test "builds with cargo and installs what was built; for tests with faults, and apart from " <>
+         "others",
        context do
     assert {:ok, []} = compile(context)
     assert installed(context) == "first"
@@ -105,7 +107,12 @@ defmodule Alumiini.Git.CompileTest do
     assert length(calls(context)) == 1
 
     File.write!(context.built, "second")
-    File.touch!(Path.join(context.project, "native/alumiini-git/src/main.rs"), System.os_time(:second) + 60)
+
+    File.touch!(
+      Path.join(context.project, "native/alumiini-git/src/main.rs"),
+      System.os_time(:second) + 60
+    )
+
     assert {:ok, []} = compile(context)
     assert installed(context) == "second"
   end
@@ -142,7 +149,8 @@ defmodule Alumiini.Git.CompileTest do
   end
 
   # A worker of that protocol, as far as it is asked.
-  defp worker(protocol), do: "#!/bin/sh\necho alumiini-git 9.8.7 protocol #{protocol} libgit2 1.9.7 test\n"
+  defp worker(protocol),
+    do: "#!/bin/sh\necho alumiini-git 9.8.7 protocol #{protocol} libgit2 1.9.7 test\n"
 
   test "takes the binary that it is given, and builds nothing", context do
     given = Path.join(context.directory, "given")
@@ -167,14 +175,16 @@ defmodule Alumiini.Git.CompileTest do
     assert installed(context) == "first"
   end
 
-  test "does not take one that is given and does not run here, or speaks another protocol", context do
+  test "does not take one that is given and does not run here, or speaks another protocol",
+       context do
     given = Path.join(context.directory, "given")
     File.write!(given, worker(1))
     System.put_env("ALUMIINI_GIT_PATH", given)
     assert {:ok, []} = compile(context)
 
     for {program, words} <- [
-          {worker(7), "version 9.8.7 and speaks protocol 7, where this version of alumiini_git speaks 1"},
+          {worker(7),
+           "version 9.8.7 and speaks protocol 7, where this version of alumiini_git speaks 1"},
           {"#!/bin/sh\necho hello\n", "is no worker"},
           {"\x7fELF garbage", "is not for this machine"}
         ] do
@@ -207,7 +217,10 @@ defmodule Alumiini.Git.CompileTest do
 
   test "notes where the binary came from", context do
     assert {:ok, []} = compile(context)
-    assert {:ok, %{"from" => "built from source"}} = Provenance.read(Path.join(context.project, @installed))
+
+    assert {:ok, %{"from" => "built from source"}} =
+             Provenance.read(Path.join(context.project, @installed))
+
     File.write!(context.built, worker(1))
     System.put_env("ALUMIINI_GIT_PATH", context.built)
     assert {:ok, []} = compile(context)

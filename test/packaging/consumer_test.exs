@@ -1,6 +1,6 @@
 defmodule Alumiini.Git.Precompiled.ConsumerTest do
-  # A project of a user's, on a machine without Rust and without a network but loopback, from `mix compile` to a release that
-  # another user starts.
+  # A project of a user's, on a machine without Rust and without a network but loopback, from
+  # `mix compile` to a release that another user starts.
   use ExUnit.Case, async: false
 
   import Alumiini.Git.Test.Consumer, only: [mix: 2, mix: 3, run: 5]
@@ -14,16 +14,20 @@ defmodule Alumiini.Git.Precompiled.ConsumerTest do
   defp files(dir), do: if(File.dir?(dir), do: Directory.names(dir), else: [])
 
   @tag timeout: 180_000
-  test "a project gets its worker without Rust, syncs with it, and so does its release, for another user",
+  test "a project gets its worker without Rust, syncs with it, and so does its release, for " <>
+         "another user",
        context do
     refute File.exists?(Path.join(context.bin, "cargo"))
 
     # Without a network, either: all that one can do is said, and nothing is left.
-    assert {output, 1} = mix(context, ["compile"], %{"ALUMIINI_GIT_MIRROR" => "https://localhost:1"})
+    assert {output, 1} =
+             mix(context, ["compile"], %{"ALUMIINI_GIT_MIRROR" => "https://localhost:1"})
+
     assert output =~ "alumiini_git has no worker for this project."
 
     assert output =~
-             "https://localhost:1/v#{context.version}/#{context.archive} cannot be reached: the connection is refused"
+             "https://localhost:1/v#{context.version}/#{context.archive} cannot be reached: " <>
+               "the connection is refused"
 
     assert output =~ "put #{context.archive} into #{context.cache}, or set ALUMIINI_GIT_CACHE to"
 
@@ -46,7 +50,11 @@ defmodule Alumiini.Git.Precompiled.ConsumerTest do
 
     # As it should be.
     assert {output, 0} = mix(context, ["compile"])
-    assert output =~ "Downloading #{ReleaseServer.url(context.server)}/v#{context.version}/#{context.archive}"
+
+    assert output =~
+             "Downloading " <>
+               "#{ReleaseServer.url(context.server)}/v#{context.version}/#{context.archive}"
+
     refute output =~ "warning"
     assert files(context.cache) == [context.archive]
     assert files(context.priv) == ["alumiini-git", "alumiini-git.origin"]
@@ -88,7 +96,9 @@ defmodule Alumiini.Git.Precompiled.ConsumerTest do
     state = Path.join(context.dir, "state")
     File.mkdir_p!(state)
     File.chmod!(state, 0o777)
-    {program, arguments} = as_another_user(Path.join(release, "bin/shop"), ["eval", code.("state/clone")])
+
+    {program, arguments} =
+      as_another_user(Path.join(release, "bin/shop"), ["eval", code.("state/clone")])
 
     env = %{
       "RELEASE_TMP" => state,
@@ -101,9 +111,13 @@ defmodule Alumiini.Git.Precompiled.ConsumerTest do
     assert output =~ "synced #{sha} read a: 1"
   end
 
-  # A file system of its own where that may be mounted, which takes root on Linux; else what nobody may write to.
+  # A file system of its own where that may be mounted, which takes root on Linux; else what nobody
+  # may write to.
   defp read_only!(directory, from) do
-    mount = fn arguments -> match?({_, 0}, System.cmd("mount", arguments, stderr_to_stdout: true)) end
+    mount = fn arguments ->
+      match?({_, 0}, System.cmd("mount", arguments, stderr_to_stdout: true))
+    end
+
     mounted? = match?({:unix, :linux}, :os.type()) and mount.(["-t", "tmpfs", "tmpfs", directory])
     if mounted?, do: on_exit(fn -> {_, 0} = System.cmd("umount", ["-l", directory]) end)
     File.cp_r!(from, directory)
@@ -134,7 +148,9 @@ defmodule Alumiini.Git.Precompiled.ConsumerTest do
     command = "/usr/bin/stty cols 120; exec mix compile"
 
     assert {output, 0} =
-             run(context, @terminal, ["-qec", command, "/dev/null"], context.shop, %{"TERM" => "xterm"})
+             run(context, @terminal, ["-qec", command, "/dev/null"], context.shop, %{
+               "TERM" => "xterm"
+             })
 
     size = :erlang.float_to_binary(File.stat!(context.published).size / 1024 / 1024, decimals: 1)
     assert output =~ ~r/Downloading .*\r  █*░+ +\d+ %  #{size} MiB.*\r  █{30} 100 %  #{size} MiB/su

@@ -1,5 +1,6 @@
 defmodule Alumiini.Git.Precompiled.InstallTest do
-  # Each installs from a server of its own; not async, for programs are run that others could be in the way of.
+  # Each installs from a server of its own; not async, for programs are run that others could be in
+  # the way of.
   use ExUnit.Case, async: false
 
   import Alumiini.Git.Test.LocalRelease
@@ -37,9 +38,15 @@ defmodule Alumiini.Git.Precompiled.InstallTest do
     test "has its origin noted for the doctor, without credentials", context do
       mirror = String.replace(ReleaseServer.url(context.server), "://", "://user:s3cr3t@")
       assert install(context, %{"ALUMIINI_GIT_MIRROR" => mirror}) == :ok
-      assert [%{headers: %{"authorization" => "Basic " <> sent}}] = ReleaseServer.log(context.server)
+
+      assert [%{headers: %{"authorization" => "Basic " <> sent}}] =
+               ReleaseServer.log(context.server)
+
       assert Base.decode64!(sent) == "user:s3cr3t"
-      assert [{"origin", from}, {"archive", archive}, {"checksum", holds}] = Provenance.tell(context.worker)
+
+      assert [{"origin", from}, {"archive", archive}, {"checksum", holds}] =
+               Provenance.tell(context.worker)
+
       assert from == ReleaseServer.url(context.server) <> "/v#{@version}/#{context.archive}"
       assert archive =~ context.archive
       assert holds =~ ~r/^sha256:[0-9a-f]{64}, as when it was installed$/
@@ -69,11 +76,17 @@ defmodule Alumiini.Git.Precompiled.InstallTest do
       assert {:ok, plan} = plan(context, %{"ALUMIINI_GIT_MIRROR" => ""})
 
       assert plan.url ==
-               "https://github.invalid/yairfalse/alumiini_git/releases/download/v1.2.3/" <> context.archive
+               "https://github.invalid/yairfalse/alumiini_git/releases/download/v1.2.3/" <>
+                 context.archive
     end
 
-    test "is found where a host redirects to, also another one, but not with its credentials", context do
-      other = start_supervised!({ReleaseServer, root: Path.join(context.dir, "release"), tls: tls(context)})
+    test "is found where a host redirects to, also another one, but not with its credentials",
+         context do
+      other =
+        start_supervised!(
+          {ReleaseServer, root: Path.join(context.dir, "release"), tls: tls(context)}
+        )
+
       to = ReleaseServer.url(other) <> "/v#{@version}/#{context.archive}?signature=s3cr3t"
       ReleaseServer.script(context.server, [{:status, 302, [{"location", to}], ""}])
       # The server takes the query for a part of the name.
@@ -85,7 +98,8 @@ defmodule Alumiini.Git.Precompiled.InstallTest do
       refute File.read!(Provenance.path(context.worker)) =~ "s3cr3t"
     end
 
-    test "is believed where the system's authorities vouch for the host, and nobody else does", context do
+    test "is believed where the system's authorities vouch for the host, and nobody else does",
+         context do
       without = %{"ALUMIINI_GIT_CACERT" => ""}
       assert_refused(context, ["an issuer that is not trusted", "ALUMIINI_GIT_CACERT"], without)
 
@@ -106,10 +120,15 @@ defmodule Alumiini.Git.Precompiled.InstallTest do
     end
   end
 
-  test "what was left by those who were killed is removed, and what others are at is not", context do
+  test "what was left by those who were killed is removed, and what others are at is not",
+       context do
     File.mkdir_p!(context.cache)
     archive = Path.join(context.cache, context.archive)
-    left = for path <- [archive, context.worker, Provenance.path(context.worker)], do: path <> ".1-2-3.tmp"
+
+    left =
+      for path <- [archive, context.worker, Provenance.path(context.worker)],
+          do: path <> ".1-2-3.tmp"
+
     others = for path <- [archive, context.worker], do: path <> ".4-5-6.tmp"
     for path <- left ++ others, do: File.write!(path, "part")
     for path <- left, do: File.touch!(path, System.os_time(:second) - 2 * 60 * 60)
@@ -182,12 +201,15 @@ defmodule Alumiini.Git.Precompiled.InstallTest do
     test "a server that says nothing, from the start or in the middle", context do
       for action <- [:hang, {:stall, 150_000}] do
         ReleaseServer.script(context.server, [action, action, action])
+
         assert_refused(context, ["no byte came for 200 ms"], %{}, %{stall_timeout: 200, attempts: 2})
       end
     end
 
     test "a machine without a network", context do
-      assert_refused(context, "connection is refused", %{"ALUMIINI_GIT_MIRROR" => "https://localhost:1"})
+      assert_refused(context, "connection is refused", %{
+        "ALUMIINI_GIT_MIRROR" => "https://localhost:1"
+      })
     end
   end
 
@@ -198,7 +220,10 @@ defmodule Alumiini.Git.Precompiled.InstallTest do
       worker = @worker <> "exit\n" <> :crypto.strong_rand_bytes(3_000_000)
       publish(context, ReleaseArchive.build([{"alumiini-git", worker}]))
       {:ok, plan} = plan(context)
-      installs = for n <- 1..6, do: Task.async(fn -> Precompiled.install(plan, priv(context, rem(n, 2))) end)
+
+      installs =
+        for n <- 1..6, do: Task.async(fn -> Precompiled.install(plan, priv(context, rem(n, 2))) end)
+
       watch = Task.async(fn -> watch(context, plan, byte_size(worker), 0) end)
       assert Enum.map(installs, &Task.await(&1, 30_000)) == List.duplicate(:ok, 6)
       send(watch.pid, :enough)
@@ -229,7 +254,8 @@ defmodule Alumiini.Git.Precompiled.InstallTest do
 
     test "an upgrade leaves a running worker its own", context do
       slow =
-        "#!/bin/sh\n[ \"$1\" = --version ] && exec echo alumiini-git 1.2.3\nread line\nread line < \"$0\"\necho old\n"
+        "#!/bin/sh\n[ \"$1\" = --version ] && exec echo alumiini-git 1.2.3\nread line\nread " <>
+          "line < \"$0\"\necho old\n"
 
       publish(context, ReleaseArchive.build([{"alumiini-git", slow}]))
       assert install(context) == :ok
@@ -276,7 +302,9 @@ defmodule Alumiini.Git.Precompiled.InstallTest do
       certificate = Certificates.build(:wrong_host)
 
       server =
-        start_supervised!({ReleaseServer, root: Path.join(context.dir, "release"), tls: certificate.tls})
+        start_supervised!(
+          {ReleaseServer, root: Path.join(context.dir, "release"), tls: certificate.tls}
+        )
 
       File.write!(Path.join(context.dir, "ca.pem"), certificate.ca)
 

@@ -8,15 +8,24 @@ defmodule Alumiini.Git.Precompiled.MaintainerTest do
   alias Mix.Tasks.AlumiiniGit.ReleaseGuard, as: GuardTask
 
   @version "1.2.3"
-  @changelog "# Changelog\n\n## Unreleased\n\n## 1.2.3 - 2026-11-24\n\n### Added\n\n- Something.\n\n## 1.2.2 - 2026-01-01\n"
+  @changelog "# Changelog\n\n## Unreleased\n\n## 1.2.3 - 2026-11-24\n\n### Added\n\n- " <>
+               "Something.\n\n## 1.2.2 - 2026-01-01\n"
 
   describe "no package is built" do
     defp facts(changes) do
       checksums =
-        for target <- Target.first_tier(), into: %{}, do: {Target.archive(@version, target), "sha256:0"}
+        for target <- Target.first_tier(),
+            into: %{},
+            do: {Target.archive(@version, target), "sha256:0"}
 
       Map.merge(
-        %{version: @version, worker: @version, tags: ["v1.2.3"], changelog: @changelog, checksums: checksums},
+        %{
+          version: @version,
+          worker: @version,
+          tags: ["v1.2.3"],
+          changelog: @changelog,
+          checksums: checksums
+        },
         Map.new(changes)
       )
     end
@@ -33,14 +42,21 @@ defmodule Alumiini.Git.Precompiled.MaintainerTest do
             {[tags: ["v1.2.2"]], "tagged v1.2.2, mix.exs has 1.2.3"},
             {[changelog: "## Unreleased\n\n- x\n\n## 1.2.2\n"],
              "the newest version in CHANGELOG.md is not 1.2.3"},
-            {[changelog: "## Unreleased\n\n- x\n\n## 1.2.3\n"], "still has changes under Unreleased"},
+            {[changelog: "## Unreleased\n\n- x\n\n## 1.2.3\n"],
+             "still has changes under Unreleased"},
             {[changelog: ""], "the newest version in CHANGELOG.md is not 1.2.3"},
             {[checksums: nil], "there is no checksum file"},
-            {[checksums: Map.delete(facts([]).checksums, Target.archive(@version, "x86_64-apple-darwin"))],
-             "the checksum file lacks alumiini-git-v1.2.3-x86_64-apple-darwin.tar.gz"},
             {[
                checksums:
-                 Map.put(facts([]).checksums, Target.archive("1.2.2", "x86_64-apple-darwin"), "sha256:0")
+                 Map.delete(facts([]).checksums, Target.archive(@version, "x86_64-apple-darwin"))
+             ], "the checksum file lacks alumiini-git-v1.2.3-x86_64-apple-darwin.tar.gz"},
+            {[
+               checksums:
+                 Map.put(
+                   facts([]).checksums,
+                   Target.archive("1.2.2", "x86_64-apple-darwin"),
+                   "sha256:0"
+                 )
              ], "no archive of version 1.2.3: alumiini-git-v1.2.2-x86_64-apple-darwin.tar.gz"}
           ] do
         assert [problem] = Guard.problems(facts(changes))
@@ -57,7 +73,11 @@ defmodule Alumiini.Git.Precompiled.MaintainerTest do
 
     test "by Hex before the guard has looked" do
       aliases = Mix.Project.config()[:aliases]
-      assert aliases[:"hex.build"] == ["alumiini_git.release_guard", "alumiini_git.package hex.build"]
+
+      assert aliases[:"hex.build"] == [
+               "alumiini_git.release_guard",
+               "alumiini_git.package hex.build"
+             ]
 
       assert aliases[:"hex.publish"] == [
                "alumiini_git.release_guard --publish",
@@ -151,7 +171,10 @@ defmodule Alumiini.Git.Precompiled.MaintainerTest do
       run(context, Checksum, ["--verify", "--partial"])
 
       File.write!(Path.join(context.archives, Target.archive("1.2.2", "aarch64-apple-darwin")), "")
-      assert refused(context, Checksum, [context.archives, "--partial"]) =~ "no archive of version 1.2.3"
+
+      assert refused(context, Checksum, [context.archives, "--partial"]) =~
+               "no archive of version 1.2.3"
+
       assert refused(context, Checksum, [context.archives <> "/none"]) =~ "not a directory"
       assert refused(context, Checksum, []) =~ "usage"
       File.rm!(context.checksums)
@@ -179,7 +202,8 @@ defmodule Alumiini.Git.Precompiled.MaintainerTest do
           "sh",
           [
             "-ec",
-            "git init -q; git -c user.name=a -c user.email=a@b commit -q --allow-empty -m a; git tag v1.2.4"
+            "git init -q; git -c user.name=a -c user.email=a@b commit -q --allow-empty -m a; " <>
+              "git tag v1.2.4"
           ],
           cd: context.tmp_dir,
           stderr_to_stdout: true

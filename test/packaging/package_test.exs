@@ -121,13 +121,16 @@ defmodule Alumiini.Git.Precompiled.PackageTest do
 
   test "of a Cargo.toml, the package has all but what tests depend on" do
     toml =
-      "[dependencies]\na = \"1\"\n\n[dev-dependencies]\nb = \"1\"\nc = { version = \"1\" }\n\n[lints.rust]\nd = \"warn\"\n"
+      "[dependencies]\na = \"1\"\n\n[dev-dependencies]\nb = \"1\"\nc = { version = \"1\" " <>
+        "}\n\n[lints.rust]\nd = \"warn\"\n"
 
     assert [before, left_out, rest] = String.split(SourceStripper.manifest(toml), "\n\n")
     assert before == "[dependencies]\na = \"1\""
     assert left_out =~ ~r/\A# Comments, tests .* are in the repository/
     assert rest == "[lints.rust]\nd = \"warn\"\n"
-    refute SourceStripper.manifest("[dependencies]\na = \"1\"\n[dev-dependencies]\nb = \"1\"") =~ "b ="
+
+    refute SourceStripper.manifest("[dependencies]\na = \"1\"\n[dev-dependencies]\nb = \"1\"") =~
+             "b ="
   end
 
   describe "the package" do
@@ -159,11 +162,17 @@ defmodule Alumiini.Git.Precompiled.PackageTest do
       assert files == Enum.uniq(files)
       assert Enum.all?(files, &File.regular?/1)
       refute Enum.any?(files, &(&1 =~ ~r/tests|golden|fuzz|^release/))
-      {sources, _others} = Enum.split_with(files, &String.starts_with?(&1, "native/alumiini-git/src/"))
+
+      {sources, _others} =
+        Enum.split_with(files, &String.starts_with?(&1, "native/alumiini-git/src/"))
+
       assert sources == Enum.sort(sources)
       # What lies in lib/ is for users; what only releases are made with lies elsewhere.
       assert Path.wildcard("lib/**/*.ex") -- files == []
-      assert "release/lib/mix/tasks/alumiini_git.checksum.ex" in Path.wildcard("release/lib/**/*.ex")
+
+      assert "release/lib/mix/tasks/alumiini_git.checksum.ex" in Path.wildcard(
+               "release/lib/**/*.ex"
+             )
     end
 
     test "weighs at most 320 KiB, with a lock that cargo takes as it is" do
@@ -183,7 +192,10 @@ defmodule Alumiini.Git.Precompiled.PackageTest do
       size = Package.size(directory, Enum.uniq(files() ++ [Checksums.file_name()]), project)
       assert size <= 320 * 1024
 
-      locked = fn arguments -> System.cmd("cargo", arguments, cd: directory, stderr_to_stdout: true) end
+      locked = fn arguments ->
+        System.cmd("cargo", arguments, cd: directory, stderr_to_stdout: true)
+      end
+
       assert {_output, 0} = locked.(~w(update --workspace --locked --quiet))
       refute File.read!(Path.join(directory, "Cargo.lock")) =~ "proptest"
       assert {tree, 0} = locked.(~w(tree --locked --edges normal,build --prefix none))
@@ -206,7 +218,8 @@ defmodule Alumiini.Git.Precompiled.PackageTest do
     end
 
     # The first line names the directory.
-    defp elsewhere({output, status}, directory), do: {String.replace(output, File.cwd!(), directory), status}
+    defp elsewhere({output, status}, directory),
+      do: {String.replace(output, File.cwd!(), directory), status}
 
     test "is not made without cargo, which its lock takes" do
       directory = Path.join(TempDir.create!("package"), "package")

@@ -7,7 +7,9 @@ defmodule Alumiini.Git.Precompiled.PureTest do
   @sum "sha256:" <> String.duplicate("0a", 32)
 
   test "a mirror that was mistyped is not shown with its password" do
-    for {url, _shown} <- ShownUrls.table(), String.valid?(url), uri = URI.parse(url <> "/v1/a.tar.gz") do
+    for {url, _shown} <- ShownUrls.table(),
+        String.valid?(url),
+        uri = URI.parse(url <> "/v1/a.tar.gz") do
       assert {url, :binary.match(Download.shown(uri), "T0K")} == {url, :nomatch}
     end
 
@@ -86,8 +88,10 @@ defmodule Alumiini.Git.Precompiled.PureTest do
             {ReleaseArchive.build([{"alumiini-git", "x"}, {"alumiini-git", "y"}]), "2 entries"},
             {ReleaseArchive.build([{:symlink, "alumiini-git", "/etc/passwd"}]),
              ~s(the symlink "alumiini-git")},
-            {ReleaseArchive.build([{:hardlink, "alumiini-git", "/etc/passwd"}]), ~s("alumiini-git")},
-            {ReleaseArchive.build([{:directory, "alumiini-git", ""}]), ~s(the directory "alumiini-git)},
+            {ReleaseArchive.build([{:hardlink, "alumiini-git", "/etc/passwd"}]),
+             ~s("alumiini-git")},
+            {ReleaseArchive.build([{:directory, "alumiini-git", ""}]),
+             ~s(the directory "alumiini-git)},
             {ReleaseArchive.build([{"alumiini-git", ""}]), "an empty file"},
             # Of some hundred bytes, and no limit on what is inflated sees it.
             {ReleaseArchive.build([{:sparse, "alumiini-git", 300_000_000}]), "no plain file"},
@@ -147,7 +151,8 @@ defmodule Alumiini.Git.Precompiled.PureTest do
             {https, %{"http_proxy" => "a:1"}, nil},
             {http, %{"http_proxy" => "a:1"}, proxy.("a", 1, nil)},
             {http, %{"HTTP_PROXY" => "a:1"}, nil},
-            {https, %{"https_proxy" => "http://us%40er:p%3Aw@p:3128"}, proxy.("p", 3128, {"us@er", "p:w"})},
+            {https, %{"https_proxy" => "http://us%40er:p%3Aw@p:3128"},
+             proxy.("p", 3128, {"us@er", "p:w"})},
             {https, %{"https_proxy" => "p:1", "no_proxy" => "github.com"}, nil},
             {https, %{"https_proxy" => "p:1", "NO_PROXY" => "a.com, .github.com"}, nil},
             {https, %{"https_proxy" => "p:1", "no_proxy" => "hub.com"}, proxy.("p", 1, nil)},
@@ -166,7 +171,9 @@ defmodule Alumiini.Git.Precompiled.PureTest do
             "http://u:s3cr3t@",
             "http://u:s3cr3t @x"
           ] do
-        assert {:error, sentence} = Proxy.for(URI.parse("https://github.com"), %{"https_proxy" => value})
+        assert {:error, sentence} =
+                 Proxy.for(URI.parse("https://github.com"), %{"https_proxy" => value})
+
         assert sentence =~ "https_proxy"
         refute sentence =~ "s3cr3t"
       end
@@ -183,12 +190,16 @@ defmodule Alumiini.Git.Precompiled.PureTest do
   test "the guide's table has each variable that counts, and no other" do
     [_before, section] = String.split(File.read!("guides/installation.md"), "\n## Environment\n")
     [section | _after] = String.split(section, "\n## ")
-    name = ~r/\b(?:ALUMIINI_GIT_[A-Z_]+|TARGET_[A-Z]+|(?:https?|all|no)_proxy|(?:HTTPS|ALL|NO)_PROXY)\b/
+
+    name =
+      ~r/\b(?:ALUMIINI_GIT_[A-Z_]+|TARGET_[A-Z]+|(?:https?|all|no)_proxy|(?:HTTPS|ALL|NO)_PROXY)\b/
+
     rows = Regex.scan(~r/^\| (`[^|]+`) \|/m, section, capture: :all_but_first)
     rows = name |> Regex.scan(inspect(rows)) |> List.flatten()
 
     sources = [
-      "lib/mix/tasks/compile.alumiini_git.ex" | Path.wildcard("lib/alumiini/git/precompiled*/**/*.ex")
+      "lib/mix/tasks/compile.alumiini_git.ex"
+      | Path.wildcard("lib/alumiini/git/precompiled*/**/*.ex")
     ]
 
     code =

@@ -1,5 +1,6 @@
 defmodule Alumiini.Git.Precompiled.RefusalsTest do
-  # Each installs from a server of its own; not async, for programs are run that others could be in the way of.
+  # Each installs from a server of its own; not async, for programs are run that others could be in
+  # the way of.
   use ExUnit.Case, async: false
 
   import Alumiini.Git.Test.LocalRelease
@@ -105,11 +106,22 @@ defmodule Alumiini.Git.Precompiled.RefusalsTest do
     end
 
     test "a redirect to plain HTTP, to nowhere, and one without end", context do
-      ReleaseServer.script(context.server, [{:status, 302, [{"location", "http://localhost/x"}], ""}])
+      ReleaseServer.script(context.server, [
+        {:status, 302, [{"location", "http://localhost/x"}], ""}
+      ])
+
       assert_refused(context, "http://localhost/x is plain HTTP")
-      ReleaseServer.script(context.server, [{:status, 302, [{"location", "http://localhost/x"}], ""}])
+
+      ReleaseServer.script(context.server, [
+        {:status, 302, [{"location", "http://localhost/x"}], ""}
+      ])
+
       assert_refused(context, "so far was encrypted", %{"ALUMIINI_GIT_ALLOW_HTTP" => "1"})
-      ReleaseServer.script(context.server, [{:status, 302, [{"location", "file:///etc/passwd"}], ""}])
+
+      ReleaseServer.script(context.server, [
+        {:status, 302, [{"location", "file:///etc/passwd"}], ""}
+      ])
+
       assert_refused(context, "not an https:// URL")
       ReleaseServer.script(context.server, [{:status, 302}])
       assert_refused(context, "redirects to nowhere")
@@ -127,7 +139,9 @@ defmodule Alumiini.Git.Precompiled.RefusalsTest do
         certificate = Certificates.build(kind)
 
         server =
-          start_supervised!({ReleaseServer, root: Path.join(context.dir, "release"), tls: certificate.tls})
+          start_supervised!(
+            {ReleaseServer, root: Path.join(context.dir, "release"), tls: certificate.tls}
+          )
 
         File.write!(Path.join(context.dir, "ca.pem"), certificate.ca)
         assert_refused(context, words, %{"ALUMIINI_GIT_MIRROR" => ReleaseServer.url(server)})
@@ -207,7 +221,10 @@ defmodule Alumiini.Git.Precompiled.RefusalsTest do
 
       for {program, words} <- [
             {foreign,
-             ["is not for this machine", if(other == 183, do: "but for aarch64", else: "but for x86_64")]},
+             [
+               "is not for this machine",
+               if(other == 183, do: "but for aarch64", else: "but for x86_64")
+             ]},
             {musl, ["needs the loader /lib/ld-musl-none", "it is for musl, and this is not"]},
             {gnu, ["needs the loader /lib", "TARGET_ABI=musl takes the static binary"]}
           ] do

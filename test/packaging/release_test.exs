@@ -1,5 +1,6 @@
 defmodule Alumiini.Git.ReleaseTest do
-  # What a release is made with, as far as that takes no minutes; `make release-check` does the rest.
+  # What a release is made with, as far as that takes no minutes; `make release-check` does the
+  # rest.
   use ExUnit.Case, async: true
 
   alias Alumiini.Git.Precompiled.{Archive, Target}
@@ -10,7 +11,11 @@ defmodule Alumiini.Git.ReleaseTest do
   defp script(name, arguments, options \\ []) do
     root = Keyword.get(options, :root, @root)
     environment = Keyword.get(options, :env, [])
-    System.cmd(Path.join([root, "bin/release", name]), arguments, stderr_to_stdout: true, env: environment)
+
+    System.cmd(Path.join([root, "bin/release", name]), arguments,
+      stderr_to_stdout: true,
+      env: environment
+    )
   end
 
   defp lines(output), do: output |> String.split("\n", trim: true) |> Enum.sort()
@@ -28,7 +33,10 @@ defmodule Alumiini.Git.ReleaseTest do
   end
 
   # The tar of macOS is another.
-  @gnu_tar match?({"tar (GNU tar)" <> _, 0}, System.cmd("tar", ["--version"], stderr_to_stdout: true))
+  @gnu_tar match?(
+             {"tar (GNU tar)" <> _, 0},
+             System.cmd("tar", ["--version"], stderr_to_stdout: true)
+           )
 
   @tag skip: not @gnu_tar && "packing needs GNU tar"
   test "has archives that are the same each time, with what the library takes from them" do

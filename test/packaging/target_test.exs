@@ -25,8 +25,10 @@ defmodule Alumiini.Git.Precompiled.TargetTest do
           {host("x86_64-suse-linux"), "x86_64-unknown-linux-gnu"},
           {host("x86_64-pc-linux-musl"), "x86_64-unknown-linux-musl"},
           {host("aarch64-alpine-linux-musl"), "aarch64-unknown-linux-musl"},
-          # A BEAM that was built elsewhere, on Alpine, and one on a system that keeps no loader where others do.
-          {host("x86_64-pc-linux-gnu", loaders: ["/lib/ld-musl-x86_64.so.1"]), "x86_64-unknown-linux-musl"},
+          # A BEAM that was built elsewhere, on Alpine, and one on a system that keeps no loader
+          # where others do.
+          {host("x86_64-pc-linux-gnu", loaders: ["/lib/ld-musl-x86_64.so.1"]),
+           "x86_64-unknown-linux-musl"},
           {host("aarch64-unknown-linux-gnu", loaders: []), "aarch64-unknown-linux-musl"},
           # Musl beside glibc (Debian's package musl).
           {host("x86_64-pc-linux-gnu", loaders: ["/lib/ld-musl-x86_64.so.1" | @gnu]),
@@ -92,7 +94,8 @@ defmodule Alumiini.Git.Precompiled.TargetTest do
              "TARGET_OS" => "linux",
              "TARGET_ABI" => "gnueabihf"
            }, "TARGET_ARCH, TARGET_CPU, TARGET_OS, TARGET_ABI (armv7, linux, gnueabihf)"},
-          {host("x86_64-pc-linux-gnu"), %{"TARGET_ARCH" => "mipsel"}, "TARGET_ARCH (mipsel, linux)"},
+          {host("x86_64-pc-linux-gnu"), %{"TARGET_ARCH" => "mipsel"},
+           "TARGET_ARCH (mipsel, linux)"},
           {host("x86_64-pc-linux-gnu"), %{"TARGET_ABI" => "uclibc"}, "uclibc"}
         ] do
       assert {:error, sentence} = Target.resolve(host, environment)

@@ -1,5 +1,6 @@
 defmodule Alumiini.Git.Precompiled.TogetherTest do
-  # Two real `mix compile`, as in an umbrella and as in CI with one cache, each held where the other could see what it has not finished.
+  # Two real `mix compile`, as in an umbrella and as in CI with one cache, each held where the other
+  # could see what it has not finished.
   use ExUnit.Case, async: false
 
   alias Alumiini.Git.Test.{Consumer, Directory, OsProcess, ReleaseServer}
@@ -14,14 +15,16 @@ defmodule Alumiini.Git.Precompiled.TogetherTest do
     Map.put(consumer, :elsewhere, elsewhere)
   end
 
-  # All of Elixir is compiled, so that what follows takes no time, with another worker in place. Said here since it is what users do, too.
+  # All of Elixir is compiled, so that what follows takes no time, with another worker in place.
+  # Said here since it is what users do, too.
   defp prepare!(context, projects) do
     older = Path.join(context.dir, "older")
     File.write!(older, Consumer.worker(context.version))
     File.chmod!(older, 0o755)
 
     for project <- projects do
-      assert {_output, 0} = Consumer.mix(context, ["compile"], %{"ALUMIINI_GIT_PATH" => older}, in: project)
+      assert {_output, 0} =
+               Consumer.mix(context, ["compile"], %{"ALUMIINI_GIT_PATH" => older}, in: project)
     end
 
     File.read!(older)
@@ -51,7 +54,10 @@ defmodule Alumiini.Git.Precompiled.TogetherTest do
 
     # A third one, while the second is still at it, without a network.
     File.rm_rf!(context.priv)
-    assert {output, 0} = Consumer.mix(context, ["compile"], %{"ALUMIINI_GIT_MIRROR" => "https://localhost:1"})
+
+    assert {output, 0} =
+             Consumer.mix(context, ["compile"], %{"ALUMIINI_GIT_MIRROR" => "https://localhost:1"})
+
     refute output =~ "Downloading"
     assert File.stat!(cached).inode == inode
 
@@ -67,7 +73,8 @@ defmodule Alumiini.Git.Precompiled.TogetherTest do
     end
   end
 
-  test "with one build: the worker there is whole at any time, the older one or the newer", context do
+  test "with one build: the worker there is whole at any time, the older one or the newer",
+       context do
     till = Consumer.project!(context.dir, "till")
     # Without the lock that Mix has for this since Elixir 1.18.
     one_build = %{
@@ -79,8 +86,8 @@ defmodule Alumiini.Git.Precompiled.TogetherTest do
     older = prepare!(context, [context.shop, till])
     worker = Path.join(context.priv, "alumiini-git")
 
-    # Each says its version only when its gate is opened. Until then it has been written, and not tried. Of the environment, a worker gets
-    # the locale and little else.
+    # Each says its version only when its gate is opened. Until then it has been written, and not
+    # tried. Of the environment, a worker gets the locale and little else.
     gated = gated!(context)
     context = Consumer.release!(context, context.version, gated)
     [one, other] = for name <- ["one", "other"], do: gate!(context, name)
@@ -102,7 +109,9 @@ defmodule Alumiini.Git.Precompiled.TogetherTest do
     assert {_output, 0} = Consumer.ended(till_compiles)
     assert File.read!(worker) == gated
     assert Directory.names(context.priv) == ["alumiini-git", "alumiini-git.origin"]
-    # Whichever of the two it was, its note is that of this very file, and neither compiles it again.
+
+    # Whichever of the two it was, its note is that of this very file, and neither compiles it
+    # again.
     assert {output, 0} = Consumer.mix(context, ["alumiini_git.doctor"])
     assert output =~ "as when it was installed"
     refute output =~ "Downloading"
@@ -112,7 +121,8 @@ defmodule Alumiini.Git.Precompiled.TogetherTest do
     apps = Path.join(context.dir, "apps")
     shared = [build_path: "../../_build", lockfile: "../../mix.lock"]
 
-    projects = for name <- ["shop", "till"], do: Consumer.project!(context.dir, "apps/#{name}", shared)
+    projects =
+      for name <- ["shop", "till"], do: Consumer.project!(context.dir, "apps/#{name}", shared)
 
     File.write!(Path.join(context.dir, "mix.exs"), """
     defmodule Umbrella.MixProject do
@@ -125,7 +135,10 @@ defmodule Alumiini.Git.Precompiled.TogetherTest do
     prepare!(context, projects)
     assert length(Directory.names(apps)) == 2
     File.rm_rf!(context.priv)
-    compiles = for project <- projects, do: Consumer.start_mix(context, ["compile"], %{}, in: project)
+
+    compiles =
+      for project <- projects, do: Consumer.start_mix(context, ["compile"], %{}, in: project)
+
     expected = Consumer.worker(context.version)
     watch = Task.async(fn -> watch(Path.join(context.priv, "alumiini-git"), expected, nil, 0) end)
     for compile <- compiles, do: assert({_output, 0} = Consumer.ended(compile))

@@ -1,5 +1,6 @@
 defmodule Alumiini.Git.Precompiled.UpgradeTest do
-  # A newer version is compiled while a project runs with the one before: what runs goes on, and what starts is new.
+  # A newer version is compiled while a project runs with the one before: what runs goes on, and
+  # what starts is new.
   use ExUnit.Case, async: false
 
   alias Alumiini.Git.Test.{Consumer, HttpServer, OsProcess, Repository}
@@ -7,7 +8,8 @@ defmodule Alumiini.Git.Precompiled.UpgradeTest do
   alias Alumiini.Git.ScriptedWorker
 
   @moduletag timeout: 300_000
-  unless match?({:unix, :linux}, :os.type()), do: @moduletag(skip: "what a process runs is asked of /proc")
+  unless match?({:unix, :linux}, :os.type()),
+    do: @moduletag(skip: "what a process runs is asked of /proc")
 
   # Answers each line of its standard input with one.
   @code """
@@ -83,7 +85,8 @@ defmodule Alumiini.Git.Precompiled.UpgradeTest do
     assert worker(context) == {pid, version}
     assert runs(pid) == older
 
-    # Its end is the server's to see, which starts what is there now. The protocol is the same, so the library takes it.
+    # Its end is the server's to see, which starts what is there now. The protocol is the same, so
+    # the library takes it.
     :ok = OsProcess.kill(pid, :KILL)
     :ok = OsProcess.await_exit(pid)
     syncs!(context)
@@ -92,14 +95,23 @@ defmodule Alumiini.Git.Precompiled.UpgradeTest do
     assert runs(successor) == newer
   end
 
-  test "a newer worker with another protocol is refused by the library that still runs, with both named",
+  test "a newer worker with another protocol is refused by the library that still runs, with " <>
+         "both named",
        context do
     syncs!(context)
     {pid, _version} = worker(context)
 
     # The library that goes with it speaks that protocol, too, so it compiles.
     version = Consumer.version(2)
-    hello = %{"protocol" => 2, "version" => version, "libgit2" => "1.9.7", "pid" => 1, "target" => "test"}
+
+    hello = %{
+      "protocol" => 2,
+      "version" => version,
+      "libgit2" => "1.9.7",
+      "pid" => 1,
+      "target" => "test"
+    }
+
     scripted = ScriptedWorker.write!(context.dir, [[:read, {:answer, hello}, :hang]])
 
     Consumer.release!(context, version, """

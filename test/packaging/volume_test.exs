@@ -13,7 +13,9 @@ defmodule Alumiini.Git.Precompiled.VolumeTest do
     match?({:unix, :linux}, :os.type()) and
       match?(
         {_, 0},
-        System.cmd("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", probe], stderr_to_stdout: true)
+        System.cmd("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", probe],
+          stderr_to_stdout: true
+        )
       )
 
   if mounted?, do: {_, 0} = System.cmd("umount", [probe])
@@ -38,7 +40,10 @@ defmodule Alumiini.Git.Precompiled.VolumeTest do
     File.write!(Path.join([dir, "release/v1.2.3", archive]), bytes)
     File.write!(Path.join(dir, "checksums"), ReleaseArchive.checksums(%{archive => bytes}))
     File.write!(Path.join(dir, "ca.pem"), certificate.ca)
-    server = start_supervised!({ReleaseServer, root: Path.join(dir, "release"), tls: certificate.tls})
+
+    server =
+      start_supervised!({ReleaseServer, root: Path.join(dir, "release"), tls: certificate.tls})
+
     File.mkdir!(Path.join(dir, "priv"))
     %{dir: dir, volume: volume, server: server, archive: archive}
   end
@@ -74,7 +79,10 @@ defmodule Alumiini.Git.Precompiled.VolumeTest do
   test "a disk that is full for priv/, where an older worker stays", context do
     File.write!(Path.join(context.volume, "alumiini-git"), "older")
     assert {:error, sentence} = install(context, Path.join(context.dir, "cache"), context.volume)
-    assert sentence =~ "the worker cannot be put into #{context.volume}/alumiini-git: no space left on device"
+
+    assert sentence =~
+             "the worker cannot be put into #{context.volume}/alumiini-git: no space left on device"
+
     assert Directory.names(context.volume) == ["alumiini-git"]
     assert File.read!(Path.join(context.volume, "alumiini-git")) == "older"
   end
@@ -82,7 +90,10 @@ defmodule Alumiini.Git.Precompiled.VolumeTest do
   test "a read-only priv/, a read-only cache", context do
     read_only!(context.volume)
     assert {:error, sentence} = install(context, Path.join(context.dir, "cache"), context.volume)
-    assert sentence =~ "the worker cannot be put into #{context.volume}/alumiini-git: read-only file system"
+
+    assert sentence =~
+             "the worker cannot be put into #{context.volume}/alumiini-git: read-only file system"
+
     assert sentence =~ "Mix must be able to write to #{context.volume}"
 
     for cache <- [context.volume, Path.join(context.volume, "new")] do

@@ -47,10 +47,15 @@ defmodule Alumiini.Git.AllowedTest do
     path = Path.join(context.directory, "clones/a")
     secure = start!(schemes: [:https, :ssh])
     refused!(HttpServer.url(http, "tenants/theirs.git"), path, secure, ":schemes")
-    for url <- [context.theirs, "file://" <> context.theirs], do: refused!(url, path, secure, ":allow_local")
+
+    for url <- [context.theirs, "file://" <> context.theirs],
+        do: refused!(url, path, secure, ":allow_local")
 
     plain = start!(schemes: [:http])
-    assert {:ok, _sha} = Git.sync(HttpServer.url(http, "tenants/theirs.git"), "main", path, server: plain)
+
+    assert {:ok, _sha} =
+             Git.sync(HttpServer.url(http, "tenants/theirs.git"), "main", path, server: plain)
+
     refused!("https://127.0.0.1:1/x", path <> "2", plain, ":schemes")
     refused!("git@127.0.0.1:x", path <> "2", plain, ":schemes")
   end
@@ -90,7 +95,15 @@ defmodule Alumiini.Git.AllowedTest do
     public = start!(addresses: :public)
     at = &"http://#{&1}:#{port}/tenants/theirs.git"
 
-    for host <- [host, "localhost", "127.1", "0x7f000001", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254"],
+    for host <- [
+          host,
+          "localhost",
+          "127.1",
+          "0x7f000001",
+          "[::1]",
+          "[::ffff:127.0.0.1]",
+          "169.254.169.254"
+        ],
         do: refused!(at.(host), path, public, ":addresses")
 
     {:ok, %{"ok" => [step]}} =

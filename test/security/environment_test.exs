@@ -13,7 +13,8 @@ defmodule Alumiini.Git.EnvironmentTest do
   end
 
   defp environment(os_pid) do
-    for variable <- "/proc/#{os_pid}/environ" |> File.read!() |> String.split("\0", trim: true), into: %{} do
+    for variable <- "/proc/#{os_pid}/environ" |> File.read!() |> String.split("\0", trim: true),
+        into: %{} do
       [name, value] = String.split(variable, "=", parts: 2)
       {name, value}
     end
@@ -49,9 +50,15 @@ defmodule Alumiini.Git.EnvironmentTest do
     environment = environment(Server.info(server).os_pid)
 
     assert Map.take(environment, Map.keys(needed)) == needed
-    for name <- ["HOME", "PATH"], do: assert({name, environment[name]} == {name, System.get_env(name)})
 
-    others = for {name, _value} <- environment, not (name in ~w(HOME PATH LANG) or name =~ ~r/^LC_/), do: name
+    for name <- ["HOME", "PATH"],
+        do: assert({name, environment[name]} == {name, System.get_env(name)})
+
+    others =
+      for {name, _value} <- environment,
+          not (name in ~w(HOME PATH LANG) or name =~ ~r/^LC_/),
+          do: name
+
     assert others -- Map.keys(needed) == []
   end
 

@@ -1,5 +1,6 @@
 defmodule Alumiini.Git.HostileCommitsTest do
-  # What a commit of a remote repository can make a sync write: trees that no git client makes, and links that lead out.
+  # What a commit of a remote repository can make a sync write: trees that no git client makes, and
+  # links that lead out.
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
@@ -14,7 +15,9 @@ defmodule Alumiini.Git.HostileCommitsTest do
     outside = Path.join(directory, "outside")
     File.mkdir_p!(outside)
     File.write!(Path.join(outside, "kept"), "kept")
-    http = start_supervised!({HttpServer, root: directory, config: [{"core.maxTreeDepth", "100000"}]})
+
+    http =
+      start_supervised!({HttpServer, root: directory, config: [{"core.maxTreeDepth", "100000"}]})
 
     %{
       directory: directory,
@@ -53,7 +56,9 @@ defmodule Alumiini.Git.HostileCommitsTest do
     bytes =
       for {mode, name, content} <- entries do
         id =
-          if match?({:id, _}, content), do: elem(content, 1), else: Repository.hash!(origin, "blob", content)
+          if match?({:id, _}, content),
+            do: elem(content, 1),
+            else: Repository.hash!(origin, "blob", content)
 
         [mode, " ", name, 0, Base.decode16!(id, case: :lower)]
       end
@@ -61,12 +66,17 @@ defmodule Alumiini.Git.HostileCommitsTest do
     {:id, Repository.hash!(origin, "tree", bytes)}
   end
 
-  # Syncs a commit with this tree, fresh and on top of a harmless one, by each way to get at the remote. Whatever the
-  # answer, nothing but the working tree may change. Answers what came back.
+  # Syncs a commit with this tree, fresh and on top of a harmless one, by each way to get at the
+  # remote. Whatever the answer, nothing but the working tree may change. Answers what came back.
   defp sync_all(context, name, entries) do
-    %{origin: origin, outside: outside, directory: directory, urls: urls, options: options} = context
+    %{origin: origin, outside: outside, directory: directory, urls: urls, options: options} =
+      context
+
     branch = "b#{System.unique_integer([:positive])}"
-    good = Repository.commit!(origin, %{"good.yaml" => "good", "x/inner" => "inner"}, branch: branch)
+
+    good =
+      Repository.commit!(origin, %{"good.yaml" => "good", "x/inner" => "inner"}, branch: branch)
+
     before = contents(outside)
     hostile = Repository.commit_raw_tree!(origin, branch, entries)
 
@@ -95,7 +105,9 @@ defmodule Alumiini.Git.HostileCommitsTest do
         assert {:ok, ^good} = Git.sync(url, branch, repo, options), note
         if believed != %{}, do: assert(believed(repo) == believed, note)
         assert :ok = Oracle.assert_tree_equals(repo, origin, good)
-        # Warnings are about what was accepted. libgit2's local transport copies objects as they are.
+
+        # Warnings are about what was accepted. libgit2's local transport copies objects as they
+        # are.
         if url == http, do: assert({_, 0} = GitCommand.run(["fsck", "--strict"], cd: repo), note)
         Repository.move_branch!(origin, branch, hostile)
         answer
@@ -136,7 +148,9 @@ defmodule Alumiini.Git.HostileCommitsTest do
       for answer <- sync_all(context, name, entries) do
         assert {:error, %Error{reason: reason} = error} = answer, name
         # Git's own server does not send what has no name.
-        allowed = if name =~ "no name", do: [:corrupt, :protocol, :unsafe_path], else: [:unsafe_path]
+        allowed =
+          if name =~ "no name", do: [:corrupt, :protocol, :unsafe_path], else: [:unsafe_path]
+
         assert reason in allowed, "#{name}: #{inspect(error)}"
       end
     end
@@ -160,7 +174,13 @@ defmodule Alumiini.Git.HostileCommitsTest do
 
   test "one name given twice writes nothing through a link", context do
     %{origin: origin, outside: outside} = context
-    below = tree!(origin, [{"100644", "kept", @evil}, {"100644", "new", @evil}, {"100644", "config", @evil}])
+
+    below =
+      tree!(origin, [
+        {"100644", "kept", @evil},
+        {"100644", "new", @evil},
+        {"100644", "config", @evil}
+      ])
 
     for target <- [outside, ".git"] do
       link = {"120000", "x", target}
@@ -195,7 +215,9 @@ defmodule Alumiini.Git.HostileCommitsTest do
   end
 
   test "links are written as links, wherever they lead, and not followed", context do
-    %{origin: origin, outside: outside, directory: directory, urls: [url | _], options: options} = context
+    %{origin: origin, outside: outside, directory: directory, urls: [url | _], options: options} =
+      context
+
     repo = Path.join(directory, "repos/links")
 
     links = %{
@@ -236,7 +258,9 @@ defmodule Alumiini.Git.HostileCommitsTest do
   end
 
   test "links that somebody put into the working tree are replaced, not written through", context do
-    %{origin: origin, outside: outside, directory: directory, urls: [url | _], options: options} = context
+    %{origin: origin, outside: outside, directory: directory, urls: [url | _], options: options} =
+      context
+
     repo = Path.join(directory, "repos/planted")
     files = %{"deploy/kept" => "one", "deploy/sub/new" => "one", "top" => "one"}
     first = Repository.commit!(origin, files)
@@ -274,7 +298,8 @@ defmodule Alumiini.Git.HostileCommitsTest do
     assert Alumiini.Git.Server.info(options[:server]).attempts == workers
   end
 
-  # 65 MiB of nothing are 65 KiB in a pack. The tests' worker takes files up to 64 MiB, a release up to 512.
+  # 65 MiB of nothing are 65 KiB in a pack. The tests' worker takes files up to 64 MiB, a release up
+  # to 512.
   test "a small pack that unfolds to a huge file is refused, and what was there stays", context do
     %{origin: origin, directory: directory, options: options, urls: [url | _local]} = context
     before = Repository.commit!(origin, %{"app.yaml" => "app: 1\n"})

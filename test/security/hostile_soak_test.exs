@@ -1,6 +1,6 @@
 defmodule Alumiini.Git.HostileSoakTest do
-  # Servers, commits, directories and requests that want to take all there is, all at once, and fifty repositories of others
-  # that are synced by the same worker meanwhile.
+  # Servers, commits, directories and requests that want to take all there is, all at once, and
+  # fifty repositories of others that are synced by the same worker meanwhile.
   use ExUnit.Case, async: false
 
   alias Alumiini.Git
@@ -27,7 +27,8 @@ defmodule Alumiini.Git.HostileSoakTest do
   # What a hostile call may take, and how much later its answer may come.
   @timeout 2_000
   @late 1_500
-  # Between two calls of one kind: a controller polls none of its repositories as fast as it can. Their servers have no such manners.
+  # Between two calls of one kind: a controller polls none of its repositories as fast as it can.
+  # Their servers have no such manners.
   @pause 200
 
   setup do
@@ -39,7 +40,8 @@ defmodule Alumiini.Git.HostileSoakTest do
     %{dir: dir, root: root, git: git, http: http}
   end
 
-  test "syncs of others stay within twice their time, and every hostile call is answered in time", context do
+  test "syncs of others stay within twice their time, and every hostile call is answered in time",
+       context do
     innocents = innocents!(context)
     only = System.get_env("ONLY")
     calls = for {name, call} <- hostile_calls!(context), only in [nil, name], do: {name, call}
@@ -87,7 +89,10 @@ defmodule Alumiini.Git.HostileSoakTest do
       files = for f <- 1..50, into: %{}, do: {"deploy/#{f}.yaml", "app: #{n}\nfile: #{f}\n"}
       Repository.commit!(origin, files)
       path = Path.join(context.dir, "work#{n}")
-      assert {:ok, _sha} = Git.sync(HttpServer.url(context.http, name), "main", path, server: context.git)
+
+      assert {:ok, _sha} =
+               Git.sync(HttpServer.url(context.http, name), "main", path, server: context.git)
+
       %{n: n, origin: origin, url: HttpServer.url(context.http, name), path: path}
     end
   end
@@ -115,10 +120,13 @@ defmodule Alumiini.Git.HostileSoakTest do
     |> Enum.map(fn {:ok, time} -> time end)
   end
 
-  defp quiet!(git), do: assert(OsProcess.await(fn -> Git.Server.info(git).pending == 0 end, 20_000) == :ok)
+  defp quiet!(git),
+    do: assert(OsProcess.await(fn -> Git.Server.info(git).pending == 0 end, 20_000) == :ok)
 
   defp worker(git) do
-    [pid] = for %{os_pid: pid} <- List.wrap(:sys.get_state(git).workers |> Map.values()), pid, do: pid
+    [pid] =
+      for %{os_pid: pid} <- List.wrap(:sys.get_state(git).workers |> Map.values()), pid, do: pid
+
     pid
   end
 
@@ -149,13 +157,17 @@ defmodule Alumiini.Git.HostileSoakTest do
   defp reason(_answer), do: :answered
 
   defp hostile_calls!(context) do
-    servers!(context) ++ packs!(context) ++ commits!(context) ++ directories!(context) ++ requests!(context)
+    servers!(context) ++
+      packs!(context) ++ commits!(context) ++ directories!(context) ++ requests!(context)
   end
 
-  @chunked "HTTP/1.1 200 OK\r\ncontent-type: application/x-git-upload-pack-advertisement\r\ntransfer-encoding: chunked\r\n\r\n"
+  @chunked "HTTP/1.1 200 OK\r\ncontent-type: " <>
+             "application/x-git-upload-pack-advertisement\r\ntransfer-encoding: chunked\r\n\r\n"
 
   defp servers!(context) do
-    line = HostilePacks.pkt("#{String.duplicate("cd", 20)} refs/heads/#{String.duplicate("x", 200)}\n")
+    line =
+      HostilePacks.pkt("#{String.duplicate("cd", 20)} refs/heads/#{String.duplicate("x", 200)}\n")
+
     line = IO.iodata_to_binary(line)
     first = IO.iodata_to_binary([HostilePacks.pkt("# service=git-upload-pack\n"), "0000"])
     chunk = fn bytes -> [Integer.to_string(byte_size(bytes), 16), "\r\n", bytes, "\r\n"] end
@@ -192,12 +204,15 @@ defmodule Alumiini.Git.HostileSoakTest do
       {"endless lists", fn -> Git.refs(endless, options(context)) end},
       {"near names", fn -> Git.ls_remote(endless, near, options(context)) end},
       {"one-byte chunks", fn -> Git.refs(bytes, options(context)) end},
-      {"PINGs", fn -> Git.ls_remote(pings, "main", [tls: [ca: certificate.ca]] ++ options(context)) end},
+      {"PINGs",
+       fn -> Git.ls_remote(pings, "main", [tls: [ca: certificate.ca]] ++ options(context)) end},
       {"silence", fn -> Git.refs(stalls, options(context)) end},
       {"silence", fn -> sync(context, stalls, "silence") end},
       {"half a list", fn -> Git.refs(half, options(context)) end},
       {"SSH banner",
-       fn -> Git.refs(ssh, [auth: Auth.ssh_key(key.private, known_hosts: "x")] ++ options(context)) end}
+       fn ->
+         Git.refs(ssh, [auth: Auth.ssh_key(key.private, known_hosts: "x")] ++ options(context))
+       end}
     ]
   end
 
@@ -246,7 +261,11 @@ defmodule Alumiini.Git.HostileSoakTest do
 
   defp tree_bytes(origin, entries) do
     for {mode, name, content} <- entries do
-      id = if match?({:id, _}, content), do: elem(content, 1), else: Repository.hash!(origin, "blob", content)
+      id =
+        if match?({:id, _}, content),
+          do: elem(content, 1),
+          else: Repository.hash!(origin, "blob", content)
+
       [mode, " ", name, 0, Base.decode16!(id, case: :lower)]
     end
   end
@@ -290,7 +309,9 @@ defmodule Alumiini.Git.HostileSoakTest do
   defp link!(file), do: File.ln_s!("/etc", file)
 
   defp requests!(context) do
-    wrong = fn -> Git.sync("nonsense://h/x", "a..b", Path.join(context.dir, "none"), options(context)) end
+    wrong = fn ->
+      Git.sync("nonsense://h/x", "a..b", Path.join(context.dir, "none"), options(context))
+    end
 
     [
       # A tenant's loop, as fast as a controller lets it.

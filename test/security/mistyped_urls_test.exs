@@ -1,7 +1,7 @@
 defmodule Alumiini.Git.MistypedUrlsTest do
-  # What becomes of URLs that were mistyped, or stand where something else belongs: whatever they are taken for, what they hold is in no
-  # error and in no event.
-  # Not async: the logger and the events of the whole VM are watched.
+  # What becomes of URLs that were mistyped, or stand where something else belongs: whatever they
+  # are taken for, what they hold is in no error and in no event. Not async: the logger and the
+  # events of the whole VM are watched.
   use ExUnit.Case, async: false
 
   alias Alumiini.Git
@@ -36,7 +36,10 @@ defmodule Alumiini.Git.MistypedUrlsTest do
     for url <- urls() do
       path = Path.join(directory, "#{System.unique_integer([:positive])}")
       assert {:error, _error} = Witness.note(witness, "sync", Git.sync(url, "main", path, options))
-      assert {:error, _error} = Witness.note(witness, "ls_remote", Git.ls_remote(url, "main", options))
+
+      assert {:error, _error} =
+               Witness.note(witness, "ls_remote", Git.ls_remote(url, "main", options))
+
       assert {:error, _error} = Witness.note(witness, "refs", Git.refs(url, options))
     end
 
@@ -53,13 +56,21 @@ defmodule Alumiini.Git.MistypedUrlsTest do
         assert {:error, _error} = Witness.note(witness, "path", call.(url))
       end
 
-      for call <- [&Git.files(work, &1, local), &Git.read(work, &1, local), &Git.checkout(work, &1, local)] do
+      for call <- [
+            &Git.files(work, &1, local),
+            &Git.read(work, &1, local),
+            &Git.checkout(work, &1, local)
+          ] do
         assert {:error, _error} = Witness.note(witness, "name", call.(url))
       end
 
       assert {:error, _error} = Witness.note(witness, "ref", Git.ls_remote(origin, url, options))
-      assert {:error, _error} = Witness.note(witness, "tag", Git.ls_remote(origin, {:tag, url}, options))
-      assert {:error, _error} = Witness.note(witness, "branch", Git.sync(origin, url, work, options))
+
+      assert {:error, _error} =
+               Witness.note(witness, "tag", Git.ls_remote(origin, {:tag, url}, options))
+
+      assert {:error, _error} =
+               Witness.note(witness, "branch", Git.sync(origin, url, work, options))
     end
 
     assert_nowhere(witness)

@@ -16,7 +16,16 @@ defmodule Alumiini.Git.RootTest do
     elsewhere = Path.join(dir, "elsewhere")
     assert {:ok, ^sha} = Git.sync(origin, "main", elsewhere, server: free)
     server = start_supervised!({Git, name: nil, root: root}, id: :rooted)
-    %{dir: dir, origin: origin, sha: sha, root: root, elsewhere: elsewhere, server: server, free: free}
+
+    %{
+      dir: dir,
+      origin: origin,
+      sha: sha,
+      root: root,
+      elsewhere: elsewhere,
+      server: server,
+      free: free
+    }
   end
 
   defp all(context, path) do
@@ -77,7 +86,8 @@ defmodule Alumiini.Git.RootTest do
         do: refused!(context, Path.join(context.root, path))
   end
 
-  test "a root that is given by a link is where that leads, and links below it are followed", context do
+  test "a root that is given by a link is where that leads, and links below it are followed",
+       context do
     volume = Path.join(context.dir, "volume")
     File.ln_s!("data", volume)
     server = start_supervised!({Git, name: nil, root: volume}, id: :linked)

@@ -1,11 +1,20 @@
 defmodule Alumiini.Git.SecretsEndToEndTest do
-  # Credentials go everywhere that a call can go, and are then looked for in all that was printed, told or stored.
-  # Not async: the logger and the events of the whole VM are watched.
+  # Credentials go everywhere that a call can go, and are then looked for in all that was printed,
+  # told or stored. Not async: the logger and the events of the whole VM are watched.
   use ExUnit.Case, async: false
 
   alias Alumiini.Git
   alias Alumiini.Git.{Auth, Error, Secret, Server}
-  alias Alumiini.Git.Test.{GitCommand, HttpServer, OsProcess, Repository, ScriptedTcp, TempDir, Witness}
+
+  alias Alumiini.Git.Test.{
+    GitCommand,
+    HttpServer,
+    OsProcess,
+    Repository,
+    ScriptedTcp,
+    TempDir,
+    Witness
+  }
 
   @moduletag timeout: 120_000
 
@@ -16,7 +25,12 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
     File.mkdir_p!(root)
     File.mkdir_p!(work)
     origin = Repository.create!(root, "app.git")
-    Repository.commit!(origin, %{"deploy/app.yaml" => "app", "big.bin" => :crypto.strong_rand_bytes(100_000)})
+
+    Repository.commit!(origin, %{
+      "deploy/app.yaml" => "app",
+      "big.bin" => :crypto.strong_rand_bytes(100_000)
+    })
+
     Repository.create!(root, "empty.git")
 
     # The worker's standard error is that of the BEAM; this keeps it apart.
@@ -80,7 +94,8 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
       told = self()
       progress = fn progress -> send(told, {:progress, progress}) end
 
-      # What a server does, by rules, and what becomes of the call. Each begins with a repository that is not there.
+      # What a server does, by rules, and what becomes of the call. Each begins with a repository
+      # that is not there.
       outcomes =
         for {name, rules, options} <- [
               {:ok, [{:require, required}], [progress: progress]},
@@ -103,11 +118,19 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
           path = Path.join(work, "#{name}-#{System.unique_integer([:positive])}")
           result = Git.sync(url, "main", path, Keyword.merge(base, options))
           assert note.("sync #{inspect(rules)}", result) == {"sync #{inspect(rules)}", name}
-          note.("again", Git.sync(url, "main", path, Keyword.merge(base, [timeout: 300] ++ options)))
+
+          note.(
+            "again",
+            Git.sync(url, "main", path, Keyword.merge(base, [timeout: 300] ++ options))
+          )
 
           note.(
             "ls_remote",
-            Git.ls_remote(url, "main", Keyword.merge([timeout: 300], Keyword.drop(base, [:timeout])))
+            Git.ls_remote(
+              url,
+              "main",
+              Keyword.merge([timeout: 300], Keyword.drop(base, [:timeout]))
+            )
           )
 
           for call <- [&Git.head/2, &Git.files(&1, nil, &2), &Git.checkout(&1, "none", &2)] do
@@ -131,7 +154,10 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
       assert {:ok, _sha} = Git.sync(moved, "main", Path.join(work, "moved"), base)
 
       for code <- [301, 302, 307, 308] do
-        HttpServer.rule(http, {:redirect, code, HttpServer.url(other, "app.git")}, path: "away#{code}.git")
+        HttpServer.rule(http, {:redirect, code, HttpServer.url(other, "app.git")},
+          path: "away#{code}.git"
+        )
+
         {away, _, _} = credentials(kind, HttpServer.url(http, "away#{code}.git"), secret)
         assert {:ok, _sha} = Git.sync(away, "main", Path.join(work, "away#{code}"), base)
       end
@@ -146,7 +172,10 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
       # Names that are not there, an empty remote, a refused connection, a host that is none.
       HttpServer.reset(http)
       {empty, _, _} = credentials(kind, HttpServer.url(http, "empty.git"), secret)
-      assert {_, :ref_not_found} = note.("empty", Git.sync(empty, "main", Path.join(work, "e"), base))
+
+      assert {_, :ref_not_found} =
+               note.("empty", Git.sync(empty, "main", Path.join(work, "e"), base))
+
       assert {_, :ref_not_found} = note.("mian", Git.sync(url, "mian", Path.join(work, "m"), base))
       {port, _socket} = ScriptedTcp.refusing()
       {refused, _, _} = credentials(kind, "http://127.0.0.1:#{port}/x.git", secret)
@@ -156,10 +185,14 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
       before = HttpServer.stats(http).requests
       plain = Keyword.delete(base, :allow_insecure)
       assert {_, :invalid} = note.("insecure", Git.sync(url, "main", Path.join(work, "i"), plain))
-      assert {_, :invalid} = note.("insecure", Git.ls_remote(url, "main", [allow_insecure: false] ++ plain))
+
+      assert {_, :invalid} =
+               note.("insecure", Git.ls_remote(url, "main", [allow_insecure: false] ++ plain))
+
       assert HttpServer.stats(http).requests == before
 
-      # In flight: what the server, its writer and the worker show of themselves; then the worker dies, and the caller.
+      # In flight: what the server, its writer and the worker show of themselves; then the worker
+      # dies, and the caller.
       gate = HttpServer.rule(http, :hold)
       call = Task.async(fn -> Git.sync(url, "main", Path.join(work, "held"), base) end)
       HttpServer.await(http, {:parked, gate, 1})
@@ -173,7 +206,10 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
 
       HttpServer.reset(http)
       HttpServer.rule(http, :silent)
-      {caller, monitor} = spawn_monitor(fn -> Git.sync(url, "main", Path.join(work, "left"), base) end)
+
+      {caller, monitor} =
+        spawn_monitor(fn -> Git.sync(url, "main", Path.join(work, "left"), base) end)
+
       HttpServer.await(http, {:parked, 1})
       open = HttpServer.stats(http).open
       Process.exit(caller, :kill)
@@ -201,7 +237,10 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
       assert [_ | _] = Witness.notes(witness, "log")
       files = Witness.note_files(witness, work)
       assert Enum.any?(files, &String.ends_with?(&1, ".git/config"))
-      if File.exists?(context.stderr), do: Witness.note(witness, "stderr", File.read!(context.stderr))
+
+      if File.exists?(context.stderr),
+        do: Witness.note(witness, "stderr", File.read!(context.stderr))
+
       assert Witness.places(witness, secret) == []
     end
   end
@@ -216,7 +255,8 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
     end
   end
 
-  test "keys, passphrases, certificates and proxies are not quoted by the worker that cannot use them",
+  test "keys, passphrases, certificates and proxies are not quoted by the worker that cannot " <>
+         "use them",
        context do
     %{witness: witness, secret: secret, http: http, work: work} = context
     git = start_supervised!({Git, name: nil, binary: context.binary})
@@ -224,15 +264,21 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
     {closed, _socket} = ScriptedTcp.refusing()
     {:ok, hangs_up} = ScriptedTcp.start_link([:close])
     hangs_up = ScriptedTcp.url(hangs_up) |> URI.parse() |> Map.fetch!(:port)
-    pem = fn kind -> "-----BEGIN #{kind}-----\n#{Base.encode64(secret)}\n-----END #{kind}-----\n" end
+
+    pem = fn kind ->
+      "-----BEGIN #{kind}-----\n#{Base.encode64(secret)}\n-----END #{kind}-----\n"
+    end
+
     plain = fn kind -> "-----BEGIN #{kind}-----\n#{secret}\n-----END #{kind}-----\n" end
     https = "https://127.0.0.1:#{closed}/app.git"
     ssh = "ssh://git@127.0.0.1:#{closed}/app.git"
     http_url = HttpServer.url(http, "app.git")
 
     calls =
-      for key <- [pem, plain], kind <- ["OPENSSH PRIVATE KEY", "RSA PRIVATE KEY", "ENCRYPTED PRIVATE KEY"] do
-        {ssh, [auth: Auth.ssh_key(key.(kind), passphrase: secret, username: secret, known_hosts: secret)]}
+      for key <- [pem, plain],
+          kind <- ["OPENSSH PRIVATE KEY", "RSA PRIVATE KEY", "ENCRYPTED PRIVATE KEY"] do
+        {ssh,
+         [auth: Auth.ssh_key(key.(kind), passphrase: secret, username: secret, known_hosts: secret)]}
       end ++
         for pem <- [pem, plain], key <- ["PRIVATE KEY", "EC PRIVATE KEY", "CERTIFICATE"] do
           {https, [tls: [ca: pem.("CERTIFICATE"), cert: pem.("CERTIFICATE"), key: pem.(key)]]}
@@ -244,7 +290,8 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
           {http_url, [proxy: "http://ann:#{secret}@"]},
           {http_url, [proxy: "http://ann:#{secret}@not a host:x/"]},
           {ssh, [auth: Auth.ssh_agent(socket: "/nowhere/#{secret}")]},
-          {"ssh://git:#{secret}@127.0.0.1:#{closed}/app.git", [auth: Auth.ssh_agent(socket: "/nowhere")]},
+          {"ssh://git:#{secret}@127.0.0.1:#{closed}/app.git",
+           [auth: Auth.ssh_agent(socket: "/nowhere")]},
           {"git:#{secret}@127.0.0.1:app.git", [auth: Auth.ssh_agent(socket: "/nowhere")]}
         ]
 
@@ -253,7 +300,11 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
       assert {:error, %Error{}} = Witness.note(witness, "refs #{n}", Git.refs(url, options))
 
       assert {:error, _error} =
-               Witness.note(witness, "sync", Git.sync(url, "main", Path.join(work, "#{n}"), options))
+               Witness.note(
+                 witness,
+                 "sync",
+                 Git.sync(url, "main", Path.join(work, "#{n}"), options)
+               )
     end
 
     Witness.note(witness, "worker", OsProcess.visible_strings(os_pid))
@@ -268,7 +319,10 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
     git = start_supervised!({Git, name: nil, binary: context.binary})
 
     pkt = fn text ->
-      [text |> byte_size() |> Kernel.+(4) |> Integer.to_string(16) |> String.pad_leading(4, "0"), text]
+      [
+        text |> byte_size() |> Kernel.+(4) |> Integer.to_string(16) |> String.pad_leading(4, "0"),
+        text
+      ]
     end
 
     type = fn type -> [{"content-type", type}] end
@@ -294,16 +348,21 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
           Enum.with_index([
             {:status, 200, git_type, pkt.("ERR token #{secret} is expired")},
             {:status, 200, git_type, pkt.("ERR token #{String.upcase(secret)} is expired")},
-            {:status, 200, git_type, pkt.("ERR token #{percent} or #{String.upcase(percent)} is expired")},
-            {:status, 200, git_type, pkt.("ERR #{String.duplicate("x", 490)} #{secret} is expired")},
+            {:status, 200, git_type,
+             pkt.("ERR token #{percent} or #{String.upcase(percent)} is expired")},
+            {:status, 200, git_type,
+             pkt.("ERR #{String.duplicate("x", 490)} #{secret} is expired")},
             {:status, 200, git_type, pkt.("ERR no access with Basic #{base64}")},
-            {:status, 200, git_type, pkt.("ERR no access with #{Base.url_encode64("{token: #{secret}}")}")},
+            {:status, 200, git_type,
+             pkt.("ERR no access with #{Base.url_encode64("{token: #{secret}}")}")},
             {:status, 200, type.("text/#{secret}"), ""},
             {:status, 403, type.("text/plain"), "#{secret} may not"},
             {:status, 302, [{"location", "/login/#{secret}/now"}], ""},
             {:status, 302, [{"location", "https://#{secret}.example/login"}], ""},
             {:status, 302,
-             [{"location", "https://ann:#{secret}@127.0.0.1:1/x/info/refs?service=git-upload-pack"}], ""},
+             [
+               {"location", "https://ann:#{secret}@127.0.0.1:1/x/info/refs?service=git-upload-pack"}
+             ], ""},
             {:status, 302, [{"location", "ftp://#{secret}/"}], ""},
             {:redirect, 302, "/#{secret}/app.git"},
             {:header, "x-echo", secret}
@@ -314,15 +373,31 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
       options = [server: git, allow_insecure: true, auth: auth]
       note = fn what, result -> Witness.note(witness, "echo #{n} #{what}", result) end
 
-      note.("sync", Git.sync(url, "main", Path.join(work, "#{System.unique_integer([:positive])}"), options))
+      note.(
+        "sync",
+        Git.sync(url, "main", Path.join(work, "#{System.unique_integer([:positive])}"), options)
+      )
+
       assert {:error, error} = note.("near", Git.ls_remote(url, near, options))
       if match?({:header, _, _}, rule), do: assert(error.detail.near == ["[hidden]"])
 
       # In the URL, the user without a password.
-      in_url = String.replace(url, "://", "://#{URI.encode_www_form(user)}:#{URI.encode_www_form(password)}@")
+      in_url =
+        String.replace(
+          url,
+          "://",
+          "://#{URI.encode_www_form(user)}:#{URI.encode_www_form(password)}@"
+        )
+
       note.("URL", Git.ls_remote(in_url, near, Keyword.delete(options, :auth)))
 
-      probe = %{"op" => "probe", "url" => url, "allow_insecure" => true, "auth" => Auth.wire(auth, url)}
+      probe = %{
+        "op" => "probe",
+        "url" => url,
+        "allow_insecure" => true,
+        "auth" => Auth.wire(auth, url)
+      }
+
       assert {:ok, %{"ok" => steps}} = note.("probe", Server.call(git, probe))
 
       if match?({:redirect, _, _}, rule),

@@ -1,6 +1,6 @@
 defmodule Alumiini.Git.SecretsInTheBeamTest do
-  # What can be seen of credentials without any remote: in what misuse raises, in crashes, in processes that wait.
-  # Not async: the logger and the events of the whole VM are watched.
+  # What can be seen of credentials without any remote: in what misuse raises, in crashes, in
+  # processes that wait. Not async: the logger and the events of the whole VM are watched.
   use ExUnit.Case, async: false
 
   alias Alumiini.Git
@@ -62,7 +62,9 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
       assert [_ | _] =
                for(
                  {^n, _} = found <-
-                   Enum.map(Witness.places(witness, secret), fn {p, t} -> {String.to_integer(p), t} end),
+                   Enum.map(Witness.places(witness, secret), fn {p, t} ->
+                     {String.to_integer(p), t}
+                   end),
                  do: found
                ),
              inspect(shown)
@@ -155,10 +157,13 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
 
   defp pem(secret), do: "-----BEGIN PRIVATE KEY-----\n#{secret}\n-----END PRIVATE KEY-----\n"
 
-  test "keys, passphrases, certificates and the passwords of proxies are in nothing that a server shows",
+  test "keys, passphrases, certificates and the passwords of proxies are in nothing that a " <>
+         "server shows",
        context do
     %{witness: witness, secret: secret, directory: directory} = context
-    refusal = "no way through http://ann:#{secret}@proxy:3128 to ann:#{secret}@h:x, ssh://git:#{secret}@h/x"
+
+    refusal =
+      "no way through http://ann:#{secret}@proxy:3128 to ann:#{secret}@h:x, ssh://git:#{secret}@h/x"
 
     refused =
       {:reply,
@@ -179,7 +184,8 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
     tls = [cert: pem("cert"), key: pem(secret)]
     options = [name: nil, binary: binary, proxy: proxy, tls: tls]
 
-    # A supervisor of its own tells in the log what it starts, and what of that crashes, with all arguments.
+    # A supervisor of its own tells in the log what it starts, and what of that crashes, with all
+    # arguments.
     {:ok, supervisor} = Supervisor.start_link([{Git, options}], strategy: :one_for_one)
     Witness.note(witness, "specification", Git.child_spec(options))
     Witness.note(witness, "children", Supervisor.which_children(supervisor))
@@ -238,10 +244,18 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
 
     capture_log(fn ->
       monitor = Process.monitor(git)
-      :sys.replace_state(git, &%{&1 | pending: nil, options: Map.put(&1.options, :kept, &1.pending)})
+
+      :sys.replace_state(
+        git,
+        &%{&1 | pending: nil, options: Map.put(&1.options, :kept, &1.pending)}
+      )
+
       assert {:error, _down} = Witness.note(witness, "crash", Git.refs(ssh, server: git))
       assert_receive {:DOWN, ^monitor, :process, _pid, _reason}, 5_000
-      for task <- waiting, do: assert({:error, %Error{}} = Witness.note(witness, "crash", Task.await(task)))
+
+      for task <- waiting,
+          do: assert({:error, %Error{}} = Witness.note(witness, "crash", Task.await(task)))
+
       Logger.flush()
     end)
 
@@ -258,7 +272,8 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
     git = server!()
     path = Path.join(directory, "work")
 
-    # No clause of it matches: its arguments are in the trace, and the values that it closes over are among them.
+    # No clause of it matches: its arguments are in the trace, and the values that it closes over
+    # are among them.
     progress = fn _name, %{"phase" => ^secret} -> :ok end
     ref = %{"branch" => "main"}
     request = %{"op" => "sync", "url" => origin, "ref" => ref, "path" => path, "progress" => true}
@@ -282,12 +297,17 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
     url = String.replace(ScriptedTcp.url(silent), "://", "://ann:#{secret}@")
     options = [allow_insecure: true]
 
-    # Killed, and stopped by an exception in itself with a request as its last message and others in its state.
+    # Killed, and stopped by an exception in itself with a request as its last message and others in
+    # its state.
     for {crash, n} <-
           Enum.with_index([
             fn git -> Process.exit(git, :kill) end,
             fn git ->
-              :sys.replace_state(git, &%{&1 | pending: nil, options: Map.put(&1.options, :kept, &1.pending)})
+              :sys.replace_state(
+                git,
+                &%{&1 | pending: nil, options: Map.put(&1.options, :kept, &1.pending)}
+              )
+
               Git.ls_remote(url, "main", [server: git, timeout: 1_000] ++ options)
             end
           ]) do
@@ -304,7 +324,11 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
           assert_receive {ScriptedTcp, ^silent, :accepted}, 5_000
           # More of them in its mailbox.
           :sys.suspend(git)
-          late = Task.async(fn -> Git.ls_remote(url, "main", [server: git, timeout: 1_000] ++ options) end)
+
+          late =
+            Task.async(fn ->
+              Git.ls_remote(url, "main", [server: git, timeout: 1_000] ++ options)
+            end)
 
           assert :ok =
                    OsProcess.await(
@@ -318,7 +342,9 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
           assert_receive {:DOWN, ^monitor, :process, _pid, _reason}, 5_000
 
           for task <- [call, late] do
-            assert {:error, %Error{reason: reason}} = Witness.note(witness, "crash", Task.await(task))
+            assert {:error, %Error{reason: reason}} =
+                     Witness.note(witness, "crash", Task.await(task))
+
             assert reason in [:worker_unavailable, :timeout]
           end
 
@@ -351,7 +377,10 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
     [worker] = Map.values(:sys.get_state(git).workers)
 
     assert :ok =
-             OsProcess.await(fn -> Process.info(worker.writer, :status) == {:status, :suspended} end, 5_000)
+             OsProcess.await(
+               fn -> Process.info(worker.writer, :status) == {:status, :suspended} end,
+               5_000
+             )
 
     note_server(witness, git)
     assert [_ | _] = Witness.notes(witness, "writer")

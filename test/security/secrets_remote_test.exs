@@ -1,7 +1,8 @@
 defmodule Alumiini.Git.SecretsRemoteTest do
-  # What opens a way to a remote, and is then looked for in all that was printed, told or stored: keys of SSH, their
-  # passphrases, keys of TLS, passwords of proxies. Beside SecretsEndToEndTest, which is about passwords and tokens.
-  # Not async: the logger and the events of the whole VM are watched.
+  # What opens a way to a remote, and is then looked for in all that was printed, told or stored:
+  # keys of SSH, their passphrases, keys of TLS, passwords of proxies. Beside SecretsEndToEndTest,
+  # which is about passwords and tokens. Not async: the logger and the events of the whole VM are
+  # watched.
   use ExUnit.Case, async: false
 
   alias Alumiini.Git
@@ -27,13 +28,20 @@ defmodule Alumiini.Git.SecretsRemoteTest do
     [root, work, tmp, keys] = for name <- ~w(root work tmp keys), do: Path.join(dir, name)
     for path <- [root, work, tmp, keys], do: File.mkdir_p!(path)
     origin = Repository.create!(root, "app.git")
-    commit = Repository.commit!(origin, %{"a.yaml" => "a: 1\n", "b" => :crypto.strong_rand_bytes(100_000)})
+
+    commit =
+      Repository.commit!(origin, %{"a.yaml" => "a: 1\n", "b" => :crypto.strong_rand_bytes(100_000)})
 
     # What it writes and says is kept apart: files of its own go where TMPDIR and HOME say.
     {:ok, real} = Git.Server.Binary.locate(nil)
     stderr = Path.join(dir, "stderr")
     binary = Path.join(dir, "worker")
-    File.write!(binary, "#!/bin/sh\nTMPDIR='#{tmp}' HOME='#{tmp}' exec '#{real}' \"$@\" 2>>'#{stderr}'\n")
+
+    File.write!(
+      binary,
+      "#!/bin/sh\nTMPDIR='#{tmp}' HOME='#{tmp}' exec '#{real}' \"$@\" 2>>'#{stderr}'\n"
+    )
+
     File.chmod!(binary, 0o755)
 
     %{
@@ -52,7 +60,8 @@ defmodule Alumiini.Git.SecretsRemoteTest do
     }
   end
 
-  # The lines of a key in PEM or in OpenSSH's format that are its secret, each as a text to look for.
+  # The lines of a key in PEM or in OpenSSH's format that are its secret, each as a text to look
+  # for.
   defp lines_of(pem) do
     for line <- String.split(pem, "\n"),
         byte_size(line) >= 40,
@@ -134,17 +143,45 @@ defmodule Alumiini.Git.SecretsRemoteTest do
     run(context, "wrong key", url, auth.(other, []), :auth)
     run(context, "wrong passphrase", url, auth.(locked, passphrase: passphrase <> "x"), :auth)
     run(context, "no passphrase", url, auth.(locked, []), :auth)
-    run(context, "wrong user", SshServer.url(server, context.origin, user: "nobody"), auth.(key, []), :auth)
+
+    run(
+      context,
+      "wrong user",
+      SshServer.url(server, context.origin, user: "nobody"),
+      auth.(key, []),
+      :auth
+    )
+
     unknown = SshKeys.known_hosts("127.0.0.1", SshServer.port(server), [stranger])
-    run(context, "wrong host", url, [auth: Auth.ssh_key(key.private, known_hosts: unknown)], :host_key)
+
+    run(
+      context,
+      "wrong host",
+      url,
+      [auth: Auth.ssh_key(key.private, known_hosts: unknown)],
+      :host_key
+    )
+
     [_first | rest] = String.split(key.private, "\n")
     broken = %{private: Enum.join(["-----BEGIN RSA PRIVATE KEY-----" | rest], "\n")}
     run(context, "broken", url, auth.(broken, passphrase: passphrase), :invalid)
     Relay.stall_after(relay, 1_500)
-    stalled = [known_hosts: SshServer.known_hosts(server, port: Relay.port(relay)), passphrase: passphrase]
+
+    stalled = [
+      known_hosts: SshServer.known_hosts(server, port: Relay.port(relay)),
+      passphrase: passphrase
+    ]
+
     slow = SshServer.url(server, context.origin, port: Relay.port(relay))
     run(context, "stalled", slow, auth.(locked, stalled) ++ [timeout: 300], :timeout)
-    run(context, "http", "https://127.0.0.1:1/app.git", auth.(locked, passphrase: passphrase), :invalid)
+
+    run(
+      context,
+      "http",
+      "https://127.0.0.1:1/app.git",
+      auth.(locked, passphrase: passphrase),
+      :invalid
+    )
 
     # The agent has keys, and we never do.
     socket = SshKeys.agent!(context.keys, [key])
@@ -158,7 +195,14 @@ defmodule Alumiini.Git.SecretsRemoteTest do
   test "a key of TLS, whatever became of the call", context do
     certificate = Certificates.build(:good)
     client = Certificates.client()
-    wanted = [verify: :verify_peer, fail_if_no_peer_cert: true, cacerts: client.cacerts, log_level: :none]
+
+    wanted = [
+      verify: :verify_peer,
+      fail_if_no_peer_cert: true,
+      cacerts: client.cacerts,
+      log_level: :none
+    ]
+
     https = start_supervised!({HttpServer, root: context.root, tls: certificate.tls ++ wanted})
     url = HttpServer.url(https, "app.git")
     pair = [cert: client.cert, key: client.key]
@@ -177,7 +221,15 @@ defmodule Alumiini.Git.SecretsRemoteTest do
     )
 
     broken = String.replace(client.key, "EC PRIVATE KEY", "PRIVATE KEY")
-    run(context, "broken", url, [tls: [ca: certificate.ca, cert: client.cert, key: broken]], :invalid)
+
+    run(
+      context,
+      "broken",
+      url,
+      [tls: [ca: certificate.ca, cert: client.cert, key: broken]],
+      :invalid
+    )
+
     swapped = [ca: certificate.ca, cert: client.key, key: client.cert]
     run(context, "swapped", url, [tls: swapped], :invalid)
 
@@ -189,7 +241,12 @@ defmodule Alumiini.Git.SecretsRemoteTest do
     password = context.secret
     http = start_supervised!({HttpServer, root: context.root})
     certificate = Certificates.build(:good)
-    https = start_supervised!({HttpServer, root: context.root, tls: certificate.tls ++ [log_level: :none]})
+
+    https =
+      start_supervised!(
+        {HttpServer, root: context.root, tls: certificate.tls ++ [log_level: :none]}
+      )
+
     tls = [tls: [ca: certificate.ca]]
 
     for kind <- [:http, :socks5] do
@@ -206,7 +263,9 @@ defmodule Alumiini.Git.SecretsRemoteTest do
         run(context, "#{kind}, refused", url, through.(refusing, {"ann", password}), :network)
       end
 
-      {:ok, with_tls} = Proxy.start_link(tls: certificate.tls ++ [log_level: :none], auth: {"ann", password})
+      {:ok, with_tls} =
+        Proxy.start_link(tls: certificate.tls ++ [log_level: :none], auth: {"ann", password})
+
       untrusted = [proxy: Proxy.url(with_tls, auth: {"ann", password})]
       run(context, "untrusted", HttpServer.url(https, "app.git"), untrusted, :certificate)
       refute Proxy.bytes_seen(with_tls) =~ password

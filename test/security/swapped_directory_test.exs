@@ -1,6 +1,7 @@
 defmodule Alumiini.Git.SwappedDirectoryTest do
-  # Who can rename a directory that is synced puts another one in its place, in the middle of the work. The directory that was locked is
-  # the one that is worked in: nothing of the other one is read, written or removed.
+  # Who can rename a directory that is synced puts another one in its place, in the middle of the
+  # work. The directory that was locked is the one that is worked in: nothing of the other one is
+  # read, written or removed.
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
@@ -20,7 +21,8 @@ defmodule Alumiini.Git.SwappedDirectoryTest do
     git = start_supervised!({Git, name: nil})
     context = %{dir: dir, origin: origin, url: "file://" <> origin, first: first, git: git}
 
-    # A clone of ours, too, of something else: what a sync takes for its own. And more, which a sync would remove.
+    # A clone of ours, too, of something else: what a sync takes for its own. And more, which a sync
+    # would remove.
     other = Repository.create!(dir, "other.git")
     Repository.commit!(other, %{"secret.yaml" => "s: 1", "deploy/x.yaml" => "secret"})
     stranger = Path.join(dir, "stranger")
@@ -31,7 +33,8 @@ defmodule Alumiini.Git.SwappedDirectoryTest do
     Map.merge(context, %{stranger: stranger, secret: secret, before: look(stranger)})
   end
 
-  # Of all that is there which it is, when its content changed and what it is; of `path` itself that it changed is the swap's.
+  # Of all that is there which it is, when its content changed and what it is; of `path` itself that
+  # it changed is the swap's.
   defp look(path) do
     stats =
       for name <- Map.keys(Directory.contents(path)), name != "", into: %{} do
@@ -63,7 +66,8 @@ defmodule Alumiini.Git.SwappedDirectoryTest do
     path
   end
 
-  defp sync(context, path), do: %{"op" => "sync", "url" => context.url, "branch" => "main", "path" => path}
+  defp sync(context, path),
+    do: %{"op" => "sync", "url" => context.url, "branch" => "main", "path" => path}
 
   # Stops the worker when the request comes to the phase, runs `fun`, and lets it go on.
   defp stopped(request, phase, fun) do
@@ -90,7 +94,9 @@ defmodule Alumiini.Git.SwappedDirectoryTest do
         sha = Repository.commit!(context.origin, %{"new.yaml" => "n: #{phase}\n"})
 
         result =
-          stopped(sync(context, path), phase, fn -> swap(path, aside, &File.ln_s!(context.stranger, &1)) end)
+          stopped(sync(context, path), phase, fn ->
+            swap(path, aside, &File.ln_s!(context.stranger, &1))
+          end)
 
         assert_untouched(context)
         assert {phase, result} == {phase, {:ok, sha}}
@@ -107,7 +113,9 @@ defmodule Alumiini.Git.SwappedDirectoryTest do
         sha = Repository.commit!(context.origin, %{"new.yaml" => "n: #{phase}\n"})
 
         result =
-          stopped(sync(context, path), phase, fn -> swap(path, aside, &File.rename!(context.stranger, &1)) end)
+          stopped(sync(context, path), phase, fn ->
+            swap(path, aside, &File.rename!(context.stranger, &1))
+          end)
 
         assert_untouched(context, path)
         File.rename!(path, context.stranger)
@@ -121,11 +129,16 @@ defmodule Alumiini.Git.SwappedDirectoryTest do
     for kind <- [:ours, :owner], phase <- ~w(marker checkout refs unmark) do
       path = path!(context, kind, phase)
       Repository.commit!(context.origin, %{"app.yaml" => "a: #{kind} #{phase}\n"})
-      assert {:ok, _sha} = Git.sync(context.url, "main", path, server: context.git, depth: :infinity)
+
+      assert {:ok, _sha} =
+               Git.sync(context.url, "main", path, server: context.git, depth: :infinity)
+
       request = %{"op" => "checkout", "path" => path, "rev" => context.first}
 
       result =
-        stopped(request, phase, fn -> swap(path, path <> "-aside", &File.ln_s!(context.stranger, &1)) end)
+        stopped(request, phase, fn ->
+          swap(path, path <> "-aside", &File.ln_s!(context.stranger, &1))
+        end)
 
       assert_untouched(context)
       assert {phase, result} == {phase, {:ok, context.first}}
@@ -134,12 +147,16 @@ defmodule Alumiini.Git.SwappedDirectoryTest do
     end
   end
 
-  test "a sync whose directory is renamed ends where that is now, and its errors name what was asked for",
+  test "a sync whose directory is renamed ends where that is now, and its errors name what " <>
+         "was asked for",
        context do
     path = path!(context, :ours, 0)
     sha = Repository.commit!(context.origin, %{"new.yaml" => "n: 1\n"})
     moved = path <> "-moved"
-    assert {:ok, ^sha} = stopped(sync(context, path), "connect", fn -> File.rename!(path, moved) end)
+
+    assert {:ok, ^sha} =
+             stopped(sync(context, path), "connect", fn -> File.rename!(path, moved) end)
+
     assert GitCommand.run!(["status", "--porcelain"], cd: moved) == ""
     Oracle.fsck!(moved)
     refute File.exists?(path)
@@ -154,18 +171,25 @@ defmodule Alumiini.Git.SwappedDirectoryTest do
   end
 
   # A link that is there when the call comes leads where it leads, unless that is out of the root.
-  test "with a root, a link that comes and goes leads neither a call nor a read out of it", context do
-    server = start_supervised!({Git, name: nil, root: Path.join(context.dir, "volume")}, id: :rooted)
+  test "with a root, a link that comes and goes leads neither a call nor a read out of it",
+       context do
+    server =
+      start_supervised!({Git, name: nil, root: Path.join(context.dir, "volume")}, id: :rooted)
+
     context = %{context | dir: Path.join(context.dir, "volume")}
     File.mkdir!(context.dir)
     swapped_all_the_time(context, context.stranger, server: server, timeout: 60_000)
     assert_untouched(context)
   end
 
-  test "a link to a directory that is no repository comes and goes, and nothing is written there", context do
+  test "a link to a directory that is no repository comes and goes, and nothing is written there",
+       context do
     stranger = Path.join(context.dir, "plain")
     File.mkdir_p!(Path.join(stranger, "deploy"))
-    for name <- ["notes.yaml", "deploy/x.yaml"], do: File.write!(Path.join(stranger, name), "theirs\n")
+
+    for name <- ["notes.yaml", "deploy/x.yaml"],
+        do: File.write!(Path.join(stranger, name), "theirs\n")
+
     before = look(stranger)
     swapped_all_the_time(context, stranger, server: context.git, timeout: 60_000)
     assert look(stranger) == before
@@ -202,7 +226,9 @@ defmodule Alumiini.Git.SwappedDirectoryTest do
   end
 
   defp read_all(path, context, options) do
-    for file <- ["secret.yaml", "deploy/x.yaml"], do: refute_secret(Git.read(path, file, options), context)
+    for file <- ["secret.yaml", "deploy/x.yaml"],
+        do: refute_secret(Git.read(path, file, options), context)
+
     refute_secret(Git.files(path, nil, options), context)
     refute_secret(Git.head(path, options), context)
   end

@@ -45,7 +45,10 @@ defmodule Alumiini.Git.SshAlgorithmsTest do
   defp ask(%{server: server} = context, options) do
     :ok = SshServer.start(server, options)
     auth = Auth.ssh_key(context.key.private, known_hosts: SshServer.known_hosts(server))
-    answer = Git.ls_remote(SshServer.url(server, context.origin), "main", server: context.git, auth: auth)
+
+    answer =
+      Git.ls_remote(SshServer.url(server, context.origin), "main", server: context.git, auth: auth)
+
     :ok = SshServer.stop(server)
     answer
   end
@@ -63,7 +66,8 @@ defmodule Alumiini.Git.SshAlgorithmsTest do
   end
 
   test "each key exchange that OpenSSH offers by default is spoken", context do
-    for kex <- installed(@kex, "kex"), do: assert_answered(context, kex, config: ["KexAlgorithms #{kex}"])
+    for kex <- installed(@kex, "kex"),
+        do: assert_answered(context, kex, config: ["KexAlgorithms #{kex}"])
   end
 
   test "each cipher that OpenSSH offers by default is spoken", context do
@@ -80,7 +84,11 @@ defmodule Alumiini.Git.SshAlgorithmsTest do
   test "each host key algorithm that OpenSSH offers by default is spoken", context do
     for {algorithm, type} <- @host_keys do
       host_key = SshKeys.generate!(context.dir, type)
-      assert_answered(context, algorithm, host_keys: [host_key], config: ["HostKeyAlgorithms #{algorithm}"])
+
+      assert_answered(context, algorithm,
+        host_keys: [host_key],
+        config: ["HostKeyAlgorithms #{algorithm}"]
+      )
     end
   end
 
@@ -88,7 +96,8 @@ defmodule Alumiini.Git.SshAlgorithmsTest do
     for {what, theirs, config} <- [
           {"MAC", "umac-64@openssh.com", ["MACs umac-64@openssh.com", "Ciphers aes128-ctr"]},
           {"cipher", "aes128-cbc", ["Ciphers aes128-cbc"]},
-          {"key exchange", "diffie-hellman-group14-sha1", ["KexAlgorithms diffie-hellman-group14-sha1"]}
+          {"key exchange", "diffie-hellman-group14-sha1",
+           ["KexAlgorithms diffie-hellman-group14-sha1"]}
         ] do
       assert {^theirs, {:error, %Error{reason: :unsupported} = error}} =
                {theirs, ask(context, config: config)}

@@ -1,5 +1,6 @@
 defmodule Alumiini.Git.SshCertificatesTest do
-  # Who logs in with a certificate that an ssh-agent holds beside its key. `git` over `ssh`, with the same agent, says who is let in.
+  # Who logs in with a certificate that an ssh-agent holds beside its key. `git` over `ssh`, with
+  # the same agent, says who is let in.
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
@@ -18,7 +19,10 @@ defmodule Alumiini.Git.SshCertificatesTest do
   # Nobody's key is known there: who gets in does so by a certificate.
   defp sshd!(context, authority, options \\ []) do
     config = ["TrustedUserCAKeys #{authority.path}.pub" | options[:config] || []]
-    start_supervised!({SshServer, Keyword.merge([dir: context.dir], Keyword.put(options, :config, config))})
+
+    start_supervised!(
+      {SshServer, Keyword.merge([dir: context.dir], Keyword.put(options, :config, config))}
+    )
   end
 
   # A key with a certificate beside it.
@@ -39,7 +43,9 @@ defmodule Alumiini.Git.SshCertificatesTest do
     ssh = "ssh -F none -o IdentityFile=none -o UserKnownHostsFile=#{known_hosts} -o BatchMode=yes"
     env = [{"GIT_SSH_COMMAND", ssh}, {"SSH_AUTH_SOCK", socket}]
 
-    case GitCommand.run(["ls-remote", SshServer.url(server, context.origin), "refs/heads/main"], env: env) do
+    case GitCommand.run(["ls-remote", SshServer.url(server, context.origin), "refs/heads/main"],
+           env: env
+         ) do
       {<<commit::binary-size(40), "\trefs/heads/main\n">>, 0} -> {:ok, commit}
       {output, _status} -> {:error, output}
     end
@@ -66,7 +72,8 @@ defmodule Alumiini.Git.SshCertificatesTest do
   @types [:ed25519, {:ecdsa, 256}, {:ecdsa, 384}, {:ecdsa, 521}, {:rsa, 2048}]
 
   for type <- @types do
-    test "a certificate for a key of #{inspect(type)} lets in, whatever its authority's key is", context do
+    test "a certificate for a key of #{inspect(type)} lets in, whatever its authority's key is",
+         context do
       for authority_type <- [:ed25519, {:ecdsa, 384}, {:rsa, 2048}] do
         authority = SshKeys.generate!(context.dir, authority_type)
         server = sshd!(context, authority)
@@ -94,13 +101,19 @@ defmodule Alumiini.Git.SshCertificatesTest do
     assert SshServer.count(server, :accepted) in 1..2
   end
 
-  test "one that an authority in authorized_keys signed lets in, too, and so does one after others that do not",
+  test "one that an authority in authorized_keys signed lets in, too, and so does one after " <>
+         "others that do not",
        context do
     authority = SshKeys.generate!(context.dir, :ed25519)
     stranger = SshKeys.generate!(context.dir, :ed25519)
     line = %{authority | public: "cert-authority #{authority.public}"}
     server = start_supervised!({SshServer, dir: context.dir, authorized: [line]})
-    others = [certified!(context, stranger, {:rsa, 2048}), SshKeys.generate!(context.dir, {:ecdsa, 256})]
+
+    others = [
+      certified!(context, stranger, {:rsa, 2048}),
+      SshKeys.generate!(context.dir, {:ecdsa, 256})
+    ]
+
     socket = SshKeys.agent!(context.dir, others ++ [certified!(context, authority, {:rsa, 2048})])
     assert_let_in(context, server, socket, :authorized_keys)
   end
@@ -108,7 +121,12 @@ defmodule Alumiini.Git.SshCertificatesTest do
   test "one of RSA signs as the server wants it, and never with SHA-1", context do
     authority = SshKeys.generate!(context.dir, :ed25519)
     socket = SshKeys.agent!(context.dir, [certified!(context, authority, {:rsa, 2048})])
-    server = sshd!(context, authority, config: ["PubkeyAcceptedAlgorithms rsa-sha2-512-cert-v01@openssh.com"])
+
+    server =
+      sshd!(context, authority,
+        config: ["PubkeyAcceptedAlgorithms rsa-sha2-512-cert-v01@openssh.com"]
+      )
+
     assert_let_in(context, server, socket, :sha512)
 
     # As far as ssh itself gets: many an sshd tells of what it knows, not of what it takes.
@@ -135,7 +153,8 @@ defmodule Alumiini.Git.SshCertificatesTest do
       socket = SshKeys.agent!(context.dir, [key])
 
       certificate =
-        "#{SshKeys.fingerprint(key)} with a certificate of the authority #{SshKeys.fingerprint(signer)}"
+        "#{SshKeys.fingerprint(key)} with a certificate of the authority " <>
+          "#{SshKeys.fingerprint(signer)}"
 
       error = assert_kept_out(context, server, socket, [certificate | words])
       faults = Enum.count(["expired", "not valid yet", "is for"], &(error.message =~ &1))

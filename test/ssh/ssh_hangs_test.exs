@@ -1,10 +1,21 @@
 defmodule Alumiini.Git.SshHangsTest do
-  # A server that falls silent, at each step up to the pack: the deadline holds, and nothing of it stays.
+  # A server that falls silent, at each step up to the pack: the deadline holds, and nothing of it
+  # stays.
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
   alias Alumiini.Git.{Auth, Error, Server}
-  alias Alumiini.Git.Test.{Oracle, OsProcess, Relay, Repository, ScriptedTcp, SshKeys, SshServer, TempDir}
+
+  alias Alumiini.Git.Test.{
+    Oracle,
+    OsProcess,
+    Relay,
+    Repository,
+    ScriptedTcp,
+    SshKeys,
+    SshServer,
+    TempDir
+  }
 
   @moduletag timeout: 180_000
 
@@ -15,7 +26,9 @@ defmodule Alumiini.Git.SshHangsTest do
     origin = Repository.create!(dir, "app.git")
 
     commit =
-      Repository.commit!(origin, %{"large" => :rand.bytes_s(100_000, :rand.seed_s(:exsss, 1)) |> elem(0)})
+      Repository.commit!(origin, %{
+        "large" => :rand.bytes_s(100_000, :rand.seed_s(:exsss, 1)) |> elem(0)
+      })
 
     key = SshKeys.generate!(dir, :ed25519)
     server = start_supervised!({SshServer, dir: dir, authorized: [key]})
@@ -38,8 +51,9 @@ defmodule Alumiini.Git.SshHangsTest do
     Git.sync(context.url, "main", path, server: git, auth: context.auth, timeout: timeout)
   end
 
-  # How many bytes the server has said when it begins each of its turns: its greeting, its side of the key exchange, what it
-  # takes as proof, the channel, the command, Git's answers. Measured in a run in which nothing hangs.
+  # How many bytes the server has said when it begins each of its turns: its greeting, its side of
+  # the key exchange, what it takes as proof, the channel, the command, Git's answers. Measured in a
+  # run in which nothing hangs.
   defp turns(context) do
     git = start_supervised!({Git, name: nil}, id: :measure)
     assert {:ok, _commit} = sync(context, git, Path.join(context.dir, "measure"), 20_000)
@@ -53,7 +67,8 @@ defmodule Alumiini.Git.SshHangsTest do
   # The greeting, the key exchange in two turns, the service, and the proof in two.
   @until_login 6
 
-  test "the deadline holds at each step up to the login, and the connection is gone after it", context do
+  test "the deadline holds at each step up to the login, and the connection is gone after it",
+       context do
     {turns, _all} = turns(context)
 
     # At the start of each turn, and within it.
@@ -64,12 +79,14 @@ defmodule Alumiini.Git.SshHangsTest do
     |> assert_given_up(context)
   end
 
-  test "the deadline holds at each step after the login, and the connection is gone after it", context do
+  test "the deadline holds at each step after the login, and the connection is gone after it",
+       context do
     {turns, all} = turns(context)
     # The channel, the command, the refs, and the pack.
     assert length(turns) >= @until_login + 4
 
-    # And in the middle of the pack, which is most of it, on whichever connection. What is said after it is waited for by nobody.
+    # And in the middle of the pack, which is most of it, on whichever connection. What is said
+    # after it is waited for by nobody.
     assert all > 90_000
     before_pack = turns |> Enum.drop(@until_login) |> Enum.take_while(&(&1 < 45_000))
     assert_given_up(before_pack ++ [45_000], context)
@@ -86,7 +103,9 @@ defmodule Alumiini.Git.SshHangsTest do
       assert {bytes, div(us, 1000) in (@deadline - 1)..(@deadline + 3_000), us} == {bytes, true, us}
       assert %{pending: 0, os_pid: os_pid, attempts: 1} = Server.info(git)
       # On that connection nothing will ever be heard again.
-      assert {bytes, OsProcess.await(fn -> OsProcess.connections(os_pid) == [] end, 20_000)} == {bytes, :ok}
+      assert {bytes, OsProcess.await(fn -> OsProcess.connections(os_pid) == [] end, 20_000)} ==
+               {bytes, :ok}
+
       Relay.await(context.relay, {:open, 0})
       assert {bytes, SshServer.await_open(context.server, 0)} == {bytes, :ok}
 
@@ -99,7 +118,8 @@ defmodule Alumiini.Git.SshHangsTest do
     end
   end
 
-  test "a warm connection that falls silent fails one poll by its deadline, and no other", context do
+  test "a warm connection that falls silent fails one poll by its deadline, and no other",
+       context do
     git = start_supervised!({Git, name: nil})
     path = Path.join(context.dir, "work")
     for _ <- 1..2, do: assert(sync(context, git, path, 20_000) == {:ok, context.commit})

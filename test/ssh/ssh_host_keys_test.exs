@@ -39,7 +39,9 @@ defmodule Alumiini.Git.SshHostKeysTest do
   end
 
   defp ask(context, server, known_hosts, options) do
-    auth = Auth.ssh_key(context.key.private, if(known_hosts, do: [known_hosts: known_hosts], else: []))
+    auth =
+      Auth.ssh_key(context.key.private, if(known_hosts, do: [known_hosts: known_hosts], else: []))
+
     url = SshServer.url(server, context.origin, Keyword.take(options, [:host]))
     Git.ls_remote(url, "main", server: options[:git] || context.git, auth: auth)
   end
@@ -57,11 +59,13 @@ defmodule Alumiini.Git.SshHostKeysTest do
   end
 
   defp assert_accepted(context, server, known_hosts, options \\ []) do
-    assert {known_hosts, ask(context, server, known_hosts, options)} == {known_hosts, {:ok, context.commit}}
+    assert {known_hosts, ask(context, server, known_hosts, options)} ==
+             {known_hosts, {:ok, context.commit}}
   end
 
   describe "an unknown host" do
-    test "is refused with its fingerprint and the line to add, and that line makes it known", context do
+    test "is refused with its fingerprint and the line to add, and that line makes it known",
+         context do
       for key <- [context.ed25519, context.ecdsa, context.ecdsa521, context.rsa] do
         {server, _name} = sshd!(context, host_keys: [key])
         fingerprint = SshKeys.fingerprint(key)
@@ -92,7 +96,11 @@ defmodule Alumiini.Git.SshHostKeysTest do
     {server, name} = sshd!(context)
 
     for key <- [context.stranger, context.ecdsa] do
-      error = assert_refused(context, server, SshKeys.line(name, key), [SshKeys.fingerprint(context.ed25519)])
+      error =
+        assert_refused(context, server, SshKeys.line(name, key), [
+          SshKeys.fingerprint(context.ed25519)
+        ])
+
       assert error.detail.fingerprint == SshKeys.fingerprint(context.ed25519)
     end
 
@@ -186,11 +194,14 @@ defmodule Alumiini.Git.SshHostKeysTest do
         ~w([127.0.0.1]:#{port + 1} [127.0.0.1]:#{port}0 [127.0.0.2]:#{port} [127.0.0.??]:#{port} !#{name}) ++
           ~w(!*,#{name} 27.0.0.1 [localhost]:#{port} 127.0.0.1*1 *,!127.*,![127.*)
 
-      # Where a port is only in a negated pattern, or in none, a pattern may yet be for the host whatever its port.
-      as_ssh = ~w(*,!#{name} !#{name},* 127.0.0.1 127.* !127.0.0.1,#{name} #{name},!127.0.0.1 *,!127.0.0.1)
+      # Where a port is only in a negated pattern, or in none, a pattern may yet be for the host
+      # whatever its port.
+      as_ssh =
+        ~w(*,!#{name} !#{name},* 127.0.0.1 127.* !127.0.0.1,#{name} #{name},!127.0.0.1 *,!127.0.0.1)
 
       for {hosts, expected} <-
-            Enum.map(accepted, &{&1, :ok}) ++ Enum.map(refused, &{&1, :error}) ++ Enum.map(as_ssh, &{&1, nil}) do
+            Enum.map(accepted, &{&1, :ok}) ++
+              Enum.map(refused, &{&1, :error}) ++ Enum.map(as_ssh, &{&1, nil}) do
         line = SshKeys.line(hosts, context.ed25519)
         git = start_supervised!({Git, name: nil}, id: make_ref())
         answer = ask(context, server, line, git: git)
@@ -225,7 +236,10 @@ defmodule Alumiini.Git.SshHostKeysTest do
       ]
 
       arguments = Enum.flat_map(options, &["-o", &1]) ++ arguments ++ ["true"]
-      {output, status} = System.cmd("ssh", arguments, stderr_to_stdout: true, env: [{"SSH_AUTH_SOCK", nil}])
+
+      {output, status} =
+        System.cmd("ssh", arguments, stderr_to_stdout: true, env: [{"SSH_AUTH_SOCK", nil}])
+
       assert status == 0 or output =~ "Host key verification failed"
       status == 0
     end
@@ -233,10 +247,14 @@ defmodule Alumiini.Git.SshHostKeysTest do
     test "do not mind case; and lines that make no sense are not in the way", context do
       {server, _name} = sshd!(context)
       known = SshServer.known_hosts(server, host: "localhost")
-      assert_accepted(context, server, String.replace(known, "localhost", "LocalHost"), host: "localhost")
+
+      assert_accepted(context, server, String.replace(known, "localhost", "LocalHost"),
+        host: "localhost"
+      )
 
       noise =
-        "# comment\n\n   \nnonsense\n@marker what is this\n@revoked\n[127.0.0.1 ssh-ed25519 AAAA\n* ssh-ed25519 !!!\n* ssh-dss AAAAB3Nz\n"
+        "# comment\n\n   \nnonsense\n@marker what is this\n@revoked\n[127.0.0.1 ssh-ed25519 " <>
+          "AAAA\n* ssh-ed25519 !!!\n* ssh-dss AAAAB3Nz\n"
 
       known = SshServer.known_hosts(server)
 
@@ -269,14 +287,19 @@ defmodule Alumiini.Git.SshHostKeysTest do
 
     test "a known one of RSA is enough for a server that signs with SHA-2 of one kind", context do
       for algorithm <- ["rsa-sha2-256", "rsa-sha2-512"] do
-        {server, name} = sshd!(context, host_keys: [context.rsa], config: ["HostKeyAlgorithms #{algorithm}"])
+        {server, name} =
+          sshd!(context, host_keys: [context.rsa], config: ["HostKeyAlgorithms #{algorithm}"])
+
         assert_accepted(context, server, SshKeys.line(name, context.rsa))
       end
     end
 
     test "none that is known is not made one by those of other hosts", context do
       {server, name} = sshd!(context, host_keys: [context.ed25519, context.ecdsa])
-      lines = SshKeys.line("elsewhere.example", context.ecdsa) <> SshKeys.line(name, context.stranger)
+
+      lines =
+        SshKeys.line("elsewhere.example", context.ecdsa) <> SshKeys.line(name, context.stranger)
+
       assert_refused(context, server, lines, [])
     end
   end
@@ -303,7 +326,10 @@ defmodule Alumiini.Git.SshHostKeysTest do
 
       # Who knows the key itself needs no authority.
       assert_accepted(context, server, SshKeys.line(name, host_key))
-      both = SshKeys.line(name, context.authority, "@cert-authority") <> SshKeys.line(name, host_key)
+
+      both =
+        SshKeys.line(name, context.authority, "@cert-authority") <> SshKeys.line(name, host_key)
+
       assert_accepted(context, server, both)
     end
 
@@ -314,7 +340,8 @@ defmodule Alumiini.Git.SshHostKeysTest do
       end
     end
 
-    test "that is another one, is revoked, is for other hosts, or is no authority, vouches for nothing",
+    test "that is another one, is revoked, is for other hosts, or is no authority, vouches " <>
+           "for nothing",
          context do
       {server, name, host_key} = certified!(context, [])
       good = SshKeys.line(name, context.authority, "@cert-authority")
@@ -331,7 +358,8 @@ defmodule Alumiini.Git.SshHostKeysTest do
       end
     end
 
-    test "whose certificate is for another name, or not of this time, vouches for nothing", context do
+    test "whose certificate is for another name, or not of this time, vouches for nothing",
+         context do
       for options <- [
             [principals: ["elsewhere.example"]],
             [principals: ["127.0.0.2", "localhost"]],
@@ -339,13 +367,30 @@ defmodule Alumiini.Git.SshHostKeysTest do
             [validity: "20480101:20490101"]
           ] do
         {server, name, _host_key} = certified!(context, options)
-        assert_refused(context, server, SshKeys.line(name, context.authority, "@cert-authority"), [])
+
+        assert_refused(
+          context,
+          server,
+          SshKeys.line(name, context.authority, "@cert-authority"),
+          []
+        )
       end
     end
 
     test "vouches for no host that shows it the certificate of a user", context do
       host_key = SshKeys.generate!(context.dir, :ed25519)
-      sign = ["-q", "-s", context.authority.path, "-I", "user", "-n", "127.0.0.1", host_key.path <> ".pub"]
+
+      sign = [
+        "-q",
+        "-s",
+        context.authority.path,
+        "-I",
+        "user",
+        "-n",
+        "127.0.0.1",
+        host_key.path <> ".pub"
+      ]
+
       {_output, 0} = System.cmd("ssh-keygen", sign, stderr_to_stdout: true)
       {server, name} = sshd!(context, host_keys: [host_key], host_certificates: [])
       assert_refused(context, server, SshKeys.line(name, context.authority, "@cert-authority"), [])
@@ -371,7 +416,10 @@ defmodule Alumiini.Git.SshHostKeysTest do
       for files <- [
             %{"known_hosts" => known},
             %{"known_hosts2" => known},
-            %{"known_hosts" => SshKeys.line("elsewhere.example", context.stranger), "known_hosts2" => known},
+            %{
+              "known_hosts" => SshKeys.line("elsewhere.example", context.stranger),
+              "known_hosts2" => known
+            },
             %{"known_hosts" => SshKeys.hashed!(context.dir, known)}
           ] do
         assert_accepted(context, server, nil, git: at_home!(context, files))
@@ -382,13 +430,18 @@ defmodule Alumiini.Git.SshHostKeysTest do
       {server, name} = sshd!(context)
       known = SshServer.known_hosts(server)
 
-      for files <- [%{}, %{"known_hosts" => ""}, %{"known_hosts" => SshKeys.line(name, context.stranger)}] do
+      for files <- [
+            %{},
+            %{"known_hosts" => ""},
+            %{"known_hosts" => SshKeys.line(name, context.stranger)}
+          ] do
         error = assert_refused(context, server, nil, ["known_hosts"], git: at_home!(context, files))
         assert error.detail.line == String.trim(known)
       end
     end
 
-    test "are read anew for each connection, and never for credentials with hosts of their own", context do
+    test "are read anew for each connection, and never for credentials with hosts of their own",
+         context do
       {server, _name} = sshd!(context)
       known = SshServer.known_hosts(server)
       home = Path.join(context.dir, "home")

@@ -28,7 +28,10 @@ defmodule Alumiini.Git.SshLoginTest do
 
   setup_all do
     dir = TempDir.create!("ssh-keys")
-    keys = for {type, format} = form <- @forms, do: {form, SshKeys.generate!(dir, type, format: format)}
+
+    keys =
+      for {type, format} = form <- @forms, do: {form, SshKeys.generate!(dir, type, format: format)}
+
     %{keys: Map.new(keys), key: keys |> hd() |> elem(1), other: SshKeys.generate!(dir, :ed25519)}
   end
 
@@ -38,11 +41,20 @@ defmodule Alumiini.Git.SshLoginTest do
     Repository.history!(origin, 30)
     commit = Repository.commit!(origin, %{"a.yaml" => "a: 1\n"})
     git = start_supervised!({Git, name: nil})
-    Map.merge(context, %{dir: dir, origin: origin, commit: commit, git: git, work: Path.join(dir, "work")})
+
+    Map.merge(context, %{
+      dir: dir,
+      origin: origin,
+      commit: commit,
+      git: git,
+      work: Path.join(dir, "work")
+    })
   end
 
   defp sshd!(context, options \\ []) do
-    start_supervised!({SshServer, Keyword.merge([dir: context.dir, authorized: [context.key]], options)})
+    start_supervised!(
+      {SshServer, Keyword.merge([dir: context.dir, authorized: [context.key]], options)}
+    )
   end
 
   defp auth(server, key, options \\ []) do
@@ -88,7 +100,8 @@ defmodule Alumiini.Git.SshLoginTest do
           {{:rsa, 2048}, :pem},
           {{:rsa, 2048}, :pkcs8}
         ] do
-      test "of type #{inspect(type)}, as #{format}, with a passphrase: right, wrong and missing", context do
+      test "of type #{inspect(type)}, as #{format}, with a passphrase: right, wrong and missing",
+           context do
         options = [format: unquote(format), passphrase: "open sésame"]
         key = SshKeys.generate!(context.dir, unquote(Macro.escape(type)), options)
         server = sshd!(context, authorized: [key])
@@ -112,7 +125,8 @@ defmodule Alumiini.Git.SshLoginTest do
       end
     end
 
-    test "of ECDSA, as PEM of the old kind, with a passphrase: told how to make it a newer one", context do
+    test "of ECDSA, as PEM of the old kind, with a passphrase: told how to make it a newer one",
+         context do
       key = SshKeys.generate!(context.dir, {:ecdsa, 256}, format: :pem, passphrase: "open sesame")
       server = sshd!(context, authorized: [key])
       result = ls_remote(context, server, auth(server, key, passphrase: "open sesame"))
@@ -122,14 +136,22 @@ defmodule Alumiini.Git.SshLoginTest do
     for algorithm <- ["rsa-sha2-512", "rsa-sha2-256"] do
       test "of RSA signs as the server takes it: #{algorithm}", context do
         key = context.keys[{{:rsa, 2048}, :pem}]
-        server = sshd!(context, authorized: [key], config: ["PubkeyAcceptedAlgorithms #{unquote(algorithm)}"])
+
+        server =
+          sshd!(context,
+            authorized: [key],
+            config: ["PubkeyAcceptedAlgorithms #{unquote(algorithm)}"]
+          )
+
         assert ls_remote(context, server, auth(server, key)) == {:ok, context.commit}
       end
     end
 
     test "with a passphrase that it does not need is a key", context do
       server = sshd!(context)
-      assert ls_remote(context, server, auth(server, context.key, passphrase: "x")) == {:ok, context.commit}
+
+      assert ls_remote(context, server, auth(server, context.key, passphrase: "x")) ==
+               {:ok, context.commit}
     end
 
     test "that is none is the caller's mistake", context do
@@ -151,10 +173,17 @@ defmodule Alumiini.Git.SshLoginTest do
 
     test "that the server does not know, and a user that it does not let in", context do
       server = sshd!(context)
-      error = assert_refused(ls_remote(context, server, auth(server, context.other)), :auth, ["127.0.0.1"])
+
+      error =
+        assert_refused(ls_remote(context, server, auth(server, context.other)), :auth, ["127.0.0.1"])
+
       refute error.retryable?
       url = SshServer.url(server, context.origin, user: "nobody")
-      assert_refused(ls_remote(context, server, auth(server, context.key), url: url), :auth, ["nobody"])
+
+      assert_refused(ls_remote(context, server, auth(server, context.key), url: url), :auth, [
+        "nobody"
+      ])
+
       assert SshServer.count(server, :accepted) == 0
     end
   end
@@ -168,7 +197,9 @@ defmodule Alumiini.Git.SshLoginTest do
     nameless = String.replace(nobody, "nobody@", "")
     assert ls_remote(context, server, named, url: nameless) == {:ok, context.commit}
     # Nobody is called git here.
-    assert_refused(ls_remote(context, server, auth(server, context.key), url: nameless), :auth, ["git"])
+    assert_refused(ls_remote(context, server, auth(server, context.key), url: nameless), :auth, [
+      "git"
+    ])
   end
 
   describe "an agent" do
@@ -214,7 +245,9 @@ defmodule Alumiini.Git.SshLoginTest do
             SshKeys.agent!(context.dir, [context.other]),
             Path.join(context.dir, "nowhere")
           ] do
-        result = ls_remote(context, server, Auth.ssh_agent(socket: socket, known_hosts: known_hosts))
+        result =
+          ls_remote(context, server, Auth.ssh_agent(socket: socket, known_hosts: known_hosts))
+
         assert_refused(result, :auth)
       end
     end

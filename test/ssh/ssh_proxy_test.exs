@@ -41,7 +41,9 @@ defmodule Alumiini.Git.SshProxyTest do
     }
   end
 
-  defp options(context, options), do: Keyword.merge([server: context.git, auth: context.auth], options)
+  defp options(context, options),
+    do: Keyword.merge([server: context.git, auth: context.auth], options)
+
   defp ls_remote(context, options), do: ls_remote(context, context.url, options)
   defp ls_remote(context, url, options), do: Git.ls_remote(url, "main", options(context, options))
 
@@ -77,9 +79,13 @@ defmodule Alumiini.Git.SshProxyTest do
     describe "#{scheme}://" do
       @describetag kind: kind, scheme: scheme
 
-      test "is the way of a clone and of the polls after it, on connections that are kept", context do
+      test "is the way of a clone and of the polls after it, on connections that are kept",
+           context do
         proxy = start_supervised!({Proxy, kind: context.kind})
-        for _ <- 1..2, do: assert_syncs(context, context.url, proxy: Proxy.url(proxy, scheme: context.scheme))
+
+        for _ <- 1..2,
+            do: assert_syncs(context, context.url, proxy: Proxy.url(proxy, scheme: context.scheme))
+
         method = if context.kind == :http, do: "CONNECT", else: :socks5
         assert Enum.uniq(asked(proxy)) == [{method, context.at}]
         # A pack may have one for itself.
@@ -162,7 +168,10 @@ defmodule Alumiini.Git.SshProxyTest do
     hosts = %{"git.internal" => SshServer.port(context.server)}
 
     for {kind, scheme} <- @ways,
-        url <- ["ssh://#{user}@git.internal#{context.origin}", "#{user}@git.internal:#{context.origin}"] do
+        url <- [
+          "ssh://#{user}@git.internal#{context.origin}",
+          "#{user}@git.internal:#{context.origin}"
+        ] do
       proxy = start_supervised!({Proxy, kind: kind, hosts: hosts})
       options = [auth: auth, proxy: Proxy.url(proxy, scheme: scheme)]
 
@@ -232,19 +241,29 @@ defmodule Alumiini.Git.SshProxyTest do
     assert_syncs(context, context.url, proxy: String.replace(proxy, "://", "://ann:open@"))
     assert Daemon.count(daemon, ~r/CONNECT #{Regex.escape(context.at)}/) > 0
     reached = SshServer.count(context.server, :connections)
-    assert_refused(ls_remote(context, proxy: proxy), :auth, ["the proxy #{proxy} asks for credentials"])
-    # What it answers then is not what is meant for that (it is 401), and no reason for us to be sure.
+
+    assert_refused(ls_remote(context, proxy: proxy), :auth, [
+      "the proxy #{proxy} asks for credentials"
+    ])
+
+    # What it answers then is not what is meant for that (it is 401), and no reason for us to be
+    # sure.
     wrong = String.replace(proxy, "://", "://ann:s3cr3tofproxy@")
 
     error =
-      assert_refused(ls_remote(context, proxy: wrong), :network, ["the proxy #{proxy} ", "its credentials"])
+      assert_refused(ls_remote(context, proxy: wrong), :network, [
+        "the proxy #{proxy} ",
+        "its credentials"
+      ])
 
     refute inspect(error) =~ "s3cr3tofproxy"
     assert SshServer.count(context.server, :connections) == reached
   end
 
   test "a proxy that speaks TLS is said to be none for SSH", context do
-    proxy = start_supervised!({Proxy, tls: Certificates.build(:good).tls, auth: {"ann", "s3cr3tofproxy"}})
+    proxy =
+      start_supervised!({Proxy, tls: Certificates.build(:good).tls, auth: {"ann", "s3cr3tofproxy"}})
+
     options = [proxy: Proxy.url(proxy, auth: {"ann", "s3cr3tofproxy"})]
     error = assert_refused(ls_remote(context, options), :unsupported, ["https://", "socks5://"])
     refute inspect(error) =~ "s3cr3tofproxy"

@@ -1,6 +1,7 @@
 defmodule Alumiini.Git.SshShortUrlsTest do
-  # `user@host:path`, which says no port: a real sshd on port 22 of a loopback address, which takes root or a system that lets
-  # everybody listen there. `git` with the same URL says what each leads to.
+  # `user@host:path`, which says no port: a real sshd on port 22 of a loopback address, which takes
+  # root or a system that lets everybody listen there. `git` with the same URL says what each leads
+  # to.
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
@@ -24,12 +25,18 @@ defmodule Alumiini.Git.SshShortUrlsTest do
         {name, Repository.commit!(origin, %{"place" => "#{name}"})}
       end
 
-    # git-upload-pack finds `~` in the environment, and `~name` in the system's list of users, as sshd finds where it begins.
-    server = start_supervised!({SshServer, dir: dir, port: 22, authorized: [key], env: [{"HOME", home}]})
+    # git-upload-pack finds `~` in the environment, and `~name` in the system's list of users, as
+    # sshd finds where it begins.
+    server =
+      start_supervised!({SshServer, dir: dir, port: 22, authorized: [key], env: [{"HOME", home}]})
+
     known_hosts = SshServer.known_hosts(server)
     file = Path.join(dir, "known_hosts")
     File.write!(file, known_hosts)
-    ssh = "ssh -F none -i #{key.path} -o IdentitiesOnly=yes -o UserKnownHostsFile=#{file} -o BatchMode=yes"
+
+    ssh =
+      "ssh -F none -i #{key.path} -o IdentitiesOnly=yes -o UserKnownHostsFile=#{file} -o " <>
+        "BatchMode=yes"
 
     %{
       dir: dir,
@@ -45,7 +52,8 @@ defmodule Alumiini.Git.SshShortUrlsTest do
     }
   end
 
-  # What leads from where the user's sessions begin to an absolute path: nothing of the tests goes into anybody's home.
+  # What leads from where the user's sessions begin to an absolute path: nothing of the tests goes
+  # into anybody's home.
   defp relative(user, path) do
     {home, 0} = System.cmd("sh", ["-c", "echo ~#{user}"])
     up = home |> String.trim() |> Path.split() |> tl() |> Enum.map(fn _ -> ".." end)
@@ -102,7 +110,8 @@ defmodule Alumiini.Git.SshShortUrlsTest do
     end
   end
 
-  test "with no user are asked for as git, as hosting services have it, unless the credentials say whom",
+  test "with no user are asked for as git, as hosting services have it, unless the " <>
+         "credentials say whom",
        context do
     %{host: host, user: user, known_hosts: known_hosts} = context
     url = "#{host}:~/app.git"
@@ -134,7 +143,8 @@ defmodule Alumiini.Git.SshShortUrlsTest do
     assert SshServer.count(context.server, :connections) == connections
   end
 
-  test "have hosts in known_hosts without a port, and the line that is told is such a one", context do
+  test "have hosts in known_hosts without a port, and the line that is told is such a one",
+       context do
     url = "#{context.user}@#{context.host}:~/app.git"
     unknown = %{context | auth: Auth.ssh_key(context.key.private, known_hosts: "")}
     assert {:error, %Error{reason: :host_key, detail: %{line: line}}} = we_say(unknown, url)

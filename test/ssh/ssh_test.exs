@@ -19,11 +19,20 @@ defmodule Alumiini.Git.SshTest do
     Repository.history!(origin, 30)
     commit = Repository.commit!(origin, %{"a.yaml" => "a: 1\n"})
     git = start_supervised!({Git, name: nil})
-    Map.merge(context, %{dir: dir, origin: origin, commit: commit, git: git, work: Path.join(dir, "work")})
+
+    Map.merge(context, %{
+      dir: dir,
+      origin: origin,
+      commit: commit,
+      git: git,
+      work: Path.join(dir, "work")
+    })
   end
 
   defp sshd!(context, options \\ []) do
-    start_supervised!({SshServer, Keyword.merge([dir: context.dir, authorized: [context.key]], options)})
+    start_supervised!(
+      {SshServer, Keyword.merge([dir: context.dir, authorized: [context.key]], options)}
+    )
   end
 
   defp auth(server, key, options \\ []) do
@@ -85,7 +94,10 @@ defmodule Alumiini.Git.SshTest do
       known_hosts = Path.join(context.dir, "known_hosts")
       File.write!(known_hosts, SshServer.known_hosts(server))
 
-      ssh = "ssh -F none -i #{context.key.path} -o IdentitiesOnly=yes -o UserKnownHostsFile=#{known_hosts}"
+      ssh =
+        "ssh -F none -i #{context.key.path} -o IdentitiesOnly=yes -o " <>
+          "UserKnownHostsFile=#{known_hosts}"
+
       env = [{"GIT_SSH_COMMAND", ssh}, {"SSH_AUTH_SOCK", nil}]
 
       for depth <- [1, 3, :infinity] do
@@ -93,7 +105,8 @@ defmodule Alumiini.Git.SshTest do
         theirs = Path.join(context.dir, "theirs-#{depth}")
         arguments = if depth == :infinity, do: [], else: ["--depth", "#{depth}"]
 
-        GitCommand.run!(["clone", "-q", "--single-branch", "--no-tags"] ++ arguments ++ [url, theirs],
+        GitCommand.run!(
+          ["clone", "-q", "--single-branch", "--no-tags"] ++ arguments ++ [url, theirs],
           env: env
         )
 
@@ -163,7 +176,8 @@ defmodule Alumiini.Git.SshTest do
         assert ls_remote(context, server, auth(server, key)) == {:ok, context.commit}
       end
 
-      # The same key with other host keys is other credentials: what was verified for some is not for others.
+      # The same key with other host keys is other credentials: what was verified for some is not
+      # for others.
       assert SshServer.count(server, :connections) == 2
       stranger = SshKeys.known_hosts("127.0.0.1", SshServer.port(server), [context.other])
       refused = ls_remote(context, server, Auth.ssh_key(context.key.private, known_hosts: stranger))
@@ -249,12 +263,14 @@ defmodule Alumiini.Git.SshTest do
       before = SshServer.count(server, :connections)
 
       calls =
-        for {url, _} <- fleet, do: Task.async(fn -> Git.ls_remote(url, "main", server: git, auth: auth) end)
+        for {url, _} <- fleet,
+            do: Task.async(fn -> Git.ls_remote(url, "main", server: git, auth: auth) end)
 
       assert calls |> Task.await_many(60_000) |> Enum.uniq() == [{:ok, context.commit}]
       assert SshServer.count(server, :connections) - before <= 6
 
-      # A session counts with the server for a moment after it has ended with us: then it says no, and another is asked.
+      # A session counts with the server for a moment after it has ended with us: then it says no,
+      # and another is asked.
       assert Enum.count(SshServer.log(server), &(&1 =~ "no more sessions")) <= 10
       assert %{attempts: 1, pending: 0} = Server.info(context.git)
     end
@@ -278,7 +294,8 @@ defmodule Alumiini.Git.SshTest do
       auth = auth(server, context.key)
 
       results =
-        for(_ <- 1..40, do: Task.async(fn -> ls_remote(context, server, auth) end)) |> Task.await_many(60_000)
+        for(_ <- 1..40, do: Task.async(fn -> ls_remote(context, server, auth) end))
+        |> Task.await_many(60_000)
 
       assert Enum.uniq(results) == [{:ok, context.commit}]
       refute Enum.any?(SshServer.log(server), &(&1 =~ "drop connection"))
@@ -295,7 +312,10 @@ defmodule Alumiini.Git.SshTest do
 
       lines = for n <- 1..5_000, do: "create refs/pull/#{n}/head #{context.commit}\n"
 
-      GitCommand.converse!(["update-ref", "--stdin"], ["start\n", lines, "commit\n"], &(&1 =~ "commit: ok"),
+      GitCommand.converse!(
+        ["update-ref", "--stdin"],
+        ["start\n", lines, "commit\n"],
+        &(&1 =~ "commit: ok"),
         cd: context.origin
       )
 
@@ -312,7 +332,8 @@ defmodule Alumiini.Git.SshTest do
           max(up, down)
         end
 
-      # How many packets sshd makes of what Git says, and so how much padding, is for it to say: what counts is what it can be.
+      # How many packets sshd makes of what Git says, and so how much padding, is for it to say:
+      # what counts is what it can be.
       assert Enum.min(bytes) <= 1024 and Enum.max(bytes) <= 2048
 
       assert SshServer.count(server, :sessions) == sessions + 3

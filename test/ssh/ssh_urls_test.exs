@@ -1,5 +1,6 @@
 defmodule Alumiini.Git.SshUrlsTest do
-  # The forms that Git has for a host with a port, and for a user that is a mail address. Each leads to a real sshd, for `git` and for us.
+  # The forms that Git has for a host with a port, and for a user that is a mail address. Each leads
+  # to a real sshd, for `git` and for us.
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
@@ -16,7 +17,10 @@ defmodule Alumiini.Git.SshUrlsTest do
     server = start_supervised!({SshServer, dir: dir, authorized: [key]})
     file = Path.join(dir, "known_hosts")
     File.write!(file, SshServer.known_hosts(server))
-    ssh = "ssh -F none -i #{key.path} -o IdentitiesOnly=yes -o UserKnownHostsFile=#{file} -o BatchMode=yes"
+
+    ssh =
+      "ssh -F none -i #{key.path} -o IdentitiesOnly=yes -o UserKnownHostsFile=#{file} -o " <>
+        "BatchMode=yes"
 
     %{
       origin: origin,
@@ -62,7 +66,11 @@ defmodule Alumiini.Git.SshUrlsTest do
   end
 
   test "may have a mail address as user", %{at: at, server: server} = context do
-    for url <- ["ann@dom.example@[#{at}]:x", "[ann@dom.example@#{at}]:x", "ssh://ann%40dom.example@#{at}/x"] do
+    for url <- [
+          "ann@dom.example@[#{at}]:x",
+          "[ann@dom.example@#{at}]:x",
+          "ssh://ann%40dom.example@#{at}/x"
+        ] do
       assert {^url, {:error, %Error{reason: :auth} = error}} = {url, we_say(context, url)}
       assert error.message =~ "ann@dom.example@127.0.0.1"
     end

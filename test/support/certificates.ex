@@ -15,18 +15,21 @@ defmodule Alumiini.Git.Test.Certificates do
   @client_auth {1, 3, 6, 1, 5, 5, 7, 3, 2}
   @ext_key_usage {2, 5, 29, 37}
 
-  @type kind :: :good | :expired | :not_yet_valid | :wrong_host | :self_signed | :self_signed_expired
+  @type kind ::
+          :good | :expired | :not_yet_valid | :wrong_host | :self_signed | :self_signed_expired
   @type t :: %{tls: keyword, ca: String.t(), certificate: String.t()}
 
   @doc """
   A certificate for `localhost` and `127.0.0.1`, or one with a flaw.
 
-  `tls` is for the server; `ca` is the authority that a client has to trust, as PEM. For `:self_signed`, `ca` is the
-  authority of another certificate, so that no client that checks can trust it.
+  `tls` is for the server; `ca` is the authority that a client has to trust, as PEM. For
+  `:self_signed`, `ca` is the authority of another certificate, so that no client that checks can
+  trust it.
   """
   @spec build(kind) :: t
   def build(kind) when kind in [:self_signed, :self_signed_expired] do
-    # OTP would make it an authority, which clients refuse for that and not for what is to be tested.
+    # OTP would make it an authority, which clients refuse for that and not for what is to be
+    # tested.
     extensions = [
       names(["localhost"], [{127, 0, 0, 1}]),
       {:Extension, @key_usage, false, [:digitalSignature]},
@@ -54,14 +57,23 @@ defmodule Alumiini.Git.Test.Certificates do
           [extensions: [names(["elsewhere.example"], [])]]
 
         :expired ->
-          [extensions: [names(["localhost"], [{127, 0, 0, 1}])], validity: {{2019, 1, 1}, {2020, 1, 1}}]
+          [
+            extensions: [names(["localhost"], [{127, 0, 0, 1}])],
+            validity: {{2019, 1, 1}, {2020, 1, 1}}
+          ]
 
         :not_yet_valid ->
-          [extensions: [names(["localhost"], [{127, 0, 0, 1}])], validity: {{2048, 1, 1}, {2049, 1, 1}}]
+          [
+            extensions: [names(["localhost"], [{127, 0, 0, 1}])],
+            validity: {{2048, 1, 1}, {2049, 1, 1}}
+          ]
       end
 
     root =
-      :public_key.pkix_test_root_cert(~c"Test Authority #{System.unique_integer([:positive])}", authority)
+      :public_key.pkix_test_root_cert(
+        ~c"Test Authority #{System.unique_integer([:positive])}",
+        authority
+      )
 
     chain = %{root: root, intermediates: [], peer: authority ++ peer}
 
@@ -78,17 +90,31 @@ defmodule Alumiini.Git.Test.Certificates do
     }
   end
 
-  @doc "A client's certificate and its key, and the authority that a server has to trust, all as PEM."
-  @spec client(String.t()) :: %{cert: String.t(), key: String.t(), ca: String.t(), cacerts: [binary]}
+  @doc """
+  A client's certificate and its key, and the authority that a server has to trust, all as PEM.
+  """
+  @spec client(String.t()) :: %{
+          cert: String.t(),
+          key: String.t(),
+          ca: String.t(),
+          cacerts: [binary]
+        }
   def client(name \\ "client") do
     options = [key: @curve, digest: :sha256]
     authority = ~c"Test Clients #{System.unique_integer([:positive])}"
     root = :public_key.pkix_test_root_cert(authority, options)
 
     purpose = {:Extension, @ext_key_usage, false, [@client_auth]}
-    chain = %{root: root, intermediates: [], peer: options ++ [extensions: [names([name], []), purpose]]}
 
-    %{client_config: client} = :public_key.pkix_test_data(%{server_chain: chain, client_chain: chain})
+    chain = %{
+      root: root,
+      intermediates: [],
+      peer: options ++ [extensions: [names([name], []), purpose]]
+    }
+
+    %{client_config: client} =
+      :public_key.pkix_test_data(%{server_chain: chain, client_chain: chain})
+
     {type, key} = client[:key]
 
     %{
@@ -99,8 +125,8 @@ defmodule Alumiini.Git.Test.Certificates do
     }
   end
 
-  # OTP names the curve along with the signature's algorithm, where RFC 5758 (3.2) wants no parameters; some clients
-  # refuse such certificates.
+  # OTP names the curve along with the signature's algorithm, where RFC 5758 (3.2) wants no
+  # parameters; some clients refuse such certificates.
   defp without_parameters(der, issuer_key) do
     {:OTPCertificate, certificate, _algorithm, _signature} = :public_key.pkix_decode_cert(der, :otp)
     {:SignatureAlgorithm, algorithm, _parameters} = elem(certificate, 3)

@@ -1,7 +1,8 @@
 defmodule Alumiini.Git.Test.Consumer do
   @moduledoc """
-  Projects of users on a machine without Rust and without a network but loopback: the library as it comes from Hex (as far as a
-  dependency on it is concerned), a server with its release, and `mix` as a process of its own.
+  Projects of users on a machine without Rust and without a network but loopback: the library as it
+  comes from Hex (as far as a dependency on it is concerned), a server with its release, and `mix`
+  as a process of its own.
 
       consumer = Consumer.create!()
       {output, 0} = Consumer.mix(consumer, ["compile"])
@@ -16,7 +17,10 @@ defmodule Alumiini.Git.Test.Consumer do
   @package ~w(lib mix.exs CHANGELOG.md native/alumiini-git/Cargo.toml test/offline)
   @tools ~w(sh env elixir mix erl uname dirname basename readlink sed grep awk cat tr cut od ls rm mkdir date expr id)
 
-  @doc "A project `shop`, and what it needs. The release is of `version(1)`, with the worker of these tests."
+  @doc """
+  A project `shop`, and what it needs. The release is of `version(1)`, with the worker of these
+  tests.
+  """
   @spec create!() :: map
   def create! do
     dir = TempDir.create!("consumer")
@@ -25,7 +29,10 @@ defmodule Alumiini.Git.Test.Consumer do
     package!(Path.join(dir, "alumiini_git"))
     tools!(Path.join(dir, "bin"))
     File.mkdir_p!(Path.join(dir, "release"))
-    server = start_supervised!({ReleaseServer, root: Path.join(dir, "release"), tls: certificate.tls})
+
+    server =
+      start_supervised!({ReleaseServer, root: Path.join(dir, "release"), tls: certificate.tls})
+
     {:ok, target} = Target.resolve(Target.host(), %{})
 
     consumer = %{
@@ -49,9 +56,11 @@ defmodule Alumiini.Git.Test.Consumer do
 
   @doc "Where a build has its worker."
   @spec priv(Path.t(), String.t()) :: Path.t()
-  def priv(build, environment \\ "prod"), do: Path.join(build, "#{environment}/lib/alumiini_git/priv")
+  def priv(build, environment \\ "prod"),
+    do: Path.join(build, "#{environment}/lib/alumiini_git/priv")
 
-  # All of the same length as that of this project, so that they can be put into a worker, and none a -dev, which has no release.
+  # All of the same length as that of this project, so that they can be put into a worker, and none
+  # a -dev, which has no release.
   @spec version(1..9) :: String.t()
   def version(n), do: String.replace(Mix.Project.config()[:version], ~r/-dev$/, "-rc#{n}")
 
@@ -59,16 +68,24 @@ defmodule Alumiini.Git.Test.Consumer do
   @spec worker(String.t()) :: binary
   def worker(version) do
     {:ok, binary} = Binary.locate(nil)
-    binary |> File.read!() |> :binary.replace(Mix.Project.config()[:version], version, [:global]) |> signed()
+
+    binary
+    |> File.read!()
+    |> :binary.replace(Mix.Project.config()[:version], version, [:global])
+    |> signed()
   end
 
-  # macOS runs nothing on Apple's processors that has changed since it was signed, and takes any signature.
+  # macOS runs nothing on Apple's processors that has changed since it was signed, and takes any
+  # signature.
   defp signed(worker) do
     if :os.type() == {:unix, :darwin} do
       TempDir.with_dir("sign", fn dir ->
         path = Path.join(dir, "alumiini-git")
         File.write!(path, worker)
-        {_output, 0} = System.cmd("codesign", ["--force", "--sign", "-", path], stderr_to_stdout: true)
+
+        {_output, 0} =
+          System.cmd("codesign", ["--force", "--sign", "-", path], stderr_to_stdout: true)
+
         File.read!(path)
       end)
     else
@@ -142,7 +159,10 @@ defmodule Alumiini.Git.Test.Consumer do
   # A PATH with what it takes to run Elixir, and no cargo.
   defp tools!(dir) do
     File.mkdir_p!(dir)
-    for tool <- @tools, found = System.find_executable(tool), do: File.ln_s!(found, Path.join(dir, tool))
+
+    for tool <- @tools,
+        found = System.find_executable(tool),
+        do: File.ln_s!(found, Path.join(dir, tool))
   end
 
   @doc "Runs `mix` in a project, `shop` unless another is named with `:in`."

@@ -1,20 +1,21 @@
 defmodule Alumiini.Git.Test.Daemon do
   @moduledoc """
-  A server program of the system, run in the foreground: what it prints, and an end that it cannot miss.
+  A server program of the system, run in the foreground: what it prints, and an end that it cannot
+  miss.
 
       sshd = start_supervised!({Daemon, program: "sshd", args: ["-D", "-e", "-f", config]})
       Daemon.await(sshd, ~r/Server listening/)
 
-  It ends with the process that runs it here, also where the BEAM is killed: a shell beside it reads the port's pipe, and
-  ends the program when that does.
+  It ends with the process that runs it here, also where the BEAM is killed: a shell beside it reads
+  the port's pipe, and ends the program when that does.
   """
 
   use GenServer
 
   alias Alumiini.Git.Test.{GitCommand, OsProcess}
 
-  # The pipe is read in the background, since the shell has to wait for the program. A shell gives background jobs an empty
-  # standard input, so the pipe goes there by another number.
+  # The pipe is read in the background, since the shell has to wait for the program. A shell gives
+  # background jobs an empty standard input, so the pipe goes there by another number.
   @beside """
   exec 3<&0
   "$@" 3<&- </dev/null 2>&1 &
@@ -44,10 +45,18 @@ defmodule Alumiini.Git.Test.Daemon do
 
   def child_spec(options) do
     # Ends are waited for, so that nothing is at work where the test was.
-    %{id: make_ref(), start: {__MODULE__, :start_link, [options]}, restart: :temporary, shutdown: 15_000}
+    %{
+      id: make_ref(),
+      start: {__MODULE__, :start_link, [options]},
+      restart: :temporary,
+      shutdown: 15_000
+    }
   end
 
-  @doc "The path of a program; raises with what to install where there is none, since no test may pass for want of it."
+  @doc """
+  The path of a program; raises with what to install where there is none, since no test may pass for
+  want of it.
+  """
   @spec find!(keyword) :: Path.t()
   def find!(options) do
     program = Keyword.fetch!(options, :program)
@@ -70,8 +79,8 @@ defmodule Alumiini.Git.Test.Daemon do
   def count(daemon, regex), do: daemon |> lines() |> Enum.count(&(&1 =~ regex))
 
   @doc """
-  Waits until so many lines have matched since it began. Raises with all that it printed where they do not come in time,
-  or cannot come because it has ended.
+  Waits until so many lines have matched since it began. Raises with all that it printed where they
+  do not come in time, or cannot come because it has ended.
   """
   @spec await(daemon, Regex.t(), pos_integer, timeout) :: :ok
   def await(daemon, regex, count \\ 1, timeout \\ 10_000) do
@@ -122,7 +131,15 @@ defmodule Alumiini.Git.Test.Daemon do
 
     receive do
       {^port, {:data, {:eol, "pid " <> pid}}} ->
-        state = %{port: port, os_pid: String.to_integer(pid), lines: [], part: "", waiting: [], ended?: false}
+        state = %{
+          port: port,
+          os_pid: String.to_integer(pid),
+          lines: [],
+          part: "",
+          waiting: [],
+          ended?: false
+        }
+
         {:ok, state}
     end
   end
@@ -146,7 +163,8 @@ defmodule Alumiini.Git.Test.Daemon do
   end
 
   def handle_info({port, {:data, {:eol, rest}}}, %{port: port} = state) do
-    {:noreply, tell(%{state | lines: [String.trim_trailing(state.part <> rest) | state.lines], part: ""})}
+    {:noreply,
+     tell(%{state | lines: [String.trim_trailing(state.part <> rest) | state.lines], part: ""})}
   end
 
   def handle_info({port, {:exit_status, _status}}, %{port: port} = state) do

@@ -4,8 +4,9 @@ defmodule Alumiini.Git.Test.Directory do
   @type contents :: %{binary => tuple}
 
   @doc """
-  Everything at and below `path`, for `==`: kinds, modes, digests of contents and targets of links; of files also which file it
-  is and when it was written, so that one that was replaced by its equal shows. `path` itself is `""`.
+  Everything at and below `path`, for `==`: kinds, modes, digests of contents and targets of links;
+  of files also which file it is and when it was written, so that one that was replaced by its equal
+  shows. `path` itself is `""`.
 
   `:except` leaves out paths relative to `path`, with all that they hold.
   """

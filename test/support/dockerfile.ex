@@ -2,7 +2,8 @@ defmodule Alumiini.Git.Test.Dockerfile do
   @moduledoc """
   Runs a stage of a Dockerfile without Docker, in a directory that stands for the root of its image.
 
-  What an image has and this machine has not (its packages, its Debian, a way to Hex) is for the caller to leave out.
+  What an image has and this machine has not (its packages, its Debian, a way to Hex) is for the
+  caller to leave out.
   """
 
   defstruct [:root, :directory, env: %{}]
@@ -27,8 +28,9 @@ defmodule Alumiini.Git.Test.Dockerfile do
   end
 
   @doc """
-  Runs instructions, and returns what the stage is then. `copy` says where `COPY` finds a file, given the stage that `--from` names
-  or nil; `run` runs a shell command in a directory, with an environment, and returns its output and exit status.
+  Runs instructions, and returns what the stage is then. `copy` says where `COPY` finds a file,
+  given the stage that `--from` names or nil; `run` runs a shell command in a directory, with an
+  environment, and returns its output and exit status.
   """
   @spec run!([instruction], Path.t(), (nil | String.t(), String.t() -> Path.t()), function) :: t
   def run!(instructions, root, copy, run) do
@@ -51,7 +53,11 @@ defmodule Alumiini.Git.Test.Dockerfile do
           into: %{},
           do: {name, value}
 
-    %{stage | env: Map.merge(stage.env, Map.new(pairs, fn {name, value} -> {name, inside(stage, value)} end))}
+    %{
+      stage
+      | env:
+          Map.merge(stage.env, Map.new(pairs, fn {name, value} -> {name, inside(stage, value)} end))
+    }
   end
 
   defp step!({"COPY", arguments}, stage, copy, _run) do
@@ -75,7 +81,8 @@ defmodule Alumiini.Git.Test.Dockerfile do
     end
   end
 
-  # Of a directory it is what is in it that is copied, of a file the file; a slash at the end makes its goal a directory.
+  # Of a directory it is what is in it that is copied, of a file the file; a slash at the end makes
+  # its goal a directory.
   defp copy!(source, name, to, into?) do
     to = if into? and File.regular?(source), do: Path.join(to, Path.basename(name)), else: to
     File.mkdir_p!(Path.dirname(to))

@@ -2,8 +2,8 @@ defmodule Alumiini.Git.Test.Document do
   @moduledoc """
   The fenced blocks of our documents, so that tests can run what people copy.
 
-  A block's name is that of the document and the headings above it, with its number from the second one there on: `README.md: Use`,
-  `README.md: See it at work (2)`.
+  A block's name is that of the document and the headings above it, with its number from the second
+  one there on: `README.md: Use`, `README.md: See it at work (2)`.
   """
 
   @root Path.expand("../..", __DIR__)
@@ -11,11 +11,19 @@ defmodule Alumiini.Git.Test.Document do
   @enforce_keys [:name, :line, :language, :code]
   defstruct [:name, :line, :language, :code]
 
-  @type t :: %__MODULE__{name: String.t(), line: pos_integer, language: String.t(), code: String.t()}
+  @type t :: %__MODULE__{
+          name: String.t(),
+          line: pos_integer,
+          language: String.t(),
+          code: String.t()
+        }
 
   @doc "The documents whose blocks are run: README.md and the guides."
   @spec all() :: [String.t()]
-  def all, do: ["README.md" | for(path <- Path.wildcard(Path.join(@root, "guides/*.md")), do: relative(path))]
+  def all,
+    do: [
+      "README.md" | for(path <- Path.wildcard(Path.join(@root, "guides/*.md")), do: relative(path))
+    ]
 
   defp relative(path), do: Path.relative_to(path, @root)
 
@@ -77,8 +85,9 @@ defmodule Alumiini.Git.Test.Document do
   end
 
   @doc """
-  The first line of a block that is not among those that a program printed, in that order; nil if all are. Numbers, ids and units
-  may differ, `⋮` stands for lines that are left out, and `…` at the end of a line for the rest of it.
+  The first line of a block that is not among those that a program printed, in that order; nil if
+  all are. Numbers, ids and units may differ, `⋮` stands for lines that are left out, and `…` at the
+  end of a line for the rest of it.
   """
   @spec missing_line(String.t(), String.t()) :: String.t() | nil
   def missing_line(shown, printed) do
@@ -100,7 +109,8 @@ defmodule Alumiini.Git.Test.Document do
     end
   end
 
-  defp lines(text), do: text |> String.split("\n") |> Enum.map(&String.trim/1) |> Enum.reject(&(&1 == ""))
+  defp lines(text),
+    do: text |> String.split("\n") |> Enum.map(&String.trim/1) |> Enum.reject(&(&1 == ""))
 
   defp shape(line) do
     line

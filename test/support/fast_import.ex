@@ -63,10 +63,14 @@ defmodule Alumiini.Git.Test.FastImport do
   defp file(path, {:executable, content}), do: file(path, {:mode, "100755", content})
   defp file(path, {:symlink, target}), do: file(path, {:mode, "120000", target})
   defp file(path, {:submodule, id}), do: ["M 160000 ", id, " ", quote_path(path), "\n"]
-  defp file(path, {:mode, mode, content}), do: ["M ", mode, " inline ", quote_path(path), "\n", data(content)]
+
+  defp file(path, {:mode, mode, content}),
+    do: ["M ", mode, " inline ", quote_path(path), "\n", data(content)]
+
   defp file(path, content), do: file(path, {:mode, "100644", content})
 
-  defp data(content), do: ["data ", content |> IO.iodata_length() |> Integer.to_string(), "\n", content, "\n"]
+  defp data(content),
+    do: ["data ", content |> IO.iodata_length() |> Integer.to_string(), "\n", content, "\n"]
 
   # Quoted in the way of C, where every byte but these may stand for itself.
   defp quote_path(path) do

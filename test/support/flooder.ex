@@ -5,8 +5,9 @@ defmodule Alumiini.Git.Test.Flooder do
       flooder = start_supervised!({Flooder, head: "HTTP/1.1 200 OK\\r\\n…", again: String.duplicate("1\\r\\na\\r\\n", 1_000)})
       Flooder.url(flooder)
 
-  Options: `:head`, what comes once; `:again`, what comes over and over; `:until`, the bytes after which it begins to answer (the end of an
-  HTTP request's head, unless told otherwise); `:tls`, for `:ssl.handshake/2`.
+  Options: `:head`, what comes once; `:again`, what comes over and over; `:until`, the bytes after
+  which it begins to answer (the end of an HTTP request's head, unless told otherwise); `:tls`, for
+  `:ssl.handshake/2`.
   """
 
   use GenServer

@@ -1,17 +1,18 @@
 defmodule Alumiini.Git.Test.FreePort do
   @moduledoc """
-  Ports for server programs that cannot let the system choose one, and for those that come back on the same port.
+  Ports for server programs that cannot let the system choose one, and for those that come back on
+  the same port.
 
-  They are below those that the system gives to clients, so that no connection of another test takes one while its server
-  is away.
+  They are below those that the system gives to clients, so that no connection of another test takes
+  one while its server is away.
   """
 
   @range 15_000..31_999
   @addresses for last <- 22..41, do: {127, 0, 0, last}
 
   @doc """
-  Runs `start` with a free port, and returns what it does; with another one while it says `:taken`, which somebody can have
-  done since we looked.
+  Runs `start` with a free port, and returns what it does; with another one while it says `:taken`,
+  which somebody can have done since we looked.
   """
   @spec with_port((:inet.port_number() -> {:ok, result} | :taken)) :: result when result: term
   def with_port(start), do: with_port(start, 20)
@@ -29,9 +30,11 @@ defmodule Alumiini.Git.Test.FreePort do
   end
 
   @doc """
-  Whether servers of ours can have this port on some loopback address of `with_address/2`; if not, why.
+  Whether servers of ours can have this port on some loopback address of `with_address/2`; if not,
+  why.
 
-  For ports below 1024, and where loopback has more than one address: to Linux all of 127.0.0.0/8 is.
+  For ports below 1024, and where loopback has more than one address: to Linux all of 127.0.0.0/8
+  is.
   """
   @spec allowed(:inet.port_number()) :: :ok | {:error, String.t()}
   def allowed(port) do
@@ -43,11 +46,15 @@ defmodule Alumiini.Git.Test.FreePort do
       [{:error, reason} | _] = results
 
       {:error,
-       "no server of the tests can listen on port #{port} of a loopback address: #{:inet.format_error(reason)}"}
+       "no server of the tests can listen on port #{port} of a loopback address: " <>
+         "#{:inet.format_error(reason)}"}
     end
   end
 
-  @doc "As `with_port/1`, for a port that must be this one: runs `start` with a loopback address that has it free."
+  @doc """
+  As `with_port/1`, for a port that must be this one: runs `start` with a loopback address that has
+  it free.
+  """
   @spec with_address(:inet.port_number(), (:inet.ip4_address() -> {:ok, result} | :taken)) :: result
         when result: term
   def with_address(port, start) do
@@ -65,6 +72,7 @@ defmodule Alumiini.Git.Test.FreePort do
   defp free?(port), do: listen({127, 0, 0, 1}, port) == :ok
 
   defp listen(address, port) do
-    with {:ok, socket} <- :gen_tcp.listen(port, ip: address, reuseaddr: true), do: :gen_tcp.close(socket)
+    with {:ok, socket} <- :gen_tcp.listen(port, ip: address, reuseaddr: true),
+         do: :gen_tcp.close(socket)
   end
 end

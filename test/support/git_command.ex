@@ -26,12 +26,19 @@ defmodule Alumiini.Git.Test.GitCommand do
     {"all_proxy", nil}
   ]
 
-  @type options :: [cd: Path.t(), config: [{String.t(), String.t()}], env: [{String.t(), String.t() | nil}]]
+  @type options :: [
+          cd: Path.t(),
+          config: [{String.t(), String.t()}],
+          env: [{String.t(), String.t() | nil}]
+        ]
 
   @doc "Runs git and returns `{output, status}`; standard error is part of the output."
   @spec run([String.t()], options) :: {binary, non_neg_integer}
   def run(args, options \\ []) do
-    env = environment() ++ config([{"safe.directory", "*"} | options[:config] || []]) ++ (options[:env] || [])
+    env =
+      environment() ++
+        config([{"safe.directory", "*"} | options[:config] || []]) ++ (options[:env] || [])
+
     System.cmd("git", args, [env: env, stderr_to_stdout: true] ++ Keyword.take(options, [:cd]))
   end
 
@@ -45,9 +52,11 @@ defmodule Alumiini.Git.Test.GitCommand do
   end
 
   @doc """
-  Runs git with `input` on its standard input, and returns what it printed by the time that `done?` says so.
+  Runs git with `input` on its standard input, and returns what it printed by the time that `done?`
+  says so.
 
-  For programs that answer each line or know an end of their own: a port cannot close standard input alone.
+  For programs that answer each line or know an end of their own: a port cannot close standard input
+  alone.
   """
   @spec converse!([String.t()], iodata, (binary -> boolean), options) :: binary
   def converse!(args, input, done?, options \\ []) do
@@ -56,7 +65,8 @@ defmodule Alumiini.Git.Test.GitCommand do
     port =
       Port.open(
         {:spawn_executable, System.find_executable("git")},
-        [:binary, :exit_status, :use_stdio, args: args, env: charlists(env)] ++ Keyword.take(options, [:cd])
+        [:binary, :exit_status, :use_stdio, args: args, env: charlists(env)] ++
+          Keyword.take(options, [:cd])
       )
 
     Port.command(port, input)
@@ -96,7 +106,10 @@ defmodule Alumiini.Git.Test.GitCommand do
   @spec exec_path() :: Path.t()
   def exec_path, do: ["--exec-path"] |> run!() |> String.trim()
 
-  @doc "An environment in which git does the same everywhere: nothing of the user's, fixed names and dates."
+  @doc """
+  An environment in which git does the same everywhere: nothing of the user's, fixed names and
+  dates.
+  """
   @spec environment() :: [{String.t(), String.t() | nil}]
   def environment do
     inherited = for {"GIT_" <> _ = name, _} <- System.get_env(), do: {name, nil}

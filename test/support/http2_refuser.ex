@@ -1,7 +1,7 @@
 defmodule Alumiini.Git.Test.Http2Refuser do
   @moduledoc """
-  A TLS front of an HTTP server that offers HTTP/2 and then wants each request by HTTP/1.1, as servers do that log in per
-  connection. What comes by HTTP/1.1 is passed on.
+  A TLS front of an HTTP server that offers HTTP/2 and then wants each request by HTTP/1.1, as
+  servers do that log in per connection. What comes by HTTP/1.1 is passed on.
 
       refuser = start_supervised!({Http2Refuser, port: HttpServer.port(server), tls: certificate.tls})
       Http2Refuser.counts(refuser)
@@ -19,12 +19,14 @@ defmodule Alumiini.Git.Test.Http2Refuser do
   @preface "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
   @doc """
-  Options: `:port` (of the server behind), `:tls` (for `:ssl.handshake/2`) and `:refusal` (`:rst_stream` or `:goaway`).
+  Options: `:port` (of the server behind), `:tls` (for `:ssl.handshake/2`) and `:refusal`
+  (`:rst_stream` or `:goaway`).
   """
   def start_link(options), do: GenServer.start_link(__MODULE__, options)
 
   @spec url(pid, String.t()) :: String.t()
-  def url(refuser, repository), do: "https://localhost:#{GenServer.call(refuser, :port)}/#{repository}"
+  def url(refuser, repository),
+    do: "https://localhost:#{GenServer.call(refuser, :port)}/#{repository}"
 
   @doc "Connections by the protocol that was spoken on them."
   @spec counts(pid) :: %{http1: non_neg_integer, http2: non_neg_integer}
@@ -52,7 +54,8 @@ defmodule Alumiini.Git.Test.Http2Refuser do
   def handle_call(:counts, _from, state), do: {:reply, state.counts, state}
 
   @impl true
-  def handle_info({:spoken, protocol}, state), do: {:noreply, update_in(state.counts[protocol], &(&1 + 1))}
+  def handle_info({:spoken, protocol}, state),
+    do: {:noreply, update_in(state.counts[protocol], &(&1 + 1))}
 
   defp accept(listener, context) do
     {:ok, socket} = :gen_tcp.accept(listener)
@@ -99,7 +102,8 @@ defmodule Alumiini.Git.Test.Http2Refuser do
     end
   end
 
-  defp frame(type, stream, payload), do: <<byte_size(payload)::24, type, 0, stream::32, payload::binary>>
+  defp frame(type, stream, payload),
+    do: <<byte_size(payload)::24, type, 0, stream::32, payload::binary>>
 
   defp pass_on(tls, port) do
     {:ok, behind} = :gen_tcp.connect({127, 0, 0, 1}, port, [:binary, active: false])

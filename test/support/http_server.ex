@@ -1,12 +1,13 @@
 defmodule Alumiini.Git.Test.HttpServer do
   @moduledoc """
-  A real Git server on loopback: HTTP/1.1 in front of `git http-backend`, for every repository under a directory.
+  A real Git server on loopback: HTTP/1.1 in front of `git http-backend`, for every repository under
+  a directory.
 
       server = start_supervised!({HttpServer, root: root})
       HttpServer.url(server, "shop.git")
 
-  Tests make it misbehave with `rule/3`, and follow what happens with `await/3`, `notify/2`, `log/1` and `stats/1`: no test
-  needs to sleep.
+  Tests make it misbehave with `rule/3`, and follow what happens with `await/3`, `notify/2`, `log/1`
+  and `stats/1`: no test needs to sleep.
   """
 
   use GenServer
@@ -40,14 +41,27 @@ defmodule Alumiini.Git.Test.HttpServer do
   @spec start_link(keyword) :: GenServer.on_start()
   def start_link(options) do
     options =
-      Keyword.validate!(options, [:root, :tls, :host, :name, port: 0, config: [], log: true, stderr: :hide])
+      Keyword.validate!(options, [
+        :root,
+        :tls,
+        :host,
+        :name,
+        port: 0,
+        config: [],
+        log: true,
+        stderr: :hide
+      ])
 
     GenServer.start_link(__MODULE__, options, Keyword.take(options, [:name]))
   end
 
   @doc "Several servers may run under one supervisor."
   def child_spec(options) do
-    %{id: {__MODULE__, make_ref()}, start: {__MODULE__, :start_link, [options]}, restart: :temporary}
+    %{
+      id: {__MODULE__, make_ref()},
+      start: {__MODULE__, :start_link, [options]},
+      restart: :temporary
+    }
   end
 
   @spec url(server, String.t()) :: String.t()
@@ -59,7 +73,10 @@ defmodule Alumiini.Git.Test.HttpServer do
   @spec url(server, String.t(), {String.t(), String.t()}) :: String.t()
   def url(server, repository, {user, password}) do
     [scheme, rest] = server |> url(repository) |> String.split("://")
-    encoded = Enum.map_join([user, password], ":", &URI.encode(&1, fn c -> URI.char_unreserved?(c) end))
+
+    encoded =
+      Enum.map_join([user, password], ":", &URI.encode(&1, fn c -> URI.char_unreserved?(c) end))
+
     "#{scheme}://#{encoded}@#{rest}"
   end
 
@@ -70,11 +87,13 @@ defmodule Alumiini.Git.Test.HttpServer do
   def port(server), do: GenServer.call(server, :port)
 
   @doc """
-  Adds a rule to all requests, or with options to some: `:path` (a repository, or a regex), `:on` (`:info_refs`,
-  `:upload_pack` or `:receive_pack`), `:skip` and `:first` (leave out the first so many, then apply to so many). Actions:
+  Adds a rule to all requests, or with options to some: `:path` (a repository, or a regex), `:on`
+  (`:info_refs`, `:upload_pack` or `:receive_pack`), `:skip` and `:first` (leave out the first so
+  many, then apply to so many). Actions:
 
     * `{:require, {:basic, user, password}}`, `{:require, {:bearer, token}}` - 401 otherwise
-    * `{:status, code}`, `{:status, code, body}`, `{:status, code, headers, body}` - instead of Git's answer
+    * `{:status, code}`, `{:status, code, body}`, `{:status, code, headers, body}` - instead of
+      Git's answer
     * `:html` - 200 and a web page
     * `{:redirect, code, repository_url}` - the rest of the request's path is appended
     * `:silent` - read the request and never answer
@@ -82,10 +101,11 @@ defmodule Alumiini.Git.Test.HttpServer do
     * `{:cut, :close | :reset}` - end the connection instead of an answer
     * `:no_v2` - a server that speaks protocol v0 only
     * `{:config, pairs}` - Git configuration for these requests
-    * `{:stop, {:pack | :body, n}, then}` - send `n` bytes, then `:stall`, `:hold` (until `release/2`), `:close`, `:reset`,
-      or `:finish` (end the HTTP answer as if it were whole)
+    * `{:stop, {:pack | :body, n}, then}` - send `n` bytes, then `:stall`, `:hold` (until
+      `release/2`), `:close`, `:reset`, or `:finish` (end the HTTP answer as if it were whole)
     * `{:corrupt, n}` - flip a bit in byte `n` of the pack, leaving its pkt-lines whole
-    * `{:trickle, :head | :body | :pack, bytes, milliseconds}` - from there on, so many bytes each so often
+    * `{:trickle, :head | :body | :pack, bytes, milliseconds}` - from there on, so many bytes each
+      so often
     * `{:chunks, n}` - send at most `n` bytes at a time
     * `{:framing, :content_length}` - instead of chunks
     * `{:header, name, value}` - one more in the answer
@@ -112,7 +132,8 @@ defmodule Alumiini.Git.Test.HttpServer do
 
     * `{:requests, n}`, `{:requests, n, path: …, on: …}` - that many requests were read
     * `{:connections, n}` - that many connections were accepted, `{:open, n}` - so many are open now
-    * `{:parked, n}`, `{:parked, rule, n}` - that many connections wait at a gate, stall or stay silent now
+    * `{:parked, n}`, `{:parked, rule, n}` - that many connections wait at a gate, stall or stay
+      silent now
     * `{:pack_bytes, n}` - that many bytes of packs were sent
   """
   @spec await(server, condition, timeout) :: :ok
@@ -142,7 +163,10 @@ defmodule Alumiini.Git.Test.HttpServer do
   @spec log(server) :: [map]
   def log(server), do: GenServer.call(server, :log)
 
-  @doc "Counts: connections, requests, bytes_in, bytes_out, pack_bytes, open, parked. Bytes are HTTP's, not those of TLS."
+  @doc """
+  Counts: connections, requests, bytes_in, bytes_out, pack_bytes, open, parked. Bytes are HTTP's,
+  not those of TLS.
+  """
   @spec stats(server) :: %{atom => non_neg_integer}
   def stats(server), do: GenServer.call(server, :stats)
 
@@ -262,7 +286,10 @@ defmodule Alumiini.Git.Test.HttpServer do
   end
 
   def handle_info({:request, nil}, state), do: {:noreply, check(state)}
-  def handle_info({:request, entry}, state), do: {:noreply, check(%{state | log: [entry | state.log]})}
+
+  def handle_info({:request, entry}, state),
+    do: {:noreply, check(%{state | log: [entry | state.log]})}
+
   def handle_info(:pack_bytes, state), do: {:noreply, check(state)}
 
   def handle_info({:parked, pid, gate}, state) do
@@ -275,7 +302,8 @@ defmodule Alumiini.Git.Test.HttpServer do
   end
 
   def handle_info({:EXIT, pid, _reason}, state) do
-    {:noreply, check(%{state | open: MapSet.delete(state.open, pid), parked: Map.delete(state.parked, pid)})}
+    {:noreply,
+     check(%{state | open: MapSet.delete(state.open, pid), parked: Map.delete(state.parked, pid)})}
   end
 
   defp put_rules(state, rules) do

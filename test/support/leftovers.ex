@@ -1,7 +1,12 @@
 defmodule Alumiini.Git.Test.Leftovers do
-  @moduledoc "What an interrupted sync may leave in a working tree and its `.git`, and a finished one may not."
+  @moduledoc """
+  What an interrupted sync may leave in a working tree and its `.git`, and a finished one may not.
+  """
 
-  @doc "The files and directories at `path` that are there for the time of a sync only. None where `path` is not there."
+  @doc """
+  The files and directories at `path` that are there for the time of a sync only. None where `path`
+  is not there.
+  """
   @spec of(Path.t()) :: [Path.t()]
   def of(path) do
     beside = for name <- list(path), String.starts_with?(name, ".git.alumiini-"), do: name
@@ -22,7 +27,8 @@ defmodule Alumiini.Git.Test.Leftovers do
     end)
   end
 
-  defp leftover?(".git", name, _names) when name in ["alumiini-checkout", "alumiini-incoming"], do: true
+  defp leftover?(".git", name, _names) when name in ["alumiini-checkout", "alumiini-incoming"],
+    do: true
 
   defp leftover?(dir, name, names) do
     String.ends_with?(name, ".lock") or

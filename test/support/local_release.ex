@@ -29,7 +29,9 @@ defmodule Alumiini.Git.Test.LocalRelease do
     archive = Target.archive(@version, target)
     for name <- ["release/v#{@version}", "priv"], do: File.mkdir_p!(Path.join(dir, name))
     File.write!(Path.join(dir, "ca.pem"), certificate.ca)
-    server = start_supervised!({ReleaseServer, root: Path.join(dir, "release"), tls: certificate.tls})
+
+    server =
+      start_supervised!({ReleaseServer, root: Path.join(dir, "release"), tls: certificate.tls})
 
     context = %{
       dir: dir,
@@ -49,7 +51,12 @@ defmodule Alumiini.Git.Test.LocalRelease do
   # What the server has, and what the package says of it.
   def publish(context, bytes, expected \\ nil) do
     File.write!(context.published, bytes)
-    File.write!(checksums(context), ReleaseArchive.checksums(%{context.archive => expected || bytes}))
+
+    File.write!(
+      checksums(context),
+      ReleaseArchive.checksums(%{context.archive => expected || bytes})
+    )
+
     bytes
   end
 

@@ -1,7 +1,9 @@
 defmodule Alumiini.Git.Test.Manifests do
   @moduledoc "Kubernetes manifests, as a repository of a GitOps controller holds them."
 
-  @doc "The repository of one shop: a few applications, each for two environments, and what they share."
+  @doc """
+  The repository of one shop: a few applications, each for two environments, and what they share.
+  """
   @spec shop() :: %{String.t() => String.t()}
   def shop do
     applications = for name <- ~w(cart catalog checkout payments), do: application(name)
@@ -30,8 +32,9 @@ defmodule Alumiini.Git.Test.Manifests do
   end
 
   @doc """
-  `count` manifests in directories of 30 (or of `:each`), all different. With `:bytes`, each carries about so much data that does not
-  compress, so that transfers take their time; the same for the same seed.
+  `count` manifests in directories of 30 (or of `:each`), all different. With `:bytes`, each carries
+  about so much data that does not compress, so that transfers take their time; the same for the
+  same seed.
   """
   @spec many(pos_integer, keyword) :: [{String.t(), iodata}]
   def many(count, options \\ []) do

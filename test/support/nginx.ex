@@ -1,6 +1,7 @@
 defmodule Alumiini.Git.Test.Nginx do
   @moduledoc """
-  nginx in front of `git http-backend` (by fcgiwrap): the way in which people serve Git over HTTP themselves.
+  nginx in front of `git http-backend` (by fcgiwrap): the way in which people serve Git over HTTP
+  themselves.
 
       server = start_supervised!({Nginx, root: root, dir: dir, tls: Certificates.build(:good)})
       Nginx.url(server, "app.git")
@@ -27,8 +28,8 @@ defmodule Alumiini.Git.Test.Nginx do
     * `:http2` - `false` leaves HTTP/2 out
     * `:client_ca` - PEM of the authority whose client certificates it requires
     * `:gzip` - `true` compresses all answers to clients that take that
-    * `:cache` - `true` answers again what was asked before, to the byte, without running Git: for a benchmark whose subject is the
-      client. Nothing that is pushed later shows, and no log is kept
+    * `:cache` - `true` answers again what was asked before, to the byte, without running Git: for a
+      benchmark whose subject is the client. Nothing that is pushed later shows, and no log is kept
     * `:keepalive` - seconds for which it keeps an idle connection; 75
     * `:config` - more lines for the `server` block
   """
@@ -50,7 +51,12 @@ defmodule Alumiini.Git.Test.Nginx do
   end
 
   def child_spec(options) do
-    %{id: make_ref(), start: {__MODULE__, :start_link, [options]}, restart: :temporary, shutdown: 30_000}
+    %{
+      id: make_ref(),
+      start: {__MODULE__, :start_link, [options]},
+      restart: :temporary,
+      shutdown: 30_000
+    }
   end
 
   @spec port(server) :: :inet.port_number()
@@ -63,13 +69,15 @@ defmodule Alumiini.Git.Test.Nginx do
   end
 
   @doc """
-  The requests that were answered, oldest first: `connection` (its number), `method`, `path`, `status`, `protocol`,
-  `encoding` (of the answer), and `client` (the name in its certificate). Those of now, see `await/2`.
+  The requests that were answered, oldest first: `connection` (its number), `method`, `path`,
+  `status`, `protocol`, `encoding` (of the answer), and `client` (the name in its certificate).
+  Those of now, see `await/2`.
   """
   @spec log(server) :: [map]
   def log(server) do
     for "request " <> line <- Daemon.lines(daemon(server)) do
-      [connection, method, path, status, protocol, encoding, client] = String.split(line, " ", parts: 7)
+      [connection, method, path, status, protocol, encoding, client] =
+        String.split(line, " ", parts: 7)
 
       %{
         connection: String.to_integer(connection),

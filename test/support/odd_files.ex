@@ -5,7 +5,8 @@ defmodule Alumiini.Git.Test.OddFiles do
   def all do
     %{
       ".gitattributes" =>
-        "* text=auto eol=crlf\n*.ident ident\n*.utf16 text working-tree-encoding=UTF-16\n*.lfs filter=lfs\n",
+        "* text=auto eol=crlf\n*.ident ident\n*.utf16 text " <>
+          "working-tree-encoding=UTF-16\n*.lfs filter=lfs\n",
       ".gitignore" => "ignored/\n*.log\n",
       "committed.log" => "ignored by name, and committed all the same\n",
       "lines/unix.yaml" => "a: 1\nb: 2\n",

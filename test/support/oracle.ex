@@ -2,8 +2,8 @@ defmodule Alumiini.Git.Test.Oracle do
   @moduledoc """
   What git itself says, to hold our answers against.
 
-  `assert_tree_equals/3` takes the truth from the *server's* repository, so that nothing which was fetched wrongly can
-  confirm itself.
+  `assert_tree_equals/3` takes the truth from the *server's* repository, so that nothing which was
+  fetched wrongly can confirm itself.
   """
 
   alias Alumiini.Git.Test.{Directory, GitCommand, Repository}
@@ -28,7 +28,10 @@ defmodule Alumiini.Git.Test.Oracle do
   @doc "The bytes of one file of a commit."
   @spec cat_file(Path.t(), String.t(), binary) :: binary
   def cat_file(repository, revision, path) do
-    entry = Enum.find(ls_tree(repository, revision), &(&1.path == path)) || raise "no #{path} in #{revision}"
+    entry =
+      Enum.find(ls_tree(repository, revision), &(&1.path == path)) ||
+        raise "no #{path} in #{revision}"
+
     repository |> cat_files([entry.oid]) |> Map.fetch!(entry.oid)
   end
 
@@ -70,22 +73,35 @@ defmodule Alumiini.Git.Test.Oracle do
   @spec fsck!(Path.t()) :: :ok
   def fsck!(repository) do
     # Dangling objects are no fault: a rewritten branch leaves some.
-    case GitCommand.run(["fsck", "--strict", "--full", "--no-dangling", "--no-progress"], cd: repository) do
-      {"", 0} -> :ok
-      {output, status} -> flunk("git fsck --strict in #{repository} ended with #{status}: #{output}")
+    case GitCommand.run(["fsck", "--strict", "--full", "--no-dangling", "--no-progress"],
+           cd: repository
+         ) do
+      {"", 0} ->
+        :ok
+
+      {output, status} ->
+        flunk("git fsck --strict in #{repository} ended with #{status}: #{output}")
     end
   end
 
-  @doc "Raises unless git finds the working tree as committed: nothing changed, staged, untracked or ignored."
+  @doc """
+  Raises unless git finds the working tree as committed: nothing changed, staged, untracked or
+  ignored.
+  """
   @spec status!(Path.t()) :: :ok
   def status!(repository) do
-    case GitCommand.run(["status", "--porcelain", "--untracked-files=all", "--ignored"], cd: repository) do
+    case GitCommand.run(["status", "--porcelain", "--untracked-files=all", "--ignored"],
+           cd: repository
+         ) do
       {"", 0} -> :ok
       {output, _} -> flunk("git status in #{repository} is not empty:\n#{output}")
     end
   end
 
-  @doc "Raises unless `path` holds exactly the files of `commit` as `origin` has them, and git is content with it."
+  @doc """
+  Raises unless `path` holds exactly the files of `commit` as `origin` has them, and git is content
+  with it.
+  """
   @spec assert_synced(Path.t(), Path.t(), String.t()) :: :ok
   def assert_synced(path, origin, commit) do
     case Repository.rev_parse(path) do
@@ -99,8 +115,8 @@ defmodule Alumiini.Git.Test.Oracle do
   end
 
   @doc """
-  Raises unless `path` holds `commit` as `origin` has it, with nothing checked out: a `.git` alone, which git takes for a bare
-  repository and is content with.
+  Raises unless `path` holds `commit` as `origin` has it, with nothing checked out: a `.git` alone,
+  which git takes for a bare repository and is content with.
   """
   @spec assert_synced_bare(Path.t(), Path.t(), String.t()) :: :ok
   def assert_synced_bare(path, origin, commit) do
@@ -110,18 +126,28 @@ defmodule Alumiini.Git.Test.Oracle do
     end
 
     found = {Repository.rev_parse(path), git!(path, ["rev-parse", "--is-bare-repository"])}
-    if found != {commit, "true\n"}, do: flunk("git finds #{inspect(found)} in #{path}, not #{commit}")
+
+    if found != {commit, "true\n"},
+      do: flunk("git finds #{inspect(found)} in #{path}, not #{commit}")
 
     case GitCommand.run(["status"], cd: path) do
-      {output, 128} -> if output =~ "work tree", do: :ok, else: flunk("git status in #{path}: #{output}")
-      other -> flunk("git status in #{path}: #{inspect(other)}")
+      {output, 128} ->
+        if output =~ "work tree", do: :ok, else: flunk("git status in #{path}: #{output}")
+
+      other ->
+        flunk("git status in #{path}: #{inspect(other)}")
     end
 
-    if ls_tree(path, commit) != ls_tree(origin, commit), do: flunk("the tree in #{path} is another one")
+    if ls_tree(path, commit) != ls_tree(origin, commit),
+      do: flunk("the tree in #{path} is another one")
+
     fsck!(path)
   end
 
-  @doc "Raises unless the working tree at `path` is the commit, byte for byte: contents, modes, links, and nothing else."
+  @doc """
+  Raises unless the working tree at `path` is the commit, byte for byte: contents, modes, links, and
+  nothing else.
+  """
   @spec assert_tree_equals(Path.t(), Path.t(), String.t()) :: :ok
   def assert_tree_equals(path, origin, commit) do
     case differences(path, origin, commit) do
@@ -142,11 +168,14 @@ defmodule Alumiini.Git.Test.Oracle do
     places = MapSet.new(submodules, & &1.path)
 
     unexpected =
-      for {name, kind} <- actual, not MapSet.member?(expected, name), not MapSet.member?(places, name) do
+      for {name, kind} <- actual,
+          not MapSet.member?(expected, name),
+          not MapSet.member?(places, name) do
         {if(kind == :empty_directory, do: kind, else: :unexpected), name}
       end
 
-    Enum.flat_map(files, &compare(path, &1, Map.fetch(actual, &1.path), contents[&1.oid])) ++ unexpected
+    Enum.flat_map(files, &compare(path, &1, Map.fetch(actual, &1.path), contents[&1.oid])) ++
+      unexpected
   end
 
   defp compare(_root, entry, :error, _content), do: [{:missing, entry.path}]

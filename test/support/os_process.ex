@@ -12,18 +12,28 @@ defmodule Alumiini.Git.Test.OsProcess do
     end
   end
 
-  @doc "Whether it exists and is no zombie; one of whose threads some still run is alive, and holds its files and locks."
+  @doc """
+  Whether it exists and is no zombie; one of whose threads some still run is alive, and holds its
+  files and locks.
+  """
   @spec alive?(os_pid) :: boolean
   def alive?(pid) do
     case stat(pid) do
-      nil -> false
+      nil ->
+        false
+
       # The number of threads, see proc_pid_stat(5).
-      {_name, [state | fields]} when state in ["Z", "X"] -> fields |> Enum.at(16) |> String.to_integer() > 1
-      _running -> true
+      {_name, [state | fields]} when state in ["Z", "X"] ->
+        fields |> Enum.at(16) |> String.to_integer() > 1
+
+      _running ->
+        true
     end
   end
 
-  @doc "One letter: `R`unning, `S`leeping, `T` stopped, `Z`ombie …; nil where there is no such process."
+  @doc """
+  One letter: `R`unning, `S`leeping, `T` stopped, `Z`ombie …; nil where there is no such process.
+  """
   @spec state(os_pid) :: String.t() | nil
   def state(pid) do
     case stat(pid) do
@@ -33,8 +43,8 @@ defmodule Alumiini.Git.Test.OsProcess do
   end
 
   @doc """
-  Waits until a process that need not be a child of ours has ended. The kernel tells only parents, so this looks again and
-  again, and returns as soon as it is so.
+  Waits until a process that need not be a child of ours has ended. The kernel tells only parents,
+  so this looks again and again, and returns as soon as it is so.
   """
   @spec await_exit(os_pid, timeout) :: :ok | :timeout
   def await_exit(pid, timeout \\ 5_000), do: await(fn -> not alive?(pid) end, timeout)
@@ -77,7 +87,9 @@ defmodule Alumiini.Git.Test.OsProcess do
     descendants(children ++ rest, parents, found ++ children)
   end
 
-  @doc "Living descendants of this BEAM whose program has that name (the kernel keeps 15 bytes of it)."
+  @doc """
+  Living descendants of this BEAM whose program has that name (the kernel keeps 15 bytes of it).
+  """
   @spec named(String.t()) :: [os_pid]
   def named(name) do
     short = binary_part(name, 0, min(byte_size(name), 15))
@@ -109,14 +121,18 @@ defmodule Alumiini.Git.Test.OsProcess do
   @doc "What each open file descriptor leads to."
   @spec open_files(os_pid) :: [String.t()]
   def open_files(pid) do
-    for fd <- ls("/proc/#{pid}/fd"), {:ok, target} <- [File.read_link("/proc/#{pid}/fd/#{fd}")], do: target
+    for fd <- ls("/proc/#{pid}/fd"),
+        {:ok, target} <- [File.read_link("/proc/#{pid}/fd/#{fd}")],
+        do: target
   end
 
   @doc "The remote ports of its established TCP connections (IPv4)."
   @spec connections(os_pid) :: [:inet.port_number()]
   def connections(pid) do
     inodes =
-      for "socket:[" <> rest <- open_files(pid), into: MapSet.new(), do: String.trim_trailing(rest, "]")
+      for "socket:[" <> rest <- open_files(pid),
+          into: MapSet.new(),
+          do: String.trim_trailing(rest, "]")
 
     for line <- "/proc/#{pid}/net/tcp" |> File.read!() |> String.split("\n", trim: true) |> tl(),
         [_, _, remote, "01", _, _, _, _, _, inode | _] <- [String.split(line)],
@@ -144,7 +160,8 @@ defmodule Alumiini.Git.Test.OsProcess do
   defp stat(pid) do
     with [_, rest] <- :binary.split(read("/proc/#{pid}/stat"), "("),
          [{at, 2} | _] <- rest |> :binary.matches(") ") |> Enum.reverse() do
-      {binary_part(rest, 0, at), rest |> binary_part(at + 2, byte_size(rest) - at - 2) |> String.split()}
+      {binary_part(rest, 0, at),
+       rest |> binary_part(at + 2, byte_size(rest) - at - 2) |> String.split()}
     else
       _ -> nil
     end

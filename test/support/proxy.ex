@@ -1,6 +1,7 @@
 defmodule Alumiini.Git.Test.Proxy do
   @moduledoc """
-  A proxy on loopback, of HTTP (whole URLs, and `CONNECT`) or of SOCKS5, and a log of what it was asked.
+  A proxy on loopback, of HTTP (whole URLs, and `CONNECT`) or of SOCKS5, and a log of what it was
+  asked.
 
       proxy = start_supervised!({Proxy, kind: :http, auth: {"ann", "open sesame"}})
       Git.sync(url, "main", path, proxy: Proxy.url(proxy))
@@ -20,8 +21,8 @@ defmodule Alumiini.Git.Test.Proxy do
     * `:auth` - `{user, password}` that it wants
     * `:refuse` - what it answers instead of doing it: an HTTP status, or the code of a SOCKS5 reply
     * `:hosts` - `%{name => port}`: names that only it knows, for servers on loopback
-    * `:after_server` - `true` waits for what the server says first, and sends it together with the answer that the way is
-      open, as happens where the client is slow to read
+    * `:after_server` - `true` waits for what the server says first, and sends it together with the
+      answer that the way is open, as happens where the client is slow to read
     * `:tls` - options for `:ssl.handshake/2`: an `https://` proxy
   """
   @spec start_link(keyword) :: GenServer.on_start()
@@ -57,12 +58,14 @@ defmodule Alumiini.Git.Test.Proxy do
   defp user_info(nil), do: ""
 
   defp user_info({user, password}) do
-    Enum.map_join([user, password], ":", &URI.encode(&1, fn c -> URI.char_unreserved?(c) end)) <> "@"
+    Enum.map_join([user, password], ":", &URI.encode(&1, fn c -> URI.char_unreserved?(c) end)) <>
+      "@"
   end
 
   @doc """
-  What it was asked, oldest first: `:method` (of HTTP, or `:socks5`), `:target` (a URL, or host and port), `:credentials`
-  (`{user, password}`, nil where there were none), `:headers` (HTTP's), and `:answer` (`:ok`, or what it refused with).
+  What it was asked, oldest first: `:method` (of HTTP, or `:socks5`), `:target` (a URL, or host and
+  port), `:credentials` (`{user, password}`, nil where there were none), `:headers` (HTTP's), and
+  `:answer` (`:ok`, or what it refused with).
   """
   @spec log(server) :: [map]
   def log(proxy), do: GenServer.call(proxy, :log)
@@ -125,7 +128,8 @@ defmodule Alumiini.Git.Test.Proxy do
   end
 
   # Before anything is answered, so that who has an answer finds it in the log.
-  def handle_call({:asked, entry}, _from, state), do: {:reply, :ok, %{state | log: [entry | state.log]}}
+  def handle_call({:asked, entry}, _from, state),
+    do: {:reply, :ok, %{state | log: [entry | state.log]}}
 
   @impl true
   def handle_info(:accepted, state) do

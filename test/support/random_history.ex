@@ -1,7 +1,7 @@
 defmodule Alumiini.Git.Test.RandomHistory do
   @moduledoc """
-  A repository that changes at random and the same way for the same seed: commits, force-pushes, branches that come, move
-  and go. What is there afterwards, git says.
+  A repository that changes at random and the same way for the same seed: commits, force-pushes,
+  branches that come, move and go. What is there afterwards, git says.
 
       history = RandomHistory.new(origin, 42)
       {step, history} = RandomHistory.step(history)
@@ -32,7 +32,9 @@ defmodule Alumiini.Git.Test.RandomHistory do
   @doc "Starts with one commit on `main`."
   @spec new(Path.t(), integer) :: t
   def new(repository, seed) do
-    {_step, history} = commit(%__MODULE__{repository: repository, random: :rand.seed_s(:exsss, seed)}, "main")
+    {_step, history} =
+      commit(%__MODULE__{repository: repository, random: :rand.seed_s(:exsss, seed)}, "main")
+
     history
   end
 
@@ -54,7 +56,17 @@ defmodule Alumiini.Git.Test.RandomHistory do
   @spec step(t) :: {step, t}
   def step(history) do
     {kind, history} =
-      pick(history, [:commit, :commit, :commit, :commit, :force_push, :force_push, :branch, :move, :delete])
+      pick(history, [
+        :commit,
+        :commit,
+        :commit,
+        :commit,
+        :force_push,
+        :force_push,
+        :branch,
+        :move,
+        :delete
+      ])
 
     {branch, history} = pick(history, branches(history))
     step(kind, branch, history)
@@ -65,14 +77,20 @@ defmodule Alumiini.Git.Test.RandomHistory do
   defp step(:force_push, branch, history) do
     commits = history.branches[branch]
     {back, history} = pick(history, Enum.to_list(0..min(length(commits) - 1, 4)))
-    {{:commit, branch, id}, history} = commit(put(history, branch, Enum.drop(commits, back)), branch)
+
+    {{:commit, branch, id}, history} =
+      commit(put(history, branch, Enum.drop(commits, back)), branch)
+
     {{if(back == 0, do: :commit, else: :force_push), branch, id}, history}
   end
 
   defp step(:branch, branch, history) do
     {back, history} = pick(history, Enum.to_list(0..(length(history.branches[branch]) - 1)))
     name = "topic/#{history.count}"
-    history = put(%{history | count: history.count + 1}, name, Enum.drop(history.branches[branch], back))
+
+    history =
+      put(%{history | count: history.count + 1}, name, Enum.drop(history.branches[branch], back))
+
     point(history, :branch, name)
   end
 
@@ -94,7 +112,8 @@ defmodule Alumiini.Git.Test.RandomHistory do
     {{kind, branch, tip(history, branch)}, history}
   end
 
-  defp put(history, branch, commits), do: %{history | branches: Map.put(history.branches, branch, commits)}
+  defp put(history, branch, commits),
+    do: %{history | branches: Map.put(history.branches, branch, commits)}
 
   ## Commits
 
@@ -161,5 +180,6 @@ defmodule Alumiini.Git.Test.RandomHistory do
     Enum.sort([path | kept])
   end
 
-  defp below?(path, directory), do: :binary.match(path, directory <> "/") == {0, byte_size(directory) + 1}
+  defp below?(path, directory),
+    do: :binary.match(path, directory <> "/") == {0, byte_size(directory) + 1}
 end

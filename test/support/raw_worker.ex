@@ -2,8 +2,8 @@ defmodule Alumiini.Git.Test.RawWorker do
   @moduledoc """
   The worker's binary on a port of the calling process, spoken to as on the wire.
 
-  For tests that end a worker and look at what it left: `Alumiini.Git` would run the request again. Replies come to the
-  process that started it.
+  For tests that end a worker and look at what it left: `Alumiini.Git` would run the request again.
+  Replies come to the process that started it.
   """
 
   alias Alumiini.Git.Server.{Binary, Protocol}
@@ -15,12 +15,23 @@ defmodule Alumiini.Git.Test.RawWorker do
   @type t :: %__MODULE__{port: port, os_pid: pos_integer}
   @type id :: pos_integer
   @type outcome ::
-          {:ok, term} | {:error, kind :: String.t(), sentence :: String.t()} | {:exited, status :: integer}
+          {:ok, term}
+          | {:error, kind :: String.t(), sentence :: String.t()}
+          | {:exited, status :: integer}
 
   @spec start!() :: t
   def start! do
     {:ok, binary} = Binary.locate(nil)
-    options = [{:packet, 4}, :binary, :exit_status, :use_stdio, args: [], env: Binary.scrubbed_env()]
+
+    options = [
+      {:packet, 4},
+      :binary,
+      :exit_status,
+      :use_stdio,
+      args: [],
+      env: Binary.scrubbed_env()
+    ]
+
     port = Port.open({:spawn_executable, binary}, options)
     {:os_pid, os_pid} = Port.info(port, :os_pid)
     %__MODULE__{port: port, os_pid: os_pid}
@@ -107,7 +118,8 @@ defmodule Alumiini.Git.Test.RawWorker do
     end
   end
 
-  # The next frame that is about this request. Those about others stay in the mailbox, for whoever asks for them.
+  # The next frame that is about this request. Those about others stay in the mailbox, for whoever
+  # asks for them.
   defp next(%{port: port}, id, timeout) do
     receive do
       {^port, {:data, frame}} ->
@@ -146,7 +158,10 @@ defmodule Alumiini.Git.Test.RawWorker do
     receive do: ({^port, {:exit_status, 137}} -> :ok)
   end
 
-  @doc "Ends it by the end of its input, and waits until it is gone, so that nothing is at work any more where it was."
+  @doc """
+  Ends it by the end of its input, and waits until it is gone, so that nothing is at work any more
+  where it was.
+  """
   @spec stop(t) :: :ok
   def stop(%{port: port, os_pid: os_pid}) do
     if Port.info(port), do: Port.close(port)

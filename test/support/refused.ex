@@ -1,5 +1,8 @@
 defmodule Alumiini.Git.Test.Refused do
-  @moduledoc "What every refusal owes to whoever meets it: its reason, whether to try again, a sentence, and nothing touched."
+  @moduledoc """
+  What every refusal owes to whoever meets it: its reason, whether to try again, a sentence, and
+  nothing touched.
+  """
 
   import ExUnit.Assertions
 
@@ -7,11 +10,19 @@ defmodule Alumiini.Git.Test.Refused do
   alias Alumiini.Git.Test.Directory
 
   # Written down once more, so that the library's own list is held against something.
-  @retryable [:network, :rate_limited, :timeout, :overloaded, :incomplete, :locked, :worker_unavailable]
+  @retryable [
+    :network,
+    :rate_limited,
+    :timeout,
+    :overloaded,
+    :incomplete,
+    :locked,
+    :worker_unavailable
+  ]
 
   @doc """
-  Asserts that `call` is refused for `reason`, in a sentence with all of `words`, and that nothing at or below `paths` was
-  touched by it. Returns the error.
+  Asserts that `call` is refused for `reason`, in a sentence with all of `words`, and that nothing
+  at or below `paths` was touched by it. Returns the error.
   """
   @spec assert_refused([Path.t()], atom, [String.t() | Regex.t()], (() -> term)) :: Error.t()
   def assert_refused(paths, reason, words, call) do
@@ -35,6 +46,8 @@ defmodule Alumiini.Git.Test.Refused do
     refute message =~ "\n"
     assert String.length(message) in 20..600
     refute message =~ ~r/%\{|#PID|Some\(|None|Err\(|Error \{|\{:/
-    refute message =~ ~r/Os \{|Error\(|Kind::|InvalidCertificate|\b(hyper|rustls|reqwest|russh|webpki|h2)\b/
+
+    refute message =~
+             ~r/Os \{|Error\(|Kind::|InvalidCertificate|\b(hyper|rustls|reqwest|russh|webpki|h2)\b/
   end
 end

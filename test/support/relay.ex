@@ -1,13 +1,14 @@
 defmodule Alumiini.Git.Test.Relay do
   @moduledoc """
-  Stands between a client and a server on loopback, and makes the way between them longer, or lead nowhere.
+  Stands between a client and a server on loopback, and makes the way between them longer, or lead
+  nowhere.
 
       relay = start_supervised!({Relay, to: SshServer.port(server)})
       Relay.stall_after(relay, 1_200)
       Relay.port(relay)
 
-  It counts connections and bytes, delays each byte (not the number of bytes in a time), stops passing on what the server
-  says, and cuts connections. It knows nothing of what passes through it.
+  It counts connections and bytes, delays each byte (not the number of bytes in a time), stops
+  passing on what the server says, and cuts connections. It knows nothing of what passes through it.
   """
 
   use GenServer
@@ -45,16 +46,22 @@ defmodule Alumiini.Git.Test.Relay do
   def port(relay), do: GenServer.call(relay, :port)
 
   @doc """
-  From now on, connections pass on so many bytes of the server's, and then nothing in either direction. `:never` undoes it.
+  From now on, connections pass on so many bytes of the server's, and then nothing in either
+  direction. `:never` undoes it.
   """
   @spec stall_after(server, non_neg_integer | :never) :: :ok
   def stall_after(relay, bytes), do: GenServer.call(relay, {:set, :stall, bytes})
 
-  @doc "From now on, the connections that are open pass on nothing more: a firewall has forgotten them."
+  @doc """
+  From now on, the connections that are open pass on nothing more: a firewall has forgotten them.
+  """
   @spec silence(server) :: :ok
   def silence(relay), do: GenServer.call(relay, :silence)
 
-  @doc "Ends all connections, by `:close`, or `:reset` as a firewall or a crash does. Returns when they are gone."
+  @doc """
+  Ends all connections, by `:close`, or `:reset` as a firewall or a crash does. Returns when they
+  are gone.
+  """
   @spec cut(server, :close | :reset) :: :ok
   def cut(relay, how \\ :close) do
     GenServer.call(relay, {:cut, how})
@@ -62,15 +69,15 @@ defmodule Alumiini.Git.Test.Relay do
   end
 
   @doc """
-  Counts since the start or `reset/1`; `up` is what clients sent, `down` what the server did, in bytes, and `peak` the most
-  connections that were open at a time.
+  Counts since the start or `reset/1`; `up` is what clients sent, `down` what the server did, in
+  bytes, and `peak` the most connections that were open at a time.
   """
   @spec stats(server) :: stats
   def stats(relay), do: GenServer.call(relay, :stats)
 
   @doc """
-  How many bytes the server had sent before each time that it spoke after the client did, or first: where in a
-  conversation it can fall silent. Of connections that are one after the other.
+  How many bytes the server had sent before each time that it spoke after the client did, or first:
+  where in a conversation it can fall silent. Of connections that are one after the other.
   """
   @spec turns(server) :: [non_neg_integer]
   def turns(relay), do: GenServer.call(relay, :turns)
@@ -80,8 +87,8 @@ defmodule Alumiini.Git.Test.Relay do
   def reset(relay), do: GenServer.call(relay, :reset)
 
   @doc """
-  Waits until exactly `{:open, n}` connections are open, `{:stalled, n}` of them (or none) stalled, or `{:connections, n}`
-  have been accepted; raises where that does not come in time.
+  Waits until exactly `{:open, n}` connections are open, `{:stalled, n}` of them (or none) stalled,
+  or `{:connections, n}` have been accepted; raises where that does not come in time.
   """
   @spec await(server, {:open | :stalled | :connections, non_neg_integer}, timeout) :: :ok
   def await(relay, condition, timeout \\ 10_000) do
@@ -107,7 +114,10 @@ defmodule Alumiini.Git.Test.Relay do
   @impl true
   def init(options) do
     Process.flag(:trap_exit, true)
-    {:ok, listener} = :gen_tcp.listen(0, [ip: {127, 0, 0, 1}, backlog: 1024] ++ Connection.socket_options())
+
+    {:ok, listener} =
+      :gen_tcp.listen(0, [ip: {127, 0, 0, 1}, backlog: 1024] ++ Connection.socket_options())
+
     {:ok, port} = :inet.port(listener)
 
     state = %{
@@ -135,7 +145,8 @@ defmodule Alumiini.Git.Test.Relay do
     {:ok, state}
   end
 
-  # The settings of a connection are those of the time when it is accepted, so the acceptor asks for them then.
+  # The settings of a connection are those of the time when it is accepted, so the acceptor asks for
+  # them then.
   defp start_acceptor(%{listener: listener}) do
     relay = self()
 
@@ -178,7 +189,9 @@ defmodule Alumiini.Git.Test.Relay do
 
   def handle_call(:reset, _from, state) do
     for index <- 1..2, do: :counters.put(state.settings.counters, index, 0)
-    {:reply, :ok, %{state | connections: 0, peak: map_size(state.open), turns: [], last: :up, logged: 0}}
+
+    {:reply, :ok,
+     %{state | connections: 0, peak: map_size(state.open), turns: [], last: :up, logged: 0}}
   end
 
   def handle_call({:notify, condition}, {pid, _tag}, state) do

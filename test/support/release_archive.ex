@@ -22,7 +22,9 @@ defmodule Alumiini.Git.Test.ReleaseArchive do
   @doc "A program that says that it is a worker of that version."
   @spec worker(String.t()) :: String.t()
   def worker(version),
-    do: "#!/bin/sh\necho 'alumiini-git #{version} protocol 1 libgit2 1.9.7 x86_64-unknown-linux-gnu'\n"
+    do:
+      "#!/bin/sh\necho 'alumiini-git #{version} protocol 1 libgit2 1.9.7 " <>
+        "x86_64-unknown-linux-gnu'\n"
 
   @doc "A checksum file."
   @spec checksums(%{String.t() => binary}) :: String.t()
@@ -35,7 +37,9 @@ defmodule Alumiini.Git.Test.ReleaseArchive do
     "%{\n" <> Enum.join(lines, ",\n") <> "\n}\n"
   end
 
-  defp entry({name, content}), do: [header(name, ?0, byte_size(content), ""), content, padding(content)]
+  defp entry({name, content}),
+    do: [header(name, ?0, byte_size(content), ""), content, padding(content)]
+
   defp entry({:symlink, name, to}), do: header(name, ?2, 0, to)
   defp entry({:hardlink, name, to}), do: header(name, ?1, 0, to)
   defp entry({:directory, name, _}), do: header(name, ?5, 0, "")

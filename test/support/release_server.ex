@@ -1,6 +1,7 @@
 defmodule Alumiini.Git.Test.ReleaseServer do
   @moduledoc """
-  A server on loopback that hands out files, over TLS or not, and misbehaves when told so; also a proxy.
+  A server on loopback that hands out files, over TLS or not, and misbehaves when told so; also a
+  proxy.
 
       server = start_supervised!({ReleaseServer, root: directory, tls: certificate.tls})
       ReleaseServer.script(server, [{:status, 500}, {:truncate, 100}])
@@ -11,7 +12,8 @@ defmodule Alumiini.Git.Test.ReleaseServer do
     * `{:body, headers, body}` - with status 200
     * `{:truncate, n}` - the head promises the whole file, then come `n` bytes and the end
     * `{:stall, n}` - the same, but the connection stays open
-    * `{:pause, n, pid}` - the same, but the process gets `{:paused, connection}`, and what is left comes once that gets `:go`
+    * `{:pause, n, pid}` - the same, but the process gets `{:paused, connection}`, and what is left
+      comes once that gets `:go`
     * `{:other, bytes, length}` - the same with other bytes, and the whole file's ETag
     * `{:raw, bytes}` - bytes without a length, to the end of the connection
     * `:hang` - read the request and never answer
@@ -95,7 +97,11 @@ defmodule Alumiini.Git.Test.ReleaseServer do
 
       request = %{method: method, path: path, headers: headers}
       action = GenServer.call(server, {:request, request}, :infinity)
-      if method == "CONNECT", do: tunnel(io, path, headers, options), else: act(action, request, io, options)
+
+      if method == "CONNECT",
+        do: tunnel(io, path, headers, options),
+        else: act(action, request, io, options)
+
       module.close(socket)
     end
   end
@@ -111,7 +117,10 @@ defmodule Alumiini.Git.Test.ReleaseServer do
   defp act(:serve, request, io, options), do: file(request, io, options, request.headers["range"])
   defp act(:no_range, request, io, options), do: file(request, io, options, nil)
   defp act({:status, code}, _request, io, _options), do: answer(io, code, [], "no")
-  defp act({:status, code, headers, body}, _request, io, _options), do: answer(io, code, headers, body)
+
+  defp act({:status, code, headers, body}, _request, io, _options),
+    do: answer(io, code, headers, body)
+
   defp act({:body, headers, body}, _request, io, _options), do: answer(io, 200, headers, body)
   defp act(:hang, _request, io, _options), do: recv(io, 1)
 
@@ -196,7 +205,10 @@ defmodule Alumiini.Git.Test.ReleaseServer do
 
       true ->
         [_host, port] = String.split(target, ":")
-        {:ok, upstream} = :gen_tcp.connect({127, 0, 0, 1}, String.to_integer(port), [:binary, active: false])
+
+        {:ok, upstream} =
+          :gen_tcp.connect({127, 0, 0, 1}, String.to_integer(port), [:binary, active: false])
+
         send_data(io, "HTTP/1.1 200 Connection established\r\n\r\n")
         back = spawn_link(fn -> pump({:gen_tcp, upstream}, io) end)
         pump(io, {:gen_tcp, upstream})

@@ -1,5 +1,7 @@
 defmodule Alumiini.Git.Test.Remotes do
-  @moduledoc "The same repositories over each of the ways to reach them, for tests that must hold over all."
+  @moduledoc """
+  The same repositories over each of the ways to reach them, for tests that must hold over all.
+  """
 
   alias Alumiini.Git.Test.HttpServer
 
@@ -10,8 +12,8 @@ defmodule Alumiini.Git.Test.Remotes do
   def kinds, do: [:v2, :v0, :file]
 
   @doc """
-  Serves the repositories in `root` for the running test. `url` makes the URL of one; `server` is the HTTP server, nil for
-  `:file`.
+  Serves the repositories in `root` for the running test. `url` makes the URL of one; `server` is
+  the HTTP server, nil for `:file`.
   """
   @spec serve!(kind, Path.t()) :: %{url: (String.t() -> String.t()), server: pid | nil}
   def serve!(:file, root), do: %{url: &("file://" <> Path.join(root, &1)), server: nil}

@@ -11,7 +11,10 @@ defmodule Alumiini.Git.Test.Repository do
   @type path :: Path.t()
   @type id :: String.t()
 
-  @doc "A bare repository `name` in `dir`, with HEAD on `main` and nothing in it. Options: `:branch`, `:object_format`."
+  @doc """
+  A bare repository `name` in `dir`, with HEAD on `main` and nothing in it. Options: `:branch`,
+  `:object_format`.
+  """
   @spec create!(Path.t(), String.t(), keyword) :: path
   def create!(dir, name \\ "origin.git", options \\ []) do
     path = Path.join(dir, name)
@@ -34,8 +37,9 @@ defmodule Alumiini.Git.Test.Repository do
   @doc """
   Commits files on top of a branch (which begins if it is not there), and returns the commit's id.
 
-  Contents as in `t:Alumiini.Git.Test.FastImport.content/0`. Options: `:branch` (`"main"`), `:message`, `:author`, `:time`,
-  `:zone`, `:from` (a revision to start from), `:merge`, `:only` (without the parent's files).
+  Contents as in `t:Alumiini.Git.Test.FastImport.content/0`. Options: `:branch` (`"main"`),
+  `:message`, `:author`, `:time`, `:zone`, `:from` (a revision to start from), `:merge`, `:only`
+  (without the parent's files).
   """
   @spec commit!(path, FastImport.files(), keyword) :: id
   def commit!(repository, files, options \\ []) do
@@ -82,7 +86,10 @@ defmodule Alumiini.Git.Test.Repository do
   @doc "Puts the branch elsewhere, forward or not."
   @spec move_branch!(path, String.t(), String.t()) :: :ok
   def move_branch!(repository, branch, revision) do
-    GitCommand.run!(["update-ref", "refs/heads/#{branch}", rev_parse!(repository, revision)], cd: repository)
+    GitCommand.run!(["update-ref", "refs/heads/#{branch}", rev_parse!(repository, revision)],
+      cd: repository
+    )
+
     :ok
   end
 
@@ -113,7 +120,10 @@ defmodule Alumiini.Git.Test.Repository do
     :ok
   end
 
-  @doc "A commit of a tree that git would not make: entries `{mode, name, content}` or `{mode, name, {:id, id}}`, unchecked."
+  @doc """
+  A commit of a tree that git would not make: entries `{mode, name, content}` or `{mode, name, {:id,
+  id}}`, unchecked.
+  """
   @spec commit_raw_tree!(path, String.t(), [{String.t(), binary, iodata | {:id, id}}]) :: id
   def commit_raw_tree!(repository, branch, entries) do
     bytes =
@@ -124,7 +134,8 @@ defmodule Alumiini.Git.Test.Repository do
     tree = hash!(repository, "tree", bytes)
 
     commit =
-      GitCommand.run!(["commit-tree", "-m", "A tree of raw entries", tree], cd: repository) |> String.trim()
+      GitCommand.run!(["commit-tree", "-m", "A tree of raw entries", tree], cd: repository)
+      |> String.trim()
 
     GitCommand.run!(["update-ref", "refs/heads/#{branch}", commit], cd: repository)
     commit

@@ -1,9 +1,11 @@
 defmodule Alumiini.Git.Test.ScriptedTcp do
   @moduledoc """
-  Peers that are no server at all: they accept and say nothing, refuse, reset, cannot be reached, or follow a script.
+  Peers that are no server at all: they accept and say nothing, refuse, reset, cannot be reached, or
+  follow a script.
 
-  `start_link/1` tells its starter what happens, by message: `{ScriptedTcp, pid, :accepted}`, `{ScriptedTcp, pid, {:done, n}}`
-  when connection `n` came to the end of its script, `{ScriptedTcp, pid, {:closed, n}}` when the client left it.
+  `start_link/1` tells its starter what happens, by message: `{ScriptedTcp, pid, :accepted}`,
+  `{ScriptedTcp, pid, {:done, n}}` when connection `n` came to the end of its script,
+  `{ScriptedTcp, pid, {:closed, n}}` when the client left it.
   """
 
   @type step ::
@@ -20,7 +22,8 @@ defmodule Alumiini.Git.Test.ScriptedTcp do
     * `{:receive_until, bytes}` - read until these bytes came
     * `{:send, data}`, `{:trickle, data, milliseconds}` - the latter byte by byte
     * `:close`, `:reset` - end the connection
-    * `:hold` - keep it, and read without answering until the client leaves (also what the end of a script does)
+    * `:hold` - keep it, and read without answering until the client leaves (also what the end of a
+      script does)
   """
   @spec start_link([step]) :: {:ok, pid}
   def start_link(script \\ [:hold]) do
@@ -49,7 +52,10 @@ defmodule Alumiini.Git.Test.ScriptedTcp do
   @spec url(pid, String.t()) :: String.t()
   def url(pid, scheme \\ "http"), do: "#{scheme}://127.0.0.1:#{port(pid)}/repository.git"
 
-  @doc "A port on which connections are refused. Nobody else can take it while the returned socket is open."
+  @doc """
+  A port on which connections are refused. Nobody else can take it while the returned socket is
+  open.
+  """
   @spec refusing() :: {:inet.port_number(), :socket.socket()}
   def refusing do
     # Bound and not listening.
@@ -60,8 +66,8 @@ defmodule Alumiini.Git.Test.ScriptedTcp do
   end
 
   @doc """
-  A port where connecting takes for ever: its queue of connections that nobody accepts is full, so the kernel drops what
-  else comes. As long as the returned sockets are open.
+  A port where connecting takes for ever: its queue of connections that nobody accepts is full, so
+  the kernel drops what else comes. As long as the returned sockets are open.
   """
   @spec unreachable() :: {:inet.port_number(), [:gen_tcp.socket()]}
   def unreachable do
@@ -85,7 +91,9 @@ defmodule Alumiini.Git.Test.ScriptedTcp do
       spawn_link(fn ->
         receive do:
                   (:play ->
-                     play(script, socket, fn event -> send(owner, {__MODULE__, me, {event, number}}) end))
+                     play(script, socket, fn event ->
+                       send(owner, {__MODULE__, me, {event, number}})
+                     end))
       end)
 
     :ok = :gen_tcp.controlling_process(socket, player)

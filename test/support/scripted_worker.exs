@@ -1,15 +1,17 @@
 defmodule Alumiini.Git.ScriptedWorker do
   @moduledoc """
-  Peers that follow a script, for what a real worker does not do on demand. Each is a shell script that takes the place
-  of the binary.
+  Peers that follow a script, for what a real worker does not do on demand. Each is a shell script
+  that takes the place of the binary.
 
-  A script is a list of steps. `write!/2` takes one for each start; the last one counts for all later starts.
+  A script is a list of steps. `write!/2` takes one for each start; the last one counts for all
+  later starts.
 
     * `:read` - take one frame
     * `{:answer, value}` - answer the frame that was taken last
     * `{:reply, map}` - write a frame; an `"id"` of `:last` is that of the frame that was taken last
-    * `:serve` - take frames for ever: a `cancel` is answered with `cancelled`, a frame that holds the text `poison` kills
-      the peer, one that holds `silent` is not answered, and every other one is answered with `"served"`
+    * `:serve` - take frames for ever: a `cancel` is answered with `cancelled`, a frame that holds
+      the text `poison` kills the peer, one that holds `silent` is not answered, and every other one
+      is answered with `"served"`
     * `{:raw, bytes}` - write bytes
     * `{:shell, line}` - anything else
     * `:hang` - take whatever comes, say nothing, end with the input
@@ -19,7 +21,13 @@ defmodule Alumiini.Git.ScriptedWorker do
   At the end of its script it ends with status 0. Ids must be below 128.
   """
 
-  @hello %{"protocol" => 1, "version" => "1.2.3", "libgit2" => "1.9.1", "pid" => 1, "target" => "test"}
+  @hello %{
+    "protocol" => 1,
+    "version" => "1.2.3",
+    "libgit2" => "1.9.1",
+    "pid" => 1,
+    "target" => "test"
+  }
   # Stands for the id that is known only when the script runs.
   @last 127
 
@@ -63,7 +71,8 @@ defmodule Alumiini.Git.ScriptedWorker do
       size=$(take 4 | od -An -tu1 | { read -r a b c d && echo $((((a * 256 + b) * 256 + c) * 256 + d)); })
       [ -n "$size" ] || exit 0
       frame=$(take "$size" | od -An -v -tx1 | tr -d ' \\n')
-      # The byte after the key "id", wherever that is. Not by `${frame#*…}`, which takes the square of the frame's length.
+      # The byte after the key "id", wherever that is. Not by `${frame#*…}`, which takes the square
+      # of the frame's length.
       id=$(printf '%s\\n' "$frame" | awk '{ print substr($0, index($0, "a26964") + 6, 2) }')
       id=$(printf '%03o' "0x$id")
     }
@@ -109,11 +118,14 @@ defmodule Alumiini.Git.ScriptedWorker do
     map = Map.new(map, fn {key, value} -> {key, if(value == :last, do: @last, else: value)} end)
     body = Msgpax.pack!(map, iodata: false)
     frame = octal(<<byte_size(body)::32, body::binary>>)
+
     ~s(printf "#{String.replace(frame, octal(<<0xA2, "id", @last>>), octal(<<0xA2, "id">>) <> "\\\\$id")}")
   end
 
   defp octal(bytes) do
-    for <<byte <- bytes>>, into: "", do: "\\" <> String.pad_leading(Integer.to_string(byte, 8), 3, "0")
+    for <<byte <- bytes>>,
+      into: "",
+      do: "\\" <> String.pad_leading(Integer.to_string(byte, 8), 3, "0")
   end
 
   defp hex(text), do: Base.encode16(text, case: :lower)

@@ -1,6 +1,7 @@
 defmodule Alumiini.Git.Test.SecondBeam do
   @moduledoc """
-  Another BEAM with this library in it, as a process of the operating system: for tests of what is left when it is killed.
+  Another BEAM with this library in it, as a process of the operating system: for tests of what is
+  left when it is killed.
   """
 
   alias Alumiini.Git.Test.OsProcess

@@ -1,6 +1,7 @@
 defmodule Alumiini.Git.Test.SshKeys do
   @moduledoc """
-  Keys for SSH in every form that people have them in, and lines for `known_hosts`, made by `ssh-keygen`.
+  Keys for SSH in every form that people have them in, and lines for `known_hosts`, made by
+  `ssh-keygen`.
 
       key = SshKeys.generate!(dir, :ed25519, passphrase: "open sesame")
       SshKeys.known_hosts("127.0.0.1", port, host_key)
@@ -11,7 +12,10 @@ defmodule Alumiini.Git.Test.SshKeys do
   @enforce_keys [:path, :private, :public]
   defstruct [:path, :private, :public]
 
-  @typedoc "`public` is `type base64`, without a comment; `path` is the file of the private one, beside it `path.pub`."
+  @typedoc """
+  `public` is `type base64`, without a comment; `path` is the file of the private one, beside it
+  `path.pub`.
+  """
   @type t :: %__MODULE__{path: Path.t(), private: String.t(), public: String.t()}
   @type type :: :ed25519 | {:ecdsa, 256 | 384 | 521} | {:rsa, pos_integer}
 
@@ -30,7 +34,8 @@ defmodule Alumiini.Git.Test.SshKeys do
     # OpenSSH writes these in its own format only, whatever it is asked for.
     if type == :ed25519 and format == :pkcs8,
       do: write_ed25519_pkcs8!(path, passphrase),
-      else: keygen!(type_arguments(type) ++ format_arguments(format) ++ ["-N", passphrase, "-f", path])
+      else:
+        keygen!(type_arguments(type) ++ format_arguments(format) ++ ["-N", passphrase, "-f", path])
 
     read!(path)
   end
@@ -46,7 +51,12 @@ defmodule Alumiini.Git.Test.SshKeys do
   defp write_ed25519_pkcs8!(path, "") do
     {public, seed} = :crypto.generate_key(:eddsa, :ed25519)
     der = <<0x302E020100300506032B657004220420::128>> <> seed
-    File.write!(path, "-----BEGIN PRIVATE KEY-----\n#{Base.encode64(der)}\n-----END PRIVATE KEY-----\n")
+
+    File.write!(
+      path,
+      "-----BEGIN PRIVATE KEY-----\n#{Base.encode64(der)}\n-----END PRIVATE KEY-----\n"
+    )
+
     File.chmod!(path, 0o600)
     blob = <<11::32, "ssh-ed25519", 32::32, public::binary>>
     File.write!(path <> ".pub", "ssh-ed25519 #{Base.encode64(blob)} test\n")
@@ -60,11 +70,15 @@ defmodule Alumiini.Git.Test.SshKeys do
   @doc "`SHA256:…`, as `ssh-keygen -l` prints it."
   @spec fingerprint(t) :: String.t()
   def fingerprint(key) do
-    [_bits, fingerprint | _] = String.split(keygen!(["-l", "-E", "sha256", "-f", key.path <> ".pub"]))
+    [_bits, fingerprint | _] =
+      String.split(keygen!(["-l", "-E", "sha256", "-f", key.path <> ".pub"]))
+
     fingerprint
   end
 
-  @doc "The type that its line in `known_hosts` has: `ssh-ed25519`, `ecdsa-sha2-nistp256`, `ssh-rsa`, …"
+  @doc """
+  The type that its line in `known_hosts` has: `ssh-ed25519`, `ecdsa-sha2-nistp256`, `ssh-rsa`, …
+  """
   @spec type_name(t) :: String.t()
   def type_name(key), do: key.public |> String.split() |> hd()
 
@@ -73,7 +87,10 @@ defmodule Alumiini.Git.Test.SshKeys do
   def host_name(host, 22), do: host
   def host_name(host, port), do: "[#{host}]:#{port}"
 
-  @doc "A line for `known_hosts`; `marker` is for instance `@revoked`. `hosts` is its first field, as it is."
+  @doc """
+  A line for `known_hosts`; `marker` is for instance `@revoked`. `hosts` is its first field, as it
+  is.
+  """
   @spec line(String.t(), t, String.t() | nil) :: String.t()
   def line(hosts, key, marker \\ nil) do
     Enum.join(Enum.reject([marker, hosts, key.public], &is_nil/1), " ") <> "\n"
@@ -94,8 +111,8 @@ defmodule Alumiini.Git.Test.SshKeys do
   end
 
   @doc """
-  Signs a host's key as an authority (`@cert-authority`), and returns the certificate's path. Options: `:principals`
-  (names of the host), `:validity` (as `ssh-keygen -V` takes it).
+  Signs a host's key as an authority (`@cert-authority`), and returns the certificate's path.
+  Options: `:principals` (names of the host), `:validity` (as `ssh-keygen -V` takes it).
   """
   @spec sign_host!(t, t, keyword) :: Path.t()
   def sign_host!(authority, key, options) do
@@ -103,8 +120,9 @@ defmodule Alumiini.Git.Test.SshKeys do
   end
 
   @doc """
-  Signs a user's key as an authority (sshd's `TrustedUserCAKeys`), and returns the certificate's path, where `ssh-add` and so
-  `agent!/2` find it. Options as `sign_host!/3`; `:principals` are names of users.
+  Signs a user's key as an authority (sshd's `TrustedUserCAKeys`), and returns the certificate's
+  path, where `ssh-add` and so `agent!/2` find it. Options as `sign_host!/3`; `:principals` are
+  names of users.
   """
   @spec sign_user!(t, t, keyword) :: Path.t()
   def sign_user!(authority, key, options), do: sign!(authority, key, ["-I", "user"], options)
@@ -117,7 +135,8 @@ defmodule Alumiini.Git.Test.SshKeys do
   end
 
   @doc """
-  An agent of its own that holds these keys (without passphrases), for as long as the running test; returns its socket.
+  An agent of its own that holds these keys (without passphrases), for as long as the running test;
+  returns its socket.
   """
   @spec agent!(Path.t(), [t]) :: Path.t()
   def agent!(dir, keys) do

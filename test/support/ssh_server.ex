@@ -31,11 +31,12 @@ defmodule Alumiini.Git.Test.SshServer do
     * `:authorized` - the keys of `SshKeys` that may log in
     * `:host_keys` - its own keys; one ed25519 key unless given
     * `:host_certificates` - paths of certificates for them, see `SshKeys.sign_host!/3`
-    * `:port` - that it must have, on whatever loopback address has it free (`FreePort.allowed/1`), such as 22; else it has
-      a free port of `127.0.0.1`
+    * `:port` - that it must have, on whatever loopback address has it free (`FreePort.allowed/1`),
+      such as 22; else it has a free port of `127.0.0.1`
     * `:env` - more of the environment of those who log in: `[{"HOME", dir}]`
     * `:accept_env` - `false` refuses `GIT_PROTOCOL`, so that the protocol is v0
-    * `:config` - more lines of `sshd_config`, `["MaxSessions 2"]`; these come first, and the first of two counts
+    * `:config` - more lines of `sshd_config`, `["MaxSessions 2"]`; these come first, and the first
+      of two counts
   """
   @spec start_link(keyword) :: GenServer.on_start()
   def start_link(options) do
@@ -56,7 +57,12 @@ defmodule Alumiini.Git.Test.SshServer do
 
   @doc "Several servers may run under one supervisor."
   def child_spec(options) do
-    %{id: make_ref(), start: {__MODULE__, :start_link, [options]}, restart: :temporary, shutdown: 20_000}
+    %{
+      id: make_ref(),
+      start: {__MODULE__, :start_link, [options]},
+      restart: :temporary,
+      shutdown: 20_000
+    }
   end
 
   @spec port(server) :: :inet.port_number()
@@ -65,7 +71,10 @@ defmodule Alumiini.Git.Test.SshServer do
   @spec address(server) :: String.t()
   def address(server), do: GenServer.call(server, :address)
 
-  @doc "The URL of the repository at an absolute path. Options: `:user`, `:host`, `:port` (of a relay before it)."
+  @doc """
+  The URL of the repository at an absolute path. Options: `:user`, `:host`, `:port` (of a relay
+  before it).
+  """
   @spec url(server, Path.t(), keyword) :: String.t()
   def url(server, path, options \\ []) do
     user = Keyword.get(options, :user, user())
@@ -93,11 +102,17 @@ defmodule Alumiini.Git.Test.SshServer do
   @spec stop(server) :: :ok
   def stop(server), do: GenServer.call(server, :stop, 30_000)
 
-  @doc "Starts it again, with other `:host_keys`, `:authorized`, … where given. What was logged is forgotten."
+  @doc """
+  Starts it again, with other `:host_keys`, `:authorized`, … where given. What was logged is
+  forgotten.
+  """
   @spec start(server, keyword) :: :ok
   def start(server, options \\ []), do: GenServer.call(server, {:start, options}, 30_000)
 
-  @doc "Ends its connections as a crash or a firewall does, without a word in the protocol. Returns when they are gone."
+  @doc """
+  Ends its connections as a crash or a firewall does, without a word in the protocol. Returns when
+  they are gone.
+  """
   @spec drop(server) :: :ok
   def drop(server), do: server |> daemon() |> drop_connections()
 
@@ -152,7 +167,10 @@ defmodule Alumiini.Git.Test.SshServer do
     Process.flag(:trap_exit, true)
     dir = Path.join(options[:dir], "sshd-#{System.unique_integer([:positive])}")
     File.mkdir_p!(dir)
-    options = Keyword.put_new_lazy(options, :host_keys, fn -> [SshKeys.generate!(dir, :ed25519)] end)
+
+    options =
+      Keyword.put_new_lazy(options, :host_keys, fn -> [SshKeys.generate!(dir, :ed25519)] end)
+
     state = %{program: program, dir: dir, options: options, address: nil, port: nil, daemon: nil}
 
     start = fn address, port ->
@@ -210,7 +228,10 @@ defmodule Alumiini.Git.Test.SshServer do
 
       {:error, lines} ->
         GenServer.stop(daemon)
-        if Enum.any?(lines, &(&1 =~ "Address already in use")), do: state, else: raise(Enum.join(lines, "\n"))
+
+        if Enum.any?(lines, &(&1 =~ "Address already in use")),
+          do: state,
+          else: raise(Enum.join(lines, "\n"))
     end
   end
 

@@ -21,7 +21,10 @@ defmodule Alumiini.Git.Test.TempDir do
     end
   end
 
-  @doc "Removes a directory whatever is in it: names that are no UTF-8, directories without write permission."
+  @doc """
+  Removes a directory whatever is in it: names that are no UTF-8, directories without write
+  permission.
+  """
   @spec remove!(Path.t()) :: :ok
   def remove!(dir) do
     case System.cmd("rm", ["-rf", "--", dir], stderr_to_stdout: true) do

@@ -1,15 +1,24 @@
 defmodule Alumiini.Git.Test.Tinyproxy do
-  @moduledoc "tinyproxy on loopback: a proxy of HTTP that others wrote, so that ours is held against something."
+  @moduledoc """
+  tinyproxy on loopback: a proxy of HTTP that others wrote, so that ours is held against something.
+  """
 
   alias Alumiini.Git.Test.{Daemon, FreePort}
 
-  @doc "Starts one for the running test; returns it (its lines are its log) and its URL. Options: `:auth`, `{user, password}`."
+  @doc """
+  Starts one for the running test; returns it (its lines are its log) and its URL. Options: `:auth`,
+  `{user, password}`.
+  """
   @spec start!(Path.t(), keyword) :: {pid, String.t()}
   def start!(dir, options \\ []) do
     FreePort.with_port(fn port ->
       config = Path.join(dir, "tinyproxy-#{port}.conf")
       File.write!(config, config(port, options[:auth]))
-      daemon = ExUnit.Callbacks.start_supervised!({Daemon, program: "tinyproxy", args: ["-d", "-c", config]})
+
+      daemon =
+        ExUnit.Callbacks.start_supervised!(
+          {Daemon, program: "tinyproxy", args: ["-d", "-c", config]}
+        )
 
       case Daemon.reached(daemon, ~r/Accepting connections/, 1, 10_000) do
         :ok ->

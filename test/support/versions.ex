@@ -1,8 +1,8 @@
 defmodule Alumiini.Git.Test.Versions do
   @moduledoc """
-  A repository whose commits are versions 1, 2, 3: every file names the version, each has files that the others lack, and a
-  name that is a file in one is a directory in the next. So whatever is read tells which commit it is from, and half of one
-  and half of another cannot pass for a whole one.
+  A repository whose commits are versions 1, 2, 3: every file names the version, each has files that
+  the others lack, and a name that is a file in one is a directory in the next. So whatever is read
+  tells which commit it is from, and half of one and half of another cannot pass for a whole one.
   """
 
   alias Alumiini.Git.Test.Repository
@@ -19,7 +19,10 @@ defmodule Alumiini.Git.Test.Versions do
   @spec count() :: pos_integer
   def count, do: @count
 
-  @doc "The bare repository `name` in `dir` with all versions, `main` at the first, and the ids of its commits."
+  @doc """
+  The bare repository `name` in `dir` with all versions, `main` at the first, and the ids of its
+  commits.
+  """
   @spec create!(Path.t(), String.t()) :: {Repository.path(), %{version => Repository.id()}}
   def create!(dir, name \\ "versions.git") do
     origin = Repository.create!(dir, name)

@@ -1,5 +1,7 @@
 defmodule Alumiini.Git.Test.WholeCommit do
-  @moduledoc "What `files` and `read` show of a working tree of `Versions`, as one `t:Versions.contents/0`."
+  @moduledoc """
+  What `files` and `read` show of a working tree of `Versions`, as one `t:Versions.contents/0`.
+  """
 
   alias Alumiini.Git.Test.{RawWorker, Versions}
 
@@ -16,14 +18,18 @@ defmodule Alumiini.Git.Test.WholeCommit do
       end
 
     answers = for {dir, name, id} <- asked, do: {dir, name, RawWorker.await(worker, id)}
-    errors = for({_dir, answer} <- listed, do: answer) ++ for({_dir, _name, answer} <- answers, do: answer)
+
+    errors =
+      for({_dir, answer} <- listed, do: answer) ++ for({_dir, _name, answer} <- answers, do: answer)
 
     case for {:error, kind, _sentence} <- errors, uniq: true, do: kind do
       [] ->
         empty = Map.new(listed, fn {dir, _names} -> {dir, %{}} end)
 
         {:ok,
-         Enum.reduce(answers, empty, fn {dir, name, {:ok, text}}, all -> put_in(all[dir][name], text) end)}
+         Enum.reduce(answers, empty, fn {dir, name, {:ok, text}}, all ->
+           put_in(all[dir][name], text)
+         end)}
 
       # Of several kinds the test that looks at them will say more than one could here.
       kinds ->
@@ -34,7 +40,10 @@ defmodule Alumiini.Git.Test.WholeCommit do
   defp files(path, ""), do: %{"op" => "files", "path" => path}
   defp files(path, dir), do: %{"op" => "files", "path" => path, "subpath" => dir}
 
-  @doc "Which version it is: half of one and half of another is none, and a sentence tells what is there instead."
+  @doc """
+  Which version it is: half of one and half of another is none, and a sentence tells what is there
+  instead.
+  """
   @spec version(Versions.contents()) :: Versions.version() | String.t()
   def version(contents) do
     Enum.find(1..3, fn version -> Versions.contents(version) == contents end) ||

@@ -6,8 +6,9 @@ defmodule Alumiini.Git.Test.Witness do
       Witness.note(witness, "the answer", Alumiini.Git.sync(…))
       assert Witness.places(witness, secret) == []
 
-  All telemetry of the library and all events of the logger are noted by themselves, the latter also as they are before
-  anybody has formatted them. Use it in tests that are not async: it sees the whole VM.
+  All telemetry of the library and all events of the logger are noted by themselves, the latter also
+  as they are before anybody has formatted them. Use it in tests that are not async: it sees the
+  whole VM.
   """
 
   use Agent
@@ -65,7 +66,10 @@ defmodule Alumiini.Git.Test.Witness do
     for {at, text} <- Agent.get(witness, & &1), String.starts_with?(at, place), do: text
   end
 
-  @doc "Where the secret was seen, and what of it. `secret` is made of letters and digits only, so it has no escaped form."
+  @doc """
+  Where the secret was seen, and what of it. `secret` is made of letters and digits only, so it has
+  no escaped form.
+  """
   @spec places(pid, String.t()) :: [{String.t(), String.t()}]
   def places(witness, secret) do
     forms = forms(secret)
@@ -81,14 +85,18 @@ defmodule Alumiini.Git.Test.Witness do
     end
   end
 
-  @doc "How a secret looks, also as a part of something longer: itself, as bytes, in hex, percent-encoded, in base64."
+  @doc """
+  How a secret looks, also as a part of something longer: itself, as bytes, in hex, percent-encoded,
+  in base64.
+  """
   @spec forms(String.t()) :: [String.t()]
   def forms(secret) do
     bytes = :binary.bin_to_list(secret)
     hex = Base.encode16(secret)
     percent = for byte <- bytes, into: "", do: "%" <> Base.encode16(<<byte>>)
 
-    # Three bytes become four characters, so a text has three forms within another one. The ends depend on neighbours.
+    # Three bytes become four characters, so a text has three forms within another one. The ends
+    # depend on neighbours.
     base64 =
       for before <- 0..2 do
         encoded = Base.encode64(String.duplicate("x", before) <> secret, padding: false)

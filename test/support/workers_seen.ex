@@ -2,8 +2,8 @@ defmodule Alumiini.Git.Test.WorkersSeen do
   @moduledoc "Which workers a server starts and loses, as telemetry tells it, and how they fare."
 
   @doc """
-  From now on the calling test gets `{:worker, :up | :down, server, metadata}` of every worker. Servers are told apart by
-  their name, or their pid where they have none.
+  From now on the calling test gets `{:worker, :up | :down, server, metadata}` of every worker.
+  Servers are told apart by their name, or their pid where they have none.
   """
   @spec attach!() :: :ok
   def attach! do
@@ -13,7 +13,10 @@ defmodule Alumiini.Git.Test.WorkersSeen do
     ExUnit.Callbacks.on_exit(fn -> :telemetry.detach(id) end)
   end
 
-  @doc "Whether a worker does not read what is written to it: the port holds back a frame, or the writer waits for the port."
+  @doc """
+  Whether a worker does not read what is written to it: the port holds back a frame, or the writer
+  waits for the port.
+  """
   @spec stuck?(Alumiini.Git.Server.Worker.t()) :: boolean
   def stuck?(worker) do
     Port.info(worker.port, :queue_size) not in [nil, {:queue_size, 0}] or

@@ -36,7 +36,10 @@ defmodule Alumiini.Git.Test.DocumentTest do
       ```
       """)
 
-    assert for(block <- Document.blocks(page), do: {block.name, block.language, block.line, block.code}) == [
+    assert for(
+             block <- Document.blocks(page),
+             do: {block.name, block.language, block.line, block.code}
+           ) == [
              {page, "sh", 2, "# no heading\none\n"},
              {"#{page}: First", "elixir", 7, ""},
              {"#{page}: First: Below", "text", 10, "two\n\n"},
@@ -51,7 +54,9 @@ defmodule Alumiini.Git.Test.DocumentTest do
   test "a fence that would go unseen, or has no end, raises", %{tmp_dir: directory} do
     for text <- ["* a list\n\n  ```sh\n  one\n  ```\n", "~~~\none\n~~~\n"],
         do:
-          assert_raise(RuntimeError, ~r/line \d: a fence/, fn -> Document.blocks(write!(directory, text)) end)
+          assert_raise(RuntimeError, ~r/line \d: a fence/, fn ->
+            Document.blocks(write!(directory, text))
+          end)
 
     assert_raise MatchError, fn -> Document.blocks(write!(directory, "```sh\none\n")) end
   end

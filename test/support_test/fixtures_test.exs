@@ -1,7 +1,15 @@
 defmodule Alumiini.Git.Test.FixturesTest do
   use ExUnit.Case, async: true
 
-  alias Alumiini.Git.Test.{GitCommand, Manifests, OddFiles, Oracle, RandomHistory, Repository, TempDir}
+  alias Alumiini.Git.Test.{
+    GitCommand,
+    Manifests,
+    OddFiles,
+    Oracle,
+    RandomHistory,
+    Repository,
+    TempDir
+  }
 
   setup do
     dir = TempDir.create!()
@@ -59,14 +67,20 @@ defmodule Alumiini.Git.Test.FixturesTest do
              unexpected: "names/stray-\xff"
            ]
 
-    assert_raise ExUnit.AssertionError, fn -> Oracle.assert_tree_equals(context.clone, context.origin, id) end
+    assert_raise ExUnit.AssertionError, fn ->
+      Oracle.assert_tree_equals(context.clone, context.origin, id)
+    end
+
     assert_raise ExUnit.AssertionError, fn -> Oracle.status!(context.clone) end
   end
 
   test "fsck finds a broken repository", context do
     Repository.commit!(context.origin, %{"a" => "a"})
     # A blob that is not there, under a commit that is.
-    Repository.commit_raw_tree!(context.origin, "main", [{"100644", "a", {:id, String.duplicate("ab", 20)}}])
+    Repository.commit_raw_tree!(context.origin, "main", [
+      {"100644", "a", {:id, String.duplicate("ab", 20)}}
+    ])
+
     assert_raise ExUnit.AssertionError, ~r/missing/, fn -> Oracle.fsck!(context.origin) end
   end
 
@@ -81,14 +95,26 @@ defmodule Alumiini.Git.Test.FixturesTest do
     assert Repository.rev_parse!(context.origin, "old") == first
     Repository.delete_branch!(context.origin, "old")
     assert Repository.rev_parse(context.origin, "old") == nil
-    other = Repository.commit!(context.origin, %{"only.yaml" => ""}, branch: "other", from: first, only: true)
+
+    other =
+      Repository.commit!(context.origin, %{"only.yaml" => ""},
+        branch: "other",
+        from: first,
+        only: true
+      )
+
     assert [%{path: "only.yaml"}] = Oracle.ls_tree(context.origin, other)
     Repository.tag!(context.origin, "v1.0.0", "main", message: "One")
     assert Repository.rev_parse!(context.origin, "v1.0.0") == rewritten
   end
 
   test "trees that git refuses can be made", context do
-    id = Repository.commit_raw_tree!(context.origin, "main", [{"100644", "..", "x"}, {"100644", ".git", "y"}])
+    id =
+      Repository.commit_raw_tree!(context.origin, "main", [
+        {"100644", "..", "x"},
+        {"100644", ".git", "y"}
+      ])
+
     assert [%{path: ".."}, %{path: ".git"}] = Oracle.ls_tree(context.origin, id)
     assert {_, 128} = GitCommand.run(["clone", "--quiet", context.origin, context.clone])
   end
@@ -112,7 +138,9 @@ defmodule Alumiini.Git.Test.FixturesTest do
       for branch <- RandomHistory.branches(history) do
         [{id, paths} | _] = history.branches[branch]
         assert Repository.rev_parse!(origin, "refs/heads/#{branch}") == id
-        assert Enum.sort(for entry <- Oracle.ls_tree(origin, id), do: entry.path) == Enum.sort(paths)
+
+        assert Enum.sort(for entry <- Oracle.ls_tree(origin, id), do: entry.path) ==
+                 Enum.sort(paths)
       end
 
       Oracle.fsck!(origin)

@@ -9,7 +9,15 @@ defmodule Alumiini.Git.Test.HttpServerFaultsTest do
     head = Repository.commit!(origin, %{"app.yaml" => "kind: A\n", "large.bin" => large()})
     server = start_supervised!({HttpServer, root: dir})
     url = HttpServer.url(server, "origin.git")
-    %{dir: dir, origin: origin, head: head, server: server, url: url, clone: Path.join(dir, "clone")}
+
+    %{
+      dir: dir,
+      origin: origin,
+      head: head,
+      server: server,
+      url: url,
+      clone: Path.join(dir, "clone")
+    }
   end
 
   # Does not compress, so that a pack of it has a known order of size.
@@ -79,7 +87,9 @@ defmodule Alumiini.Git.Test.HttpServerFaultsTest do
     test "redirects, to another repository or another host", context do
       Repository.create!(context.dir, "moved.git")
       HttpServer.rule(context.server, {:redirect, 301, context.url}, path: "moved.git")
-      assert GitCommand.run!(["ls-remote", HttpServer.url(context.server, "moved.git")]) =~ context.head
+
+      assert GitCommand.run!(["ls-remote", HttpServer.url(context.server, "moved.git")]) =~
+               context.head
 
       other = start_supervised!({HttpServer, root: context.dir})
       HttpServer.rule(other, {:redirect, 307, context.url})

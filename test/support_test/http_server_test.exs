@@ -14,7 +14,8 @@ defmodule Alumiini.Git.Test.HttpServerTest do
   # Does not compress, so that a pack of it has a known order of size.
   defp large, do: :rand.bytes_s(300_000, :rand.seed_s(:exsss, 1)) |> elem(0)
 
-  defp serve(context, options \\ []), do: start_supervised!({HttpServer, [root: context.dir] ++ options})
+  defp serve(context, options \\ []),
+    do: start_supervised!({HttpServer, [root: context.dir] ++ options})
 
   describe "a well-behaved server" do
     test "serves a clone on one connection, in protocol v2", context do
@@ -47,7 +48,9 @@ defmodule Alumiini.Git.Test.HttpServerTest do
 
     test "serves shallow clones and deepens them", context do
       server = serve(context)
+
       GitCommand.run!(["clone", "--depth", "1", HttpServer.url(server, "origin.git"), context.clone])
+
       assert GitCommand.run!(["rev-list", "HEAD"], cd: context.clone) == context.second <> "\n"
       GitCommand.run!(["fetch", "--unshallow"], cd: context.clone)
 
@@ -83,7 +86,8 @@ defmodule Alumiini.Git.Test.HttpServerTest do
       server = serve(context)
       # Many branches make a long list of wants.
       topics =
-        for n <- 1..40, do: %{branch: "topic-#{n}", files: %{"n.yaml" => "n: #{n}\n"}, from: context.first}
+        for n <- 1..40,
+            do: %{branch: "topic-#{n}", files: %{"n.yaml" => "n: #{n}\n"}, from: context.first}
 
       Repository.commits!(context.origin, topics)
       GitCommand.run!(["clone", HttpServer.url(server, "origin.git"), context.clone])
@@ -117,7 +121,8 @@ defmodule Alumiini.Git.Test.HttpServerTest do
       )
       |> Enum.each(fn {:ok, _} -> :ok end)
 
-      for n <- 1..24, do: Oracle.assert_tree_equals("#{context.clone}-#{n}", context.origin, context.second)
+      for n <- 1..24,
+          do: Oracle.assert_tree_equals("#{context.clone}-#{n}", context.origin, context.second)
     end
 
     test "comes back on its old port", context do
@@ -135,7 +140,9 @@ defmodule Alumiini.Git.Test.HttpServerTest do
   defp child_id(pid) do
     {:ok, supervisor} = ExUnit.fetch_test_supervisor()
 
-    Enum.find_value(Supervisor.which_children(supervisor), fn {id, child, _, _} -> if child == pid, do: id end)
+    Enum.find_value(Supervisor.which_children(supervisor), fn {id, child, _, _} ->
+      if child == pid, do: id
+    end)
   end
 
   describe "TLS" do
@@ -156,7 +163,11 @@ defmodule Alumiini.Git.Test.HttpServerTest do
     test "is good for the address too", context do
       certificate = Certificates.build(:good)
       server = serve(context, tls: certificate.tls, host: "127.0.0.1")
-      GitCommand.run!(["ls-remote", HttpServer.url(server, "origin.git")], trusting(certificate, context.dir))
+
+      GitCommand.run!(
+        ["ls-remote", HttpServer.url(server, "origin.git")],
+        trusting(certificate, context.dir)
+      )
     end
 
     for kind <- [:expired, :wrong_host, :self_signed] do
@@ -164,7 +175,10 @@ defmodule Alumiini.Git.Test.HttpServerTest do
         certificate = Certificates.build(unquote(kind))
         server = serve(context, tls: certificate.tls)
         options = trusting(certificate, context.dir)
-        assert {output, 128} = GitCommand.run(["ls-remote", HttpServer.url(server, "origin.git")], options)
+
+        assert {output, 128} =
+                 GitCommand.run(["ls-remote", HttpServer.url(server, "origin.git")], options)
+
         assert output =~ ~r/certificate/
         assert HttpServer.log(server) == []
       end
@@ -177,7 +191,10 @@ defmodule Alumiini.Git.Test.HttpServerTest do
       options = trusting(certificate, context.dir)
 
       assert {_, 128} =
-               GitCommand.run(["clone", HttpServer.url(server, "origin.git"), context.clone], options)
+               GitCommand.run(
+                 ["clone", HttpServer.url(server, "origin.git"), context.clone],
+                 options
+               )
 
       assert HttpServer.stats(server).pack_bytes == 100_000
     end
@@ -190,10 +207,14 @@ defmodule Alumiini.Git.Test.HttpServerTest do
       assert {output, 128} = GitCommand.run(["ls-remote", HttpServer.url(server, "origin.git")])
       assert output =~ "could not read Username"
 
-      assert GitCommand.run!(["ls-remote", HttpServer.url(server, "origin.git", {"robot", "s3cret/@:"})]) =~
+      assert GitCommand.run!([
+               "ls-remote",
+               HttpServer.url(server, "origin.git", {"robot", "s3cret/@:"})
+             ]) =~
                context.second
 
-      assert [nil, nil, "basic" | _] = for(request <- HttpServer.log(server), do: request.authorization)
+      assert [nil, nil, "basic" | _] =
+               for(request <- HttpServer.log(server), do: request.authorization)
     end
 
     test "by token, for one repository", context do
@@ -202,7 +223,11 @@ defmodule Alumiini.Git.Test.HttpServerTest do
       Repository.create!(context.dir, "open.git")
       url = HttpServer.url(server, "origin.git")
       assert {_, 128} = GitCommand.run(["ls-remote", url])
-      GitCommand.run!(["ls-remote", url], config: [{"http.extraHeader", "Authorization: Bearer t0ken"}])
+
+      GitCommand.run!(["ls-remote", url],
+        config: [{"http.extraHeader", "Authorization: Bearer t0ken"}]
+      )
+
       GitCommand.run!(["ls-remote", HttpServer.url(server, "open.git")])
     end
   end

@@ -2,7 +2,16 @@ defmodule Alumiini.Git.Test.NginxTest do
   # nginx and tinyproxy as the tests run them, by git's own client.
   use ExUnit.Case, async: true
 
-  alias Alumiini.Git.Test.{Certificates, Daemon, GitCommand, Nginx, OsProcess, Repository, TempDir, Tinyproxy}
+  alias Alumiini.Git.Test.{
+    Certificates,
+    Daemon,
+    GitCommand,
+    Nginx,
+    OsProcess,
+    Repository,
+    TempDir,
+    Tinyproxy
+  }
 
   setup do
     dir = TempDir.create!("nginx")
@@ -18,7 +27,10 @@ defmodule Alumiini.Git.Test.NginxTest do
 
   defp clone(context, url, config \\ []) do
     work = Path.join(context.dir, "work-#{System.unique_integer([:positive])}")
-    result = GitCommand.run(["clone", "-q", url, work], config: [{"http.sslCAInfo", context.ca} | config])
+
+    result =
+      GitCommand.run(["clone", "-q", url, work], config: [{"http.sslCAInfo", context.ca} | config])
+
     {result, if(File.dir?(work), do: Repository.rev_parse(work))}
   end
 
@@ -67,7 +79,8 @@ defmodule Alumiini.Git.Test.NginxTest do
 
     server =
       start_supervised!(
-        {Nginx, root: context.root, dir: context.dir, tls: context.certificate, client_ca: client.ca}
+        {Nginx,
+         root: context.root, dir: context.dir, tls: context.certificate, client_ca: client.ca}
       )
 
     url = Nginx.url(server, "app.git")
@@ -96,7 +109,10 @@ defmodule Alumiini.Git.Test.NginxTest do
       with_password = [{"http.proxy", String.replace(proxy, "://", "://ann:open@")}]
       assert {{"", 0}, commit} = clone(context, Nginx.url(server, "app.git"), with_password)
       assert commit == context.commit
-      assert {{output, 128}, nil} = clone(context, Nginx.url(server, "app.git"), [{"http.proxy", proxy}])
+
+      assert {{output, 128}, nil} =
+               clone(context, Nginx.url(server, "app.git"), [{"http.proxy", proxy}])
+
       assert output =~ "407" or output =~ "could not read Username"
     end
 

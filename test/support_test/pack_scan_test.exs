@@ -33,11 +33,14 @@ defmodule Alumiini.Git.Test.HttpServer.PackScanTest do
   end
 
   test "finds no pack in what is no Git answer" do
-    assert {[{:other, _} | _] = parts, _} = PackScan.scan(PackScan.new(), "<!DOCTYPE html>" <> <<1, 1, 1>>)
+    assert {[{:other, _} | _] = parts, _} =
+             PackScan.scan(PackScan.new(), "<!DOCTYPE html>" <> <<1, 1, 1>>)
+
     assert Enum.all?(parts, &match?({:other, _}, &1))
   end
 
-  defp line(data), do: [(byte_size(data) + 4) |> Integer.to_string(16) |> String.pad_leading(4, "0"), data]
+  defp line(data),
+    do: [(byte_size(data) + 4) |> Integer.to_string(16) |> String.pad_leading(4, "0"), data]
 
   defp cut(data, size) when byte_size(data) <= size, do: [data]
 

@@ -56,7 +56,11 @@ defmodule Alumiini.Git.Test.PeersTest do
   describe "processes of the system" do
     setup do
       port =
-        Port.open({:spawn_executable, System.find_executable("sleep")}, [:binary, :exit_status, args: ["600"]])
+        Port.open({:spawn_executable, System.find_executable("sleep")}, [
+          :binary,
+          :exit_status,
+          args: ["600"]
+        ])
 
       {:os_pid, pid} = Port.info(port, :os_pid)
       on_exit(fn -> OsProcess.kill(pid, :KILL) end)

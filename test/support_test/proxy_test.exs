@@ -2,7 +2,15 @@ defmodule Alumiini.Git.Test.ProxyTest do
   # The tests' own proxies, by git's own client.
   use ExUnit.Case, async: true
 
-  alias Alumiini.Git.Test.{Certificates, GitCommand, HttpServer, Proxy, Repository, ScriptedTcp, TempDir}
+  alias Alumiini.Git.Test.{
+    Certificates,
+    GitCommand,
+    HttpServer,
+    Proxy,
+    Repository,
+    ScriptedTcp,
+    TempDir
+  }
 
   setup do
     dir = TempDir.create!("proxy")
@@ -23,7 +31,12 @@ defmodule Alumiini.Git.Test.ProxyTest do
   end
 
   defp ls_remote(context, url, proxy, options \\ []) do
-    config = [{"http.proxy", proxy}, {"http.sslCAInfo", context.ca}, {"http.proxySSLCAInfo", context.ca}]
+    config = [
+      {"http.proxy", proxy},
+      {"http.sslCAInfo", context.ca},
+      {"http.proxySSLCAInfo", context.ca}
+    ]
+
     GitCommand.run(["ls-remote", url, "refs/heads/main"], config: config ++ options)
   end
 
@@ -53,7 +66,9 @@ defmodule Alumiini.Git.Test.ProxyTest do
       assert output =~ "407" or output =~ "could not read Username"
     end
 
-    assert [{"ann", "p:w"} | _] = for(%{answer: :ok} = entry <- Proxy.log(proxy), do: entry.credentials)
+    assert [{"ann", "p:w"} | _] =
+             for(%{answer: :ok} = entry <- Proxy.log(proxy), do: entry.credentials)
+
     assert %{answer: 407, credentials: {"ann", "no"}} = List.last(Proxy.log(proxy))
 
     refusing = start_supervised!({Proxy, refuse: 403})

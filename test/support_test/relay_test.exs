@@ -6,7 +6,10 @@ defmodule Alumiini.Git.Test.RelayTest do
   setup do
     dir = TempDir.create!("relay")
     origin = Repository.create!(dir, "app.git")
-    commit = Repository.commit!(origin, %{"a.yaml" => "a: 1\n", "b" => String.duplicate("noise", 40_000)})
+
+    commit =
+      Repository.commit!(origin, %{"a.yaml" => "a: 1\n", "b" => String.duplicate("noise", 40_000)})
+
     %{dir: dir, commit: commit, http: start_supervised!({HttpServer, root: dir})}
   end
 
@@ -45,7 +48,10 @@ defmodule Alumiini.Git.Test.RelayTest do
       socket = connect!(relay)
 
       :ok =
-        :gen_tcp.send(socket, "GET /app.git/info/refs?service=git-upload-pack HTTP/1.1\r\nhost: x\r\n\r\n")
+        :gen_tcp.send(
+          socket,
+          "GET /app.git/info/refs?service=git-upload-pack HTTP/1.1\r\nhost: x\r\n\r\n"
+        )
 
       if bytes > 0, do: assert({:ok, <<"H", _::binary>>} = :gen_tcp.recv(socket, bytes, 5_000))
       Relay.await(relay, {:stalled, 1})
@@ -75,10 +81,15 @@ defmodule Alumiini.Git.Test.RelayTest do
   end
 
   test "delays bytes, not the number of bytes in a time", context do
-    {:ok, peer} = ScriptedTcp.start_link([{:receive_until, "go"}, {:send, String.duplicate("x", 5_000_000)}])
+    {:ok, peer} =
+      ScriptedTcp.start_link([{:receive_until, "go"}, {:send, String.duplicate("x", 5_000_000)}])
+
     relay = start_supervised!({Relay, to: ScriptedTcp.port(peer), delay: 50})
     socket = connect!(relay)
-    {first, rest} = {:gen_tcp.send(socket, "go"), fn size -> :gen_tcp.recv(socket, size, 10_000) end}
+
+    {first, rest} =
+      {:gen_tcp.send(socket, "go"), fn size -> :gen_tcp.recv(socket, size, 10_000) end}
+
     assert first == :ok
     {took, {:ok, _}} = :timer.tc(fn -> rest.(1) end)
     # Each way once. Not longer by far: only a busy machine makes it longer, so the bound is wide.

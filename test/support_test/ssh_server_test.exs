@@ -33,7 +33,9 @@ defmodule Alumiini.Git.Test.SshServerTest do
     assert {"", 0} = git(clone, context, SshServer.known_hosts(server))
     assert Repository.rev_parse(work) == context.commit
     assert :ok = SshServer.await_open(server, 0)
-    for event <- [:connections, :accepted, :sessions], do: assert(SshServer.count(server, event) == 1)
+
+    for event <- [:connections, :accepted, :sessions],
+        do: assert(SshServer.count(server, event) == 1)
 
     absent = SshServer.url(server, Path.join(context.dir, "absent.git"))
     assert {output, 128} = git(["ls-remote", absent], context, SshServer.known_hosts(server))
@@ -43,7 +45,9 @@ defmodule Alumiini.Git.Test.SshServerTest do
   test "takes the protocol's version or not", context do
     for accept? <- [true, false] do
       server =
-        start_supervised!({SshServer, dir: context.dir, authorized: [context.key], accept_env: accept?})
+        start_supervised!(
+          {SshServer, dir: context.dir, authorized: [context.key], accept_env: accept?}
+        )
 
       ls_remote = ["ls-remote", SshServer.url(server, context.origin)]
       trace = [env: [{"GIT_TRACE_PACKET", "1"}]]
@@ -55,12 +59,18 @@ defmodule Alumiini.Git.Test.SshServerTest do
   test "refuses keys and users that it does not know", context do
     server = start_supervised!({SshServer, dir: context.dir})
     known_hosts = SshServer.known_hosts(server)
-    assert {output, 128} = git(["ls-remote", SshServer.url(server, context.origin)], context, known_hosts)
+
+    assert {output, 128} =
+             git(["ls-remote", SshServer.url(server, context.origin)], context, known_hosts)
+
     assert output =~ "Permission denied (publickey)"
 
     SshServer.stop(server)
     SshServer.start(server, authorized: [context.key])
-    assert {_refs, 0} = git(["ls-remote", SshServer.url(server, context.origin)], context, known_hosts)
+
+    assert {_refs, 0} =
+             git(["ls-remote", SshServer.url(server, context.origin)], context, known_hosts)
+
     nobody = SshServer.url(server, context.origin, user: "nobody")
     assert {output, 128} = git(["ls-remote", nobody], context, known_hosts)
     assert output =~ "Permission denied (publickey)"
@@ -72,7 +82,9 @@ defmodule Alumiini.Git.Test.SshServerTest do
 
     for {keys, status} <- [{[context.key], 0}, {[], 128}] do
       agent = SshKeys.agent!(context.dir, keys)
-      assert {_output, ^status} = git(ls_remote, context, SshServer.known_hosts(server), agent: agent)
+
+      assert {_output, ^status} =
+               git(ls_remote, context, SshServer.known_hosts(server), agent: agent)
     end
   end
 
@@ -101,11 +113,17 @@ defmodule Alumiini.Git.Test.SshServerTest do
     server =
       start_supervised!(
         {SshServer,
-         dir: context.dir, authorized: [context.key], host_keys: [host_key], host_certificates: [certificate]}
+         dir: context.dir,
+         authorized: [context.key],
+         host_keys: [host_key],
+         host_certificates: [certificate]}
       )
 
     ls_remote = ["ls-remote", SshServer.url(server, context.origin)]
-    assert {_refs, 0} = git(ls_remote, context, SshKeys.line("[127.0.0.1]:*", authority, "@cert-authority"))
+
+    assert {_refs, 0} =
+             git(ls_remote, context, SshKeys.line("[127.0.0.1]:*", authority, "@cert-authority"))
+
     other = SshKeys.line("[127.0.0.1]:*", context.key, "@cert-authority")
     assert {_output, 128} = git(ls_remote, context, other)
   end
@@ -114,13 +132,18 @@ defmodule Alumiini.Git.Test.SshServerTest do
     server = start_supervised!({SshServer, dir: context.dir, authorized: [context.key]})
     # A session of upload-pack that waits for what the client wants.
     known_hosts = SshServer.known_hosts(server)
-    {:ok, socket} = :gen_tcp.connect({127, 0, 0, 1}, SshServer.port(server), [:binary, active: false])
+
+    {:ok, socket} =
+      :gen_tcp.connect({127, 0, 0, 1}, SshServer.port(server), [:binary, active: false])
+
     assert {:ok, "SSH-2.0-" <> _} = :gen_tcp.recv(socket, 0, 5_000)
     assert SshServer.open(server) == 1
     SshServer.drop(server)
     assert SshServer.open(server) == 0
     assert {:error, :closed} = read_to_the_end(socket)
-    assert {_refs, 0} = git(["ls-remote", SshServer.url(server, context.origin)], context, known_hosts)
+
+    assert {_refs, 0} =
+             git(["ls-remote", SshServer.url(server, context.origin)], context, known_hosts)
   end
 
   defp read_to_the_end(socket) do
@@ -129,7 +152,11 @@ defmodule Alumiini.Git.Test.SshServerTest do
 
   test "makes keys of each type and form that ssh can use", context do
     for {type, format} <-
-          for(format <- [:openssh, :pem, :pkcs8], bits <- [256, 384, 521], do: {{:ecdsa, bits}, format}) ++
+          for(
+            format <- [:openssh, :pem, :pkcs8],
+            bits <- [256, 384, 521],
+            do: {{:ecdsa, bits}, format}
+          ) ++
             [
               {:ed25519, :openssh},
               {{:rsa, 2048}, :openssh},
@@ -158,7 +185,10 @@ defmodule Alumiini.Git.Test.SshServerTest do
     # ssh-keygen itself does not write this one.
     key = SshKeys.generate!(context.dir, :ed25519, format: :pkcs8)
     [entry] = :public_key.pem_decode(key.private)
-    {:ECPrivateKey, 1, seed, _parameters, _public, _attributes} = :public_key.pem_entry_decode(entry)
+
+    {:ECPrivateKey, 1, seed, _parameters, _public, _attributes} =
+      :public_key.pem_entry_decode(entry)
+
     {public, ^seed} = :crypto.generate_key(:eddsa, :ed25519, seed)
     assert "ssh-ed25519 " <> base64 = key.public
     assert String.ends_with?(Base.decode64!(base64), public)

@@ -12,7 +12,8 @@ defmodule Alumiini.Git.AnyRefTest do
 
     commits =
       for n <- 1..5,
-          do: Repository.commit!(origin, %{"app.yaml" => "app: #{n}\n", "only-#{n}" => ""}, only: true)
+          do:
+            Repository.commit!(origin, %{"app.yaml" => "app: #{n}\n", "only-#{n}" => ""}, only: true)
 
     git!(origin, ["tag", "light", Enum.at(commits, 0)])
     git!(origin, ["tag", "-a", "-m", "one", "v1.0.0", Enum.at(commits, 1)])
@@ -110,7 +111,9 @@ defmodule Alumiini.Git.AnyRefTest do
     assert {:ok, %Update{sha: ^c1, changed?: true, bytes: 0}} =
              Git.update(url, {:commit, c1}, context.work, options)
 
-    assert {:ok, %Update{sha: ^c1, changed?: false}} = Git.update(url, {:commit, c1}, context.work, options)
+    assert {:ok, %Update{sha: ^c1, changed?: false}} =
+             Git.update(url, {:commit, c1}, context.work, options)
+
     assert HttpServer.log(http) == []
   end
 
@@ -127,7 +130,9 @@ defmodule Alumiini.Git.AnyRefTest do
     <<two::binary-2, rest::binary>> = git!(context.origin, ["rev-parse", "#{c1}:app.yaml"])
     File.rm!(Path.join([context.work, ".git/objects", two, rest]))
 
-    assert {:ok, %Update{sha: ^c1, repaired?: true}} = Git.update(url, {:commit, c1}, context.work, options)
+    assert {:ok, %Update{sha: ^c1, repaired?: true}} =
+             Git.update(url, {:commit, c1}, context.work, options)
+
     assert_at(context, c1, "HEAD")
   end
 
@@ -187,9 +192,16 @@ defmodule Alumiini.Git.AnyRefTest do
       File.rm_rf!(work)
     end
 
-    assert {:error, %Error{reason: :unsupported}} = Git.ls_remote("https://h/x", {:commit, main}, server: git)
+    assert {:error, %Error{reason: :unsupported}} =
+             Git.ls_remote("https://h/x", {:commit, main}, server: git)
 
-    for ref <- [{:semver, "~> 1.0", prefix: 1}, {:semver, "~> 1.0", [:x]}, {:tag, 1}, :head, {:semver, 1}] do
+    for ref <- [
+          {:semver, "~> 1.0", prefix: 1},
+          {:semver, "~> 1.0", [:x]},
+          {:tag, 1},
+          :head,
+          {:semver, 1}
+        ] do
       assert_raise ArgumentError, fn -> Git.sync("https://h/x", ref, work, server: git) end
     end
   end
@@ -219,7 +231,10 @@ defmodule Alumiini.Git.AnyRefTest do
 
     for name <- ["../../../../../victim", "a\nb", "a..b", "x.lock", ""] do
       pkt = fn text ->
-        [text |> byte_size() |> Kernel.+(4) |> Integer.to_string(16) |> String.pad_leading(4, "0"), text]
+        [
+          text |> byte_size() |> Kernel.+(4) |> Integer.to_string(16) |> String.pad_leading(4, "0"),
+          text
+        ]
       end
 
       capabilities = "shallow ofs-delta side-band-64k symref=HEAD:refs/heads/#{name}"
@@ -233,7 +248,10 @@ defmodule Alumiini.Git.AnyRefTest do
       ]
 
       headers = [{"content-type", "application/x-git-upload-pack-advertisement"}]
-      rule = HttpServer.rule(http, {:status, 200, headers, IO.iodata_to_binary(list)}, on: :info_refs)
+
+      rule =
+        HttpServer.rule(http, {:status, 200, headers, IO.iodata_to_binary(list)}, on: :info_refs)
+
       File.write!(Path.join(dir, "victim"), "theirs")
       assert {:ok, ^c5} = Git.sync(url, "main", work, server: git)
       result = Git.update(url, :default, work, server: git)
@@ -301,7 +319,10 @@ defmodule Alumiini.Git.AnyRefTest do
     end
 
     assert {_, 128} =
-             System.cmd("git", ["cat-file", "-t", List.last(older)], cd: work, stderr_to_stdout: true)
+             System.cmd("git", ["cat-file", "-t", List.last(older)],
+               cd: work,
+               stderr_to_stdout: true
+             )
 
     assert git!(work, ["fsck", "--no-dangling"]) == ""
     assert_at(context, last, "main")
@@ -315,7 +336,9 @@ defmodule Alumiini.Git.AnyRefTest do
       commit = Repository.commit!(origin, %{"app.yaml" => "again: #{n}\n"})
       git!(origin, ["tag", "-f", "-a", "-m", "#{n}", "moving", commit])
       tag = git!(origin, ["rev-parse", "moving"])
-      assert {:ok, %Update{sha: ^commit, tag: ^tag}} = Git.update(url, {:tag, "moving"}, work, server: git)
+
+      assert {:ok, %Update{sha: ^commit, tag: ^tag}} =
+               Git.update(url, {:tag, "moving"}, work, server: git)
     end
 
     tag = git!(origin, ["rev-parse", "moving"])

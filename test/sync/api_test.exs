@@ -18,12 +18,19 @@ defmodule Alumiini.Git.ApiTest do
   # A worker that takes one request, answers it, and leaves what it took here.
   defp answering!(%{tmp_dir: directory} = context, value) do
     out = Path.join(directory, "frame")
-    answer = if is_map(value) and is_map_key(value, "id"), do: {:reply, value}, else: {:answer, value}
+
+    answer =
+      if is_map(value) and is_map_key(value, "id"), do: {:reply, value}, else: {:answer, value}
+
     server = start!(context, [:read, {:shell, ~s(echo $frame > "#{out}")}, answer, :serve])
 
     {server,
      fn ->
-       out |> File.read!() |> String.trim() |> Base.decode16!(case: :lower) |> Msgpax.unpack!(binary: true)
+       out
+       |> File.read!()
+       |> String.trim()
+       |> Base.decode16!(case: :lower)
+       |> Msgpax.unpack!(binary: true)
      end}
   end
 
@@ -155,7 +162,10 @@ defmodule Alumiini.Git.ApiTest do
       content = <<0, 255, "text">>
       {server, sent} = answering!(context, Msgpax.Bin.new(content))
       assert Git.read(<<"/x", 255>>, "a.yaml", server: server, max_bytes: 10) == {:ok, content}
-      assert %{"op" => "read", "path" => path, "file" => "a.yaml", "raw" => true, "max_bytes" => 10} = sent.()
+
+      assert %{"op" => "read", "path" => path, "file" => "a.yaml", "raw" => true, "max_bytes" => 10} =
+               sent.()
+
       assert path == Msgpax.Bin.new(<<"/x", 255>>)
     end
 
@@ -202,8 +212,12 @@ defmodule Alumiini.Git.ApiTest do
         {server, sent} = answering!(context, @sha)
         assert Git.ls_remote("https://u:p@h/x", ref, server: server) == {:ok, @sha}
 
-        assert %{"op" => "ls_remote", "ref" => ^wire, "url" => "https://h/x", "auth" => %{"username" => "u"}} =
-                 sent.()
+        assert %{
+                 "op" => "ls_remote",
+                 "ref" => ^wire,
+                 "url" => "https://h/x",
+                 "auth" => %{"username" => "u"}
+               } = sent.()
 
         stop_supervised!(Git)
       end
@@ -238,7 +252,10 @@ defmodule Alumiini.Git.ApiTest do
           ] do
         {server, sent} = answering!(context, wire)
         assert Git.refs("https://u:p@h/x", [server: server] ++ prefix) == {:ok, refs}
-        assert %{"op" => "refs", "url" => "https://h/x", "auth" => %{"username" => "u"}} = frame = sent.()
+
+        assert %{"op" => "refs", "url" => "https://h/x", "auth" => %{"username" => "u"}} =
+                 frame = sent.()
+
         assert frame["prefixes"] == sent_prefixes
         stop_supervised!(Git)
       end
@@ -287,23 +304,30 @@ defmodule Alumiini.Git.ApiTest do
              ~r/:tls: a key that is no atom/},
             {fn -> Git.ls_remote("https://h/x", "HEAD", proxy: "x") end,
              ~r/:proxy must be a URL that begins with/},
-            {fn -> Git.ls_remote("https://h/x", "HEAD", proxy: "ftp://x") end, ~r/:proxy must be a URL/},
-            {fn -> Git.ls_remote("https://h/x", "HEAD", proxy: true) end, ~r/:proxy must be .* :environment/},
+            {fn -> Git.ls_remote("https://h/x", "HEAD", proxy: "ftp://x") end,
+             ~r/:proxy must be a URL/},
+            {fn -> Git.ls_remote("https://h/x", "HEAD", proxy: true) end,
+             ~r/:proxy must be .* :environment/},
             {fn -> Git.ls_remote("https://h/x", "HEAD", no_proxy: [:x]) end,
              ~r/:no_proxy must be a string, or/},
-            {fn -> Git.refs("https://h/x", prefix: :tags) end, ~r/:prefix must be a string, or a list/},
+            {fn -> Git.refs("https://h/x", prefix: :tags) end,
+             ~r/:prefix must be a string, or a list/},
             {fn -> Git.refs("https://h/x", prefix: List.duplicate("refs/", 257)) end,
              ~r/:prefix must be .* at most 256 strings/},
-            {fn -> Git.refs("https://h/x", progress: & &1) end, ~r/unknown option :progress .*:prefix/},
+            {fn -> Git.refs("https://h/x", progress: & &1) end,
+             ~r/unknown option :progress .*:prefix/},
             {fn -> Git.refs("") end, ~r/the URL must be/},
             {fn -> Git.refs("https://h/x", auth: fn _ -> nil end) end,
              ~r/:auth must be made by .*function of no/},
             {fn -> Git.start_link(proxy: "proxy:3128") end, ~r/:proxy must be a URL/},
             {fn -> Git.start_link(tls: [ca: "x"]) end, ~r/:ca must be PEM text/},
-            {fn -> Git.start_link(max_requests: 0) end, ~r/:max_requests must be a positive integer/},
-            {fn -> Git.start_link(schemes: [:ftp]) end, ~r/:schemes must be a list of some of .*:https/},
+            {fn -> Git.start_link(max_requests: 0) end,
+             ~r/:max_requests must be a positive integer/},
+            {fn -> Git.start_link(schemes: [:ftp]) end,
+             ~r/:schemes must be a list of some of .*:https/},
             {fn -> Git.start_link(schemes: []) end, ~r/:schemes must be/},
-            {fn -> Git.start_link(allow_local: ["x"]) end, ~r/:allow_local must be a list of absolute paths/},
+            {fn -> Git.start_link(allow_local: ["x"]) end,
+             ~r/:allow_local must be a list of absolute paths/},
             {fn -> Git.start_link(allow_local: "/x") end, ~r/:allow_local must be/},
             {fn -> Git.start_link(addresses: :private) end,
              ~r/:addresses must be :any, :public, or a keyword list/},
@@ -314,35 +338,48 @@ defmodule Alumiini.Git.ApiTest do
             {fn -> Git.start_link(addresses: [deny: ["10.0.0.1/8"]]) end, ~r/:addresses must be/},
             {fn -> Git.start_link(addresses: [deny: ["::/129"]]) end, ~r/:addresses must be/},
             {fn -> Git.start_link(addresses: [deny: ["example.com"]]) end, ~r/:addresses must be/},
-            {fn -> Git.start_link(root: "data") end, ~r/:root must be the absolute path of a directory/},
+            {fn -> Git.start_link(root: "data") end,
+             ~r/:root must be the absolute path of a directory/},
             {fn -> Git.start_link(root: "/data/../x") end, ~r/:root must be/},
             {fn -> Git.start_link(root: ["/data"]) end, ~r/:root must be/},
-            {fn -> Git.start_link(max_requests_per_host: nil) end, ~r/:max_requests_per_host must be/},
-            {fn -> Git.sync("https://h/x", "main", "/x", paths: ["a"]) end, ~r/unknown option :paths/},
-            {fn -> Git.files("/x", nil, at: "main") end, ~r/unknown option :at .*:server, :timeout/},
+            {fn -> Git.start_link(max_requests_per_host: nil) end,
+             ~r/:max_requests_per_host must be/},
+            {fn -> Git.sync("https://h/x", "main", "/x", paths: ["a"]) end,
+             ~r/unknown option :paths/},
+            {fn -> Git.files("/x", nil, at: "main") end,
+             ~r/unknown option :at .*:server, :timeout/},
             {fn -> Git.files("/x", nil, recursive: true) end, ~r/unknown option :recursive/},
             {fn -> Git.files("/x", nil, match: ["*"]) end, ~r/unknown option :match/},
             {fn -> Git.read("/x", "f", at: "main") end, ~r/unknown option :at/},
             {fn -> Git.head("/x", auth: Auth.bearer("t")) end, ~r/unknown option :auth/},
-            {fn -> Git.sync("https://h/x", "main", "/x", 0) end, ~r/:depth must be a positive number/},
+            {fn -> Git.sync("https://h/x", "main", "/x", 0) end,
+             ~r/:depth must be a positive number/},
             {fn -> Git.sync("https://h/x", "main", "/x", -1) end, ~r/:depth must be/},
-            {fn -> Git.sync("https://h/x", "main", "/x", depth: 2_147_483_647) end, ~r/:depth must be/},
-            {fn -> Git.sync("https://h/x", "main", "/x", :infinity) end, ~r/must be a keyword list/},
-            {fn -> Git.sync("https://h/x", "main", "/x", %{depth: 1}) end, ~r/must be a keyword list/},
+            {fn -> Git.sync("https://h/x", "main", "/x", depth: 2_147_483_647) end,
+             ~r/:depth must be/},
+            {fn -> Git.sync("https://h/x", "main", "/x", :infinity) end,
+             ~r/must be a keyword list/},
+            {fn -> Git.sync("https://h/x", "main", "/x", %{depth: 1}) end,
+             ~r/must be a keyword list/},
             {fn -> Git.sync("https://h/x", "main", "/x", timeout: 0) end,
              ~r/:timeout must be a positive integer/},
-            {fn -> Git.sync("https://h/x", "main", "/x", timeout: :infinity) end, ~r/:timeout must be/},
-            {fn -> Git.sync("https://h/x", "main", "/x", force: 1) end, ~r/:force must be true or false/},
+            {fn -> Git.sync("https://h/x", "main", "/x", timeout: :infinity) end,
+             ~r/:timeout must be/},
+            {fn -> Git.sync("https://h/x", "main", "/x", force: 1) end,
+             ~r/:force must be true or false/},
             {fn -> Git.sync("https://h/x", "main", "/x", progress: fn -> 1 end) end,
              ~r/:progress must be a function/},
-            {fn -> Git.sync("https://h/x", "main", "/x", server: "x") end, ~r/:server must be a pid/},
-            {fn -> Git.sync("https://h/x", "main", "/x", server: nil) end, ~r/:server must be a pid/},
+            {fn -> Git.sync("https://h/x", "main", "/x", server: "x") end,
+             ~r/:server must be a pid/},
+            {fn -> Git.sync("https://h/x", "main", "/x", server: nil) end,
+             ~r/:server must be a pid/},
             {fn -> Git.sync("https://h/x", :main, "/x") end, ~r/the ref must be/},
             {fn -> Git.sync("https://h/x", {:branch, :main}, "/x") end, ~r/the ref must be/},
             {fn -> Git.sync("https://h/x", {:head, "main"}, "/x") end, ~r/the ref must be/},
             {fn -> Git.sync(:url, "main", "/x") end, ~r/the URL must be/},
             {fn -> Git.sync("", "main", "/x") end, ~r/the URL must be/},
-            {fn -> Git.sync("https://h/x", "main", ~c"/x") end, ~r/the path of the repository must be/},
+            {fn -> Git.sync("https://h/x", "main", ~c"/x") end,
+             ~r/the path of the repository must be/},
             {fn -> Git.sync("https://h/x", "main", "") end, ~r/the path of the repository must be/},
             {fn -> Git.files(nil) end, ~r/the path of the repository must be/},
             {fn -> Git.files("/x", :deploy) end, ~r/the subpath must be/},
@@ -352,7 +389,8 @@ defmodule Alumiini.Git.ApiTest do
             {fn -> Git.checkout("/x", :main) end, ~r/the revision must be/},
             {fn -> Git.ls_remote("https://h/x", 1) end, ~r/the ref must be/},
             {fn -> Git.start_link(max_pending: 0) end, ~r/:max_pending must be/},
-            {fn -> Git.start_link(binary: "alumiini-git") end, ~r/:binary must be an absolute path/},
+            {fn -> Git.start_link(binary: "alumiini-git") end,
+             ~r/:binary must be an absolute path/},
             {fn -> Git.start_link(name: "x") end, ~r/:name must be/},
             {fn -> Git.start_link(pool: 1) end, ~r/unknown option :pool .*:max_pending/}
           ] do
@@ -398,7 +436,8 @@ defmodule Alumiini.Git.ApiTest do
 
     test "a binary that is missing does not take the supervisor down", %{tmp_dir: directory} do
       children = [
-        {Git, name: nil, binary: Path.join(directory, "nothing"), backoff_initial: 1, backoff_max: 1}
+        {Git,
+         name: nil, binary: Path.join(directory, "nothing"), backoff_initial: 1, backoff_max: 1}
       ]
 
       {:ok, supervisor} = Supervisor.start_link(children, strategy: :one_for_one, max_restarts: 0)
@@ -427,14 +466,21 @@ defmodule Alumiini.Git.ApiTest do
 
     test "and refuse unknown ones" do
       assert_raise ArgumentError, ~r/unknown option :nothing/, fn -> Git.files("/x", nothing: 1) end
-      assert_raise ArgumentError, ~r/unknown option :nothing/, fn -> Git.ls_remote("/x", nothing: 1) end
+
+      assert_raise ArgumentError, ~r/unknown option :nothing/, fn ->
+        Git.ls_remote("/x", nothing: 1)
+      end
     end
   end
 
   describe "Alumiini.Git.Error" do
     test "is raised with a sentence, with fields, and as it is" do
       assert_raise Error, "boom", fn -> raise Error, "boom" end
-      assert_raise Error, "sync: gone", fn -> raise Error, reason: :network, op: :sync, message: "gone" end
+
+      assert_raise Error, "sync: gone", fn ->
+        raise Error, reason: :network, op: :sync, message: "gone"
+      end
+
       assert Exception.message(%Error{reason: :auth}) == "it failed (:auth)"
       assert Exception.message(Error.new(:auth, :sync, "no")) == "sync: no"
     end

@@ -24,7 +24,10 @@ defmodule Alumiini.Git.BranchNamesTest do
     dir = TempDir.create!("branch-names")
     origin = Repository.create!(dir)
     Repository.history!(origin, 3)
-    commit = Repository.commit!(origin, %{"latin.yaml" => "l: 1\n"}, branch: "latin", from: "main~1")
+
+    commit =
+      Repository.commit!(origin, %{"latin.yaml" => "l: 1\n"}, branch: "latin", from: "main~1")
+
     # Where file systems take no such name, packed-refs does.
     refs = for name <- [@latin, @other], do: [commit, " refs/heads/", name, "\n"]
     File.write!(Path.join(origin, "packed-refs"), refs)
@@ -86,12 +89,20 @@ defmodule Alumiini.Git.BranchNamesTest do
         assert heads(work) == ["*refs/heads/main #{main}", " refs/remotes/origin/main #{main}"]
         assert Git.sync(url, @other, work, options) == {:ok, commit}
         assert Git.sync(url, @latin, work, options) == {:ok, commit}
-        assert heads(work) == ["*refs/heads/#{@latin} #{commit}", " refs/remotes/origin/#{@latin} #{commit}"]
+
+        assert heads(work) == [
+                 "*refs/heads/#{@latin} #{commit}",
+                 " refs/remotes/origin/#{@latin} #{commit}"
+               ]
+
         Oracle.assert_synced(work, origin, commit)
 
         # One that is not there is named as it was asked for, and so is what is near.
         absent = @latin <> "s"
-        assert {:error, %Error{reason: :ref_not_found} = error} = Git.sync(url, absent, work, options)
+
+        assert {:error, %Error{reason: :ref_not_found} = error} =
+                 Git.sync(url, absent, work, options)
+
         assert {error.detail.ref, hd(error.detail.near)} == {absent, @latin}
         assert String.valid?(error.message) and error.message =~ ~S(caf\xe9/cr\xe8mes)
       end
@@ -148,7 +159,10 @@ defmodule Alumiini.Git.BranchNamesTest do
       {_, status} = GitCommand.run(["check-ref-format", "refs/heads/" <> name])
       assert status == 1
       work = Path.join(context.dir, "none")
-      assert {:error, %Error{reason: :invalid} = error} = Git.sync(url, name, work, server: context.git)
+
+      assert {:error, %Error{reason: :invalid} = error} =
+               Git.sync(url, name, work, server: context.git)
+
       assert {error.detail.ref, String.valid?(error.message)} == {OneLine.escape(name), true}
     end
   end

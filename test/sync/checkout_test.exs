@@ -26,7 +26,8 @@ defmodule Alumiini.Git.CheckoutTest do
 
   defp checkout(context, rev), do: Git.checkout(context.path, rev, server: context.git)
 
-  test "detaches HEAD at the commit and moves no branch; the next sync puts HEAD back on its branch",
+  test "detaches HEAD at the commit and moves no branch; the next sync puts HEAD back on its " <>
+         "branch",
        context do
     newest = List.last(context.commits)
 
@@ -46,7 +47,8 @@ defmodule Alumiini.Git.CheckoutTest do
     end
   end
 
-  test "takes the beginning of an id, the name of a branch, and what git calls a revision", context do
+  test "takes the beginning of an id, the name of a branch, and what git calls a revision",
+       context do
     [first, second, third] = context.commits
 
     for {rev, commit} <- [
@@ -73,7 +75,9 @@ defmodule Alumiini.Git.CheckoutTest do
     missing = String.duplicate("1", 40)
 
     for rev <- [missing, "no-such-branch", "main~20"] do
-      assert {:error, %Error{reason: :ref_not_found, retryable?: false} = error} = checkout(context, rev)
+      assert {:error, %Error{reason: :ref_not_found, retryable?: false} = error} =
+               checkout(context, rev)
+
       assert error.message =~ rev
       assert Directory.touched(before, Directory.contents(context.path)) == []
     end
@@ -94,7 +98,10 @@ defmodule Alumiini.Git.CheckoutTest do
     File.mkdir!(plain)
     File.write!(Path.join(plain, "file"), "x")
 
-    for {path, reason} <- [{plain, :not_a_repository}, {Path.join(context.dir, "absent"), :path_not_found}] do
+    for {path, reason} <- [
+          {plain, :not_a_repository},
+          {Path.join(context.dir, "absent"), :path_not_found}
+        ] do
       before = Directory.contents(path)
 
       assert {:error, %Error{reason: ^reason, retryable?: false} = error} =

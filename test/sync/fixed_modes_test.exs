@@ -1,6 +1,6 @@
 defmodule Alumiini.Git.FixedModesTest do
-  # File systems that keep no modes (SMB, many in user space): all files are executable there, or none is. `bindfs` shows a directory
-  # like that, which takes FUSE and root.
+  # File systems that keep no modes (SMB, many in user space): all files are executable there, or
+  # none is. `bindfs` shows a directory like that, which takes FUSE and root.
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
@@ -44,7 +44,12 @@ defmodule Alumiini.Git.FixedModesTest do
   defp sync(context), do: Git.sync(context.url, "main", context.path, server: context.git)
 
   defp commit!(context, n) do
-    files = %{"run.sh" => {:executable, "run #{n}\n"}, "a.yaml" => "a: #{n}\n", "sub/b.yaml" => "b: 1\n"}
+    files = %{
+      "run.sh" => {:executable, "run #{n}\n"},
+      "a.yaml" => "a: #{n}\n",
+      "sub/b.yaml" => "b: 1\n"
+    }
+
     Repository.commit!(context.origin, files)
   end
 

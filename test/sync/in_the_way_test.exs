@@ -1,5 +1,6 @@
 defmodule Alumiini.Git.InTheWayTest do
-  # What lies in its owner's repository where a move would write. A refusal touches nothing, inside and outside, and no link leads out.
+  # What lies in its owner's repository where a move would write. A refusal touches nothing, inside
+  # and outside, and no link leads out.
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
@@ -40,14 +41,17 @@ defmodule Alumiini.Git.InTheWayTest do
   end
 
   defp sync(context, options \\ []),
-    do: Git.sync("file://" <> context.source, "main", context.path, [server: context.git] ++ options)
+    do:
+      Git.sync("file://" <> context.source, "main", context.path, [server: context.git] ++ options)
 
   defp git(context, args), do: GitCommand.run!(args, cd: context.path)
   defp file(context, name), do: Path.join(context.path, name)
 
   # All of both directories, but for objects that may have come.
   defp seen(context),
-    do: {Directory.contents(context.path, except: [".git/objects"]), Directory.contents(context.outside)}
+    do:
+      {Directory.contents(context.path, except: [".git/objects"]),
+       Directory.contents(context.outside)}
 
   defp assert_refused(context, options \\ []) do
     {here, outside} = seen(context)
@@ -84,7 +88,10 @@ defmodule Alumiini.Git.InTheWayTest do
       put(context.path, %{"app.yaml" => @edit, "dir/x.yaml" => "mine\n"})
       assert_refused(context)
       {before, _} = seen(context)
-      assert {:error, %Error{reason: :dirty}} = Git.checkout(context.path, next, server: context.git)
+
+      assert {:error, %Error{reason: :dirty}} =
+               Git.checkout(context.path, next, server: context.git)
+
       assert Directory.touched(before, elem(seen(context), 0)) == []
     end
   end
@@ -171,7 +178,8 @@ defmodule Alumiini.Git.InTheWayTest do
     for {what, files} <- [file: %{"sub" => "s\n"}, directory: %{"sub/s.yaml" => "s\n"}] do
       @files files
 
-      test "that becomes a #{what} is in the way while its directory holds anything, with force, too",
+      test "that becomes a #{what} is in the way while its directory holds anything, with " <>
+             "force, too",
            context do
         populate(context)
         commit = commit(context, @files, ["sub"])
@@ -187,7 +195,11 @@ defmodule Alumiini.Git.InTheWayTest do
     test "that moves is recorded, and its working tree is its owner's", context do
       populate(context)
       sub = Directory.contents(file(context, "sub"))
-      GitCommand.run!(["commit", "-q", "--allow-empty", "-m", "On"], cd: Path.join(context.source, "sub"))
+
+      GitCommand.run!(["commit", "-q", "--allow-empty", "-m", "On"],
+        cd: Path.join(context.source, "sub")
+      )
+
       commit = commit(context, %{})
       assert sync(context) == {:ok, commit}
       assert Directory.touched(sub, Directory.contents(file(context, "sub"))) == []
@@ -285,7 +297,10 @@ defmodule Alumiini.Git.InTheWayTest do
     assert git(context, ["rev-parse", "trunk"]) == commit <> "\n"
   end
 
-  for {kind, option} <- ["SHA-256 objects": "--object-format=sha256", reftables: "--ref-format=reftable"] do
+  for {kind, option} <- [
+        "SHA-256 objects": "--object-format=sha256",
+        reftables: "--ref-format=reftable"
+      ] do
     @option option
 
     test "a repository with #{kind} is not supported, and not damaged", context do

@@ -1,5 +1,6 @@
 defmodule Alumiini.Git.LocalRemotesTest do
-  # Repositories of this machine, by file:// and by path: what `git clone file://` and `git ls-remote` make of them.
+  # Repositories of this machine, by file:// and by path: what `git clone file://` and
+  # `git ls-remote` make of them.
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
@@ -28,7 +29,9 @@ defmodule Alumiini.Git.LocalRemotesTest do
 
   # Every object there is, reachable or not.
   defp objects(path) do
-    path |> lines(["cat-file", "--batch-all-objects", "--batch-check=%(objectname)"]) |> MapSet.new()
+    path
+    |> lines(["cat-file", "--batch-all-objects", "--batch-check=%(objectname)"])
+    |> MapSet.new()
   end
 
   defp shallow(path) do
@@ -59,8 +62,14 @@ defmodule Alumiini.Git.LocalRemotesTest do
         synced!(context, tip, url: url, depth: depth)
         oracle = context.work <> "-oracle"
         depth = if depth == :infinity, do: [], else: ["--depth", "#{depth}"]
-        GitCommand.run!(["clone", "-q", "--single-branch", "--no-tags"] ++ depth ++ [context.url, oracle])
-        named = for line <- lines(oracle, ["rev-list", "--objects", "HEAD"]), do: hd(String.split(line))
+
+        GitCommand.run!(
+          ["clone", "-q", "--single-branch", "--no-tags"] ++ depth ++ [context.url, oracle]
+        )
+
+        named =
+          for line <- lines(oracle, ["rev-list", "--objects", "HEAD"]), do: hd(String.split(line))
+
         assert objects(context.work) == MapSet.new(named)
         assert shallow(context.work) == shallow(oracle)
       end
@@ -123,9 +132,16 @@ defmodule Alumiini.Git.LocalRemotesTest do
     # Each is what real repositories have.
     test "broken and dangling refs, invalid names, lost objects of other branches", context do
       [first, tip] = Repository.history!(context.origin, 2)
-      lost = Repository.commit!(context.origin, %{"lost.yaml" => "lost\n"}, branch: "lost", from: first)
+
+      lost =
+        Repository.commit!(context.origin, %{"lost.yaml" => "lost\n"}, branch: "lost", from: first)
+
       GitCommand.run!(["-C", context.origin, "tag", "v1", first])
-      File.rm!(Path.join([context.origin, "objects", binary_part(lost, 0, 2), binary_part(lost, 2, 38)]))
+
+      File.rm!(
+        Path.join([context.origin, "objects", binary_part(lost, 0, 2), binary_part(lost, 2, 38)])
+      )
+
       write_ref(context, "refs/remotes/origin/HEAD", "ref: refs/remotes/origin/gone\n")
       write_ref(context, "refs/heads/absent", String.duplicate("1", 40) <> "\n")
       write_ref(context, "refs/tags/absent", String.duplicate("2", 40) <> "\n")
@@ -143,7 +159,8 @@ defmodule Alumiini.Git.LocalRemotesTest do
       synced!(context, tip, depth: :infinity)
       assert {:ok, refs} = Git.refs(context.url, server: context.git)
 
-      # What git cannot read of a ref is all zeros to it; what it says of names that are none goes to its standard error.
+      # What git cannot read of a ref is all zeros to it; what it says of names that are none goes
+      # to its standard error.
       oracle =
         for line <- lines(context.dir, ["ls-remote", context.url]),
             [id, name] <- [String.split(line, "\t")],
@@ -172,13 +189,24 @@ defmodule Alumiini.Git.LocalRemotesTest do
   describe "a remote" do
     test "that borrows its objects, is a linked working tree, or has its .git elsewhere", context do
       [_, tip] = Repository.history!(context.origin, 2)
-      paths = for name <- ~w(shared shared-again tree linked separate), do: Path.join(context.dir, name)
+
+      paths =
+        for name <- ~w(shared shared-again tree linked separate), do: Path.join(context.dir, name)
+
       [shared, again, tree, linked, separate] = paths
       GitCommand.run!(["clone", "-q", "--shared", "--bare", context.origin, shared])
       GitCommand.run!(["clone", "-q", "--shared", "--bare", shared, again])
       GitCommand.run!(["clone", "-q", context.origin, tree])
       GitCommand.run!(["-C", tree, "worktree", "add", "-q", "-b", "side", linked])
-      GitCommand.run!(["clone", "-q", "--separate-git-dir", separate <> ".git", context.origin, separate])
+
+      GitCommand.run!([
+        "clone",
+        "-q",
+        "--separate-git-dir",
+        separate <> ".git",
+        context.origin,
+        separate
+      ])
 
       for path <- paths do
         context = %{context | work: path <> "-work"}
@@ -241,7 +269,10 @@ defmodule Alumiini.Git.LocalRemotesTest do
       until = fn until, count ->
         work = Path.join(context.dir, "work-#{rem(count, 5)}")
         File.rm_rf!(work)
-        assert {:ok, _} = Git.sync(context.url, "main", work, depth: rem(count, 3) + 1, server: context.git)
+
+        assert {:ok, _} =
+                 Git.sync(context.url, "main", work, depth: rem(count, 3) + 1, server: context.git)
+
         if Process.alive?(writer), do: until.(until, count + 1), else: count
       end
 

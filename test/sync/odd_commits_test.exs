@@ -1,5 +1,6 @@
 defmodule Alumiini.Git.OddCommitsTest do
-  # Commits that Git takes and libgit2 does not: older tools wrote them, and they are in the history of well-known repositories.
+  # Commits that Git takes and libgit2 does not: older tools wrote them, and they are in the history
+  # of well-known repositories.
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
@@ -84,12 +85,22 @@ defmodule Alumiini.Git.OddCommitsTest do
   defp publish(context, commit),
     do: GitCommand.run!(["update-ref", "refs/heads/main", commit], cd: context.origin)
 
-  defp sync(context, path, options), do: Git.sync(context.url, "main", path, [server: context.git] ++ options)
+  defp sync(context, path, options),
+    do: Git.sync(context.url, "main", path, [server: context.git] ++ options)
 
   # What `git log` shows.
   defp log(path) do
     format = "%H%x00%T%x00%P%x00%an%x00%ae%x00%ad%x00%cn%x00%ce%x00%cd%x00%B"
-    args = ["log", "-1", "--no-show-signature", "--encoding=UTF-8", "--date=raw", "--format=#{format}"]
+
+    args = [
+      "log",
+      "-1",
+      "--no-show-signature",
+      "--encoding=UTF-8",
+      "--date=raw",
+      "--format=#{format}"
+    ]
+
     fields = path |> then(&GitCommand.run!(args, cd: &1)) |> String.split("\0", parts: 10)
     [sha, tree, parents, an, ae, ad, cn, ce, cd, message] = fields
 
@@ -108,25 +119,32 @@ defmodule Alumiini.Git.OddCommitsTest do
   defp date(raw) do
     [seconds, <<sign, zone::binary>>] = String.split(raw)
     zone = String.to_integer(zone)
-    {String.to_integer(seconds), if(sign == ?-, do: -1, else: 1) * (div(zone, 100) * 60 + rem(zone, 100))}
+
+    {String.to_integer(seconds),
+     if(sign == ?-, do: -1, else: 1) * (div(zone, 100) * 60 + rem(zone, 100))}
   end
 
   defp head(context, path) do
     assert {:ok, head} = Git.head(path, server: context.git)
-    date = fn seconds, offset -> if seconds, do: {seconds, offset}, else: assert(offset == nil) && nil end
+
+    date = fn seconds, offset ->
+      if seconds, do: {seconds, offset}, else: assert(offset == nil) && nil
+    end
 
     %{
       sha: head.sha,
       tree: head.tree,
       parents: head.parents,
       author: {head.author, head.email, date.(head.timestamp, head.offset)},
-      committer: {head.committer, head.committer_email, date.(head.committed_at, head.committed_offset)},
+      committer:
+        {head.committer, head.committer_email, date.(head.committed_at, head.committed_offset)},
       # `git log` ends it with a line break of its own.
       message: head.message <> "\n"
     }
   end
 
-  test "`head` shows of each author and committer what `git log` shows, and no poll fetches them again",
+  test "`head` shows of each author and committer what `git log` shows, and no poll fetches " <>
+         "them again",
        context do
     path = Path.join(context.dir, "clone")
 
@@ -142,7 +160,8 @@ defmodule Alumiini.Git.OddCommitsTest do
     assert HttpServer.stats(context.server).pack_bytes == 0
   end
 
-  test "a history of nothing else is fetched, shallow and whole, from its server and from a directory",
+  test "a history of nothing else is fetched, shallow and whole, from its server and from a " <>
+         "directory",
        context do
     {commits, _last} =
       Enum.map_reduce(@people, nil, fn person, parent ->
@@ -188,8 +207,11 @@ defmodule Alumiini.Git.OddCommitsTest do
           {[author: @good], "no committer\n"},
           {[committer: @good], "no author\n"},
           {[author: @good, author: "B <b@example.com> 5 +0000", committer: @good], "two\n"},
-          {[author: @good, committer: @good, gpgsig: "-----BEGIN\n  line\n author X <x> 1 +0000\n -----END"],
-           "signed\n"},
+          {[
+             author: @good,
+             committer: @good,
+             gpgsig: "-----BEGIN\n  line\n author X <x> 1 +0000\n -----END"
+           ], "signed\n"},
           {[author: @good, committer: @good, mergetag: "object x\n type commit"], "merged\n"},
           {[author: @good, committer: @good, unknown: "header"], "unknown\n"},
           {[author: @good, committer: @good], ""},
@@ -199,7 +221,10 @@ defmodule Alumiini.Git.OddCommitsTest do
       commit = commit!(context, headers, message)
       publish(context, commit)
       assert {message, sync(context, path, [])} == {message, {:ok, commit}}
-      assert {headers, %{head(context, path) | message: nil}} == {headers, %{log(path) | message: nil}}
+
+      assert {headers, %{head(context, path) | message: nil}} ==
+               {headers, %{log(path) | message: nil}}
+
       assert {:ok, %{message: ^message}} = Git.head(path, server: context.git)
     end
   end

@@ -1,5 +1,6 @@
 defmodule Alumiini.Git.OddTreesTest do
-  # Trees as older tools wrote them, and names that are like ours: what `git` checks out of them is what is there.
+  # Trees as older tools wrote them, and names that are like ours: what `git` checks out of them is
+  # what is there.
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
@@ -106,7 +107,9 @@ defmodule Alumiini.Git.OddTreesTest do
     tree = tree(context, [{"100664", "a.yaml", "a: 2\n"}, {"100775", "x.sh", "x\n"}])
 
     commit =
-      ["commit-tree", "-p", tip, "-m", "Odd", tree] |> GitCommand.run!(cd: context.origin) |> String.trim()
+      ["commit-tree", "-p", tip, "-m", "Odd", tree]
+      |> GitCommand.run!(cd: context.origin)
+      |> String.trim()
 
     GitCommand.run!(["update-ref", "refs/heads/main", commit], cd: context.origin)
     assert sync(context) == {:ok, commit}
@@ -128,21 +131,27 @@ defmodule Alumiini.Git.OddTreesTest do
     assert shape(context.path) == as_git(context)
     assert sync(context) == {:ok, commit}
     assert_untouched(context)
-    assert {:ok, "y\n"} = Git.read(context.path, ".git.alumiini-y/deep/er.yaml", server: context.git)
+
+    assert {:ok, "y\n"} =
+             Git.read(context.path, ".git.alumiini-y/deep/er.yaml", server: context.git)
 
     # An update, a repair, and leftovers of ours beside them.
     next = Repository.commit!(context.origin, %{"a.yaml" => "a: 2\n"})
     File.mkdir_p!(Path.join(context.path, ".git.alumiini-99-9/objects"))
     assert sync(context) == {:ok, next}
     assert shape(context.path) == as_git(context)
-    for pack <- Path.wildcard(context.path <> "/.git/objects/pack/*.idx", match_dot: true), do: File.rm!(pack)
+
+    for pack <- Path.wildcard(context.path <> "/.git/objects/pack/*.idx", match_dot: true),
+        do: File.rm!(pack)
+
     last = Repository.commit!(context.origin, %{"a.yaml" => "a: 3\n"})
     assert sync(context) == {:ok, last}
     assert shape(context.path) == as_git(context)
     Oracle.status!(context.path)
   end
 
-  test "the two names that a sync needs for itself are refused, and the commit before stays", context do
+  test "the two names that a sync needs for itself are refused, and the commit before stays",
+       context do
     old = Repository.commit!(context.origin, %{"a.yaml" => "a: 1\n"})
     assert sync(context) == {:ok, old}
 
@@ -201,7 +210,10 @@ defmodule Alumiini.Git.OddTreesTest do
       File.rm_rf!(file)
       File.mkdir_p!(Path.join(file, "sub"))
       assert {name, sync(context)} == {name, {:ok, old}}
-      assert {name, Git.read(context.path, "a.yaml", server: context.git)} == {name, {:ok, "a: 1\n"}}
+
+      assert {name, Git.read(context.path, "a.yaml", server: context.git)} ==
+               {name, {:ok, "a: 1\n"}}
+
       if name != "FETCH_HEAD", do: Oracle.assert_synced(context.path, context.origin, old)
     end
   end

@@ -1,5 +1,6 @@
 defmodule Alumiini.Git.OwnerTest do
-  # A repository that its owner works in while a sync fails there, or is killed: nothing of theirs is ever lost, whoever comes next.
+  # A repository that its owner works in while a sync fails there, or is killed: nothing of theirs
+  # is ever lost, whoever comes next.
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
@@ -18,7 +19,8 @@ defmodule Alumiini.Git.OwnerTest do
 
   @moduletag timeout: 280_000
 
-  # Moments of a move, in order: before the marker, with some files written, between the branch and HEAD, before the marker goes.
+  # Moments of a move, in order: before the marker, with some files written, between the branch and
+  # HEAD, before the marker goes.
   @moments [{"marker", 1}, {"checkout", 1}, {"checkout", 2}, {"refs", 1}, {"unmark", 1}]
 
   setup do
@@ -26,7 +28,11 @@ defmodule Alumiini.Git.OwnerTest do
     origin = Repository.create!(dir)
 
     old =
-      Repository.commit!(origin, %{"app.yaml" => "a: 1\n", "deploy/x.yaml" => "x: 1\n", "same.yaml" => "s\n"})
+      Repository.commit!(origin, %{
+        "app.yaml" => "a: 1\n",
+        "deploy/x.yaml" => "x: 1\n",
+        "same.yaml" => "s\n"
+      })
 
     server = start_supervised!({HttpServer, root: dir})
     git = start_supervised!({Git, name: nil})
@@ -79,7 +85,11 @@ defmodule Alumiini.Git.OwnerTest do
       mine = Repository.rev_parse(context.path)
       write(context, "same.yaml", "edited\n")
 
-      for call <- [&Git.head(&1.path, server: &1.git), &Git.files(&1.path, nil, server: &1.git), &sync/1] do
+      for call <- [
+            &Git.head(&1.path, server: &1.git),
+            &Git.files(&1.path, nil, server: &1.git),
+            &sync/1
+          ] do
         _ = call.(context)
         assert Repository.rev_parse(context.path, "main") == mine
         assert File.read!(file(context, "same.yaml")) == "edited\n"
@@ -280,7 +290,8 @@ defmodule Alumiini.Git.OwnerTest do
     for ignored <- [true, false] do
       @ignored ignored
 
-      test "a #{how} `#{name}` (ignored: #{ignored}) is in the way of the commit's, and stays", context do
+      test "a #{how} `#{name}` (ignored: #{ignored}) is in the way of the commit's, and stays",
+           context do
         if @ignored, do: write(context, ".git/info/exclude", "new\nmine\n")
         mine = if @how == :directory, do: Path.join(@name, "mine"), else: @name
         File.mkdir_p!(Path.dirname(file(context, mine)))
@@ -404,7 +415,9 @@ defmodule Alumiini.Git.OwnerTest do
       before = own(context)
 
       for options <- [[], [force: true]] do
-        assert {:error, %Error{reason: :unsupported, retryable?: false} = error} = sync(context, options)
+        assert {:error, %Error{reason: :unsupported, retryable?: false} = error} =
+                 sync(context, options)
+
         assert error.message =~ context.path
       end
 

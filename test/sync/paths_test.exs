@@ -1,6 +1,6 @@
 defmodule Alumiini.Git.PathsTest do
-  # What `files/3` and `read/3` can be made to open, through the public functions and the real worker. What a commit
-  # can make a sync write is in hostile_commits_test.exs.
+  # What `files/3` and `read/3` can be made to open, through the public functions and the real
+  # worker. What a commit can make a sync write is in hostile_commits_test.exs.
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
@@ -38,7 +38,10 @@ defmodule Alumiini.Git.PathsTest do
 
   defp refused!(other, op), do: flunk("#{op} was not refused: #{inspect(other)}")
 
-  test "`path` in a detail is the repository, and `file` what is meant there", %{repo: repo, options: options} do
+  test "`path` in a detail is the repository, and `file` what is meant there", %{
+    repo: repo,
+    options: options
+  } do
     linked = repo <> "-link"
     link!(repo, linked)
 
@@ -130,18 +133,25 @@ defmodule Alumiini.Git.PathsTest do
       link!(repo, Path.join(directory, "current"))
       assert Git.read(Path.join(directory, "current"), "app.yaml", options) == {:ok, @inside}
       assert Git.read(Path.join(directory, "current/base"), "app.yaml", options) == {:ok, @inside}
-      for each <- [repo, bare], do: assert({:ok, @inside} = Git.read(each <> "/base", "app.yaml", options))
+
+      for each <- [repo, bare],
+          do: assert({:ok, @inside} = Git.read(each <> "/base", "app.yaml", options))
+
       assert Git.read(repo <> "/prod", "app.yaml", options) == {:ok, @inside}
     end
 
-    test "may begin with `..` from a current directory in a working tree", %{options: options} = context do
+    test "may begin with `..` from a current directory in a working tree",
+         %{options: options} = context do
       relative = Path.join([".." |> List.duplicate(30) |> Path.join(), context.directory, "trap"])
       assert Git.read(relative, "app.yaml", options) == {:ok, @outside}
     end
   end
 
   describe "what a caller asks for" do
-    test "is refused where it leads out of the repository or into .git", %{repo: repo, options: options} do
+    test "is refused where it leads out of the repository or into .git", %{
+      repo: repo,
+      options: options
+    } do
       for path <- [
             "..",
             "../outside.yaml",
@@ -273,7 +283,9 @@ defmodule Alumiini.Git.PathsTest do
       %{repo: repo, directory: directory, options: options} = context
       seed = ExUnit.configuration()[:seed]
       :rand.seed(:exsss, {seed, 8, 0})
-      for name <- ["a", "b", "config", "k.yaml"], do: File.write(Path.join(directory, name), @outside)
+
+      for name <- ["a", "b", "config", "k.yaml"],
+          do: File.write(Path.join(directory, name), @outside)
 
       counts =
         for round <- 1..@rounds, reduce: %{ok: 0, unsafe_path: 0, path_not_found: 0} do
@@ -305,10 +317,17 @@ defmodule Alumiini.Git.PathsTest do
     result = Git.read(repo, path, options)
 
     case {resolve(tree, path), result} do
-      {{:ok, {:file, content}}, {:ok, content}} -> :ok
-      {{:ok, %{}}, {:error, %Error{reason: :path_not_found}}} -> :ok
-      {:error, {:error, %Error{reason: reason}}} when reason in [:unsafe_path, :path_not_found] -> :ok
-      other -> flunk("read of #{inspect(path)}: #{inspect(other)}; #{where}")
+      {{:ok, {:file, content}}, {:ok, content}} ->
+        :ok
+
+      {{:ok, %{}}, {:error, %Error{reason: :path_not_found}}} ->
+        :ok
+
+      {:error, {:error, %Error{reason: reason}}} when reason in [:unsafe_path, :path_not_found] ->
+        :ok
+
+      other ->
+        flunk("read of #{inspect(path)}: #{inspect(other)}; #{where}")
     end
 
     result

@@ -13,7 +13,19 @@ defmodule Alumiini.Git.RefsTest do
     second = Repository.commit!(origin, %{"a" => "2"})
     in_origin = fn arguments -> GitCommand.run!(["-C", origin] ++ arguments) end
     in_origin.(["tag", "light", first])
-    in_origin.(["-c", "user.name=A", "-c", "user.email=a@example.com", "tag", "-m", "x", "v1.0.0", first])
+
+    in_origin.([
+      "-c",
+      "user.name=A",
+      "-c",
+      "user.email=a@example.com",
+      "tag",
+      "-m",
+      "x",
+      "v1.0.0",
+      first
+    ])
+
     in_origin.(["update-ref", "refs/pull/7/head", second])
     in_origin.(["branch", "topic/x", first])
     git = start_supervised!({Git, name: nil})
@@ -64,7 +76,8 @@ defmodule Alumiini.Git.RefsTest do
       end
 
       for ref <- [{:tag, "main"}, {:branch, "v1.0.0"}, {:ref, "refs/pull/8/head"}] do
-        assert {:error, %Error{reason: :ref_not_found, op: :ls_remote}} = Git.ls_remote(url, ref, server: git)
+        assert {:error, %Error{reason: :ref_not_found, op: :ls_remote}} =
+                 Git.ls_remote(url, ref, server: git)
       end
     end
   end
@@ -92,6 +105,8 @@ defmodule Alumiini.Git.RefsTest do
     assert {:ok, refs} = Git.refs(url.("empty.git"), server: git)
     # Whether HEAD of an empty repository is told depends on the server.
     assert Enum.all?(refs, &(&1.name == "HEAD"))
-    assert {:error, %Error{reason: :repo_not_found, op: :refs}} = Git.refs(url.("none.git"), server: git)
+
+    assert {:error, %Error{reason: :repo_not_found, op: :refs}} =
+             Git.refs(url.("none.git"), server: git)
   end
 end

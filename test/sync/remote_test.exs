@@ -1,5 +1,6 @@
 defmodule Alumiini.Git.RemoteTest do
-  # How calls reach their remotes, by what goes over the wire. Not async: some of it is in the environment, which all share.
+  # How calls reach their remotes, by what goes over the wire. Not async: some of it is in the
+  # environment, which all share.
   use ExUnit.Case, async: false
 
   alias Alumiini.Git
@@ -16,7 +17,8 @@ defmodule Alumiini.Git.RemoteTest do
 
   @refusal %{"id" => :last, "err" => "no", "kind" => "auth", "detail" => %{"status" => 401}}
 
-  # A worker that writes down each frame that it gets and answers it. Returns the server and what was taken so far.
+  # A worker that writes down each frame that it gets and answers it. Returns the server and what
+  # was taken so far.
   defp start!(%{tmp_dir: directory}, options \\ [], answers \\ [{:answer, "sha"}]) do
     out = Path.join(directory, "frames-#{System.unique_integer([:positive])}")
     note = {:shell, ~s(echo $frame >> "#{out}")}
@@ -49,11 +51,14 @@ defmodule Alumiini.Git.RemoteTest do
       {server, frames} = start!(context)
       assert {:ok, "sha"} = Git.ls_remote("https://h/x", "HEAD", server: server)
 
-      assert [%{"op" => "hello", "max_requests" => 256, "max_requests_per_host" => 32}, _request] = frames.()
+      assert [%{"op" => "hello", "max_requests" => 256, "max_requests_per_host" => 32}, _request] =
+               frames.()
 
       {server, frames} = start!(context, max_requests: 7, max_requests_per_host: 3)
       assert {:ok, "sha"} = Git.ls_remote("https://h/x", "HEAD", server: server)
-      assert [%{"op" => "hello", "max_requests" => 7, "max_requests_per_host" => 3}, _request] = frames.()
+
+      assert [%{"op" => "hello", "max_requests" => 7, "max_requests_per_host" => 3}, _request] =
+               frames.()
     end
 
     test "are told to a suspect's worker", %{tmp_dir: directory} do
@@ -116,21 +121,25 @@ defmodule Alumiini.Git.RemoteTest do
 
       for {start, call, proxy, no_proxy} <- [
             {[], [proxy: "http://u:p@proxy:3128"], "http://u:p@proxy:3128", nil},
-            {[], [proxy: "socks5h://proxy:1080", no_proxy: "a.example,10.0.0.0/8"], "socks5h://proxy:1080",
-             "a.example,10.0.0.0/8"},
+            {[], [proxy: "socks5h://proxy:1080", no_proxy: "a.example,10.0.0.0/8"],
+             "socks5h://proxy:1080", "a.example,10.0.0.0/8"},
             {[], [no_proxy: ["a", "b"]], nil, "a,b"},
             {[], [proxy: :none], "", nil},
             {[], [proxy: :environment], "", ""},
             {[proxy: "https://server:1", no_proxy: ["c"]], [], "https://server:1", "c"},
-            {[proxy: "https://server:1", no_proxy: ["c"]], [proxy: "HTTP://call:2"], "HTTP://call:2", "c"},
-            {[proxy: "https://server:1", no_proxy: ["c"]], [no_proxy: "d"], "https://server:1", "d"},
+            {[proxy: "https://server:1", no_proxy: ["c"]], [proxy: "HTTP://call:2"],
+             "HTTP://call:2", "c"},
+            {[proxy: "https://server:1", no_proxy: ["c"]], [no_proxy: "d"], "https://server:1",
+             "d"},
             {[proxy: "https://server:1"], [proxy: :none], "", nil},
             {[proxy: "https://server:1"], [proxy: :environment], "", ""},
             {[proxy: :none], [], "", nil},
             {[proxy: :none], [proxy: "http://call:2"], "http://call:2", nil}
           ] do
         request = request(context, start, call)
-        assert {start, call, request["proxy"], request["no_proxy"]} == {start, call, proxy, no_proxy}
+
+        assert {start, call, request["proxy"], request["no_proxy"]} ==
+                 {start, call, proxy, no_proxy}
       end
     end
 
@@ -139,10 +148,14 @@ defmodule Alumiini.Git.RemoteTest do
         for name <- ["small", "large", "all", "ALL"], do: "http://u:p@#{name}:1"
 
       for {variables, url, proxy, no_proxy} <- [
-            {%{"https_proxy" => small, "HTTPS_PROXY" => large, "no_proxy" => "a", "NO_PROXY" => "b"},
-             "https://h/x", small, "a"},
-            {%{"HTTPS_PROXY" => large, "ALL_PROXY" => all_large, "NO_PROXY" => "b"}, "HTTPS://h/x", large,
-             "b"},
+            {%{
+               "https_proxy" => small,
+               "HTTPS_PROXY" => large,
+               "no_proxy" => "a",
+               "NO_PROXY" => "b"
+             }, "https://h/x", small, "a"},
+            {%{"HTTPS_PROXY" => large, "ALL_PROXY" => all_large, "NO_PROXY" => "b"}, "HTTPS://h/x",
+             large, "b"},
             {%{"all_proxy" => all, "ALL_PROXY" => all_large}, "https://h/x", all, ""},
             {%{"ALL_PROXY" => all_large}, "http://h/x", all_large, ""},
             {%{"http_proxy" => small, "all_proxy" => all}, "http://h/x", small, ""},
@@ -156,12 +169,18 @@ defmodule Alumiini.Git.RemoteTest do
           ] do
         put_env(variables)
 
-        for {start, call} <- [{[proxy: :environment], []}, {[proxy: "http://other"], [proxy: :environment]}] do
+        for {start, call} <- [
+              {[proxy: :environment], []},
+              {[proxy: "http://other"], [proxy: :environment]}
+            ] do
           request = request(context, start, call, url)
-          assert {url, variables, request["proxy"], request["no_proxy"]} == {url, variables, proxy, no_proxy}
+
+          assert {url, variables, request["proxy"], request["no_proxy"]} ==
+                   {url, variables, proxy, no_proxy}
         end
 
-        assert request(context, [], [proxy: :environment, no_proxy: "mine"], url)["no_proxy"] == "mine"
+        assert request(context, [], [proxy: :environment, no_proxy: "mine"], url)["no_proxy"] ==
+                 "mine"
       end
     end
 
@@ -185,7 +204,9 @@ defmodule Alumiini.Git.RemoteTest do
 
     test "are sent if they do not fit, for the worker to say so", context do
       assert %{"type" => "ssh_agent"} = request(context, [], auth: Auth.ssh_agent())["auth"]
-      assert %{"type" => "bearer"} = request(context, [], [auth: Auth.bearer("t")], "ssh://h/x")["auth"]
+
+      assert %{"type" => "bearer"} =
+               request(context, [], [auth: Auth.bearer("t")], "ssh://h/x")["auth"]
     end
 
     test "are those of the URL where the option has certificates only", context do
@@ -206,7 +227,9 @@ defmodule Alumiini.Git.RemoteTest do
     defp tokens(frames), do: for(%{"auth" => %{"token" => token}} <- frames, do: token)
 
     test "are asked for once, in the calling process", context do
-      {server, frames} = start!(context, [], [{:answer, "sha"}, {:answer, ScriptedWorker.synced("sha")}])
+      {server, frames} =
+        start!(context, [], [{:answer, "sha"}, {:answer, ScriptedWorker.synced("sha")}])
+
       counter = :counters.new(1, [])
       by_mfa = {__MODULE__, :token, [counter, "t"]}
       assert {:ok, "sha"} = Git.ls_remote("https://h/x", "HEAD", server: server, auth: by_mfa)
@@ -217,7 +240,8 @@ defmodule Alumiini.Git.RemoteTest do
       assert tokens(frames.()) == ["t 1", "f 2"]
     end
 
-    test "are asked for once more after a 401, in what is left of the time and within one span", context do
+    test "are asked for once more after a 401, in what is left of the time and within one span",
+         context do
       {server, frames} = start!(context, [], [{:reply, @refusal}, {:answer, "sha"}])
       id = make_ref()
       :ok = :telemetry.attach_many(id, Telemetry.events(), &__MODULE__.tell/4, {self(), server})
@@ -233,7 +257,10 @@ defmodule Alumiini.Git.RemoteTest do
 
       assert [_hello, first, second] = frames.()
       assert tokens([first, second]) == ["t 1", "t 2"]
-      assert Map.drop(first, ["id", "auth", "timeout"]) == Map.drop(second, ["id", "auth", "timeout"])
+
+      assert Map.drop(first, ["id", "auth", "timeout"]) ==
+               Map.drop(second, ["id", "auth", "timeout"])
+
       assert second["timeout"] <= first["timeout"]
       assert_received {:event, [:alumiini_git, :ls_remote, :start], _}
       assert_received {:event, [:alumiini_git, :ls_remote, :stop], %{result: :ok}}
@@ -247,7 +274,9 @@ defmodule Alumiini.Git.RemoteTest do
     def tell(_event, _measurements, _metadata, _config), do: :ok
 
     test "are not asked for a third time", context do
-      {server, frames} = start!(context, [], [{:reply, @refusal}, {:reply, @refusal}, {:answer, "sha"}])
+      {server, frames} =
+        start!(context, [], [{:reply, @refusal}, {:reply, @refusal}, {:answer, "sha"}])
+
       auth = {__MODULE__, :token, [:counters.new(1, []), "t"]}
 
       assert {:error, %Error{reason: :auth, detail: %{status: 401}}} =
@@ -258,7 +287,8 @@ defmodule Alumiini.Git.RemoteTest do
 
     test "are not asked for again after another error, nor where they were given", context do
       for {refusal, auth} <- [
-            {put_in(@refusal["detail"]["status"], 403), {__MODULE__, :token, [:counters.new(1, []), "t"]}},
+            {put_in(@refusal["detail"]["status"], 403),
+             {__MODULE__, :token, [:counters.new(1, []), "t"]}},
             {%{@refusal | "kind" => "network"}, {__MODULE__, :token, [:counters.new(1, []), "t"]}},
             {Map.delete(@refusal, "detail"), {__MODULE__, :token, [:counters.new(1, []), "t"]}},
             {@refusal, Auth.bearer("t 1")}
@@ -284,12 +314,15 @@ defmodule Alumiini.Git.RemoteTest do
       assert error.message =~ ":auth took all of 50 ms"
       assert_received :asked
       # Nothing was sent: the next request is the first one.
-      assert {:ok, "sha"} = Git.ls_remote("https://h/x", "HEAD", server: server, auth: slow, timeout: 5_000)
+      assert {:ok, "sha"} =
+               Git.ls_remote("https://h/x", "HEAD", server: server, auth: slow, timeout: 5_000)
+
       assert [_hello, %{"timeout" => left}] = frames.()
       assert left <= 4_940
     end
 
-    test "raise what the function raises, and ArgumentError for anything but credentials", context do
+    test "raise what the function raises, and ArgumentError for anything but credentials",
+         context do
       {server, frames} = start!(context)
       call = fn auth -> Git.ls_remote("https://h/x", "HEAD", server: server, auth: auth) end
       assert_raise RuntimeError, "no token today", fn -> call.(fn -> raise "no token today" end) end

@@ -1,5 +1,6 @@
 defmodule Alumiini.Git.RepairTest do
-  # A managed repository that is damaged is built anew by the next sync; nothing else makes a sync do that.
+  # A managed repository that is damaged is built anew by the next sync; nothing else makes a sync
+  # do that.
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
@@ -84,7 +85,8 @@ defmodule Alumiini.Git.RepairTest do
     {"the pack's index holds noise", :idx, &__MODULE__.noise/1},
     {"the branch's file is empty", "refs/heads/main", &__MODULE__.empty/1},
     {"the branch's file holds noise", "refs/heads/main", &__MODULE__.noise/1},
-    {"the branch's file holds a commit that is not there", "refs/heads/main", &__MODULE__.missing_commit/1},
+    {"the branch's file holds a commit that is not there", "refs/heads/main",
+     &__MODULE__.missing_commit/1},
     {"the tracking branch's file is empty", "refs/remotes/origin/main", &__MODULE__.empty/1},
     {"HEAD is empty", "HEAD", &__MODULE__.empty/1},
     {"HEAD holds noise", "HEAD", &__MODULE__.noise/1},
@@ -100,7 +102,10 @@ defmodule Alumiini.Git.RepairTest do
 
   def noise(file) do
     {noise, _} =
-      :rand.bytes_s(if(File.exists?(file), do: max(size(file), 64), else: 64), :rand.seed_s(:exsss, 7))
+      :rand.bytes_s(
+        if(File.exists?(file), do: max(size(file), 64), else: 64),
+        :rand.seed_s(:exsss, 7)
+      )
 
     File.write!(file, noise)
   end
@@ -116,7 +121,9 @@ defmodule Alumiini.Git.RepairTest do
     refute_received {:repaired, _}
     Oracle.assert_synced(context.path, context.origin, commit)
     assert_nothing_left(context)
-    # It is a managed repository as any other: nothing more is to repair, and what comes later comes.
+
+    # It is a managed repository as any other: nothing more is to repair, and what comes later
+    # comes.
     assert sync(context, depth) == {:ok, commit}
     later = Repository.commit!(context.origin, %{"later.yaml" => "later\n"})
     assert sync(context, depth) == {:ok, later}
@@ -141,7 +148,10 @@ defmodule Alumiini.Git.RepairTest do
 
     test "#{name}, and there is something new", context do
       assert sync(context) == {:ok, context.commit}
-      commit = Repository.commit!(context.origin, %{"new.yaml" => "new\n", "lines/unix.yaml" => "a: 2\n"})
+
+      commit =
+        Repository.commit!(context.origin, %{"new.yaml" => "new\n", "lines/unix.yaml" => "a: 2\n"})
+
       damage(context, @where, @how)
       assert_repaired(context, commit)
     end
@@ -159,7 +169,11 @@ defmodule Alumiini.Git.RepairTest do
       assert {:error, %Error{reason: :network, retryable?: true}} = sync(context)
       later = Directory.contents(context.path)
 
-      assert for(path <- Directory.touched(before, later), not String.starts_with?(path, ".git"), do: path) ==
+      assert for(
+               path <- Directory.touched(before, later),
+               not String.starts_with?(path, ".git"),
+               do: path
+             ) ==
                []
 
       refute_received {:repaired, _}
@@ -203,7 +217,8 @@ defmodule Alumiini.Git.RepairTest do
     refute_received {:repaired, _}
   end
 
-  test "the local branch's file is gone: it is written again, without building anything anew", context do
+  test "the local branch's file is gone: it is written again, without building anything anew",
+       context do
     assert sync(context) == {:ok, context.commit}
     File.rm!(git_file(context, "refs/heads/main"))
     assert sync(context) == {:ok, context.commit}
@@ -217,7 +232,13 @@ defmodule Alumiini.Git.RepairTest do
     Repository.commit!(context.origin, Manifests.many(60, bytes: 4_000, seed: 2))
     before = Directory.contents(context.path)
 
-    for action <- [{:cut, :reset}, {:cut, :close}, {:stop, {:pack, 5_000}, :close}, {:status, 500}, :html] do
+    for action <- [
+          {:cut, :reset},
+          {:cut, :close},
+          {:stop, {:pack, 5_000}, :close},
+          {:status, 500},
+          :html
+        ] do
       HttpServer.reset(context.server)
       HttpServer.rule(context.server, action)
       assert {:error, %Error{}} = sync(context)

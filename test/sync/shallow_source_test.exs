@@ -24,7 +24,8 @@ defmodule Alumiini.Git.ShallowSourceTest do
 
   defp pull!(context, arguments \\ []) do
     GitCommand.run!(
-      ["-C", context.mirror, "fetch", "-q"] ++ arguments ++ ["file://" <> context.origin, "main:main"]
+      ["-C", context.mirror, "fetch", "-q"] ++
+        arguments ++ ["file://" <> context.origin, "main:main"]
     )
   end
 

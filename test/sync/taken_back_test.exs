@@ -29,10 +29,13 @@ defmodule Alumiini.Git.TakenBackTest do
   defp good(context), do: Repository.commit!(context.origin, files(1))
 
   # Files before and after the one that fails.
-  defp bad(context), do: Repository.commit!(context.origin, Map.put(files(2), "m/" <> @name, "x: 1\n"))
+  defp bad(context),
+    do: Repository.commit!(context.origin, Map.put(files(2), "m/" <> @name, "x: 1\n"))
 
   defp files(n) do
-    for name <- ["a/a.yaml", "b.yaml", "m/m.yaml", "z/z.yaml"], into: %{}, do: {name, "n: #{n} of #{name}\n"}
+    for name <- ["a/a.yaml", "b.yaml", "m/m.yaml", "z/z.yaml"],
+        into: %{},
+        do: {name, "n: #{n} of #{name}\n"}
   end
 
   defp sync(context, options \\ []),
@@ -75,10 +78,16 @@ defmodule Alumiini.Git.TakenBackTest do
     Repository.move_branch!(context.origin, "other", old)
     bad = bad(context)
     Repository.move_branch!(context.origin, "bad", bad)
-    assert {:error, %Error{reason: :io}} = Git.sync(context.url, "bad", context.path, server: context.git)
+
+    assert {:error, %Error{reason: :io}} =
+             Git.sync(context.url, "bad", context.path, server: context.git)
+
     assert Repository.rev_parse(context.path, "refs/heads/main") == old
     assert_at(context, old)
-    assert {:error, %Error{reason: :io}} = Git.sync(context.url, "bad", context.path, server: context.git)
+
+    assert {:error, %Error{reason: :io}} =
+             Git.sync(context.url, "bad", context.path, server: context.git)
+
     assert Git.sync(context.url, "other", context.path, server: context.git) == {:ok, old}
   end
 
@@ -129,7 +138,10 @@ defmodule Alumiini.Git.TakenBackTest do
         "fault" => fault
       }
 
-      RawWorker.with_worker(fn worker -> assert RawWorker.call(worker, request) == {:exited, 137} end)
+      RawWorker.with_worker(fn worker ->
+        assert RawWorker.call(worker, request) == {:exited, 137}
+      end)
+
       # A worker that knows nothing of it.
       RawWorker.with_worker(fn worker ->
         read = %{"op" => "read", "path" => context.path, "file" => "a/a.yaml", "raw" => true}
@@ -162,7 +174,9 @@ defmodule Alumiini.Git.TakenBackTest do
       assert {:error, "cancelled", _sentence} = RawWorker.await(worker, id)
       read = %{"op" => "read", "path" => context.path, "file" => "a/a.yaml", "raw" => true}
       assert RawWorker.call(worker, read) == {:ok, "n: 2 of a/a.yaml\n"}
-      assert {:ok, %{"sha" => ^new}} = RawWorker.call(worker, %{"op" => "head", "path" => context.path})
+
+      assert {:ok, %{"sha" => ^new}} =
+               RawWorker.call(worker, %{"op" => "head", "path" => context.path})
     end)
 
     Oracle.assert_synced(context.path, context.origin, new)

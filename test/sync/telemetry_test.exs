@@ -1,6 +1,6 @@
 defmodule Alumiini.Git.TelemetryTest do
-  # The events of real work, held against the table in the documentation of Alumiini.Git.Telemetry. What scripted workers do
-  # on demand (garbage, another protocol version) is in server_test.exs.
+  # The events of real work, held against the table in the documentation of Alumiini.Git.Telemetry.
+  # What scripted workers do on demand (garbage, another protocol version) is in server_test.exs.
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
@@ -79,7 +79,8 @@ defmodule Alumiini.Git.TelemetryTest do
     %{git: git, http: http, url: url, path: path, origin: origin, first: first} = context
     options = [server: git]
 
-    assert {{:ok, ^first}, %{result: :ok, url: ^url, path: ^path, ref: "main", bytes: bytes, change: :cloned}} =
+    assert {{:ok, ^first},
+            %{result: :ok, url: ^url, path: ^path, ref: "main", bytes: bytes, change: :cloned}} =
              call!(:sync, fn -> Git.sync(url, "main", path, options) end)
 
     assert bytes == HttpServer.stats(http).pack_bytes
@@ -146,7 +147,8 @@ defmodule Alumiini.Git.TelemetryTest do
     end
   end
 
-  test "credentials that are asked for again are one call; a function that raises makes an exception of it",
+  test "credentials that are asked for again are one call; a function that raises makes an " <>
+         "exception of it",
        context do
     %{git: git, http: http, url: url, first: first} = context
     HttpServer.rule(http, {:require, {:bearer, "good"}})
@@ -202,7 +204,10 @@ defmodule Alumiini.Git.TelemetryTest do
     assert :ok = OsProcess.kill(os_pid, :KILL)
 
     down = event!([:alumiini_git, :worker, :down])
-    assert %{os_pid: ^os_pid, version: ^version, attempt: 1, isolated: false, executed_in: ^pid} = down
+
+    assert %{os_pid: ^os_pid, version: ^version, attempt: 1, isolated: false, executed_in: ^pid} =
+             down
+
     assert down.reason == {:exit_status, 137}
     assert down.uptime > 0
 
@@ -234,7 +239,10 @@ defmodule Alumiini.Git.TelemetryTest do
     second = Repository.commit!(origin, %{"deploy/app.yaml" => "app: 2\n"})
 
     assert {:ok, ^second} = Git.sync(url, "main", path, server: git)
-    assert %{path: ^path, reason: reason, executed_in: ^pid} = event!([:alumiini_git, :repo, :repaired])
+
+    assert %{path: ^path, reason: reason, executed_in: ^pid} =
+             event!([:alumiini_git, :repo, :repaired])
+
     assert reason =~ ~r/\w+ \w+/
     assert {:ok, ^second} = Git.sync(url, "main", path, server: git)
     refute_received {:event, [:alumiini_git, :repo, :repaired], _, _, _}
@@ -248,7 +256,8 @@ defmodule Alumiini.Git.TelemetryTest do
     {:docs_v1, _, _, _, %{"en" => doc}, _, _} = Code.fetch_docs(Telemetry)
 
     for "| `[" <> _ = row <- String.split(doc, "\n"),
-        [event, measurements, metadata] = row |> String.split("|", trim: true) |> Enum.map(&words/1),
+        [event, measurements, metadata] =
+          row |> String.split("|", trim: true) |> Enum.map(&words/1),
         event <- each(event),
         into: %{} do
       {event, %{measurements: Enum.sort(measurements), metadata: Enum.sort(metadata)}}

@@ -30,19 +30,31 @@ defmodule Alumiini.Git.TruthHistoryTest do
   end
 
   defp sync(context, branch \\ "main", depth \\ 1, name \\ "origin.git") do
-    options = [server: context.git, depth: depth, working_tree: Map.get(context, :working_tree, true)]
+    options = [
+      server: context.git,
+      depth: depth,
+      working_tree: Map.get(context, :working_tree, true)
+    ]
+
     Git.sync(context.url.(name), branch, context.path, options)
   end
 
   defp count(path, revision \\ "HEAD") do
-    ["rev-list", "--count", revision] |> GitCommand.run!(cd: path) |> String.trim() |> String.to_integer()
+    ["rev-list", "--count", revision]
+    |> GitCommand.run!(cd: path)
+    |> String.trim()
+    |> String.to_integer()
   end
 
   # What `git clone` brings: how many commits, and at which ones its history ends.
   defp expected(context, branch, depth, name) do
     TempDir.with_dir("oracle", fn dir ->
       depth = if depth == :infinity, do: [], else: ["--depth", "#{depth}"]
-      args = ["clone", "-q", "--single-branch", "--no-checkout", "--no-tags", "--branch", branch] ++ depth
+
+      args =
+        ["clone", "-q", "--single-branch", "--no-checkout", "--no-tags", "--branch", branch] ++
+          depth
+
       GitCommand.run!(args ++ ["file://" <> Path.join(context.origins, name), dir <> "/clone"])
       {count(dir <> "/clone"), shallow(dir <> "/clone")}
     end)
@@ -79,7 +91,8 @@ defmodule Alumiini.Git.TruthHistoryTest do
     assert File.read!(Path.join(context.path, ".git/config")) =~ "url = #{url}\n"
   end
 
-  # Without a working tree refs and objects are all there is; how they come makes no difference to that.
+  # Without a working tree refs and objects are all there is; how they come makes no difference to
+  # that.
   @ways for(remote <- Remotes.kinds(), do: {"over #{remote}", remote, true}) ++
           [{"without a working tree", :v2, false}]
 
@@ -129,7 +142,8 @@ defmodule Alumiini.Git.TruthHistoryTest do
         assert_as_cloned(context, "a/b", :infinity)
       end
 
-      test "a branch that was deleted: an error with its near names, and what is there stays", context do
+      test "a branch that was deleted: an error with its near names, and what is there stays",
+           context do
         Repository.history!(context.origin, 3)
         Repository.commit!(context.origin, %{"x.yaml" => "x\n"}, branch: "topic/one")
         assert_as_cloned(context, "topic/one", 1)
@@ -162,10 +176,22 @@ defmodule Alumiini.Git.TruthHistoryTest do
       test "another URL: of the same repository, and of one that has nothing in common", context do
         Repository.history!(context.origin, 4)
         assert_as_cloned(context, "main", 2)
-        GitCommand.run!(["clone", "-q", "--mirror", context.origin, Path.join(context.origins, "moved.git")])
+
+        GitCommand.run!([
+          "clone",
+          "-q",
+          "--mirror",
+          context.origin,
+          Path.join(context.origins, "moved.git")
+        ])
+
         assert_as_cloned(context, "main", 2, "moved.git")
         other = Repository.create!(context.origins, "other.git")
-        Repository.commit!(other, %{"other.yaml" => "o\n"}, author: "Somebody Else <else@example.com>")
+
+        Repository.commit!(other, %{"other.yaml" => "o\n"},
+          author: "Somebody Else <else@example.com>"
+        )
+
         assert_as_cloned(context, "main", 2, "other.git")
         assert_as_cloned(context, "main", :infinity, "moved.git")
       end
@@ -180,7 +206,9 @@ defmodule Alumiini.Git.TruthHistoryTest do
           assert_as_cloned(context, "main", depth)
 
           unrelated =
-            Repository.commit!(context.origin, %{"new.yaml" => "#{depth}\n"}, branch: "unrelated-#{depth}")
+            Repository.commit!(context.origin, %{"new.yaml" => "#{depth}\n"},
+              branch: "unrelated-#{depth}"
+            )
 
           Repository.move_branch!(context.origin, "main", unrelated)
           assert_as_cloned(context, "main", depth)
@@ -205,7 +233,10 @@ defmodule Alumiini.Git.TruthHistoryTest do
           end
 
         assert Enum.max(counts) <= 51
-        assert Enum.count(Enum.zip(counts, tl(counts)), fn {before, later} -> later < before end) == 1
+
+        assert Enum.count(Enum.zip(counts, tl(counts)), fn {before, later} -> later < before end) ==
+                 1
+
         assert_as_cloned(context, "main", 2)
         # Going on from there, with and without something new, and to the whole history.
         Repository.history!(context.origin, 3)
@@ -249,7 +280,8 @@ defmodule Alumiini.Git.TruthHistoryTest do
     first = Task.async(fn -> sync(context) end)
     HttpServer.await(context.server, {:parked, gate, 1})
 
-    # The first has its answer's content still to come; those who ask now have a reason that may be newer.
+    # The first has its answer's content still to come; those who ask now have a reason that may be
+    # newer.
     waiting = for _ <- 1..20, do: Task.async(fn -> sync(context) end)
     # An answer to a later request of each kind of thread: the others were read before it.
     for _ <- 1..8, do: assert({:ok, %{sha: ^old}} = Git.head(context.path, server: context.git))
@@ -268,9 +300,15 @@ defmodule Alumiini.Git.TruthHistoryTest do
     for seed <- seeds do
       names = for n <- 1..2, do: "random-#{seed}-#{n}.git"
       origins = for name <- names, do: Repository.create!(context.origins, name)
-      histories = for {origin, n} <- Enum.with_index(origins), do: RandomHistory.new(origin, seed * 10 + n)
+
+      histories =
+        for {origin, n} <- Enum.with_index(origins), do: RandomHistory.new(origin, seed * 10 + n)
+
       context = %{context | path: Path.join(context.dir, "random-#{seed}")}
-      state = {Enum.zip(names, histories) |> Map.new(), :rand.seed_s(:exsss, seed), hd(names), "main", 1}
+
+      state =
+        {Enum.zip(names, histories) |> Map.new(), :rand.seed_s(:exsss, seed), hd(names), "main", 1}
+
       Enum.reduce(1..steps, state, fn _, state -> random_step(context, state) end)
     end
   end

@@ -14,7 +14,17 @@ defmodule Alumiini.Git.TruthTamperingTest do
     git = start_supervised!({Git, name: nil})
     path = Path.join(dir, "clone")
     url = HttpServer.url(server, "origin.git")
-    context = %{dir: dir, origin: origin, server: server, git: git, path: path, url: url, commit: commit}
+
+    context = %{
+      dir: dir,
+      origin: origin,
+      server: server,
+      git: git,
+      path: path,
+      url: url,
+      commit: commit
+    }
+
     assert sync(context) == {:ok, commit}
     context
   end
@@ -32,7 +42,8 @@ defmodule Alumiini.Git.TruthTamperingTest do
     assert HttpServer.stats(context.server).pack_bytes <= 32
   end
 
-  defp tree_differs?(context), do: Oracle.differences(context.path, context.origin, context.commit) != []
+  defp tree_differs?(context),
+    do: Oracle.differences(context.path, context.origin, context.commit) != []
 
   defp git_differs?(context) do
     git(context.path, ["status", "--porcelain", "--ignored"]) != "" or
@@ -124,7 +135,8 @@ defmodule Alumiini.Git.TruthTamperingTest do
     assert_put_right(context, &File.chmod!(Path.join(&1, "scripts/run.sh"), 0o644))
   end
 
-  test "files in the place of directories, links in the place of files, and the other way round", context do
+  test "files in the place of directories, links in the place of files, and the other way round",
+       context do
     replace = fn name, make ->
       assert_put_right(context, fn path ->
         TempDir.remove!(Path.join(path, name))
@@ -283,7 +295,10 @@ defmodule Alumiini.Git.TruthTamperingTest do
     File.write!(Path.join(context.path, "later.yaml"), "in the way\n")
     File.rm_rf!(Path.join(context.path, "links"))
     File.write!(Path.join(context.path, "links"), "in the way\n")
-    commit = Repository.commit!(context.origin, %{"later.yaml" => "later\n", "links/more" => "more\n"})
+
+    commit =
+      Repository.commit!(context.origin, %{"later.yaml" => "later\n", "links/more" => "more\n"})
+
     assert sync(context) == {:ok, commit}
     Oracle.assert_synced(context.path, context.origin, commit)
   end
@@ -292,7 +307,9 @@ defmodule Alumiini.Git.TruthTamperingTest do
     paths = for {path, _} <- OddFiles.all(), do: path
 
     Enum.reduce(1..12, :rand.seed_s(:exsss, 4711), fn _, random ->
-      random = Enum.reduce(1..8, random, fn _, random -> tamper_at_random(context.path, paths, random) end)
+      random =
+        Enum.reduce(1..8, random, fn _, random -> tamper_at_random(context.path, paths, random) end)
+
       assert sync(context) == {:ok, context.commit}
       Oracle.assert_synced(context.path, context.origin, context.commit)
       random

@@ -34,12 +34,19 @@ defmodule Alumiini.Git.UnmanagedTest do
 
   defp assert_never_marked(context) do
     assert {"", 1} = GitCommand.run(["config", "--get-regexp", "^alumiini"], cd: context.path)
-    assert for(name <- Directory.names(Path.join(context.path, ".git")), name =~ "alumiini", do: name) == []
+
+    assert for(
+             name <- Directory.names(Path.join(context.path, ".git")),
+             name =~ "alumiini",
+             do: name
+           ) == []
+
     assert for(name <- Directory.names(context.path), name =~ "alumiini", do: name) == []
     Oracle.fsck!(context.path)
   end
 
-  # Objects may have come: how else to know whose ancestor a commit is. None of them is reachable from a ref.
+  # Objects may have come: how else to know whose ancestor a commit is. None of them is reachable
+  # from a ref.
   defp own(context), do: Directory.contents(context.path, except: [".git/objects"])
 
   defp assert_dirty(context, words, options \\ []) do
@@ -132,7 +139,8 @@ defmodule Alumiini.Git.UnmanagedTest do
     assert_never_marked(context)
   end
 
-  test "commits under a detached HEAD are refused; those on another branch are safe there", context do
+  test "commits under a detached HEAD are refused; those on another branch are safe there",
+       context do
     git(context, ["checkout", "-q", "-b", "mine"])
     git(context, ["commit", "-q", "--allow-empty", "-m", "Mine"])
     mine = Repository.rev_parse(context.path)
@@ -190,7 +198,10 @@ defmodule Alumiini.Git.UnmanagedTest do
 
   test "the repository's own filters are used, since it is its owner's", context do
     commit =
-      Repository.commit!(context.origin, %{".gitattributes" => "*.txt text eol=crlf\n", "a.txt" => "1\n2\n"})
+      Repository.commit!(context.origin, %{
+        ".gitattributes" => "*.txt text eol=crlf\n",
+        "a.txt" => "1\n2\n"
+      })
 
     assert sync(context) == {:ok, commit}
     assert File.read!(Path.join(context.path, "a.txt")) == "1\r\n2\r\n"

@@ -1,6 +1,6 @@
 defmodule Alumiini.Git.UntouchedTest do
-  # A repository in which nothing was touched for some seconds is not opened by a poll. Whatever is touched then, or wished for otherwise,
-  # must show all the same.
+  # A repository in which nothing was touched for some seconds is not opened by a poll. Whatever is
+  # touched then, or wished for otherwise, must show all the same.
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
@@ -48,7 +48,8 @@ defmodule Alumiini.Git.UntouchedTest do
     counted.() - before
   end
 
-  # Stats tell nothing of files that are younger than the coarsest clock's tick, so this takes its time.
+  # Stats tell nothing of files that are younger than the coarsest clock's tick, so this takes its
+  # time.
   defp settle!(context, clones) do
     reads_nothing? = fn clone ->
       read_by(context, fn -> assert sync(context, clone) == {:ok, clone.commit} end) < @nothing
@@ -68,13 +69,21 @@ defmodule Alumiini.Git.UntouchedTest do
 
     %{
       "nothing" => fn _clone -> [] end,
-      "a new commit" => fn clone -> Repository.commit!(clone.origin, %{"new.yaml" => "new: 1\n"}) && [] end,
-      "a commit less" => fn clone -> Repository.move_branch!(clone.origin, "main", "main~1") && [] end,
+      "a new commit" => fn clone ->
+        Repository.commit!(clone.origin, %{"new.yaml" => "new: 1\n"}) && []
+      end,
+      "a commit less" => fn clone ->
+        Repository.move_branch!(clone.origin, "main", "main~1") && []
+      end,
       "another branch" => fn _clone -> [branch: "release"] end,
       "another depth" => fn _clone -> [depth: :infinity] end,
       "a file that is edited, with its size and times kept" => fn clone -> edit.(clone) && [] end,
-      "a file more" => fn clone -> File.write!(Path.join(clone.path, "apps/more.yaml"), "") && [] end,
-      "a directory more" => fn clone -> File.mkdir_p!(Path.join(clone.path, "apps/more/and")) && [] end,
+      "a file more" => fn clone ->
+        File.write!(Path.join(clone.path, "apps/more.yaml"), "") && []
+      end,
+      "a directory more" => fn clone ->
+        File.mkdir_p!(Path.join(clone.path, "apps/more/and")) && []
+      end,
       "a file less" => fn clone -> File.rm!(Path.join(clone.path, @file_name)) && [] end,
       "another mode" => fn clone -> File.chmod!(Path.join(clone.path, @file_name), 0o755) && [] end,
       "a detached HEAD" => fn clone ->
@@ -95,7 +104,8 @@ defmodule Alumiini.Git.UntouchedTest do
 
   test "is not opened, and shows what becomes of it", context do
     cases =
-      for {name, change} <- cases(), do: {name, change, clone!(context, String.replace(name, ~r/\W+/, "-"))}
+      for {name, change} <- cases(),
+          do: {name, change, clone!(context, String.replace(name, ~r/\W+/, "-"))}
 
     settle!(context, for({_name, _change, clone} <- cases, do: clone))
 
@@ -114,7 +124,8 @@ defmodule Alumiini.Git.UntouchedTest do
 
       # Whatever it is, the branch was asked for once; then there is a fetch, or nothing.
       asked =
-        for %{method: "POST", body: "0014command=ls-refs" <> _} <- HttpServer.log(context.http), do: :asked
+        for %{method: "POST", body: "0014command=ls-refs" <> _} <- HttpServer.log(context.http),
+            do: :asked
 
       most = if name in ["no directory", "a pack that is cut short"], do: 2, else: 1
       assert {name, length(asked)} == {name, most}

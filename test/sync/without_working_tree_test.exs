@@ -27,7 +27,12 @@ defmodule Alumiini.Git.WithoutWorkingTreeTest do
   end
 
   defp bare(context, options \\ []) do
-    Git.sync(context.url, "main", context.path, [server: context.git, working_tree: false] ++ options)
+    Git.sync(
+      context.url,
+      "main",
+      context.path,
+      [server: context.git, working_tree: false] ++ options
+    )
   end
 
   defp full(context, options \\ []) do
@@ -37,7 +42,8 @@ defmodule Alumiini.Git.WithoutWorkingTreeTest do
   defp read(context, file, options \\ []),
     do: Git.read(context.path, file, [server: context.git] ++ options)
 
-  defp assert_bare(context, commit), do: Oracle.assert_synced_bare(context.path, context.origin, commit)
+  defp assert_bare(context, commit),
+    do: Oracle.assert_synced_bare(context.path, context.origin, commit)
 
   test "a clone, something new, nothing new, other depths and a force-push", context do
     [first | _] = Repository.history!(context.origin, 4)
@@ -71,7 +77,9 @@ defmodule Alumiini.Git.WithoutWorkingTreeTest do
 
   test "from one to the other and back, with and without something new", context do
     for n <- 1..2, change? <- [true, false] do
-      if change?, do: Repository.commit!(context.origin, %{"n.yaml" => "#{n}\n", "dir/a.yaml" => "a\n"})
+      if change?,
+        do: Repository.commit!(context.origin, %{"n.yaml" => "#{n}\n", "dir/a.yaml" => "a\n"})
+
       commit = Repository.rev_parse!(context.origin, "refs/heads/main")
       assert bare(context) == {:ok, commit}
       assert_bare(context, commit)
@@ -82,7 +90,8 @@ defmodule Alumiini.Git.WithoutWorkingTreeTest do
     end
   end
 
-  test "what lies beside .git is not looked at, until it is to make room for a working tree", context do
+  test "what lies beside .git is not looked at, until it is to make room for a working tree",
+       context do
     commit = Repository.commit!(context.origin, %{"a.yaml" => "committed\n"})
     assert bare(context) == {:ok, commit}
     File.write!(Path.join(context.path, "a.yaml"), "not committed\n")
@@ -137,7 +146,8 @@ defmodule Alumiini.Git.WithoutWorkingTreeTest do
     assert {:ok, %{sha: ^last, branch: "main"}} = Git.head(context.path, server: context.git)
   end
 
-  test "what git moves in it is what the next read sees, and what the next sync puts right", context do
+  test "what git moves in it is what the next read sees, and what the next sync puts right",
+       context do
     [first | _] = Repository.history!(context.origin, 3)
     assert {:ok, last} = bare(context, depth: :infinity)
     # A worker that has the repository open.
@@ -209,7 +219,10 @@ defmodule Alumiini.Git.WithoutWorkingTreeTest do
     # A worker of its own has nothing open, and has seen nothing.
     stop_supervised!(Git)
     context = %{context | git: start_supervised!({Git, name: nil})}
-    oid = ["rev-parse", "HEAD:lines/unix.yaml"] |> GitCommand.run!(cd: context.path) |> String.trim()
+
+    oid =
+      ["rev-parse", "HEAD:lines/unix.yaml"] |> GitCommand.run!(cd: context.path) |> String.trim()
+
     spoil_object(context, oid)
     # Nothing of what the sync looks at is damaged.
     assert bare(context) == {:ok, commit}
@@ -226,21 +239,34 @@ defmodule Alumiini.Git.WithoutWorkingTreeTest do
     listed = GitCommand.run!(["verify-pack", "-v", Path.rootname(pack) <> ".idx"], cd: context.path)
 
     [[^oid, _kind, _size, packed, offset | _]] =
-      for(line <- String.split(listed, "\n"), String.starts_with?(line, oid), do: String.split(line))
+      for(
+        line <- String.split(listed, "\n"),
+        String.starts_with?(line, oid),
+        do: String.split(line)
+      )
 
     File.chmod!(pack, 0o644)
     {:ok, io} = :file.open(pack, [:read, :write, :raw, :binary])
-    :ok = :file.pwrite(io, String.to_integer(offset) + String.to_integer(packed) - 4, <<0, 0, 0, 0>>)
+
+    :ok =
+      :file.pwrite(io, String.to_integer(offset) + String.to_integer(packed) - 4, <<0, 0, 0, 0>>)
+
     :ok = :file.close(io)
   end
 
   test "a working tree that is damaged repairs into none", context do
     commit = Repository.commit!(context.origin, OddFiles.all())
     assert full(context) == {:ok, commit}
-    for pack <- Path.wildcard(Path.join(context.path, ".git/objects/pack/*.pack")), do: File.rm!(pack)
+
+    for pack <- Path.wildcard(Path.join(context.path, ".git/objects/pack/*.pack")),
+        do: File.rm!(pack)
+
     assert bare(context) == {:ok, commit}
     assert_bare(context, commit)
-    for pack <- Path.wildcard(Path.join(context.path, ".git/objects/pack/*.pack")), do: File.rm!(pack)
+
+    for pack <- Path.wildcard(Path.join(context.path, ".git/objects/pack/*.pack")),
+        do: File.rm!(pack)
+
     File.write!(Path.join(context.path, "mine"), "mine")
     assert bare(context) == {:ok, commit}
     assert File.read!(Path.join(context.path, "mine")) == "mine"

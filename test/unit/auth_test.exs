@@ -41,12 +41,13 @@ defmodule Alumiini.Git.AuthTest do
 
       assert wire(Auth.ssh_agent()) == %{"type" => "ssh_agent"}
 
-      assert wire(Auth.ssh_agent(socket: "/run/agent", username: "u", known_hosts: @known_hosts)) == %{
-               "type" => "ssh_agent",
-               "socket" => "/run/agent",
-               "username" => "u",
-               "known_hosts" => @known_hosts
-             }
+      assert wire(Auth.ssh_agent(socket: "/run/agent", username: "u", known_hosts: @known_hosts)) ==
+               %{
+                 "type" => "ssh_agent",
+                 "socket" => "/run/agent",
+                 "username" => "u",
+                 "known_hosts" => @known_hosts
+               }
     end
 
     test "the first of two options counts" do
@@ -56,11 +57,16 @@ defmodule Alumiini.Git.AuthTest do
     test "misuse is told without a value" do
       for {call, message} <- [
             {fn -> Auth.ssh_key({:ok, "s3cr3t"}) end, ~r{ssh_key/2: the private key must be}},
-            {fn -> Auth.ssh_key("s3cr3t" <> <<255>>) end, ~r{the private key must be a UTF-8 string}},
-            {fn -> Auth.ssh_key(@key, "s3cr3t") end, ~r{ssh_key/2: the options must be a keyword list}},
-            {fn -> Auth.ssh_key(@key, passphrase: ~c"s3cr3t") end, ~r{the option :passphrase must be}},
-            {fn -> Auth.ssh_key(@key, password: "s3cr3t") end, ~r{unknown option :password; .*:passphrase}},
-            {fn -> Auth.ssh_agent(passphrase: "s3cr3t") end, ~r{ssh_agent/1: unknown option :passphrase}},
+            {fn -> Auth.ssh_key("s3cr3t" <> <<255>>) end,
+             ~r{the private key must be a UTF-8 string}},
+            {fn -> Auth.ssh_key(@key, "s3cr3t") end,
+             ~r{ssh_key/2: the options must be a keyword list}},
+            {fn -> Auth.ssh_key(@key, passphrase: ~c"s3cr3t") end,
+             ~r{the option :passphrase must be}},
+            {fn -> Auth.ssh_key(@key, password: "s3cr3t") end,
+             ~r{unknown option :password; .*:passphrase}},
+            {fn -> Auth.ssh_agent(passphrase: "s3cr3t") end,
+             ~r{ssh_agent/1: unknown option :passphrase}},
             {fn -> Auth.ssh_agent(%{socket: "s3cr3t"}) end, ~r{the options must be}},
             {fn -> Auth.ssh_agent(known_hosts: nil) end, ~r{the option :known_hosts must be}}
           ] do
@@ -77,35 +83,44 @@ defmodule Alumiini.Git.AuthTest do
             {%{"username" => "u"}, basic("u", ""), basic("u", ""), nil},
             # `echo` and `kubectl create secret --from-file` leave a line break.
             {%{"username" => "u\n", "password" => "p\r\n"}, basic("u", "p"), basic("u", "p"), nil},
-            {%{"username" => "u", "password" => "p\n\n"}, basic("u", "p\n"), basic("u", "p\n"), nil},
+            {%{"username" => "u", "password" => "p\n\n"}, basic("u", "p\n"), basic("u", "p\n"),
+             nil},
             {%{"bearerToken" => "t\n"}, bearer("t"), bearer("t"), nil},
             # As in Flux: Basic before Bearer.
-            {%{"bearerToken" => "t", "username" => "u", "password" => "p"}, basic("u", "p"), basic("u", "p"),
-             nil},
+            {%{"bearerToken" => "t", "username" => "u", "password" => "p"}, basic("u", "p"),
+             basic("u", "p"), nil},
             {%{"bearerToken" => "t", "username" => ""}, bearer("t"), bearer("t"), nil},
-            {%{"identity" => @key, "identity.pub" => "ssh-ed25519 AAAA", "known_hosts" => @known_hosts},
-             key(known_hosts: @known_hosts), key(known_hosts: @known_hosts), nil},
-            {%{"identity" => @key, "password" => "p"}, key(passphrase: "p"), key(passphrase: "p"), nil},
+            {%{
+               "identity" => @key,
+               "identity.pub" => "ssh-ed25519 AAAA",
+               "known_hosts" => @known_hosts
+             }, key(known_hosts: @known_hosts), key(known_hosts: @known_hosts), nil},
+            {%{"identity" => @key, "password" => "p"}, key(passphrase: "p"), key(passphrase: "p"),
+             nil},
             {%{"ssh-privatekey" => @key}, key([]), key([]), nil},
             # One for two URLs.
             {%{"identity" => @key, "username" => "u", "password" => "p"}, basic("u", "p"),
              key(passphrase: "p", username: "u"), nil},
             {%{"identity" => @key, "bearerToken" => "t"}, bearer("t"), key([]), nil},
             {%{"ca.crt" => @cert}, nil, nil, %{"ca" => @cert}},
-            {%{"caFile" => @cert, "username" => "u", "password" => "p"}, basic("u", "p"), basic("u", "p"),
-             %{"ca" => @cert}},
+            {%{"caFile" => @cert, "username" => "u", "password" => "p"}, basic("u", "p"),
+             basic("u", "p"), %{"ca" => @cert}},
             {%{"ca.crt" => @cert, "caFile" => @cert <> "older"}, nil, nil, %{"ca" => @cert}},
             {%{"tls.crt" => @cert, "tls.key" => @key}, nil, nil, %{"cert" => @cert, "key" => @key}},
-            {%{"certFile" => @cert, "keyFile" => @key, "bearerToken" => "t"}, bearer("t"), bearer("t"),
-             %{"cert" => @cert, "key" => @key}},
-            {%{"githubAppID" => "1", "username" => "u", "password" => "p"}, basic("u", "p"), basic("u", "p"),
-             nil},
-            {%{"bearerToken" => "t", "unknown" => nil, "binary" => <<255>>}, bearer("t"), bearer("t"), nil}
+            {%{"certFile" => @cert, "keyFile" => @key, "bearerToken" => "t"}, bearer("t"),
+             bearer("t"), %{"cert" => @cert, "key" => @key}},
+            {%{"githubAppID" => "1", "username" => "u", "password" => "p"}, basic("u", "p"),
+             basic("u", "p"), nil},
+            {%{"bearerToken" => "t", "unknown" => nil, "binary" => <<255>>}, bearer("t"),
+             bearer("t"), nil}
           ] do
         auth = Auth.from_secret(data)
         keys = Map.keys(data)
         assert {keys, wire(auth, "https://h/x")} == {keys, for_https}
-        for url <- ["ssh://git@h/x", "git@h:x.git"], do: assert({keys, wire(auth, url)} == {keys, for_ssh})
+
+        for url <- ["ssh://git@h/x", "git@h:x.git"],
+            do: assert({keys, wire(auth, url)} == {keys, for_ssh})
+
         assert {keys, tls(auth)} == {keys, tls}
       end
     end
@@ -132,20 +147,26 @@ defmodule Alumiini.Git.AuthTest do
             {[{"username", "s3cr3t"}], ~r/the data must be a map/},
             {%{username: "s3cr3t"}, ~r/the data must be a map with strings as keys/},
             {%{~c"username" => "s3cr3t"}, ~r/the data must be a map with strings as keys/},
-            {%{}, ~r/no credentials in the secret; expected `username` and `password`, .* found no keys/},
+            {%{},
+             ~r/no credentials in the secret; expected `username` and `password`, .* found no keys/},
             {%{"user" => "s3cr3t", "pass" => "s3cr3t"}, ~r/found the keys "pass", "user"/},
             {%{"username" => "", "password" => "\n"}, ~r/found the keys "password", "username"/},
-            {%{"known_hosts" => "s3cr3t"}, ~r/`identity` or `ssh-privatekey`.* found the keys "known_hosts"/},
+            {%{"known_hosts" => "s3cr3t"},
+             ~r/`identity` or `ssh-privatekey`.* found the keys "known_hosts"/},
             {%{"password" => "s3cr3t"}, ~r/`password` but no `username`/},
             {%{"username" => "u", "password" => nil}, ~r/`password` must be a UTF-8 string/},
             {%{"username" => ~c"s3cr3t"}, ~r/`username` must be a UTF-8 string/},
             {%{"bearerToken" => "s3cr3t" <> <<255>>}, ~r/`bearerToken` must be a UTF-8 string/},
-            {%{"identity" => Base.encode64(@key)}, ~r/`identity` is not PEM text; .*base64.* decoded first/},
+            {%{"identity" => Base.encode64(@key)},
+             ~r/`identity` is not PEM text; .*base64.* decoded first/},
             {%{"ca.crt" => "s3cr3t"}, ~r/`ca.crt` is not PEM/},
             {%{"tls.crt" => @cert}, ~r/only one of `tls.crt` and `tls.key`/},
             {%{"keyFile" => @key, "username" => "s3cr3t"}, ~r/only one of `tls.crt` and `tls.key`/},
-            {%{"githubAppID" => "1", "githubAppInstallationID" => "2", "githubAppPrivateKey" => @key},
-             ~r/GitHub App.* pass a function as :auth that fetches an installation token/},
+            {%{
+               "githubAppID" => "1",
+               "githubAppInstallationID" => "2",
+               "githubAppPrivateKey" => @key
+             }, ~r/GitHub App.* pass a function as :auth that fetches an installation token/},
             {%{"githubAppID" => "1", "ca.crt" => @cert}, ~r/GitHub App/}
           ] do
         error = assert_raise ArgumentError, message, fn -> Auth.from_secret(data) end
@@ -155,7 +176,9 @@ defmodule Alumiini.Git.AuthTest do
     end
   end
 
-  defp basic(username, password), do: %{"type" => "basic", "username" => username, "password" => password}
+  defp basic(username, password),
+    do: %{"type" => "basic", "username" => username, "password" => password}
+
   defp bearer(token), do: %{"type" => "bearer", "token" => token}
 
   defp key(options) do

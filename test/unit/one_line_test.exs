@@ -1,5 +1,6 @@
 defmodule Alumiini.Git.OneLineTest do
-  # What others name (paths, refs, files, URLs) stays on the one line of an error or a log entry, whatever is in it.
+  # What others name (paths, refs, files, URLs) stays on the one line of an error or a log entry,
+  # whatever is in it.
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
@@ -15,7 +16,8 @@ defmodule Alumiini.Git.OneLineTest do
 
     for text <- [Exception.message(error) | error.detail |> Map.values() |> List.flatten()],
         is_binary(text) do
-      assert {text, Regex.match?(~r/[[:cntrl:]\x{80}-\x{9f}\x{2028}\x{2029}\x{202a}-\x{202e}]/u, text)} ==
+      assert {text,
+              Regex.match?(~r/[[:cntrl:]\x{80}-\x{9f}\x{2028}\x{2029}\x{202a}-\x{202e}]/u, text)} ==
                {text, false}
     end
 
@@ -41,7 +43,11 @@ defmodule Alumiini.Git.OneLineTest do
     path = Path.join(directory, @name)
     options = [server: git]
 
-    for call <- [&Git.files(&1, nil, options), &Git.read(&1, "a.yaml", options), &Git.head(&1, options)] do
+    for call <- [
+          &Git.files(&1, nil, options),
+          &Git.read(&1, "a.yaml", options),
+          &Git.head(&1, options)
+        ] do
       error = assert_on_one_line(call.(path))
       assert error.message =~ @shown
     end
@@ -59,7 +65,12 @@ defmodule Alumiini.Git.OneLineTest do
     error = assert_on_one_line(Git.sync(origin, "main", path, options))
     assert error.detail.path =~ @shown
 
-    for url <- ["https://h/" <> @name, "./" <> @name, "git@h:" <> @name, Path.join(directory, @name <> "2")] do
+    for url <- [
+          "https://h/" <> @name,
+          "./" <> @name,
+          "git@h:" <> @name,
+          Path.join(directory, @name <> "2")
+        ] do
       assert_on_one_line(Git.sync(url, "main", work, options))
       assert_on_one_line(Git.refs(url, options))
     end
@@ -68,7 +79,9 @@ defmodule Alumiini.Git.OneLineTest do
       assert_on_one_line(Git.ls_remote(origin, ref, options))
     end
 
-    assert {:error, %Error{detail: %{near: [shown]}}} = Git.ls_remote(origin, "feature-nama", options)
+    assert {:error, %Error{detail: %{near: [shown]}}} =
+             Git.ls_remote(origin, "feature-nama", options)
+
     assert shown == ~S(feature-name\u{202e})
 
     # What the directory of a repository holds, and what is in the way of its files.

@@ -15,7 +15,9 @@ defmodule Alumiini.Git.PendingTest do
   end
 
   defp send_waiting(pending, worker) do
-    pending |> Pending.waiting() |> Enum.reduce(pending, &Pending.place(&2, &1.id, {:worker, worker}))
+    pending
+    |> Pending.waiting()
+    |> Enum.reduce(pending, &Pending.place(&2, &1.id, {:worker, worker}))
   end
 
   defp ids(entries), do: Enum.map(entries, & &1.id)
@@ -62,7 +64,8 @@ defmodule Alumiini.Git.PendingTest do
     {[], 2, pending} = [1, 2] |> pending() |> send_waiting(:w1) |> Pending.worker_died(:w1)
 
     pending =
-      Pending.add(pending, %{id: 3, ref: make_ref(), monitor: make_ref(), request: %{}}) |> send_waiting(:w2)
+      Pending.add(pending, %{id: 3, ref: make_ref(), monitor: make_ref(), request: %{}})
+      |> send_waiting(:w2)
 
     {[], 3, pending} = Pending.worker_died(pending, :w2)
 
@@ -104,7 +107,9 @@ defmodule Alumiini.Git.PendingTest do
   describe "the backoff" do
     test "the first death is free, the next ones cost twice as much each, up to the most" do
       {pauses, _backoff} =
-        Enum.map_reduce(1..10, Backoff.new(100, 1_000), fn _death, backoff -> Backoff.died(backoff, 1.0) end)
+        Enum.map_reduce(1..10, Backoff.new(100, 1_000), fn _death, backoff ->
+          Backoff.died(backoff, 1.0)
+        end)
 
       assert pauses == [0, 100, 200, 400, 800, 1_000, 1_000, 1_000, 1_000, 1_000]
     end

@@ -122,7 +122,8 @@ defmodule Alumiini.Git.ProtocolTest do
       end
 
       for {_name, %{"ok" => %{"sha" => sha, "author" => _author}} = map, _body} <- golden("reply") do
-        assert {:ok, %Alumiini.Git.Commit{sha: ^sha}} = Alumiini.Git.Commit.from_wire(plain(map["ok"]))
+        assert {:ok, %Alumiini.Git.Commit{sha: ^sha}} =
+                 Alumiini.Git.Commit.from_wire(plain(map["ok"]))
       end
 
       [synced] = for {"sync-details.reply.hex", map, _body} <- golden("reply"), do: plain(map["ok"])
@@ -161,7 +162,8 @@ defmodule Alumiini.Git.ProtocolTest do
              }
     end
 
-    test "refuses a frame over the limit, and one that cannot be packed, without showing what was in it" do
+    test "refuses a frame over the limit, and one that cannot be packed, without showing what " <>
+           "was in it" do
       assert Protocol.encode(%{"path" => String.duplicate("x", Protocol.max_request())}) ==
                {:error, :too_large}
 
@@ -233,7 +235,8 @@ defmodule Alumiini.Git.ProtocolTest do
       assert reasons.never_on_the_wire == [:worker_unavailable, :worker_exited]
 
       assert section =~
-               "`worker_unavailable` (retryable where something changes by itself) and `worker_exited` (not)"
+               "`worker_unavailable` (retryable where something changes by itself) and " <>
+                 "`worker_exited` (not)"
     end
 
     test "is the one in the documentation" do
@@ -247,7 +250,8 @@ defmodule Alumiini.Git.ProtocolTest do
 
       assert Enum.sort(documented) ==
                Enum.sort(
-                 for(r <- reasons.retryable, do: {r, true}) ++ for(r <- reasons.final, do: {r, false})
+                 for(r <- reasons.retryable, do: {r, true}) ++
+                   for(r <- reasons.final, do: {r, false})
                )
     end
 
@@ -261,7 +265,8 @@ defmodule Alumiini.Git.ProtocolTest do
                Error.from_reply(%{"err" => "x", "kind" => "network"}, :sync)
 
       # Not for a worker to say.
-      assert %Error{reason: :internal} = Error.from_reply(%{"err" => "x", "kind" => "worker_exited"}, :sync)
+      assert %Error{reason: :internal} =
+               Error.from_reply(%{"err" => "x", "kind" => "worker_exited"}, :sync)
     end
   end
 

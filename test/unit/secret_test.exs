@@ -21,7 +21,11 @@ defmodule Alumiini.Git.SecretTest do
                "password" => @secret
              }
 
-      assert reveal(Auth.token(@secret)) == %{"type" => "basic", "username" => "git", "password" => @secret}
+      assert reveal(Auth.token(@secret)) == %{
+               "type" => "basic",
+               "username" => "git",
+               "password" => @secret
+             }
 
       assert reveal(Auth.token(@secret, "x")) == %{
                "type" => "basic",
@@ -117,7 +121,9 @@ defmodule Alumiini.Git.SecretTest do
         assert {url, RedactedUrl.clean(url)} == {url, shown}
         # What was shown is shown as it is.
         assert {url, RedactedUrl.clean(shown)} == {url, shown}
-        for secret <- ["T0K", "3N"], do: assert({url, :binary.match(shown, secret)} == {url, :nomatch})
+
+        for secret <- ["T0K", "3N"],
+            do: assert({url, :binary.match(shown, secret)} == {url, :nomatch})
       end
     end
 
@@ -135,12 +141,14 @@ defmodule Alumiini.Git.SecretTest do
       assert RedactedUrl.clean_text("cannot reach https://u:p@h/x: refused, http://t@h") ==
                "cannot reach https://h/x: refused, http://h"
 
-      assert RedactedUrl.clean_text("mail a@b.c about https://h/x") == "mail a@b.c about https://h/x"
+      assert RedactedUrl.clean_text("mail a@b.c about https://h/x") ==
+               "mail a@b.c about https://h/x"
 
       for {said, shown} <- [
             {"proxy socks5h://u:p@q@proxy:1080 is down", "proxy socks5h://proxy:1080 is down"},
             {"ssh://git:p@h/x and ssh://git@h/x", "ssh:[hidden] and ssh://git@h/x"},
-            {"ssh+git://git:p@h/x and git+ssh://git%3Ap@h/x", "ssh+git:[hidden] and git+ssh:[hidden]"},
+            {"ssh+git://git:p@h/x and git+ssh://git%3Ap@h/x",
+             "ssh+git:[hidden] and git+ssh:[hidden]"},
             {"(git:p@h:x.git)", "(git:[hidden])"},
             {"(u@dom:p@h:x.git)", "([hidden])"},
             {"(u@dom:p@q@h:x.git)", "([hidden])"},
@@ -152,7 +160,8 @@ defmodule Alumiini.Git.SecretTest do
             {"/srv/https:/u:p@h/x is none", "/srv/https:[hidden] is none"},
             {"the proxy http://proxy:3128, then https://h:1/x.",
              "the proxy http://proxy:3128, then https://h:1/x."},
-            {"the proxy socks5://127.0.0.1:1080 refuses", "the proxy socks5://127.0.0.1:1080 refuses"},
+            {"the proxy socks5://127.0.0.1:1080 refuses",
+             "the proxy socks5://127.0.0.1:1080 refuses"},
             {"12:30 by a@b.c: SHA256:ab+c/d=", "12:30 by a@b.c: SHA256:ab+c/d="},
             {"git@h:x.git", "git@h:x.git"},
             {"see SHA256:abc of git@h:x", "see SHA256:abc of git@h:x"}
@@ -190,7 +199,11 @@ defmodule Alumiini.Git.SecretTest do
         %{
           "err" => "no https://u:#{@secret}@h/x",
           "kind" => "network",
-          "detail" => %{"url" => "https://u:#{@secret}@h/x", "unknown" => @secret, "near" => ["main"]}
+          "detail" => %{
+            "url" => "https://u:#{@secret}@h/x",
+            "unknown" => @secret,
+            "near" => ["main"]
+          }
         },
         :sync
       )

@@ -89,7 +89,9 @@ defmodule Alumiini.Git.SemverTest do
           {"~> 1.2.3-rc.1", ["1.2."]}
         ] do
       expected = for beginning <- expected, v <- ["", "v"], do: "refs/tags/x-" <> v <> beginning
-      assert {requirement, Semver.ref_prefixes(semver(requirement, prefix: "x-"))} == {requirement, expected}
+
+      assert {requirement, Semver.ref_prefixes(semver(requirement, prefix: "x-"))} ==
+               {requirement, expected}
     end
 
     # Too much is left open, or nothing at all.
@@ -141,7 +143,14 @@ defmodule Alumiini.Git.SemverTest do
   end
 
   test "what is no requirement is refused" do
-    for text <- ["", "latest", "1.x", "^1.2", "~> 1", String.duplicate("> 1.0.0 and ", 100) <> "> 1.0.0"] do
+    for text <- [
+          "",
+          "latest",
+          "1.x",
+          "^1.2",
+          "~> 1",
+          String.duplicate("> 1.0.0 and ", 100) <> "> 1.0.0"
+        ] do
       assert Semver.new(text, []) == :error
     end
   end

@@ -13,7 +13,8 @@ defmodule Alumiini.Git.UrlTest do
 
   test "hosts, ports and paths are what they come to", %{server: server} do
     for {text, {scheme, host, port, path, url}} <- [
-          {"https://0x7f000001:443/a/../r", {"https", "127.0.0.1", 443, "/r", "https://127.0.0.1/r"}},
+          {"https://0x7f000001:443/a/../r",
+           {"https", "127.0.0.1", 443, "/r", "https://127.0.0.1/r"}},
           {"https://１２７.1/r", {"https", "127.0.0.1", 443, "/r", "https://127.0.0.1/r"}},
           {"https://Bücher.example/r",
            {"https", "xn--bcher-kva.example", 443, "/r", "https://xn--bcher-kva.example/r"}},
@@ -49,7 +50,9 @@ defmodule Alumiini.Git.UrlTest do
           {"git://h/r", :unsupported},
           {"https://1.2.3.4.5/r", :invalid}
         ] do
-      assert {:error, %Error{reason: ^reason, op: :normalize} = error} = Url.normalize(text, server: server)
+      assert {:error, %Error{reason: ^reason, op: :normalize} = error} =
+               Url.normalize(text, server: server)
+
       refute inspect(error) =~ "T0K"
     end
 

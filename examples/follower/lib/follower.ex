@@ -2,8 +2,9 @@ defmodule Follower do
   @moduledoc """
   Follows a branch, and says when there is something new. The example of the Dockerfile.
 
-  Environment: `GIT_URL`, `GIT_BRANCH` (default: main), `GIT_DIRECTORY` (default: /data/repository), `GIT_INTERVAL` (seconds from one
-  look to the next, default: 30), `GIT_SCHEMES` (which remotes may be reached, default: https,ssh), and for private repositories `GIT_TOKEN`.
+  Environment: `GIT_URL`, `GIT_BRANCH` (default: main), `GIT_DIRECTORY` (default: /data/repository),
+  `GIT_INTERVAL` (seconds from one look to the next, default: 30), `GIT_SCHEMES` (which remotes may
+  be reached, default: https,ssh), and for private repositories `GIT_TOKEN`.
   """
 
   use Application
@@ -69,7 +70,8 @@ defmodule Follower do
 
   defp current(state, sha), do: %{state | sha: sha, error: nil, pause: state.interval}
 
-  # No error ends this process: somebody may put right what is wrong. Each kind is logged once, and the pauses grow.
+  # No error ends this process: somebody may put right what is wrong. Each kind is logged once, and
+  # the pauses grow.
   defp failed(state, error) do
     if error.reason != state.error, do: Logger.error(Exception.message(error))
 

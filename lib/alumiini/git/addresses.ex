@@ -1,8 +1,8 @@
 defmodule Alumiini.Git.Addresses do
   @moduledoc false
 
-  # The option `:addresses` of `Alumiini.Git.start_link/1`: which addresses the worker may connect to. The worker asks at each
-  # connection; here it is whether the rules are some.
+  # The option `:addresses` of `Alumiini.Git.start_link/1`: which addresses the worker may connect
+  # to. The worker asks at each connection; here it is whether the rules are some.
 
   @keys [:default, :allow, :deny]
   @defaults [:any, :public, :none]

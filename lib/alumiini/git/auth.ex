@@ -1,33 +1,38 @@
 defmodule Alumiini.Git.Auth do
   @moduledoc """
-  Credentials for a remote, for the `:auth` option of the functions of `Alumiini.Git` that talk to one.
+  Credentials for a remote, for the `:auth` option of the functions of `Alumiini.Git` that talk to
+  one.
 
       auth = Alumiini.Git.Auth.token(System.fetch_env!("GIT_TOKEN"))
       Alumiini.Git.sync("https://git.example.com/team/app.git", "main", "/var/lib/app", auth: auth)
 
-  The page [Authentication](authentication.md) has an example for each of the usual hosting services.
+  The page [Authentication](authentication.md) has an example for each of the usual hosting
+  services.
 
-  What a value of this type holds cannot be read by looking at it: the secret is in a closure, so neither `inspect/2`
-  (not even with `structs: false`) nor a crash report nor a log line shows it. It leaves the BEAM only inside the frame
-  that carries the request to the worker, which never writes it to disk.
+  What a value of this type holds cannot be read by looking at it: the secret is in a closure, so
+  neither `inspect/2` (not even with `structs: false`) nor a crash report nor a log line shows it.
+  It leaves the BEAM only inside the frame that carries the request to the worker, which never
+  writes it to disk.
 
-  Credentials are sent over `https://` and SSH only. Over plain `http://` a call that has some is refused with the reason
-  `:invalid`, unless it also says `allow_insecure: true`. They stand above credentials in the URL
-  (`https://user:password@host/…`).
+  Credentials are sent over `https://` and SSH only. Over plain `http://` a call that has some is
+  refused with the reason `:invalid`, unless it also says `allow_insecure: true`. They stand above
+  credentials in the URL (`https://user:password@host/…`).
 
   ## Credentials that expire
 
-  Wherever credentials go, a function of no arguments, or `{module, function, arguments}`, may stand that returns them:
+  Wherever credentials go, a function of no arguments, or `{module, function, arguments}`, may stand
+  that returns them:
 
       Alumiini.Git.sync(url, "main", path, auth: fn -> Alumiini.Git.Auth.token(MyApp.Tokens.current()) end)
 
-  It is called in the calling process, once for the call, and once more if the remote answers 401 or with a page to
-  log in (`reason: :auth`, `detail.status` 401, 200 or 203): the request is then made again with what it returns, within the same `:timeout`, which also runs
-  while the function does. What it raises goes through to the caller. If it returns anything else than a value of this
-  type, the call raises `ArgumentError`.
+  It is called in the calling process, once for the call, and once more if the remote answers 401 or
+  with a page to log in (`reason: :auth`, `detail.status` 401, 200 or 203): the request is then made
+  again with what it returns, within the same `:timeout`, which also runs while the function does.
+  What it raises goes through to the caller. If it returns anything else than a value of this type,
+  the call raises `ArgumentError`.
 
-  The functions of this module raise `ArgumentError` when they are given something else than text. Its message never
-  holds a value.
+  The functions of this module raise `ArgumentError` when they are given something else than text.
+  Its message never holds a value.
   """
 
   alias Alumiini.Git.{RedactedUrl, Secret}
@@ -56,10 +61,11 @@ defmodule Alumiini.Git.Auth do
   end
 
   @doc """
-  An access token, sent as the password of HTTP Basic authentication, which is how the hosting services take theirs.
+  An access token, sent as the password of HTTP Basic authentication, which is how the hosting
+  services take theirs.
 
-  The user name matters to few of them: GitHub and GitLab take any (so the default will do), Bitbucket wants
-  `"x-token-auth"`.
+  The user name matters to few of them: GitHub and GitLab take any (so the default will do),
+  Bitbucket wants `"x-token-auth"`.
 
       iex> Alumiini.Git.Auth.token("a-token", "x-token-auth")
       #Alumiini.Git.Auth<basic>
@@ -84,21 +90,24 @@ defmodule Alumiini.Git.Auth do
   end
 
   @doc """
-  A private key for SSH: the text of the key's file, in OpenSSH's format or as PEM (PKCS#1, PKCS#8, SEC1).
+  A private key for SSH: the text of the key's file, in OpenSSH's format or as PEM (PKCS#1, PKCS#8,
+  SEC1).
 
   ## Options
 
     * `:passphrase` - of the key, if it is encrypted
     * `:username` - who to log in as. Default: the user in the URL, else `"git"`
-    * `:known_hosts` - text as in the file `~/.ssh/known_hosts`: the only host keys that are accepted then. Default: the
-      files of the user that the worker runs as, `~/.ssh/known_hosts`, `~/.ssh/known_hosts2`, `/etc/ssh/ssh_known_hosts`
-      and `/etc/ssh/ssh_known_hosts2`. A host that is in none of them is refused with the reason `:host_key`, and
-      `detail.line` is what to add once you have checked its fingerprint
+    * `:known_hosts` - text as in the file `~/.ssh/known_hosts`: the only host keys that are
+      accepted then. Default: the files of the user that the worker runs as, `~/.ssh/known_hosts`,
+      `~/.ssh/known_hosts2`, `/etc/ssh/ssh_known_hosts` and `/etc/ssh/ssh_known_hosts2`. A host that
+      is in none of them is refused with the reason `:host_key`, and `detail.line` is what to add
+      once you have checked its fingerprint
 
           key = File.read!("/run/secrets/deploy_key")
           Alumiini.Git.Auth.ssh_key(key, known_hosts: File.read!("/run/secrets/known_hosts"))
   """
-  @spec ssh_key(String.t(), passphrase: String.t(), username: String.t(), known_hosts: String.t()) :: t
+  @spec ssh_key(String.t(), passphrase: String.t(), username: String.t(), known_hosts: String.t()) ::
+          t
   def ssh_key(private_key, options \\ []) do
     text!("ssh_key/2", "private key", private_key)
     options = options!("ssh_key/2", options, [:passphrase, :username, :known_hosts])
@@ -110,7 +119,8 @@ defmodule Alumiini.Git.Auth do
 
   ## Options
 
-    * `:socket` - the path of the agent's socket. Default: what `SSH_AUTH_SOCK` was when the BEAM started
+    * `:socket` - the path of the agent's socket. Default: what `SSH_AUTH_SOCK` was when the BEAM
+      started
     * `:username`, `:known_hosts` - see `ssh_key/2`
 
   ## Examples
@@ -126,9 +136,9 @@ defmodule Alumiini.Git.Auth do
   @doc """
   The credentials in a Kubernetes secret, as Flux and Kubernetes lay them out.
 
-  `data` is the secret's data as a map from strings to strings, with the base64 of the API already decoded. Empty values
-  count as absent, other keys are not looked at, and one line break at the end of a user name, a password or a token is
-  dropped.
+  `data` is the secret's data as a map from strings to strings, with the base64 of the API already
+  decoded. Empty values count as absent, other keys are not looked at, and one line break at the end
+  of a user name, a password or a token is dropped.
 
   | keys | give |
   | --- | --- |
@@ -138,12 +148,14 @@ defmodule Alumiini.Git.Auth do
   | `ca.crt` (older: `caFile`) | certificates to trust beside the system's |
   | `tls.crt` and `tls.key` (older: `certFile`, `keyFile`) | a client certificate and its key |
 
-  A secret may hold several of these: the scheme of a call's URL decides which are used. One that holds only certificates
-  gives no credentials, just those certificates; the `:tls` option of a call stands above them.
+  A secret may hold several of these: the scheme of a call's URL decides which are used. One that
+  holds only certificates gives no credentials, just those certificates; the `:tls` option of a call
+  stands above them.
 
-  Raises `ArgumentError` if there is nothing of use in `data`, or only a part of what belongs together; the message has
-  names of keys, never values. The secrets of GitHub Apps (`githubAppID`, …) are refused: pass a function as `:auth` that
-  fetches an installation token and returns `token/2`.
+  Raises `ArgumentError` if there is nothing of use in `data`, or only a part of what belongs
+  together; the message has names of keys, never values. The secrets of GitHub Apps (`githubAppID`,
+  …) are refused: pass a function as `:auth` that fetches an installation token and returns
+  `token/2`.
 
       iex> Alumiini.Git.Auth.from_secret(%{"username" => "ci", "password" => "correct horse"})
       #Alumiini.Git.Auth<basic>
@@ -151,14 +163,21 @@ defmodule Alumiini.Git.Auth do
   @spec from_secret(%{String.t() => String.t()}) :: t
   def from_secret(data) do
     parts = KubernetesSecret.parts!(data)
-    auth = if parts.basic, do: basic(elem(parts.basic, 0), elem(parts.basic, 1)), else: %__MODULE__{}
+
+    auth =
+      if parts.basic, do: basic(elem(parts.basic, 0), elem(parts.basic, 1)), else: %__MODULE__{}
+
     auth = if parts.bearer, do: %{auth | http: bearer(parts.bearer).http}, else: auth
-    auth = if parts.ssh_key, do: %{auth | ssh: ssh_key(parts.ssh_key, parts.ssh_options).ssh}, else: auth
+
+    auth =
+      if parts.ssh_key, do: %{auth | ssh: ssh_key(parts.ssh_key, parts.ssh_options).ssh}, else: auth
+
     if parts.tls == %{}, do: auth, else: %{auth | tls: Secret.seal(parts.tls)}
   end
 
-  # What goes into a request for this URL: opened when its frame is packed, not before. Where none of the credentials are
-  # for the URL's scheme, the worker is given what there is, and says that it does not fit.
+  # What goes into a request for this URL: opened when its frame is packed, not before. Where none
+  # of the credentials are for the URL's scheme, the worker is given what there is, and says that it
+  # does not fit.
   @doc false
   @spec wire(t, binary) :: Secret.t() | nil
   def wire(%__MODULE__{http: http, ssh: ssh}, url) do

@@ -14,9 +14,10 @@ defmodule Alumiini.Git.Commit do
   | `message` | the whole message |
   | `branch` | the branch that HEAD is on, by its short name, or `nil` where HEAD is detached |
 
-  All of this is as `git log` shows it, also of commits that are not well formed: a name or an e-mail address that is not there is empty, and a
-  time that is not there is `nil`, with its zone. A time that Git cannot count is 0. Where the commit says in which encoding it is written,
-  text is UTF-8 here; else it is what the commit holds, byte for byte, and Git does not promise UTF-8.
+  All of this is as `git log` shows it, also of commits that are not well formed: a name or an
+  e-mail address that is not there is empty, and a time that is not there is `nil`, with its zone. A
+  time that Git cannot count is 0. Where the commit says in which encoding it is written, text is
+  UTF-8 here; else it is what the commit holds, byte for byte, and Git does not promise UTF-8.
 
   `DateTime.from_unix!(commit.timestamp)` gives the time in UTC.
   """

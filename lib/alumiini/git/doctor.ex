@@ -1,8 +1,8 @@
 defmodule Alumiini.Git.Doctor do
   @moduledoc false
 
-  # What `mix alumiini_git.doctor` finds out: about the worker, and how far one gets with a remote. `Doctor.Arguments` reads
-  # what was asked for, `Doctor.Report` writes down what was found.
+  # What `mix alumiini_git.doctor` finds out: about the worker, and how far one gets with a remote.
+  # `Doctor.Arguments` reads what was asked for, `Doctor.Report` writes down what was found.
 
   alias Alumiini.Git.Doctor.{Arguments, Report}
   alias Alumiini.Git.{Error, OneLine, RedactedUrl, Remote, Server}
@@ -23,7 +23,9 @@ defmodule Alumiini.Git.Doctor do
 
   defp worker(server, arguments) do
     # Any request waits for a worker that is up, and is told why there is none.
-    case Server.call(server, %{"op" => "hello", "protocol" => Protocol.version()}, timeout: arguments.timeout) do
+    case Server.call(server, %{"op" => "hello", "protocol" => Protocol.version()},
+           timeout: arguments.timeout
+         ) do
       {:ok, _hello} ->
         info = Server.info(server)
 
@@ -41,7 +43,8 @@ defmodule Alumiini.Git.Doctor do
     end
   end
 
-  # Where the binary came from, and whether it is still what it was then. One that was configured has no such note.
+  # Where the binary came from, and whether it is still what it was then. One that was configured
+  # has no such note.
   defp binary do
     case Binary.locate(nil) do
       {:ok, path} -> [{"binary", path} | if(in_priv?(), do: Provenance.tell(path), else: [])]
@@ -73,7 +76,9 @@ defmodule Alumiini.Git.Doctor do
     error = if is_map(step["error"]), do: Error.from_reply(step["error"], :probe)
 
     note =
-      if is_binary(step["note"]), do: step["note"] |> RedactedUrl.clean_text() |> OneLine.escape(), else: ""
+      if is_binary(step["note"]),
+        do: step["note"] |> RedactedUrl.clean_text() |> OneLine.escape(),
+        else: ""
 
     %{name: name, us: step["us"], note: note, error: error}
   end

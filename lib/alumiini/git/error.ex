@@ -2,9 +2,9 @@ defmodule Alumiini.Git.Error do
   @moduledoc """
   What went wrong, as every function of `Alumiini.Git` returns it in `{:error, error}`.
 
-  It is an exception, so it can be raised, and `Exception.message/1` gives a sentence that says what failed, on what, and
-  what to do about it. It holds no secrets, and is on one line: control characters in names and URLs are `\\n` or `\\u{1b}` there, in
-  `detail`, too.
+  It is an exception, so it can be raised, and `Exception.message/1` gives a sentence that says what
+  failed, on what, and what to do about it. It holds no secrets, and is on one line: control
+  characters in names and URLs are `\\n` or `\\u{1b}` there, in `detail`, too.
 
   | field | |
   | --- | --- |
@@ -56,13 +56,22 @@ defmodule Alumiini.Git.Error do
         {:error, error} -> Logger.error(Exception.message(error))
       end
 
-  A process that follows a repository goes on after any of them, also one that is not retryable: somebody may put right what is wrong, and a
-  process that stops each time takes its supervisor down. README.md has one that waits longer after each error, and logs it once.
+  A process that follows a repository goes on after any of them, also one that is not retryable:
+  somebody may put right what is wrong, and a process that stops each time takes its supervisor
+  down. README.md has one that waits longer after each error, and logs it once.
   """
 
   alias Alumiini.Git.{OneLine, RedactedUrl}
 
-  @retryable [:network, :rate_limited, :timeout, :overloaded, :incomplete, :locked, :worker_unavailable]
+  @retryable [
+    :network,
+    :rate_limited,
+    :timeout,
+    :overloaded,
+    :incomplete,
+    :locked,
+    :worker_unavailable
+  ]
   @final [
     :invalid,
     :unsupported,
@@ -136,7 +145,9 @@ defmodule Alumiini.Git.Error do
 
   # `raise Alumiini.Git.Error, "sentence"` is for users' own tests and code.
   @impl true
-  def exception(message) when is_binary(message), do: %__MODULE__{reason: :internal, message: message}
+  def exception(message) when is_binary(message),
+    do: %__MODULE__{reason: :internal, message: message}
+
   def exception(fields) when is_list(fields), do: struct!(__MODULE__, fields)
 
   @impl true
@@ -161,13 +172,15 @@ defmodule Alumiini.Git.Error do
   defp on_one_line(list) when is_list(list), do: Enum.map(list, &on_one_line/1)
   defp on_one_line(value), do: value
 
-  # One that will come again unless somebody does something, of a reason that is retryable otherwise.
+  # One that will come again unless somebody does something, of a reason that is retryable
+  # otherwise.
   @doc false
   @spec final(reason, atom, String.t()) :: t
   def final(reason, op, message), do: %{new(reason, op, message) | retryable?: false}
 
-  # From an error reply. What a newer worker adds to the list of kinds reads as `internal`, with its own sentence. The
-  # list here says what is retryable, so that `reason` and `retryable?` always agree.
+  # From an error reply. What a newer worker adds to the list of kinds reads as `internal`, with its
+  # own sentence. The list here says what is retryable, so that `reason` and `retryable?` always
+  # agree.
   @doc false
   @spec from_reply(map, atom) :: t
   def from_reply(%{"err" => message} = reply, op) when is_binary(message) do
@@ -180,7 +193,11 @@ defmodule Alumiini.Git.Error do
   @doc false
   @spec unexpected(atom) :: t
   def unexpected(op) do
-    new(:internal, op, "the worker's answer is not of the form that this library knows; please report it")
+    new(
+      :internal,
+      op,
+      "the worker's answer is not of the form that this library knows; please report it"
+    )
   end
 
   @doc false

@@ -1,10 +1,11 @@
 defmodule Alumiini.Git.OneLine do
   @moduledoc false
 
-  # Names and URLs are chosen by others, and a line break of theirs in a sentence of ours would be a line of somebody's log. The worker
-  # escapes the same in what it says.
+  # Names and URLs are chosen by others, and a line break of theirs in a sentence of ours would be a
+  # line of somebody's log. The worker escapes the same in what it says.
 
-  # C0, DEL and C1 (as UTF-8), the other ends of lines and what turns the direction of text: a look at bytes, for names need not be text.
+  # C0, DEL and C1 (as UTF-8), the other ends of lines and what turns the direction of text: a look
+  # at bytes, for names need not be text.
   @unfit ~r/[\x00-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80[\x8e\x8f\xa8-\xae]|\xe2\x81[\xa6-\xa9]/
 
   @spec escape(binary) :: binary

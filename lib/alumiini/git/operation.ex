@@ -1,21 +1,27 @@
 defmodule Alumiini.Git.Operation do
   @moduledoc false
 
-  # What all operations have in common on the way out: what telemetry may say of a call, where its request goes, and how its
-  # progress is told.
+  # What all operations have in common on the way out: what telemetry may say of a call, where its
+  # request goes, and how its progress is told.
 
   alias Alumiini.Git.{Error, OneLine, Options, RedactedUrl, Remote, Telemetry}
   alias Alumiini.Git.Server.Call
 
-  @phases %{"connect" => :connect, "receive" => :receive, "index" => :index, "checkout" => :checkout}
+  @phases %{
+    "connect" => :connect,
+    "receive" => :receive,
+    "index" => :index,
+    "checkout" => :checkout
+  }
 
   @doc """
-  Runs `function`, a call of the operation `op` with `options`, within its telemetry. It returns the result, and the bytes that it is
-  about, or other measurements and metadata.
+  Runs `function`, a call of the operation `op` with `options`, within its telemetry. It returns the
+  result, and the bytes that it is about, or other measurements and metadata.
   """
   @spec call(atom, map, keyword, (() -> {result, non_neg_integer} | {result, map, map})) :: result
         when result: {:ok, term} | {:error, Error.t()}
-  def call(op, fields, options, function), do: Telemetry.call(op, metadata(options, fields), function)
+  def call(op, fields, options, function),
+    do: Telemetry.call(op, metadata(options, fields), function)
 
   # Arguments in the wrong order make a URL of a path or ref.
   defp metadata(options, fields) do

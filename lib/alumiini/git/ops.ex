@@ -1,8 +1,9 @@
 defmodule Alumiini.Git.Ops do
   @moduledoc false
 
-  # The one list of operations, from which telemetry's events, the names in errors and the documentation of both follow. Each has
-  # a function of `Alumiini.Git`, which documents it, and a module below this one, which does it.
+  # The one list of operations, from which telemetry's events, the names in errors and the
+  # documentation of both follow. Each has a function of `Alumiini.Git`, which documents it, and a
+  # module below this one, which does it.
 
   @all [:sync, :update, :files, :read, :head, :checkout, :ls_remote, :refs]
   # Of the wire, too, but no functions of `Alumiini.Git`, nor events.

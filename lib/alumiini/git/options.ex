@@ -1,8 +1,9 @@
 defmodule Alumiini.Git.Options do
   @moduledoc false
 
-  # What callers may pass. Whatever is wrong raises ArgumentError in their own process, before anything is sent. A message
-  # names keys and what would be right; it never shows a value that could be a secret.
+  # What callers may pass. Whatever is wrong raises ArgumentError in their own process, before
+  # anything is sent. A message names keys and what would be right; it never shows a value that
+  # could be a secret.
 
   alias Alumiini.Git.{Addresses, Auth, Remote, Secret}
   alias Alumiini.Git.Remote.{Proxy, Tls}
@@ -15,7 +16,15 @@ defmodule Alumiini.Git.Options do
   @most_prefixes 256
   @most_kept 1_000
 
-  @start [:name, :binary, :max_pending, :max_requests, :max_requests_per_host, :grace, :handshake_timeout] ++
+  @start [
+           :name,
+           :binary,
+           :max_pending,
+           :max_requests,
+           :max_requests_per_host,
+           :grace,
+           :handshake_timeout
+         ] ++
            [
              :heartbeat,
              :backoff_initial,
@@ -54,14 +63,16 @@ defmodule Alumiini.Git.Options do
         }
 
   @doc """
-  The same options with what may be secret sealed, for a child specification: supervisors print theirs. `start!/1` takes
-  both.
+  The same options with what may be secret sealed, for a child specification: supervisors print
+  theirs. `start!/1` takes both.
   """
   @spec seal(term) :: term
   def seal(options) do
     if Keyword.keyword?(options) do
       Enum.map(options, fn {key, value} ->
-        if key in @secret and not Secret.sealed?(value), do: {key, Secret.seal(value)}, else: {key, value}
+        if key in @secret and not Secret.sealed?(value),
+          do: {key, Secret.seal(value)},
+          else: {key, value}
       end)
     else
       options
@@ -107,10 +118,17 @@ defmodule Alumiini.Git.Options do
 
   defp start_option!(:name, name) do
     case name do
-      name when is_atom(name) -> :ok
-      {:global, _term} -> :ok
-      {:via, module, _term} when is_atom(module) -> :ok
-      _other -> wrong!(:name, "an atom, {:global, term}, {:via, module, term}, or nil for none", name)
+      name when is_atom(name) ->
+        :ok
+
+      {:global, _term} ->
+        :ok
+
+      {:via, module, _term} when is_atom(module) ->
+        :ok
+
+      _other ->
+        wrong!(:name, "an atom, {:global, term}, {:via, module, term}, or nil for none", name)
     end
   end
 
@@ -157,7 +175,9 @@ defmodule Alumiini.Git.Options do
     if value < 100, do: wrong!(:heartbeat, "at least 100 ms", value)
   end
 
-  defp start_option!(key, value) when key in [:tls, :proxy, :no_proxy], do: remote_option!(key, value)
+  defp start_option!(key, value) when key in [:tls, :proxy, :no_proxy],
+    do: remote_option!(key, value)
+
   defp start_option!(key, value), do: positive!(key, value, @longest)
 
   @doc "Those of every call."
@@ -200,11 +220,14 @@ defmodule Alumiini.Git.Options do
 
   defp call_option!(:auth, _perhaps_a_secret) do
     raise ArgumentError,
-          "option :auth must be made by a function of Alumiini.Git.Auth, such as Alumiini.Git.Auth.token/2, " <>
-            "or be a function of no arguments or {module, function, arguments} that returns such a value"
+          "option :auth must be made by a function of Alumiini.Git.Auth, such as " <>
+            "Alumiini.Git.Auth.token/2, " <>
+            "or be a function of no arguments or {module, function, arguments} that returns " <>
+            "such a value"
   end
 
-  defp call_option!(key, value) when key in [:tls, :proxy, :no_proxy], do: remote_option!(key, value)
+  defp call_option!(key, value) when key in [:tls, :proxy, :no_proxy],
+    do: remote_option!(key, value)
 
   defp call_option!(:prefix, value) do
     list? = is_list(value) and Enum.all?(value, &is_binary/1) and length(value) <= @most_prefixes
@@ -232,7 +255,11 @@ defmodule Alumiini.Git.Options do
         :ok
 
       _other ->
-        wrong!(:server, "a pid, a name, {name, node}, {:global, term} or {:via, module, term}", server)
+        wrong!(
+          :server,
+          "a pid, a name, {name, node}, {:global, term} or {:via, module, term}",
+          server
+        )
     end
   end
 
@@ -271,7 +298,8 @@ defmodule Alumiini.Git.Options do
     end
   end
 
-  # Where the current directory is in a working tree, these lead out of it, and are meant: the worker takes none that does.
+  # Where the current directory is in a working tree, these lead out of it, and are meant: the
+  # worker takes none that does.
   defp below(dir, ".."), do: Path.dirname(dir)
   defp below(dir, "../" <> path), do: dir |> Path.dirname() |> below(path)
   defp below(dir, path), do: dir <> "/" <> path
@@ -279,7 +307,9 @@ defmodule Alumiini.Git.Options do
   @doc "Checks a name within a repository."
   @spec name!(term, String.t()) :: :ok
   def name!(name, what) do
-    if not is_binary(name), do: raise(ArgumentError, "#{what} must be a string, got: #{shown(name)}")
+    if not is_binary(name),
+      do: raise(ArgumentError, "#{what} must be a string, got: #{shown(name)}")
+
     :ok
   end
 
@@ -311,11 +341,13 @@ defmodule Alumiini.Git.Options do
   end
 
   @doc """
-  A wrong value as a message shows it. Whatever can hold text is only named: arguments in the wrong order put a URL with a
-  password anywhere.
+  A wrong value as a message shows it. Whatever can hold text is only named: arguments in the wrong
+  order put a URL with a password anywhere.
   """
   @spec shown(term) :: String.t()
-  def shown(value) when is_atom(value) or is_number(value) or value in ["", [], %{}, {}], do: inspect(value)
+  def shown(value) when is_atom(value) or is_number(value) or value in ["", [], %{}, {}],
+    do: inspect(value)
+
   def shown(value) when is_binary(value), do: "a string"
   def shown(value) when is_list(value), do: "a list"
   def shown({kind, _value}) when is_atom(kind), do: "{#{inspect(kind)}, …}"

@@ -1,8 +1,8 @@
 defmodule Alumiini.Git.Precompiled do
   @moduledoc false
 
-  # Gets the worker for a target out of a release: from the cache or by a download, verified against the checksum file of the
-  # package before anything else is done with it. Knows nothing of Mix.
+  # Gets the worker for a target out of a release: from the cache or by a download, verified against
+  # the checksum file of the package before anything else is done with it. Knows nothing of Mix.
 
   alias Alumiini.Git.Precompiled.{
     Archive,
@@ -17,7 +17,17 @@ defmodule Alumiini.Git.Precompiled do
   }
 
   @enforce_keys [:version, :target, :archive, :checksum, :url, :cache, :environment]
-  defstruct [:version, :target, :archive, :checksum, :url, :cache, :environment, download: %{}, note: nil]
+  defstruct [
+    :version,
+    :target,
+    :archive,
+    :checksum,
+    :url,
+    :cache,
+    :environment,
+    download: %{},
+    note: nil
+  ]
 
   @type t :: %__MODULE__{
           version: String.t(),
@@ -34,11 +44,17 @@ defmodule Alumiini.Git.Precompiled do
         }
 
   @doc """
-  Finds out what is to be got: `version` and `source_url` of the package, the path of its checksum file, what is known of the
-  `host`, and the environment. Reads files, and asks nobody.
+  Finds out what is to be got: `version` and `source_url` of the package, the path of its checksum
+  file, what is known of the `host`, and the environment. Reads files, and asks nobody.
   """
   @spec plan(map) :: {:ok, t} | {:error, String.t()}
-  def plan(%{version: version, source_url: source_url, checksums: path, host: host, environment: environment}) do
+  def plan(%{
+        version: version,
+        source_url: source_url,
+        checksums: path,
+        host: host,
+        environment: environment
+      }) do
     with :ok <- Otp.load(),
          {:ok, target} <- Target.resolve(host, environment),
          {:ok, checksums} <- Checksums.read(path),
@@ -66,10 +82,13 @@ defmodule Alumiini.Git.Precompiled do
   end
 
   defp missing(checksums, version, target, path) do
-    case for known <- Target.all(), Map.has_key?(checksums, Target.archive(version, known)), do: known do
+    case for known <- Target.all(),
+             Map.has_key?(checksums, Target.archive(version, known)),
+             do: known do
       [] ->
         {:error,
-         "#{path} has no checksum for any archive of version #{version}; it belongs to another version"}
+         "#{path} has no checksum for any archive of version #{version}; it belongs to " <>
+           "another version"}
 
       known ->
         {:error, "#{path} has no checksum for #{target}; " <> Target.available(known)}
@@ -83,12 +102,19 @@ defmodule Alumiini.Git.Precompiled do
     end
   end
 
-  @doc "Puts the worker where it is run from, once it has said its version (unless it is for another machine)."
+  @doc """
+  Puts the worker where it is run from, once it has said its version (unless it is for another
+  machine).
+  """
   @spec install(t, destination :: Path.t()) :: :ok | {:error, String.t()}
   def install(plan, destination) do
     trial = fn path ->
       # One for another machine cannot be asked, but it can be looked at.
-      asked = if Target.cross?(plan.environment), do: :ok, else: SmokeTest.run(path, {:version, plan.version})
+      asked =
+        if Target.cross?(plan.environment),
+          do: :ok,
+          else: SmokeTest.run(path, {:version, plan.version})
+
       with :ok <- asked, do: SmokeTest.fits(path, plan.target)
     end
 
@@ -133,7 +159,9 @@ defmodule Alumiini.Git.Precompiled do
   end
 
   defp download(plan) do
-    options = Map.merge(%{environment: plan.environment, plain_http: plain_http?(plan)}, plan.download)
+    options =
+      Map.merge(%{environment: plan.environment, plain_http: plain_http?(plan)}, plan.download)
+
     from = Download.shown(URI.parse(plan.url))
 
     with {:ok, options} <- authorities(plan, options) do
@@ -159,7 +187,8 @@ defmodule Alumiini.Git.Precompiled do
   defp stored({:wrong_checksum, _how, why}, from),
     do:
       {:error,
-       "#{why}, from #{from}. It has been thrown away. Nothing but the published file has the checksum that the package " <>
+       "#{why}, from #{from}. It has been thrown away. Nothing but the published file has the " <>
+         "checksum that the package " <>
          "holds: ask who runs the mirror or the proxy, and please report it where it is GitHub"}
 
   defp store(plan, options) do

@@ -1,9 +1,10 @@
 defmodule Alumiini.Git.RedactedUrl do
   @moduledoc false
 
-  # What may be shown of a URL, and the credentials taken out of it. Whether it is a URL that we speak is for the worker
-  # to say; here the only question is what is secret in it, and in doubt it is more rather than less: of what is no URL, or
-  # may be one that was mistyped, nothing is shown beyond its scheme. `protocol/shown_urls.txt` has the cases, for the worker, too.
+  # What may be shown of a URL, and the credentials taken out of it. Whether it is a URL that we
+  # speak is for the worker to say; here the only question is what is secret in it, and in doubt it
+  # is more rather than less: of what is no URL, or may be one that was mistyped, nothing is shown
+  # beyond its scheme. `protocol/shown_urls.txt` has the cases, for the worker, too.
 
   alias Alumiini.Git.Auth
 
@@ -17,7 +18,8 @@ defmodule Alumiini.Git.RedactedUrl do
   @user "[^\\s:@/\\[\\]]+(?:@[^\\s:@/\\[\\]]+)*@"
 
   @doc """
-  The URL without credentials, and those as `t:Alumiini.Git.Auth.t/0` where it is an HTTP one that had any.
+  The URL without credentials, and those as `t:Alumiini.Git.Auth.t/0` where it is an HTTP one that
+  had any.
   """
   @spec split(binary) :: {binary, Auth.t() | nil}
   def split(url) do
@@ -39,7 +41,10 @@ defmodule Alumiini.Git.RedactedUrl do
     end
   end
 
-  @doc "Whether a URL is one of SSH: by its scheme, or in the short form `user@host:path`, which is told from a path as Git does it."
+  @doc """
+  Whether a URL is one of SSH: by its scheme, or in the short form `user@host:path`, which is told
+  from a path as Git does it.
+  """
   @spec ssh?(binary) :: boolean
   def ssh?(url) do
     case scheme(url) do
@@ -48,7 +53,9 @@ defmodule Alumiini.Git.RedactedUrl do
     end
   end
 
-  @doc "Whether there is a password in it, or a user name that may well be one, or what may be either."
+  @doc """
+  Whether there is a password in it, or a user name that may well be one, or what may be either.
+  """
   @spec secret?(binary) :: boolean
   def secret?(url) do
     case parts(url) do
@@ -58,7 +65,8 @@ defmodule Alumiini.Git.RedactedUrl do
   end
 
   @doc """
-  The URL as errors, logs and telemetry show it: without credentials, query and fragment. Of what is none, the scheme.
+  The URL as errors, logs and telemetry show it: without credentials, query and fragment. Of what is
+  none, the scheme.
   """
   @spec clean(binary) :: binary
   def clean(url) do
@@ -112,8 +120,9 @@ defmodule Alumiini.Git.RedactedUrl do
       decoded =~ ~r/\A(?:#{@user})?(?:#{@host})(?::\d{0,5})?\z/ or
         decoded =~ ~r/\A\[(?:#{@user})?[^\s@\/\[\]]+\](?::\d{0,5})?\z/
 
-    if sound? and path not in ["", "/"] and not doubtful?(path) and (decoded =~ "@" or not (path =~ "@")),
-      do: scheme <> rest
+    if sound? and path not in ["", "/"] and not doubtful?(path) and
+         (decoded =~ "@" or not (path =~ "@")),
+       do: scheme <> rest
   end
 
   # `user@host:path` has no place for a password.
@@ -138,7 +147,8 @@ defmodule Alumiini.Git.RedactedUrl do
     relative? = not String.starts_with?(url, ["/", "."])
 
     no_colon? =
-      relative? and (first =~ "@" or (ascii_downcase(first) =~ ~r/\A(?:https?|ssh)\W?\z/ and url =~ "@"))
+      relative? and
+        (first =~ "@" or (ascii_downcase(first) =~ ~r/\A(?:https?|ssh)\W?\z/ and url =~ "@"))
 
     if path? and not no_colon? and not doubtful?(url), do: url
   end
@@ -156,8 +166,9 @@ defmodule Alumiini.Git.RedactedUrl do
   end
 
   @doc """
-  Takes what looks like credentials of a URL, or like a URL that was mistyped, out of a sentence, or of an argument in the wrong place: a URL
-  that was taken for a path has one slash where there were two. What is left is as `clean/1` has it.
+  Takes what looks like credentials of a URL, or like a URL that was mistyped, out of a sentence, or
+  of an argument in the wrong place: a URL that was taken for a path has one slash where there were
+  two. What is left is as `clean/1` has it.
   """
   @spec clean_text(binary) :: binary
   def clean_text(text) do
@@ -214,7 +225,8 @@ defmodule Alumiini.Git.RedactedUrl do
        else: word
   end
 
-  # A host key's fingerprint and SSH's short form have a colon, and mail addresses an `@`: in this order, they are a password's.
+  # A host key's fingerprint and SSH's short form have a colon, and mail addresses an `@`: in this
+  # order, they are a password's.
   defp secret_before_at?(text) do
     case split_last(text) do
       {<<_first, before::binary>> = all, _host} -> before =~ ":" or all =~ ~r{//|\b(?:https?|ssh)\W}
@@ -238,14 +250,16 @@ defmodule Alumiini.Git.RedactedUrl do
     end
   end
 
-  # A password with a `/`, `?` or `#` that nobody escaped ends the authority too early, and what is left of it then
-  # has no sound port: in that case everything up to the last `@` counts as credentials.
+  # A password with a `/`, `?` or `#` that nobody escaped ends the authority too early, and what is
+  # left of it then has no sound port: in that case everything up to the last `@` counts as
+  # credentials.
   defp userinfo(rest) do
     authority = up_to(rest, ["/", "?", "#"])
 
     case split_last(authority) do
       {userinfo, _host} ->
-        {userinfo, binary_part(rest, byte_size(userinfo) + 1, byte_size(rest) - byte_size(userinfo) - 1)}
+        {userinfo,
+         binary_part(rest, byte_size(userinfo) + 1, byte_size(rest) - byte_size(userinfo) - 1)}
 
       nil ->
         case not (authority =~ ~r/\A(\[[^\]]*\]|[^:]*)(:\d*)?\z/) && split_last(rest) do
@@ -281,7 +295,8 @@ defmodule Alumiini.Git.RedactedUrl do
     ArgumentError -> lossy(text)
   end
 
-  # Credentials are text on the wire. Bytes that are none cannot be anyone's password there: let the remote refuse them.
+  # Credentials are text on the wire. Bytes that are none cannot be anyone's password there: let the
+  # remote refuse them.
   defp lossy(text), do: if(String.valid?(text), do: text, else: Base.encode16(text))
 
   defp after_scheme(url), do: url |> :binary.split("://") |> List.last()

@@ -1,7 +1,8 @@
 defmodule Alumiini.Git.Reference do
   @moduledoc false
 
-  # A ref as callers name it, and what the wire has for that. What is no ref at all raises; one that cannot be is an error of the call.
+  # A ref as callers name it, and what the wire has for that. What is no ref at all raises; one that
+  # cannot be is an error of the call.
 
   alias Alumiini.Git.{Error, Operation, Options, Ref, Remote, Semver}
 
@@ -16,7 +17,8 @@ defmodule Alumiini.Git.Reference do
   def sync!(other) do
     named(
       other,
-      "the name of a branch, {:branch, name}, {:tag, name}, {:semver, requirement}, {:semver, requirement, options}, " <>
+      "the name of a branch, {:branch, name}, {:tag, name}, {:semver, requirement}, {:semver, " <>
+        "requirement, options}, " <>
         "{:commit, sha}, {:ref, \"refs/…\"} or :default"
     )
   end
@@ -32,7 +34,8 @@ defmodule Alumiini.Git.Reference do
   def ls_remote!(other) do
     named(
       other,
-      "\"HEAD\", the name of a branch, {:branch, name}, {:tag, name}, {:semver, requirement}, {:ref, \"refs/…\"} or :default"
+      "\"HEAD\", the name of a branch, {:branch, name}, {:tag, name}, {:semver, requirement}, " <>
+        "{:ref, \"refs/…\"} or :default"
     )
   end
 
@@ -50,7 +53,8 @@ defmodule Alumiini.Git.Reference do
 
       :error ->
         {:error, :invalid,
-         "the requirement of :semver must be one of Elixir's Version, such as \"~> 1.2\" or \">= 1.0.0 and < 2.0.0\""}
+         "the requirement of :semver must be one of Elixir's Version, such as \"~> 1.2\" or " <>
+           "\">= 1.0.0 and < 2.0.0\""}
     end
   end
 
@@ -68,25 +72,29 @@ defmodule Alumiini.Git.Reference do
 
     if not valid? do
       raise ArgumentError,
-            "the options of {:semver, requirement, options} are prefix: a string, filter: a regex and pre: true or false"
+            "the options of {:semver, requirement, options} are prefix: a string, filter: a " <>
+              "regex and pre: true or false"
     end
   end
 
   @doc """
-  What the wire has for a ref, for the operation `op`. Versions are looked for among the remote's tags first. Returns what is left of the time
-  with it.
+  What the wire has for a ref, for the operation `op`. Versions are looked for among the remote's
+  tags first. Returns what is left of the time with it.
   """
-  @spec locate(t, atom, keyword, Remote.t()) :: {:ok, map | String.t(), keyword} | {:error, Error.t()}
+  @spec locate(t, atom, keyword, Remote.t()) ::
+          {:ok, map | String.t(), keyword} | {:error, Error.t()}
   def locate({:ok, reference}, _op, options, _remote), do: {:ok, reference, options}
 
-  def locate({:error, reason, sentence}, op, _options, _remote), do: {:error, Error.new(reason, op, sentence)}
+  def locate({:error, reason, sentence}, op, _options, _remote),
+    do: {:error, Error.new(reason, op, sentence)}
 
   def locate({:semver, semver}, op, options, remote) do
     began = System.monotonic_time(:millisecond)
 
     request = %{"op" => "refs", "prefixes" => Semver.ref_prefixes(semver)}
 
-    with {:ok, %{"ok" => wire}} <- Operation.request(request, Keyword.delete(options, :progress), remote),
+    with {:ok, %{"ok" => wire}} <-
+           Operation.request(request, Keyword.delete(options, :progress), remote),
          {:ok, refs} <- Ref.from_wire(wire),
          {:ok, ref} <- Semver.pick(semver, refs) do
       "refs/tags/" <> tag = ref.name
@@ -103,7 +111,8 @@ defmodule Alumiini.Git.Reference do
 
   defp too_many(error, semver, op, remote) do
     message =
-      "#{remote.shown} has more tags that #{semver.text} may take than are looked through (their names and ids have more than " <>
+      "#{remote.shown} has more tags that #{semver.text} may take than are looked through " <>
+        "(their names and ids have more than " <>
         "#{error.detail[:limit]} bytes); give the requirement an upper bound, or a prefix:"
 
     Error.new(:too_large, op, message, error.detail)

@@ -1,8 +1,9 @@
 defmodule Alumiini.Git.Remote do
   @moduledoc false
 
-  # How a call reaches its remote, and as whom: the fields of the wire that say so, with everything secret sealed, and the
-  # second attempt that credentials get which a function made and the remote refused. Runs in the caller.
+  # How a call reaches its remote, and as whom: the fields of the wire that say so, with everything
+  # secret sealed, and the second attempt that credentials get which a function made and the remote
+  # refused. Runs in the caller.
 
   alias Alumiini.Git.{Auth, Error, Ops, RedactedUrl, Secret}
   alias Alumiini.Git.Remote.{Proxy, Tls}
@@ -16,7 +17,8 @@ defmodule Alumiini.Git.Remote do
           url: Secret.t(),
           shown: String.t(),
           fields: map,
-          # Sealed, for a function may hold a token in its environment, and `{m, f, args}` certainly does.
+          # Sealed, for a function may hold a token in its environment, and `{m, f, args}` certainly
+          # does.
           auth: Secret.t(),
           # They come from a function, which can be asked again.
           renewable?: boolean,
@@ -74,15 +76,17 @@ defmodule Alumiini.Git.Remote do
   def with_defaults(request, _defaults), do: request
 
   @doc """
-  Makes a request. Where the credentials come from a function, it is called now, and again if the remote answered 401, or with a page to
-  log in (200, 203); then the request is made once more, in the time that is left.
+  Makes a request. Where the credentials come from a function, it is called now, and again if the
+  remote answered 401, or with a page to log in (200, 203); then the request is made once more, in
+  the time that is left.
   """
   @spec call(t, GenServer.server(), map, keyword) :: {:ok, map} | {:error, Error.t()}
   def call(remote, server, request, options) do
     deadline = now() + Keyword.fetch!(options, :timeout)
 
     case attempt(remote, server, request, options, deadline) do
-      {:error, %Error{reason: :auth, detail: %{status: status}}} = refused when status in [200, 203, 401] ->
+      {:error, %Error{reason: :auth, detail: %{status: status}}} = refused
+      when status in [200, 203, 401] ->
         if remote.renewable?, do: attempt(remote, server, request, options, deadline), else: refused
 
       result ->
@@ -90,7 +94,8 @@ defmodule Alumiini.Git.Remote do
     end
   end
 
-  # What the function gave is not kept while the answer is waited for: the stack of a process can be seen.
+  # What the function gave is not kept while the answer is waited for: the stack of a process can be
+  # seen.
   defp attempt(remote, server, request, options, deadline) do
     request = request |> Map.merge(remote.fields) |> Map.merge(credentials(remote))
 
@@ -102,7 +107,8 @@ defmodule Alumiini.Git.Remote do
 
       _over ->
         message =
-          "the function given as :auth took all of #{options[:timeout]} ms; nothing was asked of the remote"
+          "the function given as :auth took all of #{options[:timeout]} ms; nothing was asked " <>
+            "of the remote"
 
         {:error, Error.new(:timeout, Ops.name(request["op"]), message)}
     end

@@ -1,8 +1,8 @@
 defmodule Alumiini.Git.Response do
   @moduledoc false
 
-  # What the functions of `Alumiini.Git` make of a reply. Parts of it are parts of the frame that it came in: a copy lets go
-  # of that.
+  # What the functions of `Alumiini.Git` make of a reply. Parts of it are parts of the frame that it
+  # came in: a copy lets go of that.
 
   alias Alumiini.Git.Error
 

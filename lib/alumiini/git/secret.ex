@@ -1,9 +1,9 @@
 defmodule Alumiini.Git.Secret do
   @moduledoc false
 
-  # A secret lives in a closure from the caller to the moment its frame is packed. Whatever prints a term on the
-  # way (a crash report, `:sys.get_state/1`, `inspect(term, structs: false)`, the last message of a dead process)
-  # shows a function, not what is in it.
+  # A secret lives in a closure from the caller to the moment its frame is packed. Whatever prints a
+  # term on the way (a crash report, `:sys.get_state/1`, `inspect(term, structs: false)`, the last
+  # message of a dead process) shows a function, not what is in it.
 
   # A function of no arguments.
   @type t :: function
@@ -22,8 +22,8 @@ defmodule Alumiini.Git.Secret do
   @spec sealed?(term) :: boolean
   def sealed?(term), do: is_function(term, 0)
 
-  # Fails where the closure comes from a node that runs another version of this module: a fun carries its
-  # environment between nodes, but not its code.
+  # Fails where the closure comes from a node that runs another version of this module: a fun
+  # carries its environment between nodes, but not its code.
   @spec reveal(t) :: {:ok, term} | :error
   def reveal(sealed) when is_function(sealed, 0) do
     {:ok, sealed.()}

@@ -1,7 +1,8 @@
 defmodule Alumiini.Git.Semver do
   @moduledoc false
 
-  # Tags as versions: which of them a requirement takes, and which of a remote's tags need be asked for at all. Pure.
+  # Tags as versions: which of them a requirement takes, and which of a remote's tags need be asked
+  # for at all. Pure.
 
   alias Alumiini.Git.Ref
 
@@ -40,8 +41,8 @@ defmodule Alumiini.Git.Semver do
   end
 
   @doc """
-  How the full names of all tags begin that it can take: at least those of the versions that its bounds leave, with and without a
-  leading `v`.
+  How the full names of all tags begin that it can take: at least those of the versions that its
+  bounds leave, with and without a leading `v`.
   """
   @spec ref_prefixes(t) :: [String.t()]
   def ref_prefixes(%__MODULE__{} = semver) do
@@ -54,8 +55,8 @@ defmodule Alumiini.Git.Semver do
   end
 
   @doc """
-  The tag of the newest version that it takes, if there is one. Of versions that are equal but for their build, or for a leading `v`, the one
-  whose name comes last.
+  The tag of the newest version that it takes, if there is one. Of versions that are equal but for
+  their build, or for a leading `v`, the one whose name comes last.
   """
   @spec pick(t, [Ref.t()]) :: {:ok, Ref.t()} | :error
   def pick(%__MODULE__{} = semver, refs) do
@@ -82,7 +83,8 @@ defmodule Alumiini.Git.Semver do
   defp version(semver, "refs/tags/" <> tag) do
     with true <- semver.filter == nil or (String.valid?(tag) and Regex.match?(semver.filter, tag)),
          true <- String.starts_with?(tag, semver.prefix),
-         rest = binary_part(tag, byte_size(semver.prefix), byte_size(tag) - byte_size(semver.prefix)),
+         rest =
+           binary_part(tag, byte_size(semver.prefix), byte_size(tag) - byte_size(semver.prefix)),
          # Numbers of thousands of digits take time.
          true <- byte_size(rest) <= @longest and String.valid?(rest) do
       rest |> without_v() |> Version.parse()
@@ -96,8 +98,8 @@ defmodule Alumiini.Git.Semver do
   defp without_v("v" <> rest), do: rest
   defp without_v(rest), do: rest
 
-  # How the versions begin that a requirement can take, from its bounds; `:any` where these leave too much open. It may be more than
-  # those that it takes.
+  # How the versions begin that a requirement can take, from its bounds; `:any` where these leave
+  # too much open. It may be more than those that it takes.
   defp beginnings(text) do
     alternatives = String.split(text, ~r/\s+or\s+/)
 
@@ -139,7 +141,11 @@ defmodule Alumiini.Git.Semver do
   end
 
   defp numbers(text) do
-    text |> String.split(~r/[-+]/, parts: 2) |> hd() |> String.split(".") |> Enum.map(&String.to_integer/1)
+    text
+    |> String.split(~r/[-+]/, parts: 2)
+    |> hd()
+    |> String.split(".")
+    |> Enum.map(&String.to_integer/1)
   end
 
   # Each is a list of numbers, the most significant first; the upper one counts whole.

@@ -1,9 +1,10 @@
 defmodule Alumiini.Git.Server do
   @moduledoc false
 
-  # The process between the callers and the worker. It owns the worker's port, the pending requests with their deadlines,
-  # and the decision what to do when a worker dies (`Workers` has that half of it). It never waits for anything: not for a worker (`Writer` writes), not
-  # for a caller (`Reply` answers), not for a kill.
+  # The process between the callers and the worker. It owns the worker's port, the pending requests
+  # with their deadlines, and the decision what to do when a worker dies (`Workers` has that half of
+  # it). It never waits for anything: not for a worker (`Writer` writes), not for a caller (`Reply`
+  # answers), not for a kill.
   #
   # What is sent to it: what `Alumiini.Git.Server.Call` says, where
   # the messages that go back are described, too.
@@ -11,7 +12,18 @@ defmodule Alumiini.Git.Server do
   use GenServer
 
   alias Alumiini.Git.{Options, Telemetry}
-  alias Alumiini.Git.Server.{Backoff, Call, Pending, Protocol, Reply, State, Worker, Workers, Writer}
+
+  alias Alumiini.Git.Server.{
+    Backoff,
+    Call,
+    Pending,
+    Protocol,
+    Reply,
+    State,
+    Worker,
+    Workers,
+    Writer
+  }
 
   import State, only: [log: 3, now: 0, put_worker: 2, send_to: 3, take: 2]
 
@@ -21,11 +33,12 @@ defmodule Alumiini.Git.Server do
     GenServer.start_link(__MODULE__, options, registration)
   end
 
-  # The way to ask a worker for anything that is on the wire: the request as `protocol/README.md` has it, without `id` and
-  # `timeout`. Tests add `fault` to one.
+  # The way to ask a worker for anything that is on the wire: the request as `protocol/README.md`
+  # has it, without `id` and `timeout`. Tests add `fault` to one.
   #
   #   * `:timeout` - ms
-  #   * `:on_event` - called in this process with each event's name and map, if the request has `"progress" => true`
+  #   * `:on_event` - called in this process with each event's name and map, if the request has
+  #     `"progress" => true`
   @spec call(GenServer.server(), map, keyword) :: {:ok, map} | {:error, Alumiini.Git.Error.t()}
   defdelegate call(server, request, options \\ []), to: Call, as: :run
 
@@ -145,7 +158,8 @@ defmodule Alumiini.Git.Server do
   def handle_info({:handshake_timeout, port}, state) do
     case state.workers do
       %{^port => %{status: :starting} = worker} ->
-        {:noreply, Workers.start_failed(state, worker, Worker.late(worker, state.options.handshake_timeout))}
+        {:noreply,
+         Workers.start_failed(state, worker, Worker.late(worker, state.options.handshake_timeout))}
 
       _up_or_gone ->
         {:noreply, state}
@@ -169,8 +183,8 @@ defmodule Alumiini.Git.Server do
     end
   end
 
-  # The kill had no effect: what was started is no worker of ours, or the binary that kills is gone. The end of its input
-  # is all that can still be told to it.
+  # The kill had no effect: what was started is no worker of ours, or the binary that kills is gone.
+  # The end of its input is all that can still be told to it.
   def handle_info({:abandon, port}, state) do
     case state.workers do
       %{^port => worker} ->
@@ -187,8 +201,8 @@ defmodule Alumiini.Git.Server do
   @impl true
   def terminate(_reason, state) do
     for {_port, worker} <- state.workers do
-      # One that does not read, or is stopped, would not see the end of its input. To the others it makes no difference: they end at once
-      # then, whatever is under way.
+      # One that does not read, or is stopped, would not see the end of its input. To the others it
+      # makes no difference: they end at once then, whatever is under way.
       Worker.kill_and_wait(worker)
       Worker.close(worker)
       Telemetry.worker_down(state.name, worker, :shutdown)
@@ -253,9 +267,12 @@ defmodule Alumiini.Git.Server do
     end
   end
 
-  # What nobody waits for any more but a worker still works on has its place, too: it may be queued in the writer.
+  # What nobody waits for any more but a worker still works on has its place, too: it may be queued
+  # in the writer.
   defp full?(state) do
-    releasing = Enum.reduce(state.workers, 0, fn {_port, worker}, sum -> sum + map_size(worker.releasing) end)
+    releasing =
+      Enum.reduce(state.workers, 0, fn {_port, worker}, sum -> sum + map_size(worker.releasing) end)
+
     Pending.size(state.pending) + releasing >= state.options.max_pending
   end
 
@@ -266,7 +283,8 @@ defmodule Alumiini.Git.Server do
     end
   end
 
-  # A request ends without the worker's answer: its time is over, or its caller is not interested or not there.
+  # A request ends without the worker's answer: its time is over, or its caller is not interested or
+  # not there.
   defp give_up(state, id, reply) do
     case take(state, id) do
       {entry, state} ->
@@ -310,7 +328,10 @@ defmodule Alumiini.Git.Server do
     case state.workers do
       %{^port => %{releasing: %{^id => timer}} = worker} ->
         _ = Process.cancel_timer(timer)
-        state |> put_worker(%{worker | releasing: Map.delete(worker.releasing, id)}) |> answered(port)
+
+        state
+        |> put_worker(%{worker | releasing: Map.delete(worker.releasing, id)})
+        |> answered(port)
 
       _unknown ->
         log(

@@ -2,8 +2,9 @@ defmodule Alumiini.Git.Telemetry do
   @moduledoc """
   The [telemetry](https://github.com/beam-telemetry/telemetry) events of this library.
 
-  In the table `op` stands for each of `sync`, `update`, `files`, `read`, `head`, `checkout`, `ls_remote` and `refs`. `events/0` lists all
-  of them, ready for `:telemetry.attach_many/4`. A test reads this table and holds it true.
+  In the table `op` stands for each of `sync`, `update`, `files`, `read`, `head`, `checkout`,
+  `ls_remote` and `refs`. `events/0` lists all of them, ready for `:telemetry.attach_many/4`. A test
+  reads this table and holds it true.
 
   | event | measurements | metadata |
   | --- | --- | --- |
@@ -18,22 +19,26 @@ defmodule Alumiini.Git.Telemetry do
 
   ## Calls
 
-  Executed in the process that calls. A call that returns an error stops like any other, with its reason in `result`;
-  `:exception` is for calls that raise, which only a `:progress` function or one given as `:auth` can make them. A call whose
-  `:auth` function is asked a second time is one call. Wrong options raise
-  before the start.
+  Executed in the process that calls. A call that returns an error stops like any other, with its
+  reason in `result`; `:exception` is for calls that raise, which only a `:progress` function or one
+  given as `:auth` can make them. A call whose `:auth` function is asked a second time is one call.
+  Wrong options raise before the start.
 
     * `op` - the function, as an atom
     * `server` - the `:server` option as it was given
-    * `url` - of `sync`, `update`, `ls_remote` and `refs`, without credentials, query and fragment; of what is no URL its scheme (`https:[hidden]`); otherwise `nil`
+    * `url` - of `sync`, `update`, `ls_remote` and `refs`, without credentials, query and fragment;
+      of what is no URL its scheme (`https:[hidden]`); otherwise `nil`
     * `path` - the repository's directory; `nil` for `ls_remote` and `refs`
     * `ref` - the ref as it was given; for `checkout` the revision; otherwise `nil`
     * `result` - `:ok`, or a `t:Alumiini.Git.Error.reason/0`
-    * `change` - for `sync` and `update` that did not fail, what was done: `:none` (there was nothing new; files may have been put right), `:updated`,
-      `:cloned` or `:repaired`; otherwise `nil`
-    * `bytes` - for `read` the size of the file; for `sync` and `update` what came over the network for it; otherwise 0
+    * `change` - for `sync` and `update` that did not fail, what was done: `:none` (there was
+      nothing new; files may have been put right), `:updated`, `:cloned` or `:repaired`; otherwise
+      `nil`
+    * `bytes` - for `read` the size of the file; for `sync` and `update` what came over the network
+      for it; otherwise 0
     * `objects` - for `sync` and `update` how many objects came; otherwise 0
-    * `kind`, `reason`, `stacktrace` - what was raised, as `try`/`catch` has it, without the arguments of functions
+    * `kind`, `reason`, `stacktrace` - what was raised, as `try`/`catch` has it, without the
+      arguments of functions
 
   ## Workers
 
@@ -43,19 +48,22 @@ defmodule Alumiini.Git.Telemetry do
     * `os_pid` - the process id of the worker, `nil` if it could not be started
     * `version` - of the worker, `nil` if it never told
     * `attempt` - counts the workers that this server started, from 1
-    * `isolated` - whether it was started for one request that had been in flight when two others ended
-    * `reason` - why it is down: `{:exit_status, status}` (128 and the signal's number if a signal killed it),
-      `{:port, posix}`, `:enoent`, `:eacces`, `:enoexec` or another reason for which it was not started, `:protocol`,
-      `:handshake_timeout`, `:garbage`, `:unresponsive` (it did not let go of a cancelled request), `:silent` (it did not answer for
-      as long as `:heartbeat` says), `:writer`,
-      `:done` (an isolated one that is not needed any more), `:shutdown` (the server stops), `:server_down` (the server was killed; that is told by another process)
+    * `isolated` - whether it was started for one request that had been in flight when two others
+      ended
+    * `reason` - why it is down: `{:exit_status, status}` (128 and the signal's number if a signal
+      killed it), `{:port, posix}`, `:enoent`, `:eacces`, `:enoexec` or another reason for which it
+      was not started, `:protocol`, `:handshake_timeout`, `:garbage`, `:unresponsive` (it did not
+      let go of a cancelled request), `:silent` (it did not answer for as long as `:heartbeat`
+      says), `:writer`, `:done` (an isolated one that is not needed any more), `:shutdown` (the
+      server stops), `:server_down` (the server was killed; that is told by another process)
     * `duration` - from its start to its answer to the handshake
     * `uptime` - since then; 0 if it was never up
 
   ## Repositories
 
-  `[:alumiini_git, :repo, :repaired]` tells that a damaged repository has been built anew: once for each time, however
-  many calls shared the work. Executed in the server. `path` is its directory and `reason` a sentence.
+  `[:alumiini_git, :repo, :repaired]` tells that a damaged repository has been built anew: once for
+  each time, however many calls shared the work. Executed in the server. `path` is its directory and
+  `reason` a sentence.
   """
 
   alias Alumiini.Git.{OneLine, Ops, Stacktrace}
@@ -68,10 +76,15 @@ defmodule Alumiini.Git.Telemetry do
   @spec events() :: [[atom, ...]]
   def events do
     for(op <- Ops.all(), event <- [:start, :stop, :exception], do: [:alumiini_git, op, event]) ++
-      [[:alumiini_git, :worker, :up], [:alumiini_git, :worker, :down], [:alumiini_git, :repo, :repaired]]
+      [
+        [:alumiini_git, :worker, :up],
+        [:alumiini_git, :worker, :down],
+        [:alumiini_git, :repo, :repaired]
+      ]
   end
 
-  # Runs a call. The function returns the result and the bytes it is about, or other measurements and metadata.
+  # Runs a call. The function returns the result and the bytes it is about, or other measurements
+  # and metadata.
   @doc false
   @spec call(atom, map, function) :: {:ok, term} | {:error, Alumiini.Git.Error.t()}
   def call(op, metadata, function) do
@@ -91,15 +104,19 @@ defmodule Alumiini.Git.Telemetry do
         execute([op, :exception], %{duration: stop - start, monotonic_time: stop}, raised)
         :erlang.raise(kind, reason, stacktrace)
     else
-      {result, bytes} when is_integer(bytes) -> stop(op, start, metadata, result, %{bytes: bytes}, %{})
-      {result, measured, told} -> stop(op, start, metadata, result, measured, told)
+      {result, bytes} when is_integer(bytes) ->
+        stop(op, start, metadata, result, %{bytes: bytes}, %{})
+
+      {result, measured, told} ->
+        stop(op, start, metadata, result, measured, told)
     end
   end
 
   defp stop(op, start, metadata, result, measured, told) do
     stop = System.monotonic_time()
 
-    measurements = Map.merge(%{duration: stop - start, monotonic_time: stop, bytes: 0, objects: 0}, measured)
+    measurements =
+      Map.merge(%{duration: stop - start, monotonic_time: stop, bytes: 0, objects: 0}, measured)
 
     metadata = Map.merge(metadata, %{result: outcome(result), change: nil})
     execute([op, :stop], measurements, Map.merge(metadata, told))

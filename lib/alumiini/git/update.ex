@@ -45,7 +45,10 @@ defmodule Alumiini.Git.Update do
   # The copies let go of the frame. `ref` is what was asked for.
   @doc false
   @spec from_wire(term, map) :: {:ok, t} | :error
-  def from_wire(%{"sha" => sha, "changed" => changed, "bytes" => bytes, "objects" => objects} = wire, ref)
+  def from_wire(
+        %{"sha" => sha, "changed" => changed, "bytes" => bytes, "objects" => objects} = wire,
+        ref
+      )
       when is_binary(sha) and is_boolean(changed) and is_integer(bytes) and is_integer(objects) do
     {:ok,
      %__MODULE__{

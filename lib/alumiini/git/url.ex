@@ -2,10 +2,11 @@ defmodule Alumiini.Git.Url do
   @moduledoc """
   What a URL comes to: where a remote is, as the worker uses it.
 
-  Whoever lets others choose URLs, and decides by the host which of them to take, must look at this, not at the text. What is
-  used is not what is written there: `https://0x7f000001/`, `https://127.1/` and `https://１２７.0.0.1/` are `127.0.0.1`,
-  `https://ex%61mple.com/a/../b` is `https://example.com/b`, and `git@example.com:r.git` is SSH.
-  `URI.parse/1` and others read several of these differently.
+  Whoever lets others choose URLs, and decides by the host which of them to take, must look at this,
+  not at the text. What is used is not what is written there: `https://0x7f000001/`,
+  `https://127.1/` and `https://１２７.0.0.1/` are `127.0.0.1`, `https://ex%61mple.com/a/../b` is
+  `https://example.com/b`, and `git@example.com:r.git` is SSH. `URI.parse/1` and others read several
+  of these differently.
 
       {:ok, url} = Alumiini.Git.Url.normalize(tenant.url)
 
@@ -13,8 +14,8 @@ defmodule Alumiini.Git.Url do
         Alumiini.Git.sync(tenant.url, "main", path)
       end
 
-  A host's name says nothing about where it leads: for that there is the option `:addresses` of `Alumiini.Git.start_link/1`, which is asked
-  at each connection and each redirect.
+  A host's name says nothing about where it leads: for that there is the option `:addresses` of
+  `Alumiini.Git.start_link/1`, which is asked at each connection and each redirect.
 
   | field | |
   | --- | --- |
@@ -43,7 +44,8 @@ defmodule Alumiini.Git.Url do
         }
 
   @doc """
-  The URL as the worker uses it. Nothing is resolved or connected to, and whether the server's options allow it is not asked.
+  The URL as the worker uses it. Nothing is resolved or connected to, and whether the server's
+  options allow it is not asked.
 
   It is the worker that says so, by the code that it connects with: a server must run.
 
@@ -53,7 +55,8 @@ defmodule Alumiini.Git.Url do
 
   ## Errors
 
-  Among others: `:invalid` (no URL, or one that holds what Git would read differently), `:unsupported` (a scheme that is not spoken).
+  Among others: `:invalid` (no URL, or one that holds what Git would read differently),
+  `:unsupported` (a scheme that is not spoken).
 
   ## Examples
 

@@ -2,7 +2,8 @@ defmodule Mix.Tasks.AlumiiniGit.Doctor do
   @shortdoc "Checks the worker of alumiini_git, and how far one gets with a remote"
 
   @moduledoc """
-  Tells which worker alumiini_git runs, and with a URL, step by step, whether and how that remote can be reached.
+  Tells which worker alumiini_git runs, and with a URL, step by step, whether and how that remote
+  can be reached.
 
       mix alumiini_git.doctor
       mix alumiini_git.doctor https://git.example.com/team/app.git --token-env GIT_TOKEN
@@ -32,18 +33,20 @@ defmodule Mix.Tasks.AlumiiniGit.Doctor do
 
   ## Options
 
-  Arguments can be read by every process of a machine, so none of these is a secret: secrets come from environment variables, by
-  their names, and from files.
+  Arguments can be read by every process of a machine, so none of these is a secret: secrets come
+  from environment variables, by their names, and from files.
 
     * `--ref REF` - also look for this ref: `HEAD`, the name of a branch, or a name in full
     * `--username USER` - with one of the next two, or for SSH
     * `--password-env VAR` - a password, as `Alumiini.Git.Auth.basic/2`
     * `--token-env VAR` - an access token, as `Alumiini.Git.Auth.token/2`
     * `--bearer-env VAR` - a token, as `Alumiini.Git.Auth.bearer/1`
-    * `--ssh-key FILE`, `--passphrase-env VAR` - a private key, and its passphrase, as `Alumiini.Git.Auth.ssh_key/2`
+    * `--ssh-key FILE`, `--passphrase-env VAR` - a private key, and its passphrase, as
+      `Alumiini.Git.Auth.ssh_key/2`
     * `--ssh-agent` - the keys of the SSH agent, as `Alumiini.Git.Auth.ssh_agent/1`
     * `--known-hosts FILE` - the only host keys to accept
-    * `--ca FILE`, `--cert FILE`, `--key FILE` - PEM: certificates to trust beside the system's, a client certificate, its key
+    * `--ca FILE`, `--cert FILE`, `--key FILE` - PEM: certificates to trust beside the system's, a
+      client certificate, its key
     * `--proxy URL|environment`, `--no-proxy HOSTS` - as the options of `Alumiini.Git.ls_remote/3`
     * `--allow-insecure` - send credentials over plain `http://`, too
     * `--help`, `-h` - this text
@@ -52,7 +55,8 @@ defmodule Mix.Tasks.AlumiiniGit.Doctor do
   ## Exit status
 
     * 0 - all is well
-    * 1 - there is no worker, or a step failed; the line that begins with `✗` says which, and the sentence after it what to do
+    * 1 - there is no worker, or a step failed; the line that begins with `✗` says which, and the
+      sentence after it what to do
     * 2 - wrong arguments, with one of the lines below on standard error
 
   ## Errors about arguments
@@ -62,7 +66,8 @@ defmodule Mix.Tasks.AlumiiniGit.Doctor do
     * `--timeout must be a positive number of milliseconds`
     * `one URL at most`
     * `options say how to reach a URL, but there is none`
-    * `the URL must hold no credentials, for other processes can see it; give --username with --password-env, or --token-env`
+    * `the URL must hold no credentials, for other processes can see it; give --username with
+      --password-env, or --token-env`
     * `--token-env and --ssh-agent do not go together` - one kind of credentials at a time
     * `--password-env goes with --username`
     * `--username goes with --password-env or --token-env or --ssh-key or --ssh-agent`
@@ -71,10 +76,12 @@ defmodule Mix.Tasks.AlumiiniGit.Doctor do
     * `the environment variable that --token-env names is not set` - or is empty
     * `the file that --ssh-key names cannot be read: no such file or directory`
     * `--cert and --key go together`
-    * `option :tls: :ca must be PEM text (not the name of a file, and not DER); read the file with File.read!/1` - the file of
-      `--ca` (or `--cert`, `--key`) holds something else
-    * `--proxy must be a URL that begins with http://, https://, socks5:// or socks5h://, or environment`
-    * `the URL of --proxy must hold no credentials, for other processes can see it; put it into the environment variable https_proxy and give --proxy environment`
+    * `option :tls: :ca must be PEM text (not the name of a file, and not DER); read the file with
+      File.read!/1` - the file of `--ca` (or `--cert`, `--key`) holds something else
+    * `--proxy must be a URL that begins with http://, https://, socks5:// or socks5h://, or
+      environment`
+    * `the URL of --proxy must hold no credentials, for other processes can see it; put it into the
+      environment variable https_proxy and give --proxy environment`
   """
 
   use Mix.Task

@@ -2,19 +2,22 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
   @shortdoc "Puts the worker of alumiini_git into the build's priv/"
 
   @moduledoc """
-  The Mix compiler that puts the worker's binary into the `priv/` of the build (`_build/dev/lib/alumiini_git/priv`, and likewise for
-  each environment and `MIX_TARGET`), where `mix release` takes it from. `mix compile` runs it.
+  The Mix compiler that puts the worker's binary into the `priv/` of the build
+  (`_build/dev/lib/alumiini_git/priv`, and likewise for each environment and `MIX_TARGET`), where
+  `mix release` takes it from. `mix compile` runs it.
 
   It takes, in this order:
 
     1. the binary that `ALUMIINI_GIT_PATH` names, which must speak the protocol of this version
-    2. one that it builds from source, with `cargo` (see [rustup.rs](https://rustup.rs)), where `ALUMIINI_GIT_BUILD` is `1`, and for every
-       version that ends with `-dev`: optimised for users in `MIX_ENV=prod`, quick to build otherwise
-    3. the precompiled one of this version's release: from the cache, or downloaded. Its archive must have the checksum that the
-       package holds, before anything else is done with it, and the worker must say its version before it takes its place
+    2. one that it builds from source, with `cargo` (see [rustup.rs](https://rustup.rs)), where
+       `ALUMIINI_GIT_BUILD` is `1`, and for every version that ends with `-dev`: optimised for users
+       in `MIX_ENV=prod`, quick to build otherwise
+    3. the precompiled one of this version's release: from the cache, or downloaded. Its archive
+       must have the checksum that the package holds, before anything else is done with it, and the
+       worker must say its version before it takes its place
 
-  When nothing has changed since the last time, nothing is run or asked. The variables of the environment, and what to do where there
-  is no network, are in [Installation](installation.md).
+  When nothing has changed since the last time, nothing is run or asked. The variables of the
+  environment, and what to do where there is no network, are in [Installation](installation.md).
   """
 
   use Mix.Task.Compiler
@@ -23,8 +26,8 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
   alias Alumiini.Git.Precompiled.{Checksums, Install, Otp, Progress, Provenance, SmokeTest, Target}
   alias Alumiini.Git.Server.{Binary, Protocol}
 
-  # Tests get a worker that can be told to crash. It is built elsewhere and has another name, so that at no time it can
-  # be taken for the one that others run.
+  # Tests get a worker that can be told to crash. It is built elsewhere and has another name, so
+  # that at no time it can be taken for the one that others run.
   @fault_injection ["--features", "fault-injection"]
 
   @impl true
@@ -42,8 +45,9 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
     end
   end
 
-  # Not the source's priv/, which Mix links into every build: a worker for one environment or target would be that of all of them.
-  # What was put there before goes, or it would come back with that link.
+  # Not the source's priv/, which Mix links into every build: a worker for one environment or target
+  # would be that of all of them. What was put there before goes, or it would come back with that
+  # link.
   defp make_priv do
     Enum.each(Path.wildcard("priv/alumiini-git*"), &File.rm/1)
     _ = File.rmdir("priv")
@@ -67,13 +71,18 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
       {:ok, {:given, Path.expand(given)}}
     else
       with :ok <- possible(environment),
-           do: if(build?(project, environment), do: {:ok, :build}, else: precompiled(project, environment))
+           do:
+             if(build?(project, environment),
+               do: {:ok, :build},
+               else: precompiled(project, environment)
+             )
     end
   end
 
   # Before cargo says so in more words.
   defp possible(environment) do
-    with {:error, why} <- Target.possible(Target.host(), environment), do: {:error, "alumiini_git: #{why}"}
+    with {:error, why} <- Target.possible(Target.host(), environment),
+         do: {:error, "alumiini_git: #{why}"}
   end
 
   defp precompiled(project, environment) do
@@ -93,7 +102,8 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
 
   # No release has the worker with faults.
   defp build?(project, environment) do
-    set(environment, "ALUMIINI_GIT_BUILD") in ["1", "true"] or String.ends_with?(project[:version], "-dev") or
+    set(environment, "ALUMIINI_GIT_BUILD") in ["1", "true"] or
+      String.ends_with?(project[:version], "-dev") or
       Binary.faults?()
   end
 
@@ -118,7 +128,8 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
         {:error, "ALUMIINI_GIT_PATH is #{path}, which is not a file"}
 
       {:error, reason} ->
-        {:error, "ALUMIINI_GIT_PATH is #{path}, which cannot be used: #{:file.format_error(reason)}"}
+        {:error,
+         "ALUMIINI_GIT_PATH is #{path}, which cannot be used: #{:file.format_error(reason)}"}
     end
   end
 
@@ -182,7 +193,8 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
     Path.expand(if subdirectory, do: Path.join(directory, subdirectory), else: directory)
   end
 
-  # A worker for this machine would be of no use there. What cargo is told in its own words comes first.
+  # A worker for this machine would be of no use there. What cargo is told in its own words comes
+  # first.
   defp cross(environment) do
     with true <- Target.cross?(environment) and set(environment, "CARGO_BUILD_TARGET") == nil,
          {:ok, target} <- Target.resolve(Target.host(), environment) do
@@ -206,10 +218,17 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
       cargo ->
         Mix.shell().info("Compiling the worker alumiini-git (cargo build)")
 
-        # What is for people goes to standard error; what is read here says where the binary is, which depends on the
-        # user's own configuration of cargo, too.
+        # What is for people goes to standard error; what is read here says where the binary is,
+        # which depends on the user's own configuration of cargo, too.
         arguments =
-          ["build", "--locked", "--package", "alumiini-git", "--message-format", "json-render-diagnostics"] ++
+          [
+            "build",
+            "--locked",
+            "--package",
+            "alumiini-git",
+            "--message-format",
+            "json-render-diagnostics"
+          ] ++
             arguments
 
         case System.cmd(cargo, arguments, env: [{"CARGO_TARGET_DIR", nil}]) do
@@ -240,12 +259,15 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
   # One for another machine cannot be asked on this one, but it can be looked at.
   defp given(path) do
     asked =
-      if Target.cross?(System.get_env()), do: :ok, else: SmokeTest.run(path, {:protocol, Protocol.version()})
+      if Target.cross?(System.get_env()),
+        do: :ok,
+        else: SmokeTest.run(path, {:protocol, Protocol.version()})
 
     with :ok <- asked, do: SmokeTest.fits(path, target())
   end
 
-  # For which the project is built. None where there is no name for it here: then cargo, or who gives the worker, knows.
+  # For which the project is built. None where there is no name for it here: then cargo, or who
+  # gives the worker, knows.
   defp target do
     environment = System.get_env()
 
@@ -261,8 +283,9 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
     :installed
   end
 
-  # The manifest holds what the binary was made from, and what it and the note beside it looked like then: another environment
-  # may have put its own there since. Its time is that from which on a changed source counts.
+  # The manifest holds what the binary was made from, and what it and the note beside it looked like
+  # then: another environment may have put its own there since. Its time is that from which on a
+  # changed source counts.
   defp remember(key, as_of) do
     File.mkdir_p!(Path.dirname(manifest()))
     File.write!(manifest(), :erlang.term_to_binary({key, fingerprint()}))
@@ -271,15 +294,21 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
 
   defp current?(key) do
     case File.read(manifest()) do
-      {:ok, manifest} -> manifest == :erlang.term_to_binary({key, fingerprint()}) and fingerprint() != nil
-      {:error, _none} -> false
+      {:ok, manifest} ->
+        manifest == :erlang.term_to_binary({key, fingerprint()}) and fingerprint() != nil
+
+      {:error, _none} ->
+        false
     end
   end
 
   defp fingerprint do
     case File.stat(destination(), time: :posix) do
-      {:ok, stat} -> {stat.size, stat.mtime, stat.inode, File.exists?(Provenance.path(destination()))}
-      {:error, _missing} -> nil
+      {:ok, stat} ->
+        {stat.size, stat.mtime, stat.inode, File.exists?(Provenance.path(destination()))}
+
+      {:error, _missing} ->
+        nil
     end
   end
 

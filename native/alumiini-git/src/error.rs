@@ -1,4 +1,5 @@
-//! What can go wrong, as one closed list that travels: `Kind` is the wire's `kind` and Elixir's `reason`.
+//! What can go wrong, as one closed list that travels: `Kind` is the wire's `kind` and Elixir's
+//! `reason`.
 
 mod detail;
 
@@ -62,7 +63,8 @@ kinds! {
 }
 
 /// An error as it travels: a sentence that says what failed, on what, and what to do about it.
-/// It must never hold a secret; URLs in it are shown through [`crate::net::url::RemoteUrl`]'s `Display`.
+/// It must never hold a secret; URLs in it are shown through [`crate::net::url::RemoteUrl`]'s
+/// `Display`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Error {
     pub(crate) kind: Kind,
@@ -103,7 +105,11 @@ impl Error {
 
     /// `io`: the file system refused. `action` is what failed, as in "cannot open …".
     pub(crate) fn io(action: &str, path: &Path, error: &io::Error) -> Self {
-        Error::new(Kind::Io, format!("cannot {action} {}: {error}", path.display())).with(Key::Path, Name::of(path))
+        Error::new(
+            Kind::Io,
+            format!("cannot {action} {}: {error}", path.display()),
+        )
+        .with(Key::Path, Name::of(path))
     }
 
     pub(crate) fn hinted(mut self, hint: Hint) -> Self {
@@ -117,7 +123,8 @@ impl Error {
         self
     }
 
-    /// As it travels: names and URLs of others are in it, and a line break of theirs would be a line of somebody's log.
+    /// As it travels: names and URLs of others are in it, and a line break of theirs would be a
+    /// line of somebody's log.
     pub(crate) fn on_one_line(mut self) -> Self {
         self.message = on_one_line(&self.message);
         self.detail.values_mut().for_each(Detail::escape);
@@ -147,7 +154,8 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// `text` with escapes for what ends a line, moves a terminal's cursor, or turns the direction of what follows.
+/// `text` with escapes for what ends a line, moves a terminal's cursor, or turns the direction of
+/// what follows.
 pub(crate) fn on_one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for char in text.chars() {

@@ -1,4 +1,5 @@
-//! The doors of the fuzz targets (`fuzz/`), one for each parser of what others choose. They are there in builds of `cargo fuzz` only.
+//! The doors of the fuzz targets (`fuzz/`), one for each parser of what others choose. They are
+//! there in builds of `cargo fuzz` only.
 
 pub use crate::net::fuzz::*;
 pub use crate::repo::fuzz::*;

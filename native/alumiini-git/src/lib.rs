@@ -59,7 +59,8 @@ pub fn run() -> ExitCode {
 }
 
 fn serve() -> ExitCode {
-    // A panic is answered as its request's error. What it says may hold anything, so only the place is told.
+    // A panic is answered as its request's error. What it says may hold anything, so only the place
+    // is told.
     std::panic::set_hook(Box::new(|panic| match panic.location() {
         Some(place) => eprintln!("alumiini-git: panic at {place}"),
         None => eprintln!("alumiini-git: panic"),
@@ -79,8 +80,9 @@ fn serve() -> ExitCode {
     server::serve()
 }
 
-/// glibc gives threads heaps of their own, up to eight per core, and each keeps what its busiest moment took: with a thread for each
-/// pack that arrives, that is most of what stays resident. One per core does.
+/// glibc gives threads heaps of their own, up to eight per core, and each keeps what its busiest
+/// moment took: with a thread for each pack that arrives, that is most of what stays resident. One
+/// per core does.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[allow(unsafe_code, reason = "the allocator has no other way to be told")]
 fn bound_heaps() {

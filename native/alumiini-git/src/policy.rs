@@ -1,7 +1,7 @@
 //! Which remotes may be reached: what the server that started this process was told to allow.
 //!
-//! A URL may be chosen by somebody who is to see less than this process can: a path of this machine reads whatever the process's user can
-//! read, another tenant's repository, too.
+//! A URL may be chosen by somebody who is to see less than this process can: a path of this machine
+//! reads whatever the process's user can read, another tenant's repository, too.
 
 pub(crate) mod addresses;
 
@@ -26,7 +26,8 @@ const MAX_ALTERNATES: usize = 100;
 pub(crate) struct Allow {
     /// None: all of them.
     pub(crate) schemes: Option<Vec<String>>,
-    /// Where repositories of this machine may be. None: anywhere, if they are the user's own and `file` is among the schemes.
+    /// Where repositories of this machine may be. None: anywhere, if they are the user's own and
+    /// `file` is among the schemes.
     pub(crate) local: Option<Vec<PathBuf>>,
     /// Asked of each connection, by who makes it.
     pub(crate) addresses: Arc<Addresses>,
@@ -44,7 +45,10 @@ impl Allowed {
     }
 
     pub(crate) fn now(&self) -> Arc<Allow> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -74,7 +78,8 @@ impl Allow {
         })
     }
 
-    /// `unsupported` where a remote of this scheme may not be reached at all; one of this machine has `file`. `redacted` is its URL in errors.
+    /// `unsupported` where a remote of this scheme may not be reached at all; one of this machine
+    /// has `file`. `redacted` is its URL in errors.
     pub(crate) fn check(&self, scheme: &str, redacted: &str) -> Result<()> {
         if scheme == "file"
             && let Some(dirs) = &self.local
@@ -100,7 +105,8 @@ impl Allow {
         }
     }
 
-    /// The directory of a repository of this machine, without links. `unsupported` where it may not be read. `shown` is the remote in errors.
+    /// The directory of a repository of this machine, without links. `unsupported` where it may not
+    /// be read. `shown` is the remote in errors.
     pub(crate) fn local(&self, path: &Path, shown: &str) -> Result<PathBuf> {
         // What is not there is for who opens it to tell.
         let Ok(real) = path.canonicalize() else {
@@ -113,7 +119,10 @@ impl Allow {
             };
         };
         if self.local.is_some() {
-            return self.is_below(&real).then(|| real.clone()).ok_or_else(|| outside(shown));
+            return self
+                .is_below(&real)
+                .then(|| real.clone())
+                .ok_or_else(|| outside(shown));
         }
         let owner = fs::metadata(&real).map(|found| found.uid());
         match owner {
@@ -125,18 +134,24 @@ impl Allow {
         }
     }
 
-    /// Whether an opened repository reads nothing that it may not: where its `.git` and its objects really are.
+    /// Whether an opened repository reads nothing that it may not: where its `.git` and its objects
+    /// really are.
     pub(crate) fn parts(&self, git_dirs: &[&Path], shown: &str) -> Result<()> {
         if self.local.is_none() {
             return Ok(());
         }
         let objects = git_dirs.iter().map(|dir| dir.join("objects"));
-        let mut objects: Vec<PathBuf> = objects.map(|dir| dir.canonicalize().unwrap_or(dir)).collect();
+        let mut objects: Vec<PathBuf> = objects
+            .map(|dir| dir.canonicalize().unwrap_or(dir))
+            .collect();
         let mut next = 0;
         while let Some(dir) = objects.get(next).cloned() {
             next += 1;
             if next > MAX_ALTERNATES {
-                return Err(refused_local(shown, "borrows objects from too many repositories"));
+                return Err(refused_local(
+                    shown,
+                    "borrows objects from too many repositories",
+                ));
             }
             for part in [&dir, &dir.join("pack")] {
                 if !part.canonicalize().map_or_else(
@@ -176,13 +191,16 @@ impl Allow {
 fn outside(shown: &str) -> Error {
     refused_local(
         shown,
-        "is in none of the directories whose repositories this server may read, or leads out of them",
+        "is in none of the directories whose repositories this server may read, or leads out of \
+         them",
     )
 }
 
 fn refused_local(shown: &str, why: &str) -> Error {
-    let message =
-        format!("{shown} is not allowed: it {why}; give its directory to the server's option :allow_local to allow it");
+    let message = format!(
+        "{shown} is not allowed: it {why}; give its directory to the server's option :allow_local \
+         to allow it"
+    );
     Error::new(Kind::Unsupported, message).with(Key::Url, shown)
 }
 

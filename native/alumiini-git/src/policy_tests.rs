@@ -4,7 +4,12 @@ use super::*;
 use crate::net::url::RemoteUrl;
 
 fn allow(schemes: Option<&[&str]>, local: Option<Vec<PathBuf>>) -> Allow {
-    let schemes = schemes.map(|schemes| schemes.iter().map(|scheme| scheme.as_bytes().to_vec()).collect());
+    let schemes = schemes.map(|schemes| {
+        schemes
+            .iter()
+            .map(|scheme| scheme.as_bytes().to_vec())
+            .collect()
+    });
     Allow::new(schemes, local, Addresses::default(), None).unwrap()
 }
 
@@ -46,9 +51,14 @@ fn schemes_are_those_that_are_named_and_all_where_none_is() {
         [true, true, true, true, false, false]
     );
     assert_eq!(
-        Allow::new(Some(vec![b"git".to_vec()]), None, Addresses::default(), None)
-            .unwrap_err()
-            .kind,
+        Allow::new(
+            Some(vec![b"git".to_vec()]),
+            None,
+            Addresses::default(),
+            None
+        )
+        .unwrap_err()
+        .kind,
         Kind::Invalid
     );
 }
@@ -67,7 +77,11 @@ fn a_repository_is_read_below_the_directories_that_are_named_and_nowhere_else() 
     symlink(root.join("other/two.git"), root.join("tenants/link.git")).unwrap();
     symlink(root.join("tenants"), root.join("by-link")).unwrap();
     let allow = allow(None, Some(vec![root.join("by-link")]));
-    let reads = |path: &str| allow.local(&root.join(path), "it").map_err(|error| error.kind);
+    let reads = |path: &str| {
+        allow
+            .local(&root.join(path), "it")
+            .map_err(|error| error.kind)
+    };
     assert_eq!(reads("tenants/one.git"), Ok(root.join("tenants/one.git")));
     assert_eq!(reads("by-link/one.git"), Ok(root.join("tenants/one.git")));
     for path in [
@@ -98,7 +112,11 @@ fn a_repository_is_read_below_the_directories_that_are_named_and_nowhere_else() 
     assert_eq!(parts(), Ok(()));
     fs::remove_file(&alternates).unwrap();
     fs::remove_dir(one.join("objects/pack")).unwrap();
-    symlink(root.join("other/two.git/objects/pack"), one.join("objects/pack")).unwrap();
+    symlink(
+        root.join("other/two.git/objects/pack"),
+        one.join("objects/pack"),
+    )
+    .unwrap();
     assert_eq!(parts(), Err(Kind::Unsupported));
 }
 
@@ -108,7 +126,9 @@ fn where_nothing_is_said_a_repository_of_the_users_own_is_read() {
     let real = dir.path().canonicalize().unwrap();
     assert_eq!(Allow::default().local(dir.path(), "it").unwrap(), real);
     Allow::default().parts(&[dir.path()], "it").unwrap();
-    let of_root = Allow::default().local(Path::new("/"), "it").map_err(|error| error.kind);
+    let of_root = Allow::default()
+        .local(Path::new("/"), "it")
+        .map_err(|error| error.kind);
     let is_root = rustix::process::geteuid().is_root();
     assert_eq!(of_root.is_ok(), is_root);
 }
@@ -128,5 +148,8 @@ fn repositories_that_borrow_without_end_are_refused() {
         allow(None, Some(vec![root.clone()])).parts(&[&at(0)], "r")
     };
     chain(MAX_ALTERNATES - 1).unwrap();
-    assert_eq!(chain(MAX_ALTERNATES + 1).unwrap_err().kind, Kind::Unsupported);
+    assert_eq!(
+        chain(MAX_ALTERNATES + 1).unwrap_err().kind,
+        Kind::Unsupported
+    );
 }

@@ -47,7 +47,8 @@ impl fmt::Debug for Branch {
     }
 }
 
-/// A ref's name in a sentence: as it is, but for what no terminal should get and for bytes that are no text.
+/// A ref's name in a sentence: as it is, but for what no terminal should get and for bytes that are
+/// no text.
 pub(crate) fn shown(name: &[u8]) -> String {
     let mut text = String::new();
     for chunk in name.utf8_chunks() {
@@ -102,13 +103,16 @@ impl Reference {
     pub(crate) fn name(&self) -> Vec<u8> {
         match self {
             Reference::Branch(branch) => branch.as_bytes().to_vec(),
-            Reference::Tag(name) | Reference::TagAt(name, _) | Reference::Full(name) => name.clone(),
+            Reference::Tag(name) | Reference::TagAt(name, _) | Reference::Full(name) => {
+                name.clone()
+            }
             Reference::Commit(id) => id.to_string().into_bytes(),
             Reference::Default => HEAD.to_vec(),
         }
     }
 
-    /// The full ref name, which a commit has none of; `invalid` where one was to be given and is not.
+    /// The full ref name, which a commit has none of; `invalid` where one was to be given and is
+    /// not.
     pub(crate) fn full(&self) -> Result<Option<Vec<u8>>> {
         let full = match self {
             Reference::Branch(branch) => branch.local(),
@@ -125,13 +129,17 @@ impl Reference {
         Ok(Some(full))
     }
 
-    /// The branch that HEAD is to be on, where the ref is at `tip`; none where HEAD is to be detached. The name of the default branch is the
-    /// remote's, and one that Git does not take is none.
+    /// The branch that HEAD is to be on, where the ref is at `tip`; none where HEAD is to be
+    /// detached. The name of the default branch is the remote's, and one that Git does not take is
+    /// none.
     pub(crate) fn head_branch(&self, tip: &Tip) -> Option<Branch> {
         match self {
             Reference::Branch(branch) => Some(branch.clone()),
             Reference::Default => {
-                let target = tip.symref_target.as_deref().filter(|target| is_valid_name(target))?;
+                let target = tip
+                    .symref_target
+                    .as_deref()
+                    .filter(|target| is_valid_name(target))?;
                 Branch::of_local(target)
             }
             _ => None,
@@ -164,19 +172,24 @@ pub(crate) fn named(full: &[u8]) -> (&'static str, &[u8]) {
     ("ref", full)
 }
 
-/// Whether Git takes `name` as a ref's (git-check-ref-format), of one level only where that is in capitals, like `HEAD`.
+/// Whether Git takes `name` as a ref's (git-check-ref-format), of one level only where that is in
+/// capitals, like `HEAD`.
 pub(crate) fn is_valid_name(name: &[u8]) -> bool {
     let one_level = !name.contains(&b'/');
-    if one_level && !name.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'_') {
+    if one_level
+        && !name
+            .iter()
+            .all(|byte| byte.is_ascii_uppercase() || *byte == b'_')
+    {
         return false;
     }
     let holds = |two: &[u8]| name.windows(2).any(|pair| pair == two);
     let forbidden = |byte: &u8| byte.is_ascii_control() || b" ~^:?*[\\".contains(byte);
     let components = name.split(|byte| *byte == b'/');
     !(name.iter().any(forbidden) || holds(b"..") || holds(b"@{") || name.ends_with(b"."))
-        && components
-            .into_iter()
-            .all(|component| !(component.is_empty() || component.starts_with(b".") || component.ends_with(b".lock")))
+        && components.into_iter().all(|component| {
+            !(component.is_empty() || component.starts_with(b".") || component.ends_with(b".lock"))
+        })
 }
 
 #[cfg(test)]

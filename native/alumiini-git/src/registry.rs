@@ -1,5 +1,5 @@
-//! Who may do what to a repository, within this process: one sync at a time, readers apart from whoever moves the working
-//! tree, and identical syncs that wait together.
+//! Who may do what to a repository, within this process: one sync at a time, readers apart from
+//! whoever moves the working tree, and identical syncs that wait together.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -21,7 +21,8 @@ pub(crate) struct Repo {
     pub(crate) path: PathBuf,
     /// Held by the one sync or checkout that is at work, until all its blocking work has let go.
     pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
-    /// Written by whoever moves refs or the working tree, and only while they move; never held across the network.
+    /// Written by whoever moves refs or the working tree, and only while they move; never held
+    /// across the network.
     pub(crate) tree: Arc<tokio::sync::RwLock<()>>,
     /// Syncs that wait for their turn.
     pub(crate) syncs: Arc<SingleFlight<SyncSpec, Synced>>,
@@ -59,7 +60,8 @@ impl Repos {
         if let Some(repo) = repos.get(&path).and_then(Weak::upgrade) {
             return repo;
         }
-        // A sweep now and then keeps the map as small as what is in use, at a cost that does not grow with each call.
+        // A sweep now and then keeps the map as small as what is in use, at a cost that does not
+        // grow with each call.
         if repos.len() >= 64 && repos.len() == repos.capacity() {
             repos.retain(|_, repo| repo.strong_count() > 0);
         }

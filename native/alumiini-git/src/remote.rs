@@ -12,7 +12,9 @@ use tokio::sync::mpsc;
 
 use crate::error::{Error, Hint, Key, Kind, Name, Result, panicked};
 use crate::net::Endpoint;
-use crate::net::git::advertised::{DEFAULT_MAX_BYTES, RemoteRef, Wanted as WantedRefs, too_many_bytes};
+use crate::net::git::advertised::{
+    DEFAULT_MAX_BYTES, RemoteRef, Wanted as WantedRefs, too_many_bytes,
+};
 use crate::net::git::fetch::{self, FetchRequest, UNSHALLOW, fetch};
 use crate::net::git::ls_refs::ls_refs;
 use crate::net::proxy::ProxySettings;
@@ -33,7 +35,8 @@ use crate::worker::{Question, Worker};
 
 /// How long a question may take before the next one for the same does not wait for it any more.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The longest name that is taken for a near one, or is looked for: that of a file has no more bytes on most systems.
+/// The longest name that is taken for a near one, or is looked for: that of a file has no more
+/// bytes on most systems.
 const LONGEST_NEAR: usize = 255;
 /// The most steps that comparing names takes, each about 10 ns.
 const MAX_STEPS: usize = 4_000_000;
@@ -56,15 +59,23 @@ impl Local {
         Source::open(&self.path, &self.shown, &self.allow)
     }
 
-    /// Its refs; none where they have more bytes than `allowance`, which may be less than the `limit`.
-    fn list(&self, prefixes: &[Vec<u8>], limit: u64, allowance: u64) -> Result<Option<Vec<RemoteRef>>> {
+    /// Its refs; none where they have more bytes than `allowance`, which may be less than the
+    /// `limit`.
+    fn list(
+        &self,
+        prefixes: &[Vec<u8>],
+        limit: u64,
+        allowance: u64,
+    ) -> Result<Option<Vec<RemoteRef>>> {
         let listed = self.open()?.list(prefixes)?;
         let refs: Vec<RemoteRef> = listed.into_iter().map(remote_ref).collect();
         let bytes = refs.iter().map(RemoteRef::bytes).sum::<u64>();
         if bytes > limit {
             let message = format!("{} {}", self.shown, too_many_bytes(limit));
             let error = Error::new(Kind::TooLarge, message);
-            return Err(error.with(Key::Url, self.shown.clone()).with(Key::Limit, limit));
+            return Err(error
+                .with(Key::Url, self.shown.clone())
+                .with(Key::Limit, limit));
         }
         Ok((bytes <= allowance).then_some(refs))
     }
@@ -74,7 +85,8 @@ impl Local {
 pub(crate) struct Wanted<'a> {
     /// At least one; the first is what is to be checked out.
     pub(crate) tips: &'a [Tip],
-    /// The full name of the ref that is, or was, at the first; none of a commit that no ref need be at.
+    /// The full name of the ref that is, or was, at the first; none of a commit that no ref need be
+    /// at.
     pub(crate) name: Option<&'a [u8]>,
     /// `None`: leave the depth of the repository as it is.
     pub(crate) depth: Option<u32>,
@@ -87,11 +99,12 @@ impl Remote {
         let shown = url.redacted();
         allow.check(url.scheme(), &shown)?;
         match url.location {
-            Location::Network(url) => {
-                Remote::network(url, request, &allow).map(|endpoint| Remote::Network(Box::new(endpoint)))
-            }
+            Location::Network(url) => Remote::network(url, request, &allow)
+                .map(|endpoint| Remote::Network(Box::new(endpoint))),
             Location::Local(_) if request.auth.is_some() => {
-                let message = format!("credentials mean nothing for {shown}, which is on this machine; leave auth out");
+                let message = format!(
+                    "credentials mean nothing for {shown}, which is on this machine; leave auth out"
+                );
                 Err(Error::new(Kind::Invalid, message))
             }
             Location::Local(path) => Ok(Remote::Local(Local { path, shown, allow })),
@@ -119,7 +132,12 @@ impl Remote {
     }
 
     /// What the remote has for `name`: `HEAD`, or a ref in full.
-    pub(crate) async fn resolve(&self, worker: &Arc<Worker>, name: &[u8], job: &Arc<Job>) -> Result<Tip> {
+    pub(crate) async fn resolve(
+        &self,
+        worker: &Arc<Worker>,
+        name: &[u8],
+        job: &Arc<Job>,
+    ) -> Result<Tip> {
         let found = match self {
             Remote::Network(endpoint) => {
                 let (shared, asked) = (worker.clone(), (**endpoint).clone());
@@ -147,13 +165,18 @@ impl Remote {
         }
     }
 
-    pub(crate) async fn refs(&self, worker: &Arc<Worker>, wanted: WantedRefs<'_>) -> Result<Vec<RemoteRef>> {
+    pub(crate) async fn refs(
+        &self,
+        worker: &Arc<Worker>,
+        wanted: WantedRefs<'_>,
+    ) -> Result<Vec<RemoteRef>> {
         match self {
             Remote::Network(endpoint) => ls_refs(&worker.net, endpoint, wanted).await,
             Remote::Local(local) => {
                 let wanted_bytes = wanted.max_bytes;
                 let prefixes: Vec<Vec<u8>> = wanted.prefixes().map(<[u8]>::to_vec).collect();
-                // How long it is shows once it is made. As many are made at a time as there are threads for that.
+                // How long it is shows once it is made. As many are made at a time as there are
+                // threads for that.
                 let mut allowance = FREE;
                 loop {
                     let (local, prefixes) = (local.clone(), prefixes.clone());
@@ -173,10 +196,14 @@ impl Remote {
         let share = Share::of(&worker.net.lists);
         let prefixes = [b"refs/heads/".to_vec(), b"refs/tags/".to_vec()];
         let refs = self
-            .refs(worker, WantedRefs::within(&prefixes, DEFAULT_MAX_BYTES, &share))
+            .refs(
+                worker,
+                WantedRefs::within(&prefixes, DEFAULT_MAX_BYTES, &share),
+            )
             .await?;
-        let (branches, tags): (Vec<_>, Vec<_>) =
-            refs.into_iter().partition(|found| found.name.starts_with(&prefixes[0]));
+        let (branches, tags): (Vec<_>, Vec<_>) = refs
+            .into_iter()
+            .partition(|found| found.name.starts_with(&prefixes[0]));
         let mut seen = HashSet::new();
         let tips = branches.into_iter().chain(tags).map(tip);
         Ok(tips.filter(|tip| seen.insert(tip.id)).collect())
@@ -195,7 +222,11 @@ impl Remote {
         let refs = match self.refs(worker, wanted).await {
             Ok(refs) => refs,
             Err(error) if error.kind == Kind::TooLarge => {
-                let message = format!("{} has no {what} `{}`, among many", self.redacted(), shown(short));
+                let message = format!(
+                    "{} has no {what} `{}`, among many",
+                    self.redacted(),
+                    shown(short)
+                );
                 let error = Error::new(Kind::RefNotFound, message).with(Key::Url, self.redacted());
                 return error.with(Key::Ref, Name::new(short));
             }
@@ -216,7 +247,8 @@ impl Remote {
         };
         let (url, asked) = (self.redacted(), shown(short));
         let error = if names.is_empty() && what != "tag" {
-            let message = format!("{url} is empty: it has no branch yet; push a first commit to it");
+            let message =
+                format!("{url} is empty: it has no branch yet; push a first commit to it");
             Error::new(Kind::RefNotFound, message)
         } else {
             let hint = if near.is_empty() {
@@ -231,13 +263,17 @@ impl Remote {
                 format!("near names are {}", near.join(", "))
             };
             let near: Vec<Name> = near.iter().map(|name| Name::new(name)).collect();
-            Error::new(Kind::RefNotFound, format!("{url} has no {what} `{asked}`; {hint}")).with(Key::Near, near)
+            Error::new(
+                Kind::RefNotFound,
+                format!("{url} has no {what} `{asked}`; {hint}"),
+            )
+            .with(Key::Near, near)
         };
         error.with(Key::Url, url).with(Key::Ref, Name::new(short))
     }
 
-    /// Brings what `wanted` needs into the repository at `git_dir`. Moves no ref. `held` is what must not be let go while
-    /// a thread is still at work there.
+    /// Brings what `wanted` needs into the repository at `git_dir`. Moves no ref. `held` is what
+    /// must not be let go while a thread is still at work there.
     pub(crate) async fn fetch<H>(
         &self,
         worker: &Arc<Worker>,
@@ -268,7 +304,9 @@ impl Remote {
                 // Whoever makes a pack holds a place: not before somebody listens.
                 let _ = begun.await;
             }
-            let boundary = self.send(worker, &git_dir, wanted, &sender, job, held).await;
+            let boundary = self
+                .send(worker, &git_dir, wanted, &sender, job, held)
+                .await;
             complete.store(boundary.is_ok(), Ordering::Release);
             drop(sender);
             boundary
@@ -279,7 +317,10 @@ impl Remote {
             Ok(boundary) => boundary,
             // The indexer closed its end: its own error says why.
             Err(error) if error.kind == Kind::Cancelled => {
-                return Err(indexed.err().unwrap_or(error).with(Key::Url, self.redacted()));
+                return Err(indexed
+                    .err()
+                    .unwrap_or(error)
+                    .with(Key::Url, self.redacted()));
             }
             Err(error) => return Err(error),
         };
@@ -289,8 +330,20 @@ impl Remote {
         let shared = worker.clone();
         let install = move || {
             let _held = held;
-            let boundary = if all { only_new(&git_dir, boundary)? } else { boundary };
-            install::install(&git_dir, &pack, &boundary, &wants, &shared.checked_trees, &job).map(|()| pack.stats)
+            let boundary = if all {
+                only_new(&git_dir, boundary)?
+            } else {
+                boundary
+            };
+            install::install(
+                &git_dir,
+                &pack,
+                &boundary,
+                &wants,
+                &shared.checked_trees,
+                &job,
+            )
+            .map(|()| pack.stats)
         };
         worker.disk.run(install).await
     }
@@ -375,7 +428,8 @@ pub(crate) fn denied(mut error: Error, commit: Oid) -> Error {
     }
     error.kind = Kind::Network;
     error.context(format!(
-        "the remote lists {commit} and does not give it, as if one of its servers were behind the others; try again later"
+        "the remote lists {commit} and does not give it, as if one of its servers were behind the \
+         others; try again later"
     ))
 }
 
@@ -397,8 +451,8 @@ fn request(git_dir: &Path, wants: Vec<Oid>, depth: Option<u32>) -> Result<FetchR
     })
 }
 
-/// The boundary without commits that are here with their parents: asked for all history, a remote that is shallow itself says only what
-/// it cannot send.
+/// The boundary without commits that are here with their parents: asked for all history, a remote
+/// that is shallow itself says only what it cannot send.
 fn only_new(git_dir: &Path, mut boundary: Boundary) -> Result<Boundary> {
     if !boundary.shallow.is_empty() {
         let repo = open::managed(git_dir)?;
@@ -411,8 +465,8 @@ fn only_new(git_dir: &Path, mut boundary: Boundary) -> Result<Boundary> {
     Ok(boundary)
 }
 
-/// The three names that somebody most likely meant. Of longer names, and of what is left when so many steps were taken, nothing is said:
-/// a server chooses both.
+/// The three names that somebody most likely meant. Of longer names, and of what is left when so
+/// many steps were taken, nothing is said: a server chooses both.
 fn near(name: &[u8], names: &[Vec<u8>]) -> Vec<Vec<u8>> {
     if name.len() > LONGEST_NEAR {
         return vec![];
@@ -443,7 +497,11 @@ fn near(name: &[u8], names: &[Vec<u8>]) -> Vec<Vec<u8>> {
         }
     }
     ranked.sort();
-    ranked.into_iter().take(3).map(|(_, name)| name.clone()).collect()
+    ranked
+        .into_iter()
+        .take(3)
+        .map(|(_, name)| name.clone())
+        .collect()
 }
 
 #[cfg(test)]
@@ -454,7 +512,8 @@ mod tests {
     #[test]
     fn what_is_denied_for_long_may_come_later() {
         for kind in [Kind::RefNotFound, Kind::RepoNotFound] {
-            let error = Error::new(kind, "https://h/r answered: not our ref").with(Key::Url, "https://h/r");
+            let error =
+                Error::new(kind, "https://h/r answered: not our ref").with(Key::Url, "https://h/r");
             assert!(is_denied(&error));
             let error = denied(error, Oid::ZERO_SHA1);
             assert!(
@@ -478,7 +537,10 @@ mod tests {
         ]
         .map(<[u8]>::to_vec);
         assert_eq!(near(b"main", &names), [&b"Main"[..], b"master"]);
-        assert_eq!(near(b"relaese-1", &names), [&b"release-1"[..], b"release-12"]);
+        assert_eq!(
+            near(b"relaese-1", &names),
+            [&b"release-1"[..], b"release-12"]
+        );
         assert_eq!(near(b"cafe", &names), [b"caf\xe9"]);
         assert!(near(b"zzzzzz", &names).is_empty());
     }

@@ -1,7 +1,7 @@
 //! Reads requests, runs them side by side, sends their answers.
 //!
-//! Standard input and output have OS threads of their own. Requests with an id run as tasks, as many as
-//! [`MAX_IN_FLIGHT`]; requests without one are answered by one task, in order.
+//! Standard input and output have OS threads of their own. Requests with an id run as tasks, as
+//! many as [`MAX_IN_FLIGHT`]; requests without one are answered by one task, in order.
 
 use std::collections::HashMap;
 use std::io;
@@ -79,14 +79,16 @@ pub(crate) fn serve() -> ExitCode {
         }
     };
     let outbox = connection.outbox.clone();
-    let writer = std::thread::Builder::new().name("stdout".into()).spawn(move || {
-        let failure = outbox.write_waiting();
-        // Nobody reads our answers any more: whatever is in flight is for nobody.
-        if failure.kind() != io::ErrorKind::BrokenPipe {
-            eprintln!("alumiini-git: cannot write to standard output: {failure}");
-        }
-        std::process::exit(0);
-    });
+    let writer = std::thread::Builder::new()
+        .name("stdout".into())
+        .spawn(move || {
+            let failure = outbox.write_waiting();
+            // Nobody reads our answers any more: whatever is in flight is for nobody.
+            if failure.kind() != io::ErrorKind::BrokenPipe {
+                eprintln!("alumiini-git: cannot write to standard output: {failure}");
+            }
+            std::process::exit(0);
+        });
     if let Err(error) = writer {
         return cannot_start(error);
     }
@@ -94,7 +96,8 @@ pub(crate) fn serve() -> ExitCode {
     std::process::exit(0)
 }
 
-/// Serves a connection until its input ends and what came without an id is answered, or until nobody reads the answers.
+/// Serves a connection until its input ends and what came without an id is answered, or until
+/// nobody reads the answers.
 fn run(connection: Connection, runtime: &Handle) {
     let server = Arc::new(Server {
         worker: Worker::new(),
@@ -125,7 +128,9 @@ impl Server {
                 Ok(None) => return,
                 Ok(Some(Frame::Body(body))) => ops::decode(&body),
                 Ok(Some(Frame::TooLong(length))) => {
-                    let message = format!("the frame has {length} bytes; a request has at most {MAX_REQUEST}");
+                    let message = format!(
+                        "the frame has {length} bytes; a request has at most {MAX_REQUEST}"
+                    );
                     Err((None, Error::invalid(message)))
                 }
                 Ok(Some(Frame::Truncated)) => Err((
@@ -140,14 +145,18 @@ impl Server {
             let arrived = Instant::now();
             match request {
                 Ok(Message::Cancel { id }) => self.cancel(id),
-                // By this thread, so that the answer says that requests are read; it waits for no work.
+                // By this thread, so that the answer says that requests are read; it waits for no
+                // work.
                 Ok(Message::Request(Request {
                     op: Op::Ping(_),
                     id: Some(id),
                     ..
-                })) => self.outbox.refusal(reply::reply(Some(id), &Ok((Ping::ANSWER, None)))),
+                })) => self
+                    .outbox
+                    .refusal(reply::reply(Some(id), &Ok((Ping::ANSWER, None)))),
                 Ok(Message::Request(request)) => match request.id {
-                    // In order means one at a time: who sends without ids gets flow control by the pipe.
+                    // In order means one at a time: who sends without ids gets flow control by the
+                    // pipe.
                     None => drop(sequential.blocking_send((request, arrived))),
                     Some(id) => {
                         if let Err(error) = self.accept(id, request, arrived, runtime) {
@@ -161,7 +170,9 @@ impl Server {
     }
 
     fn in_flight(&self) -> MutexGuard<'_, HashMap<u64, InFlight>> {
-        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
+        self.in_flight
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn cancel(&self, id: u64) {
@@ -187,7 +198,9 @@ impl Server {
                 let mut in_flight = self.in_flight();
                 in_flight
                     .extract_if(|_, request| match request {
-                        InFlight::Read { arrived, timeout, .. } => arrived.elapsed() >= *timeout,
+                        InFlight::Read {
+                            arrived, timeout, ..
+                        } => arrived.elapsed() >= *timeout,
                         InFlight::Task(_) => false,
                     })
                     .filter_map(|(id, request)| match request {
@@ -197,14 +210,23 @@ impl Server {
                     .collect()
             };
             for (id, error) in late {
-                self.outbox.answer(reply::reply(Some(id), &Err(error)), Held::new());
+                self.outbox
+                    .answer(reply::reply(Some(id), &Err(error)), Held::new());
             }
         }
     }
 
-    fn accept(self: &Arc<Self>, id: u64, request: Request, arrived: Instant, runtime: &Handle) -> Result<()> {
+    fn accept(
+        self: &Arc<Self>,
+        id: u64,
+        request: Request,
+        arrived: Instant,
+        runtime: &Handle,
+    ) -> Result<()> {
         let slot = self.slots.clone().try_acquire_owned().map_err(|_| {
-            let message = format!("{MAX_IN_FLIGHT} requests are in flight, which is the most; try again later");
+            let message = format!(
+                "{MAX_IN_FLIGHT} requests are in flight, which is the most; try again later"
+            );
             Error::new(Kind::Overloaded, message).with(Key::Limit, MAX_IN_FLIGHT as u64)
         })?;
         // Nobody else adds any, so it need not be locked from here on.
@@ -224,16 +246,28 @@ impl Server {
         let server = self.clone();
         if let Some(place) = place {
             let (what, timeout) = (request.op.describe(), request.timeout);
-            self.in_flight().insert(id, InFlight::Read { what, arrived, timeout });
-            // Straight to a thread: most reads are done there before a task would have been scheduled.
+            self.in_flight().insert(
+                id,
+                InFlight::Read {
+                    what,
+                    arrived,
+                    timeout,
+                },
+            );
+            // Straight to a thread: most reads are done there before a task would have been
+            // scheduled.
             runtime.spawn_blocking(move || {
-                let read = std::panic::catch_unwind(AssertUnwindSafe(|| request.op.blocking(&server.worker)));
+                let read = std::panic::catch_unwind(AssertUnwindSafe(|| {
+                    request.op.blocking(&server.worker)
+                }));
                 drop(place);
                 match read.unwrap_or_else(|_| Some(Err(panicked()))) {
                     Some(result) => {
                         if server.in_flight().remove(&id).is_some() {
                             let result = result.map(|answer| (answer, None));
-                            server.outbox.answer(reply::reply(Some(id), &result), vec![slot]);
+                            server
+                                .outbox
+                                .answer(reply::reply(Some(id), &result), vec![slot]);
                         }
                     }
                     // It has to wait for something, so it needs a task after all.
@@ -241,7 +275,8 @@ impl Server {
                 }
             });
         } else {
-            self.in_flight().insert(id, InFlight::Task(CancellationToken::new()));
+            self.in_flight()
+                .insert(id, InFlight::Task(CancellationToken::new()));
             server.task(id, request, arrived, slot, runtime);
         }
         Ok(())
@@ -267,7 +302,9 @@ impl Server {
                 progress: request.progress,
                 outbox: self.outbox.clone(),
             };
-            let (result, mut held) = self.run(request, arrived, token, Some(Arc::new(listener))).await;
+            let (result, mut held) = self
+                .run(request, arrived, token, Some(Arc::new(listener)))
+                .await;
             self.in_flight().remove(&id);
             held.push(slot);
             self.outbox.answer(reply::reply(Some(id), &result), held);
@@ -275,17 +312,24 @@ impl Server {
     }
 
     /// Answers requests without an id, one after the other.
-    async fn sequential(self: Arc<Self>, mut requests: mpsc::Receiver<(Request, Instant)>, done: oneshot::Sender<()>) {
+    async fn sequential(
+        self: Arc<Self>,
+        mut requests: mpsc::Receiver<(Request, Instant)>,
+        done: oneshot::Sender<()>,
+    ) {
         while let Some((request, arrived)) = requests.recv().await {
-            let (result, held) = self.run(request, arrived, CancellationToken::new(), None).await;
+            let (result, held) = self
+                .run(request, arrived, CancellationToken::new(), None)
+                .await;
             self.outbox.answer(reply::reply(None, &result), held);
         }
         let _ = done.send(());
     }
 
-    /// Runs one request to its answer, its cancellation or its deadline, whichever is first. What was cancelled or is late is answered
-    /// once no thread is at work on it any more: who gets the answer may count on its place and its path. Where that never
-    /// comes, it is for the client to replace this process.
+    /// Runs one request to its answer, its cancellation or its deadline, whichever is first. What
+    /// was cancelled or is late is answered once no thread is at work on it any more: who gets the
+    /// answer may count on its place and its path. Where that never comes, it is for the client to
+    /// replace this process.
     async fn run(
         &self,
         request: Request,
@@ -321,11 +365,13 @@ impl Server {
         (result, held)
     }
 
-    /// After the end of the input: waits until what came without an id is answered, unless nobody listens.
+    /// After the end of the input: waits until what came without an id is answered, unless nobody
+    /// listens.
     fn finish(&self, mut answered: oneshot::Receiver<()>) {
         let mut lane_is_done = false;
         loop {
-            lane_is_done = lane_is_done || answered.try_recv() != Err(oneshot::error::TryRecvError::Empty);
+            lane_is_done =
+                lane_is_done || answered.try_recv() != Err(oneshot::error::TryRecvError::Empty);
             if lane_is_done && self.outbox.is_empty() || self.outbox.is_closed(FINISH) {
                 return;
             }

@@ -29,7 +29,9 @@ fn serve() -> Served {
 
 impl Served {
     fn ask(&self, pairs: &[(&str, Value)]) {
-        let pairs = pairs.iter().map(|(key, value)| ((*key).into(), value.clone()));
+        let pairs = pairs
+            .iter()
+            .map(|(key, value)| ((*key).into(), value.clone()));
         let mut frame = frame::begin();
         rmpv::encode::write_value(&mut frame, &Value::Map(pairs.collect())).unwrap();
         self.client.send(frame::end(frame));
@@ -72,7 +74,11 @@ fn requests_without_an_id_are_answered_in_order_and_before_the_end() {
     let mut served = serve();
     for at in 0..20 {
         let op = if at % 2 == 0 { "files" } else { "read" };
-        served.ask(&[("op", op.into()), ("path", text(dir.path())), ("file", "a.yaml".into())]);
+        served.ask(&[
+            ("op", op.into()),
+            ("path", text(dir.path())),
+            ("file", "a.yaml".into()),
+        ]);
     }
     served.end();
     for at in 0..20 {
@@ -109,7 +115,10 @@ mod under_way {
 
     /// Asks for what hangs until it is cancelled or late.
     fn hang(served: &Served, id: u64, timeout: u64) {
-        let fault = Value::Map(vec![("at".into(), "start".into()), ("do".into(), "hang".into())]);
+        let fault = Value::Map(vec![
+            ("at".into(), "start".into()),
+            ("do".into(), "hang".into()),
+        ]);
         served.ask(&[
             ("id", id.into()),
             ("op", "files".into()),
@@ -124,15 +133,33 @@ mod under_way {
         let mut served = serve();
         hang(&served, 7, 60_000);
         assert_eq!(served.told()["event"], "fault".into());
-        served.ask(&[("id", 7.into()), ("op", "files".into()), ("path", "/".into())]);
+        served.ask(&[
+            ("id", 7.into()),
+            ("op", "files".into()),
+            ("path", "/".into()),
+        ]);
         let refused = served.told();
-        assert_eq!((&refused["id"], &refused["kind"]), (&7.into(), &"invalid".into()));
-        served.ask(&[("id", 8.into()), ("op", "files".into()), ("path", "/".into())]);
+        assert_eq!(
+            (&refused["id"], &refused["kind"]),
+            (&7.into(), &"invalid".into())
+        );
+        served.ask(&[
+            ("id", 8.into()),
+            ("op", "files".into()),
+            ("path", "/".into()),
+        ]);
         assert_eq!(served.told()["id"], 8.into());
         served.ask(&[("id", 7.into()), ("op", "cancel".into())]);
         let cancelled = served.told();
-        assert_eq!((&cancelled["id"], &cancelled["kind"]), (&7.into(), &"cancelled".into()));
-        served.ask(&[("id", 7.into()), ("op", "files".into()), ("path", "/".into())]);
+        assert_eq!(
+            (&cancelled["id"], &cancelled["kind"]),
+            (&7.into(), &"cancelled".into())
+        );
+        served.ask(&[
+            ("id", 7.into()),
+            ("op", "files".into()),
+            ("path", "/".into()),
+        ]);
         assert!(served.told()["ok"].is_array());
         served.end();
     }
@@ -149,7 +176,10 @@ mod under_way {
     #[test]
     fn more_requests_than_there_are_places_for_are_refused() {
         let mut served = serve();
-        let fault = Value::Map(vec![("at".into(), "start".into()), ("do".into(), "hang".into())]);
+        let fault = Value::Map(vec![
+            ("at".into(), "start".into()),
+            ("do".into(), "hang".into()),
+        ]);
         // Each would need a thread to hang in: of those that wait for one, as many are in flight.
         for id in 1..=MAX_IN_FLIGHT as u64 {
             let hang = [
@@ -160,9 +190,16 @@ mod under_way {
             ];
             served.ask(&hang);
         }
-        served.ask(&[("id", 5000.into()), ("op", "files".into()), ("path", "/".into())]);
+        served.ask(&[
+            ("id", 5000.into()),
+            ("op", "files".into()),
+            ("path", "/".into()),
+        ]);
         let refused = served.answer();
-        assert_eq!((&refused["id"], &refused["kind"]), (&5000.into(), &"overloaded".into()));
+        assert_eq!(
+            (&refused["id"], &refused["kind"]),
+            (&5000.into(), &"overloaded".into())
+        );
         for id in 1..=MAX_IN_FLIGHT as u64 {
             served.ask(&[("id", id.into()), ("op", "cancel".into())]);
         }

@@ -22,7 +22,8 @@ impl std::fmt::Debug for RemoteSpec {
     }
 }
 
-/// What a directory is to be made equal to, and how. Two syncs of a directory with the same spec are the same.
+/// What a directory is to be made equal to, and how. Two syncs of a directory with the same spec
+/// are the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct SyncSpec {
     pub(crate) remote: RemoteSpec,

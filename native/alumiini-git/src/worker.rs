@@ -21,7 +21,8 @@ use crate::task::single_flight::SingleFlight;
 /// What a remote is asked: what one of its refs is at, by its full name.
 pub(crate) type Question = (Endpoint, Vec<u8>);
 
-/// What all requests share. The pools are apart so that slow remotes can stop no read, no cancel and no exit.
+/// What all requests share. The pools are apart so that slow remotes can stop no read, no cancel
+/// and no exit.
 pub(crate) struct Worker {
     pub(crate) repos: Repos,
     pub(crate) net: Net,
@@ -41,13 +42,15 @@ pub(crate) struct Worker {
     pub(crate) checked_trees: CheckedTrees,
     /// Local reads: `files`, `read`, `head`.
     pub(crate) reads: Pool,
-    /// Bytes that large files, lists of files and commits may take until they are written to the client.
+    /// Bytes that large files, lists of files and commits may take until they are written to the
+    /// client.
     pub(crate) unsent: Pool,
     /// Short work on a repository during a sync: opening, comparing, moving refs and files.
     pub(crate) disk: Pool,
     /// One thread per pack that is arriving, for as long as it takes.
     pub(crate) indexing: Pool,
-    /// Packs that are made of local remotes' objects. Apart, since one of these may be on a file system that hangs.
+    /// Packs that are made of local remotes' objects. Apart, since one of these may be on a file
+    /// system that hangs.
     pub(crate) packing: Pool,
     /// What resolves the deltas of packs that have arrived.
     pub(crate) resolving: pack::Turns,
@@ -75,8 +78,9 @@ impl Worker {
         })
     }
 
-    /// The repository at `path`, which need not exist, and is below the root where there is one. `unsafe_path` where the path leads out of
-    /// that, or of the working tree that it is in. Looks at the disk: call it from blocking code.
+    /// The repository at `path`, which need not exist, and is below the root where there is one.
+    /// `unsafe_path` where the path leads out of that, or of the working tree that it is in. Looks
+    /// at the disk: call it from blocking code.
     pub(crate) fn repo_at(&self, path: &Path) -> Result<Arc<Repo>> {
         let root = self.allowed.now().root.clone();
         Ok(self.repos.at(place::find(path, root.as_deref())?))
@@ -96,6 +100,9 @@ mod tests {
         let b = worker.repo_at(&dir.path().join("link/./app")).unwrap();
         assert!(Arc::ptr_eq(&a, &b));
         std::fs::create_dir(dir.path().join("app")).unwrap();
-        assert!(Arc::ptr_eq(&a, &worker.repo_at(&dir.path().join("link/app")).unwrap()));
+        assert!(Arc::ptr_eq(
+            &a,
+            &worker.repo_at(&dir.path().join("link/app")).unwrap()
+        ));
     }
 }

@@ -1,10 +1,12 @@
-//! The layers of ARCHITECTURE.md, held against the sources: which part imports which, and that no two files import each other.
+//! The layers of ARCHITECTURE.md, held against the sources: which part imports which, and that no
+//! two files import each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A file's module, such as `net::git::fetch`, and its text without comments, strings of tests and inline modules of tests.
+/// A file's module, such as `net::git::fetch`, and its text without comments, strings of tests and
+/// inline modules of tests.
 fn sources() -> BTreeMap<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = BTreeMap::new();
@@ -37,7 +39,11 @@ fn module(file: &Path) -> String {
 fn is_of_tests(module: &str) -> bool {
     let mut parts = module.split("::");
     parts.any(|part| {
-        part == "tests" || part.ends_with("_tests") || part == "fuzz" || part == "test_git" || part == "main"
+        part == "tests"
+            || part.ends_with("_tests")
+            || part == "fuzz"
+            || part == "test_git"
+            || part == "main"
     })
 }
 
@@ -58,7 +64,12 @@ fn code(text: &str) -> String {
 fn imports(module: &str, text: &str, modules: &BTreeSet<String>) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut rest = text;
-    while let Some(at) = rest.find("crate::").into_iter().chain(rest.find("super::")).min() {
+    while let Some(at) = rest
+        .find("crate::")
+        .into_iter()
+        .chain(rest.find("super::"))
+        .min()
+    {
         let is_word = rest[..at]
             .chars()
             .next_back()
@@ -84,7 +95,10 @@ fn paths(text: &str) -> Vec<String> {
         .find(|char: char| !(char.is_alphanumeric() || char == '_' || char == ':'))
         .unwrap_or(text.len());
     let head = &text[..end];
-    let Some(inside) = text[end..].strip_prefix('{').filter(|_| head.ends_with("::")) else {
+    let Some(inside) = text[end..]
+        .strip_prefix('{')
+        .filter(|_| head.ends_with("::"))
+    else {
         return vec![head.to_owned()];
     };
     let (mut depth, mut start, mut all) = (0, 0, vec![]);
@@ -133,9 +147,17 @@ fn resolve(module: &str, path: &str, modules: &BTreeSet<String>) -> Option<Strin
 
 /// The table under `## Layers`: what each part may import.
 fn table() -> BTreeMap<String, BTreeSet<String>> {
-    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ARCHITECTURE.md")).unwrap();
+    let page =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ARCHITECTURE.md"))
+            .unwrap();
     let section = page.split("\n## Layers\n").nth(1).unwrap();
-    let names = |cell: &str| -> Vec<String> { cell.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
+    let names = |cell: &str| -> Vec<String> {
+        cell.split('`')
+            .skip(1)
+            .step_by(2)
+            .map(str::to_owned)
+            .collect()
+    };
     let mut table: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for row in section
         .lines()
@@ -168,7 +190,10 @@ fn each_part_imports_what_its_layer_may() {
     );
     let parts: BTreeSet<&str> = modules.iter().map(|module| part(module)).collect();
     let documented: BTreeSet<&str> = table.keys().map(String::as_str).collect();
-    assert_eq!(parts, documented, "the parts there are, and those of the table");
+    assert_eq!(
+        parts, documented,
+        "the parts there are, and those of the table"
+    );
     let mut wrong = vec![];
     for (module, text) in &sources {
         for import in imports(module, text, &modules) {

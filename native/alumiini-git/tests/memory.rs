@@ -15,8 +15,16 @@ use support::{Value, Worker, git, origin};
 /// The peak of the worker's resident memory.
 fn peak_mib(worker: &Worker) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", worker.child.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() >> 10
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap();
+    line.trim()
+        .strip_suffix(" kB")
+        .unwrap()
+        .parse::<u64>()
+        .unwrap()
+        >> 10
 }
 
 /// Until no thread of the worker has anything to do but wait for its client to read.
@@ -73,7 +81,8 @@ fn answer(mut connection: TcpStream, body: &str) {
     let _ = connection.write_all(body.as_bytes());
 }
 
-/// A server that lists refs of so many bytes, on a host of its own: one host is asked by a few requests at a time only.
+/// A server that lists refs of so many bytes, on a host of its own: one host is asked by a few
+/// requests at a time only.
 fn server(host: u8, bytes: usize) -> String {
     let listener = TcpListener::bind((Ipv4Addr::new(127, 0, 1, host), 0)).unwrap();
     let url = format!("http://{}/r.git", listener.local_addr().unwrap());
@@ -96,7 +105,11 @@ fn many_lists_of_refs_at_once_share_what_they_may_hold() {
     let mut worker = Worker::start();
     for id in 1..=LISTS {
         let url = urls[id as usize % urls.len()].as_str();
-        worker.ask(&[("op", "refs".into()), ("id", id.into()), ("url", url.into())]);
+        worker.ask(&[
+            ("op", "refs".into()),
+            ("id", id.into()),
+            ("url", url.into()),
+        ]);
     }
     worker.ask(&[
         ("op", "ls_remote".into()),
@@ -113,7 +126,9 @@ fn many_lists_of_refs_at_once_share_what_they_may_hold() {
     let other = order.iter().position(|id| *id == OTHER).unwrap();
     assert!(other < 100, "a small answer waited for {other} long lists");
     let peak = peak_mib(&worker);
-    println!("{LISTS} lists at once: {peak} MiB at the peak, {other} lists before the other answer");
+    println!(
+        "{LISTS} lists at once: {peak} MiB at the peak, {other} lists before the other answer"
+    );
     assert!(peak < 400, "{LISTS} lists at once took {peak} MiB");
 }
 
@@ -146,7 +161,10 @@ fn many_lists_of_files_at_once_share_what_they_may_hold() {
     let peak = unread(
         &mut worker,
         100,
-        &[("op", "files".into()), ("path", path.to_str().unwrap().into())],
+        &[
+            ("op", "files".into()),
+            ("path", path.to_str().unwrap().into()),
+        ],
     );
     println!("100 lists of 4 MiB of names: {peak} MiB at the peak");
     assert!(peak < 250, "100 lists of 4 MiB of names took {peak} MiB");
@@ -155,7 +173,10 @@ fn many_lists_of_files_at_once_share_what_they_may_hold() {
 fn with_message(dir: &Path, bytes: usize) -> std::path::PathBuf {
     let origin = origin(dir);
     std::fs::write(dir.join("message"), "m".repeat(bytes)).unwrap();
-    git(&origin, &["commit", "-q", "--allow-empty", "-F", "../message"]);
+    git(
+        &origin,
+        &["commit", "-q", "--allow-empty", "-F", "../message"],
+    );
     origin
 }
 
@@ -167,7 +188,10 @@ fn many_heads_at_once_share_what_they_may_hold() {
     let peak = unread(
         &mut worker,
         100,
-        &[("op", "head".into()), ("path", path.to_str().unwrap().into())],
+        &[
+            ("op", "head".into()),
+            ("path", path.to_str().unwrap().into()),
+        ],
     );
     println!("100 commits of 3 MiB: {peak} MiB at the peak");
     assert!(peak < 250, "100 commits of 3 MiB took {peak} MiB");

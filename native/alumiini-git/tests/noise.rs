@@ -1,4 +1,5 @@
-//! Frames that are wrong in every way that chance finds: each gets one answer, and the worker is there for the next one.
+//! Frames that are wrong in every way that chance finds: each gets one answer, and the worker is
+//! there for the next one.
 
 mod support;
 
@@ -11,7 +12,9 @@ struct Noise(u64);
 
 impl Noise {
     fn new() -> Noise {
-        let seed = std::env::var("ALUMIINI_SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = std::env::var("ALUMIINI_SEED")
+            .ok()
+            .and_then(|seed| seed.parse().ok());
         let seed = seed.unwrap_or(0x9E37_79B9_7F4A_7C15);
         println!("ALUMIINI_SEED={seed}");
         Noise(seed)
@@ -60,17 +63,25 @@ fn soak(short: usize, long: usize) -> usize {
     }
 }
 
-/// The one answer to `body`. A request that is sent after it is answered, too; with ids, the two come in any order.
+/// The one answer to `body`. A request that is sent after it is answered, too; with ids, the two
+/// come in any order.
 fn is_answered(worker: &mut Worker, body: &[u8]) -> Value {
     worker.send(body);
-    worker.ask(&[("op", "hello".into()), ("id", u64::MAX.into()), ("protocol", 1.into())]);
+    worker.ask(&[
+        ("op", "hello".into()),
+        ("id", u64::MAX.into()),
+        ("protocol", 1.into()),
+    ]);
     let (first, second) = (worker.next().unwrap(), worker.next().unwrap());
     let (answer, hello) = match first["id"] == u64::MAX.into() && !first["ok"].is_nil() {
         true => (second, first),
         false => (first, second),
     };
     assert_eq!(hello["ok"]["protocol"], 1.into(), "after {body:?}");
-    assert!(!answer["err"].is_nil() || !answer["ok"].is_nil(), "{body:?}: {answer}");
+    assert!(
+        !answer["err"].is_nil() || !answer["ok"].is_nil(),
+        "{body:?}: {answer}"
+    );
     answer
 }
 
@@ -117,7 +128,8 @@ fn fields_of_any_type_are_refused_with_their_id() {
         "allow_insecure",
     ];
     for n in 1..=soak(3_000, 100_000) as u64 {
-        let mut pairs: Vec<(&str, Value)> = vec![("op", ops[noise.below(ops.len())].into()), ("id", n.into())];
+        let mut pairs: Vec<(&str, Value)> =
+            vec![("op", ops[noise.below(ops.len())].into()), ("id", n.into())];
         for _ in 0..noise.below(8) {
             pairs.push((fields[noise.below(fields.len())], noise.value(2)));
         }
@@ -151,7 +163,8 @@ fn damaged_requests_are_answered() {
     }
 }
 
-/// Lengths that lie: what they claim is neither allocated nor waited for beyond the end of the input.
+/// Lengths that lie: what they claim is neither allocated nor waited for beyond the end of the
+/// input.
 #[test]
 fn frames_over_the_limit_cost_no_memory() {
     let mut worker = Worker::start();
@@ -165,7 +178,10 @@ fn frames_over_the_limit_cost_no_memory() {
         assert_eq!(worker.next().unwrap()["kind"], "invalid".into());
     }
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let peak = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    let peak = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM:"))
+        .unwrap();
     let peak: u64 = peak.split_whitespace().nth(1).unwrap().parse().unwrap();
     assert!(peak < 64 << 10, "{peak} kB resident");
     // Claims 4 GiB and ends.
@@ -192,7 +208,12 @@ fn a_stream_of_noise_ends_with_its_input() {
             assert!(!answer["err"].is_nil(), "{answer}");
         }
         let mut rest = Vec::new();
-        worker.output.as_mut().unwrap().read_to_end(&mut rest).unwrap();
+        worker
+            .output
+            .as_mut()
+            .unwrap()
+            .read_to_end(&mut rest)
+            .unwrap();
         assert!(rest.is_empty());
         assert_eq!(worker.child.wait().unwrap().code(), Some(0));
     }

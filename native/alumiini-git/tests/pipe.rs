@@ -34,10 +34,14 @@ fn the_exchanges_of_the_contract_work_without_handshake_and_id() {
         ("path", text(&path)),
         ("file", "deploy/app.yaml".into()),
     ]);
-    // All asked before the first is answered, and the input ended: answered all the same, in order, and then it exits.
+    // All asked before the first is answered, and the input ended: answered all the same, in order,
+    // and then it exits.
     drop(worker.input.take());
     let head = git(&origin, &["rev-parse", "HEAD"]);
-    assert_eq!(worker.next().unwrap(), Value::Map(vec![("ok".into(), head.into())]));
+    assert_eq!(
+        worker.next().unwrap(),
+        Value::Map(vec![("ok".into(), head.into())])
+    );
     assert_eq!(
         worker.next().unwrap()["ok"],
         Value::Array(vec!["app.yaml".into(), "service.yml".into()])
@@ -70,11 +74,18 @@ fn a_request_that_waits_holds_up_no_other_and_ends_when_it_is_told_to() {
     worker.ask(&sync(1, 60_000, "a"));
     worker.ask(&sync(2, 300, "b"));
     assert_eq!(
-        worker.ok(&[("op", "hello".into()), ("id", 3.into()), ("protocol", 1.into())])["protocol"],
+        worker.ok(&[
+            ("op", "hello".into()),
+            ("id", 3.into()),
+            ("protocol", 1.into())
+        ])["protocol"],
         1.into()
     );
     let refused = worker.call(&sync(1, 1000, "a"));
-    assert_eq!((&refused["id"], &refused["kind"]), (&1.into(), &"invalid".into()));
+    assert_eq!(
+        (&refused["id"], &refused["kind"]),
+        (&1.into(), &"invalid".into())
+    );
     let expired = worker.next().unwrap();
     assert_eq!(
         (&expired["id"], &expired["kind"], &expired["retryable"]),
@@ -82,7 +93,10 @@ fn a_request_that_waits_holds_up_no_other_and_ends_when_it_is_told_to() {
     );
     worker.ask(&[("op", "cancel".into()), ("id", 1.into())]);
     let cancelled = worker.next().unwrap();
-    assert_eq!((&cancelled["id"], &cancelled["kind"]), (&1.into(), &"cancelled".into()));
+    assert_eq!(
+        (&cancelled["id"], &cancelled["kind"]),
+        (&1.into(), &"cancelled".into())
+    );
     worker.ask(&[("op", "cancel".into()), ("id", 99.into())]);
     // The id is free again.
     assert_eq!(
@@ -140,7 +154,11 @@ fn a_client_that_has_gone_altogether_is_not_waited_for() {
 #[test]
 fn wrong_frames_are_answered_and_the_next_one_is_read() {
     let mut worker = Worker::start();
-    let hello = [("op", "hello".into()), ("id", 8.into()), ("protocol", 1.into())];
+    let hello = [
+        ("op", "hello".into()),
+        ("id", 8.into()),
+        ("protocol", 1.into()),
+    ];
     for wrong in [
         &b"\xc1"[..],
         b"",
@@ -169,11 +187,20 @@ fn wrong_frames_are_answered_and_the_next_one_is_read() {
     );
     assert_eq!(worker.ok(&hello)["protocol"], 1.into());
     assert_eq!(
-        worker.kind(&[("op", "hello".into()), ("id", 9.into()), ("protocol", 2.into())]),
+        worker.kind(&[
+            ("op", "hello".into()),
+            ("id", 9.into()),
+            ("protocol", 2.into())
+        ]),
         "protocol"
     );
     // Half a frame.
-    worker.input.as_mut().unwrap().write_all(b"\0\0\0\x09abc").unwrap();
+    worker
+        .input
+        .as_mut()
+        .unwrap()
+        .write_all(b"\0\0\0\x09abc")
+        .unwrap();
     drop(worker.input.take());
     assert!(
         worker.next().unwrap()["err"]
@@ -184,7 +211,8 @@ fn wrong_frames_are_answered_and_the_next_one_is_read() {
     assert_eq!(worker.next(), None);
 }
 
-/// Requests and refusals by the hundred thousand, with a reader that takes its time, leave memory where it was.
+/// Requests and refusals by the hundred thousand, with a reader that takes its time, leave memory
+/// where it was.
 #[test]
 fn floods_are_answered_within_bounded_memory() {
     let mut worker = Worker::start();
@@ -199,7 +227,10 @@ fn floods_are_answered_within_bounded_memory() {
         for n in 0..rounds {
             match n % 4 {
                 0 => frame(b"\xc1"),
-                1 => frame(&encode(&[("op", "head".into()), ("path", "/nowhere".into())])),
+                1 => frame(&encode(&[
+                    ("op", "head".into()),
+                    ("path", "/nowhere".into()),
+                ])),
                 2 => frame(&encode(&[
                     ("op", "head".into()),
                     ("id", (n + 1).into()),
@@ -227,8 +258,16 @@ fn floods_are_answered_within_bounded_memory() {
 
 fn resident(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap();
+    line.split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse::<u64>()
+        .unwrap()
+        * 1024
 }
 
 #[test]
@@ -278,8 +317,14 @@ fn a_local_remote_is_followed_wherever_it_goes() {
     };
     let same = |branch: &str, synced: Value| {
         assert_eq!(synced, git(&origin, &["rev-parse", branch]).into());
-        assert_eq!(git(&path, &["rev-parse", "HEAD"]), git(&origin, &["rev-parse", branch]));
-        assert_eq!(git(&path, &["symbolic-ref", "HEAD"]), format!("refs/heads/{branch}"));
+        assert_eq!(
+            git(&path, &["rev-parse", "HEAD"]),
+            git(&origin, &["rev-parse", branch])
+        );
+        assert_eq!(
+            git(&path, &["symbolic-ref", "HEAD"]),
+            format!("refs/heads/{branch}")
+        );
         assert_eq!(git(&path, &["status", "--porcelain", "--ignored"]), "");
         git(&path, &["fsck", "--strict"]);
     };
@@ -306,7 +351,9 @@ fn a_local_remote_is_followed_wherever_it_goes() {
         sync("main");
     }
     same("main", sync("main"));
-    let packs = std::fs::read_dir(path.join(".git/objects/pack")).unwrap().count();
+    let packs = std::fs::read_dir(path.join(".git/objects/pack"))
+        .unwrap()
+        .count();
     assert!(packs < 2 * 52, "{packs} files in objects/pack");
 }
 
@@ -352,6 +399,9 @@ fn reads_below_a_work_tree_wait_for_its_unfinished_checkout() {
     std::fs::write(&marker, format!("{}\nmain\n", head.as_str().unwrap())).unwrap();
     std::fs::remove_file(path.join("deploy/app.yaml")).unwrap();
     let names = worker.ok(&[("op", "files".into()), ("path", text(&path.join("deploy")))]);
-    assert_eq!(names, Value::Array(vec!["app.yaml".into(), "service.yml".into()]));
+    assert_eq!(
+        names,
+        Value::Array(vec!["app.yaml".into(), "service.yml".into()])
+    );
     assert!(!marker.exists());
 }

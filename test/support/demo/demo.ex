@@ -2,7 +2,8 @@ defmodule Alumiini.Git.Test.Demo do
   @moduledoc """
   `make demo`: the main job of the library, before one's eyes. All times are measured while it runs.
 
-  `sample/1` serves repositories of its own and pushes to them; `remote/2` works on any repository and only reads.
+  `sample/1` serves repositories of its own and pushes to them; `remote/2` works on any repository
+  and only reads.
   """
 
   alias Alumiini.Git.Error
@@ -25,7 +26,10 @@ defmodule Alumiini.Git.Test.Demo do
     Repository.repack!(tenants)
 
     {:ok, server} = HttpServer.start_link(root: served)
-    [shop_url, tenants_url] = for name <- ["shop.git", "tenants.git"], do: HttpServer.url(server, name)
+
+    [shop_url, tenants_url] =
+      for name <- ["shop.git", "tenants.git"], do: HttpServer.url(server, name)
+
     Screen.good("git http-backend serves #{shop_url} and #{tenants_url}")
     worker = start()
 
@@ -43,12 +47,21 @@ defmodule Alumiini.Git.Test.Demo do
     Screen.title(4, "Sync 4,000 manifests")
     sync!(url, "main", path)
     {:ok, names} = Alumiini.Git.files(path, "tenants/0000")
-    Screen.say("tenants/0000 holds #{length(names)} of them: #{names |> Enum.take(3) |> Enum.join(", ")} …")
+
+    Screen.say(
+      "tenants/0000 holds #{length(names)} of them: #{names |> Enum.take(3) |> Enum.join(", ")} …"
+    )
   end
 
   defp push(url, here, workstation) do
     Screen.title(5, "Somebody pushes, and the next sync brings it")
-    files = ["deploy/cart/deployment.yaml", "deploy/cart/autoscaler.yaml", "deploy/catalog/configmap.yaml"]
+
+    files = [
+      "deploy/cart/deployment.yaml",
+      "deploy/cart/autoscaler.yaml",
+      "deploy/catalog/configmap.yaml"
+    ]
+
     before = contents(here, files)
 
     git = &GitCommand.run!(&1, cd: workstation)
@@ -73,14 +86,17 @@ defmodule Alumiini.Git.Test.Demo do
   end
 
   defp contents(path, files) do
-    for file <- files, {:ok, content} <- [Alumiini.Git.read(path, file)], into: %{}, do: {file, content}
+    for file <- files,
+        {:ok, content} <- [Alumiini.Git.read(path, file)],
+        into: %{},
+        do: {file, content}
   end
 
   defp kill_in_sample(worker, server, shop_url, tenants_url, dir) do
     Screen.title(7, "Kill the worker in the middle of a clone")
 
-    # Identical questions are shared, but each directory gets a pack of its own. So the server stops in the middle of each
-    # pack, which is the middle of each clone, also on a fast machine.
+    # Identical questions are shared, but each directory gets a pack of its own. So the server stops
+    # in the middle of each pack, which is the middle of each clone, also on a fast machine.
     hold = fn repository, bytes ->
       HttpServer.rule(server, {:stop, {:pack, bytes}, :hold}, path: repository)
     end
@@ -92,11 +108,15 @@ defmodule Alumiini.Git.Test.Demo do
     calls =
       [{"clone tenants.git", fn -> Alumiini.Git.sync(tenants_url, "main", path.("tenants")) end}] ++
         for n <- 1..7 do
-          {"clone shop.git, #{n}", fn -> Alumiini.Git.sync(shop_url, "main", path.("shop-#{n}")) end}
+          {"clone shop.git, #{n}",
+           fn -> Alumiini.Git.sync(shop_url, "main", path.("shop-#{n}")) end}
         end
 
     tasks = start_calls(calls)
-    for condition <- [{:parked, gate, 1}, {:parked, waiting, 7}], do: await_held(server, condition, tasks)
+
+    for condition <- [{:parked, gate, 1}, {:parked, waiting, 7}],
+        do: await_held(server, condition, tasks)
+
     Screen.say("8 clones are under way, #{Screen.size(8_000_000)} of one pack have arrived")
 
     kill(worker)
@@ -106,7 +126,8 @@ defmodule Alumiini.Git.Test.Demo do
     answers(tasks)
   end
 
-  # However long that takes on a busy machine: a call that cannot get there ends by its own deadline, and says why.
+  # However long that takes on a busy machine: a call that cannot get there ends by its own
+  # deadline, and says why.
   defp await_held(server, condition, tasks) do
     reached = HttpServer.notify(server, condition)
     titles = Map.new(tasks, fn {title, task} -> {task.ref, title} end)
@@ -167,7 +188,10 @@ defmodule Alumiini.Git.Test.Demo do
       # Left for `answers/1`.
       {^ref, result} ->
         send(me, {ref, result})
-        Screen.say("this repository is so small that the clone was over before the worker could be killed")
+
+        Screen.say(
+          "this repository is so small that the clone was over before the worker could be killed"
+        )
     after
       120_000 -> Screen.say("no data arrived in two minutes")
     end
@@ -184,7 +208,8 @@ defmodule Alumiini.Git.Test.Demo do
     Screen.code("Supervisor.start_link([{Alumiini.Git, []}], strategy: :one_for_one)")
 
     Screen.good(
-      "worker #{worker.version} is up in #{Screen.time(worker.microseconds)}, process #{worker.os_pid}"
+      "worker #{worker.version} is up in #{Screen.time(worker.microseconds)}, process " <>
+        "#{worker.os_pid}"
     )
 
     worker
@@ -198,7 +223,8 @@ defmodule Alumiini.Git.Test.Demo do
     subject = commit.message |> String.split("\n") |> hd()
 
     Screen.say(
-      "#{Screen.bold(binary_part(commit.sha, 0, 12))} #{subject} #{Screen.faint("by #{commit.author}")}"
+      "#{Screen.bold(binary_part(commit.sha, 0, 12))} #{subject} " <>
+        "#{Screen.faint("by #{commit.author}")}"
     )
 
     branch
@@ -215,7 +241,10 @@ defmodule Alumiini.Git.Test.Demo do
 
   defp sync!(url, branch, path) do
     Screen.code(~s|Alumiini.Git.sync("#{shown(url)}", "#{branch}", "#{Path.basename(path)}")|)
-    {time, result} = Screen.measure(fn -> Alumiini.Git.sync(url, branch, path, progress: Screen.bar()) end)
+
+    {time, result} =
+      Screen.measure(fn -> Alumiini.Git.sync(url, branch, path, progress: Screen.bar()) end)
+
     Screen.finish_bar()
     Screen.good("#{ok!(result)} in #{Screen.time(time)}")
   end

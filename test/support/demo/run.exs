@@ -1,8 +1,11 @@
-# What `make demo` runs: `mix run test/support/demo/run.exs`, with URL, BRANCH and DIR in the environment or without.
+# What `make demo` runs: `mix run test/support/demo/run.exs`, with URL, BRANCH and DIR in the
+# environment or without.
 
-# The modules of the tests and what they use are no part of the library: Mix leaves them out of sight here.
+# The modules of the tests and what they use are no part of the library: Mix leaves them out of
+# sight here.
 if function_exported?(Mix, :ensure_application!, 1) do
-  for application <- [:ex_unit, :public_key, :ssl], do: apply(Mix, :ensure_application!, [application])
+  for application <- [:ex_unit, :public_key, :ssl],
+      do: apply(Mix, :ensure_application!, [application])
 end
 
 {:ok, _modules, _warnings} =
@@ -25,7 +28,9 @@ Logger.configure(level: :none)
 outcome =
   TempDir.with_dir("demo", fn temporary ->
     try do
-      if url, do: Demo.remote(temporary, url: url, branch: branch, dir: dir), else: Demo.sample(temporary)
+      if url,
+        do: Demo.remote(temporary, url: url, branch: branch, dir: dir),
+        else: Demo.sample(temporary)
     catch
       %Alumiini.Git.Error{} = error ->
         Screen.finish_bar()

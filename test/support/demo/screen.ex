@@ -35,7 +35,10 @@ defmodule Alumiini.Git.Test.Demo.Screen do
     :ok
   end
 
-  @doc "What changed between two versions of a file, with a line or two around it; nil is a file that is not there."
+  @doc """
+  What changed between two versions of a file, with a line or two around it; nil is a file that is
+  not there.
+  """
   @spec diff(String.t(), binary | nil, binary | nil) :: :ok
   def diff(name, before, later) do
     IO.puts(["   ", bold(name), faint(change(before, later))])
@@ -90,7 +93,8 @@ defmodule Alumiini.Git.Test.Demo.Screen do
   end
 
   # A file in a repository may hold anything; a terminal shall not see it.
-  defp text(content), do: if(String.printable?(content), do: content, else: inspect(content, limit: 200))
+  defp text(content),
+    do: if(String.printable?(content), do: content, else: inspect(content, limit: 200))
 
   ## Progress
 

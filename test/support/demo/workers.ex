@@ -13,7 +13,10 @@ defmodule Alumiini.Git.Test.Demo.Workers do
   def handle([_, :worker, event], measurements, metadata, pid),
     do: send(pid, {__MODULE__, event, measurements, metadata})
 
-  @doc "Waits for the next worker that is up: its process id, version, and how long it took in microseconds."
+  @doc """
+  Waits for the next worker that is up: its process id, version, and how long it took in
+  microseconds.
+  """
   @spec await_up(timeout) :: %{os_pid: pos_integer, version: String.t(), microseconds: integer}
   def await_up(timeout \\ 60_000) do
     receive do

@@ -1,12 +1,13 @@
 defmodule Alumiini.Git.Test.HttpServer.Answer do
   @moduledoc """
-  Answers one request as its plan says: refuses, redirects, or runs Git and streams what it prints, with whatever is to go
-  wrong on the way.
+  Answers one request as its plan says: refuses, redirects, or runs Git and streams what it prints,
+  with whatever is to go wrong on the way.
   """
 
   alias Alumiini.Git.Test.HttpServer.{Backend, Connection, Counters, PackScan, Request, Rules}
 
-  # An answer on its way. `head` is the response's head until it has left, together with the first bytes of the body.
+  # An answer on its way. `head` is the response's head until it has left, together with the first
+  # bytes of the body.
   defstruct [:connection, :plan, :head, :scan, framing: :chunked, pack: 0, body: 0]
 
   @doc "Answers, and says whether the connection lives on. Throws `:closed` where it ended."
@@ -56,7 +57,11 @@ defmodule Alumiini.Git.Test.HttpServer.Answer do
   end
 
   defp fixed(connection, plan, {code, headers, body}) do
-    headers = if has?(headers, "content-type"), do: headers, else: [{"content-type", "text/plain"} | headers]
+    headers =
+      if has?(headers, "content-type"),
+        do: headers,
+        else: [{"content-type", "text/plain"} | headers]
+
     body = IO.iodata_to_binary(body)
 
     connection
@@ -101,9 +106,19 @@ defmodule Alumiini.Git.Test.HttpServer.Answer do
         {:content_length, length} -> {"content-length", Integer.to_string(length)}
       end
 
-    lines = for {name, value} <- plan.headers ++ headers ++ [framing_header], do: [name, ": ", value, "\r\n"]
+    lines =
+      for {name, value} <- plan.headers ++ headers ++ [framing_header],
+          do: [name, ": ", value, "\r\n"]
+
     head = ["HTTP/1.1 ", Integer.to_string(code), " ", reason(code), "\r\n", lines, "\r\n"]
-    answer = %__MODULE__{connection: connection, plan: plan, head: head, scan: scan, framing: framing}
+
+    answer = %__MODULE__{
+      connection: connection,
+      plan: plan,
+      head: head,
+      scan: scan,
+      framing: framing
+    }
 
     if match?({:head, _, _}, plan.trickle), do: drip_head(answer), else: answer
   end

@@ -2,8 +2,9 @@ defmodule Alumiini.Git.Test.HttpServer.Backend do
   @moduledoc """
   `git http-backend` for one request, as RFC 3875 (CGI) asks.
 
-  A port cannot close its program's standard input alone, so requests always go there with a `CONTENT_LENGTH`: bodies that
-  came in chunks have been put together before. Compressed bodies stay compressed, Git inflates them itself.
+  A port cannot close its program's standard input alone, so requests always go there with a
+  `CONTENT_LENGTH`: bodies that came in chunks have been put together before. Compressed bodies stay
+  compressed, Git inflates them itself.
   """
 
   alias Alumiini.Git.Test.{GitCommand, HttpServer.Request, HttpServer.Rules}
@@ -29,9 +30,12 @@ defmodule Alumiini.Git.Test.HttpServer.Backend do
     port
   end
 
-  # Git talks to standard error when a client goes away. That is what many tests are about, so it is dropped unless asked for.
+  # Git talks to standard error when a client goes away. That is what many tests are about, so it is
+  # dropped unless asked for.
   defp command(%{stderr: :inherit} = shared), do: {shared.http_backend, []}
-  defp command(shared), do: {~c"/bin/sh", [~c"-c", ~c"exec \"$0\" 2>/dev/null", shared.http_backend]}
+
+  defp command(shared),
+    do: {~c"/bin/sh", [~c"-c", ~c"exec \"$0\" 2>/dev/null", shared.http_backend]}
 
   # It may have answered and gone without reading (404).
   defp write(port, body) do
@@ -83,11 +87,13 @@ defmodule Alumiini.Git.Test.HttpServer.Backend do
 
   defp parse(head, body) do
     headers =
-      for line <- String.split(head, "\r\n"), [name, value] <- [String.split(line, ": ", parts: 2)] do
+      for line <- String.split(head, "\r\n"),
+          [name, value] <- [String.split(line, ": ", parts: 2)] do
         {name, value}
       end
 
-    {status, headers} = Enum.split_with(headers, fn {name, _} -> String.downcase(name) == "status" end)
+    {status, headers} =
+      Enum.split_with(headers, fn {name, _} -> String.downcase(name) == "status" end)
 
     code =
       case status do

@@ -1,20 +1,34 @@
 defmodule Alumiini.Git.Test.HttpServer.Connection do
   @moduledoc """
-  One accepted connection, TLS or not: its bytes in and out, and waiting on it for a gate or for the client to leave.
+  One accepted connection, TLS or not: its bytes in and out, and waiting on it for a gate or for the
+  client to leave.
 
   Functions that end in `!` throw `:closed` once the client has gone; `run/1` catches that.
   """
 
   alias Alumiini.Git.Test.HttpServer.{Answer, Counters, Request, Rules}
 
-  defstruct [:server, :listener, :tcp, :transport, :socket, :shared, :number, buffer: "", drop_next: nil]
+  defstruct [
+    :server,
+    :listener,
+    :tcp,
+    :transport,
+    :socket,
+    :shared,
+    :number,
+    buffer: "",
+    drop_next: nil
+  ]
 
   @type t :: %__MODULE__{}
 
   # A recv of this size or less is one allocation in the driver.
   @largest_recv 1_048_576
 
-  @doc "Accepts one connection and serves it to its end. The server starts another acceptor as soon as this one is taken."
+  @doc """
+  Accepts one connection and serves it to its end. The server starts another acceptor as soon as
+  this one is taken.
+  """
   @spec run(t) :: :ok
   def run(%__MODULE__{} = connection) do
     case :gen_tcp.accept(connection.listener) do
@@ -96,7 +110,8 @@ defmodule Alumiini.Git.Test.HttpServer.Connection do
   end
 
   @spec receive_more!(t) :: t
-  def receive_more!(connection), do: %{connection | buffer: connection.buffer <> receive!(connection, 0)}
+  def receive_more!(connection),
+    do: %{connection | buffer: connection.buffer <> receive!(connection, 0)}
 
   @spec receive_exactly!(t, pos_integer) :: binary
   def receive_exactly!(connection, size) when size <= @largest_recv, do: receive!(connection, size)
@@ -140,8 +155,8 @@ defmodule Alumiini.Git.Test.HttpServer.Connection do
   ## Waiting
 
   @doc """
-  Parks the connection until `HttpServer.release/2` opens the rule's gate, or the client leaves. With `:forever` only the
-  latter ends it.
+  Parks the connection until `HttpServer.release/2` opens the rule's gate, or the client leaves.
+  With `:forever` only the latter ends it.
   """
   @spec park!(t, Rules.id() | :forever) :: :ok
   def park!(connection, gate) do
@@ -171,12 +186,16 @@ defmodule Alumiini.Git.Test.HttpServer.Connection do
     end
   end
 
-  # One message at most, so that a client which pipelines cannot fill the mailbox; clients here send nothing while they wait.
+  # One message at most, so that a client which pipelines cannot fill the mailbox; clients here send
+  # nothing while they wait.
   defp watch(%{transport: :gen_tcp, socket: socket}), do: :inet.setopts(socket, active: :once)
   defp watch(%{transport: :ssl, socket: socket}), do: :ssl.setopts(socket, active: :once)
 
-  defp unwatch!(%{transport: :gen_tcp, socket: socket}), do: still_open!(:inet.setopts(socket, active: false))
-  defp unwatch!(%{transport: :ssl, socket: socket}), do: still_open!(:ssl.setopts(socket, active: false))
+  defp unwatch!(%{transport: :gen_tcp, socket: socket}),
+    do: still_open!(:inet.setopts(socket, active: false))
+
+  defp unwatch!(%{transport: :ssl, socket: socket}),
+    do: still_open!(:ssl.setopts(socket, active: false))
 
   defp still_open!(:ok), do: :ok
   defp still_open!({:error, _reason}), do: throw(:closed)

@@ -2,8 +2,8 @@ defmodule Alumiini.Git.Test.HttpServer.PackScan do
   @moduledoc """
   Finds the bytes of the pack in an answer of `git upload-pack`, while it streams past.
 
-  The pack travels in pkt-lines whose first byte is 1 (side-band 1). Everything else that begins so early in a pkt-line is
-  text, so that byte is enough to tell, in protocol v0 and v2.
+  The pack travels in pkt-lines whose first byte is 1 (side-band 1). Everything else that begins so
+  early in a pkt-line is text, so that byte is enough to tell, in protocol v0 and v2.
   """
 
   @opaque state :: {:len, binary} | {:band, pos_integer} | {:data, kind, pos_integer} | :opaque
@@ -12,7 +12,10 @@ defmodule Alumiini.Git.Test.HttpServer.PackScan do
   @spec new() :: state
   def new, do: {:len, ""}
 
-  @doc "Cuts `data` into its parts, in order: bytes of the pack, and others. Their concatenation is `data`."
+  @doc """
+  Cuts `data` into its parts, in order: bytes of the pack, and others. Their concatenation is
+  `data`.
+  """
   @spec scan(state, binary) :: {[{kind, binary}], state}
   def scan(state, data), do: scan(state, data, [])
 

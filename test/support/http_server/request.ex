@@ -3,7 +3,17 @@ defmodule Alumiini.Git.Test.HttpServer.Request do
 
   alias Alumiini.Git.Test.HttpServer.Connection
 
-  defstruct [:method, :target, :path, :query, :headers, :service, :repository, body: "", version: {1, 1}]
+  defstruct [
+    :method,
+    :target,
+    :path,
+    :query,
+    :headers,
+    :service,
+    :repository,
+    body: "",
+    version: {1, 1}
+  ]
 
   @type service :: :info_refs | :upload_pack | :receive_pack | :other
   @type t :: %__MODULE__{
@@ -18,7 +28,10 @@ defmodule Alumiini.Git.Test.HttpServer.Request do
           version: {non_neg_integer, non_neg_integer}
         }
 
-  @doc "The next request of the connection, with its whole body. Throws `:closed` where the client has gone."
+  @doc """
+  The next request of the connection, with its whole body. Throws `:closed` where the client has
+  gone.
+  """
   @spec read(Connection.t()) :: {t, Connection.t()}
   def read(connection) do
     {request, connection} = read_head(connection)
@@ -26,7 +39,10 @@ defmodule Alumiini.Git.Test.HttpServer.Request do
     read_body(request, connection)
   end
 
-  @doc "The scheme of the `Authorization` header, in lower case: `\"basic\"`, `\"bearer\"`, or nil without one."
+  @doc """
+  The scheme of the `Authorization` header, in lower case: `"basic"`, `"bearer"`, or nil without
+  one.
+  """
   @spec authorization(t) :: String.t() | nil
   def authorization(%{headers: %{"authorization" => value}}) do
     value |> String.split(" ", parts: 2) |> hd() |> String.downcase()

@@ -1,5 +1,8 @@
 defmodule Alumiini.Git.Test.Proxy.Http do
-  @moduledoc "A proxy of HTTP: `CONNECT` for a way through, whole URLs for single requests (RFC 9110, 9.3.6 and 7.1)."
+  @moduledoc """
+  A proxy of HTTP: `CONNECT` for a way through, whole URLs for single requests (RFC 9110, 9.3.6 and
+  7.1).
+  """
 
   alias Alumiini.Git.Test.Proxy.Stream
 
@@ -55,7 +58,10 @@ defmodule Alumiini.Git.Test.Proxy.Http do
         path = (uri.path || "/") <> if(uri.query, do: "?" <> uri.query, else: "")
 
         # One request for each connection: what comes after it is passed on without a look.
-        kept = for {name, value} <- request.headers, name not in hop_by_hop(), do: [name, ": ", value, "\r\n"]
+        kept =
+          for {name, value} <- request.headers,
+              name not in hop_by_hop(),
+              do: [name, ": ", value, "\r\n"]
 
         :ok =
           :gen_tcp.send(server, [

@@ -1,5 +1,8 @@
 defmodule Alumiini.Git.Test.Proxy.Socks do
-  @moduledoc "A proxy of SOCKS5 (RFC 1928), which lets through connections, with a user's password (RFC 1929) or none."
+  @moduledoc """
+  A proxy of SOCKS5 (RFC 1928), which lets through connections, with a user's password (RFC 1929) or
+  none.
+  """
 
   alias Alumiini.Git.Test.Proxy.Stream
 

@@ -9,7 +9,9 @@ defmodule Alumiini.Git.Test.Proxy.Stream do
   @spec options() :: [term]
   def options, do: [:binary, active: false, nodelay: true, reuseaddr: true]
 
-  @doc "The client's side. Throws `:closed` where TLS fails, as all here do once the other side is gone."
+  @doc """
+  The client's side. Throws `:closed` where TLS fails, as all here do once the other side is gone.
+  """
   @spec accept!(:gen_tcp.socket(), map) :: t
   def accept!(socket, %{tls: nil} = settings) do
     %__MODULE__{transport: :gen_tcp, socket: socket, proxy: settings.proxy}
@@ -65,7 +67,8 @@ defmodule Alumiini.Git.Test.Proxy.Stream do
           {{127, 0, 0, 1}, port}
 
         _others ->
-          {host |> String.trim_leading("[") |> String.trim_trailing("]") |> String.to_charlist(), port}
+          {host |> String.trim_leading("[") |> String.trim_trailing("]") |> String.to_charlist(),
+           port}
       end
 
     case :gen_tcp.connect(address, port, options() -- [reuseaddr: true]) do
@@ -93,7 +96,12 @@ defmodule Alumiini.Git.Test.Proxy.Stream do
 
     up =
       spawn_link(fn ->
-        pass({client.transport, client.socket}, {:gen_tcp, server}, &send(client.proxy, {:seen, &1}))
+        pass(
+          {client.transport, client.socket},
+          {:gen_tcp, server},
+          &send(client.proxy, {:seen, &1})
+        )
+
         send(me, :ended)
       end)
 

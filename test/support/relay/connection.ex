@@ -2,8 +2,9 @@ defmodule Alumiini.Git.Test.Relay.Connection do
   @moduledoc """
   One connection through a relay: a process for each direction, and one that sees to their end.
 
-  Where there is a delay, what came waits in a queue with the time at which it is due, and reading goes on meanwhile: later
-  bytes are not held up by earlier ones. One timer is enough, since what came first is due first.
+  Where there is a delay, what came waits in a queue with the time at which it is due, and reading
+  goes on meanwhile: later bytes are not held up by earlier ones. One timer is enough, since what
+  came first is due first.
   """
 
   @up 1

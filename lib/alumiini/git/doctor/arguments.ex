@@ -1,8 +1,9 @@
 defmodule Alumiini.Git.Doctor.Arguments do
   @moduledoc false
 
-  # The arguments of `mix alumiini_git.doctor`. Everybody on the machine can read them while it runs, so none may hold a
-  # secret: those come from environment variables and files, and no message repeats what might have been one.
+  # The arguments of `mix alumiini_git.doctor`. Everybody on the machine can read them while it
+  # runs, so none may hold a secret: those come from environment variables and files, and no message
+  # repeats what might have been one.
 
   alias Alumiini.Git.{Auth, RedactedUrl}
   alias Alumiini.Git.Remote.{Proxy, Tls}
@@ -58,7 +59,9 @@ defmodule Alumiini.Git.Doctor.Arguments do
       do: wrong!("options say how to reach a URL, but there is none")
 
     timeout = Keyword.get(switches, :timeout, @timeout)
-    if timeout not in 1..2_147_483_647, do: wrong!("--timeout must be a positive number of milliseconds")
+
+    if timeout not in 1..2_147_483_647,
+      do: wrong!("--timeout must be a positive number of milliseconds")
 
     options =
       Enum.reject(
@@ -129,7 +132,9 @@ defmodule Alumiini.Git.Doctor.Arguments do
   defp auth!(:bearer_env, switches), do: Auth.bearer(env!(switches, :bearer_env))
 
   defp auth!(:ssh_key, switches) do
-    passphrase = if switches[:passphrase_env], do: [passphrase: env!(switches, :passphrase_env)], else: []
+    passphrase =
+      if switches[:passphrase_env], do: [passphrase: env!(switches, :passphrase_env)], else: []
+
     Auth.ssh_key(file!(switches, :ssh_key), passphrase ++ ssh_options!(switches))
   end
 
@@ -137,7 +142,10 @@ defmodule Alumiini.Git.Doctor.Arguments do
 
   defp ssh_options!(switches) do
     username = if switches[:username], do: [username: switches[:username]], else: []
-    known_hosts = if switches[:known_hosts], do: [known_hosts: file!(switches, :known_hosts)], else: []
+
+    known_hosts =
+      if switches[:known_hosts], do: [known_hosts: file!(switches, :known_hosts)], else: []
+
     username ++ known_hosts
   end
 
@@ -147,7 +155,9 @@ defmodule Alumiini.Git.Doctor.Arguments do
         nil
 
       tls ->
-        if is_nil(switches[:cert]) != is_nil(switches[:key]), do: wrong!("--cert and --key go together")
+        if is_nil(switches[:cert]) != is_nil(switches[:key]),
+          do: wrong!("--cert and --key go together")
+
         # Raises here, where it is an argument that is wrong.
         _sealed = Tls.seal!(tls)
         tls
@@ -167,7 +177,8 @@ defmodule Alumiini.Git.Doctor.Arguments do
 
       not Proxy.url?(proxy) ->
         wrong!(
-          "--proxy must be a URL that begins with http://, https://, socks5:// or socks5h://, or environment"
+          "--proxy must be a URL that begins with http://, https://, socks5:// or socks5h://, " <>
+            "or environment"
         )
 
       true ->

@@ -45,7 +45,9 @@ defmodule Alumiini.Git.Doctor.Report do
   end
 
   defp aligned(pairs) do
-    width = pairs |> Enum.map(fn {label, _value} -> String.length(label) end) |> Enum.max(fn -> 0 end)
+    width =
+      pairs |> Enum.map(fn {label, _value} -> String.length(label) end) |> Enum.max(fn -> 0 end)
+
     for {label, value} <- pairs, do: [String.pad_trailing(label, width), "  ", value]
   end
 

@@ -5,7 +5,8 @@ defmodule Alumiini.Git.Ops.Update do
 
   @options Options.common() ++ Options.remote() ++ [:depth, :force, :keep, :progress, :working_tree]
 
-  @spec run(String.t(), Alumiini.Git.ref(), Path.t(), keyword) :: {:ok, Update.t()} | {:error, Error.t()}
+  @spec run(String.t(), Alumiini.Git.ref(), Path.t(), keyword) ::
+          {:ok, Update.t()} | {:error, Error.t()}
   def run(url, ref, path, options), do: run(:update, url, ref, path, options)
 
   @doc "The same for `op`, which is one of the two that sync."
@@ -19,7 +20,8 @@ defmodule Alumiini.Git.Ops.Update do
 
     Operation.call(op, %{url: remote.shown, path: path, ref: ref}, options, fn ->
       with {:ok, reference, options} <- Reference.locate(reference, op, options, remote),
-           {:ok, %{"ok" => wire}} <- Operation.request(request(reference, path, options), options, remote),
+           {:ok, %{"ok" => wire}} <-
+             Operation.request(request(reference, path, options), options, remote),
            {:ok, update} <- Update.from_wire(wire, reference) do
         {{:ok, update}, %{bytes: update.bytes, objects: update.objects}, %{change: change(update)}}
       else

@@ -1,13 +1,14 @@
 defmodule Alumiini.Git.Precompiled.Archive do
   @moduledoc false
 
-  # Takes the worker out of an archive, in memory: what is in there can name no place to be written to. Accepted is exactly one
-  # regular file with the name that is expected.
+  # Takes the worker out of an archive, in memory: what is in there can name no place to be written
+  # to. Accepted is exactly one regular file with the name that is expected.
 
   # Of the unpacked archive. A worker has about 6 MiB.
   @limit 64 * 1024 * 1024
 
-  @spec unpack(binary, name :: String.t(), limit :: pos_integer) :: {:ok, binary} | {:error, String.t()}
+  @spec unpack(binary, name :: String.t(), limit :: pos_integer) ::
+          {:ok, binary} | {:error, String.t()}
   def unpack(bytes, name, limit \\ @limit) do
     with {:ok, tar} <- inflate(bytes, limit),
          :ok <- only(tar, name),
@@ -75,8 +76,9 @@ defmodule Alumiini.Git.Precompiled.Archive do
   defp unexpected(found, name),
     do: {:error, "it holds #{found}, where exactly one file #{inspect(name)} is expected"}
 
-  # The type in the first header. Entries of other types say how to understand the next one: that it has another name, or that its
-  # holes make it larger than the whole archive, which `:erl_tar` would believe.
+  # The type in the first header. Entries of other types say how to understand the next one: that it
+  # has another name, or that its holes make it larger than the whole archive, which `:erl_tar`
+  # would believe.
   defp plain(<<_before::binary-size(156), type, _after::binary>>) when type in [?0, 0], do: :ok
   defp plain(_other), do: {:error, "what it holds is no plain file"}
 

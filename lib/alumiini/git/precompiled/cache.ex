@@ -1,8 +1,9 @@
 defmodule Alumiini.Git.Precompiled.Cache do
   @moduledoc false
 
-  # Archives that were downloaded and verified, under the names they have in a release: a directory of release archives is a
-  # cache. What is in there is verified each time, and given out as the very bytes that were verified.
+  # Archives that were downloaded and verified, under the names they have in a release: a directory
+  # of release archives is a cache. What is in there is verified each time, and given out as the
+  # very bytes that were verified.
 
   alias Alumiini.Git.Precompiled.{Checksums, Download, Temporary}
 
@@ -11,8 +12,11 @@ defmodule Alumiini.Git.Precompiled.Cache do
   @spec directory(%{optional(String.t()) => String.t()}) :: Path.t()
   def directory(environment) do
     case Map.get(environment, "ALUMIINI_GIT_CACHE") do
-      unset when unset in [nil, ""] -> :user_cache |> :filename.basedir("alumiini_git") |> to_string()
-      directory -> Path.expand(directory)
+      unset when unset in [nil, ""] ->
+        :user_cache |> :filename.basedir("alumiini_git") |> to_string()
+
+      directory ->
+        Path.expand(directory)
     end
   end
 
@@ -57,8 +61,11 @@ defmodule Alumiini.Git.Precompiled.Cache do
 
   defp poisoned(path, why) do
     case File.rm(path) do
-      removed when removed in [:ok, {:error, :enoent}] -> {:poisoned, why <> "; it has been removed"}
-      {:error, reason} -> {:poisoned, why <> "; it cannot be removed: #{:file.format_error(reason)}"}
+      removed when removed in [:ok, {:error, :enoent}] ->
+        {:poisoned, why <> "; it has been removed"}
+
+      {:error, reason} ->
+        {:poisoned, why <> "; it cannot be removed: #{:file.format_error(reason)}"}
     end
   end
 
@@ -70,8 +77,8 @@ defmodule Alumiini.Git.Precompiled.Cache do
   end
 
   @doc """
-  Fills the cache: `download` writes to the path that it is given, and what it wrote gets its name once it is verified. Two who
-  do that at once do not meet.
+  Fills the cache: `download` writes to the path that it is given, and what it wrote gets its name
+  once it is verified. Two who do that at once do not meet.
   """
   @spec store(Path.t(), String.t(), String.t(), (Path.t() -> {:ok, term} | {:error, String.t()})) ::
           {:ok, binary} | {:error, String.t()} | {:wrong_checksum, term, String.t()}

@@ -1,7 +1,8 @@
 defmodule Alumiini.Git.Precompiled.Certificates do
   @moduledoc false
 
-  # Whose certificates are believed: those of the system's authorities, and those of a file of the user's beside them.
+  # Whose certificates are believed: those of the system's authorities, and those of a file of the
+  # user's beside them.
 
   @doc "The certificate authorities (DER)."
   @spec authorities(ca_file :: Path.t() | nil) :: {:ok, [binary]} | {:error, String.t()}
@@ -9,7 +10,8 @@ defmodule Alumiini.Git.Precompiled.Certificates do
     case system() do
       [] ->
         {:error,
-         "this system has no certificate authorities to trust; install them (the package ca-certificates), or set " <>
+         "this system has no certificate authorities to trust; install them (the package " <>
+           "ca-certificates), or set " <>
            "ALUMIINI_GIT_CACERT to a PEM file with those to trust"}
 
       authorities ->
@@ -19,7 +21,8 @@ defmodule Alumiini.Git.Precompiled.Certificates do
 
   def authorities(path) do
     with {:ok, pem} <- File.read(path),
-         [_ | _] = given <- for({:Certificate, der, :not_encrypted} <- :public_key.pem_decode(pem), do: der) do
+         [_ | _] = given <-
+           for({:Certificate, der, :not_encrypted} <- :public_key.pem_decode(pem), do: der) do
       {:ok, given ++ system()}
     else
       [] -> {:error, "ALUMIINI_GIT_CACERT is #{path}, which holds no certificate in PEM form"}
@@ -48,7 +51,11 @@ defmodule Alumiini.Git.Precompiled.Certificates do
     ]
   end
 
-  @doc "Whether a host is an address: OTP holds a certificate against one only where it is given as a tuple, which httpc cannot."
+  @doc """
+  Whether a host is an address: OTP holds a certificate against one only where it is given as a
+  tuple, which httpc cannot.
+  """
   @spec address?(host :: String.t()) :: boolean
-  def address?(host), do: match?({:ok, _address}, host |> String.to_charlist() |> :inet.parse_address())
+  def address?(host),
+    do: match?({:ok, _address}, host |> String.to_charlist() |> :inet.parse_address())
 end

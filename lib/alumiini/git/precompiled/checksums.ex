@@ -24,7 +24,8 @@ defmodule Alumiini.Git.Precompiled.Checksums do
 
       {:error, :enoent} ->
         {:error,
-         "there is no checksum file #{path}. The package on Hex has one, a checkout from git has none: " <>
+         "there is no checksum file #{path}. The package on Hex has one, a checkout from git " <>
+           "has none: " <>
            "there, build the worker with ALUMIINI_GIT_BUILD=1"}
 
       {:error, reason} ->
@@ -46,8 +47,10 @@ defmodule Alumiini.Git.Precompiled.Checksums do
     else
       _other ->
         {:error,
-         "#{path} is no checksum file: a map of archives to \"sha256:<64 hexadecimal digits>\" is expected, " <>
-           "each archive once. Get the package again (mix deps.get after mix deps.clean alumiini_git)"}
+         "#{path} is no checksum file: a map of archives to \"sha256:<64 hexadecimal " <>
+           "digits>\" is expected, " <>
+           "each archive once. Get the package again (mix deps.get after mix deps.clean " <>
+           "alumiini_git)"}
     end
   end
 
@@ -62,7 +65,9 @@ defmodule Alumiini.Git.Precompiled.Checksums do
     lines =
       checksums
       |> Enum.sort()
-      |> Enum.map_join(",\n", fn {archive, checksum} -> "  #{inspect(archive)} => #{inspect(checksum)}" end)
+      |> Enum.map_join(",\n", fn {archive, checksum} ->
+        "  #{inspect(archive)} => #{inspect(checksum)}"
+      end)
 
     "%{\n" <> lines <> "\n}\n"
   end

@@ -1,8 +1,9 @@
 defmodule Alumiini.Git.Precompiled.Download do
   @moduledoc false
 
-  # Downloads a file, with what OTP has. What fails for a while is tried again, from where it ended if the server can do that.
-  # What comes is not to be trusted before its checksum has been held against the package's.
+  # Downloads a file, with what OTP has. What fails for a while is tried again, from where it ended
+  # if the server can do that. What comes is not to be trusted before its checksum has been held
+  # against the package's.
 
   alias Alumiini.Git.Precompiled.{Http, Messages}
   alias Alumiini.Git.RedactedUrl
@@ -13,13 +14,15 @@ defmodule Alumiini.Git.Precompiled.Download do
           # Plain HTTP is allowed, where the first URL has it.
           optional(:plain_http) => boolean,
           optional(:attempts) => pos_integer,
-          # Milliseconds: the first pause, which doubles each time; to connect; without a byte; for all attempts.
+          # Milliseconds: the first pause, which doubles each time; to connect; without a byte; for
+          # all attempts.
           optional(:backoff) => non_neg_integer,
           optional(:connect_timeout) => timeout,
           optional(:stall_timeout) => timeout,
           optional(:deadline) => pos_integer,
           optional(:max_bytes) => pos_integer,
-          optional(:progress) => (received :: non_neg_integer, total :: non_neg_integer | nil -> any)
+          optional(:progress) =>
+            (received :: non_neg_integer, total :: non_neg_integer | nil -> any)
         }
 
   @defaults %{
@@ -38,12 +41,14 @@ defmodule Alumiini.Git.Precompiled.Download do
   @longest_pause 20_000
 
   @doc """
-  Downloads `url` to `path`, which must not exist. Says whether it came in several parts. Whoever calls removes the file after
-  an error.
+  Downloads `url` to `path`, which must not exist. Says whether it came in several parts. Whoever
+  calls removes the file after an error.
   """
   @spec run(String.t(), Path.t(), options) :: {:ok, :whole | :resumed} | {:error, String.t()}
   def run(url, path, options) do
-    options = @defaults |> Map.merge(%{progress: fn _received, _total -> :ok end}) |> Map.merge(options)
+    options =
+      @defaults |> Map.merge(%{progress: fn _received, _total -> :ok end}) |> Map.merge(options)
+
     uri = URI.parse(url)
 
     with :ok <- acceptable(uri, uri, options),
@@ -57,7 +62,15 @@ defmodule Alumiini.Git.Precompiled.Download do
     case File.open(path, [:raw, :binary, :write, :exclusive]) do
       {:ok, file} ->
         until = now() + options.deadline
-        state = %{file: file, etag: nil, resumed: :whole, path: path, until: until, options: options}
+
+        state = %{
+          file: file,
+          etag: nil,
+          resumed: :whole,
+          path: path,
+          until: until,
+          options: options
+        }
 
         try do
           attempt(uri, state, 1)
@@ -107,8 +120,11 @@ defmodule Alumiini.Git.Precompiled.Download do
     deadline = min(now() + state.options.stall_timeout, state.until)
 
     case Http.get(uri, range(have, state.etag), state.options) do
-      {:ok, request} -> answer(Http.next(request, deadline), request, {uri, shown, have, redirects}, state)
-      {:error, reason} -> {:error, reason}
+      {:ok, request} ->
+        answer(Http.next(request, deadline), request, {uri, shown, have, redirects}, state)
+
+      {:error, reason} ->
+        {:error, reason}
     end
   end
 
@@ -132,7 +148,8 @@ defmodule Alumiini.Git.Precompiled.Download do
   end
 
   # The part that we have does not fit: from the start.
-  defp answer({:status, 416, _headers}, _request, {_uri, shown, have, _redirects}, state) when have > 0 do
+  defp answer({:status, 416, _headers}, _request, {_uri, shown, have, _redirects}, state)
+       when have > 0 do
     {:ok, 0} = :file.position(state.file, 0)
     :ok = :file.truncate(state.file)
     {:again, "#{shown} answers with status 416", 0, %{state | etag: nil}}
@@ -183,7 +200,10 @@ defmodule Alumiini.Git.Precompiled.Download do
         else
           {:bound, false} ->
             Http.cancel(request)
-            {:error, "#{shown} sends more than #{mebibytes(state.options.max_bytes)}, too much for a worker"}
+
+            {:error,
+             "#{shown} sends more than #{mebibytes(state.options.max_bytes)}, too much for a " <>
+               "worker"}
 
           {:error, reason} ->
             Http.cancel(request)
@@ -205,7 +225,8 @@ defmodule Alumiini.Git.Precompiled.Download do
   defp place(headers, have, max_bytes) do
     length = integer(headers["content-length"])
 
-    case headers["content-range"] && Regex.run(~r{\Abytes (\d+)-\d+/(\d+|\*)\z}, headers["content-range"]) do
+    case headers["content-range"] &&
+           Regex.run(~r{\Abytes (\d+)-\d+/(\d+|\*)\z}, headers["content-range"]) do
       [_all, from, total] ->
         if String.to_integer(from) == have,
           do: bounded(have, integer(total) || (length && have + length), max_bytes),
@@ -215,7 +236,8 @@ defmodule Alumiini.Git.Precompiled.Download do
         if String.starts_with?(String.downcase(headers["content-type"] || ""), "text/html"),
           do:
             {:error,
-             "answers with a web page where an archive was expected; is there a login page or a proxy in between?"},
+             "answers with a web page where an archive was expected; is there a login page or " <>
+               "a proxy in between?"},
           else: bounded(0, length, max_bytes)
     end
   end
@@ -234,12 +256,15 @@ defmodule Alumiini.Git.Precompiled.Download do
     if seconds && seconds > 0 && backoff > 0, do: min(seconds * 1000, @longest_pause)
   end
 
-  defp acceptable(%URI{scheme: "https", host: host}, _from, _options) when host not in [nil, ""], do: :ok
+  defp acceptable(%URI{scheme: "https", host: host}, _from, _options) when host not in [nil, ""],
+    do: :ok
 
-  defp acceptable(%URI{scheme: "http", host: host} = uri, from, options) when host not in [nil, ""] do
+  defp acceptable(%URI{scheme: "http", host: host} = uri, from, options)
+       when host not in [nil, ""] do
     cond do
       not options.plain_http ->
-        {:error, "#{shown(uri)} is plain HTTP; use https://, or allow it with ALUMIINI_GIT_ALLOW_HTTP=1"}
+        {:error,
+         "#{shown(uri)} is plain HTTP; use https://, or allow it with ALUMIINI_GIT_ALLOW_HTTP=1"}
 
       from.scheme == "https" ->
         {:error, "#{shown(uri)} is plain HTTP, where the way so far was encrypted"}
@@ -249,7 +274,8 @@ defmodule Alumiini.Git.Precompiled.Download do
     end
   end
 
-  defp acceptable(uri, _from, _options), do: {:error, "#{inspect(shown(uri))} is not an https:// URL"}
+  defp acceptable(uri, _from, _options),
+    do: {:error, "#{inspect(shown(uri))} is not an https:// URL"}
 
   # Never to another host, and never those that a redirect names.
   defp same_credentials(to, from) do
@@ -257,7 +283,9 @@ defmodule Alumiini.Git.Precompiled.Download do
     %{to | userinfo: if(same?, do: from.userinfo), authority: nil}
   end
 
-  @doc "A URL as it may be shown and recorded: a query may hold a signature, and the rest credentials."
+  @doc """
+  A URL as it may be shown and recorded: a query may hold a signature, and the rest credentials.
+  """
   @spec shown(URI.t()) :: String.t()
   # Without a host it is no URL, and its scheme all that can be shown.
   def shown(%URI{host: host} = uri) when host in [nil, ""], do: RedactedUrl.clean("#{uri.scheme}:")

@@ -5,8 +5,9 @@ defmodule Alumiini.Git.Precompiled.Http do
 
   alias Alumiini.Git.Precompiled.{Certificates, Otp, Proxy}
 
-  # Each request has a profile of its own, for in httpc a proxy is an option of the profile, and one that was set cannot be unset.
-  # That takes a name, and so an atom: a few for each time that something is downloaded.
+  # Each request has a profile of its own, for in httpc a proxy is an option of the profile, and one
+  # that was set cannot be unset. That takes a name, and so an atom: a few for each time that
+  # something is downloaded.
   @opaque request :: %{profile: atom, ref: reference, handler: pid | nil}
 
   @type event ::
@@ -31,7 +32,8 @@ defmodule Alumiini.Git.Precompiled.Http do
 
       {:error, {application, _reason}} ->
         {:error,
-         "OTP's application #{application} does not start, which downloads need; is all of OTP installed?"}
+         "OTP's application #{application} does not start, which downloads need; is all of " <>
+           "OTP installed?"}
     end
   end
 
@@ -44,8 +46,12 @@ defmodule Alumiini.Git.Precompiled.Http do
       {:ok, _pid} = :inets.start(:httpc, profile: profile)
       :ok = :httpc.set_options(proxy(uri.scheme, proxy), profile)
       url = URI.to_string(%{uri | userinfo: nil, authority: nil, fragment: nil})
-      headers = [{"user-agent", "alumiini_git"}, {"accept", "*/*"} | authorization(uri.userinfo)] ++ headers
-      headers = for {name, value} <- headers, do: {String.to_charlist(name), String.to_charlist(value)}
+
+      headers =
+        [{"user-agent", "alumiini_git"}, {"accept", "*/*"} | authorization(uri.userinfo)] ++ headers
+
+      headers =
+        for {name, value} <- headers, do: {String.to_charlist(name), String.to_charlist(value)}
 
       http_options =
         [
@@ -75,14 +81,18 @@ defmodule Alumiini.Git.Precompiled.Http do
     if Certificates.address?(host),
       do:
         {:error,
-         "#{host} is an address, against which OTP's HTTP client cannot check a certificate; use its name"},
+         "#{host} is an address, against which OTP's HTTP client cannot check a certificate; " <>
+           "use its name"},
       else: :ok
   end
 
   defp verifiable(_plain), do: :ok
 
   defp proxy(_scheme, nil), do: []
-  defp proxy("https", %{host: host, port: port}), do: [https_proxy: {{String.to_charlist(host), port}, []}]
+
+  defp proxy("https", %{host: host, port: port}),
+    do: [https_proxy: {{String.to_charlist(host), port}, []}]
+
   defp proxy("http", %{host: host, port: port}), do: [proxy: {{String.to_charlist(host), port}, []}]
 
   defp proxy_auth(%{credentials: {user, password}}),
@@ -96,7 +106,9 @@ defmodule Alumiini.Git.Precompiled.Http do
   defp tls(_plain, _options), do: []
 
   defp authorization(nil), do: []
-  defp authorization(userinfo), do: [{"authorization", "Basic " <> Base.encode64(URI.decode(userinfo))}]
+
+  defp authorization(userinfo),
+    do: [{"authorization", "Basic " <> Base.encode64(URI.decode(userinfo))}]
 
   @doc "What comes next, until the deadline (of the monotonic clock, in milliseconds)."
   @spec next(request, integer) :: event

@@ -1,14 +1,14 @@
 defmodule Alumiini.Git.Precompiled.Install do
   @moduledoc false
 
-  # Puts a worker where it is run from. A running worker keeps the file it was started from, and nobody ever sees half a binary, or
-  # one that does not run here.
+  # Puts a worker where it is run from. A running worker keeps the file it was started from, and
+  # nobody ever sees half a binary, or one that does not run here.
 
   alias Alumiini.Git.Precompiled.{Checksums, Provenance, Temporary}
 
   @doc """
-  `write` writes the binary to the path that it is given, `trial` says whether it will do. What is known of it is noted beside it.
-  After an error, what was there is there still.
+  `write` writes the binary to the path that it is given, `trial` says whether it will do. What is
+  known of it is noted beside it. After an error, what was there is there still.
   """
   @spec put(
           destination :: Path.t(),

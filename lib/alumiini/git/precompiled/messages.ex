@@ -6,24 +6,30 @@ defmodule Alumiini.Git.Precompiled.Messages do
   @doc "A sentence for a status that is no success."
   @spec status(String.t(), non_neg_integer, %{optional(String.t()) => String.t()}) :: String.t()
   def status(url, 404, _headers),
-    do: "#{url} does not exist (status 404): this version has no release there, or the mirror lacks the file"
+    do:
+      "#{url} does not exist (status 404): this version has no release there, or the mirror " <>
+        "lacks the file"
 
   def status(url, status, headers) when status in [403, 429] do
     if status == 429 or headers["x-ratelimit-remaining"] == "0" or headers["retry-after"] != nil,
       do:
-        "#{url} is refused because this address asks too often (status #{status}, rate limit)#{wait(headers)}; " <>
+        "#{url} is refused because this address asks too often (status #{status}, rate " <>
+          "limit)#{wait(headers)}; " <>
           "a shared cache (ALUMIINI_GIT_CACHE) or a mirror (ALUMIINI_GIT_MIRROR) avoids that",
       else:
-        "#{url} may not be read (status 403): a mirror may want credentials, a proxy may forbid the address"
+        "#{url} may not be read (status 403): a mirror may want credentials, a proxy may " <>
+          "forbid the address"
   end
 
   def status(url, 401, _headers),
     do:
-      "#{url} wants credentials (status 401): put them into ALUMIINI_GIT_MIRROR, as https://user:password@host/"
+      "#{url} wants credentials (status 401): put them into ALUMIINI_GIT_MIRROR, as " <>
+        "https://user:password@host/"
 
   def status(url, 407, _headers),
     do:
-      "the proxy wants credentials for #{url} (status 407): put them into https_proxy, as http://user:password@host:port"
+      "the proxy wants credentials for #{url} (status 407): put them into https_proxy, as " <>
+        "http://user:password@host:port"
 
   def status(url, status, _headers) when status >= 500,
     do: "#{url} fails on the server's side (status #{status}); try again later"
@@ -44,11 +50,14 @@ defmodule Alumiini.Git.Precompiled.Messages do
 
   defp wait(_headers), do: ""
 
-  @doc "The rest of a sentence that begins with the URL: why there is no answer, or only a part of one."
+  @doc """
+  The rest of a sentence that begins with the URL: why there is no answer, or only a part of one.
+  """
   @spec failure(term, map) :: String.t()
   def failure(:stalled, %{stall_timeout: timeout}),
     do:
-      "says nothing any more: no byte came for #{timeout} ms. Try again, or use a mirror (ALUMIINI_GIT_MIRROR)"
+      "says nothing any more: no byte came for #{timeout} ms. Try again, or use a mirror " <>
+        "(ALUMIINI_GIT_MIRROR)"
 
   def failure(reason, options) do
     case cause(reason) do
@@ -77,8 +86,11 @@ defmodule Alumiini.Git.Precompiled.Messages do
       other ->
         # What is unknown may hold anything, a header with credentials among it.
         case is_atom(other) and :inet.format_error(other) do
-          text when text in [false, ~c"unknown POSIX error"] -> "cannot be read by OTP's HTTP client"
-          text -> "cannot be reached: #{text}"
+          text when text in [false, ~c"unknown POSIX error"] ->
+            "cannot be read by OTP's HTTP client"
+
+          text ->
+            "cannot be reached: #{text}"
         end
     end
   end
@@ -110,14 +122,16 @@ defmodule Alumiini.Git.Precompiled.Messages do
 
   defp alert(:certificate_expired, _text), do: "has a certificate that has expired"
 
-  # One for another host is a bad certificate from OTP 27 on, and a handshake failure before. Its reason is only in the text.
+  # One for another host is a bad certificate from OTP 27 on, and a handshake failure before. Its
+  # reason is only in the text.
   defp alert(alert, text) do
     cond do
       text =~ "hostname_check_failed" ->
         "has a certificate for another host"
 
       alert in [:unknown_ca, :bad_certificate, :certificate_unknown] ->
-        "has a certificate from an issuer that is not trusted; if it is your organisation's, set ALUMIINI_GIT_CACERT " <>
+        "has a certificate from an issuer that is not trusted; if it is your organisation's, " <>
+          "set ALUMIINI_GIT_CACERT " <>
           "to a PEM file with the issuer"
 
       alert == :handshake_failure ->

@@ -1,8 +1,8 @@
 defmodule Alumiini.Git.Precompiled.Otp do
   @moduledoc false
 
-  # The applications of OTP that take part while a project is compiled, and not when it runs: no project depends on them for our
-  # sake, and no release carries them for it.
+  # The applications of OTP that take part while a project is compiled, and not when it runs: no
+  # project depends on them for our sake, and no release carries them for it.
 
   @applications [:crypto, :public_key, :ssl, :inets]
 
@@ -18,7 +18,8 @@ defmodule Alumiini.Git.Precompiled.Otp do
         :ok
 
       [missing | _] ->
-        {:error, "OTP's #{missing} is not installed, which downloads need; install all of Erlang/OTP"}
+        {:error,
+         "OTP's #{missing} is not installed, which downloads need; install all of Erlang/OTP"}
     end
   end
 end

@@ -34,7 +34,8 @@ defmodule Alumiini.Git.Precompiled.Progress do
     full = min(div(received * @bar, total), @bar)
     percent = String.pad_leading("#{min(div(received * 100, total), 100)}", 3)
 
-    "  #{String.duplicate("█", full)}#{String.duplicate("░", @bar - full)} #{percent} %  #{mebibytes(total)} MiB"
+    "  #{String.duplicate("█", full)}#{String.duplicate("░", @bar - full)} #{percent} %  " <>
+      "#{mebibytes(total)} MiB"
   end
 
   def line(received, _unknown), do: "  #{mebibytes(received)} MiB"

@@ -1,7 +1,8 @@
 defmodule Alumiini.Git.Precompiled.Provenance do
   @moduledoc false
 
-  # Where the worker in priv/ came from, in a small file beside it: for the doctor, and for people. No secrets are in it.
+  # Where the worker in priv/ came from, in a small file beside it: for the doctor, and for people.
+  # No secrets are in it.
 
   alias Alumiini.Git.Precompiled.{Checksums, Otp, Temporary}
 
@@ -16,7 +17,10 @@ defmodule Alumiini.Git.Precompiled.Provenance do
   @doc "The text for a worker whose bytes have that checksum."
   @spec format(t) :: String.t()
   def format(origin) do
-    for key <- @keys, value = origin[key], into: "", do: "#{key}: #{String.replace(value, ~r/\s/, " ")}\n"
+    for key <- @keys,
+        value = origin[key],
+        into: "",
+        do: "#{key}: #{String.replace(value, ~r/\s/, " ")}\n"
   end
 
   @spec write(binary :: Path.t(), t) :: :ok | {:error, File.posix()}
@@ -50,7 +54,9 @@ defmodule Alumiini.Git.Precompiled.Provenance do
     end
   end
 
-  @doc "What the doctor says of a binary: where it came from, and whether it is still what it was then."
+  @doc """
+  What the doctor says of a binary: where it came from, and whether it is still what it was then.
+  """
   @spec tell(binary :: Path.t()) :: [{label :: String.t(), value :: String.t()}]
   def tell(binary) do
     # A sum cannot be taken without :crypto.
@@ -69,7 +75,9 @@ defmodule Alumiini.Git.Precompiled.Provenance do
     end
   end
 
-  defp archive(%{"archive" => archive, "archive_checksum" => checksum}), do: "#{archive} #{checksum}"
+  defp archive(%{"archive" => archive, "archive_checksum" => checksum}),
+    do: "#{archive} #{checksum}"
+
   defp archive(%{"archive" => archive}), do: archive
 
   defp holds(binary, checksum) do

@@ -9,10 +9,14 @@ defmodule Alumiini.Git.Precompiled.Proxy do
           credentials: nil | {user :: String.t(), password :: String.t()}
         }
 
-  @doc "The proxy for a URL, or nil for none. What is said of a bad one does not repeat it, for it may hold a password."
+  @doc """
+  The proxy for a URL, or nil for none. What is said of a bad one does not repeat it, for it may
+  hold a password.
+  """
   @spec for(URI.t(), %{optional(String.t()) => String.t()}) :: {:ok, t | nil} | {:error, String.t()}
   def for(%URI{scheme: scheme, host: host, port: port}, environment) do
-    # Of HTTP_PROXY in capitals curl says that a CGI's client sets it; it counts in small letters only.
+    # Of HTTP_PROXY in capitals curl says that a CGI's client sets it; it counts in small letters
+    # only.
     names =
       if scheme == "https",
         do: ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"],
@@ -41,10 +45,12 @@ defmodule Alumiini.Git.Precompiled.Proxy do
 
       {:ok, %URI{scheme: scheme}} when scheme != "http" ->
         {:error,
-         "#{name} names a proxy of the kind #{scheme}://, and only http:// can be used to download the worker"}
+         "#{name} names a proxy of the kind #{scheme}://, and only http:// can be used to " <>
+           "download the worker"}
 
       _other ->
-        {:error, "#{name} is not the URL of a proxy, such as http://user:password@proxy.example.com:3128"}
+        {:error,
+         "#{name} is not the URL of a proxy, such as http://user:password@proxy.example.com:3128"}
     end
   end
 

@@ -1,8 +1,8 @@
 defmodule Alumiini.Git.Precompiled.SmokeTest do
   @moduledoc false
 
-  # Asks a binary for its version before it takes its place: one for another machine, or without its loader, is found out when
-  # the project is compiled and not when it is deployed.
+  # Asks a binary for its version before it takes its place: one for another machine, or without its
+  # loader, is found out when the project is compiled and not when it is deployed.
 
   # Long enough for an emulator on a busy machine.
   @timeout 30_000
@@ -54,7 +54,8 @@ defmodule Alumiini.Git.Precompiled.SmokeTest do
       do: :ok,
       else:
         {:error,
-         "it is version #{clean(version)} and speaks protocol #{clean(told)}, where this version of alumiini_git speaks #{protocol}"}
+         "it is version #{clean(version)} and speaks protocol #{clean(told)}, where this " <>
+           "version of alumiini_git speaks #{protocol}"}
   end
 
   defp check(_other, _wanted), do: {:error, "it is no worker: it does not say its version"}
@@ -65,18 +66,22 @@ defmodule Alumiini.Git.Precompiled.SmokeTest do
 
     cond do
       output =~ "GLIBC_" ->
-        "it needs a newer glibc than this machine has (#{clean(output)}). TARGET_ABI=musl takes the static binary"
+        "it needs a newer glibc than this machine has (#{clean(output)}). TARGET_ABI=musl " <>
+          "takes the static binary"
 
       about[:interpreter] && not File.exists?(about.interpreter) ->
-        "it needs the loader #{about.interpreter}, which this machine (#{here}) does not have: #{loader(about)}"
+        "it needs the loader #{about.interpreter}, which this machine (#{here}) does not " <>
+          "have: #{loader(about)}"
 
-      # What exec says, as an exit status or as a reason, by the release of OTP; 86 is macOS's, for another processor's.
+      # What exec says, as an exit status or as a reason, by the release of OTP; 86 is macOS's, for
+      # another processor's.
       status in [8, 86, :enoexec] ->
         "it is not for this machine (#{here})" <>
           if(about[:machine], do: ", but for #{about.machine}", else: "")
 
       status in [13, :eacces] ->
-        "it may not be run where it lies: is #{Path.dirname(path)} on a file system that is mounted noexec?"
+        "it may not be run where it lies: is #{Path.dirname(path)} on a file system that is " <>
+          "mounted noexec?"
 
       true ->
         "it ended with status #{status} when it was asked for its version" <>
@@ -86,7 +91,8 @@ defmodule Alumiini.Git.Precompiled.SmokeTest do
 
   defp loader(%{interpreter: interpreter}) do
     if interpreter =~ "musl",
-      do: "it is for musl, and this is not; unset TARGET_ABI, or build it with ALUMIINI_GIT_BUILD=1",
+      do:
+        "it is for musl, and this is not; unset TARGET_ABI, or build it with ALUMIINI_GIT_BUILD=1",
       else: "it is for glibc, and this is not; TARGET_ABI=musl takes the static binary"
   end
 
@@ -109,15 +115,20 @@ defmodule Alumiini.Git.Precompiled.SmokeTest do
       found[:system] == :darwin and linux? ->
         {:error, "it is for macOS, and this project is built for #{target}"}
 
-      found[:interpreter] && linux? && String.contains?(found.interpreter, "musl") != "musl" in system ->
-        {:error, "it needs the loader #{found.interpreter}, and this project is built for #{target}"}
+      found[:interpreter] && linux? &&
+          String.contains?(found.interpreter, "musl") != "musl" in system ->
+        {:error,
+         "it needs the loader #{found.interpreter}, and this project is built for #{target}"}
 
       true ->
         :ok
     end
   end
 
-  @doc "What the head of a program says: of an ELF file the machine, and the loader if it needs one; whether it is one for macOS."
+  @doc """
+  What the head of a program says: of an ELF file the machine, and the loader if it needs one;
+  whether it is one for macOS.
+  """
   @spec describe(Path.t()) :: %{
           optional(:machine) => String.t(),
           optional(:interpreter) => Path.t(),
@@ -140,8 +151,9 @@ defmodule Alumiini.Git.Precompiled.SmokeTest do
 
   # 64 bits, little endian: all that we build but armv7.
   defp elf(
-         <<0x7F, "ELF", 2, 1, _::binary-size(12), machine::16-little, _::binary-size(12), offset::64-little,
-           _::binary-size(14), size::16-little, count::16-little, _::binary>> = head
+         <<0x7F, "ELF", 2, 1, _::binary-size(12), machine::16-little, _::binary-size(12),
+           offset::64-little, _::binary-size(14), size::16-little, count::16-little,
+           _::binary>> = head
        )
        when size >= 56 and count < 100 do
     headers = for n <- 0..(count - 1)//1, found = program_header(head, offset + n * size), do: found
@@ -170,5 +182,10 @@ defmodule Alumiini.Git.Precompiled.SmokeTest do
   defp program_header(_head, _at), do: nil
 
   defp clean(output),
-    do: output |> String.split("\n") |> hd() |> String.replace(~r/[^\x20-\x7e]/, "") |> String.slice(0, 200)
+    do:
+      output
+      |> String.split("\n")
+      |> hd()
+      |> String.replace(~r/[^\x20-\x7e]/, "")
+      |> String.slice(0, 200)
 end

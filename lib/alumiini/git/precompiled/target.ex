@@ -1,8 +1,9 @@
 defmodule Alumiini.Git.Precompiled.Target do
   @moduledoc false
 
-  # For which target a binary is wanted: that of the machine which compiles, or that which Nerves and others name with
-  # TARGET_*. Pure but for `host/0`, which gathers what is known of this machine.
+  # For which target a binary is wanted: that of the machine which compiles, or that which Nerves
+  # and others name with TARGET_*. Pure but for `host/0`, which gathers what is known of this
+  # machine.
 
   @first_tier ~w(
     aarch64-apple-darwin
@@ -65,9 +66,12 @@ defmodule Alumiini.Git.Precompiled.Target do
 
   @doc "Whether the environment names another target than this machine."
   @spec cross?(environment) :: boolean
-  def cross?(environment), do: Enum.any?(~w(TARGET_ARCH TARGET_OS TARGET_ABI), &given(environment, &1))
+  def cross?(environment),
+    do: Enum.any?(~w(TARGET_ARCH TARGET_OS TARGET_ABI), &given(environment, &1))
 
-  @doc "Whether there can be a worker at all, precompiled or built; if not, a sentence that says so."
+  @doc """
+  Whether there can be a worker at all, precompiled or built; if not, a sentence that says so.
+  """
   @spec possible(host, environment) :: :ok | {:error, String.t()}
   def possible(host, environment) do
     {_arch, host_os, _abi} = describe(host)
@@ -75,7 +79,8 @@ defmodule Alumiini.Git.Precompiled.Target do
     if normal_os(given(environment, "TARGET_OS") || host_os) == "windows",
       do:
         {:error,
-         "there is no worker for Windows, and none can be built: it is written for Unix systems. Run the project in WSL 2 or in a " <>
+         "there is no worker for Windows, and none can be built: it is written for Unix " <>
+           "systems. Run the project in WSL 2 or in a " <>
            "container, where the worker for Linux is taken"},
       else: :ok
   end
@@ -106,13 +111,15 @@ defmodule Alumiini.Git.Precompiled.Target do
     end
   end
 
-  # An arm11 is an ARMv6 (the first Raspberry Pi and Zero), which does not know the instructions of ARMv7.
+  # An arm11 is an ARMv6 (the first Raspberry Pi and Zero), which does not know the instructions of
+  # ARMv7.
   defp target({"armv7", "linux", _abi}, "arm11" <> _), do: nil
 
   defp target({"armv7", "linux", abi}, _cpu) when abi in ["gnueabihf", "gnu", nil],
     do: "armv7-unknown-linux-gnueabihf"
 
-  defp target({"riscv64gc", "linux", abi}, _cpu) when abi in ["gnu", nil], do: "riscv64gc-unknown-linux-gnu"
+  defp target({"riscv64gc", "linux", abi}, _cpu) when abi in ["gnu", nil],
+    do: "riscv64gc-unknown-linux-gnu"
 
   defp target({arch, "linux", abi}, _cpu) when arch in ["x86_64", "aarch64"] do
     case abi do
@@ -122,34 +129,47 @@ defmodule Alumiini.Git.Precompiled.Target do
     end
   end
 
-  defp target({arch, "darwin", _abi}, _cpu) when arch in ["x86_64", "aarch64"], do: "#{arch}-apple-darwin"
+  defp target({arch, "darwin", _abi}, _cpu) when arch in ["x86_64", "aarch64"],
+    do: "#{arch}-apple-darwin"
+
   defp target(_other, _cpu), do: nil
 
   # On Windows the architecture is called "win32" whatever it is.
-  defp describe(%{os_type: {:win32, _}, architecture: architecture}), do: {architecture, "windows", nil}
+  defp describe(%{os_type: {:win32, _}, architecture: architecture}),
+    do: {architecture, "windows", nil}
 
   defp describe(%{architecture: architecture} = host) do
     [arch | rest] = String.split(architecture, "-")
     arch = normal_arch(arch)
 
     # A 32-bit BEAM on a 64-bit kernel most likely runs in a 32-bit system.
-    arch = if host.wordsize == 4 and arch in ["x86_64", "aarch64"], do: arch <> " with 32 bits", else: arch
+    arch =
+      if host.wordsize == 4 and arch in ["x86_64", "aarch64"],
+        do: arch <> " with 32 bits",
+        else: arch
 
     {_unix, os} = host.os_type
     os = Atom.to_string(os)
     {arch, os, if(os == "linux", do: abi(arch, List.last(rest), host.loaders))}
   end
 
-  # Musl where the system says so, and where it has no loader of glibc: our binaries for musl are static and need none
-  # (Alpine with a BEAM from elsewhere, NixOS, minimal images).
+  # Musl where the system says so, and where it has no loader of glibc: our binaries for musl are
+  # static and need none (Alpine with a BEAM from elsewhere, NixOS, minimal images).
   defp abi(arch, named, loaders) do
     known = Map.get(@gnu_loaders, arch)
 
     cond do
-      named != nil and String.starts_with?(named, "musl") -> named
-      known != nil and not Enum.any?(known, &(&1 in loaders)) and arch in ["x86_64", "aarch64"] -> "musl"
-      named in [nil, "linux"] -> nil
-      true -> named
+      named != nil and String.starts_with?(named, "musl") ->
+        named
+
+      known != nil and not Enum.any?(known, &(&1 in loaders)) and arch in ["x86_64", "aarch64"] ->
+        "musl"
+
+      named in [nil, "linux"] ->
+        nil
+
+      true ->
+        named
     end
   end
 
@@ -164,7 +184,11 @@ defmodule Alumiini.Git.Precompiled.Target do
   defp normal_os(os), do: os
 
   defp none({arch, os, abi}, environment) do
-    named = for name <- ~w(TARGET_ARCH TARGET_CPU TARGET_OS TARGET_ABI), given(environment, name), do: name
+    named =
+      for name <- ~w(TARGET_ARCH TARGET_CPU TARGET_OS TARGET_ABI),
+          given(environment, name),
+          do: name
+
     from = if named == [], do: "this machine", else: Enum.join(named, ", ")
     wanted = [arch, os, abi] |> Enum.reject(&is_nil/1) |> Enum.join(", ")
     "there is no precompiled worker for #{from} (#{wanted}); " <> available(all())

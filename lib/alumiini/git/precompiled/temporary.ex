@@ -6,7 +6,10 @@ defmodule Alumiini.Git.Precompiled.Temporary do
   # Longer than anybody takes to fill one: a download has a quarter of an hour.
   @abandoned_s 60 * 60
 
-  @doc "A name that nobody else takes. What others left behind, who were killed before they could remove it, is removed."
+  @doc """
+  A name that nobody else takes. What others left behind, who were killed before they could remove
+  it, is removed.
+  """
   @spec name(Path.t()) :: Path.t()
   def name(path) do
     sweep(path)
@@ -21,7 +24,8 @@ defmodule Alumiini.Git.Precompiled.Temporary do
     _ =
       with {:ok, names} <- File.ls(Path.dirname(path)) do
         for name <- names,
-            String.starts_with?(name, Path.basename(path) <> ".") and String.ends_with?(name, ".tmp"),
+            String.starts_with?(name, Path.basename(path) <> ".") and
+              String.ends_with?(name, ".tmp"),
             left = Path.join(Path.dirname(path), name),
             {:ok, %{mtime: mtime}} when mtime < before <- [File.lstat(left, time: :posix)],
             do: File.rm(left)

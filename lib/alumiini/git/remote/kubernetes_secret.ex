@@ -1,9 +1,10 @@
 defmodule Alumiini.Git.Remote.KubernetesSecret do
   @moduledoc false
 
-  # What is in the data of a Kubernetes secret, by Flux's names for it and those of Kubernetes' own types. Where names
-  # compete, the order is Flux's: a user name counts before a bearer token, `password` is also the key's passphrase, and
-  # `username` is also who logs in over SSH. Pure; a message has names of keys and never a value.
+  # What is in the data of a Kubernetes secret, by Flux's names for it and those of Kubernetes' own
+  # types. Where names compete, the order is Flux's: a user name counts before a bearer token,
+  # `password` is also the key's passphrase, and `username` is also who logs in over SSH. Pure; a
+  # message has names of keys and never a value.
 
   @function "Alumiini.Git.Auth.from_secret/1"
 
@@ -17,8 +18,10 @@ defmodule Alumiini.Git.Remote.KubernetesSecret do
 
   @spec parts!(term) :: parts
   def parts!(data) do
-    if not (is_map(data) and not is_struct(data) and Enum.all?(data, fn {key, _value} -> is_binary(key) end)) do
-      raise ArgumentError, "#{@function}: the data must be a map with strings as keys, as a secret's data is"
+    if not (is_map(data) and not is_struct(data) and
+              Enum.all?(data, fn {key, _value} -> is_binary(key) end)) do
+      raise ArgumentError,
+            "#{@function}: the data must be a map with strings as keys, as a secret's data is"
     end
 
     username = line!(data, "username")
@@ -28,7 +31,8 @@ defmodule Alumiini.Git.Remote.KubernetesSecret do
     tls = tls!(data)
 
     if username == nil and password != nil and ssh_key == nil do
-      raise ArgumentError, "#{@function}: the secret has a `password` but no `username` to go with it"
+      raise ArgumentError,
+            "#{@function}: the secret has a `password` but no `username` to go with it"
     end
 
     if username == nil and bearer == nil and ssh_key == nil and (tls == %{} or github_app?(data)) do
@@ -60,32 +64,42 @@ defmodule Alumiini.Git.Remote.KubernetesSecret do
 
     if cert == nil != (key == nil) do
       raise ArgumentError,
-            "#{@function}: the secret has only one of `tls.crt` and `tls.key` (or `certFile` and `keyFile`); " <>
+            "#{@function}: the secret has only one of `tls.crt` and `tls.key` (or `certFile` " <>
+              "and `keyFile`); " <>
               "a client certificate needs both"
     end
 
-    for {name, pem} <- [{"ca", ca}, {"cert", cert}, {"key", key}], pem != nil, into: %{}, do: {name, pem}
+    for {name, pem} <- [{"ca", ca}, {"cert", cert}, {"key", key}],
+        pem != nil,
+        into: %{},
+        do: {name, pem}
   end
 
-  defp github_app?(data), do: Enum.any?(data, fn {key, _value} -> String.starts_with?(key, "githubApp") end)
+  defp github_app?(data),
+    do: Enum.any?(data, fn {key, _value} -> String.starts_with?(key, "githubApp") end)
 
   @spec nothing!(map) :: no_return
   defp nothing!(data) do
     if github_app?(data) do
       raise ArgumentError,
-            "#{@function}: the secret is that of a GitHub App, which this library does not exchange for a token; " <>
-              "pass a function as :auth that fetches an installation token and returns Alumiini.Git.Auth.token/2"
+            "#{@function}: the secret is that of a GitHub App, which this library does not " <>
+              "exchange for a token; " <>
+              "pass a function as :auth that fetches an installation token and returns " <>
+              "Alumiini.Git.Auth.token/2"
     end
 
     raise ArgumentError,
-          "#{@function}: there are no credentials in the secret; expected `username` and `password`, `bearerToken`, " <>
-            "`identity` or `ssh-privatekey`, `ca.crt`, or `tls.crt` and `tls.key`, found #{found(data)}"
+          "#{@function}: there are no credentials in the secret; expected `username` and " <>
+            "`password`, `bearerToken`, " <>
+            "`identity` or `ssh-privatekey`, `ca.crt`, or `tls.crt` and `tls.key`, found " <>
+            "#{found(data)}"
   end
 
   defp found(data) when data == %{}, do: "no keys"
 
   defp found(data) do
-    "the keys " <> (data |> Map.keys() |> Enum.sort() |> Enum.take(20) |> Enum.map_join(", ", &inspect/1))
+    "the keys " <>
+      (data |> Map.keys() |> Enum.sort() |> Enum.take(20) |> Enum.map_join(", ", &inspect/1))
   end
 
   defp pem!(data, names) do
@@ -103,7 +117,8 @@ defmodule Alumiini.Git.Remote.KubernetesSecret do
     end)
   end
 
-  # Secrets that were made with `echo` end with a line break that nobody meant, and no header may hold.
+  # Secrets that were made with `echo` end with a line break that nobody meant, and no header may
+  # hold.
   defp line!(data, name) do
     text = text!(data, name)
     text && text |> String.replace(~r/\r?\n\z/, "") |> absent_if_empty()

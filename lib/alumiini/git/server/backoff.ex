@@ -1,13 +1,15 @@
 defmodule Alumiini.Git.Server.Backoff do
   @moduledoc false
 
-  # How long to wait before the next worker is started, and when to stop letting callers wait for it. Pure.
+  # How long to wait before the next worker is started, and when to stop letting callers wait for
+  # it. Pure.
   #
-  # The first worker that dies after having been up is replaced at once: that is an accident. From then on each death
-  # doubles the pause, until a worker proves itself (it answered something, or stayed up for a while). A start that
-  # fails counts from the first time on.
+  # The first worker that dies after having been up is replaced at once: that is an accident. From
+  # then on each death doubles the pause, until a worker proves itself (it answered something, or
+  # stayed up for a while). A start that fails counts from the first time on.
 
-  # One that fails to start may do so by accident (the machine is out of processes); three in a row will not.
+  # One that fails to start may do so by accident (the machine is out of processes); three in a row
+  # will not.
   @starts 3
 
   @enforce_keys [:initial, :max]
@@ -50,7 +52,8 @@ defmodule Alumiini.Git.Server.Backoff do
 
   defp pause(_backoff, exponent, _random) when exponent < 0, do: 0
 
-  # Between half and all of it, so that many servers whose binary broke at once do not come back at once.
+  # Between half and all of it, so that many servers whose binary broke at once do not come back at
+  # once.
   defp pause(%{initial: initial, max: max}, exponent, random) do
     full = min(max, initial * Integer.pow(2, min(exponent, 30)))
     round(full * (0.5 + random / 2))

@@ -1,7 +1,8 @@
 defmodule Alumiini.Git.Server.Call do
   @moduledoc false
 
-  # The caller's side of a request: the request as `protocol/README.md` has it, without `id` and `timeout`. It sends the server
+  # The caller's side of a request: the request as `protocol/README.md` has it, without `id` and
+  # `timeout`. It sends the server
   #
   #     {Call, :request, request}                 and, when it does not wait any more,
   #     {Call, :cancel, ref}
@@ -12,8 +13,9 @@ defmodule Alumiini.Git.Server.Call do
   #     {ref, :answer, reply}             the worker's reply
   #     {ref, :error, reason, message, final?}    the server's own; final where nothing changes by itself
   #
-  # where `ref` is both a monitor of the server and an alias of the caller. When the call is over the alias is gone and
-  # what was still in the mailbox is flushed: no message of it can show up later, whatever the server does.
+  # where `ref` is both a monitor of the server and an alias of the caller. When the call is over
+  # the alias is gone and what was still in the mailbox is flushed: no message of it can show up
+  # later, whatever the server does.
 
   alias Alumiini.Git.{Error, Ops, Stacktrace}
 
@@ -86,7 +88,11 @@ defmodule Alumiini.Git.Server.Call do
         send(destination, {__MODULE__, :cancel, ref})
 
         {:error,
-         Error.new(:timeout, op, "it did not end within #{timeout} ms, and the server gave no answer")}
+         Error.new(
+           :timeout,
+           op,
+           "it did not end within #{timeout} ms, and the server gave no answer"
+         )}
     after
       :erlang.unalias(ref)
       Process.demonitor(ref, [:flush])
@@ -94,8 +100,8 @@ defmodule Alumiini.Git.Server.Call do
     end
   end
 
-  # The clocks of two nodes have nothing to do with each other; on one, the time that the request lay in the server's
-  # mailbox counts.
+  # The clocks of two nodes have nothing to do with each other; on one, the time that the request
+  # lay in the server's mailbox counts.
   @doc false
   @spec deadline(request) :: integer
   def deadline(%{caller: caller} = request) do
@@ -147,7 +153,8 @@ defmodule Alumiini.Git.Server.Call do
 
   defp not_running(op, server) do
     message =
-      "no server is running as #{inspect(server)}; add {Alumiini.Git, []} to your supervision tree, " <>
+      "no server is running as #{inspect(server)}; add {Alumiini.Git, []} to your supervision " <>
+        "tree, " <>
         "or say which one with the :server option"
 
     Error.final(:worker_unavailable, op, message)
@@ -156,7 +163,11 @@ defmodule Alumiini.Git.Server.Call do
   defp down(op, server, :noproc), do: not_running(op, server)
 
   defp down(op, server, :noconnection) do
-    Error.new(:worker_unavailable, op, "the node of the server #{inspect(server)} cannot be reached")
+    Error.new(
+      :worker_unavailable,
+      op,
+      "the node of the server #{inspect(server)} cannot be reached"
+    )
   end
 
   # Not why: the reason of a crash may hold anything.

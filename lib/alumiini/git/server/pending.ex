@@ -1,7 +1,8 @@
 defmodule Alumiini.Git.Server.Pending do
   @moduledoc false
 
-  # The requests that have no answer yet: where each one is, and what becomes of it when a worker dies. Pure.
+  # The requests that have no answer yet: where each one is, and what becomes of it when a worker
+  # dies. Pure.
   #
   #     :waiting ──────────► {:worker, w} ── w dies, first time ──► :waiting (replayed with the others)
   #                                       └─ w dies, second time ─► :suspect
@@ -23,7 +24,8 @@ defmodule Alumiini.Git.Server.Pending do
           optional(atom) => term
         }
 
-  # No set is a default: to dialyzer, what is made while a module is compiled is no value of an opaque type.
+  # No set is a default: to dialyzer, what is made while a module is compiled is no value of an
+  # opaque type.
   @enforce_keys [:waiting, :suspects]
   defstruct [:waiting, :suspects, entries: %{}, refs: %{}, monitors: %{}]
 
@@ -42,7 +44,8 @@ defmodule Alumiini.Git.Server.Pending do
   def size(pending), do: map_size(pending.entries)
 
   @spec in_flight(t) :: non_neg_integer
-  def in_flight(pending), do: Enum.count(pending.entries, &match?({_id, %{place: {:worker, _}}}, &1))
+  def in_flight(pending),
+    do: Enum.count(pending.entries, &match?({_id, %{place: {:worker, _}}}, &1))
 
   @doc "Adds a request that has not been sent to any worker."
   @spec add(t, map) :: t
@@ -94,15 +97,21 @@ defmodule Alumiini.Git.Server.Pending do
     suspects = :gb_sets.del_element(id, pending.suspects)
 
     case place do
-      :waiting -> %{pending | entries: entries, waiting: :gb_sets.add(id, waiting), suspects: suspects}
-      :suspect -> %{pending | entries: entries, waiting: waiting, suspects: :gb_sets.add(id, suspects)}
-      _at_a_worker -> %{pending | entries: entries, waiting: waiting, suspects: suspects}
+      :waiting ->
+        %{pending | entries: entries, waiting: :gb_sets.add(id, waiting), suspects: suspects}
+
+      :suspect ->
+        %{pending | entries: entries, waiting: waiting, suspects: :gb_sets.add(id, suspects)}
+
+      _at_a_worker ->
+        %{pending | entries: entries, waiting: waiting, suspects: suspects}
     end
   end
 
   @doc "The requests that wait for a worker, in the order they came."
   @spec waiting(t) :: [entry]
-  def waiting(pending), do: for(id <- :gb_sets.to_list(pending.waiting), do: Map.fetch!(pending.entries, id))
+  def waiting(pending),
+    do: for(id <- :gb_sets.to_list(pending.waiting), do: Map.fetch!(pending.entries, id))
 
   @doc "All that have not been sent to a worker: they wait for one, or for one of their own."
   @spec unsent(t) :: [entry]
@@ -121,13 +130,15 @@ defmodule Alumiini.Git.Server.Pending do
   end
 
   @doc """
-  A worker died. Its requests wait again, or become suspects, or, having been alone there, are taken out and returned:
-  they ended it.
+  A worker died. Its requests wait again, or become suspects, or, having been alone there, are taken
+  out and returned: they ended it.
   """
   @spec worker_died(t, worker) :: {exited :: [entry], replayed :: non_neg_integer, t}
   def worker_died(pending, worker) do
     there =
-      for {id, %{place: place}} <- pending.entries, place in [{:worker, worker}, {:starting, worker}], do: id
+      for {id, %{place: place}} <- pending.entries,
+          place in [{:worker, worker}, {:starting, worker}],
+          do: id
 
     Enum.reduce(Enum.sort(there), {[], 0, pending}, fn id, {exited, replayed, pending} ->
       case died(Map.fetch!(pending.entries, id)) do
@@ -149,8 +160,8 @@ defmodule Alumiini.Git.Server.Pending do
   defp died(_alone), do: :exited
 
   @doc """
-  Whether this `repaired` event tells something new. Requests that share a sync each get one; after the first, the others
-  at the same path that are in flight in the same worker are marked.
+  Whether this `repaired` event tells something new. Requests that share a sync each get one; after
+  the first, the others at the same path that are in flight in the same worker are marked.
   """
   @spec repaired(t, entry) :: {boolean, t}
   def repaired(pending, %{repaired?: true} = entry) do

@@ -1,8 +1,8 @@
 defmodule Alumiini.Git.Server.Protocol do
   @moduledoc false
 
-  # The wire, as `protocol/README.md` has it: requests and replies as maps with string keys, frames without their
-  # length (the port's `{:packet, 4}` adds and takes it). Pure.
+  # The wire, as `protocol/README.md` has it: requests and replies as maps with string keys, frames
+  # without their length (the port's `{:packet, 4}` adds and takes it). Pure.
 
   alias Alumiini.Git.Secret
 
@@ -21,8 +21,8 @@ defmodule Alumiini.Git.Server.Protocol do
   def max_request, do: @max_request
 
   @doc """
-  Packs a request. Sealed values are opened here, so what comes out may hold secrets: hand it to the port and to nobody
-  else.
+  Packs a request. Sealed values are opened here, so what comes out may hold secrets: hand it to the
+  port and to nobody else.
   """
   @spec encode(map) :: {:ok, iodata} | {:error, :too_large | :unreadable_secret | :not_encodable}
   def encode(request) when is_map(request) do
@@ -34,18 +34,21 @@ defmodule Alumiini.Git.Server.Protocol do
     end
   rescue
     # What msgpax raises for a term that it has no protocol for holds that term, too.
-    _any in [Protocol.UndefinedError, ArgumentError, FunctionClauseError] -> {:error, :not_encodable}
+    _any in [Protocol.UndefinedError, ArgumentError, FunctionClauseError] ->
+      {:error, :not_encodable}
   catch
     :unreadable_secret -> {:error, :unreadable_secret}
   end
 
   @doc """
-  Unpacks what came from the worker. Names and paths come as plain binaries, whether they were `str` or `bin`.
+  Unpacks what came from the worker. Names and paths come as plain binaries, whether they were `str`
+  or `bin`.
   """
   @spec decode(binary) :: {:ok, message} | :error
   def decode(frame) when is_binary(frame) do
     case Msgpax.unpack(frame) do
-      {:ok, %{"event" => name, "id" => id} = event} when is_binary(name) and is_integer(id) and id > 0 ->
+      {:ok, %{"event" => name, "id" => id} = event}
+      when is_binary(name) and is_integer(id) and id > 0 ->
         {:ok, {:event, id, name, Map.delete(event, "id")}}
 
       {:ok, %{"ok" => _} = reply} ->

@@ -22,11 +22,14 @@ defmodule Alumiini.Git.Server.Reply do
   end
 
   @spec timeout(to) :: :ok
-  def timeout(to), do: error(to, :timeout, "it did not end within #{to.timeout} ms; the work was stopped")
+  def timeout(to),
+    do: error(to, :timeout, "it did not end within #{to.timeout} ms; the work was stopped")
 
   @spec overloaded(to, pos_integer) :: :ok
   def overloaded(to, max_pending) do
-    message = "#{max_pending} requests are pending already; call later, or raise the server's :max_pending"
+    message =
+      "#{max_pending} requests are pending already; call later, or raise the server's :max_pending"
+
     error(to, :overloaded, message)
   end
 
@@ -49,7 +52,8 @@ defmodule Alumiini.Git.Server.Reply do
 
   def unsendable(to, :unreadable_secret) do
     message =
-      "the server's node cannot read what was sealed on the caller's; run the same version of alumiini_git on both"
+      "the server's node cannot read what was sealed on the caller's; run the same version of " <>
+        "alumiini_git on both"
 
     error(to, :internal, message)
   end
@@ -60,8 +64,9 @@ defmodule Alumiini.Git.Server.Reply do
   defp error(to, reason, message, final? \\ false),
     do: deliver(to, {to.ref, :error, reason, message, final?})
 
-  # The reference is an alias of the caller that it takes back when it does not wait any more, so nothing can reach its
-  # mailbox later. To another node a send may suspend the sender, and the server must not be.
+  # The reference is an alias of the caller that it takes back when it does not wait any more, so
+  # nothing can reach its mailbox later. To another node a send may suspend the sender, and the
+  # server must not be.
   defp deliver(%{ref: ref, caller: caller}, message) when node(caller) == node() do
     send(ref, message)
     :ok

@@ -1,8 +1,8 @@
 defmodule Alumiini.Git.Server.State do
   @moduledoc false
 
-  # What the server knows, and the steps on it that both of its halves take: `Server`, which deals with requests, and
-  # `Workers`, which deals with workers.
+  # What the server knows, and the steps on it that both of its halves take: `Server`, which deals
+  # with requests, and `Workers`, which deals with workers.
 
   alias Alumiini.Git.{Options, Remote}
   alias Alumiini.Git.Server.{Backoff, Pending, Worker, Writer}

@@ -1,8 +1,8 @@
 defmodule Alumiini.Git.Server.Worker do
   @moduledoc false
 
-  # One worker process: its port, its writer, and how it comes and goes. The functions run in the server, which owns the
-  # port; none of them waits for the worker.
+  # One worker process: its port, its writer, and how it comes and goes. The functions run in the
+  # server, which owns the port; none of them waits for the worker.
 
   alias Alumiini.Git.{Addresses, Options}
   alias Alumiini.Git.Server.{Binary, Protocol, Writer}
@@ -35,7 +35,8 @@ defmodule Alumiini.Git.Server.Worker do
     proven?: false,
     # It never came up, and what follows from that has been done.
     settled?: false,
-    # Requests that nobody waits for any more and that it has not let go of: id => timer of the grace period.
+    # Requests that nobody waits for any more and that it has not let go of: id => timer of the
+    # grace period.
     releasing: %{}
   ]
 
@@ -65,8 +66,9 @@ defmodule Alumiini.Git.Server.Worker do
   @type job :: :main | {:isolated, pos_integer}
 
   @typedoc """
-  Why a worker is not there: for a program (`:why`, in telemetry), and for people. `final?` where the next attempt will
-  fail like this one unless somebody does something; `:repeated` where that is so if several attempts fail.
+  Why a worker is not there: for a program (`:why`, in telemetry), and for people. `final?` where
+  the next attempt will fail like this one unless somebody does something; `:repeated` where that is
+  so if several attempts fail.
   """
   @type cause :: %{
           why: term,
@@ -75,7 +77,8 @@ defmodule Alumiini.Git.Server.Worker do
           final?: boolean | :repeated
         }
 
-  @build "Compile the dependency again (`mix deps.compile alumiini_git --force`), or give another one with the :binary option"
+  @build "Compile the dependency again (`mix deps.compile alumiini_git --force`), or give " <>
+           "another one with the :binary option"
 
   @spec open(Options.start(), job, pos_integer, pos_integer) :: {:ok, t} | {:error, cause}
   def open(options, job, attempt, hello_id) do
@@ -137,7 +140,11 @@ defmodule Alumiini.Git.Server.Worker do
   end
 
   defp not_opened(path, :eacces) do
-    unavailable(:eacces, "the worker binary #{path} may not be executed; check its permissions", true)
+    unavailable(
+      :eacces,
+      "the worker binary #{path} may not be executed; check its permissions",
+      true
+    )
   end
 
   defp not_opened(path, why) do
@@ -193,22 +200,29 @@ defmodule Alumiini.Git.Server.Worker do
       reason: :protocol,
       message:
         "this version of alumiini_git speaks protocol #{Protocol.version()} with its worker, but " <>
-          "#{worker.binary} speaks #{theirs}. If the dependency was upgraded while this application ran, restart it. #{@build}",
+          "#{worker.binary} speaks #{theirs}. If the dependency was upgraded while this " <>
+          "application ran, restart it. #{@build}",
       final?: true
     }
   end
 
   @doc "A cause for each way in which the port may tell that its process is gone."
   @spec gone(t, {:exit_status, integer} | {:exit, term}) :: cause
-  # The runtime's own helper ends like this where what it is to run is no program of this machine: ENOEXEC, and EBADARCH on macOS.
+  # The runtime's own helper ends like this where what it is to run is no program of this machine:
+  # ENOEXEC, and EBADARCH on macOS.
   def gone(%{up_at: nil} = worker, {:exit_status, status}) when status in [8, 86] do
-    unavailable(:enoexec, "the worker binary #{worker.binary} is none for this machine. #{@build}", true)
+    unavailable(
+      :enoexec,
+      "the worker binary #{worker.binary} is none for this machine. #{@build}",
+      true
+    )
   end
 
-  # ENOENT of a file that is there: what loads it is not. EACCES of one that may be executed: it is a directory, or on a file system for
-  # data only. Others are what a program or its loader says that is none of ours. Not signals, nor errors of a system that lacks something
-  # for now.
-  def gone(%{up_at: nil} = worker, {:exit_status, status} = why) when status in [0, 1, 2, 13, 126, 127] do
+  # ENOENT of a file that is there: what loads it is not. EACCES of one that may be executed: it is
+  # a directory, or on a file system for data only. Others are what a program or its loader says
+  # that is none of ours. Not signals, nor errors of a system that lacks something for now.
+  def gone(%{up_at: nil} = worker, {:exit_status, status} = why)
+      when status in [0, 1, 2, 13, 126, 127] do
     hint =
       case status do
         2 -> " (is it for another libc, glibc or musl?)"
@@ -217,14 +231,19 @@ defmodule Alumiini.Git.Server.Worker do
       end
 
     message =
-      "#{worker.binary} ended with exit status #{status} before it was up#{hint}; is it the worker of alumiini_git, for " <>
+      "#{worker.binary} ended with exit status #{status} before it was up#{hint}; is it the " <>
+        "worker of alumiini_git, for " <>
         "this system? #{@build}"
 
     unavailable(why, message, if(status in [0, 1], do: :repeated, else: true))
   end
 
   def gone(worker, {:exit_status, status} = why) do
-    unavailable(why, "the worker #{worker.binary} ended with exit status #{status}#{signal(status)}", false)
+    unavailable(
+      why,
+      "the worker #{worker.binary} ended with exit status #{status}#{signal(status)}",
+      false
+    )
   end
 
   # No exit status where a write found the pipe closed (:epipe) before the exit was noticed.
@@ -243,7 +262,8 @@ defmodule Alumiini.Git.Server.Worker do
   @spec late(t, pos_integer) :: cause
   def late(worker, timeout) do
     message =
-      "#{worker.binary} did not answer the handshake within #{timeout} ms; is it the worker of alumiini_git?"
+      "#{worker.binary} did not answer the handshake within #{timeout} ms; is it the worker " <>
+        "of alumiini_git?"
 
     unavailable(:handshake_timeout, message, false)
   end
@@ -251,7 +271,8 @@ defmodule Alumiini.Git.Server.Worker do
   @spec garbage(t) :: cause
   def garbage(worker) do
     message =
-      "#{worker.binary} wrote something to standard output that is no frame; is it the worker of alumiini_git?"
+      "#{worker.binary} wrote something to standard output that is no frame; is it the worker " <>
+        "of alumiini_git?"
 
     # One that was up was the worker; then it is its memory that is damaged.
     unavailable(:garbage, message, if(worker.up_at == nil, do: :repeated, else: false))
@@ -260,7 +281,8 @@ defmodule Alumiini.Git.Server.Worker do
   @spec unresponsive(t, pos_integer) :: cause
   def unresponsive(worker, grace) do
     message =
-      "the worker #{worker.binary} did not let go of a cancelled request within #{grace} ms and was killed"
+      "the worker #{worker.binary} did not let go of a cancelled request within #{grace} ms " <>
+        "and was killed"
 
     unavailable(:unresponsive, message, false)
   end
@@ -281,8 +303,8 @@ defmodule Alumiini.Git.Server.Worker do
   end
 
   @doc """
-  Ends a worker that may not listen any more. Its port tells when it is gone; until then the process id is its own. The
-  server gets `{:abandon, port}` where the kill had no effect.
+  Ends a worker that may not listen any more. Its port tells when it is gone; until then the process
+  id is its own. The server gets `{:abandon, port}` where the kill had no effect.
   """
   @spec kill(t, cause) :: t
   def kill(%__MODULE__{status: :killed} = worker, _cause), do: worker
@@ -293,7 +315,9 @@ defmodule Alumiini.Git.Server.Worker do
     %{worker | status: :killed, ending: cause}
   end
 
-  @doc "The same for a server that is about to end itself: returns when it is done, or after a second."
+  @doc """
+  The same for a server that is about to end itself: returns when it is done, or after a second.
+  """
   @spec kill_and_wait(t) :: :ok
   def kill_and_wait(worker) do
     {pid, ref} = spawn_monitor(fn -> run_kill(worker) end)
@@ -330,7 +354,10 @@ defmodule Alumiini.Git.Server.Worker do
     ArgumentError -> :ok
   end
 
-  @doc "Ends what belongs to a worker on this side. A writer that is suspended on a port that hangs is released by this."
+  @doc """
+  Ends what belongs to a worker on this side. A writer that is suspended on a port that hangs is
+  released by this.
+  """
   @spec forget(t) :: :ok
   def forget(worker) do
     Process.unlink(worker.writer)

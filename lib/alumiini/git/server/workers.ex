@@ -1,8 +1,9 @@
 defmodule Alumiini.Git.Server.Workers do
   @moduledoc false
 
-  # The server's half that deals with workers: starting, replacing and ending them, and where the requests of one that
-  # died go. There is one main worker for everybody, and one more for each suspect that runs (`Pending` says who is one).
+  # The server's half that deals with workers: starting, replacing and ending them, and where the
+  # requests of one that died go. There is one main worker for everybody, and one more for each
+  # suspect that runs (`Pending` says who is one).
 
   alias Alumiini.Git.Server.{Backoff, Pending, Reply, State, Worker, Writer}
   alias Alumiini.Git.Telemetry
@@ -30,7 +31,13 @@ defmodule Alumiini.Git.Server.Workers do
 
     case Worker.open(state.options, job, state.attempts, state.last_id) do
       {:ok, worker} ->
-        timer = Process.send_after(self(), {:handshake_timeout, worker.port}, state.options.handshake_timeout)
+        timer =
+          Process.send_after(
+            self(),
+            {:handshake_timeout, worker.port},
+            state.options.handshake_timeout
+          )
+
         {:ok, %{worker | timer: timer}, state}
 
       {:error, cause} ->
@@ -51,7 +58,8 @@ defmodule Alumiini.Git.Server.Workers do
     state |> put_worker(worker) |> serve(worker)
   end
 
-  # Twice within the time that a worker may be silent: asked by the first, it has until the second to be heard.
+  # Twice within the time that a worker may be silent: asked by the first, it has until the second
+  # to be heard.
   defp beat_in(%{options: %{heartbeat: heartbeat}}, worker) do
     half = max(1, div(heartbeat, 2))
     Process.send_after(self(), {:heartbeat, worker.port, State.now() + half}, half)
@@ -61,8 +69,9 @@ defmodule Alumiini.Git.Server.Workers do
   @late 100
 
   @doc """
-  Asks a worker whether it still reads requests, or ends one that has not been heard of for as long as it may be silent. `due` is when this
-  was to be called: where it is much later, the whole machine stood still, and the worker gets another chance.
+  Asks a worker whether it still reads requests, or ends one that has not been heard of for as long
+  as it may be silent. `due` is when this was to be called: where it is much later, the whole
+  machine stood still, and the worker gets another chance.
   """
   @spec heartbeat(State.t(), Worker.t(), integer) :: State.t()
   def heartbeat(state, worker, due) do
@@ -70,7 +79,8 @@ defmodule Alumiini.Git.Server.Workers do
     now = State.now()
 
     # The worker has been asked, since half of the time is the pause between two of these.
-    if now - worker.heard_at >= heartbeat and worker.ping != nil and now - due < max(@late, div(heartbeat, 2)) do
+    if now - worker.heard_at >= heartbeat and worker.ping != nil and
+         now - due < max(@late, div(heartbeat, 2)) do
       log(state, :warning, "worker #{worker.os_pid} has been silent for too long, and is replaced")
       kill(state, worker, Worker.silent(worker, heartbeat))
     else
@@ -107,7 +117,11 @@ defmodule Alumiini.Git.Server.Workers do
   def kill(state, worker, cause) do
     _ = if worker.timer, do: Process.cancel_timer(worker.timer)
     worker = Worker.kill(worker, cause)
-    put_worker(state, %{worker | timer: Process.send_after(self(), {:abandon, worker.port}, @kill_timeout)})
+
+    put_worker(state, %{
+      worker
+      | timer: Process.send_after(self(), {:abandon, worker.port}, @kill_timeout)
+    })
   end
 
   @doc "A port told that its process is gone."
@@ -128,7 +142,8 @@ defmodule Alumiini.Git.Server.Workers do
   end
 
   @doc """
-  A worker does not come up. It is killed, but what follows from that does not wait for its end: nothing was sent to it.
+  A worker does not come up. It is killed, but what follows from that does not wait for its end:
+  nothing was sent to it.
   """
   @spec start_failed(State.t(), Worker.t(), Worker.cause()) :: State.t()
   def start_failed(state, worker, cause) do
@@ -227,7 +242,8 @@ defmodule Alumiini.Git.Server.Workers do
     end
   end
 
-  # It is not the suspect's fault, which has not been sent to that worker. Several that fail together count as one.
+  # It is not the suspect's fault, which has not been sent to that worker. Several that fail
+  # together count as one.
   defp isolated_failed(%{isolated_paused?: true} = state, _cause), do: state
 
   defp isolated_failed(state, cause) do
@@ -249,6 +265,7 @@ defmodule Alumiini.Git.Server.Workers do
     {worker, workers} = Map.pop!(state.workers, port)
     Worker.close(worker)
     Telemetry.worker_down(state.name, worker, :done)
+
     run_suspects(%{state | workers: workers, isolated_starts: Backoff.proven(state.isolated_starts)})
   end
 end

@@ -8,7 +8,8 @@ use serde::{Serialize, Serializer};
 
 use crate::error::on_one_line;
 
-/// A name or path, as bytes: Git and Unix do not promise that it is UTF-8. Where it is, it travels as text.
+/// A name or path, as bytes: Git and Unix do not promise that it is UTF-8. Where it is, it travels
+/// as text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Name(pub(crate) Vec<u8>);
 
@@ -31,10 +32,16 @@ impl Name {
         match self.as_str() {
             Some(text) => Name(on_one_line(text).into_bytes()),
             None => {
-                let escaped = self.0.iter().flat_map(|byte| match byte.is_ascii_control() {
-                    true => char::from(*byte).escape_default().map(|char| char as u8).collect(),
-                    false => vec![*byte],
-                });
+                let escaped = self
+                    .0
+                    .iter()
+                    .flat_map(|byte| match byte.is_ascii_control() {
+                        true => char::from(*byte)
+                            .escape_default()
+                            .map(|char| char as u8)
+                            .collect(),
+                        false => vec![*byte],
+                    });
                 Name(escaped.collect())
             }
         }

@@ -10,7 +10,8 @@ use reqwest::header::HeaderValue;
 use crate::error::{Error, Kind, Result};
 use crate::net::secrets::Secrets;
 
-/// Credentials. `Eq` and `Hash`, so that they can be part of a key to share by; `Debug` shows only the kind.
+/// Credentials. `Eq` and `Hash`, so that they can be part of a key to share by; `Debug` shows only
+/// the kind.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Auth {
     Basic { username: String, password: String },
@@ -43,23 +44,32 @@ pub(crate) enum SshCredential {
 }
 
 impl Auth {
-    /// The `Authorization` header, marked sensitive: HTTP/2 then never puts it into its compression table.
+    /// The `Authorization` header, marked sensitive: HTTP/2 then never puts it into its compression
+    /// table.
     ///
     /// `invalid` where the credentials cannot stand in a header.
     pub(crate) fn header(&self) -> Result<HeaderValue> {
         let text = match self {
-            // The server splits at the first colon (RFC 7617), so this user could only be somebody else.
+            // The server splits at the first colon (RFC 7617), so this user could only be somebody
+            // else.
             Auth::Basic { username, .. } if username.contains(':') => {
-                return Err(Error::new(Kind::Invalid, "a username for HTTP cannot hold a colon"));
+                return Err(Error::new(
+                    Kind::Invalid,
+                    "a username for HTTP cannot hold a colon",
+                ));
             }
             Auth::Basic { username, password } => {
-                format!("Basic {}", STANDARD.encode(format!("{username}:{password}")))
+                format!(
+                    "Basic {}",
+                    STANDARD.encode(format!("{username}:{password}"))
+                )
             }
             Auth::Bearer { token } => format!("Bearer {token}"),
             Auth::Ssh(_) => {
                 return Err(Error::new(
                     Kind::Invalid,
-                    "an SSH key or agent is no credential for HTTP: pass basic, token or bearer, or use the SSH URL",
+                    "an SSH key or agent is no credential for HTTP: pass basic, token or bearer, \
+                     or use the SSH URL",
                 ));
             }
         };
@@ -75,7 +85,8 @@ impl Auth {
 }
 
 impl Auth {
-    /// Adds what a server that repeats what it was sent might show. `own`: see [`Secrets::add_login`].
+    /// Adds what a server that repeats what it was sent might show. `own`: see
+    /// [`Secrets::add_login`].
     pub(crate) fn add_secrets(&self, secrets: &mut Secrets, own: &str) {
         match self {
             Auth::Basic { username, password } => secrets.add_login(username, password, own),

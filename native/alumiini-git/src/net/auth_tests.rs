@@ -13,7 +13,11 @@ fn headers() {
         basic("Aladdin", "open sesame").header().unwrap(),
         "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
     );
-    let token = Auth::Bearer { token: "abc".into() }.header().unwrap();
+    let token = Auth::Bearer {
+        token: "abc".into(),
+    }
+    .header()
+    .unwrap();
     assert_eq!(token, "Bearer abc");
     assert!(token.is_sensitive());
     assert_eq!(
@@ -33,7 +37,12 @@ fn debug_shows_no_secret() {
     let shown = format!(
         "{:?} {:?}",
         basic("ann", "sesame"),
-        Auth::Bearer { token: "sesame".into() }
+        Auth::Bearer {
+            token: "sesame".into()
+        }
     );
-    assert!(!shown.contains("sesame") && !shown.contains("ann"), "{shown}");
+    assert!(
+        !shown.contains("sesame") && !shown.contains("ann"),
+        "{shown}"
+    );
 }

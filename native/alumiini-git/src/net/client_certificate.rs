@@ -1,8 +1,9 @@
 //! Our certificate, where a connection leads through a proxy that is spoken to over TLS itself.
 //!
-//! The HTTP client makes both handshakes, first the proxy's, then the server's in the tunnel, with one configuration, and a resolver of
-//! certificates is not told who asks. So it answers once whoever was spoken to first has proved who they are: that is the proxy, and in a
-//! handshake a certificate is asked for before.
+//! The HTTP client makes both handshakes, first the proxy's, then the server's in the tunnel, with
+//! one configuration, and a resolver of certificates is not told who asks. So it answers once
+//! whoever was spoken to first has proved who they are: that is the proxy, and in a handshake a
+//! certificate is asked for before.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -33,7 +34,11 @@ pub(super) struct BehindProxy(pub(super) Arc<dyn ResolvesClientCert>);
 impl ResolvesClientCert for BehindProxy {
     fn resolve(&self, issuers: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         let behind = PROVED.try_with(Cell::get).unwrap_or(false);
-        if behind { self.0.resolve(issuers, schemes) } else { None }
+        if behind {
+            self.0.resolve(issuers, schemes)
+        } else {
+            None
+        }
     }
 
     fn has_certs(&self) -> bool {

@@ -16,7 +16,8 @@ use crate::policy::addresses::Denied;
 pub(super) fn denied(denied: &Denied, shown: &str) -> Error {
     let host = sanitised(denied.host.as_bytes());
     let sentence = format!(
-        "{shown} is not allowed: {host} is, or leads to, an address that this server does not connect to (its option :addresses)"
+        "{shown} is not allowed: {host} is, or leads to, an address that this server does not \
+         connect to (its option :addresses)"
     );
     Error::new(Kind::Unsupported, sentence).with(Key::Url, shown)
 }
@@ -28,7 +29,9 @@ pub(super) fn transport(error: &reqwest::Error, url: &HttpUrl, proxy: Option<&Pr
     }
     let failed = sentence(error, url, proxy).with(Key::Url, url.redacted());
     // A server whose certificate is wrong is there, and so is a proxy that says no.
-    let unreachable = error.is_connect() && failed.kind == Kind::Network && find::<rustls::Error>(error).is_none();
+    let unreachable = error.is_connect()
+        && failed.kind == Kind::Network
+        && find::<rustls::Error>(error).is_none();
     if unreachable {
         failed.hinted(Hint::Unreachable)
     } else {
@@ -46,19 +49,26 @@ fn sentence(error: &reqwest::Error, url: &HttpUrl, proxy: Option<&Proxy>) -> Err
     } else if error.is_dns() && proxy.is_none() {
         (
             Kind::Network,
-            format!("cannot reach {url}: the host name {host} does not resolve; check the URL and the DNS"),
+            format!(
+                "cannot reach {url}: the host name {host} does not resolve; check the URL and the \
+                 DNS"
+            ),
         )
     } else if error.is_connect() && error.is_timeout() {
         (
             Kind::Network,
             format!(
-                "cannot reach {url}{way}: {host} did not take the connection in time; check host, port and firewalls"
+                "cannot reach {url}{way}: {host} did not take the connection in time; check host, \
+                 port and firewalls"
             ),
         )
     } else if error.is_connect() {
         (
             Kind::Network,
-            format!("cannot reach {url}{way}: {}; check host and port", io_reason(error)),
+            format!(
+                "cannot reach {url}{way}: {}; check host and port",
+                io_reason(error)
+            ),
         )
     } else if error.is_body() || error.is_decode() {
         (
@@ -71,7 +81,10 @@ fn sentence(error: &reqwest::Error, url: &HttpUrl, proxy: Option<&Proxy>) -> Err
             format!("{url} did not answer in HTTP: check the URL's port"),
         )
     } else {
-        (Kind::Network, format!("{url} did not answer: {}", io_reason(error)))
+        (
+            Kind::Network,
+            format!("{url} did not answer: {}", io_reason(error)),
+        )
     };
     Error::new(kind, sentence)
 }
@@ -118,7 +131,8 @@ pub(super) fn dial(
 pub(super) fn too_slow(shown: &str, host: &str, proxy: Option<&Proxy>) -> Error {
     let way = proxy.map_or(String::new(), |proxy| format!(" through the proxy {proxy}"));
     let sentence = format!(
-        "cannot reach {shown}: {host} did not take the connection in time{way}; check host, port and firewalls"
+        "cannot reach {shown}: {host} did not take the connection in time{way}; check host, port \
+         and firewalls"
     );
     Error::new(Kind::Network, sentence)
         .with(Key::Url, shown)
@@ -128,7 +142,9 @@ pub(super) fn too_slow(shown: &str, host: &str, proxy: Option<&Proxy>) -> Error 
 fn unreachable(error: &(dyn StdError + Send + Sync + 'static), host: &str) -> String {
     let said: String = error.to_string();
     match find::<io::Error>(error) {
-        _ if said.contains("dns") => format!("the host name {host} does not resolve; check the URL and the DNS"),
+        _ if said.contains("dns") => {
+            format!("the host name {host} does not resolve; check the URL and the DNS")
+        }
         Some(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
             "the connection was refused; check host and port".to_owned()
         }
@@ -137,8 +153,8 @@ fn unreachable(error: &(dyn StdError + Send + Sync + 'static), host: &str) -> St
     }
 }
 
-/// What a proxy said against a connection; None where it was not reached. hyper-util does not export the types of these errors, so
-/// their words must do.
+/// What a proxy said against a connection; None where it was not reached. hyper-util does not
+/// export the types of these errors, so their words must do.
 fn refused_by_proxy(error: &(dyn StdError + 'static), proxy: &Proxy) -> Option<(Kind, String)> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -153,8 +169,12 @@ fn refused_by_proxy(error: &(dyn StdError + 'static), proxy: &Proxy) -> Option<(
             "user/pass authentication",
         ]) {
             let why = match proxy.login {
-                None => format!("the proxy {proxy} asks for credentials: put user:password@ into its URL"),
-                Some(_) => format!("the proxy {proxy} did not accept its credentials: check that they are right"),
+                None => format!(
+                    "the proxy {proxy} asks for credentials: put user:password@ into its URL"
+                ),
+                Some(_) => format!(
+                    "the proxy {proxy} did not accept its credentials: check that they are right"
+                ),
             };
             return Some((Kind::Auth, why));
         }
@@ -165,7 +185,8 @@ fn refused_by_proxy(error: &(dyn StdError + 'static), proxy: &Proxy) -> Option<(
                 .as_ref()
                 .map_or("", |_| ", and that its credentials are right");
             let why = format!(
-                "the proxy {proxy} did not make the connection: check that it may reach that host and port{login}"
+                "the proxy {proxy} did not make the connection: check that it may reach that host \
+                 and port{login}"
             );
             return Some((Kind::Network, why));
         }
@@ -179,26 +200,35 @@ pub(super) fn client(error: &reqwest::Error) -> Error {
     match find::<rustls::Error>(error) {
         Some(_) => Error::new(
             Kind::Certificate,
-            "this system has no certificates to verify servers by: install them (ca-certificates), or name a file of them in SSL_CERT_FILE",
+            "this system has no certificates to verify servers by: install them \
+             (ca-certificates), or name a file of them in SSL_CERT_FILE",
         ),
         None => Error::new(Kind::Internal, "the HTTP client cannot be built"),
     }
 }
 
-/// Whether `error` says that the connection ended before any answer came: what the race with a server that closes an idle
-/// connection looks like. Our requests only read, so asking again is sound; hyper itself does it only for those it had not yet begun to write.
+/// Whether `error` says that the connection ended before any answer came: what the race with a
+/// server that closes an idle connection looks like. Our requests only read, so asking again is
+/// sound; hyper itself does it only for those it had not yet begun to write.
 pub(super) fn unanswered(error: &reqwest::Error) -> bool {
-    if error.is_connect() || error.is_timeout() || error.is_body() || error.is_decode() || error.is_builder() {
+    if error.is_connect()
+        || error.is_timeout()
+        || error.is_body()
+        || error.is_decode()
+        || error.is_builder()
+    {
         return false;
     }
-    let closed =
-        find::<hyper::Error>(error).is_some_and(|e| e.is_incomplete_message() || e.is_canceled() || e.is_closed());
+    let closed = find::<hyper::Error>(error)
+        .is_some_and(|e| e.is_incomplete_message() || e.is_canceled() || e.is_closed());
     closed || find::<io::Error>(error).is_some_and(|e| is_cut(e.kind()))
 }
 
-/// Whether a server refused HTTP/2 for the request, and wants it by HTTP/1.1 (RFC 9113, 7: as those do that log in per connection).
+/// Whether a server refused HTTP/2 for the request, and wants it by HTTP/1.1 (RFC 9113, 7: as those
+/// do that log in per connection).
 pub(super) fn wants_http_1_1(error: &reqwest::Error) -> bool {
-    find::<h2::Error>(error).is_some_and(|e| e.is_remote() && e.reason() == Some(h2::Reason::HTTP_1_1_REQUIRED))
+    find::<h2::Error>(error)
+        .is_some_and(|e| e.is_remote() && e.reason() == Some(h2::Reason::HTTP_1_1_REQUIRED))
 }
 
 /// Whether there was a server at the other end.
@@ -210,7 +240,11 @@ fn is_cut(kind: io::ErrorKind) -> bool {
     use io::ErrorKind as K;
     matches!(
         kind,
-        K::ConnectionReset | K::ConnectionAborted | K::BrokenPipe | K::UnexpectedEof | K::NotConnected
+        K::ConnectionReset
+            | K::ConnectionAborted
+            | K::BrokenPipe
+            | K::UnexpectedEof
+            | K::NotConnected
     )
 }
 
@@ -225,7 +259,10 @@ pub(super) fn tls(error: &io::Error, shown: &str) -> Error {
             } else {
                 "the connection was cut".to_owned()
             };
-            (Kind::Network, format!("the TLS connection to {shown} failed: {why}"))
+            (
+                Kind::Network,
+                format!("the TLS connection to {shown} failed: {why}"),
+            )
         }
     };
     Error::new(kind, sentence).with(Key::Url, shown)
@@ -245,58 +282,84 @@ fn handshake(error: &rustls::Error, url: &str) -> (Kind, String) {
             | AlertDescription::UnsupportedCertificate
             | AlertDescription::AccessDenied,
         ) => {
-            let why = "refuses our client certificate, or wants one: pass tls: [cert: …, key: …] of one that it knows, which only the server of the URL itself is shown";
+            let why = "refuses our client certificate, or wants one: pass tls: [cert: …, key: …] \
+                       of one that it knows, which only the server of the URL itself is shown";
             return (Kind::Certificate, format!("the server of {url} {why}"));
         }
         // What TLS 1.2 has for a client certificate that is missing, and for much else.
         rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) => {
-            let why = "ended the TLS handshake: it wants a client certificate (pass tls: [cert: …, key: …]), or has no cipher in common with us";
+            let why = "ended the TLS handshake: it wants a client certificate (pass tls: [cert: \
+                       …, key: …]), or has no cipher in common with us";
             return (Kind::Certificate, format!("the server of {url} {why}"));
         }
-        // No InvalidCertificate: the server has none at all, or it and we have no TLS version or cipher in common.
+        // No InvalidCertificate: the server has none at all, or it and we have no TLS version or
+        // cipher in common.
         rustls::Error::InvalidMessage(_) => {
             return (
                 Kind::Network,
-                format!("the TLS connection to {url} failed: what answers there is no TLS; check the URL's port"),
+                format!(
+                    "the TLS connection to {url} failed: what answers there is no TLS; check the \
+                     URL's port"
+                ),
             );
         }
         _ => {
-            let why =
-                "it and this worker have no version, cipher or key exchange of TLS in common, or it has no certificate";
-            return (Kind::Network, format!("the TLS connection to {url} failed: {why}"));
+            let why = "it and this worker have no version, cipher or key exchange of TLS in \
+                       common, or it has no certificate";
+            return (
+                Kind::Network,
+                format!("the TLS connection to {url} failed: {why}"),
+            );
         }
     };
     let why = match certificate {
-        C::Expired | C::ExpiredContext { .. } => "has expired: it must be renewed there (or this machine's clock is wrong)".to_owned(),
+        C::Expired | C::ExpiredContext { .. } => "has expired: it must be renewed there (or this \
+                                                  machine's clock is wrong)"
+            .to_owned(),
         C::NotValidYet | C::NotValidYetContext { .. } => {
             "is not valid yet: this machine's clock may be wrong".to_owned()
         }
         C::UnknownIssuer => {
-            "is from an issuer that this system does not trust: pass that CA as tls: [ca: …], add it to the system's, or name its file in SSL_CERT_FILE".to_owned()
+            "is from an issuer that this system does not trust: pass that CA as tls: [ca: …], add \
+             it to the system's, or name its file in SSL_CERT_FILE"
+                .to_owned()
         }
-        C::NotValidForName | C::NotValidForNameContext { .. } => "is for another host name: check the URL".to_owned(),
+        C::NotValidForName | C::NotValidForNameContext { .. } => "is for another host name: check \
+                                                                  the URL"
+            .to_owned(),
         C::Revoked => "has been revoked".to_owned(),
         C::UnsupportedSignatureAlgorithmContext { .. } => {
             "is signed in a way that is not supported: it must be renewed there".to_owned()
         }
         C::Other(other) if given_certificate::is_authority(other) => {
-            "is self-signed, and this system does not trust it: pass it as tls: [ca: …] if it is the server's own".to_owned()
+            "is self-signed, and this system does not trust it: pass it as tls: [ca: …] if it is \
+             the server's own"
+                .to_owned()
         }
         C::BadEncoding => "cannot be read: it must be renewed there".to_owned(),
         C::InvalidPurpose | C::InvalidPurposeContext { .. } => {
             "is not one for servers (its extended key usage): it must be renewed there".to_owned()
         }
         C::BadSignature => {
-            "is not signed by the authority of that name that is trusted here: pass the right one as tls: [ca: …]".to_owned()
+            "is not signed by the authority of that name that is trusted here: pass the right one \
+             as tls: [ca: …]"
+                .to_owned()
         }
-        _ => "is not accepted: it breaks a rule for certificates of servers, and must be renewed there".to_owned(),
+        _ => "is not accepted: it breaks a rule for certificates of servers, and must be renewed \
+              there"
+            .to_owned(),
     };
-    (Kind::Certificate, format!("the TLS certificate of {url} {why}"))
+    (
+        Kind::Certificate,
+        format!("the TLS certificate of {url} {why}"),
+    )
 }
 
 fn io_reason(error: &reqwest::Error) -> String {
     match find::<io::Error>(error) {
-        Some(e) if e.kind() == io::ErrorKind::ConnectionRefused => "the connection was refused".to_owned(),
+        Some(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
+            "the connection was refused".to_owned()
+        }
         Some(e) if is_cut(e.kind()) => "the connection was cut".to_owned(),
         // The system's own words, "No route to host": they hold no URL.
         Some(e) if e.raw_os_error().is_some() => e.to_string(),
@@ -305,14 +368,17 @@ fn io_reason(error: &reqwest::Error) -> String {
     }
 }
 
-/// The first `E` among the causes of `error`. `io::Error::source` skips the error that it wraps, so this looks into it.
+/// The first `E` among the causes of `error`. `io::Error::source` skips the error that it wraps, so
+/// this looks into it.
 fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref::<E>() {
             return Some(found);
         }
-        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let wrapped = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
         next = match wrapped {
             Some(wrapped) => Some(wrapped as &(dyn StdError + 'static)),
             None => error.source(),

@@ -8,7 +8,9 @@ fn certificates_say_what_is_wrong_with_them() {
         (CertificateError::NotValidForName, "another host name"),
     ] {
         // As it arrives: rustls inside an io::Error, inside others.
-        let error = io::Error::other(io::Error::other(rustls::Error::InvalidCertificate(certificate)));
+        let error = io::Error::other(io::Error::other(rustls::Error::InvalidCertificate(
+            certificate,
+        )));
         let (kind, sentence) = handshake(find(&error).unwrap(), "https://h/r");
         assert_eq!(kind, Kind::Certificate);
         assert!(sentence.contains(says), "{sentence}");

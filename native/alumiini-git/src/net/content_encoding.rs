@@ -1,5 +1,5 @@
-//! Bodies that come compressed. We ask for none, since packs are compressed already; some proxies compress whatever passes, and Git takes
-//! that.
+//! Bodies that come compressed. We ask for none, since packs are compressed already; some proxies
+//! compress whatever passes, and Git takes that.
 
 use std::io::{self, Write};
 
@@ -89,7 +89,8 @@ impl Decoder {
             Decoder::Unsure(head) => {
                 head.push(step[0]);
                 if let [first, second] = head[..] {
-                    // RFC 1950, 2.2: the method, and a check over both bytes. Some servers leave that wrapping out.
+                    // RFC 1950, 2.2: the method, and a check over both bytes. Some servers leave
+                    // that wrapping out.
                     let zlib = first & 15 == 8 && u16::from_be_bytes([first, second]) % 31 == 0;
                     *self = match zlib {
                         true => Decoder::Zlib(ZlibDecoder::new(vec![])),

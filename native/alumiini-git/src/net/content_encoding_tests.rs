@@ -66,13 +66,24 @@ fn all_that_curl_takes() {
         for text in &texts {
             let bytes = folded(how, text);
             for size in [1, 2, 3, 1023, 1024, 1025, 1 << 20] {
-                assert_eq!(unfolded(name, &bytes, size).unwrap().0, *text, "{name} {how} {size}");
+                assert_eq!(
+                    unfolded(name, &bytes, size).unwrap().0,
+                    *text,
+                    "{name} {how} {size}"
+                );
             }
             for cut in [0, 1, bytes.len() / 2, bytes.len() - 1] {
-                assert!(unfolded(name, &bytes[..cut], 7).is_err(), "{name} {how} cut at {cut}");
+                assert!(
+                    unfolded(name, &bytes[..cut], 7).is_err(),
+                    "{name} {how} cut at {cut}"
+                );
             }
             let more = [&bytes[..], b"more"].concat();
-            assert_eq!(unfolded(name, &more, 1 << 20).unwrap().0, *text, "{name} {how}");
+            assert_eq!(
+                unfolded(name, &more, 1 << 20).unwrap().0,
+                *text,
+                "{name} {how}"
+            );
         }
         assert!(unfolded(name, b"\xff\xff<html>, not that at all, and long enough", 5).is_err());
     }

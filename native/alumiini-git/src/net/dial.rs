@@ -1,4 +1,5 @@
-//! A plain connection to a host and port, through a proxy where one stands between: for SSH, and for those who look step by step.
+//! A plain connection to a host and port, through a proxy where one stands between: for SSH, and
+//! for those who look step by step.
 
 use std::error::Error as StdError;
 use std::io;
@@ -24,9 +25,11 @@ use crate::policy::addresses::Addresses;
 /// How long a connection may take to be made, the proxy's part included.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A connection to `host` (a name, or an address without brackets) and `port`. `shown`: what errors call the remote.
+/// A connection to `host` (a name, or an address without brackets) and `port`. `shown`: what errors
+/// call the remote.
 ///
-/// `network`: no way there. `auth`: the proxy wants credentials, or others. `unsupported`: a proxy over TLS, or an address that is not allowed.
+/// `network`: no way there. `auth`: the proxy wants credentials, or others. `unsupported`: a proxy
+/// over TLS, or an address that is not allowed.
 pub(super) async fn dial(
     (host, port): (&str, u16),
     proxy: Option<&Proxy>,
@@ -86,10 +89,12 @@ async fn connect(
                 ProxyScheme::Socks5 | ProxyScheme::Socks5h => {
                     // Its own way to resolve would block this thread.
                     let target = match proxy.scheme {
-                        ProxyScheme::Socks5 => match resolver.lookup(host).await?.into_iter().next() {
-                            Some(address) => to(&address.ip().to_string(), port)?,
-                            None => return Err("the name has no address".into()),
-                        },
+                        ProxyScheme::Socks5 => {
+                            match resolver.lookup(host).await?.into_iter().next() {
+                                Some(address) => to(&address.ip().to_string(), port)?,
+                                None => return Err("the name has no address".into()),
+                            }
+                        }
                         _ => target,
                     };
                     let mut socks = SocksV5::new(at, tcp);
@@ -99,8 +104,8 @@ async fn connect(
                     socks.call(target).await?
                 }
                 ProxyScheme::Https => {
-                    let sentence =
-                        "an https:// proxy carries http and https only: give an http:// or socks5:// one for SSH";
+                    let sentence = "an https:// proxy carries http and https only: give an \
+                                    http:// or socks5:// one for SSH";
                     return Err(Box::new(Error::new(Kind::Unsupported, sentence)));
                 }
             }
@@ -128,12 +133,17 @@ impl Service<Uri> for Sparing {
     }
 }
 
-/// Gives what comes one byte at a time. Who scheme to the proxy for us drops what it has read beyond the proxy's answer, and in SSH
-/// the server scheme first: of what it says nothing may come with that answer.
+/// Gives what comes one byte at a time. Who scheme to the proxy for us drops what it has read
+/// beyond the proxy's answer, and in SSH the server scheme first: of what it says nothing may come
+/// with that answer.
 struct ByteByByte(TokioIo<TcpStream>);
 
 impl Read for ByteByByte {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
         let mut byte = [0];
         let mut one = ReadBuf::new(&mut byte);
         ready!(Pin::new(&mut self.0).poll_read(cx, one.unfilled()))?;
@@ -143,7 +153,11 @@ impl Read for ByteByByte {
 }
 
 impl Write for ByteByByte {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, buf)
     }
 

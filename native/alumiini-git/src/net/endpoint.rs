@@ -24,7 +24,8 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     /// `explicit`: the credentials of the request; they stand above those in `url`.
     ///
-    /// `invalid` where credentials would go over plain `http` without `allow_insecure`, or cannot be sent at all.
+    /// `invalid` where credentials would go over plain `http` without `allow_insecure`, or cannot
+    /// be sent at all.
     pub(crate) fn new(
         url: NetUrl,
         explicit: Option<Auth>,
@@ -45,12 +46,15 @@ impl Endpoint {
             NetUrl::Ssh(_) => match explicit {
                 Some(Auth::Basic { .. } | Auth::Bearer { .. }) => {
                     let sentence = format!(
-                        "{url} takes an SSH key or agent, not a password or token: pass those, or use the https:// URL"
+                        "{url} takes an SSH key or agent, not a password or token: pass those, or \
+                         use the https:// URL"
                     );
                     return Err(Error::new(Kind::Invalid, sentence).with(Key::Url, url.redacted()));
                 }
                 None => {
-                    let sentence = format!("{url} takes no one without credentials: pass auth: ssh_key or ssh_agent");
+                    let sentence = format!(
+                        "{url} takes no one without credentials: pass auth: ssh_key or ssh_agent"
+                    );
                     return Err(Error::new(Kind::Auth, sentence).with(Key::Url, url.redacted()));
                 }
                 auth => auth,
@@ -85,7 +89,10 @@ impl Endpoint {
     pub(super) fn login(&self) -> Result<&SshLogin> {
         match &self.auth {
             Some(Auth::Ssh(login)) => Ok(login),
-            _ => Err(Error::new(Kind::Internal, "an SSH URL without an SSH login")),
+            _ => Err(Error::new(
+                Kind::Internal,
+                "an SSH URL without an SSH login",
+            )),
         }
     }
 }
@@ -95,11 +102,13 @@ fn effective(explicit: Option<Auth>, url: &HttpUrl) -> Option<Auth> {
     explicit.or_else(|| url.auth().cloned())
 }
 
-/// `invalid` where `auth` would travel readable by anyone on the way and the request did not say `allow_insecure`.
+/// `invalid` where `auth` would travel readable by anyone on the way and the request did not say
+/// `allow_insecure`.
 fn refuse_plaintext(auth: Option<&Auth>, url: &HttpUrl, allow_insecure: bool) -> Result<()> {
     if auth.is_some() && url.is_plaintext() && !allow_insecure {
         let message = format!(
-            "credentials for {url} would travel unencrypted: use https://, or allow_insecure: true to send them all the same"
+            "credentials for {url} would travel unencrypted: use https://, or allow_insecure: \
+             true to send them all the same"
         );
         return Err(Error::new(Kind::Invalid, message).with(Key::Url, url.redacted()));
     }

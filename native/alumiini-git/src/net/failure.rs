@@ -1,4 +1,5 @@
-//! What went wrong on the way to a server, as a kind and a sentence that says what to do. One place decides it.
+//! What went wrong on the way to a server, as a kind and a sentence that says what to do. One place
+//! decides it.
 
 use std::time::SystemTime;
 
@@ -37,7 +38,9 @@ pub(super) fn status(
     use Credentials as C;
     let code = status.as_u16();
     // Servers say it with these statuses, and some with no other sign than a header or a sentence.
-    let too_often = code == 429 || said.too_often || code == 403 && (wait(headers).is_some() || is_used_up(headers));
+    let too_often = code == 429
+        || said.too_often
+        || code == 403 && (wait(headers).is_some() || is_used_up(headers));
     let (kind, sentence) = match (code, credentials) {
         (403 | 429 | 503, _) if too_often => (
             Kind::RateLimited,
@@ -49,12 +52,15 @@ pub(super) fn status(
         ),
         (401, C::Sent) => (
             Kind::Auth,
-            format!("{url} did not accept the credentials: check that they are right and not expired"),
+            format!(
+                "{url} did not accept the credentials: check that they are right and not expired"
+            ),
         ),
         (401 | 403, C::Withheld) => (
             Kind::Auth,
             format!(
-                "{url}, another server that the URL redirects to, asks for credentials and was sent none: use its URL"
+                "{url}, another server that the URL redirects to, asks for credentials and was \
+                 sent none: use its URL"
             ),
         ),
         (403, C::None) => (
@@ -63,7 +69,10 @@ pub(super) fn status(
         ),
         (403, C::Sent) => (
             Kind::Auth,
-            format!("{url} refuses access (HTTP 403): the credentials lack a permission, or too much was asked"),
+            format!(
+                "{url} refuses access (HTTP 403): the credentials lack a permission, or too much \
+                 was asked"
+            ),
         ),
         (404 | 410, C::Sent) => (
             Kind::RepoNotFound,
@@ -73,27 +82,37 @@ pub(super) fn status(
             Kind::RepoNotFound,
             format!("there is no repository at {url}, or it cannot be seen without credentials"),
         ),
-        (407, _) => (Kind::Auth, format!("a proxy before {url} asks for credentials")),
+        (407, _) => (
+            Kind::Auth,
+            format!("a proxy before {url} asks for credentials"),
+        ),
         (413, _) => (
             Kind::Protocol,
             format!(
-                "{url}, or a proxy before it, takes no request of this size (HTTP 413): its limit must be raised there"
+                "{url}, or a proxy before it, takes no request of this size (HTTP 413): its limit \
+                 must be raised there"
             ),
         ),
         (451, _) => (
             Kind::RepoNotFound,
             format!("{url} does not serve this repository for legal reasons (HTTP 451)"),
         ),
-        // The server gave up on waiting for us, will not answer this early, or not on this connection, or is at work on the repository:
-        // none of these is about what was asked.
+        // The server gave up on waiting for us, will not answer this early, or not on this
+        // connection, or is at work on the repository: none of these is about what was asked.
         (408 | 421 | 423 | 425, _) => (
             Kind::Network,
             format!("{url} did not take the request (HTTP {code}): try again"),
         ),
-        (500..=599, _) => (Kind::Network, format!("{url} failed (HTTP {code}): try again later")),
+        (500..=599, _) => (
+            Kind::Network,
+            format!("{url} failed (HTTP {code}): try again later"),
+        ),
         (300..=399, _) => (
             Kind::Protocol,
-            format!("{url} redirects in a place where Git does not follow (HTTP {code}): use its new URL"),
+            format!(
+                "{url} redirects in a place where Git does not follow (HTTP {code}): use its new \
+                 URL"
+            ),
         ),
         _ => (
             Kind::Protocol,
@@ -120,9 +139,15 @@ fn wait(headers: &HeaderMap) -> Option<u64> {
     retry_after(headers).or_else(|| is_used_up(headers).then(|| reset(headers)).flatten())
 }
 
-/// Whether none of the requests is left that a server allows in its time (the headers of GitHub, GitLab, Gitea and others).
+/// Whether none of the requests is left that a server allows in its time (the headers of GitHub,
+/// GitLab, Gitea and others).
 fn is_used_up(headers: &HeaderMap) -> bool {
-    let left = |name| headers.get(name).and_then(|left| left.to_str().ok()).map(str::trim);
+    let left = |name| {
+        headers
+            .get(name)
+            .and_then(|left| left.to_str().ok())
+            .map(str::trim)
+    };
     ["x-ratelimit-remaining", "ratelimit-remaining"]
         .into_iter()
         .any(|name| left(name) == Some("0"))
@@ -131,7 +156,11 @@ fn is_used_up(headers: &HeaderMap) -> bool {
 /// When there are some again: seconds, or a time in seconds since 1970.
 fn reset(headers: &HeaderMap) -> Option<u64> {
     let names = ["x-ratelimit-reset", "ratelimit-reset"];
-    let value = names.into_iter().find_map(|name| headers.get(name))?.to_str().ok()?;
+    let value = names
+        .into_iter()
+        .find_map(|name| headers.get(name))?
+        .to_str()
+        .ok()?;
     let value: u64 = value.trim().parse().ok()?;
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)

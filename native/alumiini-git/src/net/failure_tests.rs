@@ -3,7 +3,10 @@ use crate::error::Detail;
 use crate::net::url::{Location, NetUrl, RemoteUrl};
 
 fn url() -> HttpUrl {
-    match RemoteUrl::parse(b"https://ann:sesame@h/r?k=sesame").unwrap().location {
+    match RemoteUrl::parse(b"https://ann:sesame@h/r?k=sesame")
+        .unwrap()
+        .location
+    {
         Location::Network(NetUrl::Http(http)) => http,
         other => panic!("{other:?}"),
     }
@@ -93,7 +96,10 @@ fn what_is_asked_too_often_is_known_by_each_of_its_signs() {
         ),
         (
             403,
-            &[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", &reset)],
+            &[
+                ("x-ratelimit-remaining", "0"),
+                ("x-ratelimit-reset", &reset),
+            ],
             &Said::default(),
             Kind::RateLimited,
             Some(80..=90),
@@ -112,7 +118,13 @@ fn what_is_asked_too_often_is_known_by_each_of_its_signs() {
             Kind::Auth,
             None,
         ),
-        (404, &[("retry-after", "7")], &Said::default(), Kind::RepoNotFound, None),
+        (
+            404,
+            &[("retry-after", "7")],
+            &Said::default(),
+            Kind::RepoNotFound,
+            None,
+        ),
     ];
     for (code, headers, said, kind, seconds) in cases {
         let mut map = HeaderMap::new();
@@ -129,7 +141,10 @@ fn what_is_asked_too_often_is_known_by_each_of_its_signs() {
         assert_eq!(error.kind, kind, "{code} {headers:?}");
         let told = error.detail.get(&Key::RetryAfter).and_then(Detail::as_u64);
         match seconds {
-            Some(seconds) => assert!(seconds.contains(&told.unwrap()), "{code} {headers:?} {told:?}"),
+            Some(seconds) => assert!(
+                seconds.contains(&told.unwrap()),
+                "{code} {headers:?} {told:?}"
+            ),
             None => assert_eq!(told, None, "{code} {headers:?}"),
         }
     }

@@ -1,19 +1,24 @@
 //! What servers send beside their answers, bounded.
 //!
-//! A frame of HTTP/2 that is no answer costs its sender next to nothing, and needs no request: one that sends them without end would keep a
-//! thread busy for as long as its connection is kept. The HTTP client keeps its connections to itself, so this looks at what TLS decrypts of
-//! them, and ends them there. HTTP/2 is spoken over TLS only. Of HTTP/1 it counts informational answers, which cost as little.
+//! A frame of HTTP/2 that is no answer costs its sender next to nothing, and needs no request: one
+//! that sends them without end would keep a thread busy for as long as its connection is kept. The
+//! HTTP client keeps its connections to itself, so this looks at what TLS decrypts of them, and
+//! ends them there. HTTP/2 is spoken over TLS only. Of HTTP/1 it counts informational answers,
+//! which cost as little.
 
 use std::cell::Cell;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rustls::crypto::cipher::{
-    AeadKey, InboundOpaqueMessage, InboundPlainMessage, Iv, KeyBlockShape, MessageDecrypter, MessageEncrypter,
-    Tls12AeadAlgorithm, Tls13AeadAlgorithm, UnsupportedOperationError,
+    AeadKey, InboundOpaqueMessage, InboundPlainMessage, Iv, KeyBlockShape, MessageDecrypter,
+    MessageEncrypter, Tls12AeadAlgorithm, Tls13AeadAlgorithm, UnsupportedOperationError,
 };
 use rustls::crypto::{CipherSuiteCommon, CryptoProvider};
-use rustls::{ConnectionTrafficSecrets, ContentType, Error, SupportedCipherSuite, Tls12CipherSuite, Tls13CipherSuite};
+use rustls::{
+    ConnectionTrafficSecrets, ContentType, Error, SupportedCipherSuite, Tls12CipherSuite,
+    Tls13CipherSuite,
+};
 
 use crate::net::interim::Interim;
 
@@ -22,8 +27,9 @@ const MOST: u32 = 1_000;
 /// What the end of an answer makes up for, and a second.
 const ANSWER: u32 = 10;
 const SECOND: u32 = 10;
-/// The bytes of answers that make up for one frame. Servers that write each line of a list by itself send frames of 50 bytes and more, and
-/// lines of progress have about as many. Below that, who is honest is slow: ten frames a second cost nothing.
+/// The bytes of answers that make up for one frame. Servers that write each line of a list by
+/// itself send frames of 50 bytes and more, and lines of progress have about as many. Below that,
+/// who is honest is slow: ten frames a second cost nothing.
 const BYTES: usize = 32;
 /// The most of a frame that may be padding, with its length (RFC 9113, 6.1).
 const PADDING: usize = 256;
@@ -52,26 +58,31 @@ fn watched(suite: &SupportedCipherSuite) -> SupportedCipherSuite {
         confidentiality_limit: common.confidentiality_limit,
     };
     match suite {
-        SupportedCipherSuite::Tls13(suite) => SupportedCipherSuite::Tls13(Box::leak(Box::new(Tls13CipherSuite {
-            common: common(&suite.common),
-            hkdf_provider: suite.hkdf_provider,
-            aead_alg: Box::leak(Box::new(Watched(suite.aead_alg))),
-            quic: None,
-        }))),
-        SupportedCipherSuite::Tls12(suite) => SupportedCipherSuite::Tls12(Box::leak(Box::new(Tls12CipherSuite {
-            common: common(&suite.common),
-            prf_provider: suite.prf_provider,
-            kx: suite.kx,
-            sign: suite.sign,
-            aead_alg: Box::leak(Box::new(Watched(suite.aead_alg))),
-        }))),
+        SupportedCipherSuite::Tls13(suite) => {
+            SupportedCipherSuite::Tls13(Box::leak(Box::new(Tls13CipherSuite {
+                common: common(&suite.common),
+                hkdf_provider: suite.hkdf_provider,
+                aead_alg: Box::leak(Box::new(Watched(suite.aead_alg))),
+                quic: None,
+            })))
+        }
+        SupportedCipherSuite::Tls12(suite) => {
+            SupportedCipherSuite::Tls12(Box::leak(Box::new(Tls12CipherSuite {
+                common: common(&suite.common),
+                prf_provider: suite.prf_provider,
+                kx: suite.kx,
+                sign: suite.sign,
+                aead_alg: Box::leak(Box::new(Watched(suite.aead_alg))),
+            })))
+        }
     }
 }
 
 struct Watched<T>(T);
 
 thread_local! {
-    /// Of the connection whose keys this thread is changing: the last thing that the old ones decrypt says so, and the new ones are made next.
+    /// Of the connection whose keys this thread is changing: the last thing that the old ones
+    /// decrypt says so, and the new ones are made next.
     static LEFT: Cell<Option<Frames>> = const { Cell::new(None) };
 }
 
@@ -92,7 +103,11 @@ impl Tls13AeadAlgorithm for Watched<&'static dyn Tls13AeadAlgorithm> {
         self.0.key_len()
     }
 
-    fn extract_keys(&self, key: AeadKey, iv: Iv) -> Result<ConnectionTrafficSecrets, UnsupportedOperationError> {
+    fn extract_keys(
+        &self,
+        key: AeadKey,
+        iv: Iv,
+    ) -> Result<ConnectionTrafficSecrets, UnsupportedOperationError> {
         self.0.extract_keys(key, iv)
     }
 }
@@ -131,12 +146,18 @@ struct Decrypter {
 }
 
 impl MessageDecrypter for Decrypter {
-    fn decrypt<'a>(&mut self, msg: InboundOpaqueMessage<'a>, seq: u64) -> Result<InboundPlainMessage<'a>, Error> {
+    fn decrypt<'a>(
+        &mut self,
+        msg: InboundOpaqueMessage<'a>,
+        seq: u64,
+    ) -> Result<InboundPlainMessage<'a>, Error> {
         let plain = self.inner.decrypt(msg, seq)?;
         let is_data = plain.typ == ContentType::ApplicationData && !plain.payload.is_empty();
         let data = if is_data { plain.payload } else { &[] };
         if !self.frames.take(data, Instant::now()) {
-            return Err(Error::General("more beside answers than a server may send".to_owned()));
+            return Err(Error::General(
+                "more beside answers than a server may send".to_owned(),
+            ));
         }
         // A change of keys is the last message of its record.
         let is_change = |payload: &[u8]| {
@@ -158,7 +179,8 @@ const KEY_UPDATE: [u8; 4] = [24, 0, 0, 1];
 /// What has come on a connection.
 #[derive(Debug, Clone)]
 struct Frames {
-    /// Whether it is HTTP/2: no frame that a client takes is so long that its first byte is another, and no answer of HTTP/1 begins with it.
+    /// Whether it is HTTP/2: no frame that a client takes is so long that its first byte is
+    /// another, and no answer of HTTP/1 begins with it.
     http2: Option<bool>,
     /// The beginning of a frame, as far as it has come.
     head: [u8; HEAD],
@@ -189,12 +211,17 @@ impl Default for Frames {
 }
 
 impl Frames {
-    /// Whether the connection may go on after a record with `data`, none where it holds something else.
+    /// Whether the connection may go on after a record with `data`, none where it holds something
+    /// else.
     fn take(&mut self, data: &[u8], now: Instant) -> bool {
         let since = self.since.get_or_insert(now);
         let seconds = now.saturating_duration_since(*since).as_secs();
         *since += Duration::from_secs(seconds);
-        self.give(u32::try_from(seconds).unwrap_or(MOST).saturating_mul(SECOND));
+        self.give(
+            u32::try_from(seconds)
+                .unwrap_or(MOST)
+                .saturating_mul(SECOND),
+        );
         let Some(first) = data.first() else {
             return self.spend();
         };

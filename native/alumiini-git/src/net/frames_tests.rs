@@ -54,10 +54,16 @@ fn answers_and_time_make_up_for_them() {
     ]
     .concat();
     assert_eq!(ended(&answer, 10_000, 50, Duration::ZERO), None);
-    assert_eq!(ended(&frame(PING, 0, 8), 10_000, 50, Duration::from_millis(101)), None);
+    assert_eq!(
+        ended(&frame(PING, 0, 8), 10_000, 50, Duration::from_millis(101)),
+        None
+    );
     assert!(ended(&frame(PING, 0, 8), 10_000, 50, Duration::from_millis(50)).is_some());
     // A ref in each frame, as servers send them that write each by itself.
-    assert_eq!(ended(&frame(DATA, 0, 60), 100_000, 1 << 14, Duration::ZERO), None);
+    assert_eq!(
+        ended(&frame(DATA, 0, 60), 100_000, 1 << 14, Duration::ZERO),
+        None
+    );
 }
 
 /// Each is a request's answer that never ends. Informational answers are HEADERS that end nothing.
@@ -76,14 +82,23 @@ fn small_parts_of_an_answer_end_a_connection_and_those_of_a_list_do_not() {
         (256, PADDED, false),
         (1 << 14, PADDED, true),
     ] {
-        let found = ended(&frame(DATA, flags, payload), endless, 1 << 14, Duration::ZERO);
+        let found = ended(
+            &frame(DATA, flags, payload),
+            endless,
+            1 << 14,
+            Duration::ZERO,
+        );
         assert_eq!(found.is_none(), lasts, "{payload} {flags} {found:?}");
     }
     assert!(ended(&frame(HEADERS, 4, 30), endless, 1 << 14, Duration::ZERO).is_some());
     // Slow, in small parts: signs of life, and progress in a few letters.
     for payload in [1, 5, 20] {
         let part = frame(DATA, 0, payload);
-        assert_eq!(ended(&part, 10_000, 50, Duration::from_millis(101)), None, "{payload}");
+        assert_eq!(
+            ended(&part, 10_000, 50, Duration::from_millis(101)),
+            None,
+            "{payload}"
+        );
     }
     // A pack in parts of all sizes, as pipes give them.
     let parts: Vec<u8> = [1, 4, 4, 60, 8192, 3, 4096]

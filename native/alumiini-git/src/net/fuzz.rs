@@ -24,7 +24,9 @@ impl Chunks for Pieces {
 /// The first byte says into pieces of how many bytes the others are cut.
 fn reader(bytes: &[u8]) -> PktLineReader<Pieces> {
     let (size, rest) = bytes.split_first().unwrap_or((&1, &[]));
-    let pieces = rest.chunks(usize::from(*size).max(1)).map(Bytes::copy_from_slice);
+    let pieces = rest
+        .chunks(usize::from(*size).max(1))
+        .map(Bytes::copy_from_slice);
     PktLineReader::new(Pieces(pieces.collect()), "https://h/r".into(), 1 << 20)
 }
 
@@ -40,7 +42,10 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 pub fn advertisements(bytes: &[u8]) {
     let pool = Pool::new(0);
     let share = Share::of(&pool);
-    let _ = run(advertisement(&mut reader(bytes), Wanted::every(&[], &share)));
+    let _ = run(advertisement(
+        &mut reader(bytes),
+        Wanted::every(&[], &share),
+    ));
 }
 
 /// The answer to `ls-refs`.
@@ -48,7 +53,10 @@ pub fn lists(bytes: &[u8]) {
     let pool = Pool::new(0);
     let share = Share::of(&pool);
     let heads = [b"refs/heads/".to_vec()];
-    let _ = run(ls_refs::parse(&mut reader(bytes), Wanted::every(&heads, &share)));
+    let _ = run(ls_refs::parse(
+        &mut reader(bytes),
+        Wanted::every(&heads, &share),
+    ));
     let _ = run(ls_refs::parse(&mut reader(bytes), Wanted::named(b"HEAD")));
 }
 
@@ -66,7 +74,8 @@ pub fn known_hosts(bytes: &[u8]) {
     super::ssh::fuzz_known_hosts(&String::from_utf8_lossy(bytes));
 }
 
-/// URLs, and what is shown of them, which may be no URL: of what looks mistyped next to nothing is shown.
+/// URLs, and what is shown of them, which may be no URL: of what looks mistyped next to nothing is
+/// shown.
 pub fn urls(bytes: &[u8]) {
     if let Ok(url) = RemoteUrl::parse(bytes) {
         let _ = RemoteUrl::parse(url.redacted().as_bytes());

@@ -1,7 +1,8 @@
-//! A server's own certificate, given as one to trust: what `openssl req -x509` makes, which is no certificate of an authority.
+//! A server's own certificate, given as one to trust: what `openssl req -x509` makes, which is no
+//! certificate of an authority.
 //!
-//! OpenSSL, and with it Git, trusts such a one as what it is. webpki builds paths to authorities only, and says of it that a CA is used as a
-//! server, or that its issuer is not known.
+//! OpenSSL, and with it Git, trusts such a one as what it is. webpki builds paths to authorities
+//! only, and says of it that a CA is used as a server, or that its issuer is not known.
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -26,9 +27,13 @@ impl ServerCertVerifier for OrGiven {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verdict = self
-            .platform
-            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        let verdict = self.platform.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        );
         let verdict = match &verdict {
             // Its dates and its purpose come before this, so they are right.
             Err(error) if is_doubt(error) && self.given.iter().any(|given| given == end_entity) => {
@@ -48,7 +53,8 @@ impl ServerCertVerifier for OrGiven {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.platform.verify_tls12_signature(message, certificate, signed)
+        self.platform
+            .verify_tls12_signature(message, certificate, signed)
     }
 
     fn verify_tls13_signature(
@@ -57,7 +63,8 @@ impl ServerCertVerifier for OrGiven {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.platform.verify_tls13_signature(message, certificate, signed)
+        self.platform
+            .verify_tls13_signature(message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -69,7 +76,9 @@ impl ServerCertVerifier for OrGiven {
 fn is_doubt(error: &Error) -> bool {
     use CertificateError as C;
     match error {
-        Error::InvalidCertificate(C::UnknownIssuer | C::NotValidForName | C::NotValidForNameContext { .. }) => true,
+        Error::InvalidCertificate(
+            C::UnknownIssuer | C::NotValidForName | C::NotValidForNameContext { .. },
+        ) => true,
         Error::InvalidCertificate(C::Other(other)) => is_authority(other),
         _ => false,
     }
@@ -80,7 +89,10 @@ pub(super) fn is_authority(error: &OtherError) -> bool {
     error.0.downcast_ref::<webpki::Error>() == Some(&webpki::Error::CaUsedAsEndEntity)
 }
 
-fn is_for(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> Result<ServerCertVerified, Error> {
+fn is_for(
+    certificate: &CertificateDer<'_>,
+    name: &ServerName<'_>,
+) -> Result<ServerCertVerified, Error> {
     let parsed = webpki::EndEntityCert::try_from(certificate)
         .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
     let named = match common_name(certificate, parsed.subject()) {
@@ -100,7 +112,8 @@ fn common_name(certificate: &[u8], subject: &[u8]) -> Option<String> {
     // The object identifiers 2.5.29.17 (subjectAltName) and 2.5.4.3 (commonName), in DER.
     const OTHER_NAMES: &[u8] = &[0x06, 0x03, 0x55, 0x1d, 0x11];
     const COMMON_NAME: &[u8] = &[0x06, 0x03, 0x55, 0x04, 0x03];
-    let position = |text: &[u8], wanted: &[u8]| text.windows(wanted.len()).rposition(|part| part == wanted);
+    let position =
+        |text: &[u8], wanted: &[u8]| text.windows(wanted.len()).rposition(|part| part == wanted);
     if position(certificate, OTHER_NAMES).is_some() {
         return None;
     }

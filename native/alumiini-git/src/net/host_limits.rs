@@ -1,8 +1,9 @@
-//! How many requests are under way at a time, to one host and in all. It keeps us a polite client, and a host that is down from
-//! using up what others need.
+//! How many requests are under way at a time, to one host and in all. It keeps us a polite client,
+//! and a host that is down from using up what others need.
 //!
-//! A host that has answered is asked by as many as the limit says. One that has not yet, by a few. One that could not be reached, by
-//! one at a time, and its failure is the answer to all who waited for it.
+//! A host that has answered is asked by as many as the limit says. One that has not yet, by a few.
+//! One that could not be reached, by one at a time, and its failure is the answer to all who waited
+//! for it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -177,7 +178,9 @@ impl Limiter {
                 if !self.room(&state) {
                     return;
                 }
-                let Some(next) = state.queue.pop_front() else { return };
+                let Some(next) = state.queue.pop_front() else {
+                    return;
+                };
                 state.running += 1;
                 next
             };

@@ -46,7 +46,9 @@ fn who_gives_up_waiting_leaves_the_turn_to_the_next() {
 #[test]
 fn a_host_that_was_not_reached_is_asked_by_one_and_answers_all() {
     let gate = gate(32, Circuit::HalfOpen);
-    let slots: Vec<Share> = (0..8).map(|_| gate.enter().now_or_never().unwrap().unwrap()).collect();
+    let slots: Vec<Share> = (0..8)
+        .map(|_| gate.enter().now_or_never().unwrap().unwrap())
+        .collect();
     let mut more = Box::pin(gate.enter());
     assert!((&mut more).now_or_never().is_none());
     gate.fail(&down());
@@ -81,7 +83,15 @@ async fn hosts_that_nobody_asks_are_forgotten() {
             panic!("{url}");
         };
         let route = ProxySettings::new(None, None).unwrap();
-        let endpoint = Endpoint::new(url.clone(), None, false, Default::default(), route, Arc::default()).unwrap();
+        let endpoint = Endpoint::new(
+            url.clone(),
+            None,
+            false,
+            Default::default(),
+            route,
+            Arc::default(),
+        )
+        .unwrap();
         drop(limits.enter(&endpoint, &url).await.unwrap());
         assert!(limits.hosts.lock().unwrap().len() <= MAX_HOSTS);
     }

@@ -21,8 +21,9 @@ use crate::net::url::{HttpUrl, NetUrl};
 const GIT_PROTOCOL: &str = "git-protocol";
 /// Redirects followed before it counts as a loop.
 const MAX_HOPS: usize = 5;
-/// How long a redirect is believed without asking again. HTTP lets one that is permanent be remembered (RFC 9110, 15.4); one that is not,
-/// only from the question to the fetch that follows it.
+/// How long a redirect is believed without asking again. HTTP lets one that is permanent be
+/// remembered (RFC 9110, 15.4); one that is not, only from the question to the fetch that follows
+/// it.
 const PERMANENT: Duration = Duration::from_secs(300);
 const TEMPORARY: Duration = Duration::from_secs(10);
 /// Servers that are remembered for not taking HTTP/2.
@@ -44,7 +45,8 @@ pub(super) struct Found {
 }
 
 impl Http {
-    /// Opens nothing and reads nothing yet. Installs ring as the process's crypto provider unless there is one.
+    /// Opens nothing and reads nothing yet. Installs ring as the process's crypto provider unless
+    /// there is one.
     pub(super) fn new() -> Http {
         let _ = rustls::crypto::ring::default_provider().install_default();
         Http {
@@ -67,7 +69,10 @@ impl Http {
                 client
                     .get(url.as_url().clone())
                     .header(GIT_PROTOCOL, "version=2")
-                    .header(ACCEPT, "application/x-git-upload-pack-advertisement, */*;q=0.5")
+                    .header(
+                        ACCEPT,
+                        "application/x-git-upload-pack-advertisement, */*;q=0.5",
+                    )
                     // As Git does: a cache in between would serve old refs.
                     .header(PRAGMA, "no-cache")
             };
@@ -78,7 +83,9 @@ impl Http {
                 url.strip_info_refs()
             };
             let named = base.as_ref().unwrap_or(&url);
-            let (response, mut pending, credentials) = self.send(endpoint, first, named, connections, request).await?;
+            let (response, mut pending, credentials) = self
+                .send(endpoint, first, named, connections, request)
+                .await?;
             if let Some(next) = redirected(&response, named, &url)? {
                 let holds = match response.status().as_u16() {
                     301 | 308 => PERMANENT,
@@ -90,7 +97,8 @@ impl Http {
                 pending.ended();
                 continue;
             }
-            let answer = Answer::check(endpoint, response, pending, named.clone(), credentials).await?;
+            let answer =
+                Answer::check(endpoint, response, pending, named.clone(), credentials).await?;
             if base.is_none() && answer.is_page() {
                 return Err(answer.not_git());
             }
@@ -102,13 +110,21 @@ impl Http {
                 );
                 Error::new(Kind::Protocol, sentence).with(Key::Url, endpoint.url.redacted())
             })?;
-            return Ok(Found { base, answer, until });
+            return Ok(Found {
+                base,
+                answer,
+                until,
+            });
         }
-        let sentence = format!("{} redirects more than {MAX_HOPS} times: check the URL", endpoint.url);
+        let sentence = format!(
+            "{} redirects more than {MAX_HOPS} times: check the URL",
+            endpoint.url
+        );
         Err(Error::new(Kind::Protocol, sentence).with(Key::Url, endpoint.url.redacted()))
     }
 
-    /// `POST git-upload-pack` to the repository at `base`, as [`get_refs`](Self::get_refs) found it. Redirects are not followed.
+    /// `POST git-upload-pack` to the repository at `base`, as [`get_refs`](Self::get_refs) found
+    /// it. Redirects are not followed.
     pub(super) async fn post(
         &self,
         endpoint: &Endpoint,
@@ -131,11 +147,17 @@ impl Http {
             }
         };
         let NetUrl::Http(first) = &endpoint.url else {
-            return Err(Error::new(Kind::Internal, "a URL that is not HTTP was asked over HTTP"));
+            return Err(Error::new(
+                Kind::Internal,
+                "a URL that is not HTTP was asked over HTTP",
+            ));
         };
-        let (response, pending, credentials) = self.send(endpoint, first, base, connections, request).await?;
+        let (response, pending, credentials) = self
+            .send(endpoint, first, base, connections, request)
+            .await?;
         let answer = Answer::check(endpoint, response, pending, base.clone(), credentials).await?;
-        // Git does not look at this type, and servers get it wrong; a page for people is the one thing worth a sentence of its own.
+        // Git does not look at this type, and servers get it wrong; a page for people is the one
+        // thing worth a sentence of its own.
         if answer.content_type().starts_with("text/") {
             Err(answer.not_git())
         } else {
@@ -143,7 +165,8 @@ impl Http {
         }
     }
 
-    /// One request to the repository at `base`, which `first` led to, credentials only where they belong, asked twice only where nothing of an answer came.
+    /// One request to the repository at `base`, which `first` led to, credentials only where they
+    /// belong, asked twice only where nothing of an answer came.
     async fn send(
         &self,
         endpoint: &Endpoint,
@@ -165,7 +188,10 @@ impl Http {
                 None => request,
             };
             let answer = request.send().await;
-            if answer.as_ref().is_ok_and(|answer| answer.version() == Version::HTTP_2) {
+            if answer
+                .as_ref()
+                .is_ok_and(|answer| answer.version() == Version::HTTP_2)
+            {
                 return Ok(answer.map(|answer| (answer, pending)));
             }
             pending.ended();
@@ -175,29 +201,42 @@ impl Http {
         let http2 = !kept || !self.is_without_http2(base);
         let first = ask(connections, http2).await?;
         let (answer, http2) = match &first {
-            Err(e) if http2 && connection_failure::wants_http_1_1(e) => (ask(connections, false).await?, false),
+            Err(e) if http2 && connection_failure::wants_http_1_1(e) => {
+                (ask(connections, false).await?, false)
+            }
             // What ended one connection that was kept (a restart, say) may have ended all of them.
-            Err(e) if kept && connection_failure::unanswered(e) => (ask(Connections::New, http2).await?, http2),
+            Err(e) if kept && connection_failure::unanswered(e) => {
+                (ask(Connections::New, http2).await?, http2)
+            }
             // It may have come to speak HTTP/2 only.
-            Err(e) if !http2 && connection_failure::was_reached(e) => (ask(Connections::New, true).await?, true),
+            Err(e) if !http2 && connection_failure::was_reached(e) => {
+                (ask(Connections::New, true).await?, true)
+            }
             _ => (first, http2),
         };
         if answer.is_ok() {
             self.learn_http2(base, http2);
         }
         let proxy = endpoint.proxy(&NetUrl::Http(base.clone()));
-        let (answer, pending) = answer.map_err(|e| connection_failure::transport(&e, base, proxy))?;
+        let (answer, pending) =
+            answer.map_err(|e| connection_failure::transport(&e, base, proxy))?;
         Ok((answer, pending, credentials))
     }
 
     pub(super) fn is_without_http2(&self, base: &HttpUrl) -> bool {
-        let without = self.without_http2.lock().unwrap_or_else(PoisonError::into_inner);
+        let without = self
+            .without_http2
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         !without.is_empty() && without.contains(&NetUrl::Http(base.clone()).authority())
     }
 
     /// Remembers whether the server of `base` has just answered by HTTP/2, or would have.
     pub(super) fn learn_http2(&self, base: &HttpUrl, http2: bool) {
-        let mut without = self.without_http2.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut without = self
+            .without_http2
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if http2 && without.is_empty() {
             return;
         }
@@ -224,7 +263,10 @@ fn redirected(response: &Response, from: &HttpUrl, asked: &HttpUrl) -> Result<Op
             .with(Key::Url, from.redacted())
             .with(Key::Status, response.status().as_u16()))
     };
-    let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+    let location = response
+        .headers()
+        .get(LOCATION)
+        .and_then(|value| value.to_str().ok());
     let Some(Ok(next)) = location.map(|location| asked.as_url().join(location)) else {
         return refused("nowhere (its Location cannot be read)");
     };

@@ -19,12 +19,14 @@ use crate::net::{Endpoint, refusal};
 const MAX_SAID: usize = 4096;
 const SAID_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Pieces of an answer beyond those that its bytes make up for: each costs as much as some hundred bytes.
+/// Pieces of an answer beyond those that its bytes make up for: each costs as much as some hundred
+/// bytes.
 const MAX_PIECES: usize = 16_384;
 /// The bytes that make up for one piece.
 const BYTES: usize = 32;
 
-/// Counts the pieces in which an answer comes. By HTTP/1 a chunk of one byte costs its sender next to nothing.
+/// Counts the pieces in which an answer comes. By HTTP/1 a chunk of one byte costs its sender next
+/// to nothing.
 #[derive(Default)]
 struct Pieces {
     count: usize,
@@ -64,8 +66,12 @@ impl Answer {
         let status = response.status();
         let unfolding = Unfolding::of(response.headers()).map(|unfolding| unfolding.map(Box::new));
         let given = endpoint.auth.is_some();
-        // The other is what a proxy has changed, and the page to log in that Azure DevOps answers with.
-        if !matches!(status, StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION) {
+        // The other is what a proxy has changed, and the page to log in that Azure DevOps answers
+        // with.
+        if !matches!(
+            status,
+            StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION
+        ) {
             let headers = response.headers().clone();
             let unfolding = unfolding.unwrap_or_default();
             let mut answer = Answer {
@@ -77,7 +83,13 @@ impl Answer {
                 pending,
             };
             let said = answer.said(endpoint).await;
-            return Err(failure::status(status, &headers, &answer.url, credentials, &said));
+            return Err(failure::status(
+                status,
+                &headers,
+                &answer.url,
+                credentials,
+                &said,
+            ));
         }
         match unfolding {
             Ok(unfolding) => Ok(Answer {
@@ -90,15 +102,20 @@ impl Answer {
             }),
             Err(encoding) => {
                 let encoding = sanitised(encoding.as_bytes());
-                let sentence = format!("{url} answered in the encoding `{encoding}`, which was not asked for");
+                let sentence =
+                    format!("{url} answered in the encoding `{encoding}`, which was not asked for");
                 Err(Error::new(Kind::Protocol, sentence).with(Key::Url, url.redacted()))
             }
         }
     }
 
-    /// What the answer says to people: the beginning of its body, unless that is a page, on one line and without our own credentials.
+    /// What the answer says to people: the beginning of its body, unless that is a page, on one
+    /// line and without our own credentials.
     async fn said(&mut self, endpoint: &Endpoint) -> Said {
-        let html = matches!(self.content_type().as_str(), "text/html" | "application/xhtml+xml");
+        let html = matches!(
+            self.content_type().as_str(),
+            "text/html" | "application/xhtml+xml"
+        );
         let mut body = vec![];
         let read = async {
             while body.len() < MAX_SAID
@@ -137,16 +154,20 @@ impl Answer {
 
     /// Whether it is a page for people.
     pub(super) fn is_page(&self) -> bool {
-        matches!(self.content_type().as_str(), "text/html" | "application/xhtml+xml")
+        matches!(
+            self.content_type().as_str(),
+            "text/html" | "application/xhtml+xml"
+        )
     }
 
-    /// `auth`, for a page that asks to log in: that is what some forges answer to credentials that they do not take. `protocol`, for
-    /// another answer of a type that is not Git's.
+    /// `auth`, for a page that asks to log in: that is what some forges answer to credentials that
+    /// they do not take. `protocol`, for another answer of a type that is not Git's.
     pub(super) fn not_git(&self) -> Error {
         if self.is_page() && (self.given || self.is_login()) {
             let sentence = if self.given {
                 format!(
-                    "{} answered with a page to log in, not with Git: check that the credentials are right and not expired, and the URL",
+                    "{} answered with a page to log in, not with Git: check that the credentials \
+                     are right and not expired, and the URL",
                     self.url
                 )
             } else {
@@ -159,7 +180,8 @@ impl Answer {
         let sentence = match self.content_type().as_str() {
             "text/html" | "application/xhtml+xml" => {
                 format!(
-                    "{} answered with an HTML page, not Git: check the URL, and whether it asks to log in",
+                    "{} answered with an HTML page, not Git: check the URL, and whether it asks \
+                     to log in",
                     self.url
                 )
             }
@@ -211,8 +233,13 @@ impl Chunks for Answer {
             }
             let chunk = chunk.map_err(|e| connection_failure::transport(&e, &self.url, None))?;
             if chunk.as_ref().is_some_and(|chunk| !self.pieces.take(chunk)) {
-                let sentence = format!("{} sends its answer in pieces of a few bytes, without end", self.url);
-                return Err(Error::new(Kind::Protocol, sentence).with(Key::Url, self.url.redacted()));
+                let sentence = format!(
+                    "{} sends its answer in pieces of a few bytes, without end",
+                    self.url
+                );
+                return Err(
+                    Error::new(Kind::Protocol, sentence).with(Key::Url, self.url.redacted())
+                );
             }
             match (&mut self.unfolding, chunk) {
                 (None, chunk) => return Ok(chunk),
@@ -225,7 +252,8 @@ impl Chunks for Answer {
         }
     }
 
-    /// Without unfolding what is not wanted. All that was asked for has come, so whoever gives up waiting gives up no request.
+    /// Without unfolding what is not wanted. All that was asked for has come, so whoever gives up
+    /// waiting gives up no request.
     async fn end(&mut self) {
         self.pending.ended();
         while let Ok(Some(piece)) = self.response.chunk().await

@@ -49,7 +49,8 @@ struct Used<K, V> {
 struct ClientKey {
     /// One server's only: a client can be given up without doing anything to requests to others.
     server: String,
-    /// None: without TLS, so that plain `http` works on a system without roots, and costs none of their memory.
+    /// None: without TLS, so that plain `http` works on a system without roots, and costs none of
+    /// their memory.
     tls: Option<Tls>,
     proxy: Option<Proxy>,
     addresses: Arc<Addresses>,
@@ -65,9 +66,9 @@ struct Configuration {
     handshakes: Handshakes,
 }
 
-/// A request that a client was taken for. While it has not [`ended`](Self::ended), it may be given up, which HTTP/2 does without
-/// closing the connection: the client is then forgotten, so that the connection closes with the last of the other requests on it, at
-/// once if there are none.
+/// A request that a client was taken for. While it has not [`ended`](Self::ended), it may be given
+/// up, which HTTP/2 does without closing the connection: the client is then forgotten, so that the
+/// connection closes with the last of the other requests on it, at once if there are none.
 pub(super) struct Pending {
     clients: Arc<Mutex<Used<ClientKey, Client>>>,
     client: Weak<OnceCell<Client>>,
@@ -116,7 +117,8 @@ impl Default for Clients {
 }
 
 impl Clients {
-    /// The client for `url`, made where it is the first with what `endpoint` says of TLS and proxies.
+    /// The client for `url`, made where it is the first with what `endpoint` says of TLS and
+    /// proxies.
     ///
     /// `unsupported` where the host of `url` is an address to which no connection may be made.
     pub(super) async fn of(
@@ -129,13 +131,14 @@ impl Clients {
         let proxy = endpoint.proxy(&NetUrl::Http(url.clone()));
         may_go(endpoint, url, proxy).await?;
         let mut tls = endpoint.tls.clone();
-        // The URL that was asked for is who our certificate is for: not where it redirects, nor a proxy on the way to plain `http`.
-        let is_for =
-            |first: &NetUrl| matches!(first, NetUrl::Http(first) if first.same_origin(url) && !url.is_plaintext());
+        // The URL that was asked for is who our certificate is for: not where it redirects, nor a
+        // proxy on the way to plain `http`.
+        let is_for = |first: &NetUrl| matches!(first, NetUrl::Http(first) if first.same_origin(url) && !url.is_plaintext());
         if !is_for(&endpoint.url) {
             tls.client = None;
         }
-        let encrypted = !url.is_plaintext() || proxy.is_some_and(|proxy| proxy.scheme == ProxyScheme::Https);
+        let encrypted =
+            !url.is_plaintext() || proxy.is_some_and(|proxy| proxy.scheme == ProxyScheme::Https);
         let key = ClientKey {
             server: NetUrl::Http(url.clone()).authority(),
             tls: encrypted.then_some(tls),
@@ -210,7 +213,10 @@ impl<K: Clone + Eq + Hash, V> Used<K, V> {
     fn remove(&mut self, key: &K, one: &Weak<OnceCell<V>>) -> Option<Arc<OnceCell<V>>> {
         let (_, found) = self.map.get(key)?;
         let is_same = std::ptr::eq(Arc::as_ptr(found), one.as_ptr());
-        is_same.then(|| self.map.remove(key)).flatten().map(|(_, cell)| cell)
+        is_same
+            .then(|| self.map.remove(key))
+            .flatten()
+            .map(|(_, cell)| cell)
     }
 
     fn at(&mut self, key: &K) -> Arc<OnceCell<V>> {
@@ -232,7 +238,8 @@ impl<K: Clone + Eq + Hash, V> Used<K, V> {
     }
 }
 
-/// Asks of hosts what the client does not: it takes addresses as they are, and asks [`Resolver`] for names.
+/// Asks of hosts what the client does not: it takes addresses as they are, and asks [`Resolver`]
+/// for names.
 async fn may_go(endpoint: &Endpoint, url: &HttpUrl, proxy: Option<&Proxy>) -> Result<()> {
     let (addresses, net) = (&endpoint.addresses, NetUrl::Http(url.clone()));
     if addresses.is_any() {
@@ -244,21 +251,24 @@ async fn may_go(endpoint: &Endpoint, url: &HttpUrl, proxy: Option<&Proxy>) -> Re
         Some(_) => addresses.check_behind_proxy(host),
     };
     checked.map_err(|denied| connection_failure::denied(&denied, &url.redacted()))?;
-    // Where names are resolved here, the client's resolver does not ask of the proxy, whose name may be the URL's, too.
+    // Where names are resolved here, the client's resolver does not ask of the proxy, whose name
+    // may be the URL's, too.
     match proxy {
-        Some(proxy) if proxy.scheme == ProxyScheme::Socks5 && proxy.host.eq_ignore_ascii_case(host) => {
+        Some(proxy)
+            if proxy.scheme == ProxyScheme::Socks5 && proxy.host.eq_ignore_ascii_case(host) =>
+        {
             let found = Resolver::new(addresses.clone()).lookup(host).await;
-            found
-                .map(|_| ())
-                .map_err(|error| connection_failure::dial(error.as_ref(), &url.redacted(), host, None))
+            found.map(|_| ()).map_err(|error| {
+                connection_failure::dial(error.as_ref(), &url.redacted(), host, None)
+            })
         }
         _ => Ok(()),
     }
 }
 
 fn build(key: &ClientKey, config: Option<ClientConfig>) -> Result<Client> {
-    // Every header and byte is Git's: no decompression (its features are off), no proxy of the environment. What Git takes of headers
-    // (curl's limits), we take.
+    // Every header and byte is Git's: no decompression (its features are off), no proxy of the
+    // environment. What Git takes of headers (curl's limits), we take.
     let builder = Client::builder()
         .http1_max_headers(MAX_HEADERS)
         .http1_allow_obsolete_multiline_headers_in_responses(true)
@@ -271,8 +281,9 @@ fn build(key: &ClientKey, config: Option<ClientConfig>) -> Result<Client> {
         .referer(false)
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
-        // Of one HTTP/2 connection's answers, some wait for an indexer. Their unread bytes count against the connection's window:
-        // at hyper's defaults, three of them would stop all others.
+        // Of one HTTP/2 connection's answers, some wait for an indexer. Their unread bytes count
+        // against the connection's window: at hyper's defaults, three of them would stop all
+        // others.
         .http2_initial_stream_window_size(1 << 20)
         .http2_initial_connection_window_size(64 << 20)
         // Else a connection that a firewall forgot would hold each new request until its deadline.
@@ -315,7 +326,9 @@ fn through(proxy: &Proxy) -> reqwest::Result<reqwest::Proxy> {
             Ok(reqwest::Proxy::all(proxy.url())?.basic_auth(user, password))
         }
         // For SOCKS it reads them from the URL only.
-        (ProxyScheme::Socks5 | ProxyScheme::Socks5h, Some(_)) => reqwest::Proxy::all(proxy.url_with_login()),
+        (ProxyScheme::Socks5 | ProxyScheme::Socks5h, Some(_)) => {
+            reqwest::Proxy::all(proxy.url_with_login())
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! Informational answers (1xx) by HTTP/1, which the HTTP client reads and forgets, one after the other for as long as they come. They are
-//! found in what TLS decrypts, as frames of HTTP/2 are.
+//! Informational answers (1xx) by HTTP/1, which the HTTP client reads and forgets, one after the
+//! other for as long as they come. They are found in what TLS decrypts, as frames of HTTP/2 are.
 
 use memchr::memmem;
 
@@ -18,7 +18,8 @@ pub(super) struct Interim {
 }
 
 impl Interim {
-    /// Those that `data` completes and that follow another answer's head. (In a body they would have to be spelled out, which packs and lists do not.)
+    /// Those that `data` completes and that follow another answer's head. (In a body they would
+    /// have to be spelled out, which packs and lists do not.)
     pub(super) fn count(&mut self, data: &[u8]) -> usize {
         let begun = self.tail.len();
         let mut seam = std::mem::take(&mut self.tail);
@@ -36,7 +37,8 @@ impl Interim {
 /// Where their versions are.
 fn found(bytes: &[u8]) -> impl Iterator<Item = usize> {
     memmem::find_iter(bytes, VERSION).filter(|at| {
-        let is_behind_a_head = *at >= BEFORE && matches!(&bytes[at - BEFORE..*at], b"\n\r\n" | [_, b'\n', b'\n']);
+        let is_behind_a_head =
+            *at >= BEFORE && matches!(&bytes[at - BEFORE..*at], b"\n\r\n" | [_, b'\n', b'\n']);
         let rest = &bytes[at + VERSION.len()..];
         is_behind_a_head && matches!(rest, [_, b' ', b'1', ..])
     })
@@ -59,7 +61,8 @@ mod tests {
             assert_eq!(found, 5, "{size}");
         }
         let mut interim = Interim::default();
-        let list = b"003f1111111111111111111111111111111111111111 refs/heads/HTTP/1.1\n".repeat(1000);
+        let list =
+            b"003f1111111111111111111111111111111111111111 refs/heads/HTTP/1.1\n".repeat(1000);
         assert_eq!(interim.count(&list), 0);
     }
 }

@@ -1,9 +1,10 @@
-//! The fetch conversation with a remote, in async Rust. libgit2 never touches the network (DESIGN: its HTTP client
-//! cannot be cancelled, pools nothing and reads the whole ref advertisement).
+//! The fetch conversation with a remote, in async Rust. libgit2 never touches the network (DESIGN:
+//! its HTTP client cannot be cancelled, pools nothing and reads the whole ref advertisement).
 //!
-//! Cancelling anything here is dropping its future: sockets close, or go back to the pool where they are reusable. Nothing here has
-//! a deadline of its own but the connection's making: the caller drops the future at the request's. The phase `connect` of a
-//! request lasts until the first chunk of a pack arrives in its sink.
+//! Cancelling anything here is dropping its future: sockets close, or go back to the pool where
+//! they are reusable. Nothing here has a deadline of its own but the connection's making: the
+//! caller drops the future at the request's. The phase `connect` of a request lasts until the first
+//! chunk of a pack arrives in its sink.
 
 pub(crate) mod auth;
 mod client_certificate;
@@ -58,17 +59,20 @@ use crate::task::pool::Pool;
 /// Of all lists of refs that arrive at a time. One that may be longer than this has it for itself.
 const MAX_LISTS: usize = 128 << 20;
 
-/// All that the network layer keeps between requests: connections, and what each URL speaks. One for the whole worker.
+/// All that the network layer keeps between requests: connections, and what each URL speaks. One
+/// for the whole worker.
 pub(crate) struct Net {
     http: Http,
     ssh: Ssh,
     server_cache: ServerCache,
     pub(crate) host_limits: HostLimits,
-    /// Bytes that lists of refs may take while they arrive. Apart from what waits for the client: a slow remote stops no read.
+    /// Bytes that lists of refs may take while they arrive. Apart from what waits for the client: a
+    /// slow remote stops no read.
     pub(crate) lists: Arc<Pool>,
 }
 
-/// What a server answers to one request. While it is there, it counts as one of those that a host is asked at a time.
+/// What a server answers to one request. While it is there, it counts as one of those that a host
+/// is asked at a time.
 struct Answer {
     from: From,
     _permit: Permit,
@@ -91,7 +95,8 @@ impl Net {
         }
     }
 
-    /// Sends `body` to `server`, which is known to be `endpoint`'s, and reads up to `limit` bytes of what it answers.
+    /// Sends `body` to `server`, which is known to be `endpoint`'s, and reads up to `limit` bytes
+    /// of what it answers.
     async fn ask(
         &self,
         endpoint: &Endpoint,
@@ -105,7 +110,8 @@ impl Net {
         match &server.base {
             NetUrl::Http(base) => {
                 let connections = self.server_cache.connections(endpoint);
-                let answer = permit.watch(self.http.post(endpoint, base, v2, body, connections).await)?;
+                let answer =
+                    permit.watch(self.http.post(endpoint, base, v2, body, connections).await)?;
                 Ok(PktLineReader::new(
                     Answer {
                         from: From::Http(answer),
@@ -125,10 +131,13 @@ impl Net {
                     shown,
                     limit,
                 );
-                // It says what it capabilities, and for v0 what it has, before it reads what it was asked.
+                // It says what it capabilities, and for v0 what it has, before it reads what it was
+                // asked.
                 let line = reader.line().await?;
                 if v2 != (line.text() == Some(b"version 2")) {
-                    return Err(reader.protocol("speaks another version of Git's protocol than before"));
+                    return Err(
+                        reader.protocol("speaks another version of Git's protocol than before")
+                    );
                 }
                 let mut line = line;
                 while line != PktLine::Flush {
@@ -139,7 +148,13 @@ impl Net {
         }
     }
 
-    async fn upload_pack(&self, endpoint: &Endpoint, url: &SshUrl, v2: bool, body: Bytes) -> Result<ssh::Exec> {
+    async fn upload_pack(
+        &self,
+        endpoint: &Endpoint,
+        url: &SshUrl,
+        v2: bool,
+        body: Bytes,
+    ) -> Result<ssh::Exec> {
         self.ssh.upload_pack(url, endpoint, v2, body).await
     }
 }

@@ -1,6 +1,7 @@
 //! How long to wait before a server is asked again for what it listed and then denied.
 //!
-//! A branch that moved meanwhile needs no pause. A server that stands for several, of which some are behind, needs some seconds.
+//! A branch that moved meanwhile needs no pause. A server that stands for several, of which some
+//! are behind, needs some seconds.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -9,7 +10,8 @@ const FIRST: Duration = Duration::from_millis(250);
 /// Tries after the first: some 16 seconds in all.
 const MAX: u32 = 7;
 
-/// None at first, then growing; by chance up to half longer or shorter, so that those who were denied together do not come back together.
+/// None at first, then growing; by chance up to half longer or shorter, so that those who were
+/// denied together do not come back together.
 #[derive(Default)]
 pub(crate) struct Pauses {
     taken: u32,
@@ -41,7 +43,10 @@ mod tests {
         assert_eq!((all.len(), all[0]), (MAX as usize, 0.0));
         for (n, pause) in all[1..].iter().enumerate() {
             let middle = 0.25 * f64::from(1 << n);
-            assert!((middle * 0.5..=middle * 1.5).contains(pause), "{n}: {pause}");
+            assert!(
+                (middle * 0.5..=middle * 1.5).contains(pause),
+                "{n}: {pause}"
+            );
         }
         let again: Vec<f64> = Pauses::default().map(|pause| pause.as_secs_f64()).collect();
         assert_ne!(all, again, "by chance");

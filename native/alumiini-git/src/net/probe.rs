@@ -1,4 +1,5 @@
-//! The way to a remote one step at a time, each on its own, for people who want to know where it ends.
+//! The way to a remote one step at a time, each on its own, for people who want to know where it
+//! ends.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -50,7 +51,8 @@ impl Step {
     }
 }
 
-/// A walk to `endpoint`, over connections of its own: nothing that a worker has kept makes it look better.
+/// A walk to `endpoint`, over connections of its own: nothing that a worker has kept makes it look
+/// better.
 pub(crate) struct Walk {
     endpoint: Endpoint,
     net: Net,
@@ -130,9 +132,17 @@ impl Walk {
         }
         let found = tokio::time::timeout(CONNECT_TIMEOUT, resolver.lookup(&host)).await;
         self.addresses = match found {
-            Ok(Ok(found)) => found.iter().map(|found| (found.ip(), port).into()).collect(),
+            Ok(Ok(found)) => found
+                .iter()
+                .map(|found| (found.ip(), port).into())
+                .collect(),
             Ok(Err(error)) => match error.downcast_ref::<Denied>() {
-                Some(denied) => return Err(connection_failure::denied(denied, &self.endpoint.url.redacted())),
+                Some(denied) => {
+                    return Err(connection_failure::denied(
+                        denied,
+                        &self.endpoint.url.redacted(),
+                    ));
+                }
                 None => vec![],
             },
             Err(_) => vec![],
@@ -142,7 +152,11 @@ impl Walk {
                 "the host name {host} does not resolve; check the URL and the DNS"
             )));
         }
-        let mut shown: Vec<String> = self.addresses.iter().map(|address| address.ip().to_string()).collect();
+        let mut shown: Vec<String> = self
+            .addresses
+            .iter()
+            .map(|address| address.ip().to_string())
+            .collect();
         shown.dedup();
         if shown == [host.as_str()] {
             return Ok(format!("{host} is an address already"));
@@ -190,12 +204,15 @@ impl Walk {
             return Ok("made with the next step".to_owned());
         };
         let shown = self.endpoint.url.redacted();
-        let name = ServerName::try_from(self.endpoint.url.host().trim_matches(['[', ']']).to_owned())
-            .map_err(|_| self.failed("its host is no name that a certificate can have"))?;
+        let name =
+            ServerName::try_from(self.endpoint.url.host().trim_matches(['[', ']']).to_owned())
+                .map_err(|_| self.failed("its host is no name that a certificate can have"))?;
         let tls = self.endpoint.tls.clone();
-        let config = tokio::task::spawn_blocking(move || tls.config(&[b"h2", b"http/1.1"], Handshakes::Direct))
-            .await
-            .map_err(|_| panicked())??;
+        let config = tokio::task::spawn_blocking(move || {
+            tls.config(&[b"h2", b"http/1.1"], Handshakes::Direct)
+        })
+        .await
+        .map_err(|_| panicked())??;
         let made = TlsConnector::from(Arc::new(config)).connect(name, stream);
         let stream = match tokio::time::timeout(CONNECT_TIMEOUT, made).await {
             Ok(Ok(stream)) => stream,
@@ -234,13 +251,16 @@ impl Walk {
 
     async fn auth(&mut self) -> Result<String> {
         self.stream = None;
-        let (server, _) = discovery::discover(&self.net, &self.endpoint, Wanted::named(b"\0")).await?;
+        let (server, _) =
+            discovery::discover(&self.net, &self.endpoint, Wanted::named(b"\0")).await?;
         let version = match server.capabilities {
             Capabilities::V2(_) => 2,
             Capabilities::V0(_) => 0,
         };
         let led = match (&self.endpoint.url, &server.base) {
-            (NetUrl::Http(asked), NetUrl::Http(base)) if !same(asked, base) => format!(", redirected to {base}"),
+            (NetUrl::Http(asked), NetUrl::Http(base)) if !same(asked, base) => {
+                format!(", redirected to {base}")
+            }
             _ => String::new(),
         };
         let who = match &self.endpoint.auth {

@@ -1,4 +1,5 @@
-//! The proxy of a request: what it is, for whom it is left out, and what a connection through it looks like.
+//! The proxy of a request: what it is, for whom it is left out, and what a connection through it
+//! looks like.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -47,15 +48,27 @@ pub(crate) struct ProxySettings {
 
 impl ProxySettings {
     /// From the request's `proxy` and `no_proxy`. None: no proxy.
-    pub(crate) fn new(proxy: Option<&str>, no_proxy: Option<&str>) -> Result<Option<ProxySettings>> {
+    pub(crate) fn new(
+        proxy: Option<&str>,
+        no_proxy: Option<&str>,
+    ) -> Result<Option<ProxySettings>> {
         let Some(proxy) = proxy.filter(|proxy| !proxy.is_empty()) else {
             return Ok(None);
         };
         let proxy = Proxy::parse(proxy)?;
         let direct = no_proxy.unwrap_or_default().to_owned();
         // Of the matcher only what it says of `no_proxy` counts: the proxy itself is a stand-in.
-        let matcher = Arc::new(Matcher::builder().all("http://proxy").no(direct.as_str()).build());
-        Ok(Some(ProxySettings { proxy, direct, matcher }))
+        let matcher = Arc::new(
+            Matcher::builder()
+                .all("http://proxy")
+                .no(direct.as_str())
+                .build(),
+        );
+        Ok(Some(ProxySettings {
+            proxy,
+            direct,
+            matcher,
+        }))
     }
 
     /// Adds what must not be shown of it.
@@ -112,11 +125,21 @@ impl fmt::Debug for ProxySettings {
 impl Proxy {
     /// No error repeats the text: there may be a password in it.
     fn parse(text: &str) -> Result<Proxy> {
-        let invalid = |why: &str| Error::new(Kind::Invalid, format!("`proxy` {why}: http://user:password@host:port"));
-        if text.chars().any(|c| c.is_control() || c == '\\' || c == ' ') {
+        let invalid = |why: &str| {
+            Error::new(
+                Kind::Invalid,
+                format!("`proxy` {why}: http://user:password@host:port"),
+            )
+        };
+        if text
+            .chars()
+            .any(|c| c.is_control() || c == '\\' || c == ' ')
+        {
             return Err(invalid("holds a space, backslash or control character"));
         }
-        let (scheme, authority) = text.split_once("://").ok_or_else(|| invalid("is not a URL"))?;
+        let (scheme, authority) = text
+            .split_once("://")
+            .ok_or_else(|| invalid("is not a URL"))?;
         let (scheme, default_port) = match scheme.to_ascii_lowercase().as_str() {
             "http" => (ProxyScheme::Http, 80),
             "https" => (ProxyScheme::Https, 443),
@@ -128,8 +151,10 @@ impl Proxy {
                 ));
             }
         };
-        // `Url` has its own ideas of the authority of schemes that it does not know, so it is shown one that it does.
-        let url = Url::parse(&format!("http://{authority}")).map_err(|_| invalid("cannot be read"))?;
+        // `Url` has its own ideas of the authority of schemes that it does not know, so it is shown
+        // one that it does.
+        let url =
+            Url::parse(&format!("http://{authority}")).map_err(|_| invalid("cannot be read"))?;
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
             return Err(invalid(
                 "has more than a host and a port (write %2F, %3F or %23 in a password)",
@@ -141,7 +166,10 @@ impl Proxy {
                 .map(|text| text.into_owned())
                 .map_err(|_| invalid("has credentials that are not UTF-8"))
         };
-        let (user, password) = (decode(url.username())?, decode(url.password().unwrap_or(""))?);
+        let (user, password) = (
+            decode(url.username())?,
+            decode(url.password().unwrap_or(""))?,
+        );
         if user.contains(':') {
             return Err(invalid("has a user name with a colon"));
         }
@@ -157,9 +185,13 @@ impl Proxy {
         };
         Ok(Proxy {
             scheme,
-            host: url.host_str().ok_or_else(|| invalid("names no host"))?.to_owned(),
+            host: url
+                .host_str()
+                .ok_or_else(|| invalid("names no host"))?
+                .to_owned(),
             port,
-            login: Some((user, password)).filter(|(user, password)| !user.is_empty() || !password.is_empty()),
+            login: Some((user, password))
+                .filter(|(user, password)| !user.is_empty() || !password.is_empty()),
         })
     }
 

@@ -18,7 +18,10 @@ fn kinds_ports_and_credentials() {
     );
     assert_eq!(proxy.login, Some(("ann".into(), "s@same".into())));
     assert!(!format!("{proxy} {proxy:?}").contains("same"));
-    assert_eq!(parse("http://ann:sesame@p").header().unwrap(), "Basic YW5uOnNlc2FtZQ==");
+    assert_eq!(
+        parse("http://ann:sesame@p").header().unwrap(),
+        "Basic YW5uOnNlc2FtZQ=="
+    );
 }
 
 #[test]
@@ -42,7 +45,14 @@ fn hosts_that_go_without() {
     let route = ProxySettings::new(Some("http://p"), Some("example.com, 10.0.0.0/8,::1,.svc"))
         .unwrap()
         .unwrap();
-    for host in ["example.com", "a.example.com", "10.1.2.3", "[::1]", "::1", "x.svc"] {
+    for host in [
+        "example.com",
+        "a.example.com",
+        "10.1.2.3",
+        "[::1]",
+        "::1",
+        "x.svc",
+    ] {
         assert!(route.to(host).is_none(), "{host}");
     }
     for host in ["example.org", "11.1.2.3", "notexample.com"] {

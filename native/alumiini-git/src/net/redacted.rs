@@ -1,6 +1,8 @@
-//! What may be shown of a URL where that is in doubt: one that was mistyped may be taken for another thing that holds the password.
+//! What may be shown of a URL where that is in doubt: one that was mistyped may be taken for
+//! another thing that holds the password.
 //!
-//! In doubt it is less rather than more. `protocol/shown_urls.txt` has the cases, for the library, too.
+//! In doubt it is less rather than more. `protocol/shown_urls.txt` has the cases, for the library,
+//! too.
 
 use percent_encoding::percent_decode;
 
@@ -43,7 +45,10 @@ pub(super) fn without_parameters(path: &[u8]) -> &[u8] {
 /// Whether a path of this machine may be a URL that lacks its scheme, or the colon behind it.
 pub(super) fn is_doubtful_local(path: &[u8]) -> bool {
     let first = path.split(|b| *b == b'/').next().unwrap_or_default();
-    let word = first.strip_suffix(b";").unwrap_or(first).to_ascii_lowercase();
+    let word = first
+        .strip_suffix(b";")
+        .unwrap_or(first)
+        .to_ascii_lowercase();
     let is_relative = !path.starts_with(b"/") && !path.starts_with(b".");
     let is_word = matches!(&word[..], b"http" | b"https" | b"ssh") && path.contains(&b'@');
     is_doubtful(path) || is_relative && (first.contains(&b'@') || is_word)

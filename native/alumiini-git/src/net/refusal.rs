@@ -1,14 +1,19 @@
-//! What servers say in words when they refuse: in `ERR` lines, on side-band 3, on SSH's standard error, in bodies of HTTP errors.
-//! Their protocols have no codes for it, so their sentences must do. One table, since all of them mean the same.
+//! What servers say in words when they refuse: in `ERR` lines, on side-band 3, on SSH's standard
+//! error, in bodies of HTTP errors. Their protocols have no codes for it, so their sentences must
+//! do. One table, since all of them mean the same.
 
 use crate::error::Kind;
 
-/// Earlier rows take precedence: what is asked too often may be "not allowed", too, and a repository that is hidden may be "not found or
-/// you don't have permission".
+/// Earlier rows take precedence: what is asked too often may be "not allowed", too, and a
+/// repository that is hidden may be "not found or you don't have permission".
 const TABLE: &[(Kind, &[&str])] = &[
     (
         Kind::Unsupported,
-        &["command not found", "unknown command", "is not a git command"],
+        &[
+            "command not found",
+            "unknown command",
+            "is not a git command",
+        ],
     ),
     (
         Kind::RateLimited,
@@ -122,31 +127,42 @@ mod tests {
         for (said, expected) in [
             // GitHub
             ("ERROR: Repository not found.", Some(K::RepoNotFound)),
-            ("ERROR: Permission to a/b.git denied to deploy key", Some(K::Auth)),
             (
-                "ERROR: The 'acme' organization has enabled or enforced SAML SSO. To access this repository, you must re-authorize",
+                "ERROR: Permission to a/b.git denied to deploy key",
                 Some(K::Auth),
             ),
             (
-                "ERROR: The 'acme' organization has an IP allow list enabled, and 192.0.2.1 is not permitted to access this repository.",
+                "ERROR: The 'acme' organization has enabled or enforced SAML SSO. To access this \
+                 repository, you must re-authorize",
                 Some(K::Auth),
             ),
             (
-                "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.",
+                "ERROR: The 'acme' organization has an IP allow list enabled, and 192.0.2.1 is \
+                 not permitted to access this repository.",
+                Some(K::Auth),
+            ),
+            (
+                "You have exceeded a secondary rate limit. Please wait a few minutes before you \
+                 try again.",
                 Some(K::RateLimited),
             ),
-            ("API rate limit exceeded for user ID 1.", Some(K::RateLimited)),
+            (
+                "API rate limit exceeded for user ID 1.",
+                Some(K::RateLimited),
+            ),
             (
                 "fatal: remote error: a//b is not a valid repository name",
                 Some(K::RepoNotFound),
             ),
             (
-                "ERROR: Your account is suspended. Please check with your installation administrator.",
+                "ERROR: Your account is suspended. Please check with your installation \
+                 administrator.",
                 Some(K::Auth),
             ),
             // GitLab
             (
-                "ERROR: The project you were looking for could not be found or you don't have permission to view it.",
+                "ERROR: The project you were looking for could not be found or you don't have \
+                 permission to view it.",
                 Some(K::RepoNotFound),
             ),
             (
@@ -163,26 +179,38 @@ mod tests {
                 "The git server, Gitaly, is not available at this time. Please try again later.",
                 Some(K::Network),
             ),
-            ("fatal: project path is not in expected format", Some(K::RepoNotFound)),
+            (
+                "fatal: project path is not in expected format",
+                Some(K::RepoNotFound),
+            ),
             // Bitbucket
-            ("Rate limit for this resource has been exceeded", Some(K::RateLimited)),
+            (
+                "Rate limit for this resource has been exceeded",
+                Some(K::RateLimited),
+            ),
             ("conq: repository access denied.", Some(K::Auth)),
             (
-                "Repository not found\nThe requested repository does not exist, or you do not have permission to access it.",
+                "Repository not found\nThe requested repository does not exist, or you do not \
+                 have permission to access it.",
                 Some(K::RepoNotFound),
             ),
             // Gitea, Forgejo, Gogs
-            ("Forgejo: Cannot find repository: a/b", Some(K::RepoNotFound)),
+            (
+                "Forgejo: Cannot find repository: a/b",
+                Some(K::RepoNotFound),
+            ),
             ("Gitea: Unauthorized", Some(K::Auth)),
             ("Gitea: User permission denied", Some(K::Auth)),
             ("Gogs: Repository does not exist", Some(K::RepoNotFound)),
             // Azure DevOps
             (
-                "TF401019: The Git repository with name or identifier x does not exist or you do not have permissions",
+                "TF401019: The Git repository with name or identifier x does not exist or you do \
+                 not have permissions",
                 Some(K::RepoNotFound),
             ),
             (
-                "TF400733: The request has been canceled: Request was blocked due to exceeding usage of resource 'Concurrency'",
+                "TF400733: The request has been canceled: Request was blocked due to exceeding \
+                 usage of resource 'Concurrency'",
                 Some(K::RateLimited),
             ),
             // AWS CodeCommit, Gerrit, git itself
@@ -194,8 +222,14 @@ mod tests {
                 "fatal: '/r' does not appear to be a git repository",
                 Some(K::RepoNotFound),
             ),
-            ("access denied or repository not exported: /r", Some(K::RepoNotFound)),
-            ("fatal: detected dubious ownership in repository at '/r'", Some(K::Auth)),
+            (
+                "access denied or repository not exported: /r",
+                Some(K::RepoNotFound),
+            ),
+            (
+                "fatal: detected dubious ownership in repository at '/r'",
+                Some(K::Auth),
+            ),
             (
                 "aborting due to possible repository corruption on the remote side.",
                 Some(K::Protocol),
@@ -204,7 +238,10 @@ mod tests {
             ("server busy, please wait", Some(K::Network)),
             ("The server is too busy", Some(K::Network)),
             ("The server is in maintenance mode", Some(K::Network)),
-            ("bash: git-upload-pack: command not found", Some(K::Unsupported)),
+            (
+                "bash: git-upload-pack: command not found",
+                Some(K::Unsupported),
+            ),
             (
                 "Please make sure you have the correct access rights\nand the repository exists.",
                 None,

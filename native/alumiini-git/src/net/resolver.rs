@@ -1,4 +1,5 @@
-//! Names, resolved to the addresses that connections may be made to. Whoever connects takes these, so none is connected to that was not asked for.
+//! Names, resolved to the addresses that connections may be made to. Whoever connects takes these,
+//! so none is connected to that was not asked for.
 
 use std::error::Error as StdError;
 use std::net::SocketAddr;
@@ -36,7 +37,8 @@ impl Resolver {
         Resolver { unasked, ..self }
     }
 
-    /// The addresses of `host`, an address or a name, that may be connected to. [`Denied`](super::addresses::Denied) where there are only others.
+    /// The addresses of `host`, an address or a name, that may be connected to.
+    /// [`Denied`](super::addresses::Denied) where there are only others.
     pub(super) async fn lookup(&self, host: &str) -> Result<Vec<SocketAddr>, BoxError> {
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let found = GaiResolver::new().call(host.parse::<Name>()?).await?;
@@ -45,7 +47,9 @@ impl Resolver {
         }
         let mut found = found.peekable();
         let is_known = found.peek().is_some();
-        let allowed: Vec<SocketAddr> = found.filter(|found| self.addresses.allows(found.ip())).collect();
+        let allowed: Vec<SocketAddr> = found
+            .filter(|found| self.addresses.allows(found.ip()))
+            .collect();
         if is_known && allowed.is_empty() {
             return Err(Box::new(self.addresses.denied(host)));
         }
@@ -57,7 +61,9 @@ impl Resolver {
 impl Resolve for Resolver {
     fn resolve(&self, name: reqwest::dns::Name) -> Resolving {
         let this = self.clone();
-        Box::pin(async move { Ok(Box::new(this.lookup(name.as_str()).await?.into_iter()) as Addrs) })
+        Box::pin(
+            async move { Ok(Box::new(this.lookup(name.as_str()).await?.into_iter()) as Addrs) },
+        )
     }
 }
 

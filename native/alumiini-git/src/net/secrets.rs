@@ -1,4 +1,5 @@
-//! What no answer may repeat: servers and proxies are quoted in errors, and some quote what they were sent.
+//! What no answer may repeat: servers and proxies are quoted in errors, and some quote what they
+//! were sent.
 
 use crate::error::{Error, Name};
 use crate::net::redacted::HIDDEN;
@@ -9,13 +10,14 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 const SHORTEST: usize = 4;
 /// So much of a secret is hidden where a text was cut within it.
 const PART: usize = 8;
-/// And so much of it anywhere. Else who chooses both secret and answer could have each byte of the one compared with all of the other.
+/// And so much of it anywhere. Else who chooses both secret and answer could have each byte of the
+/// one compared with all of the other.
 const LONG_PART: usize = 64;
 /// Where texts are cut short.
 const CUT: &[u8] = "…".as_bytes();
 
-/// Names of users that stand for nobody, as the hosting services have them. Any other may be the token itself, as in
-/// `TOKEN:x-oauth-basic@`.
+/// Names of users that stand for nobody, as the hosting services have them. Any other may be the
+/// token itself, as in `TOKEN:x-oauth-basic@`.
 const NOBODY: &[&str] = &[
     "git",
     "oauth",
@@ -54,7 +56,8 @@ impl Secrets {
         }
     }
 
-    /// A user with a password. `own` is what the request itself says of remote, path and ref: a name that stands there is shown anyway.
+    /// A user with a password. `own` is what the request itself says of remote, path and ref: a
+    /// name that stands there is shown anyway.
     pub(crate) fn add_login(&mut self, user: &str, password: &str, own: &str) {
         let is_nobody = |name: &str| NOBODY.contains(&name.to_ascii_lowercase().as_str());
         // First, so that it is hidden as the one thing that it is.
@@ -63,7 +66,9 @@ impl Secrets {
             self.add(password);
         }
         let is_token = password.is_empty() || is_nobody(password);
-        let is_shown = own.to_ascii_lowercase().contains(&user.to_ascii_lowercase());
+        let is_shown = own
+            .to_ascii_lowercase()
+            .contains(&user.to_ascii_lowercase());
         if !is_nobody(user) && (is_token || !is_shown) {
             self.add(user);
         }
@@ -75,7 +80,11 @@ impl Secrets {
         let mut shown = vec![];
         let mut at = 0;
         while at < bytes.len() {
-            let found = self.0.iter().filter_map(|secret| matched(&bytes[at..], secret)).max();
+            let found = self
+                .0
+                .iter()
+                .filter_map(|secret| matched(&bytes[at..], secret))
+                .max();
             match found {
                 Some(length) => {
                     shown.extend_from_slice(HIDDEN.as_bytes());
@@ -110,12 +119,16 @@ impl Secrets {
     }
 }
 
-/// Three bytes become four characters, so a text has three forms within another one. The ends depend on neighbours.
+/// Three bytes become four characters, so a text has three forms within another one. The ends
+/// depend on neighbours.
 fn base64(secret: &str) -> Vec<Vec<u8>> {
     let mut forms = vec![];
     for (before, first) in [(0, 0), (1, 2), (2, 3)] {
         let bytes = [&b"xx"[..before], secret.as_bytes()].concat();
-        for encoded in [STANDARD_NO_PAD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes)] {
+        for encoded in [
+            STANDARD_NO_PAD.encode(&bytes),
+            URL_SAFE_NO_PAD.encode(&bytes),
+        ] {
             let end = match bytes.len() % 3 {
                 0 => encoded.len(),
                 _ => encoded.len() - 1,
@@ -126,8 +139,9 @@ fn base64(secret: &str) -> Vec<Vec<u8>> {
     forms
 }
 
-/// How much of the beginning of `text` is `secret`: in either case (a server's host becomes lower case), each byte as it is or escaped, and
-/// any space as any other. Also its beginning, where the text is cut there.
+/// How much of the beginning of `text` is `secret`: in either case (a server's host becomes lower
+/// case), each byte as it is or escaped, and any space as any other. Also its beginning, where the
+/// text is cut there.
 fn matched(text: &[u8], secret: &[u8]) -> Option<usize> {
     let way = |escaped_first: bool| {
         let (mut at, mut read) = (0, 0);
@@ -141,7 +155,10 @@ fn matched(text: &[u8], secret: &[u8]) -> Option<usize> {
                     Some(length) => at += length,
                     None => return (read >= LONG_PART).then_some(at),
                 }
-                read += secret[read..].iter().take_while(|b| b.is_ascii_whitespace()).count();
+                read += secret[read..]
+                    .iter()
+                    .take_while(|b| b.is_ascii_whitespace())
+                    .count();
                 continue;
             }
             let plain = rest[0].eq_ignore_ascii_case(&secret[read]).then_some(1);
@@ -169,7 +186,10 @@ fn spaces(text: &[u8]) -> Option<usize> {
         at += match byte {
             b'+' => 1,
             byte if byte.is_ascii_whitespace() => 1,
-            _ => match b" \t\r\n".iter().find_map(|space| escaped(&text[at..], *space)) {
+            _ => match b" \t\r\n"
+                .iter()
+                .find_map(|space| escaped(&text[at..], *space))
+            {
                 Some(length) => length,
                 None => break,
             },
@@ -178,7 +198,8 @@ fn spaces(text: &[u8]) -> Option<usize> {
     (at > 0).then_some(at)
 }
 
-/// The length of an escape at the beginning of `text` that stands for `byte`: of URLs (once, and twice), of JSON, of strings.
+/// The length of an escape at the beginning of `text` that stands for `byte`: of URLs (once, and
+/// twice), of JSON, of strings.
 fn escaped(text: &[u8], byte: u8) -> Option<usize> {
     if !matches!(text, [b'%' | b'\\', ..]) {
         return None;

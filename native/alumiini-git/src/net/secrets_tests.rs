@@ -3,7 +3,11 @@ use crate::error::{Detail, Key, Kind};
 
 fn login(user: &str, password: &str) -> Secrets {
     let mut secrets = Secrets::default();
-    secrets.add_login(user, password, "https://git.example.com/acme/app.git /srv/app main");
+    secrets.add_login(
+        user,
+        password,
+        "https://git.example.com/acme/app.git /srv/app main",
+    );
     secrets
 }
 
@@ -22,30 +26,52 @@ fn what_a_server_repeats_is_hidden() {
     };
     let shown = |secrets: &Secrets, text: &str| {
         let hidden = secrets.hide_in(said(text));
-        assert_eq!(hidden.detail[&Key::Ref], Detail::from(hidden.message.as_str()));
+        assert_eq!(
+            hidden.detail[&Key::Ref],
+            Detail::from(hidden.message.as_str())
+        );
         assert_eq!(hidden.detail[&Key::Status], Detail::from(401u64));
         hidden.message
     };
     let ann = login("ann", "open sesame");
-    assert_eq!(shown(&ann, "no `open sesame` for ann"), "no `[hidden]` for ann");
+    assert_eq!(
+        shown(&ann, "no `open sesame` for ann"),
+        "no `[hidden]` for ann"
+    );
     assert_eq!(shown(&ann, "Basic YW5uOm9wZW4gc2VzYW1l"), "Basic [hidden]");
-    assert_eq!(shown(&login("t0ken", ""), "t0ken is expired"), "[hidden] is expired");
+    assert_eq!(
+        shown(&login("t0ken", ""), "t0ken is expired"),
+        "[hidden] is expired"
+    );
     assert_eq!(shown(&token("t0ken"), "not t0ken"), "not [hidden]");
     assert_eq!(shown(&login("ann", "at"), "a cat sat"), "a cat sat");
 }
 
 #[test]
 fn a_user_may_be_the_token() {
-    for (user, password) in [("Gh-T0K3N", "x-oauth-basic"), ("Gh-T0K3N", ""), ("Gh-T0K3N", "other")] {
+    for (user, password) in [
+        ("Gh-T0K3N", "x-oauth-basic"),
+        ("Gh-T0K3N", ""),
+        ("Gh-T0K3N", "other"),
+    ] {
         let secrets = login(user, password);
         assert_eq!(
             secrets.hide("no gh-t0k3n here"),
             "no [hidden] here",
             "{user}:{password}"
         );
-        assert_eq!(secrets.hide("https://Gh-T0K3N.example/r"), "https://[hidden].example/r");
+        assert_eq!(
+            secrets.hide("https://Gh-T0K3N.example/r"),
+            "https://[hidden].example/r"
+        );
     }
-    for nobody in ["git", "x-access-token", "X-Token-Auth", "oauth2", "gitlab-ci-token"] {
+    for nobody in [
+        "git",
+        "x-access-token",
+        "X-Token-Auth",
+        "oauth2",
+        "gitlab-ci-token",
+    ] {
         let text = format!("{nobody} may not see it");
         assert_eq!(login(nobody, "open sesame").hide(&text), text);
     }
@@ -53,7 +79,10 @@ fn a_user_may_be_the_token() {
     let text = "https://git.example.com/acme/app.git is not for acme";
     assert_eq!(login("acme", "open sesame").hide(text), text);
     assert!(!login("acme", "").hide(text).contains("acme"));
-    assert_eq!(login("x-oauth-basic", "").hide("x-oauth-basic"), "x-oauth-basic");
+    assert_eq!(
+        login("x-oauth-basic", "").hide("x-oauth-basic"),
+        "x-oauth-basic"
+    );
 }
 
 #[test]
@@ -107,13 +136,20 @@ fn where_a_text_was_cut_within_it() {
         secrets.hide("it says: an-access…; try again"),
         "it says: [hidden]…; try again"
     );
-    assert_eq!(secrets.hide("it says: an-access code"), "it says: an-access code");
+    assert_eq!(
+        secrets.hide("it says: an-access code"),
+        "it says: an-access code"
+    );
 }
 
 #[test]
 fn in_lists_and_in_names_that_are_no_text() {
     let secrets = token("t0ken");
-    let near = vec![Name::new(b"t0ken-a"), Name::new(b"\xfft0ken"), Name::new(b"\xff")];
+    let near = vec![
+        Name::new(b"t0ken-a"),
+        Name::new(b"\xfft0ken"),
+        Name::new(b"\xff"),
+    ];
     let error = secrets.hide_in(Error::new(Kind::RefNotFound, "no").with(Key::Near, near));
     let near = vec![
         Name::new(b"[hidden]-a"),

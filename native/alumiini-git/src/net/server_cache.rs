@@ -1,7 +1,8 @@
 //! What is remembered of repositories' servers, and how far it is believed.
 //!
-//! Git remembers nothing: it begins at the URL each time. What is remembered here saves requests, so whatever failure it could have caused
-//! makes the same call begin at the URL, once, and on new connections.
+//! Git remembers nothing: it begins at the URL each time. What is remembered here saves requests,
+//! so whatever failure it could have caused makes the same call begin at the URL, once, and on new
+//! connections.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -49,17 +50,19 @@ type ServerKey = (Identity, u64);
 #[derive(Default)]
 struct Memory {
     server: Option<Arc<ServerInfo>>,
-    /// Whether the last call failed, so that kept connections are not trusted either: they may lead to what was there before.
+    /// Whether the last call failed, so that kept connections are not trusted either: they may lead
+    /// to what was there before.
     doubted: bool,
 }
 
 impl ServerCache {
-    /// By a hash of the credentials too: a redirect that one user was given says nothing for another. The credentials
-    /// themselves are not kept.
+    /// By a hash of the credentials too: a redirect that one user was given says nothing for
+    /// another. The credentials themselves are not kept.
     fn key(&self, endpoint: &Endpoint) -> ServerKey {
         (
             endpoint.url.identity(),
-            self.hasher.hash_one((&endpoint.auth, &endpoint.tls, &endpoint.route)),
+            self.hasher
+                .hash_one((&endpoint.auth, &endpoint.tls, &endpoint.route)),
         )
     }
 
@@ -113,7 +116,8 @@ impl ServerCache {
                     memory.doubted = false;
                 }
             }
-            // A server that is behind the others may be the one at the other end of a kept connection.
+            // A server that is behind the others may be the one at the other end of a kept
+            // connection.
             Err(e) if e.kind == Kind::RefNotFound => self.doubt(endpoint),
             Err(e) => {
                 let server = self
@@ -134,9 +138,12 @@ impl ServerCache {
 pub(super) fn could_cause(endpoint: &Endpoint, asked: &NetUrl, error: &Error) -> bool {
     match error.kind {
         // Ours, or of what was asked for.
-        Kind::Cancelled | Kind::Invalid | Kind::TooLarge | Kind::RefNotFound | Kind::Internal => false,
+        Kind::Cancelled | Kind::Invalid | Kind::TooLarge | Kind::RefNotFound | Kind::Internal => {
+            false
+        }
         _ if asked.identity() != endpoint.url.identity() => true,
-        // What the URL's own host says to whoever asks, whatever that is: another request would only be one more.
+        // What the URL's own host says to whoever asks, whatever that is: another request would
+        // only be one more.
         Kind::RateLimited | Kind::Certificate | Kind::HostKey => false,
         Kind::Auth => matches!(asked, NetUrl::Http(_)),
         _ => error.hint != Some(Hint::Unreachable) && !error.detail.contains_key(&Key::RetryAfter),
@@ -158,7 +165,8 @@ mod tests {
                 panic!("{url}");
             };
             let route = ProxySettings::new(None, None).unwrap();
-            let endpoint = Endpoint::new(url, None, false, Default::default(), route, Arc::default()).unwrap();
+            let endpoint =
+                Endpoint::new(url, None, false, Default::default(), route, Arc::default()).unwrap();
             cache.change(&endpoint, |_| {});
             assert!(cache.lock().len() <= MAX_KNOWN);
         }

@@ -1,4 +1,5 @@
-//! Where a repository is over SSH, in both of Git's forms: `ssh://user@host:port/path` and `user@host:path` (git-fetch(1), "GIT URLS").
+//! Where a repository is over SSH, in both of Git's forms: `ssh://user@host:port/path` and
+//! `user@host:path` (git-fetch(1), "GIT URLS").
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -25,12 +26,13 @@ pub(crate) struct SshUrl {
 impl SshUrl {
     /// From what follows `ssh://`.
     ///
-    /// `invalid`: a password (nothing sends it), no host, a port that is none, a path that is empty or looks like an option.
+    /// `invalid`: a password (nothing sends it), no host, a port that is none, a path that is empty
+    /// or looks like an option.
     pub(super) fn parse(rest: &[u8]) -> Result<SshUrl> {
         let rest = text(rest)?;
-        let slash = rest
-            .find('/')
-            .ok_or_else(|| Error::invalid("the SSH URL names no repository: ssh://git@host/path/to/repository"))?;
+        let slash = rest.find('/').ok_or_else(|| {
+            Error::invalid("the SSH URL names no repository: ssh://git@host/path/to/repository")
+        })?;
         let (authority, path) = rest.split_at(slash);
         let path = decode(path)?;
         // `/~user/…` names a home.
@@ -42,7 +44,8 @@ impl SshUrl {
         SshUrl::new(Authority::parse(&decode(authority)?)?, path)
     }
 
-    /// From `user@host:path`, where a colon precedes the first slash. Nothing of it is percent-decoded.
+    /// From `user@host:path`, where a colon precedes the first slash. Nothing of it is
+    /// percent-decoded.
     pub(super) fn parse_short(bytes: &[u8]) -> Result<SshUrl> {
         let all = text(bytes)?;
         let brackets = opening_bracket(all).filter(|at| !all[..*at].contains('/'));
@@ -53,9 +56,12 @@ impl SshUrl {
         let colon = all[behind..]
             .find(':')
             .map(|at| behind + at)
-            .ok_or_else(|| Error::invalid("the SSH URL names no repository: git@host:path/to/repository"))?;
+            .ok_or_else(|| {
+                Error::invalid("the SSH URL names no repository: git@host:path/to/repository")
+            })?;
         let (authority, path) = (&all[..colon], &all[colon + 1..]);
-        // `user:password@host:path` is to Git a path at the host `user`: of a password, nothing must become host or path.
+        // `user:password@host:path` is to Git a path at the host `user`: of a password, nothing
+        // must become host or path.
         let begin = path.split('/').next().unwrap_or("");
         if let Some((_, rest)) = begin.split_once('@')
             && (!authority.contains(['@', '[']) || rest.contains(':'))
@@ -84,14 +90,19 @@ impl SshUrl {
             return Err(no_host());
         }
         // A slash is `%2F`, which to Git ends the host: what follows would be the path.
-        let no_user = |user: &str| user.is_empty() || odd(user) || user.starts_with('-') || user.contains('/');
+        let no_user = |user: &str| {
+            user.is_empty() || odd(user) || user.starts_with('-') || user.contains('/')
+        };
         if user.as_deref().is_some_and(no_user) {
             return Err(Error::invalid(
-                "the user of the SSH URL is empty, begins with a dash, or holds whitespace or a slash",
+                "the user of the SSH URL is empty, begins with a dash, or holds whitespace or a \
+                 slash",
             ));
         }
         if path.is_empty() || path == "/" {
-            return Err(Error::invalid("the SSH URL names no repository: only a host"));
+            return Err(Error::invalid(
+                "the SSH URL names no repository: only a host",
+            ));
         }
         if path.starts_with('-') || path.chars().any(char::is_control) {
             return Err(Error::invalid(
@@ -100,13 +111,15 @@ impl SshUrl {
         }
         Ok(SshUrl {
             user,
-            host: ipv4(&host).map_or_else(|| host.to_ascii_lowercase(), |address| address.to_string()),
+            host: ipv4(&host)
+                .map_or_else(|| host.to_ascii_lowercase(), |address| address.to_string()),
             port,
             path,
         })
     }
 
-    /// As it may be shown: the user says which repository is meant. Not where there may be a password.
+    /// As it may be shown: the user says which repository is meant. Not where there may be a
+    /// password.
     pub(crate) fn redacted(&self) -> String {
         let spelled = self.spelled();
         let is_password = self.user.is_none() && self.path.contains('@');
@@ -116,10 +129,14 @@ impl SshUrl {
         spelled
     }
 
-    /// `ssh://user@host:port/path`; for a path that is relative to a home, Git's short form where that can say it.
+    /// `ssh://user@host:port/path`; for a path that is relative to a home, Git's short form where
+    /// that can say it.
     pub(super) fn spelled(&self) -> String {
         let path = &self.path;
-        let user = self.user.as_ref().map_or(String::new(), |user| format!("{user}@"));
+        let user = self
+            .user
+            .as_ref()
+            .map_or(String::new(), |user| format!("{user}@"));
         let short = !path.starts_with(['/', '~']);
         // `host::path` would be a remote helper.
         let brackets = self.host.contains(':') || path.starts_with(':');
@@ -135,7 +152,10 @@ impl SshUrl {
         }
         let slash = if path.starts_with('/') { "" } else { "/" };
         // What was percent-decoded must read the same again.
-        format!("ssh://{}", format!("{user}{host}{slash}{path}").replace('%', "%25"))
+        format!(
+            "ssh://{}",
+            format!("{user}{host}{slash}{path}").replace('%', "%25")
+        )
     }
 }
 
@@ -147,7 +167,8 @@ struct Authority {
 }
 
 impl Authority {
-    /// `user@host:port`, where a user may be a mail address. Brackets hold an IPv6 address, a host with its port, or all three.
+    /// `user@host:port`, where a user may be a mail address. Brackets hold an IPv6 address, a host
+    /// with its port, or all three.
     fn parse(text: &str) -> Result<Authority> {
         let (name, port) = match opening_bracket(text) {
             None => (text.to_owned(), None),
@@ -168,7 +189,9 @@ impl Authority {
         };
         // One colon parts a port; more are an IPv6 address.
         let (host, port) = match host.split_once(':') {
-            Some((host, digits)) if port.is_none() && !digits.contains(':') => (host, parse_port(digits)?),
+            Some((host, digits)) if port.is_none() && !digits.contains(':') => {
+                (host, parse_port(digits)?)
+            }
             _ => (host, port.unwrap_or(DEFAULT_PORT)),
         };
         let host = host.to_owned();
@@ -185,11 +208,15 @@ fn opening_bracket(text: &str) -> Option<usize> {
     }
 }
 
-/// The address that a system's resolver makes of `127.1` and `0x7f000001`, as URLs of HTTP have it, too: what is checked and looked up is
-/// what is connected to.
+/// The address that a system's resolver makes of `127.1` and `0x7f000001`, as URLs of HTTP have it,
+/// too: what is checked and looked up is what is connected to.
 fn ipv4(host: &str) -> Option<Ipv4Addr> {
-    let may_be_one = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.');
-    let url = Url::parse(&format!("http://{host}")).ok().filter(|_| may_be_one)?;
+    let may_be_one = host
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'.');
+    let url = Url::parse(&format!("http://{host}"))
+        .ok()
+        .filter(|_| may_be_one)?;
     url.host_str()?.parse().ok()
 }
 
@@ -206,7 +233,10 @@ fn parse_port(port: &str) -> Result<u16> {
     }
     // Not what it is instead: it may be a piece of a password.
     port.parse().ok().filter(|port| *port > 0).ok_or_else(|| {
-        Error::invalid("the port of the SSH URL is not a number from 1 to 65535; for git@host:path leave `ssh://` out")
+        Error::invalid(
+            "the port of the SSH URL is not a number from 1 to 65535; for \
+                        git@host:path leave `ssh://` out",
+        )
     })
 }
 
@@ -224,7 +254,8 @@ fn no_host() -> Error {
 
 fn password() -> Error {
     Error::invalid(
-        "the SSH URL holds a password, which SSH does not take from there: remove it and pass auth: ssh_key or ssh_agent",
+        "the SSH URL holds a password, which SSH does not take from there: remove it and pass \
+         auth: ssh_key or ssh_agent",
     )
 }
 
@@ -242,7 +273,9 @@ impl fmt::Debug for SshUrl {
 
 /// A URL that was mistyped, which to Git would be a path, or a host by the name of `https`.
 pub(super) fn neither() -> Error {
-    Error::invalid("it is neither a URL with a scheme (https://host/path) nor user@host:path, nor a path")
+    Error::invalid(
+        "it is neither a URL with a scheme (https://host/path) nor user@host:path, nor a path",
+    )
 }
 
 #[cfg(test)]

@@ -18,7 +18,13 @@ fn both_forms_of_git() {
         ("ssh://h/~ann/r", None, "h", 22, "~ann/r"),
         ("ssh://h/a%20b", None, "h", 22, "/a b"),
         ("git+ssh://h/r", None, "h", 22, "/r"),
-        ("git@github.com:o/r.git", Some("git"), "github.com", 22, "o/r.git"),
+        (
+            "git@github.com:o/r.git",
+            Some("git"),
+            "github.com",
+            22,
+            "o/r.git",
+        ),
         ("h:/abs", None, "h", 22, "/abs"),
         ("h:~ann/r", None, "h", 22, "~ann/r"),
         ("h:/~ann/r", None, "h", 22, "~ann/r"),
@@ -31,9 +37,19 @@ fn both_forms_of_git() {
         ("u%41@h:a%20b", Some("u%41"), "h", 22, "a%20b"),
     ] {
         let url = parse(text);
-        let got = (url.user.as_deref(), url.host.as_str(), url.port, url.path.as_str());
+        let got = (
+            url.user.as_deref(),
+            url.host.as_str(),
+            url.port,
+            url.path.as_str(),
+        );
         assert_eq!(got, (user, host, port, path), "{text}");
-        assert_eq!(parse(&url.spelled()), url, "{text} is spelled {}", url.spelled());
+        assert_eq!(
+            parse(&url.spelled()),
+            url,
+            "{text} is spelled {}",
+            url.spelled()
+        );
     }
 }
 
@@ -89,11 +105,17 @@ fn what_is_no_url_is_refused_and_never_shown() {
 fn git_says(text: &str) -> (Option<String>, String, u16, String) {
     let ssh = r#"say() { printf '%s\n' "$@" >&2; }; say"#;
     let mut git = std::process::Command::new("git");
-    git.args(["ls-remote", "--", text]).env("GIT_SSH_COMMAND", ssh);
-    git.env("GIT_SSH_VARIANT", "ssh").env("GIT_PROTOCOL_FROM_USER", "1");
+    git.args(["ls-remote", "--", text])
+        .env("GIT_SSH_COMMAND", ssh);
+    git.env("GIT_SSH_VARIANT", "ssh")
+        .env("GIT_PROTOCOL_FROM_USER", "1");
     git.env("GIT_CONFIG_NOSYSTEM", "1")
         .env("GIT_CONFIG_GLOBAL", "/dev/null");
-    for (nth, value) in [("COUNT", "1"), ("KEY_0", "protocol.version"), ("VALUE_0", "0")] {
+    for (nth, value) in [
+        ("COUNT", "1"),
+        ("KEY_0", "protocol.version"),
+        ("VALUE_0", "0"),
+    ] {
         git.env(format!("GIT_CONFIG_{nth}"), value);
     }
     let said = String::from_utf8(git.output().unwrap().stderr).unwrap();
@@ -201,7 +223,12 @@ fn are_taken_apart_as_git_does() {
             Ok(Location::Network(NetUrl::Ssh(url))) => url,
             other => panic!("{text}: {other:?}"),
         };
-        assert_eq!(parse(&url.spelled()), url, "{text} is spelled {}", url.spelled());
+        assert_eq!(
+            parse(&url.spelled()),
+            url,
+            "{text} is spelled {}",
+            url.spelled()
+        );
         let got = (url.user, url.host, url.port, url.path);
         assert_eq!(got, git_says(text), "{text}");
     }

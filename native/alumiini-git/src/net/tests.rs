@@ -1,4 +1,5 @@
-//! The whole layer against a scripted server whose answers are made by `git upload-pack`, and `git` as the oracle.
+//! The whole layer against a scripted server whose answers are made by `git upload-pack`, and `git`
+//! as the oracle.
 
 mod addresses;
 mod doubt;
@@ -71,11 +72,20 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 async fn refs(net: &Net, endpoint: &Endpoint, prefixes: &[&str]) -> Result<Vec<RemoteRef>> {
     let prefixes: Vec<Vec<u8>> = prefixes.iter().map(|p| p.as_bytes().to_vec()).collect();
     let share = Share::of(&net.lists);
-    ls_refs(net, endpoint, Wanted::within(&prefixes, ADVERTISED_MAX_BYTES, &share)).await
+    ls_refs(
+        net,
+        endpoint,
+        Wanted::within(&prefixes, ADVERTISED_MAX_BYTES, &share),
+    )
+    .await
 }
 
 /// Fetches into memory, through a channel that is full nearly always.
-async fn fetched(net: &Net, endpoint: &Endpoint, request: &FetchRequest) -> Result<(FetchOutcome, Vec<u8>)> {
+async fn fetched(
+    net: &Net,
+    endpoint: &Endpoint,
+    request: &FetchRequest,
+) -> Result<(FetchOutcome, Vec<u8>)> {
     let (sink, mut source) = mpsc::channel::<Bytes>(1);
     let reading = tokio::spawn(async move {
         let mut pack = vec![];

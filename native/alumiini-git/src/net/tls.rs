@@ -16,7 +16,8 @@ use crate::net::frames;
 use crate::net::given_certificate::OrGiven;
 use crate::net::pem::tidied;
 
-/// What a request adds to the system's roots. `Eq` and `Hash`, so that connections can be shared by it; `Debug` shows nothing.
+/// What a request adds to the system's roots. `Eq` and `Hash`, so that connections can be shared by
+/// it; `Debug` shows nothing.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Tls {
     /// PEM certificates of CAs that are trusted beside the system's.
@@ -35,35 +36,48 @@ pub(super) enum Handshakes {
 }
 
 impl Tls {
-    /// A configuration for TLS 1.2 and 1.3 (rustls has no older), with the system's roots, for the `protocols` of ALPN. Reads files.
+    /// A configuration for TLS 1.2 and 1.3 (rustls has no older), with the system's roots, for the
+    /// `protocols` of ALPN. Reads files.
     ///
     /// There is no way to leave verification out: whatever a request says only adds roots.
     ///
-    /// `invalid`: PEM that cannot be read, or a certificate and key that do not belong together. `certificate`: no roots at all.
-    pub(super) fn config(&self, protocols: &[&[u8]], handshakes: Handshakes) -> Result<ClientConfig> {
+    /// `invalid`: PEM that cannot be read, or a certificate and key that do not belong together.
+    /// `certificate`: no roots at all.
+    pub(super) fn config(
+        &self,
+        protocols: &[&[u8]],
+        handshakes: Handshakes,
+    ) -> Result<ClientConfig> {
         let provider = Arc::new(frames::bounded(rustls::crypto::ring::default_provider()));
         let verifier = verifier(self.ca.as_deref(), provider.clone())?;
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|_| Error::new(Kind::Internal, "the TLS versions cannot be set up"))?
-            // Not dangerous: the platform's own verifier decides, which this is rustls's only way to take with roots of one's own.
+            // Not dangerous: the platform's own verifier decides, which this is rustls's only way
+            // to take with roots of one's own.
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
-        let mut config = match &self.client {
-            None => builder.with_no_client_auth(),
-            Some((chain, key)) => {
-                let chain = certificates("tls.cert", chain)?;
-                // Not the parser's own error: it may quote what it read.
-                let key = PrivateKeyDer::from_pem_slice(tidied(key).as_bytes()).map_err(|_| {
-                    invalid("`tls.key` holds no private key in PEM that can be read; one with a passphrase must be decrypted first")
+        let mut config =
+            match &self.client {
+                None => builder.with_no_client_auth(),
+                Some((chain, key)) => {
+                    let chain = certificates("tls.cert", chain)?;
+                    // Not the parser's own error: it may quote what it read.
+                    let key = PrivateKeyDer::from_pem_slice(tidied(key).as_bytes()).map_err(|_| {
+                    invalid("`tls.key` holds no private key in PEM that can be read; one with a \
+                             passphrase must be decrypted first")
                 })?;
-                builder.with_client_auth_cert(chain, key).map_err(|_| {
-                    invalid("`tls.cert` and `tls.key` cannot be used: the key is not that of the first certificate, or of an unsupported type")
-                })?
-            }
-        };
+                    builder.with_client_auth_cert(chain, key).map_err(|_| {
+                        invalid(
+                            "`tls.cert` and `tls.key` cannot be used: the key is not that of the \
+                             first certificate, or of an unsupported type",
+                        )
+                    })?
+                }
+            };
         if handshakes == Handshakes::ProxyFirst && self.client.is_some() {
-            config.client_auth_cert_resolver = Arc::new(BehindProxy(config.client_auth_cert_resolver));
+            config.client_auth_cert_resolver =
+                Arc::new(BehindProxy(config.client_auth_cert_resolver));
             // A proxy that is known again does not prove anew who it is.
             config.resumption = Resumption::disabled();
         }

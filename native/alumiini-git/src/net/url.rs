@@ -1,4 +1,5 @@
-//! The text that a user gives for a remote, taken apart once: where it is, and the credentials that were in it.
+//! The text that a user gives for a remote, taken apart once: where it is, and the credentials that
+//! were in it.
 //!
 //! Nothing here shows userinfo, a query or a fragment: tokens hide in all three.
 
@@ -14,7 +15,8 @@ use crate::net::redacted::{self, HIDDEN};
 pub(crate) use crate::net::ssh_url::SshUrl;
 use crate::net::ssh_url::neither;
 
-/// A remote as the user named it. `Display` and `Debug` show it without credentials, query or fragment.
+/// A remote as the user named it. `Display` and `Debug` show it without credentials, query or
+/// fragment.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct RemoteUrl {
     pub(crate) location: Location,
@@ -36,15 +38,17 @@ pub(crate) enum NetUrl {
     Ssh(SshUrl),
 }
 
-/// An `http` or `https` URL without userinfo and fragment, and the credentials that were its userinfo.
+/// An `http` or `https` URL without userinfo and fragment, and the credentials that were its
+/// userinfo.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct HttpUrl {
     url: Url,
     auth: Option<Auth>,
 }
 
-/// A key to cache or coalesce by: equal for two texts that name the same remote, whatever userinfo they hold (put the
-/// effective [`Auth`] beside it where that matters). It may hold a query, so its `Debug` is as careful as the URL's.
+/// A key to cache or coalesce by: equal for two texts that name the same remote, whatever userinfo
+/// they hold (put the effective [`Auth`] beside it where that matters). It may hold a query, so its
+/// `Debug` is as careful as the URL's.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
     key: Vec<u8>,
@@ -54,8 +58,9 @@ pub(crate) struct Identity {
 impl RemoteUrl {
     /// Takes apart `bytes`, the text of a request (bytes, since a local path need not be UTF-8).
     ///
-    /// `invalid`: empty, control characters, or not a URL of its scheme. `unsupported`: a scheme that this worker does
-    /// not speak. No error repeats the text: where it could not be taken apart, it cannot be shown without its secrets.
+    /// `invalid`: empty, control characters, or not a URL of its scheme. `unsupported`: a scheme
+    /// that this worker does not speak. No error repeats the text: where it could not be taken
+    /// apart, it cannot be shown without its secrets.
     pub(crate) fn parse(bytes: &[u8]) -> Result<RemoteUrl> {
         if bytes.is_empty() {
             return Err(Error::invalid("the URL is empty"));
@@ -69,8 +74,14 @@ impl RemoteUrl {
             Some((scheme, rest)) => match scheme.to_ascii_lowercase().as_str() {
                 "http" | "https" => Location::Network(NetUrl::Http(HttpUrl::parse(bytes)?)),
                 "file" => Location::Local(file_url(rest)?),
-                "ssh" | "git+ssh" | "ssh+git" => Location::Network(NetUrl::Ssh(SshUrl::parse(rest)?)),
-                "git" => return Err(unsupported("git://, which is neither encrypted nor authenticated")),
+                "ssh" | "git+ssh" | "ssh+git" => {
+                    Location::Network(NetUrl::Ssh(SshUrl::parse(rest)?))
+                }
+                "git" => {
+                    return Err(unsupported(
+                        "git://, which is neither encrypted nor authenticated",
+                    ));
+                }
                 other => return Err(unsupported(&format!("{other}://"))),
             },
             None => local(bytes)?,
@@ -96,29 +107,37 @@ impl RemoteUrl {
         }
     }
 
-    /// Whether `other` is the same repository, as far as host and path tell: people clone over SSH what others read over HTTPS.
+    /// Whether `other` is the same repository, as far as host and path tell: people clone over SSH
+    /// what others read over HTTPS.
     pub(crate) fn is_same_repository(&self, other: &RemoteUrl) -> bool {
         self.place() == other.place()
     }
 
     fn place(&self) -> (String, String) {
         let (host, path) = match &self.location {
-            Location::Network(NetUrl::Http(http)) => {
-                (http.as_url().host_str().unwrap_or(""), http.as_url().path().into())
-            }
+            Location::Network(NetUrl::Http(http)) => (
+                http.as_url().host_str().unwrap_or(""),
+                http.as_url().path().into(),
+            ),
             Location::Network(NetUrl::Ssh(ssh)) => (ssh.host.as_str(), ssh.path.as_str().into()),
             Location::Local(path) => ("", path.to_string_lossy()),
         };
         let path = path.trim_matches('/');
-        let path = path.strip_suffix(".git").unwrap_or(path).trim_end_matches('/');
+        let path = path
+            .strip_suffix(".git")
+            .unwrap_or(path)
+            .trim_end_matches('/');
         (host.to_ascii_lowercase(), path.to_owned())
     }
 
-    /// The URL as it may be shown: no userinfo, query or fragment, and nothing that may be one. A path that is not UTF-8 is shown lossily.
+    /// The URL as it may be shown: no userinfo, query or fragment, and nothing that may be one. A
+    /// path that is not UTF-8 is shown lossily.
     pub(crate) fn redacted(&self) -> String {
         match &self.location {
             Location::Network(url) => url.redacted(),
-            Location::Local(path) if redacted::is_doubtful_local(path.as_os_str().as_encoded_bytes()) => {
+            Location::Local(path)
+                if redacted::is_doubtful_local(path.as_os_str().as_encoded_bytes()) =>
+            {
                 HIDDEN.to_owned()
             }
             Location::Local(path) => path.display().to_string(),
@@ -139,7 +158,8 @@ impl RemoteUrl {
 }
 
 impl NetUrl {
-    /// As it may be shown: without credentials, query and fragment. The user of an SSH URL is none: it says which repository is meant.
+    /// As it may be shown: without credentials, query and fragment. The user of an SSH URL is none:
+    /// it says which repository is meant.
     pub(crate) fn redacted(&self) -> String {
         match self {
             NetUrl::Http(url) => url.redacted(),
@@ -184,16 +204,20 @@ impl NetUrl {
 
 impl HttpUrl {
     fn parse(bytes: &[u8]) -> Result<HttpUrl> {
-        let text = std::str::from_utf8(bytes).map_err(|_| Error::invalid("the URL is not UTF-8"))?;
-        // What follows a bare `#` or `?` in a password would become fragment or query, and what precedes it the host
-        // that gets contacted; and browsers' rules, which `Url` follows, read a backslash as a slash.
+        let text =
+            std::str::from_utf8(bytes).map_err(|_| Error::invalid("the URL is not UTF-8"))?;
+        // What follows a bare `#` or `?` in a password would become fragment or query, and what
+        // precedes it the host that gets contacted; and browsers' rules, which `Url` follows, read
+        // a backslash as a slash.
         if text.contains('#') {
             return Err(Error::invalid(
                 "the URL holds a '#': write %23 where it is part of a name or password",
             ));
         }
         if text.contains('\\') || text.contains(' ') {
-            return Err(Error::invalid("the URL holds a backslash or space: write %5C or %20"));
+            return Err(Error::invalid(
+                "the URL holds a backslash or space: write %5C or %20",
+            ));
         }
         let authority = text.split_once("://").map_or("", |(_, rest)| rest);
         let end = authority.find(['/', '?']).unwrap_or(authority.len());
@@ -205,7 +229,8 @@ impl HttpUrl {
         if end == 0 {
             return Err(Error::invalid("the URL names no host"));
         }
-        let mut url = Url::parse(text).map_err(|e| Error::invalid(format!("the URL cannot be read ({e})")))?;
+        let mut url = Url::parse(text)
+            .map_err(|e| Error::invalid(format!("the URL cannot be read ({e})")))?;
         let auth = userinfo(&url)?;
         // Both fail only for URLs without a host, which http cannot be.
         let _ = url.set_username("");
@@ -213,7 +238,8 @@ impl HttpUrl {
         Ok(HttpUrl { url, auth })
     }
 
-    /// From a `Location` header that was resolved: whatever userinfo the server put there is dropped.
+    /// From a `Location` header that was resolved: whatever userinfo the server put there is
+    /// dropped.
     pub(crate) fn from_redirect(mut url: Url) -> HttpUrl {
         let _ = url.set_username("");
         let _ = url.set_password(None);
@@ -254,7 +280,8 @@ impl HttpUrl {
         if bare.len() < path.len() {
             url.set_path(&path[..bare.len()]);
         }
-        // With a port and no user, the one may be the user and the other the beginning of a password.
+        // With a port and no user, the one may be the user and the other the beginning of a
+        // password.
         let is_password = url.port().is_some() && self.auth.is_none() && path.contains('@');
         if is_password || redacted::is_doubtful(bare) {
             return redacted::hidden(url.as_str().as_bytes());
@@ -271,8 +298,9 @@ impl HttpUrl {
         }
     }
 
-    /// What Git appends service names to: the URL with one slash at its end if there was none. A query stays where it
-    /// is and the service is appended to it, as Git does (for servers at `…/cgi?repo=`).
+    /// What Git appends service names to: the URL with one slash at its end if there was none. A
+    /// query stays where it is and the service is appended to it, as Git does (for servers at
+    /// `…/cgi?repo=`).
     fn base(&self) -> String {
         let mut base = self.url.as_str().to_owned();
         if !base.ends_with('/') {
@@ -292,8 +320,9 @@ impl HttpUrl {
         self.joined("git-upload-pack")
     }
 
-    /// The repository's URL that an [`info_refs`](Self::info_refs) URL belongs to, or None where it is not one. The tail must be
-    /// the one that was asked for, as Git requires too: else a redirect to a login page would pass for a repository.
+    /// The repository's URL that an [`info_refs`](Self::info_refs) URL belongs to, or None where it
+    /// is not one. The tail must be the one that was asked for, as Git requires too: else a
+    /// redirect to a login page would pass for a repository.
     pub(crate) fn strip_info_refs(&self) -> Option<HttpUrl> {
         let text = self.url.as_str();
         let base = text
@@ -324,7 +353,10 @@ fn userinfo(url: &Url) -> Result<Option<Auth>> {
             .map(|text| text.into_owned())
             .map_err(|_| Error::invalid("the credentials in the URL are not UTF-8"))
     };
-    let (username, password) = (decode(url.username())?, decode(url.password().unwrap_or(""))?);
+    let (username, password) = (
+        decode(url.username())?,
+        decode(url.password().unwrap_or(""))?,
+    );
     if username.is_empty() && password.is_empty() {
         return Ok(None);
     }
@@ -340,7 +372,8 @@ pub(crate) fn redacted(text: &[u8]) -> String {
 fn scheme(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let at = bytes.windows(3).position(|w| w == b"://")?;
     let scheme = std::str::from_utf8(&bytes[..at]).ok()?;
-    let fits = scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.as_bytes().iter().all(in_scheme);
+    let fits = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.as_bytes().iter().all(in_scheme);
     fits.then_some((scheme, &bytes[at + 3..]))
 }
 
@@ -366,13 +399,15 @@ fn file_url(rest: &[u8]) -> Result<PathBuf> {
     path_from(path)
 }
 
-/// What has no scheme: a path, or `host:path` as scp writes it (Git's rule: a colon before the first slash).
+/// What has no scheme: a path, or `host:path` as scp writes it (Git's rule: a colon before the
+/// first slash).
 fn local(bytes: &[u8]) -> Result<Location> {
     let slash = bytes.iter().position(|b| *b == b'/');
     let colon = bytes.iter().position(|b| *b == b':');
     if colon.is_some_and(|colon| slash.is_none_or(|slash| colon < slash)) && !has_drive(bytes) {
         // `ext::sh -c …` is Git's way to run a command, not a host.
-        let helper = colon.is_some_and(|at| bytes[at..].starts_with(b"::") && bytes[..at].iter().all(in_scheme));
+        let helper = colon
+            .is_some_and(|at| bytes[at..].starts_with(b"::") && bytes[..at].iter().all(in_scheme));
         return if helper {
             Err(unsupported("remote helpers (name::address)"))
         } else {
@@ -393,7 +428,8 @@ fn local(bytes: &[u8]) -> Result<Location> {
 }
 
 fn has_drive(bytes: &[u8]) -> bool {
-    cfg!(windows) && matches!(bytes, [letter, b':', b'/' | b'\\', ..] if letter.is_ascii_alphabetic())
+    cfg!(windows)
+        && matches!(bytes, [letter, b':', b'/' | b'\\', ..] if letter.is_ascii_alphabetic())
 }
 
 #[cfg(unix)]

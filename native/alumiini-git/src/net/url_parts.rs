@@ -91,7 +91,8 @@ mod tests {
         )
     }
 
-    /// As the client connects, whose own idea of a host is the oracle: `net/tests/addresses.rs` has it connect.
+    /// As the client connects, whose own idea of a host is the oracle: `net/tests/addresses.rs` has
+    /// it connect.
     #[test]
     fn a_host_and_a_path_are_what_they_come_to() {
         let rows = [
@@ -151,7 +152,14 @@ mod tests {
                 "/r",
                 "https://xn--bcher-kva.example/r",
             ),
-            ("https://ann:pw@h:8443/r", "https", "h", 8443, "/r", "https://h:8443/r"),
+            (
+                "https://ann:pw@h:8443/r",
+                "https",
+                "h",
+                8443,
+                "/r",
+                "https://h:8443/r",
+            ),
             (
                 "https://[::FFFF:127.0.0.1]/r",
                 "https",
@@ -176,7 +184,14 @@ mod tests {
                 "/r",
                 "ssh://git@127.0.0.1/r",
             ),
-            ("git@0x7f000001:r", "ssh", "127.0.0.1", 22, "r", "git@127.0.0.1:r"),
+            (
+                "git@0x7f000001:r",
+                "ssh",
+                "127.0.0.1",
+                22,
+                "r",
+                "git@127.0.0.1:r",
+            ),
             (
                 "ssh://git@[0::1]:2222/r",
                 "ssh",

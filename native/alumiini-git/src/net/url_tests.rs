@@ -13,7 +13,8 @@ fn kind(text: &[u8]) -> Kind {
 
 #[test]
 fn splits_userinfo_off_and_never_shows_it() {
-    let url = RemoteUrl::parse(b"HTTPS://us%40er:p%3Ass%2Fw@Example.COM:8443/a/b.git?token=sesame").unwrap();
+    let url = RemoteUrl::parse(b"HTTPS://us%40er:p%3Ass%2Fw@Example.COM:8443/a/b.git?token=sesame")
+        .unwrap();
     let Location::Network(NetUrl::Http(http)) = &url.location else {
         panic!()
     };
@@ -128,7 +129,13 @@ fn refuses_what_is_empty_or_holds_control_characters() {
 
 #[test]
 fn names_what_it_does_not_speak() {
-    for text in ["git://h/r", "ftp://u:p@h/r", "ext::sh -c x", "repo", "rsync://h"] {
+    for text in [
+        "git://h/r",
+        "ftp://u:p@h/r",
+        "ext::sh -c x",
+        "repo",
+        "rsync://h",
+    ] {
         let error = RemoteUrl::parse(text.as_bytes()).unwrap_err();
         assert_eq!(error.kind, Kind::Unsupported, "{text}");
         assert!(!error.message.contains("u:p"));
@@ -165,7 +172,10 @@ fn what_is_shown_is_as_the_table_says() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../protocol/shown_urls.txt");
     let table = std::fs::read_to_string(path).unwrap();
     let mut rows = 0;
-    for line in table.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+    for line in table
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+    {
         let columns: Vec<&str> = line.split('\t').collect();
         let text = bytes(columns[0]);
         let expected = columns.get(2).unwrap_or(&columns[1]);
@@ -173,7 +183,10 @@ fn what_is_shown_is_as_the_table_says() {
         assert_eq!(seen, *expected, "{line}");
         assert!(!seen.contains("T0K") && !seen.contains("3N"), "{line}");
         match RemoteUrl::parse(&text) {
-            Ok(url) => assert_eq!(format!("{url}|{url:?}"), format!("{seen}|RemoteUrl({seen})")),
+            Ok(url) => assert_eq!(
+                format!("{url}|{url:?}"),
+                format!("{seen}|RemoteUrl({seen})")
+            ),
             Err(error) => assert!(!format!("{error:?}").contains("T0K"), "{line}: {error}"),
         }
         rows += 1;

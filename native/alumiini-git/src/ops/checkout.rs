@@ -42,28 +42,48 @@ impl Operation for Checkout {
     }
 
     async fn queued(self, context: Context<'_>) -> Result<Done> {
-        let is_revision = !(self.rev.is_empty() || self.rev.contains(&0) || self.rev.starts_with(b"-"));
+        let is_revision =
+            !(self.rev.is_empty() || self.rev.contains(&0) || self.rev.starts_with(b"-"));
         if !is_revision {
-            return Err(Error::invalid(format!("`{}` is not a revision", shown(&self.rev))));
+            return Err(Error::invalid(format!(
+                "`{}` is not a revision",
+                shown(&self.rev)
+            )));
         }
         let path = self.path;
         let repo = {
             let shared = context.worker.clone();
-            context.worker.reads.run(move || shared.repo_at(&path)).await?
+            context
+                .worker
+                .reads
+                .run(move || shared.repo_at(&path))
+                .await?
         };
         let turn = repo.turn.clone().lock_owned().await;
         // Nothing is locked, and so nothing made, where there is no repository.
         let path = repo.path.clone();
-        context.worker.reads.run(move || open::any(&path).map(drop)).await?;
-        let guard = SyncGuard::take(context.worker, &repo, turn, context.job, Missing::Refuse).await?;
+        context
+            .worker
+            .reads
+            .run(move || open::any(&path).map(drop))
+            .await?;
+        let guard =
+            SyncGuard::take(context.worker, &repo, turn, context.job, Missing::Refuse).await?;
         let (rev, force, worker) = (self.rev, self.force, context.worker.clone());
-        let work = move |path: &Path, job: &Job| check_out(path, &rev, force, &worker.checked_trees, job);
+        let work =
+            move |path: &Path, job: &Job| check_out(path, &rev, force, &worker.checked_trees, job);
         let sha = guard.end(guard.moving(work).await).await?;
         Ok((Answer::Id(sha), None))
     }
 }
 
-fn check_out(path: &Path, rev: &[u8], force: bool, checked: &CheckedTrees, job: &Job) -> Result<String> {
+fn check_out(
+    path: &Path,
+    rev: &[u8],
+    force: bool,
+    checked: &CheckedTrees,
+    job: &Job,
+) -> Result<String> {
     let git_dir = open::git_dir(path);
     let is_managed = open::is_managed(&git_dir);
     if is_managed {
@@ -107,10 +127,14 @@ fn find(repo: &Repository, path: &Path, rev: &[u8]) -> Result<Oid> {
     let unknown = |error: git2::Error| match error.code() {
         ErrorCode::NotFound | ErrorCode::InvalidSpec | ErrorCode::Ambiguous | ErrorCode::Peel => {
             let why = match error.code() {
-                ErrorCode::Ambiguous => "more than one object begins like that; give more of the id",
+                ErrorCode::Ambiguous => {
+                    "more than one object begins like that; give more of the id"
+                }
                 ErrorCode::InvalidSpec => "that is not the form of a revision (see gitrevisions)",
                 ErrorCode::Peel => "that is not a commit",
-                _ if repo.is_shallow() => "the clone is shallow; sync with a greater depth, or depth: :infinity",
+                _ if repo.is_shallow() => {
+                    "the clone is shallow; sync with a greater depth, or depth: :infinity"
+                }
                 _ => "sync first if the remote has it",
             };
             let message = format!("{} has no commit `{}`: {why}", path.display(), shown(rev));
@@ -127,7 +151,10 @@ fn find(repo: &Repository, path: &Path, rev: &[u8]) -> Result<Oid> {
         let short = std::str::from_utf8(rev).ok().filter(|_| is_short);
         raw_object::id(rev)
             .or_else(|| byte_refs::named(repo, rev))
-            .or_else(|| odb.exists_prefix(Oid::from_str(short?).ok()?, rev.len()).ok())
+            .or_else(|| {
+                odb.exists_prefix(Oid::from_str(short?).ok()?, rev.len())
+                    .ok()
+            })
             .filter(|id| odb.exists(*id))
     };
     let id = match named() {

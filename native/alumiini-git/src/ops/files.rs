@@ -22,8 +22,8 @@ const MAX_BYTES: usize = 16 << 20;
 /// What a name takes in memory, its own copy in the frame included, beside its bytes.
 const OVERHEAD: u64 = 100;
 
-/// The names of the files ending in `.yaml` or `.yml` directly in `subpath`, not hidden, sorted by bytes. A link counts where it leads
-/// to a file inside the repository.
+/// The names of the files ending in `.yaml` or `.yml` directly in `subpath`, not hidden, sorted by
+/// bytes. A link counts where it leads to a file inside the repository.
 #[derive(Debug)]
 pub(crate) struct Files {
     pub(crate) path: PathBuf,
@@ -49,7 +49,8 @@ impl Operation for Files {
     }
 
     fn blocking(&self, worker: &Worker) -> Option<Result<Answer>> {
-        let names = stable_read::read_now(worker, &self.path, |seen| list(seen, &self.subpath, FREE))?;
+        let names =
+            stable_read::read_now(worker, &self.path, |seen| list(seen, &self.subpath, FREE))?;
         names
             .map(Sized::whole)
             .transpose()
@@ -77,7 +78,11 @@ fn list(seen: &Seen<'_>, subpath: &Path, allowance: u64) -> Result<Sized<Vec<Nam
     };
     let mut names = match seen {
         Seen::Files(path) => listed(path, subpath, wanted)?,
-        Seen::Commit { worker, root, below } => {
+        Seen::Commit {
+            worker,
+            root,
+            below,
+        } => {
             let names = Seen::of_tree(worker, root, below, |tree| tree.names(subpath, wanted))?;
             names.into_iter().map(Name).collect()
         }
@@ -117,10 +122,12 @@ fn listed(path: &Path, subpath: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result
         }
         let is_file = match entry.file_type() {
             FileType::RegularFile => true,
-            FileType::Symlink | FileType::Unknown => match root.file(&subpath.join(OsStr::from_bytes(name))) {
-                Err(error) if error.kind == Kind::TooLarge => return Err(error),
-                found => found.is_ok(),
-            },
+            FileType::Symlink | FileType::Unknown => {
+                match root.file(&subpath.join(OsStr::from_bytes(name))) {
+                    Err(error) if error.kind == Kind::TooLarge => return Err(error),
+                    found => found.is_ok(),
+                }
+            }
             _ => false,
         };
         if is_file {

@@ -56,24 +56,36 @@ fn seen(seen: &Seen<'_>, allowance: u64) -> Result<Sized<Commit>> {
                 .and_then(|repo| commit(&repo, allowance))
                 .map_err(|error| dir.named(error))
         }
-        Seen::Commit { worker, root, below } if below.as_os_str().is_empty() => {
+        Seen::Commit {
+            worker,
+            root,
+            below,
+        } if below.as_os_str().is_empty() => {
             worker.trees.read(root, |repo| commit(repo, allowance))
         }
-        Seen::Commit { worker, root, below } => {
+        Seen::Commit {
+            worker,
+            root,
+            below,
+        } => {
             let path = root.join(below);
             Seen::of_tree(worker, root, below, |_| Err(open::not_a_repository(&path)))
         }
     }
 }
 
-/// Of a commit, of which all is answered: its message and its parents are as long as who made it likes.
+/// Of a commit, of which all is answered: its message and its parents are as long as who made it
+/// likes.
 const MAX_BYTES: usize = 4 << 20;
 /// What it takes for each of its bytes: the object, its parts, and the frame.
 const COST: u64 = 3;
 
 fn commit(repo: &Repository, allowance: u64) -> Result<Sized<Commit>> {
     let head = repo.head().map_err(|error| match error.code() {
-        ErrorCode::UnbornBranch => Error::new(Kind::RefNotFound, "the repository has no commit yet; sync it first"),
+        ErrorCode::UnbornBranch => Error::new(
+            Kind::RefNotFound,
+            "the repository has no commit yet; sync it first",
+        ),
         _ => git_failure("read HEAD")(error),
     })?;
     let id = head.target().or_else(|| head.resolve().ok()?.target());
@@ -82,7 +94,9 @@ fn commit(repo: &Repository, allowance: u64) -> Result<Sized<Commit>> {
     let header = raw_object::odb(repo)?.read_header(id);
     let (size, _) = header.map_err(raw_object::unreadable(id))?;
     if size > MAX_BYTES {
-        let message = format!("the commit {id} has {size} bytes, more than the {MAX_BYTES} that are answered");
+        let message = format!(
+            "the commit {id} has {size} bytes, more than the {MAX_BYTES} that are answered"
+        );
         return Err(Error::new(Kind::TooLarge, message).with(Key::Limit, MAX_BYTES as u64));
     }
     let needed = COST * size as u64;
@@ -110,6 +124,8 @@ fn commit(repo: &Repository, allowance: u64) -> Result<Sized<Commit>> {
         committed_at: committer.date.map(|date| date.seconds),
         committed_offset: committer.date.map(|date| date.offset),
         message: Name(text.message),
-        branch: head.is_branch().then(|| Name(head.shorthand_bytes().to_vec())),
+        branch: head
+            .is_branch()
+            .then(|| Name(head.shorthand_bytes().to_vec())),
     }))
 }

@@ -24,7 +24,9 @@ pub(crate) struct Hello {
 impl Operation for Hello {
     fn decode(fields: &mut Fields) -> Result<Self> {
         Ok(Hello {
-            protocol: fields.integer("protocol")?.ok_or_else(|| missing("protocol"))?,
+            protocol: fields
+                .integer("protocol")?
+                .ok_or_else(|| missing("protocol"))?,
             limits: Limits {
                 all: fields.limit("max_requests")?,
                 per_host: fields.limit("max_requests_per_host")?,
@@ -45,7 +47,8 @@ impl Operation for Hello {
     async fn queued(self, context: Context<'_>) -> Result<Done> {
         if self.protocol != PROTOCOL {
             let message = format!(
-                "the client speaks protocol {}, this worker ({}) speaks {PROTOCOL}; use the binary and the library of one release",
+                "the client speaks protocol {}, this worker ({}) speaks {PROTOCOL}; use the \
+                 binary and the library of one release",
                 self.protocol,
                 env!("CARGO_PKG_VERSION")
             );
@@ -70,13 +73,21 @@ fn addresses(fields: &mut Fields) -> Result<Addresses> {
     };
     let mut rules = Fields::new(rules);
     let default = rules.text_if("default")?;
-    Addresses::new(default.as_deref(), &rules.names("allow")?, &rules.names("deny")?)
+    Addresses::new(
+        default.as_deref(),
+        &rules.names("allow")?,
+        &rules.names("deny")?,
+    )
 }
 
 fn local_dirs(fields: &mut Fields) -> Result<Option<Vec<PathBuf>>> {
     let dirs = fields.names_if("allow_local")?;
-    dirs.map(|dirs| dirs.into_iter().map(|dir| absolute("allow_local", dir)).collect())
-        .transpose()
+    dirs.map(|dirs| {
+        dirs.into_iter()
+            .map(|dir| absolute("allow_local", dir))
+            .collect()
+    })
+    .transpose()
 }
 
 /// Paths are held against it step by step, so it is one without `..`.
@@ -96,7 +107,10 @@ fn absolute(field: &str, dir: Vec<u8>) -> Result<PathBuf> {
     match dir.is_absolute() {
         true => Ok(dir),
         false => {
-            let message = format!("`{field}` takes absolute paths, which `{}` is not", dir.display());
+            let message = format!(
+                "`{field}` takes absolute paths, which `{}` is not",
+                dir.display()
+            );
             Err(Error::invalid(message))
         }
     }

@@ -54,7 +54,9 @@ fn reference(fields: &mut Fields) -> Result<Reference> {
                 return Ok(make(name));
             }
         }
-        return Err(Error::invalid("field `ref` is a map of `branch`, `tag` or `name`"));
+        return Err(Error::invalid(
+            "field `ref` is a map of `branch`, `tag` or `name`",
+        ));
     }
     let name = fields.bytes_if("ref")?.unwrap_or_else(|| b"HEAD".to_vec());
     Ok(if name == b"HEAD" || name.starts_with(b"refs/") {

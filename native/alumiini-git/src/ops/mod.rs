@@ -97,7 +97,11 @@ pub(crate) fn decode(body: &[u8]) -> Result<Message, (Option<u64>, Error)> {
 }
 
 fn unknown(name: &str) -> Error {
-    let shown: String = name.chars().take(40).flat_map(char::escape_default).collect();
+    let shown: String = name
+        .chars()
+        .take(40)
+        .flat_map(char::escape_default)
+        .collect();
     let known = Op::NAMES.join(", ");
     Error::invalid(format!("unknown op `{shown}`; this worker knows {known}"))
 }
@@ -132,7 +136,8 @@ impl Op {
     }
 }
 
-/// Says in an error's detail what the request calls them: `path` is its directory, and `file` what is meant there. Blocks.
+/// Says in an error's detail what the request calls them: `path` is its directory, and `file` what
+/// is meant there. Blocks.
 fn locate(path: &Path, mut error: Error) -> Error {
     let Some(Detail::Text(named)) = error.detail.get(&Key::Path) else {
         return error;

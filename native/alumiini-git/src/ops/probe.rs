@@ -51,7 +51,12 @@ async fn walk(worker: &Arc<Worker>, spec: &RemoteSpec, secrets: &Secrets) -> Res
             Err(error) => (String::new(), Some(secrets.hide_in(error).into())),
         };
         let failed = error.is_some();
-        taken.push(Step { step, us, note, error });
+        taken.push(Step {
+            step,
+            us,
+            note,
+            error,
+        });
         failed
     };
     match remote {

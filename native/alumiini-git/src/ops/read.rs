@@ -70,13 +70,16 @@ impl Operation for Read {
 
     async fn queued(self, context: Context<'_>) -> Result<Done> {
         let (path, raw) = (self.path.clone(), self.raw);
-        let content = sized::read(context, path, move |seen, allowance| content(seen, &self, allowance));
+        let content = sized::read(context, path, move |seen, allowance| {
+            content(seen, &self, allowance)
+        });
         Ok((Answer::content(content.await?, raw), None))
     }
 }
 
 impl Read {
-    /// What a file of so many bytes needs until it is written: base64 and the frame around it need more than the content itself.
+    /// What a file of so many bytes needs until it is written: base64 and the frame around it need
+    /// more than the content itself.
     fn cost(&self, size: u64) -> u64 {
         match size {
             0..=FREE => size,
@@ -88,7 +91,11 @@ impl Read {
 fn content(seen: &Seen<'_>, read: &Read, allowance: u64) -> Result<Sized<Vec<u8>>> {
     match seen {
         Seen::Files(path) => of_file(path, read, allowance),
-        Seen::Commit { worker, root, below } => {
+        Seen::Commit {
+            worker,
+            root,
+            below,
+        } => {
             // Before the read: what moves meanwhile must show.
             let at = below
                 .as_os_str()
@@ -99,7 +106,12 @@ fn content(seen: &Seen<'_>, read: &Read, allowance: u64) -> Result<Sized<Vec<u8>
                 let found = tree.file(&read.file)?;
                 let size = tree.size(found)?;
                 if size > read.max_bytes {
-                    return Err(too_large(&root.join(below), &read.file, size, read.max_bytes));
+                    return Err(too_large(
+                        &root.join(below),
+                        &read.file,
+                        size,
+                        read.max_bytes,
+                    ));
                 }
                 if read.cost(size) > allowance {
                     return Ok(Sized::Larger(read.cost(size)));
@@ -131,8 +143,12 @@ fn too_large(path: &Path, file: &Path, size: u64, max_bytes: u64) -> Error {
 fn of_file(path: &Path, read: &Read, allowance: u64) -> Result<Sized<Vec<u8>>> {
     let file = &read.file;
     let mut opened = Root::open(path)?.file(file)?;
-    let fail =
-        |error: std::io::Error| Error::new(Kind::Io, format!("cannot read {}: {error}", path.join(file).display()));
+    let fail = |error: std::io::Error| {
+        Error::new(
+            Kind::Io,
+            format!("cannot read {}: {error}", path.join(file).display()),
+        )
+    };
     let size = opened.metadata().map_err(fail)?.len();
     if size > read.max_bytes {
         return Err(too_large(path, file, size, read.max_bytes));
@@ -142,6 +158,10 @@ fn of_file(path: &Path, read: &Read, allowance: u64) -> Result<Sized<Vec<u8>>> {
     }
     let mut content = Vec::with_capacity(size as usize);
     // A file that grows while it is read is read as far as it was.
-    opened.by_ref().take(size).read_to_end(&mut content).map_err(fail)?;
+    opened
+        .by_ref()
+        .take(size)
+        .read_to_end(&mut content)
+        .map_err(fail)?;
     Ok(Sized::Whole(content))
 }

@@ -64,7 +64,10 @@ impl Refs {
         let mut refs = Remote::new(context.worker, &self.remote)?
             .refs(context.worker, wanted)
             .await?;
-        let bytes = refs.iter().map(|found| found.bytes() + OVERHEAD).sum::<u64>();
+        let bytes = refs
+            .iter()
+            .map(|found| found.bytes() + OVERHEAD)
+            .sum::<u64>();
         // The list and its frame, until that is written.
         let held = share.into_permit(COST * bytes);
         // Long lists take a while.

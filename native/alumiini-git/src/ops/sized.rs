@@ -23,8 +23,8 @@ impl<T> Sized<T> {
     }
 }
 
-/// Runs `read`, which is told how many bytes it may use, at `path`. [`FREE`] serves almost all; what needs more is begun again with that,
-/// once so much may wait to be written to the client.
+/// Runs `read`, which is told how many bytes it may use, at `path`. [`FREE`] serves almost all;
+/// what needs more is begun again with that, once so much may wait to be written to the client.
 pub(super) async fn read<T, F>(context: Context<'_>, path: PathBuf, read: F) -> Result<T>
 where
     T: Send + 'static,
@@ -34,13 +34,17 @@ where
     let mut allowance = FREE;
     loop {
         let again = read.clone();
-        let outcome = stable_read::read(context.worker, path.clone(), move |seen| again(seen, allowance));
+        let outcome = stable_read::read(context.worker, path.clone(), move |seen| {
+            again(seen, allowance)
+        });
         match outcome.await? {
             Sized::Whole(whole) => return Ok(whole),
             Sized::Larger(bytes) => {
                 // It may have grown; who holds some and waits for more could wait for ever.
                 context.held.clear();
-                context.held.push(context.worker.unsent.take(bytes as usize).await?);
+                context
+                    .held
+                    .push(context.worker.unsent.take(bytes as usize).await?);
                 allowance = bytes;
             }
         }

@@ -36,7 +36,8 @@ impl Seen<'_> {
         read: impl Fn(&TreeReader<'_>) -> Result<T>,
     ) -> Result<T> {
         worker.trees.read(root, |repo| {
-            let head = refs::head(repo)?.ok_or_else(|| Error::new(Kind::Corrupt, "HEAD leads to no commit"))?;
+            let head = refs::head(repo)?
+                .ok_or_else(|| Error::new(Kind::Corrupt, "HEAD leads to no commit"))?;
             let tree = raw_object::tree_of(repo, head.commit)?;
             read(&TreeReader::at(raw_object::odb(repo)?, tree, root, below)?)
         })
@@ -56,8 +57,8 @@ enum Unsettled {
 /// How often a read is tried again when another process moves the working tree under it.
 const ATTEMPTS: usize = 8;
 
-/// Runs `read` on the working tree at `path` while nobody moves it. An interrupted checkout is finished first, where nobody else is
-/// at it; otherwise the answer is `incomplete`.
+/// Runs `read` on the working tree at `path` while nobody moves it. An interrupted checkout is
+/// finished first, where nobody else is at it; otherwise the answer is `incomplete`.
 pub(crate) async fn read<T, F>(worker: &Arc<Worker>, path: PathBuf, read: F) -> Result<T>
 where
     T: Send + 'static,
@@ -68,7 +69,8 @@ where
         let attempt = {
             let (worker, path, read) = (worker.clone(), path.clone(), read.clone());
             let pool: &Pool = &worker.clone().reads;
-            pool.run(move || try_read(&worker, &path, read.as_ref())).await?
+            pool.run(move || try_read(&worker, &path, read.as_ref()))
+                .await?
         };
         match attempt {
             Ok(answer) => return Ok(answer),
@@ -81,7 +83,11 @@ where
 }
 
 /// The same, where it can be done without waiting for anything but the disk; none where it cannot.
-pub(crate) fn read_now<T>(worker: &Worker, path: &Path, read: impl Fn(&Seen<'_>) -> Result<T>) -> Option<Result<T>> {
+pub(crate) fn read_now<T>(
+    worker: &Worker,
+    path: &Path,
+    read: impl Fn(&Seen<'_>) -> Result<T>,
+) -> Option<Result<T>> {
     match try_read(worker, path, read) {
         Ok(Ok(answer)) => Some(Ok(answer)),
         Ok(Err(_)) => None,
@@ -89,7 +95,11 @@ pub(crate) fn read_now<T>(worker: &Worker, path: &Path, read: impl Fn(&Seen<'_>)
     }
 }
 
-fn try_read<T>(worker: &Worker, path: &Path, read: impl Fn(&Seen<'_>) -> Result<T>) -> Result<Result<T, Unsettled>> {
+fn try_read<T>(
+    worker: &Worker,
+    path: &Path,
+    read: impl Fn(&Seen<'_>) -> Result<T>,
+) -> Result<Result<T, Unsettled>> {
     let place = worker.repo_at(path)?;
     let root = worker.allowed.now().root.clone();
     // A directory of a working tree moves with it.
@@ -129,7 +139,8 @@ fn try_read<T>(worker: &Worker, path: &Path, read: impl Fn(&Seen<'_>) -> Result<
     }
     match answer {
         Err(error) if bare && error.kind == Kind::Corrupt => {
-            // A working tree is compared by each sync; this is all that tells of what cannot be read.
+            // A working tree is compared by each sync; this is all that tells of what cannot be
+            // read.
             worker.trees.is_damaged(&repo.path);
             worker.status_cache.forget(&repo.path);
             Err(error)
@@ -138,8 +149,8 @@ fn try_read<T>(worker: &Worker, path: &Path, read: impl Fn(&Seen<'_>) -> Result<
     }
 }
 
-/// What changes when a checkout happens: the index is replaced by each, within the time that the marker is there. `None`: one is
-/// unfinished. `Some(None)`: there is no index.
+/// What changes when a checkout happens: the index is replaced by each, within the time that the
+/// marker is there. `None`: one is unfinished. `Some(None)`: there is no index.
 fn generation(git_dir: &Path) -> Option<Option<(u64, i64, i64)>> {
     if marker::is_set(git_dir) {
         return None;
@@ -148,7 +159,8 @@ fn generation(git_dir: &Path) -> Option<Option<(u64, i64, i64)>> {
     Some(index.map(|index| (index.ino(), index.mtime(), index.mtime_nsec())))
 }
 
-/// The working tree that `path` is in, if it is in one; a server with a root looks at nothing that is not below it.
+/// The working tree that `path` is in, if it is in one; a server with a root looks at nothing that
+/// is not below it.
 fn enclosing<'p>(path: &'p Path, root: Option<&Path>) -> Option<&'p Path> {
     let root = root.and_then(|root| root.canonicalize().ok());
     path.ancestors()
@@ -156,9 +168,12 @@ fn enclosing<'p>(path: &'p Path, root: Option<&Path>) -> Option<&'p Path> {
         .find(|dir| fs::symlink_metadata(open::git_dir(dir)).is_ok())
 }
 
-/// An interrupted clone must not look like a directory without manifests: a controller would delete what is deployed.
+/// An interrupted clone must not look like a directory without manifests: a controller would delete
+/// what is deployed.
 fn refuse_unborn(path: &Path) -> Result<()> {
-    let Ok(entries) = fs::read_dir(path) else { return Ok(()) };
+    let Ok(entries) = fs::read_dir(path) else {
+        return Ok(());
+    };
     let mut empty = true;
     for entry in entries.flatten() {
         empty = false;
@@ -167,7 +182,10 @@ fn refuse_unborn(path: &Path) -> Result<()> {
             .as_encoded_bytes()
             .starts_with(BUILD_PREFIX.as_bytes())
         {
-            return Err(incomplete(path, "its first clone is under way or was interrupted"));
+            return Err(incomplete(
+                path,
+                "its first clone is under way or was interrupted",
+            ));
         }
     }
     if empty {
@@ -177,7 +195,8 @@ fn refuse_unborn(path: &Path) -> Result<()> {
     }
 }
 
-/// How long a read waits for one of ours that was cancelled and has not let go of the directory yet.
+/// How long a read waits for one of ours that was cancelled and has not let go of the directory
+/// yet.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Finishes an interrupted checkout, or takes it back; it needs no network.

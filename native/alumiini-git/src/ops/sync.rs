@@ -1,9 +1,11 @@
 //! `sync`: make a path hold a commit of a remote's branch.
 //!
-//! A clone where there is nothing, else a fetch of what is missing; then a move of refs and working tree under a marker that lets anyone
-//! finish it (`repo::marker`). Nothing is locked across the network but the right to sync this path.
+//! A clone where there is nothing, else a fetch of what is missing; then a move of refs and working
+//! tree under a marker that lets anyone finish it (`repo::marker`). Nothing is locked across the
+//! network but the right to sync this path.
 //!
-//! `pipeline` has the steps; `lookup` finds what is there, `arrival` is the one move, for each kind of what may be there.
+//! `pipeline` has the steps; `lookup` finds what is there, `arrival` is the one move, for each kind
+//! of what may be there.
 
 mod arrival;
 mod lookup;
@@ -36,7 +38,8 @@ use crate::task::single_flight::Lead;
 use crate::worker::Worker;
 use run::SyncRun;
 
-/// Makes a path hold a commit of a remote's branch. Shares a sync that has not begun yet and is the same.
+/// Makes a path hold a commit of a remote's branch. Shares a sync that has not begun yet and is the
+/// same.
 #[derive(Debug)]
 pub(crate) struct Sync {
     pub(crate) path: PathBuf,
@@ -60,7 +63,9 @@ impl Operation for Sync {
             .filter(|depth| *depth < i32::MAX as u32)
             .ok_or_else(|| {
                 let max = i32::MAX - 1;
-                Error::invalid(format!("`depth` is at most {max}, got {depth}; 0 is full history"))
+                Error::invalid(format!(
+                    "`depth` is at most {max}, got {depth}; 0 is full history"
+                ))
             })?;
         let spec = SyncSpec {
             reference,
@@ -71,7 +76,11 @@ impl Operation for Sync {
             remote: remote::spec(fields)?,
         };
         let details = fields.flag("details")?;
-        Ok(Sync { path, spec, details })
+        Ok(Sync {
+            path,
+            spec,
+            details,
+        })
     }
 
     fn describe(&self) -> String {
@@ -84,7 +93,10 @@ impl Operation for Sync {
     }
 
     async fn queued(self, context: Context<'_>) -> Result<Done> {
-        let own = [&self.spec.reference.name()[..], self.path.as_os_str().as_bytes()];
+        let own = [
+            &self.spec.reference.name()[..],
+            self.path.as_os_str().as_bytes(),
+        ];
         let hide = hidden(secrets(&self.spec.remote, &own));
         let details = self.details;
         let synced = run(context.worker, self, context.job).await.map_err(hide)?;
@@ -124,7 +136,9 @@ fn keep(fields: &mut Fields) -> Result<u32> {
     match fields.integer("keep")? {
         None => Ok(DEFAULT_KEEP),
         Some(keep @ 1..=MAX_KEEP) => Ok(keep as u32),
-        Some(keep) => Err(Error::invalid(format!("`keep` is from 1 to {MAX_KEEP}, got {keep}"))),
+        Some(keep) => Err(Error::invalid(format!(
+            "`keep` is from 1 to {MAX_KEEP}, got {keep}"
+        ))),
     }
 }
 
@@ -171,7 +185,10 @@ fn reference(fields: &mut Fields) -> Result<Reference> {
 /// An abbreviated id may mean another object tomorrow, and no server knows any.
 fn full_id(hex: &[u8]) -> Result<Oid> {
     raw_object::id(hex).ok_or_else(|| {
-        let message = format!("`{}` is not the full id of a commit: 40 hexadecimal digits", shown(hex));
+        let message = format!(
+            "`{}` is not the full id of a commit: 40 hexadecimal digits",
+            shown(hex)
+        );
         Error::invalid(message)
     })
 }

@@ -25,8 +25,9 @@ pub(super) enum Missing {
     Refuse,
 }
 
-/// The right to change what is at a path, and what has to be cleaned away if that does not end well. Held by every thread that
-/// is at work there; the path is free again when the last of them has let go.
+/// The right to change what is at a path, and what has to be cleaned away if that does not end
+/// well. Held by every thread that is at work there; the path is free again when the last of them
+/// has let go.
 pub(super) struct SyncGuard {
     pub(super) worker: Arc<Worker>,
     /// For messages, and for what is remembered of it. All work is done at [`SyncGuard::dir`].
@@ -44,7 +45,8 @@ pub(super) struct SyncGuard {
 }
 
 impl SyncGuard {
-    /// Waits for the lock of the repository's directory. `turn`: that this process has only one who waits for it.
+    /// Waits for the lock of the repository's directory. `turn`: that this process has only one who
+    /// waits for it.
     pub(super) async fn take(
         worker: &Arc<Worker>,
         repo: &Arc<Repo>,
@@ -82,8 +84,8 @@ impl SyncGuard {
         self.held.0.dir()
     }
 
-    /// Runs `work` where blocking is allowed, holding the guard until it has ended. Its path leads to the directory that is
-    /// locked, and what it says of that names the path instead.
+    /// Runs `work` where blocking is allowed, holding the guard until it has ended. Its path leads
+    /// to the directory that is locked, and what it says of that names the path instead.
     pub(super) async fn disk<T, F>(self: &Arc<Self>, work: F) -> Result<T>
     where
         T: Send + 'static,
@@ -112,7 +114,8 @@ impl SyncGuard {
         .await
     }
 
-    /// Notes where a new `.git` is being made. When it has its name, nothing is left there to be cleaned away.
+    /// Notes where a new `.git` is being made. When it has its name, nothing is left there to be
+    /// cleaned away.
     pub(super) fn stages(&self, git_dir: PathBuf) {
         *self.staged.lock().unwrap_or_else(PoisonError::into_inner) = Some(git_dir);
     }
@@ -132,7 +135,10 @@ impl SyncGuard {
     }
 
     fn staged(&self) -> Option<PathBuf> {
-        self.staged.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.staged
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     fn clean(&self) {
@@ -157,9 +163,14 @@ impl Drop for SyncGuard {
         if self.ended.load(Ordering::Acquire) {
             return;
         }
-        let (made, staged, held) = (std::mem::take(&mut self.made), self.staged(), self.held.clone());
+        let (made, staged, held) = (
+            std::mem::take(&mut self.made),
+            self.staged(),
+            self.held.clone(),
+        );
         let clean = move || clean(held.0.dir(), staged, &made);
-        // After a cancel the last to let go may be a thread of the runtime, which must not wait for the disk.
+        // After a cancel the last to let go may be a thread of the runtime, which must not wait for
+        // the disk.
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn_blocking(clean)),
             Err(_) => clean(),

@@ -1,4 +1,5 @@
-//! The wire as a whole: what the contract, the golden frames and noise are read as, and how answers leave.
+//! The wire as a whole: what the contract, the golden frames and noise are read as, and how answers
+//! leave.
 
 use super::*;
 
@@ -42,7 +43,8 @@ fn map(pairs: &[(&str, Value)]) -> Value {
 /// The body of a frame.
 fn body(frame: Vec<u8>) -> Vec<u8> {
     let mut bytes = &frame[..];
-    let Ok(Some(crate::port::frame::Frame::Body(body))) = crate::port::frame::read(&mut bytes) else {
+    let Ok(Some(crate::port::frame::Frame::Body(body))) = crate::port::frame::read(&mut bytes)
+    else {
         panic!("{frame:?}")
     };
     assert!(bytes.is_empty());
@@ -85,7 +87,13 @@ fn the_exchanges_of_the_contract_are_byte_for_byte() {
     );
 
     let sha = "0123456789012345678901234567890123456789";
-    let synced = Ok((Answer::Id(sha.into()), Some(Stats { bytes: 9, objects: 1 })));
+    let synced = Ok((
+        Answer::Id(sha.into()),
+        Some(Stats {
+            bytes: 9,
+            objects: 1,
+        }),
+    ));
     assert_eq!(
         body(reply(None, &synced)),
         [b"\x81\xa2ok\xd9\x28", sha.as_bytes()].concat()
@@ -94,13 +102,22 @@ fn the_exchanges_of_the_contract_are_byte_for_byte() {
         Answer::Names(vec![Name(b"a.yaml".to_vec()), Name(b"\xff.yml".to_vec())]),
         None,
     ));
-    assert_eq!(body(reply(None, &names)), b"\x81\xa2ok\x92\xa6a.yaml\xc4\x05\xff.yml");
     assert_eq!(
-        body(reply(None, &Ok((Answer::content(b"hi".to_vec(), false), None)))),
+        body(reply(None, &names)),
+        b"\x81\xa2ok\x92\xa6a.yaml\xc4\x05\xff.yml"
+    );
+    assert_eq!(
+        body(reply(
+            None,
+            &Ok((Answer::content(b"hi".to_vec(), false), None))
+        )),
         b"\x81\xa2ok\xa4aGk="
     );
     assert_eq!(
-        body(reply(Some(7), &Ok((Answer::content(b"hi".to_vec(), true), None)))),
+        body(reply(
+            Some(7),
+            &Ok((Answer::content(b"hi".to_vec(), true), None))
+        )),
         b"\x82\xa2id\x07\xa2ok\xc4\x02hi"
     );
 }
@@ -116,9 +133,16 @@ fn wrong_requests_say_what_is_wrong_and_keep_their_id() {
         ),
         (ask(&[("op", "push".into())]), "unknown op `push`"),
         (ask(&[("op", "files".into())]), "field `path` is missing"),
-        (ask(&[("op", "files".into()), ("path", "".into())]), "`path` is empty"),
         (
-            ask(&[("op", "head".into()), ("path", "/a".into()), ("timeout", 0.into())]),
+            ask(&[("op", "files".into()), ("path", "".into())]),
+            "`path` is empty",
+        ),
+        (
+            ask(&[
+                ("op", "head".into()),
+                ("path", "/a".into()),
+                ("timeout", 0.into()),
+            ]),
             "`timeout`",
         ),
         (
@@ -143,14 +167,24 @@ fn wrong_requests_say_what_is_wrong_and_keep_their_id() {
     ];
     for ((id, message), expected) in cases {
         assert_eq!(id, Some(3), "{message}");
-        assert!(message.contains(expected), "{message:?} should contain {expected:?}");
+        assert!(
+            message.contains(expected),
+            "{message:?} should contain {expected:?}"
+        );
     }
-    assert_eq!(refused(&map(&[("op", "head".into()), ("id", 0.into())])).0, None);
+    assert_eq!(
+        refused(&map(&[("op", "head".into()), ("id", 0.into())])).0,
+        None
+    );
     assert_eq!(refused(&Value::Array(vec![])).0, None);
     assert!(decode(b"\xc1").is_err() && decode(b"").is_err());
     let (id, error) = decode(
         &[
-            pack(&map(&[("op", "head".into()), ("path", "/".into()), ("id", 9.into())])),
+            pack(&map(&[
+                ("op", "head".into()),
+                ("path", "/".into()),
+                ("id", 9.into()),
+            ])),
             vec![0],
         ]
         .concat(),
@@ -169,7 +203,9 @@ fn a_ref_is_a_branch_a_tag_a_commit_a_full_name_or_the_default() {
             ("ref", reference),
         ];
         match decode(&pack(&map(&base))) {
-            Ok(Request { op: Op::Sync(sync), .. }) => Ok(sync.spec.reference),
+            Ok(Request {
+                op: Op::Sync(sync), ..
+            }) => Ok(sync.spec.reference),
             Ok(other) => panic!("{other:?}"),
             Err((_, error)) => Err(error.message),
         }
@@ -209,7 +245,10 @@ fn a_ref_is_a_branch_a_tag_a_commit_a_full_name_or_the_default() {
         (vec![], "a map of"),
         (vec![("default", false.into())], "a map of"),
         (vec![("commit", "abcdef1".into())], "full id of a commit"),
-        (vec![("commit", "x".repeat(40).as_str().into())], "full id of a commit"),
+        (
+            vec![("commit", "x".repeat(40).as_str().into())],
+            "full id of a commit",
+        ),
     ] {
         let error = sync(map(&fields)).unwrap_err();
         assert!(error.contains(expected), "{error}");
@@ -284,7 +323,11 @@ fn tls_and_proxies() {
     let given = remote(&[
         (
             "tls",
-            map(&[("ca", "A".into()), ("cert", "C".into()), ("key", "K".into())]),
+            map(&[
+                ("ca", "A".into()),
+                ("cert", "C".into()),
+                ("key", "K".into()),
+            ]),
         ),
         ("proxy", "http://p".into()),
         ("no_proxy", "a,b".into()),
@@ -327,7 +370,10 @@ fn refs_by_name_and_by_prefix() {
         Some(Reference::Full("refs/pull/7/head".into()))
     );
     assert_eq!(name("main".into()), Some(Reference::branch("main")));
-    assert_eq!(name(map(&[("tag", "v1".into())])), Some(Reference::Tag("v1".into())));
+    assert_eq!(
+        name(map(&[("tag", "v1".into())])),
+        Some(Reference::Tag("v1".into()))
+    );
     assert_eq!(
         name(map(&[("name", "HEAD".into())])),
         Some(Reference::Full("HEAD".into()))
@@ -347,10 +393,14 @@ fn refs_by_name_and_by_prefix() {
     };
     assert_eq!(prefixes(Value::Nil), Some(vec![]));
     let two = Value::Array(vec!["refs/heads/".into(), "refs/tags/v".into()]);
-    assert_eq!(prefixes(two), Some(vec!["refs/heads/".into(), "refs/tags/v".into()]));
+    assert_eq!(
+        prefixes(two),
+        Some(vec!["refs/heads/".into(), "refs/tags/v".into()])
+    );
     assert_eq!(prefixes("refs/".into()), None);
     assert_eq!(prefixes(Value::Array(vec![7.into()])), None);
-    let many = |count: usize| prefixes(Value::Array(vec!["refs/".into(); count])).map(|all| all.len());
+    let many =
+        |count: usize| prefixes(Value::Array(vec!["refs/".into(); count])).map(|all| all.len());
     assert_eq!((many(256), many(257)), (Some(256), None));
 }
 
@@ -364,7 +414,10 @@ fn limits_are_positive() {
         }
     };
     assert_eq!(limits("max_requests", 9.into()), Some((Some(9), None)));
-    assert_eq!(limits("max_requests_per_host", 3.into()), Some((None, Some(3))));
+    assert_eq!(
+        limits("max_requests_per_host", 3.into()),
+        Some((None, Some(3)))
+    );
     assert_eq!(limits("else", 3.into()), Some((None, None)));
     assert_eq!(limits("max_requests", 0.into()), None);
 }
@@ -372,7 +425,11 @@ fn limits_are_positive() {
 #[test]
 fn a_root_is_an_absolute_path() {
     let root = |value: Value| {
-        let base = [("op", "hello".into()), ("protocol", 1.into()), ("root", value)];
+        let base = [
+            ("op", "hello".into()),
+            ("protocol", 1.into()),
+            ("root", value),
+        ];
         match decode(&pack(&map(&base))).map(|request| request.op) {
             Ok(Op::Hello(hello)) => Ok(hello.allow.root),
             other => Err(other.map(drop).unwrap_err().1.kind),
@@ -461,7 +518,10 @@ fn events_carry_their_request_and_names_that_are_not_utf8_travel_as_bin() {
     ));
     let value = rmpv::decode::read_value(&mut &repaired[..]).unwrap();
     assert_eq!(value["path"], Value::Binary(b"/a\xff".to_vec()));
-    let ask = map(&[("op", "files".into()), ("path", Value::Binary(b"/a\xff".to_vec()))]);
+    let ask = map(&[
+        ("op", "files".into()),
+        ("path", Value::Binary(b"/a\xff".to_vec())),
+    ]);
     assert!(
         matches!(decode(&pack(&ask)).unwrap().op, Op::Files(files) if files.path.as_os_str().as_bytes() == b"/a\xff")
     );
@@ -502,7 +562,10 @@ fn unhex(hex: &str) -> Vec<u8> {
 fn sorted(value: Value) -> Value {
     match value {
         Value::Map(pairs) => {
-            let mut pairs: Vec<_> = pairs.into_iter().map(|(key, value)| (key, sorted(value))).collect();
+            let mut pairs: Vec<_> = pairs
+                .into_iter()
+                .map(|(key, value)| (key, sorted(value)))
+                .collect();
             pairs.sort_by_key(|(key, _)| key.to_string());
             Value::Map(pairs)
         }
@@ -517,7 +580,11 @@ fn the_golden_frames_decode() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../protocol/golden");
     let mut seen = 0;
     for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
-        if entry.path().extension().is_none_or(|extension| extension != "hex") {
+        if entry
+            .path()
+            .extension()
+            .is_none_or(|extension| extension != "hex")
+        {
             continue;
         }
         let text = std::fs::read_to_string(entry.path()).unwrap();
@@ -599,7 +666,11 @@ proptest! {
 fn a_frame_that_nests_too_deep_is_refused() {
     // By hand: what encodes a value goes as deep as that does.
     let nested = |levels: usize| {
-        let mut body = pack(&map(&[("op", "files".into()), ("path", "/".into()), ("x", Value::Nil)]));
+        let mut body = pack(&map(&[
+            ("op", "files".into()),
+            ("path", "/".into()),
+            ("x", Value::Nil),
+        ]));
         body.pop();
         body.extend(vec![0x91; levels]);
         body.push(0xc0);

@@ -1,5 +1,6 @@
-//! Which addresses connections may be made to. The rules are asked of the very address that is connected to: after a name is resolved, for
-//! every connection. What a URL says is only where that begins.
+//! Which addresses connections may be made to. The rules are asked of the very address that is
+//! connected to: after a name is resolved, for every connection. What a URL says is only where that
+//! begins.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -30,7 +31,8 @@ struct Range {
     length: u8,
 }
 
-/// Where `host` leads, no connection may be made. It does not tell the address: who chose the name need not know it.
+/// Where `host` leads, no connection may be made. It does not tell the address: who chose the name
+/// need not know it.
 #[derive(Debug)]
 pub(crate) struct Denied {
     pub(crate) host: String,
@@ -44,8 +46,9 @@ impl fmt::Display for Denied {
 
 impl StdError for Denied {}
 
-/// Special-purpose addresses that are not globally reachable, or that lead elsewhere by what they carry: the IANA registry
-/// (<https://www.iana.org/assignments/iana-ipv4-special-registry>), multicast (RFC 5771) and class E.
+/// Special-purpose addresses that are not globally reachable, or that lead elsewhere by what they
+/// carry: the IANA registry (<https://www.iana.org/assignments/iana-ipv4-special-registry>),
+/// multicast (RFC 5771) and class E.
 const SPECIAL_V4: [([u8; 4], u8); 17] = [
     ([0, 0, 0, 0], 8),
     ([10, 0, 0, 0], 8),
@@ -84,9 +87,13 @@ const SPECIAL_V6: [([u16; 8], u8); 4] = [
 ];
 
 impl Addresses {
-    /// From the field of `hello`: `default` is `any`, `public` (which it is where it is not said) or `none`. Ranges are `address/length`,
-    /// or an address.
-    pub(crate) fn new(default: Option<&str>, allow: &[Vec<u8>], deny: &[Vec<u8>]) -> Result<Addresses> {
+    /// From the field of `hello`: `default` is `any`, `public` (which it is where it is not said)
+    /// or `none`. Ranges are `address/length`, or an address.
+    pub(crate) fn new(
+        default: Option<&str>,
+        allow: &[Vec<u8>],
+        deny: &[Vec<u8>],
+    ) -> Result<Addresses> {
         let otherwise = match default {
             Some("any") => Otherwise::Any,
             None | Some("public") => Otherwise::Public,
@@ -98,7 +105,8 @@ impl Addresses {
                 ));
             }
         };
-        let parse = |(range, allowed): (&Vec<u8>, bool)| Range::parse(range).map(|range| (range, allowed));
+        let parse =
+            |(range, allowed): (&Vec<u8>, bool)| Range::parse(range).map(|range| (range, allowed));
         let denied = deny.iter().map(|range| (range, false));
         let all = denied.chain(allow.iter().map(|range| (range, true)));
         let mut rules = all.map(parse).collect::<Result<Vec<_>>>()?;
@@ -113,10 +121,12 @@ impl Addresses {
 
     pub(crate) fn allows(&self, address: IpAddr) -> bool {
         let address = reached(address);
-        self.decides(address) && carried(address).is_none_or(|inner| self.decides(IpAddr::V4(inner)))
+        self.decides(address)
+            && carried(address).is_none_or(|inner| self.decides(IpAddr::V4(inner)))
     }
 
-    /// Whether `host` may be connected to as far as it tells by itself: it may be an address. A name is asked again when it is resolved.
+    /// Whether `host` may be connected to as far as it tells by itself: it may be an address. A
+    /// name is asked again when it is resolved.
     pub(crate) fn check(&self, host: &str) -> Result<(), Denied> {
         match literal(host) {
             Some(address) if !self.allows(address) => Err(self.denied(host)),
@@ -124,7 +134,8 @@ impl Addresses {
         }
     }
 
-    /// The same where a proxy resolves names: none that stands for a machine itself, which would be the proxy's.
+    /// The same where a proxy resolves names: none that stands for a machine itself, which would be
+    /// the proxy's.
     pub(crate) fn check_behind_proxy(&self, host: &str) -> Result<(), Denied> {
         let name = host.trim_end_matches('.').to_ascii_lowercase();
         let is_local = name == "localhost" || name.ends_with(".localhost");
@@ -136,7 +147,9 @@ impl Addresses {
     }
 
     pub(crate) fn denied(&self, host: &str) -> Denied {
-        Denied { host: host.to_owned() }
+        Denied {
+            host: host.to_owned(),
+        }
     }
 
     fn decides(&self, address: IpAddr) -> bool {
@@ -156,7 +169,8 @@ fn literal(host: &str) -> Option<IpAddr> {
     host.split('%').next().unwrap_or(host).parse().ok()
 }
 
-/// Whose machine a packet to `address` gets to: of IPv4 in IPv6, mapped (RFC 4291, 2.5.5.2) or translated (NAT64, RFC 6052), that of IPv4.
+/// Whose machine a packet to `address` gets to: of IPv4 in IPv6, mapped (RFC 4291, 2.5.5.2) or
+/// translated (NAT64, RFC 6052), that of IPv4.
 fn reached(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else {
         return address;
@@ -167,7 +181,8 @@ fn reached(address: IpAddr) -> IpAddr {
     }
 }
 
-/// An address of IPv4 to which one of IPv6 leads beside its own: 6to4 (RFC 3056) and what was called compatible.
+/// An address of IPv4 to which one of IPv6 leads beside its own: 6to4 (RFC 3056) and what was
+/// called compatible.
 fn carried(address: IpAddr) -> Option<Ipv4Addr> {
     let IpAddr::V6(v6) = address else {
         return None;
@@ -192,7 +207,10 @@ fn is_public(address: IpAddr) -> bool {
     let v6 = |(base, length): &([u16; 8], u8)| Range::new((*base).into(), *length);
     match address {
         IpAddr::V4(_) => !SPECIAL_V4.iter().any(|range| v4(range).holds(address)),
-        IpAddr::V6(_) => v6(&GLOBAL_V6).holds(address) && !SPECIAL_V6.iter().any(|range| v6(range).holds(address)),
+        IpAddr::V6(_) => {
+            v6(&GLOBAL_V6).holds(address)
+                && !SPECIAL_V6.iter().any(|range| v6(range).holds(address))
+        }
     }
 }
 
@@ -204,7 +222,9 @@ impl Range {
     fn parse(text: &[u8]) -> Result<Range> {
         let invalid = || {
             let shown = String::from_utf8_lossy(text);
-            let message = format!("`addresses` takes ranges such as 10.0.0.0/8 and fd00::/8, which `{shown}` is not");
+            let message = format!(
+                "`addresses` takes ranges such as 10.0.0.0/8 and fd00::/8, which `{shown}` is not"
+            );
             Error::new(Kind::Invalid, message)
         };
         let text = std::str::from_utf8(text).map_err(|_| invalid())?;

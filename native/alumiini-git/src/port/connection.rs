@@ -45,10 +45,15 @@ impl Stdout {
     fn new() -> io::Result<Stdout> {
         let stdout = io::stdout();
         let file = File::from(stdout.as_fd().try_clone_to_owned()?);
-        // Our end of a pipe is ours alone; a terminal is shared with the shell, which does not expect this.
+        // Our end of a pipe is ours alone; a terminal is shared with the shell, which does not
+        // expect this.
         let is_nonblocking = !stdout.is_terminal()
-            && fcntl_getfl(&file).is_ok_and(|flags| fcntl_setfl(&file, flags | OFlags::NONBLOCK).is_ok());
-        Ok(Stdout { file, is_nonblocking })
+            && fcntl_getfl(&file)
+                .is_ok_and(|flags| fcntl_setfl(&file, flags | OFlags::NONBLOCK).is_ok());
+        Ok(Stdout {
+            file,
+            is_nonblocking,
+        })
     }
 }
 
@@ -90,7 +95,8 @@ pub(crate) mod memory {
 
     use super::*;
 
-    /// A client: what it sends are requests, what it receives are frames of answers, in pieces as they were written.
+    /// A client: what it sends are requests, what it receives are frames of answers, in pieces as
+    /// they were written.
     pub(crate) struct Client {
         requests: Option<Sender<Vec<u8>>>,
         answers: Receiver<Vec<u8>>,
@@ -144,7 +150,11 @@ pub(crate) mod memory {
         }
     }
 
-    fn fill(from: &Receiver<Vec<u8>>, rest: &mut VecDeque<u8>, buffer: &mut [u8]) -> io::Result<usize> {
+    fn fill(
+        from: &Receiver<Vec<u8>>,
+        rest: &mut VecDeque<u8>,
+        buffer: &mut [u8],
+    ) -> io::Result<usize> {
         while rest.is_empty() {
             match from.recv() {
                 Ok(bytes) => rest.extend(bytes),
@@ -163,7 +173,8 @@ pub(crate) mod memory {
 
         fn write(&self, bytes: &[u8]) -> io::Result<usize> {
             let sent = self.0.send(bytes.to_vec());
-            sent.map(|()| bytes.len()).map_err(|_| io::ErrorKind::BrokenPipe.into())
+            sent.map(|()| bytes.len())
+                .map_err(|_| io::ErrorKind::BrokenPipe.into())
         }
 
         fn is_closed(&self, timeout: Duration) -> bool {

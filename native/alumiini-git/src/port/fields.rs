@@ -13,7 +13,8 @@ const MAX_BYTES_LIMIT: u64 = 64 << 20;
 /// Of an array, such as `prefixes`: each name that a server sends is held against all of them.
 const MAX_ELEMENTS: usize = 256;
 
-/// The fields of a map that have not been asked for yet. Where a key is given twice, the last one counts.
+/// The fields of a map that have not been asked for yet. Where a key is given twice, the last one
+/// counts.
 pub(crate) struct Fields(BTreeMap<Vec<u8>, Value>);
 
 impl Fields {
@@ -26,7 +27,9 @@ impl Fields {
     }
 
     pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
-        self.0.remove(name.as_bytes()).filter(|value| !value.is_nil())
+        self.0
+            .remove(name.as_bytes())
+            .filter(|value| !value.is_nil())
     }
 
     fn ill_typed<T>(name: &str, wanted: &str, got: &Value) -> Result<T> {
@@ -40,7 +43,9 @@ impl Fields {
             Value::Map(_) => "a map",
             Value::Ext(..) => "an extension",
         };
-        Err(Error::invalid(format!("field `{name}` must be {wanted}, got {got}")))
+        Err(Error::invalid(format!(
+            "field `{name}` must be {wanted}, got {got}"
+        )))
     }
 
     pub(crate) fn id(&mut self, name: &str) -> Result<Option<u64>> {
@@ -78,8 +83,12 @@ impl Fields {
     pub(crate) fn limit(&mut self, name: &str) -> Result<Option<usize>> {
         match self.integer(name)? {
             // As many as a semaphore can count are no limit.
-            Some(limit @ 1..) => Ok(Some(usize::try_from(limit).unwrap_or(usize::MAX).min(1 << 20))),
-            Some(_) => Err(Error::invalid(format!("`{name}` is a positive integer, got 0"))),
+            Some(limit @ 1..) => Ok(Some(
+                usize::try_from(limit).unwrap_or(usize::MAX).min(1 << 20),
+            )),
+            Some(_) => Err(Error::invalid(format!(
+                "`{name}` is a positive integer, got 0"
+            ))),
             None => Ok(None),
         }
     }
@@ -115,7 +124,11 @@ impl Fields {
             Some(value) => return Self::ill_typed(name, "an array of strings", &value),
         };
         let bytes = |value| Fields([(name.as_bytes().to_vec(), value)].into()).bytes(name);
-        values.into_iter().map(bytes).collect::<Result<_>>().map(Some)
+        values
+            .into_iter()
+            .map(bytes)
+            .collect::<Result<_>>()
+            .map(Some)
     }
 
     pub(crate) fn map(&mut self, name: &str) -> Result<Option<Vec<(Value, Value)>>> {
@@ -143,7 +156,8 @@ impl Fields {
         // Not `from_utf8`'s own error: it would carry the bytes, and these may be a password.
         self.bytes_if(name)?
             .map(|bytes| {
-                String::from_utf8(bytes).map_err(|_| Error::invalid(format!("field `{name}` is not valid UTF-8")))
+                String::from_utf8(bytes)
+                    .map_err(|_| Error::invalid(format!("field `{name}` is not valid UTF-8")))
             })
             .transpose()
     }
@@ -155,7 +169,10 @@ impl Fields {
     pub(crate) fn path_or_empty(&mut self, name: &str) -> Result<PathBuf> {
         let bytes = self.bytes_if(name)?.unwrap_or_default();
         if bytes.contains(&0) {
-            return Err(Error::new(Kind::UnsafePath, format!("`{name}` holds a NUL byte")));
+            return Err(Error::new(
+                Kind::UnsafePath,
+                format!("`{name}` holds a NUL byte"),
+            ));
         }
         Ok(OsString::from_vec(bytes).into())
     }

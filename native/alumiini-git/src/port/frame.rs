@@ -2,7 +2,8 @@
 
 use std::io::{self, Read};
 
-/// The longest request that is read. Requests hold names, URLs and keys; none of them comes near this.
+/// The longest request that is read. Requests hold names, URLs and keys; none of them comes near
+/// this.
 pub(crate) const MAX_REQUEST: usize = 1 << 20;
 /// The longest reply that is written: a `read` of 64 MiB in base64 fits.
 pub(crate) const MAX_REPLY: usize = 128 << 20;
@@ -17,7 +18,8 @@ pub(crate) enum Frame {
     Truncated,
 }
 
-/// Reads the next frame; `None` at the end of the input. Never allocates more than has really arrived asks for.
+/// Reads the next frame; `None` at the end of the input. Never allocates more than has really
+/// arrived asks for.
 pub(crate) fn read(input: &mut impl Read) -> io::Result<Option<Frame>> {
     let mut head = [0; 4];
     match fill(input, &mut head)? {
@@ -100,7 +102,10 @@ mod tests {
         bytes.extend(framed(b"next"));
         assert_eq!(
             all(&bytes),
-            [Frame::TooLong(MAX_REQUEST as u32 + 1), Frame::Body(b"next".to_vec())]
+            [
+                Frame::TooLong(MAX_REQUEST as u32 + 1),
+                Frame::Body(b"next".to_vec())
+            ]
         );
         assert_eq!(all(b"\xff\xff\xff\xffabc"), [Frame::Truncated]);
     }

@@ -1,4 +1,5 @@
-//! The wire: frames on standard input and output, requests in them, and their answers. The contract is `protocol/README.md`.
+//! The wire: frames on standard input and output, requests in them, and their answers. The contract
+//! is `protocol/README.md`.
 
 pub(crate) mod connection;
 pub(crate) mod fields;

@@ -1,8 +1,9 @@
 //! Frames on their way to the client.
 //!
-//! Whoever has an answer writes it at once where that needs no waiting; otherwise a thread of its own does. So an answer costs no
-//! change of threads, and still nobody waits for the client to read, except the reader of requests when it has thousands of
-//! refusals to tell to a client that does not listen.
+//! Whoever has an answer writes it at once where that needs no waiting; otherwise a thread of its
+//! own does. So an answer costs no change of threads, and still nobody waits for the client to
+//! read, except the reader of requests when it has thousands of refusals to tell to a client that
+//! does not listen.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -16,7 +17,8 @@ const EVENTS_UP_TO: usize = 1024;
 /// Refusals wait while this many frames wait.
 const REFUSALS_UP_TO: usize = 8192;
 
-/// What a frame holds until it is written: a place among the requests in flight, a share of the bytes that may wait.
+/// What a frame holds until it is written: a place among the requests in flight, a share of the
+/// bytes that may wait.
 pub(crate) type Held = Vec<OwnedSemaphorePermit>;
 
 /// Where frames are written to.
@@ -94,11 +96,15 @@ impl Outbox {
         }
     }
 
-    /// Sends the answer to a request that took no place. Waits for room: only the reader of requests calls it.
+    /// Sends the answer to a request that took no place. Waits for room: only the reader of
+    /// requests calls it.
     pub(crate) fn refusal(&self, frame: Vec<u8>) {
         let mut queue = self.lock();
         while queue.frames.len() >= REFUSALS_UP_TO {
-            queue = self.drained.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = self
+                .drained
+                .wait(queue)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         self.push(&mut queue, frame, Held::new());
     }
@@ -124,7 +130,10 @@ impl Outbox {
                 queue.writing = false;
                 self.drained.notify_all();
                 while queue.frames.is_empty() {
-                    queue = self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                    queue = self
+                        .filled
+                        .wait(queue)
+                        .unwrap_or_else(PoisonError::into_inner);
                 }
                 queue.writing = true;
                 std::mem::take(&mut queue.frames)

@@ -39,7 +39,8 @@ fn credentials(auth: &mut Fields) -> Result<Auth> {
             passphrase: auth.text_if("passphrase")?,
         },
         "ssh_agent" => SshCredential::Agent {
-            socket: Some(auth.path_or_empty("socket")?).filter(|socket| !socket.as_os_str().is_empty()),
+            socket: Some(auth.path_or_empty("socket")?)
+                .filter(|socket| !socket.as_os_str().is_empty()),
         },
         _ => {
             let message = "`auth` is of type basic, bearer, ssh_key or ssh_agent";

@@ -129,7 +129,8 @@ impl From<Error> for Failed {
     }
 }
 
-/// The frame of a reply. Always succeeds: an answer that cannot be sent becomes the error that says so.
+/// The frame of a reply. Always succeeds: an answer that cannot be sent becomes the error that says
+/// so.
 pub(crate) fn reply(id: Option<u64>, result: &Result<(Answer, Option<Stats>)>) -> Vec<u8> {
     #[derive(Serialize)]
     struct Success<'a> {

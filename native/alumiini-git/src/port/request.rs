@@ -1,4 +1,5 @@
-//! Requests: what the bytes of a frame ask for. What each operation takes is in its own file (`ops`).
+//! Requests: what the bytes of a frame ask for. What each operation takes is in its own file
+//! (`ops`).
 
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ pub(crate) const PROTOCOL: u64 = 1;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 /// Past a year it is "never" for all purposes, and far from overflowing a clock.
 const MAX_TIMEOUT_MS: u64 = 365 * 24 * 3600 * 1000;
-/// A frame nests two maps (`auth` in the request); deeper than this is somebody's attack on the stack.
+/// A frame nests two maps (`auth` in the request); deeper than this is somebody's attack on the
+/// stack.
 const MAX_DEPTH: usize = 16;
 
 /// What a frame says.
@@ -37,8 +39,8 @@ pub(crate) struct Request<O> {
     pub(crate) op: O,
 }
 
-/// Decodes the body of a frame; `op` decodes an operation by its name. On failure the id is there where one could be read, so that the
-/// error finds its request.
+/// Decodes the body of a frame; `op` decodes an operation by its name. On failure the id is there
+/// where one could be read, so that the error finds its request.
 pub(crate) fn decode<O>(
     body: &[u8],
     op: impl FnOnce(&str, &mut Fields) -> Result<O>,
@@ -76,7 +78,11 @@ fn message<O>(
     let op = op(&name, fields)?;
     let timeout = match fields.integer("timeout")? {
         None => DEFAULT_TIMEOUT,
-        Some(0) => return Err(Error::invalid("`timeout` is a positive number of milliseconds, got 0")),
+        Some(0) => {
+            return Err(Error::invalid(
+                "`timeout` is a positive number of milliseconds, got 0",
+            ));
+        }
         Some(ms) => Duration::from_millis(ms.min(MAX_TIMEOUT_MS)),
     };
     Ok(Message::Request(Request {
@@ -107,5 +113,9 @@ fn fault(fields: &mut Fields) -> Result<Fault> {
         "wedge" => Act::Wedge,
         _ => return Err(Error::invalid("`fault.do` is kill, stop, hang or wedge")),
     };
-    Ok(Fault::new(plan.text("at")?, act, plan.integer("after")?.unwrap_or(1)))
+    Ok(Fault::new(
+        plan.text("at")?,
+        act,
+        plan.integer("after")?.unwrap_or(1),
+    ))
 }

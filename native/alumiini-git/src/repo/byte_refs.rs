@@ -1,4 +1,5 @@
-//! What git2 does with refs, for names of any bytes: it takes UTF-8 only, libgit2 whatever Git does.
+//! What git2 does with refs, for names of any bytes: it takes UTF-8 only, libgit2 whatever Git
+//! does.
 
 #![allow(unsafe_code, reason = "git2 takes names in UTF-8 only")]
 
@@ -11,9 +12,14 @@ use libgit2_sys as raw;
 pub(crate) fn find<'a>(repo: &'a Repository, name: &[u8]) -> Result<Reference<'a>, Error> {
     let name = c_string(name)?;
     let mut found = ptr::null_mut();
-    // SAFETY: all pointers are valid during the call; what it makes is owned by nobody else, and lives no longer than `repo`.
+    // SAFETY: all pointers are valid during the call; what it makes is owned by nobody else, and
+    // lives no longer than `repo`.
     unsafe {
-        check(raw::git_reference_lookup(&mut found, repo.raw(), name.as_ptr()))?;
+        check(raw::git_reference_lookup(
+            &mut found,
+            repo.raw(),
+            name.as_ptr(),
+        ))?;
         Ok(Reference::from_raw(found))
     }
 }
@@ -24,12 +30,17 @@ pub(crate) fn id(repo: &Repository, name: &[u8]) -> Result<Oid, Error> {
     let mut found = raw::git_oid { id: [0; 20] };
     // SAFETY: all pointers are valid during the call, and for the copy.
     unsafe {
-        check(raw::git_reference_name_to_id(&mut found, repo.raw(), name.as_ptr()))?;
+        check(raw::git_reference_name_to_id(
+            &mut found,
+            repo.raw(),
+            name.as_ptr(),
+        ))?;
         Ok(Oid::from_raw(&found))
     }
 }
 
-/// What a ref is at that is named in short, by the first of the rules of gitrevisions(7) that leads to one.
+/// What a ref is at that is named in short, by the first of the rules of gitrevisions(7) that leads
+/// to one.
 pub(crate) fn named(repo: &Repository, short: &[u8]) -> Option<Oid> {
     let spaces: [(&[u8], &[u8]); 6] = [
         (b"", b""),
@@ -49,21 +60,40 @@ pub(crate) fn write(repo: &Repository, name: &[u8], id: Oid, why: &str) -> Resul
     create_with(repo, name, id, why, 1)
 }
 
-fn create_with(repo: &Repository, name: &[u8], id: Oid, why: &str, force: std::ffi::c_int) -> Result<(), Error> {
+fn create_with(
+    repo: &Repository,
+    name: &[u8],
+    id: Oid,
+    why: &str,
+    force: std::ffi::c_int,
+) -> Result<(), Error> {
     let (name, why) = (c_string(name)?, c_string(why.as_bytes())?);
     let mut made = ptr::null_mut();
     // SAFETY: as in `find`.
     unsafe {
-        let code = raw::git_reference_create(&mut made, repo.raw(), name.as_ptr(), id.raw(), force, why.as_ptr());
+        let code = raw::git_reference_create(
+            &mut made,
+            repo.raw(),
+            name.as_ptr(),
+            id.raw(),
+            force,
+            why.as_ptr(),
+        );
         check(code)?;
         drop(Reference::from_raw(made));
     }
     Ok(())
 }
 
-/// Makes `name` be at `id` where it is at `was`, or not there; else that is an error. A symbolic ref is followed, as `git update-ref`
-/// does.
-pub(crate) fn write_from(repo: &Repository, name: &[u8], id: Oid, was: Option<Oid>, why: &str) -> Result<(), Error> {
+/// Makes `name` be at `id` where it is at `was`, or not there; else that is an error. A symbolic
+/// ref is followed, as `git update-ref` does.
+pub(crate) fn write_from(
+    repo: &Repository,
+    name: &[u8],
+    id: Oid,
+    was: Option<Oid>,
+    why: &str,
+) -> Result<(), Error> {
     let end = find(repo, name).and_then(|found| Ok(found.resolve()?.name_bytes().to_vec()));
     let name = end.as_deref().unwrap_or(name);
     let Some(was) = was else {
@@ -74,7 +104,15 @@ pub(crate) fn write_from(repo: &Repository, name: &[u8], id: Oid, was: Option<Oi
     // SAFETY: as in `find`.
     unsafe {
         let (id, was) = (id.raw(), was.raw());
-        let code = raw::git_reference_create_matching(&mut made, repo.raw(), name.as_ptr(), id, 1, was, why.as_ptr());
+        let code = raw::git_reference_create_matching(
+            &mut made,
+            repo.raw(),
+            name.as_ptr(),
+            id,
+            1,
+            was,
+            why.as_ptr(),
+        );
         check(code)?;
         drop(Reference::from_raw(made));
     }
@@ -94,7 +132,11 @@ pub(crate) fn parse<'a>(repo: &'a Repository, rev: &[u8]) -> Result<Object<'a>, 
     let mut found = ptr::null_mut();
     // SAFETY: as in `find`.
     unsafe {
-        check(raw::git_revparse_single(&mut found, repo.raw(), rev.as_ptr()))?;
+        check(raw::git_revparse_single(
+            &mut found,
+            repo.raw(),
+            rev.as_ptr(),
+        ))?;
         Ok(Object::from_raw(found))
     }
 }
@@ -104,5 +146,9 @@ fn c_string(text: &[u8]) -> Result<CString, Error> {
 }
 
 fn check(code: std::ffi::c_int) -> Result<(), Error> {
-    if code < 0 { Err(Error::last_error(code)) } else { Ok(()) }
+    if code < 0 {
+        Err(Error::last_error(code))
+    } else {
+        Ok(())
+    }
 }

@@ -1,9 +1,12 @@
-//! A file of a repository, where it can be had without waiting for anything: no thread, no lock, no disk.
+//! A file of a repository, where it can be had without waiting for anything: no thread, no lock, no
+//! disk.
 //!
-//! The thread that takes requests in must never wait, and to hand one on takes longer than to copy a manifest that is in memory. So the
-//! system is asked for what it has there only (`RESOLVE_CACHED` of openat2(2), `RWF_NOWAIT` of preadv2(2)), of local file systems only, and
-//! only for the plain case. Whatever there is more to it, a link, a move of the working tree, a path of another shape, is for `ops::stable_read`. Of a
-//! repository without a working tree it is what was read there lately (`recent_reads`).
+//! The thread that takes requests in must never wait, and to hand one on takes longer than to copy
+//! a manifest that is in memory. So the system is asked for what it has there only
+//! (`RESOLVE_CACHED` of openat2(2), `RWF_NOWAIT` of preadv2(2)), of local file systems only, and
+//! only for the plain case. Whatever there is more to it, a link, a move of the working tree, a
+//! path of another shape, is for `ops::stable_read`. Of a repository without a working tree it is
+//! what was read there lately (`recent_reads`).
 
 #![cfg_attr(not(target_os = "linux"), allow(unused))]
 
@@ -14,7 +17,8 @@ use std::time::{Duration, Instant};
 
 use crate::repo::recent_reads::{At, RecentReads};
 
-/// Which file systems never make anyone wait for a network or another process when they are asked for what is in memory.
+/// Which file systems never make anyone wait for a network or another process when they are asked
+/// for what is in memory.
 pub(crate) struct CachedReads {
     /// What each is, and when that was learned.
     devices: Mutex<HashMap<(u32, u32), (Medium, Instant)>>,
@@ -53,19 +57,24 @@ const TICK: Duration = Duration::from_secs(3);
 /// Whether `path` is absolute and says in one way only where it leads.
 fn is_plain(path: &[u8]) -> bool {
     let mut steps = path.split(|byte| *byte == b'/');
-    path.len() > 1 && steps.next() == Some(b"") && steps.all(|step| !step.is_empty() && step != b"." && step != b"..")
+    path.len() > 1
+        && steps.next() == Some(b"")
+        && steps.all(|step| !step.is_empty() && step != b"." && step != b"..")
 }
 
-/// Whether `file` is relative, and no other file system could take a part of it for `.git` either: some ignore case, or characters beyond
-/// ASCII.
+/// Whether `file` is relative, and no other file system could take a part of it for `.git` either:
+/// some ignore case, or characters beyond ASCII.
 fn is_harmless(file: &[u8]) -> bool {
     let mut steps = file.split(|byte| *byte == b'/');
     file.is_ascii()
-        && steps.all(|step| !step.is_empty() && step != b"." && step != b".." && !step.eq_ignore_ascii_case(b".git"))
+        && steps.all(|step| {
+            !step.is_empty() && step != b"." && step != b".." && !step.eq_ignore_ascii_case(b".git")
+        })
 }
 
 impl CachedReads {
-    /// Where the repository without a working tree at `root` is, for [`CachedReads::keep`]: to be asked before a file is read there.
+    /// Where the repository without a working tree at `root` is, for [`CachedReads::keep`]: to be
+    /// asked before a file is read there.
     pub(crate) fn at(&self, root: &Path) -> Option<At> {
         At::of(root, self.tick)
     }
@@ -103,7 +112,9 @@ mod linux {
     use std::sync::PoisonError;
     use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-    use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, openat2, statx};
+    use rustix::fs::{
+        AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, openat2, statx,
+    };
     use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
     use crate::repo::recent_reads::FINE;
@@ -116,12 +127,18 @@ mod linux {
     const PLACE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
     const CACHED: ResolveFlags = ResolveFlags::CACHED.union(ResolveFlags::NO_SYMLINKS);
 
-    fn open(dir: impl AsFd, path: &[u8], flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
+    fn open(
+        dir: impl AsFd,
+        path: &[u8],
+        flags: OFlags,
+        resolve: ResolveFlags,
+    ) -> Result<OwnedFd, Errno> {
         openat2(dir, path, flags, Mode::empty(), resolve)
     }
 
     impl Medium {
-        /// How to open what is inside of a directory without waiting: a file system in memory does not remember what it does not have, and need not.
+        /// How to open what is inside of a directory without waiting: a file system in memory does
+        /// not remember what it does not have, and need not.
         fn inside(self) -> Option<ResolveFlags> {
             let inside = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
             match self {
@@ -181,7 +198,8 @@ mod linux {
             devices.insert(device, (medium, Instant::now()));
         }
 
-        /// The content of `file` in the repository at `path`, of at most so many bytes. `None` says nothing: neither that it is not there.
+        /// The content of `file` in the repository at `path`, of at most so many bytes. `None` says
+        /// nothing: neither that it is not there.
         pub(crate) fn file(&self, path: &Path, file: &Path, most: u64) -> Option<Vec<u8>> {
             let (root_path, file_path) = (path, file);
             let (path, file) = (path.as_os_str().as_bytes(), file.as_os_str().as_bytes());
@@ -195,7 +213,11 @@ mod linux {
             let before = stat(&git)?;
             let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
             let is_fine = times(&before).iter().all(|(_, nanos)| *nanos != 0);
-            let old = now.checked_sub(if is_fine { self.tick.min(FINE) } else { self.tick })?;
+            let old = now.checked_sub(if is_fine {
+                self.tick.min(FINE)
+            } else {
+                self.tick
+            })?;
             if times(&before)
                 .iter()
                 .any(|(seconds, nanos)| Duration::new(*seconds as u64, *nanos) > old)
@@ -207,13 +229,20 @@ mod linux {
                 return None;
             }
             let content = match open(&git, b"index", PLACE, inside) {
-                Ok(_) => content(open(&root, file, FILE_ITSELF, inside).ok()?, most, medium.read_flags())?,
+                Ok(_) => content(
+                    open(&root, file, FILE_ITSELF, inside).ok()?,
+                    most,
+                    medium.read_flags(),
+                )?,
                 // Without one there is no working tree, and what lies there is not of the commit.
-                Err(Errno::NOENT) => self.recent_reads.get(&git, inside, root_path, file_path)?.to_vec(),
+                Err(Errno::NOENT) => self
+                    .recent_reads
+                    .get(&git, inside, root_path, file_path)?
+                    .to_vec(),
                 Err(_) => return None,
             };
-            // A checkout that began meanwhile put its marker there, and what takes the place of a whole `.git` gives the old one another name first:
-            // both show.
+            // A checkout that began meanwhile put its marker there, and what takes the place of a
+            // whole `.git` gives the old one another name first: both show.
             let is_same = times(&stat(&git)?) == times(&before);
             (is_same && content.len() as u64 <= most).then_some(content)
         }
@@ -221,7 +250,9 @@ mod linux {
 
     fn content(opened: OwnedFd, most: u64, flags: ReadWriteFlags) -> Option<Vec<u8>> {
         let what = stat(&opened)?;
-        if FileType::from_raw_mode(what.stx_mode.into()) != FileType::RegularFile || what.stx_size > most {
+        if FileType::from_raw_mode(what.stx_mode.into()) != FileType::RegularFile
+            || what.stx_size > most
+        {
             return None;
         }
         let mut content = vec![0; what.stx_size as usize];

@@ -12,7 +12,9 @@ fn only_what_can_be_meant_in_one_way_is_plain() {
     for path in ["/a", "/a/b.c/d e", "/.git/x"] {
         assert!(is_plain(path.as_bytes()), "{path}");
     }
-    for path in ["", "a", "a/b", "/", "/a/", "//a", "/a//b", "/a/./b", "/a/../b", "/.."] {
+    for path in [
+        "", "a", "a/b", "/", "/a/", "//a", "/a//b", "/a/./b", "/a/../b", "/..",
+    ] {
         assert!(!is_plain(path.as_bytes()), "{path}");
     }
     for file in ["a", "a/b.yaml", ".gitignore", "a/.github"] {
@@ -81,9 +83,15 @@ fn reads_a_file_that_is_in_memory_and_nothing_that_is_more_to_it() {
         assert_eq!(read(file), None, "{file}");
     }
     assert_eq!(at_once.file(root, "deploy/app.yaml".as_ref(), 6), None);
-    assert_eq!(at_once.file(&root.join("deploy"), "app.yaml".as_ref(), 100), None);
+    assert_eq!(
+        at_once.file(&root.join("deploy"), "app.yaml".as_ref(), 100),
+        None
+    );
     symlink(root, root.join("deploy/again")).unwrap();
-    assert_eq!(at_once.file(&root.join("deploy/again"), "empty".as_ref(), 100), None);
+    assert_eq!(
+        at_once.file(&root.join("deploy/again"), "empty".as_ref(), 100),
+        None
+    );
 
     // A checkout that is not finished.
     fs::write(root.join(".git/alumiini-checkout"), "x").unwrap();
@@ -97,8 +105,14 @@ fn trusts_neither_a_young_repository_nor_a_file_system_that_it_does_not_know() {
     let work = repository();
     let young = CachedReads::default();
     young.learn(work.path());
-    assert_eq!(young.file(work.path(), "deploy/app.yaml".as_ref(), 100), None);
-    assert_eq!(aged().file(work.path(), "deploy/app.yaml".as_ref(), 100), None);
+    assert_eq!(
+        young.file(work.path(), "deploy/app.yaml".as_ref(), 100),
+        None
+    );
+    assert_eq!(
+        aged().file(work.path(), "deploy/app.yaml".as_ref(), 100),
+        None
+    );
     let nowhere = aged();
     nowhere.learn(Path::new("/proc"));
     let learned = nowhere.devices.lock().unwrap();
@@ -137,12 +151,18 @@ fn gives_what_was_read_again_as_long_as_the_repository_is_where_it_was() {
         ("the branch goes", |git| {
             fs::remove_file(git.join("refs/heads/main")).unwrap()
         }),
-        ("refs are packed", |git| fs::write(git.join("packed-refs"), "").unwrap()),
+        ("refs are packed", |git| {
+            fs::write(git.join("packed-refs"), "").unwrap()
+        }),
         ("HEAD leads elsewhere", |git| {
             fs::write(git.join("HEAD"), "ref: refs/heads/next\n").unwrap();
         }),
-        ("the config changes", |git| fs::write(git.join("config"), "").unwrap()),
-        ("files are checked out", |git| fs::write(git.join("index"), "").unwrap()),
+        ("the config changes", |git| {
+            fs::write(git.join("config"), "").unwrap()
+        }),
+        ("files are checked out", |git| {
+            fs::write(git.join("index"), "").unwrap()
+        }),
         ("a move begins", |git| {
             fs::write(git.join("alumiini-checkout"), "x").unwrap()
         }),
@@ -162,9 +182,17 @@ fn gives_what_was_read_again_as_long_as_the_repository_is_where_it_was() {
         at_once.learn(root);
         at_once.keep(root, at, app, b"kind: A");
         look_for_what_is_missing(&git);
-        assert_eq!(at_once.file(root, app, 100).as_deref(), Some(&b"kind: A"[..]), "{what}");
+        assert_eq!(
+            at_once.file(root, app, 100).as_deref(),
+            Some(&b"kind: A"[..]),
+            "{what}"
+        );
         assert_eq!(at_once.file(root, app, 6), None, "{what}");
-        assert_eq!(at_once.file(root, "deploy/other.yaml".as_ref(), 100), None, "{what}");
+        assert_eq!(
+            at_once.file(root, "deploy/other.yaml".as_ref(), 100),
+            None,
+            "{what}"
+        );
         change(&git);
         assert_eq!(at_once.file(root, app, 100), None, "{what}");
     }
@@ -202,7 +230,10 @@ fn what_is_remembered_is_bounded() {
     for n in 0..40 {
         let file = format!("file-{n}");
         at_once.keep(work.path(), at.clone(), file.as_ref(), &content);
-        assert!(at_once.file(work.path(), file.as_ref(), 1 << 20).is_some(), "{n}");
+        assert!(
+            at_once.file(work.path(), file.as_ref(), 1 << 20).is_some(),
+            "{n}"
+        );
     }
     assert_eq!(at_once.file(work.path(), "file-0".as_ref(), 1 << 20), None);
 }
@@ -220,10 +251,16 @@ fn a_file_system_in_memory_need_not_be_asked_what_it_remembers() {
     at_once.learn(work.path());
     let at = at_once.at(work.path()).unwrap();
     at_once.keep(work.path(), at, "a".as_ref(), b"A");
-    assert_eq!(at_once.file(work.path(), "a".as_ref(), 9).as_deref(), Some(&b"A"[..]));
+    assert_eq!(
+        at_once.file(work.path(), "a".as_ref(), 9).as_deref(),
+        Some(&b"A"[..])
+    );
     fs::write(work.path().join(".git/index"), "").unwrap();
     fs::write(work.path().join("a"), "B").unwrap();
-    assert_eq!(at_once.file(work.path(), "a".as_ref(), 9).as_deref(), Some(&b"B"[..]));
+    assert_eq!(
+        at_once.file(work.path(), "a".as_ref(), 9).as_deref(),
+        Some(&b"B"[..])
+    );
 }
 
 #[cfg(target_os = "linux")]

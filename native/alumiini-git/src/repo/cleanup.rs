@@ -8,8 +8,8 @@ use std::path::Path;
 use crate::repo::pack::INCOMING;
 use crate::repo::{BUILD_PREFIX, OLD_GIT, marker, open, raw_object, refs};
 
-/// Undoes or removes the leftovers of an interrupted clone or repair. What cannot be removed is no error here: the sync will
-/// tell if it is in its way.
+/// Undoes or removes the leftovers of an interrupted clone or repair. What cannot be removed is no
+/// error here: the sync will tell if it is in its way.
 pub(crate) fn builds(path: &Path) {
     let git = path.join(".git");
     let old = path.join(OLD_GIT);
@@ -34,18 +34,25 @@ pub(crate) fn builds(path: &Path) {
     }
 }
 
-/// The names at the top of the commits that are checked out, or were about to be: a commit may have some that begin like ours.
+/// The names at the top of the commits that are checked out, or were about to be: a commit may have
+/// some that begin like ours.
 fn committed(git_dir: &Path) -> HashSet<Vec<u8>> {
     let mut names = HashSet::new();
-    let Ok(repo) = open::managed(git_dir) else { return names };
+    let Ok(repo) = open::managed(git_dir) else {
+        return names;
+    };
     let going = marker::get(git_dir).ok().flatten();
-    let ends = going.into_iter().flat_map(|going| [Some(going.to), going.from]);
+    let ends = going
+        .into_iter()
+        .flat_map(|going| [Some(going.to), going.from]);
     let head = refs::head(&repo).ok();
     for at in ends.chain(head).flatten() {
         let Ok(tree) = raw_object::tree_of(&repo, at.commit) else {
             continue;
         };
-        let Ok(odb) = raw_object::odb(&repo) else { continue };
+        let Ok(odb) = raw_object::odb(&repo) else {
+            continue;
+        };
         let _ = raw_object::read_tree(&odb, tree, |entry| {
             names.insert(entry.name.to_vec());
             Ok(())
@@ -54,8 +61,8 @@ fn committed(git_dir: &Path) -> HashSet<Vec<u8>> {
     names
 }
 
-/// Removes half-written packs and stale locks from a managed repository. Not for anyone's own repository: a `git` at work there
-/// does not know our lock.
+/// Removes half-written packs and stale locks from a managed repository. Not for anyone's own
+/// repository: a `git` at work there does not know our lock.
 pub(crate) fn managed(git_dir: &Path) {
     let _ = fs::remove_dir_all(git_dir.join(INCOMING));
     for entry in fs::read_dir(git_dir.join("objects/pack"))
@@ -66,7 +73,9 @@ pub(crate) fn managed(git_dir: &Path) {
         let name = entry.file_name();
         let name = name.as_encoded_bytes();
         // libgit2's temporary packs and indexes, Git's own, and a pack whose index never came.
-        let partial = name.starts_with(b"pack_git2_") || name.starts_with(b"tmp_") || name.ends_with(b".lock");
+        let partial = name.starts_with(b"pack_git2_")
+            || name.starts_with(b"tmp_")
+            || name.ends_with(b".lock");
         let orphan = name.ends_with(b".pack") && !entry.path().with_extension("idx").exists();
         if partial || orphan {
             let _ = fs::remove_file(entry.path());

@@ -1,7 +1,8 @@
 //! What a commit says of itself, read as `git log` reads it.
 //!
-//! Twenty years of tools have written commits that libgit2 refuses and Git shows: no e-mail, two of them, dates that are none or lie
-//! beyond time, zones of weeks. The rules here are those of Git's `split_ident_line` and of its pretty formats.
+//! Twenty years of tools have written commits that libgit2 refuses and Git shows: no e-mail, two of
+//! them, dates that are none or lie beyond time, zones of weeks. The rules here are those of Git's
+//! `split_ident_line` and of its pretty formats.
 
 use std::borrow::Cow;
 
@@ -97,10 +98,15 @@ fn date(line: &[u8]) -> Option<Date> {
     };
     let (zone, _) = digits(rest)?;
     let Some(seconds) = number(seconds).and_then(|seconds| i64::try_from(seconds).ok()) else {
-        return Some(Date { seconds: 0, offset: 0 });
+        return Some(Date {
+            seconds: 0,
+            offset: 0,
+        });
     };
     // Hours and minutes in one number, as Git takes it apart.
-    let zone = number(zone).and_then(|zone| i32::try_from(zone).ok()).unwrap_or(0);
+    let zone = number(zone)
+        .and_then(|zone| i32::try_from(zone).ok())
+        .unwrap_or(0);
     let minutes = i64::from(zone / 100) * 60 + i64::from(zone % 100);
     Some(Date {
         seconds,
@@ -126,12 +132,18 @@ fn is_space(byte: u8) -> bool {
 }
 
 fn trim_start(text: &[u8]) -> &[u8] {
-    let begin = text.iter().position(|byte| !is_space(*byte)).unwrap_or(text.len());
+    let begin = text
+        .iter()
+        .position(|byte| !is_space(*byte))
+        .unwrap_or(text.len());
     &text[begin..]
 }
 
 fn trim_end(text: &[u8]) -> &[u8] {
-    let end = text.iter().rposition(|byte| !is_space(*byte)).map_or(0, |at| at + 1);
+    let end = text
+        .iter()
+        .rposition(|byte| !is_space(*byte))
+        .map_or(0, |at| at + 1);
     &text[..end]
 }
 
@@ -139,7 +151,8 @@ fn position(text: &[u8], wanted: u8) -> Option<usize> {
     text.iter().position(|byte| *byte == wanted)
 }
 
-/// `bytes` in UTF-8. None where the encoding is not known, or the bytes are not of it: then Git, too, shows them as they are.
+/// `bytes` in UTF-8. None where the encoding is not known, or the bytes are not of it: then Git,
+/// too, shows them as they are.
 fn decode<'a>(encoding: &[u8], bytes: &'a [u8]) -> Option<Cow<'a, str>> {
     let name = String::from_utf8_lossy(encoding).to_ascii_lowercase();
     // By that name the Web means another one, which has letters where this has control characters.

@@ -16,12 +16,36 @@ fn author(line: &str) -> (String, String, Option<(i64, i32)>) {
 #[test]
 fn people_are_read_as_git_reads_them() {
     let is = |line: &str, name: &str, email: &str, date: Option<(i64, i32)>| {
-        assert_eq!(author(line), (name.to_owned(), email.to_owned(), date), "{line}");
+        assert_eq!(
+            author(line),
+            (name.to_owned(), email.to_owned(), date),
+            "{line}"
+        );
     };
-    is("A <a@b> 1700000000 +0130", "A", "a@b", Some((1_700_000_000, 90)));
-    is("A <a@b>1287367363 +0000", "A", "a@b", Some((1_287_367_363, 0)));
-    is("A <a@b> 18446744073709548016 -0800", "A", "a@b", Some((0, 0)));
-    is("A <a@b> 1313584730 +051800", "A", "a@b", Some((1_313_584_730, 31_080)));
+    is(
+        "A <a@b> 1700000000 +0130",
+        "A",
+        "a@b",
+        Some((1_700_000_000, 90)),
+    );
+    is(
+        "A <a@b>1287367363 +0000",
+        "A",
+        "a@b",
+        Some((1_287_367_363, 0)),
+    );
+    is(
+        "A <a@b> 18446744073709548016 -0800",
+        "A",
+        "a@b",
+        Some((0, 0)),
+    );
+    is(
+        "A <a@b> 1313584730 +051800",
+        "A",
+        "a@b",
+        Some((1_313_584_730, 31_080)),
+    );
     is("A <a@b> yesterday", "A", "a@b", None);
     is("A <a@b> -5 +0000", "A", "a@b", None);
     is("A <a@b>", "A", "a@b", None);
@@ -34,8 +58,10 @@ fn people_are_read_as_git_reads_them() {
 
 #[test]
 fn the_last_of_two_headers_counts_and_the_message_is_what_follows_the_empty_line() {
-    let text =
-        text(b"tree x\nauthor A <a> 1 +0000\nauthor B <b> 2 +0000\nodd\n\n\nfirst\n\nauthor C <c> 3 +0000\0rest");
+    let text = text(
+        b"tree x\nauthor A <a> 1 +0000\nauthor B <b> 2 +0000\nodd\n\n\nfirst\n\nauthor C <c> \
+               3 +0000\0rest",
+    );
     assert_eq!(text.author.name, b"B");
     assert_eq!(text.committer, Person::default());
     assert_eq!(text.message, b"\nfirst\n\nauthor C <c> 3 +0000");
@@ -52,7 +78,11 @@ fn encodings_are_taken_as_git_takes_them() {
     };
     for encoding in ["ISO-8859-1", "latin1", "ISO-8859-15", "cp1252"] {
         let text = of(encoding, 0xe9);
-        assert_eq!((text.author.name, text.message), ("é".into(), "é".into()), "{encoding}");
+        assert_eq!(
+            (text.author.name, text.message),
+            ("é".into(), "é".into()),
+            "{encoding}"
+        );
     }
     assert_eq!(of("ISO-8859-1", 0x80).message, "\u{80}".as_bytes());
     for unknown in ["none", "utf-8", "shift_jis"] {
@@ -65,7 +95,10 @@ fn encodings_are_taken_as_git_takes_them() {
 fn encodings_have_the_names_that_git_knows() {
     let dir = tempfile::tempdir().unwrap();
     git(dir.path(), &["init", "--quiet"]);
-    let tree = git(dir.path(), &["hash-object", "-w", "-t", "tree", "/dev/null"]);
+    let tree = git(
+        dir.path(),
+        &["hash-object", "-w", "-t", "tree", "/dev/null"],
+    );
     for (encoding, message) in [
         ("CP932", &b"\x83\x65"[..]),
         ("eucJP", b"\xa5\xc6"),
@@ -78,7 +111,9 @@ fn encodings_have_the_names_that_git_knows() {
         ("US-ASCII", b"a"),
     ] {
         let who = "A <a@example.com> 1 +0000";
-        let mut data = format!("tree {tree}\nauthor {who}\ncommitter {who}\nencoding {encoding}\n\n").into_bytes();
+        let mut data =
+            format!("tree {tree}\nauthor {who}\ncommitter {who}\nencoding {encoding}\n\n")
+                .into_bytes();
         data.extend(message);
         let file = dir.path().join("commit");
         std::fs::write(&file, &data).unwrap();
@@ -87,7 +122,11 @@ fn encodings_have_the_names_that_git_knows() {
             &["hash-object", "-w", "-t", "commit", file.to_str().unwrap()],
         );
         let shown = git(dir.path(), &["log", "-1", "--format=%B", &id]);
-        assert_eq!(String::from_utf8(text(&data).message).unwrap(), shown, "{encoding}");
+        assert_eq!(
+            String::from_utf8(text(&data).message).unwrap(),
+            shown,
+            "{encoding}"
+        );
     }
 }
 

@@ -1,9 +1,13 @@
 //! The names and stats of all that is below a directory, to be held against what is there later.
 //!
-//! A stat takes about a microsecond and there are thousands, so telling whether something has changed is made as cheap as it can be:
-//! directories are not read again where the file system says that they hold what they held, and threads that have nothing else to do help.
+//! A stat takes about a microsecond and there are thousands, so telling whether something has
+//! changed is made as cheap as it can be: directories are not read again where the file system says
+//! that they hold what they held, and threads that have nothing else to do help.
 
-#![allow(clippy::unnecessary_cast, reason = "the types of a stat differ between systems")]
+#![allow(
+    clippy::unnecessary_cast,
+    reason = "the types of a stat differ between systems"
+)]
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -35,7 +39,8 @@ const FILE: u8 = b' ';
 #[derive(Debug)]
 pub(super) struct Fingerprint {
     folders: Vec<Arc<Folder>>,
-    /// Whether directories that show the same times hold the same names. POSIX wants that, and local file systems hold to it.
+    /// Whether directories that show the same times hold the same names. POSIX wants that, and
+    /// local file systems hold to it.
     tells: bool,
     pub(super) files: usize,
 }
@@ -93,10 +98,12 @@ impl FileStat {
 }
 
 impl Fingerprint {
-    /// Looks at all below `root`, but for `without`, a name at the top. Looks with other `keys` cannot be compared with it.
+    /// Looks at all below `root`, but for `without`, a name at the top. Looks with other `keys`
+    /// cannot be compared with it.
     ///
-    /// `tick`: what changed less than so long ago is too young to be known again by its stat, unless the file system is known to be
-    /// quicker. `None` where something is, where something cannot be looked at, or when `cancelled`.
+    /// `tick`: what changed less than so long ago is too young to be known again by its stat,
+    /// unless the file system is known to be quicker. `None` where something is, where something
+    /// cannot be looked at, or when `cancelled`.
     pub(super) fn at(
         root: &Path,
         without: Option<&CStr>,
@@ -104,7 +111,9 @@ impl Fingerprint {
         tick: Duration,
         cancelled: &CancellationToken,
     ) -> Option<Fingerprint> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let root = rustix::fs::open(root, DIR, Mode::empty()).ok()?;
         let mut looking = Looking {
             keys,
@@ -122,10 +131,14 @@ impl Fingerprint {
         Some(looking.look)
     }
 
-    /// The same of what may be of just now: names are read again each time, and times alone tell nothing of what was written within one tick.
+    /// The same of what may be of just now: names are read again each time, and times alone tell
+    /// nothing of what was written within one tick.
     pub(super) fn at_once(root: &Path, keys: &RandomState) -> Option<Fingerprint> {
         let look = Fingerprint::at(root, None, keys, Duration::ZERO, &CancellationToken::new())?;
-        Some(Fingerprint { tells: false, ..look })
+        Some(Fingerprint {
+            tells: false,
+            ..look
+        })
     }
 
     pub(super) fn folders(&self) -> usize {
@@ -134,11 +147,14 @@ impl Fingerprint {
 
     /// How much memory it takes, about.
     pub(super) fn bytes(&self) -> usize {
-        let of = |folder: &Arc<Folder>| size_of::<Folder>() + folder.path.count_bytes() + folder.names.len();
+        let of = |folder: &Arc<Folder>| {
+            size_of::<Folder>() + folder.path.count_bytes() + folder.names.len()
+        };
         self.folders.iter().map(of).sum()
     }
 
-    /// Whether what is below `root` still looks like this. So many threads of the runtime help, if they are free.
+    /// Whether what is below `root` still looks like this. So many threads of the runtime help, if
+    /// they are free.
     pub(super) fn is_still(
         self: &Arc<Fingerprint>,
         what: What,
@@ -163,14 +179,23 @@ impl Fingerprint {
         all_of(self.folders.len(), helpers, is_same)
     }
 
-    /// The same after a move of the working tree at `root`: looks at what that touched only. `None` where what is there is not what the move
-    /// has put there.
-    pub(super) fn after(&self, moved: &Moved, root: &Path, without: &CStr, keys: &RandomState) -> Option<Fingerprint> {
+    /// The same after a move of the working tree at `root`: looks at what that touched only. `None`
+    /// where what is there is not what the move has put there.
+    pub(super) fn after(
+        &self,
+        moved: &Moved,
+        root: &Path,
+        without: &CStr,
+        keys: &RandomState,
+    ) -> Option<Fingerprint> {
         let root = rustix::fs::open(root, DIR, Mode::empty()).ok()?;
         let mut folders: HashMap<&[u8], Option<Arc<Folder>>> = HashMap::new();
         for folder in &self.folders {
             let is_touched = moved.touched.contains(below_root(&folder.path));
-            folders.insert(folder.path.to_bytes(), (!is_touched).then(|| folder.clone()));
+            folders.insert(
+                folder.path.to_bytes(),
+                (!is_touched).then(|| folder.clone()),
+            );
         }
         let mut look = Fingerprint {
             folders: folders.values().flatten().cloned().collect(),
@@ -195,7 +220,8 @@ impl Fingerprint {
             let stat = fstat(&dir).ok()?;
             let names = read(&dir)?;
             let (mut files, mut directories) = moved.names(&path);
-            for name in entries(&names, FOLDER).filter(|name| !path.is_empty() || *name != without) {
+            for name in entries(&names, FOLDER).filter(|name| !path.is_empty() || *name != without)
+            {
                 if !directories.remove(name.to_bytes()) {
                     return None;
                 }
@@ -220,7 +246,10 @@ impl Fingerprint {
                 }
                 digest.write(&FileStat::of(&stat).bytes());
             }
-            if !files.is_empty() || !directories.is_empty() || FileStat::of(&stat).identity.0 != device {
+            if !files.is_empty()
+                || !directories.is_empty()
+                || FileStat::of(&stat).identity.0 != device
+            {
                 return None;
             }
             look.tells &= moved.is_believed(&stat);
@@ -259,8 +288,8 @@ impl Fingerprint {
     }
 }
 
-/// Without opening the directory, which takes longer than to walk to a few files in it. What stands on the way is no other: the directories
-/// above are held against what they were, too.
+/// Without opening the directory, which takes longer than to walk to a few files in it. What stands
+/// on the way is no other: the directories above are held against what they were, too.
 fn is_still_from_afar(folder: &Folder, root: &OwnedFd, keys: &RandomState) -> Option<bool> {
     if !has_same_stat(folder, root)? {
         return Some(false);
@@ -287,7 +316,8 @@ fn has_same_stat(folder: &Folder, root: &OwnedFd) -> Option<bool> {
 #[derive(Clone, Copy)]
 pub(super) enum What {
     All,
-    /// Whether no name came, went or became another's, which the directories tell; where they do not, all.
+    /// Whether no name came, went or became another's, which the directories tell; where they do
+    /// not, all.
     Names,
 }
 
@@ -310,7 +340,8 @@ impl Looking<'_> {
         let own = FileStat::of(&fstat(dir).ok()?);
         let names = read(dir)?;
         let digest = digest(dir.as_fd(), &names, self.keys, &is_old)?;
-        // Else it is another file system that is mounted there; or another name may come within the same tick of the clock.
+        // Else it is another file system that is mounted there; or another name may come within the
+        // same tick of the clock.
         self.look.tells &= own.identity.0 == self.device && is_old(&own);
         let files = entries(&names, FILE).count();
         self.look.files += files;
@@ -336,8 +367,9 @@ fn below_root(path: &CStr) -> &[u8] {
     path.strip_prefix(b"./").unwrap_or_default()
 }
 
-/// What changed less than this ago, by the clock of the file system of `dir`, may change again without showing it. Linux's file systems tell
-/// times by ticks of at most 10 ms; where there are no fractions of seconds, or nothing is known, they may tell every second one only.
+/// What changed less than this ago, by the clock of the file system of `dir`, may change again
+/// without showing it. Linux's file systems tell times by ticks of at most 10 ms; where there are
+/// no fractions of seconds, or nothing is known, they may tell every second one only.
 fn tick_of(dir: &OwnedFd) -> Option<Duration> {
     let is_fine = is_local(dir) && fstat(dir).ok()?.st_ctime_nsec != 0;
     Some(Duration::from_millis(if is_fine { 20 } else { 3_000 }))
@@ -368,8 +400,14 @@ fn entries(names: &[u8], kind: u8) -> impl Iterator<Item = &CStr> {
         .filter_map(move |entry| CStr::from_bytes_with_nul(entry.strip_prefix(&[kind])?).ok())
 }
 
-/// One number for the stats of all files that are named. `None` where one cannot be had, or `is_enough` says no to one.
-fn digest(dir: BorrowedFd, names: &[u8], keys: &RandomState, is_enough: &impl Fn(&FileStat) -> bool) -> Option<u64> {
+/// One number for the stats of all files that are named. `None` where one cannot be had, or
+/// `is_enough` says no to one.
+fn digest(
+    dir: BorrowedFd,
+    names: &[u8],
+    keys: &RandomState,
+    is_enough: &impl Fn(&FileStat) -> bool,
+) -> Option<u64> {
     let mut digest = keys.build_hasher();
     for name in entries(names, FILE) {
         let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;

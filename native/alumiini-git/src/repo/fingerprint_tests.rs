@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Fingerprint, What};
 
-/// A tree with as many directories beside each other and one in the other as `wide` and `deep` say, each with two files.
+/// A tree with as many directories beside each other and one in the other as `wide` and `deep` say,
+/// each with two files.
 fn grow(dir: &Path, wide: usize, deep: usize) -> usize {
     fs::write(dir.join("a"), "").unwrap();
     fs::write(dir.join("b"), "").unwrap();
@@ -32,7 +33,9 @@ impl Eye {
         Eye {
             keys: RandomState::new(),
             open: CancellationToken::new(),
-            runtime: tokio::runtime::Builder::new_current_thread().build().unwrap(),
+            runtime: tokio::runtime::Builder::new_current_thread()
+                .build()
+                .unwrap(),
         }
     }
 
@@ -75,8 +78,10 @@ fn sees_a_name_more_and_a_name_less() {
         grow(work.path(), 2, 2);
         let eye = Eye::new();
         let look = || {
-            let mut look = Fingerprint::at(work.path(), None, &eye.keys, Duration::ZERO, &eye.open).unwrap();
-            // The directory for temporary files is on a file system that does, here and elsewhere on Linux.
+            let mut look =
+                Fingerprint::at(work.path(), None, &eye.keys, Duration::ZERO, &eye.open).unwrap();
+            // The directory for temporary files is on a file system that does, here and elsewhere
+            // on Linux.
             assert_eq!(look.tells, cfg!(target_os = "linux"));
             look.tells &= tells;
             Arc::new(look)
@@ -113,7 +118,13 @@ fn gives_up_on_what_is_young_or_too_deep_and_when_nobody_waits() {
     let mut eye = Eye::new();
     fs::write(work.path().join("a"), "a").unwrap();
     let began = Instant::now();
-    let young = Fingerprint::at(work.path(), None, &eye.keys, Duration::from_secs(3), &eye.open);
+    let young = Fingerprint::at(
+        work.path(),
+        None,
+        &eye.keys,
+        Duration::from_secs(3),
+        &eye.open,
+    );
     assert!(young.is_none() || began.elapsed() > Duration::from_millis(5));
     let look = eye.look(work.path()).unwrap();
     let deep = (0..70).fold(work.path().join("0"), |dir, _| dir.join("d"));

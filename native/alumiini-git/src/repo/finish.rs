@@ -1,8 +1,9 @@
 //! Moves of refs and working tree: carried out, finished after an interruption, or taken back.
 //!
-//! The marker is there from before the first write until after the last. Whoever finds it calls [`resume`]: a move goes on where it
-//! can, and back to where it began where it cannot, so that one commit is there whole, and an error that a new commit causes does not take
-//! the old one away. The caller of all of these holds the directory's lock and keeps readers away.
+//! The marker is there from before the first write until after the last. Whoever finds it calls
+//! [`resume`]: a move goes on where it can, and back to where it began where it cannot, so that one
+//! commit is there whole, and an error that a new commit causes does not take the old one away. The
+//! caller of all of these holds the directory's lock and keeps readers away.
 
 use std::fs;
 use std::io;
@@ -20,8 +21,9 @@ use crate::repo::working_tree::{self, Moved};
 use crate::repo::{byte_refs, cleanup, git_failure, kept_refs, open, raw_object, staging};
 use crate::task::job::Job;
 
-/// Carries a move out, and writes `record` as soon as the marker is there. An error takes everything back, but for a cancel: that is
-/// to end soon, and whoever reads or syncs next finishes the move. Returns what was done to a managed working tree.
+/// Carries a move out, and writes `record` as soon as the marker is there. An error takes
+/// everything back, but for a cancel: that is to end soon, and whoever reads or syncs next finishes
+/// the move. Returns what was done to a managed working tree.
 ///
 /// `is_clean`: the working tree was just found to be as the commit says where the move begins.
 pub(crate) fn carry_out(
@@ -45,8 +47,8 @@ pub(crate) fn carry_out(
         .map_err(|error| taken_back(path, going, error))
 }
 
-/// Puts the new `.git` at `git_dir` in place of what is there, if anything is, and carries the move out. What was there comes back where
-/// that fails. Returns what was done to the working tree.
+/// Puts the new `.git` at `git_dir` in place of what is there, if anything is, and carries the move
+/// out. What was there comes back where that fails. Returns what was done to the working tree.
 pub(crate) fn exchange(
     path: &Path,
     git_dir: &Path,
@@ -54,7 +56,8 @@ pub(crate) fn exchange(
     record: Option<&Record>,
     job: &Job,
 ) -> Result<Option<Moved>> {
-    // With the marker in it from before it has its name: what is renamed is a checkout to be finished.
+    // With the marker in it from before it has its name: what is renamed is a checkout to be
+    // finished.
     job.reach("marker");
     marker::set(git_dir, going)?;
     let old = open::git_dir(path);
@@ -62,7 +65,8 @@ pub(crate) fn exchange(
         Ok(_) => open::is_bare(&old),
         Err(_) => going.to.bare,
     };
-    // Of what is to be replaced the files are still there: the move knows by this whether to take them away.
+    // Of what is to be replaced the files are still there: the move knows by this whether to take
+    // them away.
     open::set_bare(git_dir, was_bare)?;
     let repo = open::managed(git_dir)?;
     record.map_or(Ok(()), |record| record.write(&repo))?;
@@ -72,14 +76,17 @@ pub(crate) fn exchange(
     forward(path, going, None, Checks::None, job).map_err(|error| taken_back(path, going, error))
 }
 
-/// Finishes the move that a marker tells of, if there is one. `Ok` where one commit is there whole, be it the one before the move.
+/// Finishes the move that a marker tells of, if there is one. `Ok` where one commit is there whole,
+/// be it the one before the move.
 pub(crate) fn resume(path: &Path, job: &Job) -> Result<()> {
     let git_dir = open::git_dir(path);
     let going = match marker::get(&git_dir) {
         Ok(Some(going)) => going,
         Ok(None) => return Ok(()),
         // In its owner's repository there is nothing to go by, and nothing to be done without.
-        Err(damaged) if damaged.kind == Kind::Corrupt && !open::is_managed(&git_dir) => return marker::clear(&git_dir),
+        Err(damaged) if damaged.kind == Kind::Corrupt && !open::is_managed(&git_dir) => {
+            return marker::clear(&git_dir);
+        }
         Err(error) => return Err(error),
     };
     forward(path, &going, None, Checks::Resumed, job)
@@ -94,7 +101,13 @@ pub(crate) fn resume(path: &Path, job: &Job) -> Result<()> {
         })
 }
 
-fn forward(path: &Path, going: &Move, from: Option<Oid>, checks: Checks, job: &Job) -> Result<Option<Moved>> {
+fn forward(
+    path: &Path,
+    going: &Move,
+    from: Option<Oid>,
+    checks: Checks,
+    job: &Job,
+) -> Result<Option<Moved>> {
     let git_dir = open::git_dir(path);
     let moved = if open::is_managed(&git_dir) {
         put(path, &going.to, from, job)?
@@ -108,12 +121,14 @@ fn forward(path: &Path, going: &Move, from: Option<Oid>, checks: Checks, job: &J
     Ok(moved)
 }
 
-/// Makes refs, working tree and index of a managed repository what `target` says, whatever they are; the working tree by what has changed
-/// where it is as the commit `from` says.
+/// Makes refs, working tree and index of a managed repository what `target` says, whatever they
+/// are; the working tree by what has changed where it is as the commit `from` says.
 fn put(path: &Path, target: &Target, from: Option<Oid>, job: &Job) -> Result<Option<Moved>> {
     let repo = open::managed(&open::git_dir(path))?;
     let tree = raw_object::tree_of(&repo, target.commit)?;
-    let old = from.map(|from| raw_object::tree_of(&repo, from)).transpose()?;
+    let old = from
+        .map(|from| raw_object::tree_of(&repo, from))
+        .transpose()?;
     refs::point(&repo, target, Others::Go, job)?;
     let moved = if target.bare {
         take_files_away(&repo, path, job)?;
@@ -130,12 +145,14 @@ fn put(path: &Path, target: &Target, from: Option<Oid>, job: &Job) -> Result<Opt
         }
     };
     // A merge or rebase that somebody left unfinished here.
-    repo.cleanup_state().map_err(git_failure("end an unfinished merge"))?;
+    repo.cleanup_state()
+        .map_err(git_failure("end an unfinished merge"))?;
     Ok(moved)
 }
 
-/// Leaves nothing but `.git`, of a repository that had a working tree; what lies beside the `.git` of one that has none is nobody's
-/// business. The config is written last: until then whoever finishes the move begins here again.
+/// Leaves nothing but `.git`, of a repository that had a working tree; what lies beside the `.git`
+/// of one that has none is nobody's business. The config is written last: until then whoever
+/// finishes the move begins here again.
 fn take_files_away(repo: &Repository, path: &Path, job: &Job) -> Result<()> {
     let index = repo.path().join("index");
     if !open::is_bare(repo.path()) {
@@ -173,7 +190,8 @@ fn back(path: &Path, going: &Move, why: Kind) -> Result<()> {
         };
         marker::set(&old, &old_head)?;
         if !open::is_bare(&git_dir) {
-            // What was checked out of the new one is to go, also where the old one had no working tree.
+            // What was checked out of the new one is to go, also where the old one had no working
+            // tree.
             open::set_bare(&old, false)?;
         }
         staging::give_back(path)?;
@@ -193,7 +211,12 @@ fn back(path: &Path, going: &Move, why: Kind) -> Result<()> {
     match (&going.to.branch, why) {
         (Some(_), Kind::Corrupt) => {}
         (Some(branch), _) => {
-            let _ = byte_refs::write(&open::managed(&git_dir)?, &branch.tracking(), going.to.commit, "sync");
+            let _ = byte_refs::write(
+                &open::managed(&git_dir)?,
+                &branch.tracking(),
+                going.to.commit,
+                "sync",
+            );
         }
         (None, Kind::Corrupt) => kept_refs::set_synced(&open::managed(&git_dir)?, None)?,
         // It was noted as the move began.
@@ -202,7 +225,8 @@ fn back(path: &Path, going: &Move, why: Kind) -> Result<()> {
     marker::clear(&git_dir)
 }
 
-/// A move to where HEAD is, or, if that is what is damaged, to where the remote's `branch` was last time.
+/// A move to where HEAD is, or, if that is what is damaged, to where the remote's `branch` was last
+/// time.
 fn at_head(git_dir: &Path, branch: Option<&Branch>) -> Result<Move> {
     let repo = open::managed(git_dir)?;
     let head = refs::head(&repo).ok().flatten();

@@ -1,10 +1,15 @@
-//! Whether what lies in a `.git` is what belongs there, asked before it is opened by us or by libgit2.
+//! Whether what lies in a `.git` is what belongs there, asked before it is opened by us or by
+//! libgit2.
 //!
-//! Somebody else may write where we sync: a shared volume. A pipe in the place of a file would hold whoever opens it for ever, a file of
-//! gigabytes without content would be read into memory, and a link would lead to what is not the repository's. So nothing is opened
-//! that was not looked at, and of a repository of ours each part is a plain file or a directory.
+//! Somebody else may write where we sync: a shared volume. A pipe in the place of a file would hold
+//! whoever opens it for ever, a file of gigabytes without content would be read into memory, and a
+//! link would lead to what is not the repository's. So nothing is opened that was not looked at,
+//! and of a repository of ours each part is a plain file or a directory.
 
-#![allow(clippy::unnecessary_cast, reason = "the types of a stat differ between systems")]
+#![allow(
+    clippy::unnecessary_cast,
+    reason = "the types of a stat differ between systems"
+)]
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -40,14 +45,27 @@ const FILES: [(&str, u64); 9] = [
     ("objects/info/alternates", MAX_NAMES),
     (MARKER, MAX_NAMES),
 ];
-const DIRECTORIES: [&str; 6] = ["objects", "objects/pack", "objects/info", "refs", "logs", "info"];
+const DIRECTORIES: [&str; 6] = [
+    "objects",
+    "objects/pack",
+    "objects/info",
+    "refs",
+    "logs",
+    "info",
+];
 /// What leads to other directories, which nothing of ours does.
-const ELSEWHERE: [&str; 3] = ["commondir", "objects/info/alternates", "objects/info/http-alternates"];
-/// Names in one `.git`, and levels of directories. Ours have some twenty, one more for each pack and each ref.
+const ELSEWHERE: [&str; 3] = [
+    "commondir",
+    "objects/info/alternates",
+    "objects/info/http-alternates",
+];
+/// Names in one `.git`, and levels of directories. Ours have some twenty, one more for each pack
+/// and each ref.
 const MAX_ENTRIES: usize = 1_000_000;
 const MAX_LEVELS: usize = 64;
 
-/// The content of a file that is a plain one of at most so many bytes. Follows no link and waits for nobody.
+/// The content of a file that is a plain one of at most so many bytes. Follows no link and waits
+/// for nobody.
 pub(super) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let file = File::from(open(path, FILE_ITSELF, Mode::empty())?);
     let found = file.metadata()?;
@@ -55,7 +73,10 @@ pub(super) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
     }
     if found.len() > most {
-        let message = format!("it has {} bytes, more than the {most} that it may have", found.len());
+        let message = format!(
+            "it has {} bytes, more than the {most} that it may have",
+            found.len()
+        );
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
     let mut content = Vec::with_capacity(found.len() as usize);
@@ -67,14 +88,16 @@ pub(super) fn is_link(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink())
 }
 
-/// `unsafe_path` where something in `git_dir`, which is anybody's, is neither file nor directory, `corrupt` where a file is longer than any
-/// can be.
+/// `unsafe_path` where something in `git_dir`, which is anybody's, is neither file nor directory,
+/// `corrupt` where a file is longer than any can be.
 pub(super) fn check(git_dir: &Path) -> Result<()> {
     let directories = DIRECTORIES.iter().map(|name| (*name, u64::MAX));
     for (name, most) in FILES.into_iter().chain(directories) {
         let path = git_dir.join(name);
         match std::fs::metadata(&path) {
-            Ok(found) if found.is_file() && found.len() > most => return Err(too_long(&path, found.len(), most)),
+            Ok(found) if found.is_file() && found.len() > most => {
+                return Err(too_long(&path, found.len(), most));
+            }
             // One in the other's place is told by who opens it.
             Ok(found) if !found.is_file() && !found.is_dir() => {
                 return Err(refused(&path, "is neither file nor directory"));
@@ -108,10 +131,15 @@ fn check_refs(git_dir: &Path, links: Links) -> Result<()> {
     Ok(())
 }
 
-/// The same of an owner's repository that is to be moved: what is written there has to be there, not where a link leads.
+/// The same of an owner's repository that is to be moved: what is written there has to be there,
+/// not where a link leads.
 pub(super) fn check_moved(git_dir: &Path) -> Result<()> {
     check(git_dir)?;
-    let parts = FILES.iter().map(|(name, _)| *name).chain(DIRECTORIES).chain([""]);
+    let parts = FILES
+        .iter()
+        .map(|(name, _)| *name)
+        .chain(DIRECTORIES)
+        .chain([""]);
     for path in parts.map(|name| git_dir.join(name)) {
         if is_link(&path) {
             return Err(refused(&path, "is a link"));
@@ -120,7 +148,8 @@ pub(super) fn check_moved(git_dir: &Path) -> Result<()> {
     check_refs(git_dir, Links::No)
 }
 
-/// The same of one that is ours, which holds plain files and directories only, and leads nowhere else.
+/// The same of one that is ours, which holds plain files and directories only, and leads nowhere
+/// else.
 pub(super) fn check_ours(git_dir: &Path) -> Result<()> {
     let Ok(root) = open(git_dir, DIR_ITSELF, Mode::empty()) else {
         return match std::fs::symlink_metadata(git_dir) {
@@ -147,7 +176,10 @@ pub(super) fn check_ours(git_dir: &Path) -> Result<()> {
         let line = line.trim_ascii_start().to_ascii_lowercase();
         let worktree = line.strip_prefix(b"worktree").map(<[u8]>::trim_ascii_start);
         if line.starts_with(b"[include") || worktree.is_some_and(|rest| rest.starts_with(b"=")) {
-            return Err(refused(&config, "leads to other files (`include` or `core.worktree`)"));
+            return Err(refused(
+                &config,
+                "leads to other files (`include` or `core.worktree`)",
+            ));
         }
     }
     Ok(())
@@ -180,7 +212,8 @@ impl Walk {
             }
             let below = || path.join(OsStr::from_bytes(name.to_bytes()));
             let mut kind = entry.file_type();
-            if kind == FileType::Unknown || kind == FileType::RegularFile && self.longest < u64::MAX {
+            if kind == FileType::Unknown || kind == FileType::RegularFile && self.longest < u64::MAX
+            {
                 // Else it went meanwhile.
                 let Ok(stat) = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) else {
                     continue;
@@ -197,10 +230,15 @@ impl Walk {
                     // It went meanwhile, or is not for us to see.
                     Err(_) => continue,
                 },
-                FileType::Symlink if self.links == Links::No => return Err(refused(&below(), "is a link")),
+                FileType::Symlink if self.links == Links::No => {
+                    return Err(refused(&below(), "is a link"));
+                }
                 FileType::Symlink => match std::fs::metadata(below()) {
                     Ok(found) if !found.is_file() && !found.is_dir() => {
-                        return Err(refused(&below(), "leads to what is neither file nor directory"));
+                        return Err(refused(
+                            &below(),
+                            "leads to what is neither file nor directory",
+                        ));
                     }
                     _ => {}
                 },
@@ -221,7 +259,8 @@ fn too_long(path: &Path, bytes: u64, most: u64) -> Error {
 
 fn refused(path: &Path, what: &str) -> Error {
     let message = format!(
-        "{} {what}, which nothing in a .git here may be; nothing was touched: remove it, or sync into another directory",
+        "{} {what}, which nothing in a .git here may be; nothing was touched: remove it, or sync \
+         into another directory",
         path.display()
     );
     Error::new(Kind::UnsafePath, message).with(Key::Path, Name::of(path))

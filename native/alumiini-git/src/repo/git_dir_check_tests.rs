@@ -12,7 +12,10 @@ use crate::repo::open as repository;
 fn fixture() -> (tempfile::TempDir, std::path::PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let repo = Repository::init(dir.path().join("repo")).unwrap();
-    repo.config().unwrap().set_bool(repository::MANAGED, true).unwrap();
+    repo.config()
+        .unwrap()
+        .set_bool(repository::MANAGED, true)
+        .unwrap();
     fs::create_dir(dir.path().join("elsewhere")).unwrap();
     fs::write(dir.path().join("elsewhere/file"), "theirs").unwrap();
     let git_dir = repo.path().to_owned();
@@ -77,7 +80,11 @@ fn nothing_of_ours_leads_to_another_repository() {
     for name in ELSEWHERE {
         fs::create_dir_all(git_dir.join("objects/info")).unwrap();
         fs::write(git_dir.join(name), dir.path().as_os_str().as_bytes()).unwrap();
-        assert_eq!(check_ours(&git_dir).unwrap_err().kind, Kind::UnsafePath, "{name}");
+        assert_eq!(
+            check_ours(&git_dir).unwrap_err().kind,
+            Kind::UnsafePath,
+            "{name}"
+        );
         fs::remove_file(git_dir.join(name)).unwrap();
     }
     let config = fs::read_to_string(git_dir.join("config")).unwrap();
@@ -87,10 +94,18 @@ fn nothing_of_ours_leads_to_another_repository() {
         "  [IncludeIf \"x\"]\n",
     ] {
         fs::write(git_dir.join("config"), format!("{config}{more}")).unwrap();
-        assert_eq!(check_ours(&git_dir).unwrap_err().kind, Kind::UnsafePath, "{more}");
+        assert_eq!(
+            check_ours(&git_dir).unwrap_err().kind,
+            Kind::UnsafePath,
+            "{more}"
+        );
     }
     fs::rename(&git_dir, dir.path().join("moved")).unwrap();
-    symlink(dir.path().join("moved"), git_dir.parent().unwrap().join(".git")).unwrap();
+    symlink(
+        dir.path().join("moved"),
+        git_dir.parent().unwrap().join(".git"),
+    )
+    .unwrap();
     let link = git_dir.parent().unwrap().join(".git");
     assert_eq!(check_ours(&link).unwrap_err().kind, Kind::UnsafePath);
 }

@@ -1,9 +1,10 @@
 //! A directory that stays the one that was opened, whoever renames it, or puts a link in its place.
 //!
-//! On Linux `/proc/self/fd/N` leads to the directory of an open descriptor, wherever that is now, and what is below it is found from
-//! there. That is the path which all work on a locked directory is done by; [`real_path`](super::real_path) keeps libgit2 from making its
-//! text of it. Elsewhere, and where `/proc` is not mounted, the path is what it was, and [`HeldDir::check`] asks before each step whether it still
-//! leads there.
+//! On Linux `/proc/self/fd/N` leads to the directory of an open descriptor, wherever that is now,
+//! and what is below it is found from there. That is the path which all work on a locked directory
+//! is done by; [`real_path`](super::real_path) keeps libgit2 from making its text of it. Elsewhere,
+//! and where `/proc` is not mounted, the path is what it was, and [`HeldDir::check`] asks before
+//! each step whether it still leads there.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -28,7 +29,8 @@ pub(crate) struct HeldDir {
 }
 
 impl HeldDir {
-    /// Opens `path`, as [`place::find`](super::place::find) answers it: no link is followed. It may be something else than a directory.
+    /// Opens `path`, as [`place::find`](super::place::find) answers it: no link is followed. It may
+    /// be something else than a directory.
     pub(crate) fn open(path: &Path) -> Result<HeldDir, Errno> {
         // A pipe must not wait for its writer.
         let dir = no_links::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
@@ -69,7 +71,10 @@ impl HeldDir {
     /// `error` with the path in it that the directory was opened by.
     pub(crate) fn named(&self, mut error: Error) -> Error {
         if self.at != self.path {
-            let (at, path) = (self.at.as_os_str().as_bytes(), self.path.as_os_str().as_bytes());
+            let (at, path) = (
+                self.at.as_os_str().as_bytes(),
+                self.path.as_os_str().as_bytes(),
+            );
             if let Some(message) = replace(error.message.as_bytes(), at, path) {
                 error.message = String::from_utf8_lossy(&message).into_owned();
             }

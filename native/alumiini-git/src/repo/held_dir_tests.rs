@@ -52,7 +52,10 @@ fn errors_name_the_path_that_was_opened() {
         .with(Key::Changed, changed);
     let error = held.named(error);
     if leads_to_descriptors() {
-        assert_eq!(error.message, format!("cannot rename {shown}/a to {shown}: {at}0/b"));
+        assert_eq!(
+            error.message,
+            format!("cannot rename {shown}/a to {shown}: {at}0/b")
+        );
     }
     assert_eq!(error.detail[&Key::Path], format!("{shown}/.git").into());
     let changed = vec![Name(format!("{shown}/x").into_bytes()), Name::new(b"\xff")];

@@ -1,7 +1,9 @@
-//! Refs of our own, `refs/alumiini/…`, which keep objects that no branch of a managed repository leads to.
+//! Refs of our own, `refs/alumiini/…`, which keep objects that no branch of a managed repository
+//! leads to.
 //!
-//! `synced` is what was synced last where that is no branch: a tag's own object, too. `kept/0`, `kept/1`, … are the commits that were synced
-//! before, the newest first: who reads one of them goes on while newer ones arrive.
+//! `synced` is what was synced last where that is no branch: a tag's own object, too. `kept/0`,
+//! `kept/1`, … are the commits that were synced before, the newest first: who reads one of them
+//! goes on while newer ones arrive.
 
 use git2::{ErrorCode, ObjectType, Oid, Repository};
 
@@ -43,7 +45,8 @@ pub(crate) fn keep(repo: &Repository, left: Oid, keep: u32) -> Result<()> {
     for (place, commit) in now.iter().enumerate().rev() {
         let name = format!("{PREFIX}kept/{place}");
         if before.get(place).map(|(_, is)| is) != Some(commit) {
-            byte_refs::write(repo, name.as_bytes(), *commit, "sync").map_err(git_failure("write a ref"))?;
+            byte_refs::write(repo, name.as_bytes(), *commit, "sync")
+                .map_err(git_failure("write a ref"))?;
         }
     }
     for (name, _) in before.iter().skip(now.len()) {
@@ -72,7 +75,9 @@ pub(crate) fn all(repo: &Repository) -> Result<Vec<(Vec<u8>, Oid, Oid)>> {
     let mut found = Vec::new();
     for reference in repo.references_glob(&format!("{PREFIX}*")).map_err(&fail)? {
         let reference = reference.map_err(&fail)?;
-        let Some(id) = reference.target() else { continue };
+        let Some(id) = reference.target() else {
+            continue;
+        };
         if let Ok((commit, ObjectType::Commit)) = raw_object::peel(&odb, id) {
             found.push((reference.name_bytes().to_vec(), id, commit));
         }

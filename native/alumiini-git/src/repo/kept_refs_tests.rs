@@ -7,7 +7,10 @@ fn repository(count: usize) -> (tempfile::TempDir, Repository, Vec<Oid>) {
     git(dir.path(), &["init", "-q", "-b", "main"]);
     let commits = (0..count)
         .map(|n| {
-            git(dir.path(), &["commit", "-q", "--allow-empty", "-m", &n.to_string()]);
+            git(
+                dir.path(),
+                &["commit", "-q", "--allow-empty", "-m", &n.to_string()],
+            );
             Oid::from_str(&git(dir.path(), &["rev-parse", "HEAD"])).unwrap()
         })
         .collect();
@@ -39,7 +42,10 @@ fn the_commits_before_are_kept_the_newest_first_and_no_more_than_asked_for() {
 #[test]
 fn what_was_synced_is_noted_and_a_tag_leads_to_its_commit() {
     let (dir, repo, commits) = repository(2);
-    git(dir.path(), &["tag", "-a", "-m", "one", "v1", &commits[0].to_string()]);
+    git(
+        dir.path(),
+        &["tag", "-a", "-m", "one", "v1", &commits[0].to_string()],
+    );
     let tag = Oid::from_str(&git(dir.path(), &["rev-parse", "v1"])).unwrap();
     assert_eq!(synced(&repo).unwrap(), None);
     set_synced(&repo, Some(tag)).unwrap();

@@ -6,7 +6,8 @@ use std::os::fd::AsFd;
 #[cfg(target_os = "linux")]
 const TMPFS: u32 = 0x0102_1994;
 
-/// Which file system `dir` is on. The field is signed on some systems and wider than that on others.
+/// Which file system `dir` is on. The field is signed on some systems and wider than that on
+/// others.
 #[cfg(target_os = "linux")]
 fn kind(dir: impl AsFd) -> Option<u32> {
     rustix::fs::fstatfs(dir).ok().map(|fs| fs.f_type as u32)
@@ -18,8 +19,9 @@ pub(super) fn is_in_memory(dir: impl AsFd) -> bool {
     kind(dir) == Some(TMPFS)
 }
 
-/// Whether `dir` is on a local file system: whose directories change their times with what they hold, and which makes nobody wait for what is
-/// in memory. One on a network or in user space may do otherwise. False where that is not known.
+/// Whether `dir` is on a local file system: whose directories change their times with what they
+/// hold, and which makes nobody wait for what is in memory. One on a network or in user space may
+/// do otherwise. False where that is not known.
 #[cfg(target_os = "linux")]
 pub(super) fn is_local(dir: impl AsFd) -> bool {
     const EXT: u32 = 0xef53;

@@ -1,7 +1,8 @@
-//! One sync of a directory at a time on the whole machine: a second server, or the worker of a BEAM that died, waits.
+//! One sync of a directory at a time on the whole machine: a second server, or the worker of a BEAM
+//! that died, waits.
 //!
-//! The lock is `flock(2)` on the directory itself, so nothing lies in the working tree, it goes with the process that held it,
-//! and it outlives the exchange of `.git` below it.
+//! The lock is `flock(2)` on the directory itself, so nothing lies in the working tree, it goes
+//! with the process that held it, and it outlives the exchange of `.git` below it.
 
 use std::io;
 use std::path::Path;
@@ -31,7 +32,8 @@ impl DirLock {
             Err(Errno::WOULDBLOCK) => return Ok(None),
             Err(errno) => return Err(failed(path, errno)),
         }
-        // Who held the lock before us may have removed the directory, and somebody may have made it anew.
+        // Who held the lock before us may have removed the directory, and somebody may have made it
+        // anew.
         Ok(dir.is_in_place().then_some(DirLock { dir }))
     }
 
@@ -40,8 +42,8 @@ impl DirLock {
         &self.dir
     }
 
-    /// Waits for the lock. The wait is a poll, since a blocking `flock` could not be cancelled; `attempt` runs the try
-    /// where blocking is allowed.
+    /// Waits for the lock. The wait is a poll, since a blocking `flock` could not be cancelled;
+    /// `attempt` runs the try where blocking is allowed.
     pub(crate) async fn take<F>(mut attempt: impl FnMut() -> F) -> Result<DirLock>
     where
         F: Future<Output = Result<Option<DirLock>>>,

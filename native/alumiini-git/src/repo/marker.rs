@@ -1,8 +1,9 @@
 //! The marker of an unfinished move: `.git/alumiini-checkout`.
 //!
-//! It is there from before the first write to refs and working tree until after the last, and says where the move leads and where it
-//! began. A kill at any moment therefore leaves either no marker and one whole commit, or a marker by which anyone can finish the
-//! move, or take it back, without the network.
+//! It is there from before the first write to refs and working tree until after the last, and says
+//! where the move leads and where it began. A kill at any moment therefore leaves either no marker
+//! and one whole commit, or a marker by which anyone can finish the move, or take it back, without
+//! the network.
 
 use std::fs;
 use std::io::{self, Write};
@@ -23,7 +24,8 @@ pub(crate) struct Target {
     pub(crate) commit: Oid,
     /// The branch HEAD is on; none: HEAD is detached at the commit.
     pub(crate) branch: Option<Branch>,
-    /// Whether no file is checked out: reads answer from the commit itself. Only ever of a managed repository.
+    /// Whether no file is checked out: reads answer from the commit itself. Only ever of a managed
+    /// repository.
     pub(crate) bare: bool,
 }
 
@@ -45,12 +47,16 @@ pub(crate) fn is_set(git_dir: &Path) -> bool {
     fs::symlink_metadata(file(git_dir)).is_ok()
 }
 
-/// Seven lines: the commit and the branch to go to, the commit and the branch to go back to, what the branch was at; and for each end
-/// `bare` where it has no working tree. What is not there is an empty line.
+/// Seven lines: the commit and the branch to go to, the commit and the branch to go back to, what
+/// the branch was at; and for each end `bare` where it has no working tree. What is not there is an
+/// empty line.
 ///
 /// Workers of earlier versions know the first five, and wrote no more.
 pub(crate) fn set(git_dir: &Path, going: &Move) -> Result<()> {
-    let commit = |oid: Option<Oid>| oid.map(|oid| oid.to_string().into_bytes()).unwrap_or_default();
+    let commit = |oid: Option<Oid>| {
+        oid.map(|oid| oid.to_string().into_bytes())
+            .unwrap_or_default()
+    };
     let branch = |target: Option<&Target>| match target.and_then(|target| target.branch.as_ref()) {
         Some(branch) => branch.as_bytes().to_vec(),
         None => Vec::new(),
@@ -107,19 +113,26 @@ pub(crate) fn get(git_dir: &Path) -> Result<Option<Move>> {
     if let Some(from) = &mut from {
         from.bare = from_is_bare;
     }
-    Ok(Some(Move { to, from, branch_was }))
+    Ok(Some(Move {
+        to,
+        from,
+        branch_was,
+    }))
 }
 
 pub(crate) fn clear(git_dir: &Path) -> Result<()> {
     let file = file(git_dir);
     match fs::remove_file(&file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", &file, &error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io("remove", &file, &error))
+        }
         _ => Ok(()),
     }
 }
 
-/// Writes beside and renames, so that the file is there whole or not at all. The name beside is the one by which Git locks the file:
-/// `locked` where another program has it. What is ours, nobody else locks.
+/// Writes beside and renames, so that the file is there whole or not at all. The name beside is the
+/// one by which Git locks the file: `locked` where another program has it. What is ours, nobody
+/// else locks.
 pub(crate) fn write_atomically(file: &Path, content: &[u8]) -> Result<()> {
     let mut name = file.as_os_str().to_owned();
     name.push(".lock");
@@ -157,17 +170,36 @@ mod tests {
             branch: branch.map(Branch::new),
             bare: false,
         };
-        let bare = |target| Target { bare: true, ..target };
+        let bare = |target| Target {
+            bare: true,
+            ..target
+        };
         let moves = [
-            (target("a", Some(b"main")), Some(target("b", None)), Some(oid("c"))),
-            (target("a", None), Some(target("b", Some(b"x/caf\xe9"))), None),
+            (
+                target("a", Some(b"main")),
+                Some(target("b", None)),
+                Some(oid("c")),
+            ),
+            (
+                target("a", None),
+                Some(target("b", Some(b"x/caf\xe9"))),
+                None,
+            ),
             (target("a", Some(b"main")), None, None),
             (bare(target("a", Some(b"main"))), None, None),
             (bare(target("a", None)), Some(target("b", None)), None),
-            (target("a", None), Some(bare(target("b", None))), Some(oid("c"))),
+            (
+                target("a", None),
+                Some(bare(target("b", None))),
+                Some(oid("c")),
+            ),
         ];
         for (to, from, branch_was) in moves {
-            let going = Move { to, from, branch_was };
+            let going = Move {
+                to,
+                from,
+                branch_was,
+            };
             set(dir.path(), &going).unwrap();
             assert_eq!(get(dir.path()).unwrap(), Some(going));
         }
@@ -181,7 +213,10 @@ mod tests {
         let (a, b) = ("a".repeat(40), "b".repeat(40));
         fs::write(file(dir.path()), format!("{a}\nmain\n{b}\n\n\n")).unwrap();
         let going = get(dir.path()).unwrap().unwrap();
-        assert_eq!((going.to.bare, going.from.map(|from| from.bare)), (false, Some(false)));
+        assert_eq!(
+            (going.to.bare, going.from.map(|from| from.bare)),
+            (false, Some(false))
+        );
         fs::write(file(dir.path()), format!("{a}\nmain\n{b}\n\n\nbar\n\n")).unwrap();
         assert_eq!(get(dir.path()).unwrap_err().kind, Kind::Corrupt);
     }

@@ -55,22 +55,26 @@ pub(crate) const OLD_GIT: &str = ".git.alumiini-old";
 /// Where a `.git` is removed that nobody needs.
 pub(crate) const DISCARDED: &str = ".git.alumiini-discarded";
 
-/// libgit2 must not see this machine's configuration, and must not refuse volumes with foreign owners: nothing in a repository is ever
-/// executed here. To be called before any other use of libgit2.
+/// libgit2 must not see this machine's configuration, and must not refuse volumes with foreign
+/// owners: nothing in a repository is ever executed here. To be called before any other use of
+/// libgit2.
 #[allow(unsafe_code, reason = "libgit2's settings are global")]
 pub(crate) fn make_hermetic() -> Result<(), git2::Error> {
     use git2::ConfigLevel::{Global, ProgramData, System, XDG};
-    // SAFETY: these write libgit2's global settings and are not thread-safe; no other thread runs yet.
+    // SAFETY: these write libgit2's global settings and are not thread-safe; no other thread runs
+    // yet.
     unsafe {
         for level in [ProgramData, System, XDG, Global] {
             git2::opts::set_search_path(level, "")?;
         }
         git2::opts::set_verify_owner_validation(false)?;
-        // Packs are mapped in windows; smaller ones than libgit2's 1 GiB keep what is resident in bounds.
+        // Packs are mapped in windows; smaller ones than libgit2's 1 GiB keep what is resident in
+        // bounds.
         git2::opts::set_mwindow_size(1 << 20)?;
         git2::opts::set_mwindow_mapped_limit(32 << 20)?;
         git2::opts::set_cache_max_size(16 << 20)?;
-        // Reads without a working tree go through the same trees again and again; libgit2 forgets those of more than 4 KiB.
+        // Reads without a working tree go through the same trees again and again; libgit2 forgets
+        // those of more than 4 KiB.
         git2::opts::set_cache_object_limit(ObjectType::Tree, 1 << 20)?;
     }
     // The index entries we add name objects that a walk has just seen.
@@ -88,11 +92,15 @@ pub(crate) fn libgit2_version() -> String {
 pub(crate) fn git_failure(what: &'static str) -> impl Fn(git2::Error) -> Error {
     move |error| {
         let advice = if error.code() == ErrorCode::Locked {
-            "; another Git program may be at work on the repository: try again, and if there is none, remove its lock"
+            "; another Git program may be at work on the repository: try again, and if there is \
+             none, remove its lock"
         } else {
             ""
         };
-        Error::new(kind_of(&error), format!("cannot {what}: {}{advice}", error.message()))
+        Error::new(
+            kind_of(&error),
+            format!("cannot {what}: {}{advice}", error.message()),
+        )
     }
 }
 

@@ -1,7 +1,7 @@
 //! Opens the directory that a path without links names, and makes it.
 //!
-//! [`place::find`](super::place::find) answers a path without links. Until it is opened somebody may have put a link on the way; so nothing is
-//! opened there that is reached by one.
+//! [`place::find`](super::place::find) answers a path without links. Until it is opened somebody
+//! may have put a link on the way; so nothing is opened there that is reached by one.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,7 +22,8 @@ const STEP: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
 
-/// Opens `path`, which is absolute and has no `..`. `LOOP` where there is a link on the way, or at its end.
+/// Opens `path`, which is absolute and has no `..`. `LOOP` where there is a link on the way, or at
+/// its end.
 pub(super) fn open(path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
     let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     #[cfg(target_os = "linux")]
@@ -110,7 +111,14 @@ pub(super) fn make(path: &Path, made: &mut Vec<Made>) -> Result<(), Errno> {
         if is_new {
             let is = identity(&fstat(&inner)?);
             let name = name.to_owned();
-            made.insert(0, Made { above: dir, name, is });
+            made.insert(
+                0,
+                Made {
+                    above: dir,
+                    name,
+                    is,
+                },
+            );
         }
         dir = inner;
     }
@@ -128,7 +136,10 @@ pub(super) fn remove(made: &[Made]) {
     }
 }
 
-#[allow(clippy::unnecessary_cast, reason = "these types differ between systems")]
+#[allow(
+    clippy::unnecessary_cast,
+    reason = "these types differ between systems"
+)]
 pub(super) fn identity(stat: &Stat) -> (u64, u64) {
     (stat.st_dev as u64, stat.st_ino as u64)
 }

@@ -13,7 +13,8 @@ use crate::repo::held_dir::{HeldDir, replaced};
 use crate::repo::real_path::is_kept;
 use crate::repo::{BUILD_PREFIX, MARKER, git_dir_check, git_failure};
 
-/// The key in a repository's config that says this library made it and may treat its working tree as its own.
+/// The key in a repository's config that says this library made it and may treat its working tree
+/// as its own.
 pub(crate) const MANAGED: &str = "alumiini.managed";
 
 const BARE: &str = "core.bare";
@@ -74,15 +75,16 @@ pub(crate) fn is_managed(git_dir: &Path) -> bool {
         .unwrap_or(false)
 }
 
-/// Whether it is a managed repository without a working tree. Git's own key says so to Git: `git status` then tells that there is none,
-/// instead of calling every file deleted.
+/// Whether it is a managed repository without a working tree. Git's own key says so to Git:
+/// `git status` then tells that there is none, instead of calling every file deleted.
 pub(crate) fn is_bare(git_dir: &Path) -> bool {
     config(git_dir)
         .and_then(|config| Ok(config.get_bool(MANAGED)? && config.get_bool(BARE)?))
         .unwrap_or(false)
 }
 
-/// The config by itself, where it is a plain file: libgit2 would wait for a pipe, and read what it includes.
+/// The config by itself, where it is a plain file: libgit2 would wait for a pipe, and read what it
+/// includes.
 fn config(git_dir: &Path) -> std::result::Result<Config, git2::Error> {
     let file = git_dir.join("config");
     let found = fs::symlink_metadata(&file).ok();
@@ -110,7 +112,8 @@ fn check(git_dir: &Path) -> Result<()> {
     }
 }
 
-/// Opens the directory that `path` is, which has no links in it, for a repository in it to be opened.
+/// Opens the directory that `path` is, which has no links in it, for a repository in it to be
+/// opened.
 pub(crate) fn dir(path: &Path) -> Result<HeldDir> {
     HeldDir::open(path).map_err(|errno| match errno {
         Errno::NOENT => no_path(path),
@@ -119,8 +122,9 @@ pub(crate) fn dir(path: &Path) -> Result<HeldDir> {
     })
 }
 
-/// Opens a managed repository's `.git`. As a bare one, since the working tree is none of libgit2's business there; and not by
-/// `git_repository_open_bare`, which does not read `.git/shallow`, so that shallow commits would have parents.
+/// Opens a managed repository's `.git`. As a bare one, since the working tree is none of libgit2's
+/// business there; and not by `git_repository_open_bare`, which does not read `.git/shallow`, so
+/// that shallow commits would have parents.
 pub(crate) fn managed(git_dir: &Path) -> Result<Repository> {
     check(git_dir)?;
     just_made(git_dir)
@@ -128,7 +132,8 @@ pub(crate) fn managed(git_dir: &Path) -> Result<Repository> {
 
 /// The same of one that nobody else has seen yet.
 pub(crate) fn just_made(git_dir: &Path) -> Result<Repository> {
-    let flags = RepositoryOpenFlags::BARE | RepositoryOpenFlags::NO_SEARCH | RepositoryOpenFlags::NO_DOTGIT;
+    let flags =
+        RepositoryOpenFlags::BARE | RepositoryOpenFlags::NO_SEARCH | RepositoryOpenFlags::NO_DOTGIT;
     let repo = Repository::open_ext(git_dir, flags, &[] as &[&str]);
     let repo = repo.map_err(|error| match shallow(git_dir) {
         // libgit2's error for that is of a class that git2 does not know.
@@ -138,7 +143,8 @@ pub(crate) fn just_made(git_dir: &Path) -> Result<Repository> {
     kept(git_dir, repo)
 }
 
-/// `repo`, if libgit2 uses it by the path that it was given, which leads to the directory that is locked.
+/// `repo`, if libgit2 uses it by the path that it was given, which leads to the directory that is
+/// locked.
 fn kept(path: &Path, repo: Repository) -> Result<Repository> {
     if is_kept(path, repo.path()) {
         return Ok(repo);
@@ -185,9 +191,13 @@ fn not_opened(path: &Path, git: &Path, error: git2::Error) -> Error {
         "unknown object format",
         "unsupported repository version",
     ];
-    if unknown.iter().any(|unknown| error.message().contains(unknown)) {
+    if unknown
+        .iter()
+        .any(|unknown| error.message().contains(unknown))
+    {
         let message = format!(
-            "{} is a repository of a kind that libgit2 cannot read ({}); sync into a directory of its own",
+            "{} is a repository of a kind that libgit2 cannot read ({}); sync into a directory of \
+             its own",
             path.display(),
             error.message()
         );
@@ -202,11 +212,15 @@ fn no_path(path: &Path) -> Error {
 }
 
 pub(crate) fn not_a_repository(path: &Path) -> Error {
-    let message = format!("{} is not a Git repository; sync one there first", path.display());
+    let message = format!(
+        "{} is not a Git repository; sync one there first",
+        path.display()
+    );
     Error::new(Kind::NotARepository, message).with(Key::Path, Name::of(path))
 }
 
-/// `corrupt` where a directory has the place of a file that Git reads. libgit2 takes some of them for files that are not there.
+/// `corrupt` where a directory has the place of a file that Git reads. libgit2 takes some of them
+/// for files that are not there.
 pub(crate) fn refuse_directories(git_dir: &Path) -> Result<()> {
     for name in ["HEAD", "packed-refs", "shallow", MARKER] {
         let file = git_dir.join(name);

@@ -3,7 +3,9 @@
 use rustix::fs::OFlags;
 
 /// A directory.
-pub(crate) const DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+pub(crate) const DIR: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::CLOEXEC);
 /// The same, and not through a link.
 pub(crate) const DIR_ITSELF: OFlags = DIR.union(OFlags::NOFOLLOW);
 /// A file that is read. NONBLOCK: a pipe must not wait for its writer.

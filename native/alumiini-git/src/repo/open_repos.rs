@@ -1,7 +1,8 @@
-//! Repositories without a working tree that are being read: kept open, so that a read costs no more than what it reads.
+//! Repositories without a working tree that are being read: kept open, so that a read costs no more
+//! than what it reads.
 //!
-//! What HEAD is at is read anew each time, so nothing that moves is remembered. An open repository is believed for as long as the `.git`
-//! at its path is the same one.
+//! What HEAD is at is read anew each time, so nothing that moves is remembered. An open repository
+//! is believed for as long as the `.git` at its path is the same one.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -43,7 +44,8 @@ struct Entry {
     used: Instant,
 }
 
-/// A repository that is open, and the directory that it is in: libgit2 opens packs and refs as it comes to need them.
+/// A repository that is open, and the directory that it is in: libgit2 opens packs and refs as it
+/// comes to need them.
 struct Open {
     repo: Repository,
     dir: HeldDir,
@@ -95,7 +97,8 @@ impl OpenRepos {
         {
             return *bare;
         }
-        // `core.bare` is written in a file of another size than before, so the same stamp is the same answer.
+        // `core.bare` is written in a file of another size than before, so the same stamp is the
+        // same answer.
         let bare = open::is_bare(&git_dir);
         let mut memory = self.lock();
         if memory.kinds.len() >= MAX_KINDS {
@@ -106,7 +109,11 @@ impl OpenRepos {
     }
 
     /// Runs `read` on the repository at `path`, which has no working tree.
-    pub(crate) fn read<T>(&self, path: &Path, read: impl Fn(&Repository) -> Result<T>) -> Result<T> {
+    pub(crate) fn read<T>(
+        &self,
+        path: &Path,
+        read: impl Fn(&Repository) -> Result<T>,
+    ) -> Result<T> {
         let git_dir = open::git_dir(path);
         let stamp = Stamp::of_repository(&git_dir);
         if let Some(open) = stamp.and_then(|stamp| self.take(path, stamp)) {
@@ -120,12 +127,18 @@ impl OpenRepos {
             }
         }
         let dir = open::dir(path)?;
-        // The one that was looked at: else another has its place by now, which is for the next read.
-        let stamp = stamp.filter(|stamp| Stamp::of_repository(&open::git_dir(dir.at())) == Some(*stamp));
+        // The one that was looked at: else another has its place by now, which is for the next
+        // read.
+        let stamp =
+            stamp.filter(|stamp| Stamp::of_repository(&open::git_dir(dir.at())) == Some(*stamp));
         let repo = open::managed(&open::git_dir(dir.at())).map_err(|error| dir.named(error))?;
         let open = Open { repo, dir };
         let result = open.read(&read);
-        if result.as_ref().err().is_none_or(|error| error.kind != Kind::Corrupt) {
+        if result
+            .as_ref()
+            .err()
+            .is_none_or(|error| error.kind != Kind::Corrupt)
+        {
             self.give_back(path, stamp, open);
         }
         result
@@ -164,7 +177,8 @@ impl OpenRepos {
         }
     }
 
-    /// A read has met damage: the next sync is to build the repository anew, which it would not look for by itself.
+    /// A read has met damage: the next sync is to build the repository anew, which it would not
+    /// look for by itself.
     pub(crate) fn is_damaged(&self, path: &Path) {
         let mut memory = self.lock();
         memory.open.remove(path);
@@ -178,8 +192,8 @@ impl OpenRepos {
         memory.damaged.remove(path);
     }
 
-    /// Whether `repo` at `path` is as a sync leaves one without a working tree that is at `head`, as far as that can be told at no cost;
-    /// `corrupt` where it cannot be read.
+    /// Whether `repo` at `path` is as a sync leaves one without a working tree that is at `head`,
+    /// as far as that can be told at no cost; `corrupt` where it cannot be read.
     pub(crate) fn vouch(&self, path: &Path, repo: &Repository, head: Oid) -> Result<bool> {
         if self.lock().damaged.contains(path) {
             let message = format!("an object of {} could not be read", path.display());

@@ -16,18 +16,19 @@ use crate::repo::raw_object::{self, RawEntry};
 use crate::repo::{git_failure, open};
 use crate::task::job::Job;
 
-/// The search for deltas holds ten objects in memory, of whatever size, unless told otherwise. (This libgit2 takes
-/// `deltaCacheSize` for `bigFileThreshold`, too.)
-const CONFIG: &str =
-    "[core]\n\tbare = true\n\tbigFileThreshold = 16m\n[pack]\n\twindowMemory = 16m\n\tdeltaCacheSize = 16m\n";
-/// Deltas are for the versions of a file, which a pack of no more commits than this has few of; the search takes longer than all the
-/// rest then.
+/// The search for deltas holds ten objects in memory, of whatever size, unless told otherwise.
+/// (This libgit2 takes `deltaCacheSize` for `bigFileThreshold`, too.)
+const CONFIG: &str = "[core]\n\tbare = true\n\tbigFileThreshold = 16m\n[pack]\n\twindowMemory = \
+                      16m\n\tdeltaCacheSize = 16m\n";
+/// Deltas are for the versions of a file, which a pack of no more commits than this has few of; the
+/// search takes longer than all the rest then.
 const NO_DELTAS: usize = 10;
 /// Bytes that are handed on at a time.
 const CHUNK: usize = 16 << 10;
 
-/// Makes a repository at `dir` that has no objects of its own but those in `objects`, and no refs: the pack builder reads all tags of its
-/// repository, whatever is to be packed, and fails where one is broken.
+/// Makes a repository at `dir` that has no objects of its own but those in `objects`, and no refs:
+/// the pack builder reads all tags of its repository, whatever is to be packed, and fails where one
+/// is broken.
 pub(crate) fn borrow(dir: &Path, objects: &Path) -> Result<Repository> {
     let alternates = dir.join("objects/info/alternates");
     fs::create_dir_all(dir.join("refs"))
@@ -53,7 +54,9 @@ pub(crate) fn gather<'a>(
     if commits.len() <= NO_DELTAS {
         let mut config = repo.config().map_err(git_failure("begin a pack"))?;
         for key in ["core.bigFileThreshold", "pack.deltaCacheSize"] {
-            config.set_i64(key, 0).map_err(git_failure("begin a pack"))?;
+            config
+                .set_i64(key, 0)
+                .map_err(git_failure("begin a pack"))?;
         }
     }
     let mut pack = repo.packbuilder().map_err(git_failure("begin a pack"))?;
@@ -63,10 +66,12 @@ pub(crate) fn gather<'a>(
         .map_err(git_failure("begin a pack"))?;
     let insert = |pack: &mut PackBuilder<'_>, id: Oid, name: &[u8]| {
         let name = String::from_utf8_lossy(name);
-        pack.insert_object(id, Some(&name)).map_err(|error| match job.check() {
-            Ok(()) => git_failure("put an object into the pack")(error).context(format!("the object {id}")),
-            Err(cancelled) => cancelled,
-        })
+        pack.insert_object(id, Some(&name))
+            .map_err(|error| match job.check() {
+                Ok(()) => git_failure("put an object into the pack")(error)
+                    .context(format!("the object {id}")),
+                Err(cancelled) => cancelled,
+            })
     };
     for (commit, _) in commits {
         insert(&mut pack, *commit, b"")?;
@@ -84,7 +89,9 @@ pub(crate) fn gather<'a>(
             raw_object::read_tree(&odb, tree, |RawEntry { kind, name, id, .. }| {
                 match kind {
                     ObjectType::Tree => trees.push((id, name.to_vec())),
-                    ObjectType::Blob if seen.insert(id) && !is_known(id) => files.push((id, name.to_vec())),
+                    ObjectType::Blob if seen.insert(id) && !is_known(id) => {
+                        files.push((id, name.to_vec()))
+                    }
                     // Submodules are other repositories.
                     _ => {}
                 }
@@ -101,8 +108,9 @@ pub(crate) fn gather<'a>(
 
 /// Puts one object more into the pack, such as a tag.
 pub(crate) fn add(pack: &mut PackBuilder<'_>, id: Oid) -> Result<()> {
-    pack.insert_object(id, None)
-        .map_err(|error| git_failure("put an object into the pack")(error).context(format!("the object {id}")))
+    pack.insert_object(id, None).map_err(|error| {
+        git_failure("put an object into the pack")(error).context(format!("the object {id}"))
+    })
 }
 
 /// A file is in memory once while it is packed.
@@ -116,7 +124,12 @@ fn refuse_large(odb: &Odb<'_>, id: Oid, name: &[u8]) -> Result<()> {
 }
 
 /// Sends the pack's bytes to `sink` as they are made, which waits while the channel is full.
-pub(crate) fn send(pack: &mut PackBuilder<'_>, max_bytes: u64, sink: &mpsc::Sender<Bytes>, job: &Job) -> Result<()> {
+pub(crate) fn send(
+    pack: &mut PackBuilder<'_>,
+    max_bytes: u64,
+    sink: &mpsc::Sender<Bytes>,
+    job: &Job,
+) -> Result<()> {
     let mut sent = 0;
     let mut chunk = BytesMut::new();
     let mut stopped = None;
@@ -126,8 +139,12 @@ pub(crate) fn send(pack: &mut PackBuilder<'_>, max_bytes: u64, sink: &mpsc::Send
             let message = format!("the pack is larger than {max_bytes} bytes");
             return Err(Error::new(Kind::TooLarge, message).with(Key::Limit, max_bytes));
         }
-        sink.blocking_send(chunk)
-            .map_err(|_| Error::new(Kind::Cancelled, "the pack is no longer wanted where it was going"))
+        sink.blocking_send(chunk).map_err(|_| {
+            Error::new(
+                Kind::Cancelled,
+                "the pack is no longer wanted where it was going",
+            )
+        })
     };
     let done = pack.foreach(|bytes| {
         chunk.extend_from_slice(bytes);

@@ -9,7 +9,8 @@ fn job() -> Job {
     Job::new(CancellationToken::new(), Fault::default())
 }
 
-/// A repository of `count` commits, each with one more file of 64 KiB, and what `gather` gets of it.
+/// A repository of `count` commits, each with one more file of 64 KiB, and what `gather` gets of
+/// it.
 fn packed<T>(count: usize, work: impl FnOnce(&Repository, &[(Oid, Oid)]) -> T) -> T {
     let dir = tempfile::tempdir().unwrap();
     git(dir.path(), &["init", "-q", "-b", "main"]);
@@ -26,7 +27,11 @@ fn packed<T>(count: usize, work: impl FnOnce(&Repository, &[(Oid, Oid)]) -> T) -
         git(dir.path(), &["commit", "-q", "-m", "c"]);
     }
     let tip = Oid::from_str(&git(dir.path(), &["rev-parse", "HEAD"])).unwrap();
-    let repo = borrow(&dir.path().join("borrowed"), &dir.path().join(".git/objects")).unwrap();
+    let repo = borrow(
+        &dir.path().join("borrowed"),
+        &dir.path().join(".git/objects"),
+    )
+    .unwrap();
     let history = || History {
         odb: repo.odb().unwrap(),
         shallow: HashSet::new(),

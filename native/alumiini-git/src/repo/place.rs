@@ -1,9 +1,11 @@
 //! Where a path leads.
 //!
-//! Who joins a directory with what a tenant chose, or a repository with what a tenant committed, is to end up below that. So the links
-//! of the system are followed as anywhere, but from a repository's working tree on nothing leads out of it any more, neither a link in it nor
-//! `..`; and nothing ever leads into a `.git`, or makes a directory one. Where the server has a root, nothing leads out of that either. What is
-//! found is opened without following a link (`no_links`), so what lies below the root when it is opened is what was found.
+//! Who joins a directory with what a tenant chose, or a repository with what a tenant committed, is
+//! to end up below that. So the links of the system are followed as anywhere, but from a
+//! repository's working tree on nothing leads out of it any more, neither a link in it nor `..`;
+//! and nothing ever leads into a `.git`, or makes a directory one. Where the server has a root,
+//! nothing leads out of that either. What is found is opened without following a link (`no_links`),
+//! so what lies below the root when it is opened is what was found.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -16,11 +18,16 @@ use crate::repo::open;
 use crate::repo::safe_path::MAX_LINKS;
 use crate::repo::tree_check::is_dot_git;
 
-/// `path` without links, as far as it exists; the rest is kept as it is. `unsafe_path` where it leads out of a working tree that it is in,
-/// or into `.git`, or is not below `root`, if there is one. Looks at the disk.
+/// `path` without links, as far as it exists; the rest is kept as it is. `unsafe_path` where it
+/// leads out of a working tree that it is in, or into `.git`, or is not below `root`, if there is
+/// one. Looks at the disk.
 pub(crate) fn find(path: &Path, root: Option<&Path>) -> Result<PathBuf> {
     let failed = |error: io::Error| {
-        Error::new(Kind::Io, format!("cannot look at {}: {error}", path.display())).with(Key::Path, Name::of(path))
+        Error::new(
+            Kind::Io,
+            format!("cannot look at {}: {error}", path.display()),
+        )
+        .with(Key::Path, Name::of(path))
     };
     let absolute = std::path::absolute(path).map_err(failed)?;
     let root = root.map(ServerRoot::find).transpose()?;
@@ -74,8 +81,14 @@ pub(crate) fn find(path: &Path, root: Option<&Path>) -> Result<PathBuf> {
             },
         }
     }
-    if walk.root.as_ref().is_some_and(|root| root.real == walk.here) {
-        return Err(walk.refused("it is the server's root (its option :root) itself; give a directory below it"));
+    if walk
+        .root
+        .as_ref()
+        .is_some_and(|root| root.real == walk.here)
+    {
+        return Err(walk.refused(
+            "it is the server's root (its option :root) itself; give a directory below it",
+        ));
     }
     Ok(walk.here)
 }
@@ -90,11 +103,15 @@ impl ServerRoot {
     fn find(given: &Path) -> Result<ServerRoot> {
         let found = given.canonicalize().map_err(|error| {
             let given = given.display();
-            let message = format!("cannot look at {given}, the server's root (its option :root): {error}");
+            let message =
+                format!("cannot look at {given}, the server's root (its option :root): {error}");
             Error::new(Kind::Io, message)
         });
         let given = given.to_owned();
-        Ok(ServerRoot { real: found?, given })
+        Ok(ServerRoot {
+            real: found?,
+            given,
+        })
     }
 }
 
@@ -133,7 +150,8 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// What is to be walked of `path` from `here` on: where there is a root, an absolute path has to name it, and goes on from there.
+    /// What is to be walked of `path` from `here` on: where there is a root, an absolute path has
+    /// to name it, and goes on from there.
     fn below_root<'p>(&mut self, path: &'p Path) -> Result<&'p Path> {
         let Some(root) = self.root.as_ref().filter(|_| path.is_absolute()) else {
             return Ok(path);
@@ -169,10 +187,18 @@ impl Walk<'_> {
     }
 
     fn up(&mut self) -> Result<()> {
-        if let Some(enclosing) = self.enclosing.as_ref().filter(|enclosing| **enclosing == self.here) {
+        if let Some(enclosing) = self
+            .enclosing
+            .as_ref()
+            .filter(|enclosing| **enclosing == self.here)
+        {
             return Err(self.leaves(enclosing));
         }
-        if self.root.as_ref().is_some_and(|root| root.real == self.here) {
+        if self
+            .root
+            .as_ref()
+            .is_some_and(|root| root.real == self.here)
+        {
             return Err(self.leaves_root());
         }
         self.here.pop();
@@ -207,16 +233,21 @@ impl Walk<'_> {
 
     fn leaves(&self, enclosing: &Path) -> Error {
         let why = format!(
-            "it leads out of the working tree of {}; if that is meant, give the path that it leads to",
+            "it leads out of the working tree of {}; if that is meant, give the path that it \
+             leads to",
             enclosing.display()
         );
         self.refused(&why)
     }
 
     fn leaves_root(&self) -> Error {
-        let given = self.root.as_ref().map_or(Path::new("/"), |root| &root.given);
+        let given = self
+            .root
+            .as_ref()
+            .map_or(Path::new("/"), |root| &root.given);
         self.refused(&format!(
-            "it is not below {}, or a link in it leads out of there; that is the server's option :root",
+            "it is not below {}, or a link in it leads out of there; that is the server's option \
+             :root",
             given.display()
         ))
     }

@@ -156,7 +156,11 @@ fn with_a_root_nothing_leads_out_of_it() {
             ("in/b", "a/b"),
             ("new", "new"),
         ] {
-            assert_eq!(found(root.join(path)), Ok(real.join("data").join(to)), "{path}");
+            assert_eq!(
+                found(root.join(path)),
+                Ok(real.join("data").join(to)),
+                "{path}"
+            );
         }
         assert_eq!(found(root.join("in-by-root/b")), Ok(real.join("data/a/b")));
         for path in [
@@ -178,7 +182,9 @@ fn with_a_root_nothing_leads_out_of_it() {
         }
     }
     assert_eq!(
-        find(&real.join("gone/a"), Some(&real.join("gone"))).unwrap_err().kind,
+        find(&real.join("gone/a"), Some(&real.join("gone")))
+            .unwrap_err()
+            .kind,
         Kind::Io
     );
 }

@@ -1,7 +1,7 @@
 //! What objects name, read from their bytes.
 //!
-//! libgit2 refuses objects that Git takes (modes and dates that older tools wrote), and it applies `.git/shallow` where the history as it
-//! is written is asked for.
+//! libgit2 refuses objects that Git takes (modes and dates that older tools wrote), and it applies
+//! `.git/shallow` where the history as it is written is asked for.
 
 use git2::{ObjectType, Odb, Oid, Repository};
 
@@ -15,7 +15,8 @@ const MAX_TAGS: usize = 1_000;
 pub(crate) struct RawCommit {
     pub(crate) tree: Oid,
     pub(crate) parents: Vec<Oid>,
-    /// When it was committed, in seconds; 0 where that cannot be told. Good for an order to walk in, not to be shown.
+    /// When it was committed, in seconds; 0 where that cannot be told. Good for an order to walk
+    /// in, not to be shown.
     pub(crate) date: i64,
 }
 
@@ -43,7 +44,10 @@ pub(crate) fn parse_commit(data: &[u8]) -> Option<RawCommit> {
         if let Some(parent) = line.strip_prefix(b"parent ") {
             parents.push(id(parent)?);
         } else if let Some(committer) = line.strip_prefix(b"committer ") {
-            let after = committer.iter().rposition(|byte| *byte == b'>').map_or(0, |at| at + 1);
+            let after = committer
+                .iter()
+                .rposition(|byte| *byte == b'>')
+                .map_or(0, |at| at + 1);
             let words = String::from_utf8_lossy(&committer[after..]);
             date = words
                 .split_whitespace()
@@ -53,7 +57,11 @@ pub(crate) fn parse_commit(data: &[u8]) -> Option<RawCommit> {
             break;
         }
     }
-    Some(RawCommit { tree, parents, date })
+    Some(RawCommit {
+        tree,
+        parents,
+        date,
+    })
 }
 
 /// The commit `id` of a repository, and what it says of itself.
@@ -79,21 +87,27 @@ pub(crate) fn odb(repo: &Repository) -> Result<Odb<'_>> {
 }
 
 /// Calls `each` with the entries of the tree `id`.
-pub(crate) fn read_tree(odb: &Odb<'_>, id: Oid, mut each: impl FnMut(RawEntry<'_>) -> Result<()>) -> Result<()> {
+pub(crate) fn read_tree(
+    odb: &Odb<'_>,
+    id: Oid,
+    mut each: impl FnMut(RawEntry<'_>) -> Result<()>,
+) -> Result<()> {
     let object = odb.read(id).map_err(unreadable(id))?;
     if object.kind() != ObjectType::Tree {
         return Err(damaged(id, "it is not a tree"));
     }
     let mut rest = object.data();
     while !rest.is_empty() {
-        let (entry, after) = entry(rest).ok_or_else(|| damaged(id, "one of its entries is malformed"))?;
+        let (entry, after) =
+            entry(rest).ok_or_else(|| damaged(id, "one of its entries is malformed"))?;
         each(entry)?;
         rest = after;
     }
     Ok(())
 }
 
-/// What `take` makes of the entry `name` of the tree `id`, if it has one, and how many bytes that tree has.
+/// What `take` makes of the entry `name` of the tree `id`, if it has one, and how many bytes that
+/// tree has.
 pub(crate) fn find<T>(
     odb: &Odb<'_>,
     id: Oid,
@@ -107,7 +121,8 @@ pub(crate) fn find<T>(
     let mut rest = object.data();
     let bytes = rest.len() as u64;
     while !rest.is_empty() {
-        let (entry, after) = entry(rest).ok_or_else(|| damaged(id, "one of its entries is malformed"))?;
+        let (entry, after) =
+            entry(rest).ok_or_else(|| damaged(id, "one of its entries is malformed"))?;
         if entry.name == name {
             return Ok((Some(take(entry)), bytes));
         }
@@ -142,7 +157,15 @@ fn entry(data: &[u8]) -> Option<(RawEntry<'_>, &[u8])> {
         _ => ObjectType::Commit,
     };
     let id = Oid::from_bytes(id).ok()?;
-    Some((RawEntry { kind, mode, name, id }, rest))
+    Some((
+        RawEntry {
+            kind,
+            mode,
+            name,
+            id,
+        },
+        rest,
+    ))
 }
 
 /// The tree without an entry, which libgit2 knows without having it.
@@ -159,7 +182,8 @@ pub(crate) fn peel(odb: &Odb<'_>, id: Oid) -> Result<(Oid, ObjectType)> {
             return Ok((at, kind));
         }
         let tag = odb.read(at).map_err(unreadable(at))?;
-        (at, _) = tagged(tag.data()).ok_or_else(|| damaged(at, "its header is not that of a tag"))?;
+        (at, _) =
+            tagged(tag.data()).ok_or_else(|| damaged(at, "its header is not that of a tag"))?;
     }
     Err(damaged(id, "it is a tag of a tag, without end"))
 }
@@ -180,13 +204,17 @@ pub(crate) fn tagged(data: &[u8]) -> Option<(Oid, ObjectType)> {
 
 /// A full id: 40 hexadecimal digits, not the shorter ones that `Oid` would fill up.
 pub(crate) fn id(hex: &[u8]) -> Option<Oid> {
-    let hex = std::str::from_utf8(hex).ok().filter(|hex| hex.len() == 40)?;
+    let hex = std::str::from_utf8(hex)
+        .ok()
+        .filter(|hex| hex.len() == 40)?;
     Oid::from_str(hex).ok()
 }
 
 pub(crate) fn unreadable(id: Oid) -> impl Fn(git2::Error) -> Error {
     move |error| match error.code() {
-        git2::ErrorCode::NotFound => Error::new(Kind::Corrupt, format!("the object {id} is missing")),
+        git2::ErrorCode::NotFound => {
+            Error::new(Kind::Corrupt, format!("the object {id} is missing"))
+        }
         _ => git_failure("read an object")(error).context(format!("the object {id}")),
     }
 }
@@ -213,8 +241,14 @@ mod tests {
             let text = format!("object {}\ntype {kind}\ntag t\n\n", tags[n]);
             tags.push(odb.write(ObjectType::Tag, text.as_bytes()).unwrap());
         }
-        assert_eq!(peel(&odb, tags[MAX_TAGS - 1]).unwrap(), (tree, ObjectType::Tree));
-        assert_eq!(peel(&odb, tags[MAX_TAGS + 1]).unwrap_err().kind, Kind::Corrupt);
+        assert_eq!(
+            peel(&odb, tags[MAX_TAGS - 1]).unwrap(),
+            (tree, ObjectType::Tree)
+        );
+        assert_eq!(
+            peel(&odb, tags[MAX_TAGS + 1]).unwrap_err().kind,
+            Kind::Corrupt
+        );
     }
 
     #[test]
@@ -226,7 +260,9 @@ mod tests {
             ("C", 0),
             ("", 0),
         ] {
-            let text = format!("tree {ID}\nparent {ID}\nparent {ID}\nauthor A\ncommitter {committer}\n\nparent x\n");
+            let text = format!(
+                "tree {ID}\nparent {ID}\nparent {ID}\nauthor A\ncommitter {committer}\n\nparent x\n"
+            );
             let read = parse_commit(text.as_bytes()).unwrap();
             assert_eq!((read.parents.len(), read.date), (2, date), "{committer}");
         }

@@ -1,9 +1,11 @@
 //! What libgit2 takes for the real path of a repository.
 //!
-//! It passes whatever it opens through its function `p_realpath`, which is realpath(3): that makes the text of `/proc/self/fd/N` that the
-//! directory has now, and libgit2 then opens the config, the refs, the index and each file that it checks out by this text, whatever it leads to
-//! by then. There is no option against that. So this is the `p_realpath` that libgit2 is linked with, in place of its own: the same but for paths through a
-//! descriptor, which stay as they are. `open` sees to it that none was made text (see [`is_kept`]).
+//! It passes whatever it opens through its function `p_realpath`, which is realpath(3): that makes
+//! the text of `/proc/self/fd/N` that the directory has now, and libgit2 then opens the config, the
+//! refs, the index and each file that it checks out by this text, whatever it leads to by then.
+//! There is no option against that. So this is the `p_realpath` that libgit2 is linked with, in
+//! place of its own: the same but for paths through a descriptor, which stay as they are. `open`
+//! sees to it that none was made text (see [`is_kept`]).
 
 #![allow(unsafe_code, reason = "libgit2 calls it")]
 
@@ -18,7 +20,8 @@ use super::held_dir::DESCRIPTORS;
 /// libgit2's `GIT_PATH_MAX`, with the zero at the end.
 const MAX_PATH: usize = 4096;
 
-/// Whether a repository that was opened by the path `asked` is used by it, where that leads through a descriptor.
+/// Whether a repository that was opened by the path `asked` is used by it, where that leads through
+/// a descriptor.
 pub(super) fn is_kept(asked: &Path, opened: &Path) -> bool {
     !asked.starts_with(DESCRIPTORS) || opened.starts_with(asked)
 }
@@ -29,12 +32,15 @@ static LINKED: unsafe extern "C" fn(*const c_char, *mut c_char) -> *mut c_char =
 
 /// # Safety
 ///
-/// As for realpath(3): `path` is a string, and `resolved` is null or has room for [`MAX_PATH`] bytes. libgit2 calls it so.
+/// As for realpath(3): `path` is a string, and `resolved` is null or has room for [`MAX_PATH`]
+/// bytes. libgit2 calls it so.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn p_realpath(path: *const c_char, resolved: *mut c_char) -> *mut c_char {
     // SAFETY: `path` is a string by the contract.
     let asked = unsafe { CStr::from_ptr(path) };
-    match kept(asked.to_bytes()).filter(|kept| !resolved.is_null() && kept.as_bytes().len() < MAX_PATH) {
+    match kept(asked.to_bytes())
+        .filter(|kept| !resolved.is_null() && kept.as_bytes().len() < MAX_PATH)
+    {
         Some(kept) => {
             let bytes = kept.as_bytes_with_nul();
             // SAFETY: `resolved` has room for so many bytes, as was asked just now.
@@ -46,7 +52,8 @@ unsafe extern "C" fn p_realpath(path: *const c_char, resolved: *mut c_char) -> *
     }
 }
 
-/// `path` without `.`, `..` and doubled slashes, where it leads through a descriptor and through no link after that.
+/// `path` without `.`, `..` and doubled slashes, where it leads through a descriptor and through no
+/// link after that.
 fn kept(path: &[u8]) -> Option<CString> {
     let path = path.strip_prefix(DESCRIPTORS.as_bytes())?;
     let mut steps = path.split(|byte| *byte == b'/');

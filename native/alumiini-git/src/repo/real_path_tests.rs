@@ -50,8 +50,13 @@ fn libgit2_uses_it() {
     if !held.at().starts_with(DESCRIPTORS) {
         return;
     }
-    let repo = Repository::open_ext(held.at(), RepositoryOpenFlags::NO_SEARCH, &[] as &[&str]).unwrap();
-    assert!(is_kept(&held.at().join(".git"), repo.path()), "{:?}", repo.path());
+    let repo =
+        Repository::open_ext(held.at(), RepositoryOpenFlags::NO_SEARCH, &[] as &[&str]).unwrap();
+    assert!(
+        is_kept(&held.at().join(".git"), repo.path()),
+        "{:?}",
+        repo.path()
+    );
     assert_eq!(repo.workdir(), Some(&*held.at().join("")));
     fs::rename(real.join("repo"), real.join("moved")).unwrap();
     git(&real, &["init", "--quiet", "repo"]);

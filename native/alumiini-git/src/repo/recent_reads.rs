@@ -1,7 +1,9 @@
-//! What was read of repositories without a working tree, for as long as they are at the commit that it was read of.
+//! What was read of repositories without a working tree, for as long as they are at the commit that
+//! it was read of.
 //!
-//! What a commit says of a file never changes. So what was read once is given again while the files that say which commit HEAD is at are
-//! the same: a few stats, instead of a change of threads, an open repository and a walk through its trees. Used by `CachedReads`, on Linux.
+//! What a commit says of a file never changes. So what was read once is given again while the files
+//! that say which commit HEAD is at are the same: a few stats, instead of a change of threads, an
+//! open repository and a walk through its trees. Used by `CachedReads`, on Linux.
 
 #![cfg_attr(not(target_os = "linux"), allow(unused))]
 
@@ -10,12 +12,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Bytes of files that may be remembered, of all repositories together. With more, all is read again.
+/// Bytes of files that may be remembered, of all repositories together. With more, all is read
+/// again.
 const MAX_BYTES: usize = 16 << 20;
 /// What one costs beside its content, about.
 const EACH: usize = 200;
 
-/// A `.git` that changed less than this ago may change again without showing it, on local file systems that tell fractions of seconds.
+/// A `.git` that changed less than this ago may change again without showing it, on local file
+/// systems that tell fractions of seconds.
 #[cfg(target_os = "linux")]
 pub(super) const FINE: Duration = Duration::from_millis(20);
 
@@ -33,8 +37,8 @@ struct OfOne {
     files: HashMap<PathBuf, Arc<[u8]>>,
 }
 
-/// What says which commit a repository is at: the branch that HEAD names, and the stats of HEAD, of the branch, of the packed refs, and of
-/// the config, which goes with the repository.
+/// What says which commit a repository is at: the branch that HEAD names, and the stats of HEAD, of
+/// the branch, of the packed refs, and of the config, which goes with the repository.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct At {
     /// Its name in full. None where HEAD is detached.
@@ -57,16 +61,24 @@ impl RecentReads {
         if memory.bytes + cost > MAX_BYTES {
             *memory = Memory::default();
         }
-        if memory.repositories.get(root).is_some_and(|one| one.at != at)
+        if memory
+            .repositories
+            .get(root)
+            .is_some_and(|one| one.at != at)
             && let Some(old) = memory.repositories.remove(root)
         {
-            let cost = |(file, content): (&PathBuf, &Arc<[u8]>)| content.len() + file.as_os_str().len() + EACH;
+            let cost = |(file, content): (&PathBuf, &Arc<[u8]>)| {
+                content.len() + file.as_os_str().len() + EACH
+            };
             memory.bytes -= old.files.iter().map(cost).sum::<usize>();
         }
-        let one = memory.repositories.entry(root.to_owned()).or_insert_with(|| OfOne {
-            at,
-            files: HashMap::new(),
-        });
+        let one = memory
+            .repositories
+            .entry(root.to_owned())
+            .or_insert_with(|| OfOne {
+                at,
+                files: HashMap::new(),
+            });
         if one.files.insert(file.to_owned(), content.into()).is_none() {
             memory.bytes += cost;
         }
@@ -127,7 +139,11 @@ mod linux {
         Ok(Some((identity, stat.stx_size, times)))
     }
 
-    fn stats(git: impl AsFd, branch: Option<&str>, resolve: ResolveFlags) -> Result<[Option<Stat>; 4], Errno> {
+    fn stats(
+        git: impl AsFd,
+        branch: Option<&str>,
+        resolve: ResolveFlags,
+    ) -> Result<[Option<Stat>; 4], Errno> {
         let of = |name: &str| stat(&git, name, resolve);
         Ok([
             of("config")?,
@@ -138,11 +154,12 @@ mod linux {
     }
 
     impl At {
-        /// What the repository at `root` is at. None where that may change without being seen, within `tick` or less of the clock of its file
-        /// system, or is said in another way.
+        /// What the repository at `root` is at. None where that may change without being seen,
+        /// within `tick` or less of the clock of its file system, or is said in another way.
         pub(in crate::repo) fn of(root: &Path, tick: Duration) -> Option<At> {
             let git_dir = open::git_dir(root);
-            let head = String::from_utf8(git_dir_check::read(&git_dir.join("HEAD"), MAX_REF).ok()?).ok()?;
+            let head = String::from_utf8(git_dir_check::read(&git_dir.join("HEAD"), MAX_REF).ok()?)
+                .ok()?;
             let branch = match head.strip_prefix("ref: ") {
                 Some(name) => {
                     let name = name.trim_end();
@@ -167,14 +184,16 @@ mod linux {
                 tick
             };
             let old = now.checked_sub(tick)?;
-            let is_old = |(seconds, nanos): &(i64, u32)| Duration::new(*seconds as u64, *nanos) < old;
+            let is_old =
+                |(seconds, nanos): &(i64, u32)| Duration::new(*seconds as u64, *nanos) < old;
             times.all(is_old).then_some(At { branch, stats })
         }
     }
 
     impl RecentReads {
-        /// The content of a file of the repository at `root`, whose `.git` is `git`, as long as it is where it was when that was read. Waits for
-        /// nothing, where to open what is `inside` of `git` so does not.
+        /// The content of a file of the repository at `root`, whose `.git` is `git`, as long as it
+        /// is where it was when that was read. Waits for nothing, where to open what is `inside` of
+        /// `git` so does not.
         pub(in crate::repo) fn get(
             &self,
             git: impl AsFd,

@@ -1,7 +1,7 @@
 //! The refs of a repository, read from its files (gitrepository-layout, "refs" and "packed-refs").
 //!
-//! Only what is asked for is looked at, and names are bytes: libgit2 takes names in UTF-8 alone, and its list ends at the first ref that is
-//! broken.
+//! Only what is asked for is looked at, and names are bytes: libgit2 takes names in UTF-8 alone,
+//! and its list ends at the first ref that is broken.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -81,10 +81,14 @@ impl RefFiles {
         }
     }
 
-    /// All refs that are whole and whose names begin with one of `prefixes` (all of them where that is empty), by name.
+    /// All refs that are whole and whose names begin with one of `prefixes` (all of them where that
+    /// is empty), by name.
     pub(crate) fn list<P: AsRef<[u8]>>(&self, prefixes: &[P]) -> Result<Vec<(Vec<u8>, RefValue)>> {
-        let begins = |name: &[u8]| prefixes.is_empty() || prefixes.iter().any(|p| name.starts_with(p.as_ref()));
-        let leads = |dir: &[u8]| begins(dir) || prefixes.iter().any(|p| p.as_ref().starts_with(dir));
+        let begins = |name: &[u8]| {
+            prefixes.is_empty() || prefixes.iter().any(|p| name.starts_with(p.as_ref()))
+        };
+        let leads =
+            |dir: &[u8]| begins(dir) || prefixes.iter().any(|p| p.as_ref().starts_with(dir));
         let mut found: BTreeMap<Vec<u8>, Option<RefValue>> = BTreeMap::new();
         if begins(b"HEAD")
             && let Ok(Some(head)) = self.read(b"HEAD")
@@ -121,13 +125,20 @@ impl RefFiles {
 
     /// The directory below which `name` lies.
     fn dir_of(&self, name: &[u8]) -> &Path {
-        let shared = name.starts_with(b"refs/") && !PER_WORK_TREE.iter().any(|prefix| name.starts_with(prefix));
-        if shared { &self.common_dir } else { &self.git_dir }
+        let shared = name.starts_with(b"refs/")
+            && !PER_WORK_TREE.iter().any(|prefix| name.starts_with(prefix));
+        if shared {
+            &self.common_dir
+        } else {
+            &self.git_dir
+        }
     }
 
     fn read_loose(&self, name: &[u8]) -> Result<Option<RefValue>> {
         let file = self.dir_of(name).join(OsStr::from_bytes(name));
-        let Some(file) = open(&file)? else { return Ok(None) };
+        let Some(file) = open(&file)? else {
+            return Ok(None);
+        };
         let mut text = Vec::new();
         file.take(MAX_LINE)
             .read_to_end(&mut text)
@@ -140,8 +151,13 @@ impl RefFiles {
                 false => Err(damaged(name)),
             };
         }
-        let hex = text.split(u8::is_ascii_whitespace).next().unwrap_or_default();
-        id(hex).map(|id| Some(RefValue::Id(id))).ok_or_else(|| damaged(name))
+        let hex = text
+            .split(u8::is_ascii_whitespace)
+            .next()
+            .unwrap_or_default();
+        id(hex)
+            .map(|id| Some(RefValue::Id(id)))
+            .ok_or_else(|| damaged(name))
     }
 
     /// What lies in `dir` (`refs/…/`): names in full, those of directories with a slash at the end.
@@ -160,7 +176,9 @@ impl RefFiles {
             for entry in entries {
                 let entry = entry.map_err(|error| failed(dir, &error))?;
                 let mut name = [dir, entry.file_name().as_bytes()].concat();
-                let Ok(kind) = fs::metadata(entry.path()) else { continue };
+                let Ok(kind) = fs::metadata(entry.path()) else {
+                    continue;
+                };
                 if kind.is_dir() {
                     name.push(b'/');
                 }

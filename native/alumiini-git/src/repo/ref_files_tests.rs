@@ -58,8 +58,14 @@ fn refs_are_found_loose_and_packed_in_bytes() {
     ] {
         assert_eq!(refs.resolve(name).unwrap(), None, "{name:?}");
     }
-    assert_eq!(names(&refs, &["refs/heads/a"]), ["refs/heads/a/b", "refs/heads/a/c"]);
-    assert_eq!(names(&refs, &["HEAD", "refs/tags/"]), ["HEAD", "refs/tags/t"]);
+    assert_eq!(
+        names(&refs, &["refs/heads/a"]),
+        ["refs/heads/a/b", "refs/heads/a/c"]
+    );
+    assert_eq!(
+        names(&refs, &["HEAD", "refs/tags/"]),
+        ["HEAD", "refs/tags/t"]
+    );
     assert_eq!(names(&refs, &[]).len(), 6);
 }
 
@@ -88,14 +94,27 @@ fn what_is_broken_is_in_nobody_elses_way() {
         b"refs/heads/away",
         b"refs/heads/loop",
     ] {
-        assert_eq!(refs.resolve(name).unwrap_err().kind, Kind::Corrupt, "{name:?}");
+        assert_eq!(
+            refs.resolve(name).unwrap_err().kind,
+            Kind::Corrupt,
+            "{name:?}"
+        );
     }
-    for name in [&b"refs/heads/dangling"[..], b"refs/heads/pipe", b"refs/heads/bad name"] {
+    for name in [
+        &b"refs/heads/dangling"[..],
+        b"refs/heads/pipe",
+        b"refs/heads/bad name",
+    ] {
         assert_eq!(refs.resolve(name).unwrap(), None, "{name:?}");
     }
     let listed = names(
         &refs,
-        &["refs/heads/main", "refs/heads/e", "refs/heads/g", "refs/heads/b"],
+        &[
+            "refs/heads/main",
+            "refs/heads/e",
+            "refs/heads/g",
+            "refs/heads/b",
+        ],
     );
     assert_eq!(listed, ["refs/heads/main"]);
 }
@@ -106,7 +125,14 @@ fn a_linked_work_tree_has_a_head_of_its_own_and_shares_the_branches() {
     let linked = dir.path().join("linked");
     git(
         dir.path(),
-        &["worktree", "add", "-q", "-b", "side", linked.to_str().unwrap()],
+        &[
+            "worktree",
+            "add",
+            "-q",
+            "-b",
+            "side",
+            linked.to_str().unwrap(),
+        ],
     );
     let git_dir = dir.path().join(".git/worktrees/linked");
     let refs = RefFiles::new(&git_dir, &dir.path().join(".git"));
@@ -115,7 +141,10 @@ fn a_linked_work_tree_has_a_head_of_its_own_and_shares_the_branches() {
         Some(RefValue::Symbolic(b"refs/heads/side".to_vec()))
     );
     assert_eq!(refs.resolve(b"refs/heads/main").unwrap(), Some(id));
-    assert_eq!(names(&refs, &[]), ["HEAD", "refs/heads/main", "refs/heads/side"]);
+    assert_eq!(
+        names(&refs, &[]),
+        ["HEAD", "refs/heads/main", "refs/heads/side"]
+    );
 }
 
 #[test]
@@ -158,5 +187,10 @@ fn names_are_what_git_takes() {
     for name in names {
         assert_eq!(is_valid_name(name), takes(name), "{}", name.escape_ascii());
     }
-    assert!(is_valid_name(b"HEAD") && is_valid_name(b"FETCH_HEAD") && !is_valid_name(b"head") && !is_valid_name(b""));
+    assert!(
+        is_valid_name(b"HEAD")
+            && is_valid_name(b"FETCH_HEAD")
+            && !is_valid_name(b"head")
+            && !is_valid_name(b"")
+    );
 }

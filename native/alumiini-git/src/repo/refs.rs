@@ -27,8 +27,8 @@ pub(crate) enum Others {
     Stay { was: Option<Oid> },
 }
 
-/// Moves the refs and HEAD to `target`: the local branch, HEAD, and, where others go, what we know of the remote's branch. Refs that are
-/// in the way (`a` when `a/b` is to be) go.
+/// Moves the refs and HEAD to `target`: the local branch, HEAD, and, where others go, what we know
+/// of the remote's branch. Refs that are in the way (`a` when `a/b` is to be) go.
 pub(crate) fn point(repo: &Repository, target: &Target, others: Others, job: &Job) -> Result<()> {
     let only = others == Others::Go;
     let Some(branch) = &target.branch else {
@@ -36,11 +36,16 @@ pub(crate) fn point(repo: &Repository, target: &Target, others: Others, job: &Jo
         return detach(repo, target.commit);
     };
     let (local, tracking) = (branch.local(), branch.tracking());
-    let moved = if only { vec![&tracking, &local] } else { vec![&local] };
+    let moved = if only {
+        vec![&tracking, &local]
+    } else {
+        vec![&local]
+    };
     for name in names(repo)? {
         let ours = name == local || name == tracking;
         let blocks = moved.iter().any(|wanted| blocks(&name, wanted));
-        let remembered = name.starts_with(b"refs/remotes/origin/") || name.starts_with(b"refs/heads/");
+        let remembered =
+            name.starts_with(b"refs/remotes/origin/") || name.starts_with(b"refs/heads/");
         if !ours && (blocks || only && remembered) {
             let mut reference = match byte_refs::find(repo, &name) {
                 Ok(reference) => reference,
@@ -53,13 +58,19 @@ pub(crate) fn point(repo: &Repository, target: &Target, others: Others, job: &Jo
     for name in moved {
         if byte_refs::id(repo, name).ok() != Some(target.commit) {
             let write = || match others {
-                Others::Stay { was } if *name == local => byte_refs::write_from(repo, name, target.commit, was, "sync"),
+                Others::Stay { was } if *name == local => {
+                    byte_refs::write_from(repo, name, target.commit, was, "sync")
+                }
                 _ => byte_refs::write(repo, name, target.commit, "sync"),
             };
             let file = repo.path().join(OsStr::from_bytes(name));
             let written = write().or_else(|error| match error.class() {
                 // libgit2 reads a ref before it replaces it, and fails where the file holds no id.
-                ErrorClass::Reference if only && is_valid_name(name) && fs::remove_file(&file).is_ok() => write(),
+                ErrorClass::Reference
+                    if only && is_valid_name(name) && fs::remove_file(&file).is_ok() =>
+                {
+                    write()
+                }
                 _ => Err(error),
             });
             written.map_err(git_failure("write a ref"))?;
@@ -73,7 +84,8 @@ pub(crate) fn point(repo: &Repository, target: &Target, others: Others, job: &Jo
     Ok(())
 }
 
-/// Puts HEAD at `commit`, on no branch. libgit2's own function reads the commit, more strictly than Git.
+/// Puts HEAD at `commit`, on no branch. libgit2's own function reads the commit, more strictly than
+/// Git.
 pub(crate) fn detach(repo: &Repository, commit: Oid) -> Result<()> {
     repo.reference("HEAD", commit, true, "sync")
         .map(drop)
@@ -91,7 +103,11 @@ pub(crate) fn head(repo: &Repository) -> Result<Option<Target>> {
     let head = repo.find_reference("HEAD").map_err(&fail)?;
     let branch = head.symbolic_target_bytes().and_then(Branch::of_local);
     let bare = open::is_bare(repo.path());
-    Ok(Some(Target { commit, branch, bare }))
+    Ok(Some(Target {
+        commit,
+        branch,
+        bare,
+    }))
 }
 
 /// A ref other than `wanted` that cannot be there together with it.
@@ -113,15 +129,19 @@ fn names(repo: &Repository) -> Result<Vec<Vec<u8>>> {
         .collect())
 }
 
-/// Commits to tell a server that we have: ancestors of all that our refs hold, the newest ones densely and older ones at growing gaps,
-/// so that one round suffices to find something in common.
+/// Commits to tell a server that we have: ancestors of all that our refs hold, the newest ones
+/// densely and older ones at growing gaps, so that one round suffices to find something in common.
 pub(crate) fn haves(repo: &Repository) -> Result<Vec<Oid>> {
     let odb = raw_object::odb(repo)?;
     let mut starts = Vec::new();
     for name in names(repo)?.iter().map(Vec::as_slice).chain([&b"HEAD"[..]]) {
         let held = byte_refs::id(repo, name).ok();
         let peeled = held.and_then(|id| raw_object::peel(&odb, id).ok());
-        starts.extend(peeled.filter(|(_, kind)| *kind == ObjectType::Commit).map(|(id, _)| id));
+        starts.extend(
+            peeled
+                .filter(|(_, kind)| *kind == ObjectType::Commit)
+                .map(|(id, _)| id),
+        );
     }
     let mut haves = Vec::new();
     let (mut next, mut gap) = (0, 1);
@@ -150,8 +170,9 @@ pub(crate) fn is_ancestor(repo: &Repository, commit: Oid, of: Oid) -> Result<boo
     Ok(false)
 }
 
-/// Commits and their ancestors, newest first, down to the boundary of a shallow repository. Not libgit2's revwalk and graph, which
-/// ask for the parents of a shallow commit and fail (its commit objects honour `.git/shallow`, its walks do not).
+/// Commits and their ancestors, newest first, down to the boundary of a shallow repository. Not
+/// libgit2's revwalk and graph, which ask for the parents of a shallow commit and fail (its commit
+/// objects honour `.git/shallow`, its walks do not).
 struct Ancestors<'a> {
     odb: Odb<'a>,
     shallow: HashSet<Oid>,

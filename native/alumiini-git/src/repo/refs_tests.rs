@@ -20,7 +20,8 @@ fn so_many_commits_are_told_to_a_server_the_newest_first() {
         last = Some(repo.find_commit(id).unwrap());
     }
     let tip = last.unwrap().id();
-    repo.reference("refs/heads/main", tip, true, "test").unwrap();
+    repo.reference("refs/heads/main", tip, true, "test")
+        .unwrap();
     let haves = haves(&repo).unwrap();
     assert_eq!(haves[0], tip);
     assert_eq!(haves.len(), MAX_HAVES);

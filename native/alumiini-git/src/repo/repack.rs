@@ -1,8 +1,8 @@
 //! Keeps a repository that is synced for months as small as a fresh clone.
 //!
-//! Every fetch leaves a pack, and every shallow fetch a line in `.git/shallow`; each costs time at every later sync, on our side and on
-//! the server's. Past a number of packs, what is reachable is copied into one, in a new `.git` that takes the old one's
-//! place as a repaired one does.
+//! Every fetch leaves a pack, and every shallow fetch a line in `.git/shallow`; each costs time at
+//! every later sync, on our side and on the server's. Past a number of packs, what is reachable is
+//! copied into one, in a new `.git` that takes the old one's place as a repaired one does.
 
 use std::collections::HashSet;
 use std::fs;
@@ -26,14 +26,24 @@ pub(crate) fn is_due(git_dir: &Path) -> bool {
     };
     entries
         .flatten()
-        .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "idx"))
+        .filter(|entry| {
+            entry
+                .path()
+                .extension()
+                .is_some_and(|extension| extension == "idx")
+        })
         .count()
         > MAX_PACKS
 }
 
-/// Copies what `commit` and what is kept reach from `path`'s repository into a new one beside it. `stages` is told its directory first, so that it can
-/// be cleaned away.
-pub(crate) fn copy(path: &Path, commit: Oid, job: &Job, stages: impl FnOnce(PathBuf)) -> Result<PathBuf> {
+/// Copies what `commit` and what is kept reach from `path`'s repository into a new one beside it.
+/// `stages` is told its directory first, so that it can be cleaned away.
+pub(crate) fn copy(
+    path: &Path,
+    commit: Oid,
+    job: &Job,
+    stages: impl FnOnce(PathBuf),
+) -> Result<PathBuf> {
     let from = open::managed(&open::git_dir(path))?;
     let git_dir = staging::begin(path)?;
     stages(git_dir.clone());
@@ -42,7 +52,10 @@ pub(crate) fn copy(path: &Path, commit: Oid, job: &Job, stages: impl FnOnce(Path
     let borrowed = pack_objects::borrow(&pack::incoming(&git_dir), &from.path().join("objects"))?;
     let odb = || borrowed.odb().map_err(&fail);
     let (old, none) = (
-        History { odb: odb()?, shallow },
+        History {
+            odb: odb()?,
+            shallow,
+        },
         History {
             odb: odb()?,
             shallow: HashSet::new(),
@@ -63,13 +76,22 @@ pub(crate) fn copy(path: &Path, commit: Oid, job: &Job, stages: impl FnOnce(Path
     written.map_err(&fail)?;
     let _ = fs::remove_dir_all(pack::incoming(&git_dir));
     if !needed.boundary.shallow.is_empty() {
-        let text: String = needed.boundary.shallow.iter().map(|oid| format!("{oid}\n")).collect();
+        let text: String = needed
+            .boundary
+            .shallow
+            .iter()
+            .map(|oid| format!("{oid}\n"))
+            .collect();
         marker::write_atomically(&git_dir.join("shallow"), text.as_bytes())?;
     }
     // Not the index: when it was written decides which of its entries can be believed.
     let (old, new) = (from.path().join("config"), git_dir.join("config"));
     fs::copy(&old, &new).map_err(|error| {
-        let message = format!("cannot copy {} to {}: {error}", old.display(), new.display());
+        let message = format!(
+            "cannot copy {} to {}: {error}",
+            old.display(),
+            new.display()
+        );
         Error::new(Kind::Io, message).with(Key::Path, Name::of(path))
     })?;
     let repo = open::managed(&git_dir)?;

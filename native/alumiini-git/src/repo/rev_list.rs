@@ -1,6 +1,7 @@
 //! Which commits a repository lacks of another's branch, and where a shallow history ends then.
 //!
-//! What `git upload-pack` finds out from a client's `want`, `have`, `shallow` and `deepen` lines, with both repositories at hand.
+//! What `git upload-pack` finds out from a client's `want`, `have`, `shallow` and `deepen` lines,
+//! with both repositories at hand.
 
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
@@ -83,7 +84,13 @@ pub(crate) fn missing(
 }
 
 /// The commits that are at most `depth` from one of `wants`, itself the first.
-fn within(from: &History<'_>, wants: &[Oid], depth: u32, boundary: &mut Boundary, job: &Job) -> Result<HashSet<Oid>> {
+fn within(
+    from: &History<'_>,
+    wants: &[Oid],
+    depth: u32,
+    boundary: &mut Boundary,
+    job: &Job,
+) -> Result<HashSet<Oid>> {
     let mut within: HashSet<Oid> = wants.iter().copied().collect();
     let mut queue: VecDeque<(Oid, u32)> = wants.iter().map(|want| (*want, 1)).collect();
     while let Some((oid, at)) = queue.pop_front() {
@@ -109,7 +116,8 @@ struct Step {
     wanted: bool,
 }
 
-/// A walk of both histories at once, newest first, which ends when all that it still has to look at is known.
+/// A walk of both histories at once, newest first, which ends when all that it still has to look at
+/// is known.
 struct Walk<'a> {
     from: &'a History<'a>,
     to: &'a History<'a>,
@@ -130,7 +138,10 @@ impl Walk<'_> {
             self.wanted -= usize::from(step.wanted);
             if !step.wanted {
                 if !self.to.shallow.contains(&step.oid) {
-                    step.commit.parents.iter().for_each(|parent| self.add_known(*parent));
+                    step.commit
+                        .parents
+                        .iter()
+                        .for_each(|parent| self.add_known(*parent));
                 }
                 continue;
             }
@@ -140,7 +151,11 @@ impl Walk<'_> {
             found.push((step.oid, step.commit.tree));
             match &self.within {
                 Some(within) => {
-                    let inside = step.commit.parents.iter().filter(|parent| within.contains(parent));
+                    let inside = step
+                        .commit
+                        .parents
+                        .iter()
+                        .filter(|parent| within.contains(parent));
                     for parent in inside.copied().collect::<Vec<_>>() {
                         self.add_wanted(parent)?;
                     }

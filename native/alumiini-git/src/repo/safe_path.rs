@@ -1,9 +1,10 @@
 //! Opens what a path names inside a directory, and nothing outside it.
 //!
-//! Each step is opened without following a link, relative to the directory opened before it; links are read and walked the
-//! same way. Nothing is checked first and opened later, so swapping a link in between changes which file inside is opened, never
-//! whether it is inside. `.git` is refused by name and, against file systems that have several names for it (case, ignorable
-//! characters), by identity.
+//! Each step is opened without following a link, relative to the directory opened before it; links
+//! are read and walked the same way. Nothing is checked first and opened later, so swapping a link
+//! in between changes which file inside is opened, never whether it is inside. `.git` is refused by
+//! name and, against file systems that have several names for it (case, ignorable characters), by
+//! identity.
 
 use std::cell::Cell;
 use std::ffi::OsStr;
@@ -38,7 +39,10 @@ impl Root {
     pub(crate) fn open(path: &Path) -> Result<Root> {
         let dir = no_links::open(path, DIR).map_err(|errno| match errno {
             Errno::LOOP => replaced(path),
-            Errno::NOENT => not_found(format!("{} does not exist; sync the repository first", path.display())),
+            Errno::NOENT => not_found(format!(
+                "{} does not exist; sync the repository first",
+                path.display()
+            )),
             Errno::NOTDIR => not_found(format!("{} is not a directory", path.display())),
             _ => io_error(path, errno),
         });
@@ -98,9 +102,16 @@ impl Root {
             }
             let here = trail.last().map_or(self.dir.as_fd(), AsFd::as_fd);
             let flags = if steps.is_empty() { last } else { DIR };
-            match openat(here, OsStr::from_bytes(&step), flags | OFlags::NOFOLLOW, Mode::empty()) {
+            match openat(
+                here,
+                OsStr::from_bytes(&step),
+                flags | OFlags::NOFOLLOW,
+                Mode::empty(),
+            ) {
                 Ok(opened) => {
-                    if self.git.is_some() && fstat(&opened).ok().map(|stat| identity(&stat)) == self.git {
+                    if self.git.is_some()
+                        && fstat(&opened).ok().map(|stat| identity(&stat)) == self.git
+                    {
                         return Err(self.refused(path, "it leads into .git"));
                     }
                     trail.push(opened);
@@ -118,7 +129,9 @@ impl Root {
                             Component::ParentDir => steps.push(b"..".to_vec()),
                             Component::CurDir => {}
                             Component::RootDir | Component::Prefix(_) => {
-                                return Err(self.refused(path, "a link in it leads out of the repository"));
+                                return Err(
+                                    self.refused(path, "a link in it leads out of the repository")
+                                );
                             }
                         }
                     }
@@ -128,13 +141,16 @@ impl Root {
         }
         match trail.pop() {
             Some(opened) => Ok(opened),
-            None => openat(&self.dir, ".", last, Mode::empty()).map_err(|errno| self.failed(path, errno)),
+            None => openat(&self.dir, ".", last, Mode::empty())
+                .map_err(|errno| self.failed(path, errno)),
         }
     }
 
     fn link(&self, here: BorrowedFd<'_>, step: &[u8], path: &Path, why: Errno) -> Result<PathBuf> {
         match readlinkat(here, OsStr::from_bytes(step), Vec::new()) {
-            Ok(target) => Ok(PathBuf::from(std::ffi::OsString::from_vec(target.into_bytes()))),
+            Ok(target) => Ok(PathBuf::from(std::ffi::OsString::from_vec(
+                target.into_bytes(),
+            ))),
             // Not a link after all: a file where a directory was expected.
             Err(Errno::INVAL) if why == Errno::NOTDIR => {
                 Err(self.no(path, "is not a directory, or goes through a file"))
@@ -181,12 +197,17 @@ pub(super) fn steps(root: &Path, path: &Path) -> Result<Vec<Vec<u8>>> {
 }
 
 pub(super) fn refused(root: &Path, path: &Path, why: &str) -> Error {
-    let message = format!("the path `{}` in {} is refused: {why}", path.display(), root.display());
+    let message = format!(
+        "the path `{}` in {} is refused: {why}",
+        path.display(),
+        root.display()
+    );
     Error::new(Kind::UnsafePath, message).with(Key::Path, Name::of(path))
 }
 
 pub(super) fn missing(root: &Path, path: &Path, why: &str) -> Error {
-    not_found(format!("`{}` in {} {why}", path.display(), root.display())).with(Key::Path, Name::of(path))
+    not_found(format!("`{}` in {} {why}", path.display(), root.display()))
+        .with(Key::Path, Name::of(path))
 }
 
 fn not_found(message: String) -> Error {

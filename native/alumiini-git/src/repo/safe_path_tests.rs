@@ -22,7 +22,9 @@ fn repository() -> tempfile::TempDir {
 
 fn text(root: &Root, path: &str) -> Result<String> {
     let mut text = String::new();
-    root.file(Path::new(path))?.read_to_string(&mut text).unwrap();
+    root.file(Path::new(path))?
+        .read_to_string(&mut text)
+        .unwrap();
     Ok(text)
 }
 
@@ -75,7 +77,11 @@ fn what_leads_out_or_into_git_is_refused_and_what_is_not_there_is_not_found() {
         "loop",
         "deploy/\0app",
     ] {
-        assert_eq!(text(&root, name).unwrap_err().kind, Kind::UnsafePath, "{name:?}");
+        assert_eq!(
+            text(&root, name).unwrap_err().kind,
+            Kind::UnsafePath,
+            "{name:?}"
+        );
     }
     for name in [
         "gone",
@@ -85,7 +91,11 @@ fn what_leads_out_or_into_git_is_refused_and_what_is_not_there_is_not_found() {
         "dangling",
         "deploy/gone/app.yaml",
     ] {
-        assert_eq!(text(&root, name).unwrap_err().kind, Kind::PathNotFound, "{name:?}");
+        assert_eq!(
+            text(&root, name).unwrap_err().kind,
+            Kind::PathNotFound,
+            "{name:?}"
+        );
     }
 }
 
@@ -93,13 +103,19 @@ fn what_leads_out_or_into_git_is_refused_and_what_is_not_there_is_not_found() {
 fn git_is_refused_under_any_other_name_it_may_have() {
     let outside = repository();
     let path = outside.path().join("repo");
-    // As a file system that ignores some characters would have it: another name, the same directory.
+    // As a file system that ignores some characters would have it: another name, the same
+    // directory.
     let root = Root::open(&path).unwrap();
     let real = Root {
-        git: fs::metadata(path.join("deploy")).ok().map(|m| (m.dev(), m.ino())),
+        git: fs::metadata(path.join("deploy"))
+            .ok()
+            .map(|m| (m.dev(), m.ino())),
         ..root
     };
-    assert_eq!(text(&real, "deploy/app.yaml").unwrap_err().kind, Kind::UnsafePath);
+    assert_eq!(
+        text(&real, "deploy/app.yaml").unwrap_err().kind,
+        Kind::UnsafePath
+    );
 }
 
 #[test]
@@ -112,7 +128,9 @@ fn a_pipe_is_refused_without_waiting_for_its_writer() {
         .unwrap();
     assert!(made.success());
     assert_eq!(
-        text(&Root::open(&path).unwrap(), "pipe.yaml").unwrap_err().kind,
+        text(&Root::open(&path).unwrap(), "pipe.yaml")
+            .unwrap_err()
+            .kind,
         Kind::PathNotFound
     );
 }
@@ -140,7 +158,8 @@ fn a_link_swapped_in_between_never_opens_what_is_outside() {
             }
         });
         let root = Root::open(&path).unwrap();
-        // Until both were met, so that the test has seen the race; bounded, since one of them may never win here.
+        // Until both were met, so that the test has seen the race; bounded, since one of them may
+        // never win here.
         for _ in 0..200_000 {
             match text(&root, "deploying/app.yaml") {
                 Ok(content) => {
@@ -148,7 +167,10 @@ fn a_link_swapped_in_between_never_opens_what_is_outside() {
                     opened += 1;
                 }
                 Err(error) => {
-                    assert!(matches!(error.kind, Kind::UnsafePath | Kind::PathNotFound), "{error}");
+                    assert!(
+                        matches!(error.kind, Kind::UnsafePath | Kind::PathNotFound),
+                        "{error}"
+                    );
                     refused += i32::from(error.kind == Kind::UnsafePath);
                 }
             }
@@ -165,7 +187,10 @@ fn a_link_swapped_in_between_never_opens_what_is_outside() {
 }
 
 fn step() -> impl Strategy<Value = String> {
-    prop::sample::select(vec!["a", "b", "c", ".", "..", ".git", ".Git", "config", "x y", "ü"]).prop_map(String::from)
+    prop::sample::select(vec![
+        "a", "b", "c", ".", "..", ".git", ".Git", "config", "x y", "ü",
+    ])
+    .prop_map(String::from)
 }
 
 fn path() -> impl Strategy<Value = String> {
@@ -216,8 +241,8 @@ fn make(at: &Path, node: &Node) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
-    /// Whatever the tree and the path: what opens is a regular file that the system, asked for its real place, finds inside
-    /// and not below a `.git`.
+    /// Whatever the tree and the path: what opens is a regular file that the system, asked for its
+    /// real place, finds inside and not below a `.git`.
     #[test]
     fn what_opens_is_inside(tree in prop::collection::vec((step(), node()), 1..6), wanted in path()) {
         let outside = tempfile::tempdir().unwrap();
@@ -254,7 +279,9 @@ fn links_that_go_to_and_fro_without_end_are_given_up() {
         symlink(&target, path.join(format!("{n:04}"))).unwrap();
     }
     let root = Root::open(&path).unwrap();
-    let all: Result<Vec<String>> = (0..2_000).map(|n| text(&root, &format!("{n:04}"))).collect();
+    let all: Result<Vec<String>> = (0..2_000)
+        .map(|n| text(&root, &format!("{n:04}")))
+        .collect();
     let error = all.unwrap_err();
     assert_eq!(
         (error.kind, error.detail[&Key::Limit].as_u64()),

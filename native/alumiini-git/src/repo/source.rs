@@ -1,6 +1,7 @@
 //! A repository of this machine that is fetched from. Nothing in it is written.
 //!
-//! Somebody else may be at work there: what cannot be read is looked for again where the repository has changed meanwhile.
+//! Somebody else may be at work there: what cannot be read is looked for again where the repository
+//! has changed meanwhile.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsString;
@@ -61,7 +62,9 @@ impl Source {
                     let message = format!("there is no Git repository at {shown}");
                     Error::new(Kind::RepoNotFound, message)
                 }
-                _ if error.message().contains("extension") || error.message().contains("object format") => {
+                _ if error.message().contains("extension")
+                    || error.message().contains("object format") =>
+                {
                     let message = format!(
                         "the repository at {shown} needs what libgit2 lacks: {}",
                         error.message()
@@ -104,14 +107,21 @@ impl Source {
         find().map_err(|error| self.damaged(error))
     }
 
-    /// The refs whose names begin with one of `prefixes`, but for symbolic ones that stand for nothing, which Git does not list either.
+    /// The refs whose names begin with one of `prefixes`, but for symbolic ones that stand for
+    /// nothing, which Git does not list either.
     pub(crate) fn list<P: AsRef<[u8]>>(&self, prefixes: &[P]) -> Result<Vec<Listed>> {
         let odb = self.odb()?;
         let mut found = Vec::new();
-        for (name, value) in self.refs.list(prefixes).map_err(|error| self.damaged(error))? {
+        for (name, value) in self
+            .refs
+            .list(prefixes)
+            .map_err(|error| self.damaged(error))?
+        {
             let (oid, symbolic) = match value {
                 RefValue::Id(oid) => (Some(oid), None),
-                RefValue::Symbolic(target) => (self.refs.resolve(&target).unwrap_or_default(), Some(target)),
+                RefValue::Symbolic(target) => {
+                    (self.refs.resolve(&target).unwrap_or_default(), Some(target))
+                }
             };
             if let Some(oid) = oid {
                 // One whose object is lost is there all the same, as in Git.
@@ -128,12 +138,21 @@ impl Source {
     }
 
     /// Sends what the receiver lacks of the commit, as one pack. Blocks while `sink` is full.
-    pub(crate) fn send(&self, order: &Order, sink: &mpsc::Sender<Bytes>, job: &Job) -> Result<Boundary> {
+    pub(crate) fn send(
+        &self,
+        order: &Order,
+        sink: &mpsc::Sender<Bytes>,
+        job: &Job,
+    ) -> Result<Boundary> {
         let before = self.packs();
         self.try_send(order, sink, job).map_err(|error| {
             let moved = || {
                 let now = |name: &Vec<u8>| self.refs.resolve(name).unwrap_or_default();
-                order.name.as_ref().is_some_and(|name| now(name) != Some(order.tip.id)) || self.packs() != before
+                order
+                    .name
+                    .as_ref()
+                    .is_some_and(|name| now(name) != Some(order.tip.id))
+                    || self.packs() != before
             };
             match error.kind {
                 Kind::Corrupt | Kind::Io if moved() => {
@@ -147,7 +166,8 @@ impl Source {
 
     fn try_send(&self, order: &Order, sink: &mpsc::Sender<Bytes>, job: &Job) -> Result<Boundary> {
         let objects = self.repo.commondir().join("objects");
-        let borrowed = pack_objects::borrow(&order.git_dir.join(INCOMING).join("source"), &objects)?;
+        let borrowed =
+            pack_objects::borrow(&order.git_dir.join(INCOMING).join("source"), &objects)?;
         let from = History {
             odb: borrowed.odb().map_err(git_failure("open the objects"))?,
             shallow: open::shallow(self.repo.commondir())?.into_iter().collect(),
@@ -183,7 +203,9 @@ impl Source {
     }
 
     fn odb(&self) -> Result<git2::Odb<'_>> {
-        self.repo.odb().map_err(git_failure("open the remote's objects"))
+        self.repo
+            .odb()
+            .map_err(git_failure("open the remote's objects"))
     }
 
     /// Names of packs: they change when the repository is packed or something is pushed to it.
@@ -200,7 +222,10 @@ impl Source {
     /// Says whose damage it is.
     fn damaged(&self, mut error: Error) -> Error {
         if error.kind == Kind::Corrupt {
-            error.message = format!("{} is damaged: {}; run git fsck there", self.shown, error.message);
+            error.message = format!(
+                "{} is damaged: {}; run git fsck there",
+                self.shown, error.message
+            );
         }
         if error.kind != Kind::Cancelled {
             error.with(Key::Url, self.shown.as_str())

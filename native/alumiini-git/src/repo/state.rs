@@ -25,7 +25,8 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Where the repository is, as something to go back to; none where there is no commit, or HEAD is on something that is no branch.
+    /// Where the repository is, as something to go back to; none where there is no commit, or HEAD
+    /// is on something that is no branch.
     pub(crate) fn target(&self) -> Option<Target> {
         let branch = match &self.branch {
             Some(full) => Some(Branch::of_local(full)?),
@@ -33,7 +34,11 @@ impl State {
         };
         let commit = self.head?;
         let bare = self.bare;
-        Some(Target { commit, branch, bare })
+        Some(Target {
+            commit,
+            branch,
+            bare,
+        })
     }
 
     /// Reads what `repo` is at, for a sync of `reference`.
@@ -42,7 +47,9 @@ impl State {
             .config()
             .and_then(|mut config| config.snapshot())
             .map_err(git_failure("read the repository's config"))?;
-        let head = repo.find_reference("HEAD").map_err(git_failure("read HEAD"))?;
+        let head = repo
+            .find_reference("HEAD")
+            .map_err(git_failure("read HEAD"))?;
         let find = |name: &[u8]| match byte_refs::id(repo, name) {
             Ok(oid) => Ok(Some(oid)),
             Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(None),
@@ -62,7 +69,10 @@ impl State {
             head: find(b"HEAD")?,
             branch,
             tracked,
-            depth: config.get_i64(DEPTH).ok().and_then(|depth| u32::try_from(depth).ok()),
+            depth: config
+                .get_i64(DEPTH)
+                .ok()
+                .and_then(|depth| u32::try_from(depth).ok()),
             url: config.get_string(URL).ok(),
             bare: open::is_bare(repo.path()),
         })
@@ -75,7 +85,8 @@ pub(crate) struct Record {
     pub(crate) url: String,
     /// What was synced, where that is no branch.
     pub(crate) synced: Option<Oid>,
-    /// How many commits stay readable, this one among them. Not written: it counts when the next one comes.
+    /// How many commits stay readable, this one among them. Not written: it counts when the next
+    /// one comes.
     pub(crate) keep: u32,
 }
 
@@ -85,7 +96,9 @@ impl Record {
         let fail = git_failure("write the repository's config");
         let mut config = repo.config().map_err(&fail)?;
         if config.get_i64(DEPTH).ok() != Some(i64::from(self.depth)) {
-            config.set_i64(DEPTH, i64::from(self.depth)).map_err(&fail)?;
+            config
+                .set_i64(DEPTH, i64::from(self.depth))
+                .map_err(&fail)?;
         }
         if config.get_string(URL).ok().as_ref() != Some(&self.url) {
             config.set_str(URL, &self.url).map_err(&fail)?;

@@ -1,8 +1,9 @@
 //! What a repository was found to be, for as long as nothing in it is touched.
 //!
-//! To open a repository, to read what it is at and to compare its working tree costs more than the stats of all its files, `.git`
-//! included. Where the working tree was once found to be as its commit says, and no stat has changed since, all of that would come out
-//! the same. A worker that has just started remembers nothing.
+//! To open a repository, to read what it is at and to compare its working tree costs more than the
+//! stats of all its files, `.git` included. Where the working tree was once found to be as its
+//! commit says, and no stat has changed since, all of that would come out the same. A worker that
+//! has just started remembers nothing.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -25,7 +26,8 @@ use crate::task::job::Job;
 
 /// The coarsest file systems have ticks of two seconds; see `fingerprint::tick_of`.
 const TICK: Duration = Duration::from_secs(3);
-/// Bytes that may be remembered, some 3,000,000 names; with more, all repositories are looked at in full again. One gets a part of it.
+/// Bytes that may be remembered, some 3,000,000 names; with more, all repositories are looked at in
+/// full again. One gets a part of it.
 const MAX_BYTES: usize = 64 << 20;
 const MAX_BYTES_OF_ONE: usize = MAX_BYTES / 4;
 /// For each so many files, one thread more looks at them.
@@ -34,7 +36,8 @@ const MAX_HELPERS: usize = 3;
 
 const GIT: &CStr = c".git";
 
-/// What is remembered, for all repositories of this process. A `key` is where one is; its `path` leads there, while it is locked.
+/// What is remembered, for all repositories of this process. A `key` is where one is; its `path`
+/// leads there, while it is locked.
 pub(crate) struct StatusCache {
     /// Keyed anew in each process: nobody can make two states that look alike.
     keys: RandomState,
@@ -67,7 +70,8 @@ pub(crate) struct Known {
 #[derive(Debug, Clone)]
 enum Git {
     Seen(Arc<Fingerprint>),
-    /// The same just after we wrote there, too lately to know it again by its stats alone: it has to be read, too.
+    /// The same just after we wrote there, too lately to know it again by its stats alone: it has
+    /// to be read, too.
     Written(Arc<Fingerprint>),
 }
 
@@ -76,7 +80,10 @@ type Identity = (u64, u64, u64, (i64, i64), (i64, i64));
 
 fn identity(file: &Path) -> Option<Identity> {
     let found = fs::symlink_metadata(file).ok()?;
-    let (modified, changed) = ((found.mtime(), found.mtime_nsec()), (found.ctime(), found.ctime_nsec()));
+    let (modified, changed) = (
+        (found.mtime(), found.mtime_nsec()),
+        (found.ctime(), found.ctime_nsec()),
+    );
     Some((found.dev(), found.ino(), found.size(), modified, changed))
 }
 
@@ -125,15 +132,16 @@ impl StatusCache {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is remembered of the repository at `key`, for a sync of `reference`; without a working tree where it is `bare`.
+    /// What is remembered of the repository at `key`, for a sync of `reference`; without a working
+    /// tree where it is `bare`.
     pub(crate) fn known(&self, key: &Path, reference: &Reference, bare: bool) -> Option<Known> {
         let memory = self.lock();
         let known = memory.known.get(key)?;
         (known.reference == *reference && known.tree.is_none() == bare).then(|| known.clone())
     }
 
-    /// Whether `.git` at `path` is still as it was when `known` was found. Only while nobody else syncs there. `read` says what the
-    /// repository is at.
+    /// Whether `.git` at `path` is still as it was when `known` was found. Only while nobody else
+    /// syncs there. `read` says what the repository is at.
     pub(crate) fn is_still_at(
         &self,
         key: &Path,
@@ -147,19 +155,31 @@ impl StatusCache {
             Git::Seen(look) => Ok(look.is_still(What::All, &git_dir, &self.keys, job.token(), 0)),
             Git::Written(written) => {
                 let look = Fingerprint::at(&git_dir, None, &self.keys, self.tick, job.token());
-                let is_same =
-                    written.is_still(What::All, &git_dir, &self.keys, job.token(), 0) && read()? == known.state;
+                let is_same = written.is_still(What::All, &git_dir, &self.keys, job.token(), 0)
+                    && read()? == known.state;
                 if let Some(look) = look.filter(|_| is_same) {
                     let git = Git::Seen(Arc::new(look));
-                    self.lock().remember(key, Known { git, ..known.clone() });
+                    self.lock().remember(
+                        key,
+                        Known {
+                            git,
+                            ..known.clone()
+                        },
+                    );
                 }
                 Ok(is_same)
             }
         }
     }
 
-    /// The same of its working tree and index: whether an update may build on both. `false`, too, where it is given up by `token`.
-    pub(crate) fn is_as_clean(&self, path: &Path, known: &Known, token: &CancellationToken) -> bool {
+    /// The same of its working tree and index: whether an update may build on both. `false`, too,
+    /// where it is given up by `token`.
+    pub(crate) fn is_as_clean(
+        &self,
+        path: &Path,
+        known: &Known,
+        token: &CancellationToken,
+    ) -> bool {
         if identity(&open::git_dir(path).join("index")) != known.index {
             return false;
         }
@@ -167,22 +187,34 @@ impl StatusCache {
         tree.is_still(What::All, path, &self.keys, token, self.helpers(tree.files))
     }
 
-    /// Whether a working tree that was clean a moment ago has the same names and the same index still. A file that was written to since
-    /// then shows when it is held against `known` next, also after an update that builds on it.
-    pub(crate) fn has_same_names(&self, path: &Path, known: &Known, token: &CancellationToken) -> bool {
+    /// Whether a working tree that was clean a moment ago has the same names and the same index
+    /// still. A file that was written to since then shows when it is held against `known` next,
+    /// also after an update that builds on it.
+    pub(crate) fn has_same_names(
+        &self,
+        path: &Path,
+        known: &Known,
+        token: &CancellationToken,
+    ) -> bool {
         if identity(&open::git_dir(path).join("index")) != known.index {
             return false;
         }
         let Some(tree) = &known.tree else { return true };
-        tree.is_still(What::Names, path, &self.keys, token, self.helpers(tree.folders()))
+        tree.is_still(
+            What::Names,
+            path,
+            &self.keys,
+            token,
+            self.helpers(tree.folders()),
+        )
     }
 
     fn helpers(&self, stats: usize) -> usize {
         (stats / FILES_PER_HELPER).min(self.helpers)
     }
 
-    /// Runs `find`, which says what the repository at `path` is at and whether its working tree is as HEAD says, and remembers that. Only
-    /// while nobody else syncs there.
+    /// Runs `find`, which says what the repository at `path` is at and whether its working tree is
+    /// as HEAD says, and remembers that. Only while nobody else syncs there.
     pub(crate) fn find(
         &self,
         key: &Path,
@@ -194,8 +226,15 @@ impl StatusCache {
     ) -> Result<(State, bool)> {
         // At first: what changes meanwhile must look different next time.
         let index = identity(&open::git_dir(path).join("index"));
-        let git = Fingerprint::at(&open::git_dir(path), None, &self.keys, self.tick, job.token());
-        let look = || Fingerprint::at(path, Some(GIT), &self.keys, self.tick, job.token()).map(Arc::new);
+        let git = Fingerprint::at(
+            &open::git_dir(path),
+            None,
+            &self.keys,
+            self.tick,
+            job.token(),
+        );
+        let look =
+            || Fingerprint::at(path, Some(GIT), &self.keys, self.tick, job.token()).map(Arc::new);
         let tree = if bare { Some(None) } else { look().map(Some) };
         job.check()?;
         let (state, is_clean) = find()?;
@@ -215,8 +254,9 @@ impl StatusCache {
         Ok((state, is_clean))
     }
 
-    /// Remembers what a move has made of the working tree at `path`, which was as in `before`, where that is known; of none, where nothing is
-    /// checked out. Only while nobody else syncs there.
+    /// Remembers what a move has made of the working tree at `path`, which was as in `before`,
+    /// where that is known; of none, where nothing is checked out. Only while nobody else syncs
+    /// there.
     pub(crate) fn moved(
         &self,
         key: &Path,
@@ -227,15 +267,20 @@ impl StatusCache {
         state: State,
     ) {
         let nothing = Fingerprint::of_nothing();
-        let base = before.and_then(|known| known.tree.as_deref()).unwrap_or(&nothing);
+        let base = before
+            .and_then(|known| known.tree.as_deref())
+            .unwrap_or(&nothing);
         let index = identity(&open::git_dir(path).join("index"));
         let git = Fingerprint::at_once(&open::git_dir(path), &self.keys).map(Arc::new);
         let tree = match (moved, index) {
             (None, None) => Some(None),
             // Somebody may have staged something since it was written: that is another file.
-            (Some(moved), Some((device, number, _, modified, _))) if moved.is_index(device, number, modified) => base
-                .after(moved, path, GIT, &self.keys)
-                .map(|look| Some(Arc::new(look))),
+            (Some(moved), Some((device, number, _, modified, _)))
+                if moved.is_index(device, number, modified) =>
+            {
+                base.after(moved, path, GIT, &self.keys)
+                    .map(|look| Some(Arc::new(look)))
+            }
             _ => None,
         };
         match (git, tree) {

@@ -44,9 +44,14 @@ fn finds(status_cache: &StatusCache, work: &Path, is_clean: bool) -> bool {
         return false;
     }
     let found = status_cache
-        .find(work, work, &Reference::branch("main"), false, &job(), || {
-            Ok((state(), is_clean))
-        })
+        .find(
+            work,
+            work,
+            &Reference::branch("main"),
+            false,
+            &job(),
+            || Ok((state(), is_clean)),
+        )
         .unwrap();
     assert_eq!((found.0.head, found.1), (state().head, is_clean));
     true
@@ -98,7 +103,11 @@ fn finds_again_after_any_change() {
         }),
         ("two names exchanged", |work| {
             let dir = work.join("deploy");
-            for (from, to) in [("app.yaml", "x"), ("other.yaml", "app.yaml"), ("x", "other.yaml")] {
+            for (from, to) in [
+                ("app.yaml", "x"),
+                ("other.yaml", "app.yaml"),
+                ("x", "other.yaml"),
+            ] {
                 fs::rename(dir.join(from), dir.join(to)).unwrap();
             }
         }),
@@ -109,7 +118,9 @@ fn finds_again_after_any_change() {
             fs::remove_file(work.join("deploy/link.yaml")).unwrap();
             symlink("oth.yaml", work.join("deploy/link.yaml")).unwrap();
         }),
-        ("the index", |work| fs::write(work.join(".git/index"), "ondex").unwrap()),
+        ("the index", |work| {
+            fs::write(work.join(".git/index"), "ondex").unwrap()
+        }),
         ("old times on new bytes", |work| {
             let file = work.join("deploy/app.yaml");
             let before = fs::metadata(&file).unwrap().modified().unwrap();
@@ -133,7 +144,8 @@ fn finds_again_after_any_change() {
     }
 }
 
-/// An update takes what it does not change over from the index: not from one that somebody staged something in while the remote was asked.
+/// An update takes what it does not change over from the index: not from one that somebody staged
+/// something in while the remote was asked.
 #[test]
 fn an_update_does_not_build_on_an_index_that_has_changed() {
     let (status_cache, work) = (status_cache(), work());
@@ -144,7 +156,11 @@ fn an_update_does_not_build_on_an_index_that_has_changed() {
     assert!(status_cache.is_as_clean(work.path(), &known, job().token()));
     // As Git does: the same size, and the working tree stays as it is.
     fs::write(work.path().join(".git/index.lock"), "ondex").unwrap();
-    fs::rename(work.path().join(".git/index.lock"), work.path().join(".git/index")).unwrap();
+    fs::rename(
+        work.path().join(".git/index.lock"),
+        work.path().join(".git/index"),
+    )
+    .unwrap();
     assert!(!status_cache.is_as_clean(work.path(), &known, job().token()));
 }
 
@@ -169,7 +185,8 @@ fn knows_nothing_for_another_branch_and_what_is_forgotten() {
 fn does_not_trust_what_has_just_changed() {
     let (status_cache, work) = (StatusCache::new(), work());
     assert!(TICK >= Duration::from_secs(2));
-    // Within the tick of the file system's clock: of milliseconds here, but who is slow does not get to see it.
+    // Within the tick of the file system's clock: of milliseconds here, but who is slow does not
+    // get to see it.
     let began = Instant::now();
     fs::write(work.path().join("deploy/app.yaml"), "kind: B").unwrap();
     finds(&status_cache, work.path(), true);

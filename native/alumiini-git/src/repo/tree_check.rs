@@ -1,9 +1,10 @@
 //! Whether a commit's tree may be checked out at all, asked before anything of a repository moves.
 //!
-//! A remote can send trees that no git client makes: entries named `.git` or `..`, one name twice (a link and a directory, to be
-//! written through), directories nested so deep that a recursive walk overflows the stack, or a few kilobytes that
-//! unfold to billions of files because each tree holds the next one twice. Walking such a tree is the harm, so this
-//! walk keeps its own stack and looks into each tree once, ever, as long as it can be remembered.
+//! A remote can send trees that no git client makes: entries named `.git` or `..`, one name twice
+//! (a link and a directory, to be written through), directories nested so deep that a recursive
+//! walk overflows the stack, or a few kilobytes that unfold to billions of files because each tree
+//! holds the next one twice. Walking such a tree is the harm, so this walk keeps its own stack and
+//! looks into each tree once, ever, as long as it can be remembered.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,13 +17,14 @@ use crate::task::job::Job;
 
 /// A bound on what one commit may make us write and remember.
 const MAX_FILES: u64 = 1_000_000;
-/// Levels of directories. Walks of the working tree keep one directory open for each; a path of twice this many is longer than
-/// systems take.
+/// Levels of directories. Walks of the working tree keep one directory open for each; a path of
+/// twice this many is longer than systems take.
 const MAX_LEVELS: u32 = 512;
 
 /// Directories that are remembered: some 8 MiB.
 const MAX_REMEMBERED: usize = 1 << 17;
-/// All paths of one commit together: they are in memory, in the index and in what is remembered of the working tree.
+/// All paths of one commit together: they are in memory, in the index and in what is remembered of
+/// the working tree.
 pub(super) const MAX_PATH_BYTES: u64 = 128 << 20;
 /// Systems take no longer path.
 pub(super) const LONGEST_PATH: u64 = 4_096;
@@ -74,13 +76,14 @@ struct Open {
     extent: Extent,
 }
 
-/// Directories that may be checked out, of all repositories of this process: the id of a tree says all that is below it.
+/// Directories that may be checked out, of all repositories of this process: the id of a tree says
+/// all that is below it.
 #[derive(Default)]
 pub(crate) struct CheckedTrees(Mutex<HashMap<Oid, Extent>>);
 
 impl CheckedTrees {
-    /// `unsafe_path` or `too_large` where `tree` may not become a working tree. Looks only into what is not known, so that
-    /// an update costs what it changes.
+    /// `unsafe_path` or `too_large` where `tree` may not become a working tree. Looks only into
+    /// what is not known, so that an update costs what it changes.
     pub(crate) fn check(&self, repo: &Repository, tree: Oid, job: &Job) -> Result<()> {
         let found = walk(repo, tree, job, |id| self.lock().get(id).copied())?;
         let mut known = self.lock();
@@ -96,7 +99,8 @@ impl CheckedTrees {
     }
 }
 
-/// Answers all directories below `tree` into which it had to look. Not `tree` itself: less is allowed in a root than below one.
+/// Answers all directories below `tree` into which it had to look. Not `tree` itself: less is
+/// allowed in a root than below one.
 fn walk(
     repo: &Repository,
     tree: Oid,
@@ -154,7 +158,11 @@ fn look(repo: &Repository, id: Oid, name: Vec<u8>, above: &[Open]) -> Result<Ope
         if !is_allowed(entry_name) {
             return Err(refused("no working tree may have"));
         }
-        if above.is_empty() && [OLD_GIT, DISCARDED].iter().any(|ours| entry_name == ours.as_bytes()) {
+        if above.is_empty()
+            && [OLD_GIT, DISCARDED]
+                .iter()
+                .any(|ours| entry_name == ours.as_bytes())
+        {
             return Err(refused("is where a sync puts a .git that it replaces"));
         }
         if !names.insert(entry_name.to_vec()) {
@@ -184,7 +192,9 @@ fn look(repo: &Repository, id: Oid, name: Vec<u8>, above: &[Open]) -> Result<Ope
 fn shown(above: &[Open], name: &[u8], last: &[u8]) -> String {
     let names = above.iter().map(|open| &open.name[..]).chain([name, last]);
     let path: Vec<&[u8]> = names.filter(|name| !name.is_empty()).collect();
-    String::from_utf8_lossy(&path.join(&b'/')).escape_debug().to_string()
+    String::from_utf8_lossy(&path.join(&b'/'))
+        .escape_debug()
+        .to_string()
 }
 
 fn too_large(what: &str, limit: u64) -> Error {
@@ -192,8 +202,9 @@ fn too_large(what: &str, limit: u64) -> Error {
     Error::new(Kind::TooLarge, message).with(Key::Limit, limit)
 }
 
-/// Refuses what Git itself never checks out: no name, a name with a slash, `.`, `..`, and `.git` under any of the names by which
-/// a file system may know it. Work trees are on volumes of all kinds, so it is asked for all of them everywhere.
+/// Refuses what Git itself never checks out: no name, a name with a slash, `.`, `..`, and `.git`
+/// under any of the names by which a file system may know it. Work trees are on volumes of all
+/// kinds, so it is asked for all of them everywhere.
 fn is_allowed(name: &[u8]) -> bool {
     !(name.is_empty() || name.contains(&b'/') || name == b"." || name == b".." || is_dot_git(name))
 }
@@ -201,7 +212,8 @@ fn is_allowed(name: &[u8]) -> bool {
 /// Whether some file system may take `name` for `.git`.
 pub(super) fn is_dot_git(name: &[u8]) -> bool {
     let lower = without_ignorable(name).to_ascii_lowercase();
-    // NTFS drops spaces and dots at the end, takes what follows a colon for a stream, and a backslash for a slash.
+    // NTFS drops spaces and dots at the end, takes what follows a colon for a stream, and a
+    // backslash for a slash.
     [&b".git"[..], b"git~1"].into_iter().any(|git| {
         lower.strip_prefix(git).is_some_and(|rest| {
             let end = rest.iter().position(|byte| !matches!(byte, b' ' | b'.'));
@@ -210,7 +222,8 @@ pub(super) fn is_dot_git(name: &[u8]) -> bool {
     })
 }
 
-/// Without the characters that HFS+ ignores in names: U+200C to U+200F, U+202A to U+202E, U+206A to U+206F and U+FEFF.
+/// Without the characters that HFS+ ignores in names: U+200C to U+200F, U+202A to U+202E, U+206A to
+/// U+206F and U+FEFF.
 fn without_ignorable(name: &[u8]) -> Vec<u8> {
     let mut kept = Vec::with_capacity(name.len());
     let mut rest = name;

@@ -80,7 +80,10 @@ fn depth_and_number_are_bounded_however_trees_are_shared() {
         chain.push(tree(&repo, &[("40000", "d", chain[level])]));
     }
     assert_eq!(kind(&repo, chain[MAX_LEVELS as usize - 1]), None);
-    assert_eq!(kind(&repo, chain[MAX_LEVELS as usize]), Some(Kind::TooLarge));
+    assert_eq!(
+        kind(&repo, chain[MAX_LEVELS as usize]),
+        Some(Kind::TooLarge)
+    );
     // Looked into from the leaf up, each tree is known before the one above it asks.
     let names: Vec<String> = (0..chain.len()).map(|n| format!("{n:04}")).collect();
     let all: Vec<_> = names
@@ -133,7 +136,10 @@ fn paths_are_bounded_one_by_one_and_together() {
     );
     // 100 times 1,000 files, each 1,500 bytes away: 150 MB of paths in 14 trees.
     let names: Vec<String> = (0..1_000).map(|n| n.to_string()).collect();
-    let files: Vec<_> = names.iter().map(|name| ("100644", name.as_str(), blob)).collect();
+    let files: Vec<_> = names
+        .iter()
+        .map(|name| ("100644", name.as_str(), blob))
+        .collect();
     let mut deep = tree(&repo, &files);
     for _ in 0..6 {
         deep = tree(&repo, &[("40000", &long, deep)]);
@@ -153,13 +159,21 @@ fn paths_are_bounded_one_by_one_and_together() {
 fn a_name_that_is_there_twice_is_refused_and_shown_with_its_path() {
     let (_dir, repo) = repository();
     let blob = repo.blob(b"x").unwrap();
-    let twice = tree(&repo, &[("120000", "x", blob), ("40000", "x", tree(&repo, &[]))]);
+    let twice = tree(
+        &repo,
+        &[("120000", "x", blob), ("40000", "x", tree(&repo, &[]))],
+    );
     let top = tree(&repo, &[("40000", "deep", twice)]);
-    let error = CheckedTrees::default().check(&repo, top, &job()).unwrap_err();
+    let error = CheckedTrees::default()
+        .check(&repo, top, &job())
+        .unwrap_err();
     assert_eq!(error.kind, Kind::UnsafePath);
     assert!(error.message.contains("`deep/x`"), "{error}");
     assert_eq!(
-        kind(&repo, tree(&repo, &[("100644", "x", blob), ("100644", "y", blob)])),
+        kind(
+            &repo,
+            tree(&repo, &[("100644", "x", blob), ("100644", "y", blob)])
+        ),
         None
     );
 }
@@ -179,7 +193,9 @@ fn what_is_known_to_be_sound_is_not_looked_into_again() {
     std::fs::remove_file(dir.path().join("objects").join(&id[..2]).join(&id[2..])).unwrap();
     let repo = Repository::open(dir.path()).unwrap();
     checked.check(&repo, next, &job()).unwrap();
-    CheckedTrees::default().check(&repo, next, &job()).unwrap_err();
+    CheckedTrees::default()
+        .check(&repo, next, &job())
+        .unwrap_err();
 }
 
 #[test]

@@ -1,7 +1,8 @@
-//! Finds what a path names in a commit's tree, as `repo::safe_path` finds it in the working tree that would be checked out of it.
+//! Finds what a path names in a commit's tree, as `repo::safe_path` finds it in the working tree
+//! that would be checked out of it.
 //!
-//! The same paths are refused, links are followed in the same way and as far, and errors read the same. A submodule is an empty
-//! directory here as it is there.
+//! The same paths are refused, links are followed in the same way and as far, and errors read the
+//! same. A submodule is an empty directory here as it is there.
 
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
@@ -19,8 +20,8 @@ const LINK: u32 = 0o120_000;
 /// No file system takes a link that leads further.
 const LONGEST_LINK: usize = 4_095;
 
-/// The bytes of trees that one reader looks through, each as often as it does: links may lead anywhere, and each step of a path may be in a
-/// tree of a million names.
+/// The bytes of trees that one reader looks through, each as often as it does: links may lead
+/// anywhere, and each step of a path may be in a tree of a million names.
 const MAX_LOOKED_THROUGH: u64 = 1 << 30;
 /// What a step counts at least.
 const STEP: u64 = 1 << 10;
@@ -71,8 +72,13 @@ impl<'a> TreeReader<'a> {
         Ok(reader)
     }
 
-    /// The names in the directory `path`, each with whether it is one of a regular file, or of a link that leads to one.
-    pub(crate) fn names(&self, path: &Path, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Vec<u8>>> {
+    /// The names in the directory `path`, each with whether it is one of a regular file, or of a
+    /// link that leads to one.
+    pub(crate) fn names(
+        &self,
+        path: &Path,
+        wanted: impl Fn(&[u8]) -> bool,
+    ) -> Result<Vec<Vec<u8>>> {
         let (mut names, mut links) = (Vec::new(), Vec::new());
         if let Some(tree) = self.dir(path)? {
             raw_object::read_tree(&self.odb, tree, |entry| {
@@ -106,7 +112,11 @@ impl<'a> TreeReader<'a> {
 
     /// How many bytes a file has.
     pub(crate) fn size(&self, file: Oid) -> Result<u64> {
-        match self.odb.read_header(file).map_err(raw_object::unreadable(file))? {
+        match self
+            .odb
+            .read_header(file)
+            .map_err(raw_object::unreadable(file))?
+        {
             (size, ObjectType::Blob) => Ok(size as u64),
             _ => Err(raw_object::damaged(file, "it is not a file")),
         }
@@ -125,7 +135,8 @@ impl<'a> TreeReader<'a> {
     }
 
     fn find(&self, tree: Oid, name: &[u8]) -> Result<Option<(EntryKind, Oid)>> {
-        let (found, bytes) = raw_object::find(&self.odb, tree, name, |entry| (kind_of(&entry), entry.id))?;
+        let (found, bytes) =
+            raw_object::find(&self.odb, tree, name, |entry| (kind_of(&entry), entry.id))?;
         let sum = self.looked_through.get() + bytes.max(STEP);
         self.looked_through.set(sum);
         if sum > MAX_LOOKED_THROUGH {
@@ -147,7 +158,11 @@ impl<'a> TreeReader<'a> {
             if step == b".." {
                 // Only links bring us here.
                 if trail.pop().is_none() {
-                    return Err(refused(&self.path, path, "a link in it leads out of the repository"));
+                    return Err(refused(
+                        &self.path,
+                        path,
+                        "a link in it leads out of the repository",
+                    ));
                 }
                 continue;
             }
@@ -181,7 +196,11 @@ impl<'a> TreeReader<'a> {
                             Component::ParentDir => steps.push(b"..".to_vec()),
                             Component::CurDir => {}
                             Component::RootDir | Component::Prefix(_) => {
-                                return Err(refused(&self.path, path, "a link in it leads out of the repository"));
+                                return Err(refused(
+                                    &self.path,
+                                    path,
+                                    "a link in it leads out of the repository",
+                                ));
                             }
                         }
                     }

@@ -95,7 +95,10 @@ fn both(path: &Path, repo: &Repository, name: &Path) -> [Answer<Vec<u8>>; 2] {
         assert_eq!(tree.size(file)?, content.len() as u64);
         Ok(content)
     });
-    let dirs = [plain(root.dir(name).map(drop)), plain(tree.dir(name).map(drop))];
+    let dirs = [
+        plain(root.dir(name).map(drop)),
+        plain(tree.dir(name).map(drop)),
+    ];
     assert_eq!(dirs[0], dirs[1], "{}", name.display());
     [plain(on_disk), plain(committed)]
 }
@@ -167,8 +170,14 @@ fn what_a_directory_of_the_tree_is_asked_stays_inside_of_it() {
         ("deploy/nested", "../app.yaml"),
     ] {
         let (below, name) = (Path::new(below), Path::new(name));
-        let on_disk = Root::open(&dir.path().join(below)).unwrap().file(name).map(drop);
-        let committed = reader(&repo, dir.path(), below).unwrap().file(name).map(drop);
+        let on_disk = Root::open(&dir.path().join(below))
+            .unwrap()
+            .file(name)
+            .map(drop);
+        let committed = reader(&repo, dir.path(), below)
+            .unwrap()
+            .file(name)
+            .map(drop);
         assert_eq!(
             plain(on_disk),
             plain(committed),
@@ -182,7 +191,9 @@ fn what_a_directory_of_the_tree_is_asked_stays_inside_of_it() {
         ("top.yaml", Kind::PathNotFound),
         (".git", Kind::UnsafePath),
     ] {
-        let refused = reader(&repo, dir.path(), Path::new(below)).map(drop).unwrap_err();
+        let refused = reader(&repo, dir.path(), Path::new(below))
+            .map(drop)
+            .unwrap_err();
         assert_eq!(refused.kind, kind, "{below}");
     }
 }
@@ -192,11 +203,19 @@ fn names_are_those_of_files_and_of_links_to_files_inside() {
     let (dir, repo) = committed();
     let tree = reader(&repo, dir.path(), Path::new("")).unwrap();
     let names = |path: &str| {
-        let mut names = tree.names(Path::new(path), |name| name.ends_with(b".yaml")).unwrap();
+        let mut names = tree
+            .names(Path::new(path), |name| name.ends_with(b".yaml"))
+            .unwrap();
         names.sort();
         names
     };
-    let top: [&[u8]; 5] = [b"empty.yaml", b"link.yaml", b"round.yaml", b"slash.yaml", b"top.yaml"];
+    let top: [&[u8]; 5] = [
+        b"empty.yaml",
+        b"link.yaml",
+        b"round.yaml",
+        b"slash.yaml",
+        b"top.yaml",
+    ];
     assert_eq!(names(""), top);
     assert_eq!(names("deploy/again"), [&b".hidden.yaml"[..], b"app.yaml"]);
     assert!(names("module").is_empty());
@@ -226,10 +245,9 @@ fn links_through_many_names_are_given_up() {
     let link = repo.blob(b"zz").unwrap();
     let file = repo.blob(b"x").unwrap();
     let mut bytes = Vec::new();
-    for (mode, name, id) in
-        (0..20_000)
-            .map(|n| ("120000", format!("{n:05}.yaml"), link))
-            .chain([("100644", "zz".to_owned(), file)])
+    for (mode, name, id) in (0..20_000)
+        .map(|n| ("120000", format!("{n:05}.yaml"), link))
+        .chain([("100644", "zz".to_owned(), file)])
     {
         bytes.extend(format!("{mode} {name}\0").bytes());
         bytes.extend(id.as_bytes());
@@ -241,6 +259,8 @@ fn links_through_many_names_are_given_up() {
         (error.kind, error.detail[&Key::Limit].as_u64()),
         (Kind::TooLarge, Some(MAX_LOOKED_THROUGH))
     );
-    let few = reader().names(Path::new(""), |name| name.starts_with(b"000")).unwrap();
+    let few = reader()
+        .names(Path::new(""), |name| name.starts_with(b"000"))
+        .unwrap();
     assert_eq!(few.len(), 100);
 }

@@ -1,5 +1,6 @@
-//! Somebody's own repository: its files and commits are theirs. It is moved only where nothing of theirs can be lost, unless
-//! told to by `force`; untracked files stay, and its own configuration decides about filters and about what is checked out.
+//! Somebody's own repository: its files and commits are theirs. It is moved only where nothing of
+//! theirs can be lost, unless told to by `force`; untracked files stay, and its own configuration
+//! decides about filters and about what is checked out.
 
 mod advance;
 mod compare;
@@ -33,8 +34,8 @@ const SKIP_WORKTREE: u16 = 0x4000;
 /// What is asked of a repository before a move touches anything of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Checks {
-    /// Whether anything of the owner's would be lost. What the remote once had is not theirs alone, even where the remote dropped it by
-    /// a force-push.
+    /// Whether anything of the owner's would be lost. What the remote once had is not theirs alone,
+    /// even where the remote dropped it by a force-push.
     All { remote_had: Option<Oid> },
     /// The same of a move that was interrupted: what it did by then is not the owner's.
     Resumed,
@@ -56,12 +57,18 @@ pub(crate) fn open(path: &Path) -> Result<Repository> {
     git_dir_check::check_moved(&open::git_dir(path))?;
     let repo = open::any(path)?;
     let Some(workdir) = repo.workdir() else {
-        return Err(unsupported("is a bare repository, which has no working tree"));
+        return Err(unsupported(
+            "is a bare repository, which has no working tree",
+        ));
     };
     if workdir != path {
         match (workdir.canonicalize(), path.canonicalize()) {
             (Ok(there), Ok(here)) if there == here => {}
-            _ => return Err(unsupported("has its working tree elsewhere (core.worktree)")),
+            _ => {
+                return Err(unsupported(
+                    "has its working tree elsewhere (core.worktree)",
+                ));
+            }
         }
         // By the path that leads there whatever is renamed.
         repo.set_workdir(path, false)
@@ -87,12 +94,16 @@ fn index(repo: &Repository, path: &Path) -> Result<Index> {
 
 /// `locked` where another Git program is at work on what a move to `to` writes.
 pub(crate) fn refuse_locks(repo: &Repository, to: &Target) -> Result<()> {
-    let mut files = [&b"index"[..], b"HEAD", b"packed-refs"].map(<[u8]>::to_vec).to_vec();
+    let mut files = [&b"index"[..], b"HEAD", b"packed-refs"]
+        .map(<[u8]>::to_vec)
+        .to_vec();
     if let Some(branch) = &to.branch {
         files.extend([branch.local(), branch.tracking()]);
     }
     for file in files {
-        let lock = repo.path().join(OsStr::from_bytes(&[&file[..], b".lock"].concat()));
+        let lock = repo
+            .path()
+            .join(OsStr::from_bytes(&[&file[..], b".lock"].concat()));
         if fs::symlink_metadata(&lock).is_ok() {
             return Err(locked(&lock));
         }
@@ -105,7 +116,12 @@ pub(crate) fn refuse_changes(repo: &Repository, path: &Path) -> Result<()> {
     refuse_unfinished(repo, path)?;
     // Without it, all files would look like new ones.
     if let Some(head) = refs::head(repo)? {
-        let unreadable = |error: Error| error.context(format!("cannot read the commit that {} is at", path.display()));
+        let unreadable = |error: Error| {
+            error.context(format!(
+                "cannot read the commit that {} is at",
+                path.display()
+            ))
+        };
         tree(repo, head.commit).map_err(unreadable)?;
     }
     let changed = changes(repo, path)?;
@@ -127,8 +143,8 @@ fn refuse_unfinished(repo: &Repository, path: &Path) -> Result<()> {
     Err(dirty(path, &format!("a {what} is not finished")))
 }
 
-/// The paths of tracked files that are not as the commit at HEAD has them, in the index or in the working tree, as `git status` counts
-/// them.
+/// The paths of tracked files that are not as the commit at HEAD has them, in the index or in the
+/// working tree, as `git status` counts them.
 fn changes(repo: &Repository, path: &Path) -> Result<Vec<Vec<u8>>> {
     let mut options = StatusOptions::new();
     options
@@ -142,8 +158,9 @@ fn changes(repo: &Repository, path: &Path) -> Result<Vec<Vec<u8>>> {
     let is_unseen = |name: &[u8], status: Status| {
         let in_working_tree = Status::WT_MODIFIED | Status::WT_DELETED | Status::WT_TYPECHANGE;
         in_working_tree.contains(status)
-            && entry(&index, name)
-                .is_some_and(|entry| entry.flags_extended & SKIP_WORKTREE != 0 || entry.flags & ASSUME_UNCHANGED != 0)
+            && entry(&index, name).is_some_and(|entry| {
+                entry.flags_extended & SKIP_WORKTREE != 0 || entry.flags & ASSUME_UNCHANGED != 0
+            })
     };
     Ok(statuses
         .iter()
@@ -157,15 +174,23 @@ fn entry(index: &Index, name: &[u8]) -> Option<git2::IndexEntry> {
     index.get_path(Path::new(std::ffi::OsStr::from_bytes(name)), 0)
 }
 
-/// Refuses where commits that only this repository has would be lost: on the branch that is to move, under a detached HEAD, or on a
-/// branch whose name is in the way of the new one's.
-pub(crate) fn refuse_commits(repo: &Repository, path: &Path, going: &Move, checks: Checks) -> Result<()> {
+/// Refuses where commits that only this repository has would be lost: on the branch that is to
+/// move, under a detached HEAD, or on a branch whose name is in the way of the new one's.
+pub(crate) fn refuse_commits(
+    repo: &Repository,
+    path: &Path,
+    going: &Move,
+    checks: Checks,
+) -> Result<()> {
     let target = &going.to;
     let safe = match checks {
         Checks::None => return Ok(()),
         Checks::All { remote_had } => [remote_had, None],
         // These were asked about when the move began.
-        Checks::Resumed => [going.branch_was, going.from.as_ref().map(|from| from.commit)],
+        Checks::Resumed => [
+            going.branch_was,
+            going.from.as_ref().map(|from| from.commit),
+        ],
     };
     let mut held = Vec::new();
     if repo.head_detached().unwrap_or(false) {
@@ -177,7 +202,8 @@ pub(crate) fn refuse_commits(repo: &Repository, path: &Path, going: &Move, check
         if let Some(other) = refs::in_the_way(repo, &local)? {
             let other = shown(other.strip_prefix(b"refs/heads/").unwrap_or(&other));
             let why = format!(
-                "its branch `{other}` and a branch `{branch}` cannot both be there; rename or delete `{other}`"
+                "its branch `{other}` and a branch `{branch}` cannot both be there; rename or \
+                 delete `{other}`"
             );
             return Err(dirty(path, &why));
         }
@@ -197,17 +223,23 @@ pub(crate) fn refuse_commits(repo: &Repository, path: &Path, going: &Move, check
     Ok(())
 }
 
-/// Refuses to go on with a move where anything is there that is neither of its beginning nor of its end.
+/// Refuses to go on with a move where anything is there that is neither of its beginning nor of its
+/// end.
 fn refuse_others_work(repo: &Repository, path: &Path, going: &Move) -> Result<()> {
     refuse_unfinished(repo, path)?;
     let head = refs::head(repo)?;
     if head != going.from && head.as_ref() != Some(&going.to) {
-        return Err(dirty(path, "its HEAD was moved while a sync was interrupted"));
+        return Err(dirty(
+            path,
+            "its HEAD was moved while a sync was interrupted",
+        ));
     }
     let theirs: Vec<Vec<u8>> = {
         let moving = moving(repo, going)?;
         let staged = staged(repo, path, going)?;
-        let outside = changes(repo, path)?.into_iter().filter(|name| !moving.contains(name));
+        let outside = changes(repo, path)?
+            .into_iter()
+            .filter(|name| !moving.contains(name));
         outside.chain(staged).collect()
     };
     if theirs.is_empty() {
@@ -220,17 +252,22 @@ fn refuse_others_work(repo: &Repository, path: &Path, going: &Move) -> Result<()
 fn moving(repo: &Repository, going: &Move) -> Result<HashSet<Vec<u8>>> {
     let fail = git_failure("compare the two commits");
     let (from, to) = (tree_before(repo, going)?, tree(repo, going.to.commit)?);
-    let diff = repo.diff_tree_to_tree(from.as_ref(), Some(&to), None).map_err(fail)?;
+    let diff = repo
+        .diff_tree_to_tree(from.as_ref(), Some(&to), None)
+        .map_err(fail)?;
     Ok(paths(&diff).collect())
 }
 
-/// The paths whose index entries are neither as before a move nor as after it: somebody staged them.
+/// The paths whose index entries are neither as before a move nor as after it: somebody staged
+/// them.
 fn staged(repo: &Repository, path: &Path, going: &Move) -> Result<Vec<Vec<u8>>> {
     let fail = git_failure("compare the index");
     let (from, to) = (tree_before(repo, going)?, tree(repo, going.to.commit)?);
     let index = index(repo, path)?;
     let not = |tree: Option<&Tree<'_>>| {
-        let diff = repo.diff_tree_to_index(tree, Some(&index), None).map_err(&fail)?;
+        let diff = repo
+            .diff_tree_to_index(tree, Some(&index), None)
+            .map_err(&fail)?;
         Ok::<HashSet<Vec<u8>>, Error>(paths(&diff).collect())
     };
     let (not_before, not_after) = (not(from.as_ref())?, not(Some(&to))?);
@@ -255,18 +292,28 @@ fn tree(repo: &Repository, commit: Oid) -> Result<Tree<'_>> {
 }
 
 fn tree_before<'a>(repo: &'a Repository, going: &Move) -> Result<Option<Tree<'a>>> {
-    going.from.as_ref().map(|from| tree(repo, from.commit)).transpose()
+    going
+        .from
+        .as_ref()
+        .map(|from| tree(repo, from.commit))
+        .transpose()
 }
 
 /// Names the files that would be lost, or some of them.
 fn dirty_paths(path: &Path, what: &str, changed: &[Vec<u8>]) -> Error {
-    let first = changed.first().map(|name| String::from_utf8_lossy(name).into_owned());
+    let first = changed
+        .first()
+        .map(|name| String::from_utf8_lossy(name).into_owned());
     let why = format!(
         "{} files {what}, `{}` among them",
         changed.len(),
         first.unwrap_or_default()
     );
-    let shown: Vec<Name> = changed.iter().take(SHOWN).map(|name| Name::new(name)).collect();
+    let shown: Vec<Name> = changed
+        .iter()
+        .take(SHOWN)
+        .map(|name| Name::new(name))
+        .collect();
     dirty(path, &why).with(Key::Changed, shown)
 }
 

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Whether `is_so` says yes to each number below `count`. So many `helpers` of the runtime that calls take part, when they come; the calling
-/// thread does what they do not.
+/// Whether `is_so` says yes to each number below `count`. So many `helpers` of the runtime that
+/// calls take part, when they come; the calling thread does what they do not.
 pub(crate) fn all_of<F>(count: usize, helpers: usize, is_so: F) -> bool
 where
     F: Fn(usize) -> bool + Send + Sync + 'static,
@@ -79,7 +79,10 @@ impl<F> Look<F> {
     fn result(&self) -> bool {
         let mut state = self.lock();
         while state.at_work > 0 {
-            state = self.ended.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .ended
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         !state.failed
     }

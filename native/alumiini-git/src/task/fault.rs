@@ -1,5 +1,6 @@
 //! Faults on demand, for tests: kill, stop or hang the worker when a request reaches a named moment
-//! (`protocol/README.md`, "For tests only"). Without the feature `fault-injection` nothing of it is compiled in.
+//! (`protocol/README.md`, "For tests only"). Without the feature `fault-injection` nothing of it is
+//! compiled in.
 
 #[cfg(feature = "fault-injection")]
 mod injected {

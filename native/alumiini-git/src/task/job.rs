@@ -1,4 +1,5 @@
-//! What a running piece of work knows of the requests it runs for: whether they still want it, and where their events go.
+//! What a running piece of work knows of the requests it runs for: whether they still want it, and
+//! where their events go.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +15,8 @@ use crate::task::fault::Act;
 use crate::task::fault::Fault;
 use crate::task::progress::{Event, Phase};
 
-/// Where the events of one request go: to the client, in its reply's order, or nowhere for a request without an id.
+/// Where the events of one request go: to the client, in its reply's order, or nowhere for a
+/// request without an id.
 pub(crate) trait Listener: Send + Sync {
     /// Must not wait: an event may be dropped, the work may not be slowed down.
     fn event(&self, event: &Event);
@@ -72,7 +74,8 @@ impl Job {
         &self.cancel
     }
 
-    /// To be kept by what the work does in other threads, for as long as it does: a cancel is answered when nothing is held any more.
+    /// To be kept by what the work does in other threads, for as long as it does: a cancel is
+    /// answered when nothing is held any more.
     pub(crate) fn hold(&self) -> Hold {
         self.holds.token()
     }
@@ -83,7 +86,8 @@ impl Job {
         left.push(shared.holds.clone());
     }
 
-    /// Waits until nothing is held any more. What C code holds that does not come back, it holds for ever.
+    /// Waits until nothing is held any more. What C code holds that does not come back, it holds
+    /// for ever.
     pub(crate) async fn released(&self) {
         let left = std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner));
         for holds in left.iter().chain([&self.holds]) {
@@ -115,7 +119,8 @@ impl Job {
             Some(Act::Kill) => drop(kill_process(getpid(), Signal::KILL)),
             Some(Act::Stop) => {
                 let _ = kill_process(getpid(), Signal::STOP);
-                // The signal may reach another thread first; by the end of this, it has stopped all of them.
+                // The signal may reach another thread first; by the end of this, it has stopped all
+                // of them.
                 std::thread::sleep(Duration::from_millis(20));
             }
             Some(Act::Hang) => {
@@ -133,11 +138,15 @@ impl Job {
         }
     }
 
-    /// Tells how far a phase is. At most about twenty times a second, but always the first (`done` 0) and the last.
+    /// Tells how far a phase is. At most about twenty times a second, but always the first (`done`
+    /// 0) and the last.
     pub(crate) fn progress(&self, phase: Phase, done: u64, total: u64, bytes: u64) {
         let now = self.started.elapsed().as_micros() as u64;
         let edge = done == 0 || done == total;
-        if edge || now.saturating_sub(self.told.load(Ordering::Relaxed)) >= PROGRESS_EVERY.as_micros() as u64 {
+        if edge
+            || now.saturating_sub(self.told.load(Ordering::Relaxed))
+                >= PROGRESS_EVERY.as_micros() as u64
+        {
             self.told.store(now, Ordering::Relaxed);
             self.tell(&Event::Progress {
                 phase,
@@ -148,12 +157,18 @@ impl Job {
         }
     }
 
-    /// Tells nothing once the work is cancelled or answered: an event comes before its request's reply or not at all.
+    /// Tells nothing once the work is cancelled or answered: an event comes before its request's
+    /// reply or not at all.
     pub(crate) fn tell(&self, event: &Event) {
         if self.is_cancelled() {
             return;
         }
-        for listener in self.listeners.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for listener in self
+            .listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+        {
             listener.event(event);
         }
     }

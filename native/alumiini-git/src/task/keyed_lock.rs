@@ -28,7 +28,8 @@ impl<K: Eq + Hash> KeyedLock<K> {
         if let Some(lock) = locks.get(&key).and_then(Weak::upgrade) {
             return lock;
         }
-        // A sweep now and then keeps the map as small as what is in use, at a cost that does not grow with each call.
+        // A sweep now and then keeps the map as small as what is in use, at a cost that does not
+        // grow with each call.
         if locks.len() >= 64 && locks.len() == locks.capacity() {
             locks.retain(|_, lock| lock.strong_count() > 0);
         }

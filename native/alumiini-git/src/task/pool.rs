@@ -19,8 +19,8 @@ impl Pool {
         }
     }
 
-    /// Runs `work` on a blocking thread once a place is free. Dropping the future before that gives the place up; after
-    /// that the work goes on to its end, and keeps its place.
+    /// Runs `work` on a blocking thread once a place is free. Dropping the future before that gives
+    /// the place up; after that the work goes on to its end, and keeps its place.
     pub(crate) async fn run<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,

@@ -10,8 +10,8 @@ use crate::task::pool::Pool;
 /// What each request may hold without asking: almost every manifest, commit and list is smaller.
 pub(crate) const FREE: u64 = 64 << 10;
 
-/// A part of a pool of bytes. It is taken once and in whole, before what it is for is made: who holds some of what there is and waits for
-/// more, waits for others who do the same.
+/// A part of a pool of bytes. It is taken once and in whole, before what it is for is made: who
+/// holds some of what there is and waits for more, waits for others who do the same.
 pub(crate) struct Share<'a> {
     pool: &'a Pool,
     held: Mutex<Option<OwnedSemaphorePermit>>,
@@ -27,8 +27,16 @@ impl<'a> Share<'a> {
 
     /// Waits for so many bytes, unless it has got some.
     pub(crate) async fn take(&self, bytes: u64) -> Result<()> {
-        if self.held.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
-            let permit = self.pool.take(usize::try_from(bytes).unwrap_or(usize::MAX)).await?;
+        if self
+            .held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_none()
+        {
+            let permit = self
+                .pool
+                .take(usize::try_from(bytes).unwrap_or(usize::MAX))
+                .await?;
             *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(permit);
         }
         Ok(())
@@ -36,7 +44,10 @@ impl<'a> Share<'a> {
 
     /// What is held, of which no more than `bytes` are still needed. None where none was asked for.
     pub(crate) fn into_permit(self, bytes: u64) -> Option<OwnedSemaphorePermit> {
-        let mut permit = self.held.into_inner().unwrap_or_else(PoisonError::into_inner)?;
+        let mut permit = self
+            .held
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)?;
         let spare = permit
             .num_permits()
             .saturating_sub(usize::try_from(bytes).unwrap_or(usize::MAX));

@@ -1,7 +1,9 @@
-//! Work that several requests share: those who want the same wait together for one piece of work that has not begun yet.
+//! Work that several requests share: those who want the same wait together for one piece of work
+//! that has not begun yet.
 //!
-//! A flight that has begun is not joined: its answer may be older than the newcomer's reason to ask. So however many ask at once, two
-//! are flown: the one that is under way, and one for all who came later.
+//! A flight that has begun is not joined: its answer may be older than the newcomer's reason to
+//! ask. So however many ask at once, two are flown: the one that is under way, and one for all who
+//! came later.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -49,7 +51,8 @@ impl<K: Eq + Hash, V> Lead<K, V> {
     }
 }
 
-/// One request's part in a flight. When the last member is dropped before the end, the flight is given up.
+/// One request's part in a flight. When the last member is dropped before the end, the flight is
+/// given up.
 struct Member<K: Eq + Hash, V> {
     flights: Arc<SingleFlight<K, V>>,
     key: K,
@@ -95,12 +98,18 @@ where
     K: Eq + Hash + Clone + Send + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// The answer of a flight for `key` that begins after this call: of one that waits to begin, or else of `go`, which says
-    /// when it begins. Dropping this future leaves the flight, which goes on while others are in it. A request with a fault flies alone.
+    /// The answer of a flight for `key` that begins after this call: of one that waits to begin, or
+    /// else of `go`, which says when it begins. Dropping this future leaves the flight, which goes
+    /// on while others are in it. A request with a fault flies alone.
     ///
     /// # Errors
     /// Those of the work; `internal` where it panicked.
-    pub(crate) async fn run<F>(self: &Arc<Self>, key: K, job: &Arc<Job>, go: impl FnOnce(Lead<K, V>) -> F) -> Result<V>
+    pub(crate) async fn run<F>(
+        self: &Arc<Self>,
+        key: K,
+        job: &Arc<Job>,
+        go: impl FnOnce(Lead<K, V>) -> F,
+    ) -> Result<V>
     where
         F: Future<Output = Result<V>> + Send + 'static,
     {
@@ -154,8 +163,15 @@ where
     }
 }
 
-fn remove<K: Eq + Hash, V>(waiting: &mut HashMap<K, Arc<Flight<V>>>, key: &K, flight: &Arc<Flight<V>>) {
-    if waiting.get(key).is_some_and(|waiting| Arc::ptr_eq(waiting, flight)) {
+fn remove<K: Eq + Hash, V>(
+    waiting: &mut HashMap<K, Arc<Flight<V>>>,
+    key: &K,
+    flight: &Arc<Flight<V>>,
+) {
+    if waiting
+        .get(key)
+        .is_some_and(|waiting| Arc::ptr_eq(waiting, flight))
+    {
         waiting.remove(key);
     }
 }

@@ -30,7 +30,11 @@ impl Airport {
     }
 
     fn ask(&self, key: &'static str) -> impl Future<Output = Result<usize>> + Send + 'static {
-        let (flights, begun, may_end) = (self.flights.clone(), self.begun.clone(), self.may_end.clone());
+        let (flights, begun, may_end) = (
+            self.flights.clone(),
+            self.begun.clone(),
+            self.may_end.clone(),
+        );
         let runway = self.runway.clone();
         async move {
             let go = |lead: Lead<&'static str, usize>| async move {
@@ -45,7 +49,11 @@ impl Airport {
                     number = *begun;
                     *begun += 1;
                 });
-                may_end.acquire().await.map(|permit| permit.forget()).unwrap();
+                may_end
+                    .acquire()
+                    .await
+                    .map(|permit| permit.forget())
+                    .unwrap();
                 Ok(number)
             };
             flights.run(key, &job(), go).await
@@ -53,7 +61,11 @@ impl Airport {
     }
 
     async fn begun(&self, count: usize) {
-        self.begun.subscribe().wait_for(|begun| *begun >= count).await.unwrap();
+        self.begun
+            .subscribe()
+            .wait_for(|begun| *begun >= count)
+            .await
+            .unwrap();
     }
 }
 
@@ -117,7 +129,9 @@ async fn an_error_and_a_panic_are_answers() {
         .run(1, &job(), |_| async { Err(Error::new(Kind::Auth, "no")) })
         .await;
     assert_eq!(answer, Err(refused));
-    let answer = flights.run(1, &job(), |_| async { panic!("for the test") }).await;
+    let answer = flights
+        .run(1, &job(), |_| async { panic!("for the test") })
+        .await;
     assert_eq!(answer, Err(panicked()));
     assert_eq!(flights.run(1, &job(), |_| async { Ok(2) }).await, Ok(2));
 }

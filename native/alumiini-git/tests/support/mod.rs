@@ -23,12 +23,18 @@ impl Worker {
             .spawn()
             .unwrap();
         let (input, output) = (child.stdin.take(), child.stdout.take());
-        Worker { child, input, output }
+        Worker {
+            child,
+            input,
+            output,
+        }
     }
 
     pub fn send(&mut self, bytes: &[u8]) {
         let input = self.input.as_mut().unwrap();
-        input.write_all(&(bytes.len() as u32).to_be_bytes()).unwrap();
+        input
+            .write_all(&(bytes.len() as u32).to_be_bytes())
+            .unwrap();
         input.write_all(bytes).unwrap();
     }
 
@@ -88,15 +94,26 @@ pub fn encode(fields: &[(&str, Value)]) -> Vec<u8> {
 /// Runs `git` apart from this machine's configuration.
 pub fn git(dir: &Path, arguments: &[&str]) -> String {
     let output = Command::new("git")
-        .args(["-c", "init.defaultBranch=main", "-c", "protocol.file.allow=always"])
+        .args([
+            "-c",
+            "init.defaultBranch=main",
+            "-c",
+            "protocol.file.allow=always",
+        ])
         .args(arguments)
         .current_dir(dir)
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap())
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .envs([("GIT_AUTHOR_NAME", "A"), ("GIT_AUTHOR_EMAIL", "a@example.com")])
-        .envs([("GIT_COMMITTER_NAME", "C"), ("GIT_COMMITTER_EMAIL", "c@example.com")])
+        .envs([
+            ("GIT_AUTHOR_NAME", "A"),
+            ("GIT_AUTHOR_EMAIL", "a@example.com"),
+        ])
+        .envs([
+            ("GIT_COMMITTER_NAME", "C"),
+            ("GIT_COMMITTER_EMAIL", "c@example.com"),
+        ])
         .output()
         .unwrap();
     assert!(
@@ -104,7 +121,9 @@ pub fn git(dir: &Path, arguments: &[&str]) -> String {
         "git {arguments:?}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
-    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+    String::from_utf8_lossy(&output.stdout)
+        .trim_end()
+        .to_owned()
 }
 
 /// A repository with one commit of manifests.

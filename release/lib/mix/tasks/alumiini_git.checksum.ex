@@ -1,16 +1,18 @@
 defmodule Mix.Tasks.AlumiiniGit.Checksum do
-  # For the maintainers of this library. Writes `checksum-alumiini_git.exs` from a directory with the archives of this version's release.
+  # For the maintainers of this library. Writes `checksum-alumiini_git.exs` from a directory with
+  # the archives of this version's release.
   #
   #     mix alumiini_git.checksum DIR
   #     mix alumiini_git.checksum DIR --partial
   #     mix alumiini_git.checksum --verify
   #     mix alumiini_git.checksum --verify DIR
   #
-  # All targets of the first tier must be there, unless `--partial` is given; other files in the directory do not count. Archives of
-  # another version are an error.
+  # All targets of the first tier must be there, unless `--partial` is given; other files in the
+  # directory do not count. Archives of another version are an error.
   #
-  # With `--verify`, nothing is written: the file must be there and complete (unless `--partial`), and every archive in the directory must
-  # have the checksum that the file says, and be named there.
+  # With `--verify`, nothing is written: the file must be there and complete (unless `--partial`),
+  # and every archive in the directory must have the checksum that the file says, and be named
+  # there.
   #
   # The exit status is 0 when all is well, 1 otherwise.
   @moduledoc false
@@ -29,7 +31,9 @@ defmodule Mix.Tasks.AlumiiniGit.Checksum do
         verify(List.first(rest), version, options)
 
       {options, [directory], []} ->
-        if options[:verify], do: verify(directory, version, options), else: write(directory, version, options)
+        if options[:verify],
+          do: verify(directory, version, options),
+          else: write(directory, version, options)
 
       _other ->
         Mix.raise("usage: mix alumiini_git.checksum [--verify] [--partial] DIR")
@@ -57,21 +61,28 @@ defmodule Mix.Tasks.AlumiiniGit.Checksum do
 
     wrong =
       for {archive, checksum} <- Enum.sort(found), checksums[archive] != checksum do
-        "  #{archive} has #{checksum}, #{Checksums.file_name()} says #{checksums[archive] || "nothing"}"
+        "  #{archive} has #{checksum}, #{Checksums.file_name()} says " <>
+          "#{checksums[archive] || "nothing"}"
       end
 
     if wrong != [], do: Mix.raise("wrong checksums:\n" <> Enum.join(wrong, "\n"))
     checked = if directory, do: ", #{map_size(found)} of them compared with #{directory}", else: ""
-    Mix.shell().info("#{Checksums.file_name()}: #{map_size(checksums)} archives of #{version}#{checked}")
+
+    Mix.shell().info(
+      "#{Checksums.file_name()}: #{map_size(checksums)} archives of #{version}#{checked}"
+    )
   end
 
-  # Those of another version would be of another release; files that are no archives may well lie beside them.
+  # Those of another version would be of another release; files that are no archives may well lie
+  # beside them.
   defp archives(directory, version) do
     if not File.dir?(directory), do: Mix.raise("#{directory} is not a directory")
     known = for target <- Target.all(), do: Target.archive(version, target)
 
     present =
-      for "alumiini-git-" <> _ = name <- File.ls!(directory), String.ends_with?(name, ".tar.gz"), do: name
+      for "alumiini-git-" <> _ = name <- File.ls!(directory),
+          String.ends_with?(name, ".tar.gz"),
+          do: name
 
     case present -- known do
       [] ->
@@ -79,7 +90,8 @@ defmodule Mix.Tasks.AlumiiniGit.Checksum do
 
       others ->
         Mix.raise(
-          "#{directory} has what is no archive of version #{version}: #{Enum.join(Enum.sort(others), ", ")}"
+          "#{directory} has what is no archive of version #{version}: " <>
+            "#{Enum.join(Enum.sort(others), ", ")}"
         )
     end
   end
@@ -91,7 +103,9 @@ defmodule Mix.Tasks.AlumiiniGit.Checksum do
           {archive, checksum}
 
         {:error, reason} ->
-          Mix.raise("#{Path.join(directory, archive)} cannot be read: #{:file.format_error(reason)}")
+          Mix.raise(
+            "#{Path.join(directory, archive)} cannot be read: #{:file.format_error(reason)}"
+          )
       end
     end
   end
@@ -108,7 +122,8 @@ defmodule Mix.Tasks.AlumiiniGit.Checksum do
     cond do
       stale != [] ->
         Mix.raise(
-          "#{where} has what is no archive of version #{version}: #{Enum.join(Enum.sort(stale), ", ")}"
+          "#{where} has what is no archive of version #{version}: " <>
+            "#{Enum.join(Enum.sort(stale), ", ")}"
         )
 
       checksums == %{} ->

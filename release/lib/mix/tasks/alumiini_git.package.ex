@@ -1,5 +1,6 @@
 defmodule Mix.Tasks.AlumiiniGit.Package do
-  # For the maintainers of this library: what Hex is to pack is not what lies here, but that without what no user needs.
+  # For the maintainers of this library: what Hex is to pack is not what lies here, but that without
+  # what no user needs.
   #
   #     mix alumiini_git.package DIR                 puts the package's files there, and says what they weigh when Hex packs them
   #     mix alumiini_git.package hex.build ...       and has that task of Hex work there; `mix hex.build` does, after its guard
@@ -34,14 +35,23 @@ defmodule Mix.Tasks.AlumiiniGit.Package do
   end
 
   def run(_other),
-    do: Mix.raise("usage: mix alumiini_git.package DIR, or with hex.build or hex.publish and its arguments")
+    do:
+      Mix.raise(
+        "usage: mix alumiini_git.package DIR, or with hex.build or hex.publish and its arguments"
+      )
 
   defp packed(task) do
     here = File.cwd!()
     directory = Path.join(Mix.Project.build_path(), "package")
     _size = stage(directory)
-    # Hex looks for the dependencies where it works, and whether they are compiled. None of these is packed.
-    Enum.each(["deps", "mix.lock", "_build"], &File.ln_s(Path.join(here, &1), Path.join(directory, &1)))
+
+    # Hex looks for the dependencies where it works, and whether they are compiled. None of these is
+    # packed.
+    Enum.each(
+      ["deps", "mix.lock", "_build"],
+      &File.ln_s(Path.join(here, &1), Path.join(directory, &1))
+    )
+
     File.cd!(directory, fn -> task.(here) end)
   end
 
@@ -54,16 +64,25 @@ defmodule Mix.Tasks.AlumiiniGit.Package do
     size = Package.size(directory, files, project)
 
     if size > Package.max_bytes(),
-      do: Mix.raise("the package would have #{size} bytes, and at most #{Package.max_bytes()} are allowed"),
+      do:
+        Mix.raise(
+          "the package would have #{size} bytes, and at most #{Package.max_bytes()} are allowed"
+        ),
       else: size
   end
 
   # Hex writes to where it works, so a file that is named, or not, is named in full.
   defp from_here(argv, here) do
-    case OptionParser.parse(argv, switches: [output: :string, unpack: :boolean], aliases: [o: :output]) do
+    case OptionParser.parse(argv,
+           switches: [output: :string, unpack: :boolean],
+           aliases: [o: :output]
+         ) do
       {options, [], []} ->
         project = Mix.Project.config()
-        default = "#{project[:app]}-#{project[:version]}" <> if(options[:unpack], do: "", else: ".tar")
+
+        default =
+          "#{project[:app]}-#{project[:version]}" <> if(options[:unpack], do: "", else: ".tar")
+
         output = Path.expand(options[:output] || default, here)
         OptionParser.to_argv(Keyword.put(options, :output, output))
 

@@ -25,7 +25,8 @@ defmodule Mix.Tasks.AlumiiniGit.ReleaseGuard do
 
     if problems ++ dev != [] do
       Mix.raise(
-        "alumiini_git #{version} is not ready:\n" <> Enum.map_join(dev ++ problems, "\n", &("  * " <> &1))
+        "alumiini_git #{version} is not ready:\n" <>
+          Enum.map_join(dev ++ problems, "\n", &("  * " <> &1))
       )
     end
   end
@@ -41,7 +42,9 @@ defmodule Mix.Tasks.AlumiiniGit.ReleaseGuard do
   end
 
   defp read_checksums do
-    if File.exists?(Checksums.file_name()), do: Checksums.read(Checksums.file_name()), else: {:ok, nil}
+    if File.exists?(Checksums.file_name()),
+      do: Checksums.read(Checksums.file_name()),
+      else: {:ok, nil}
   end
 
   defp worker(cargo) do

@@ -1,8 +1,10 @@
 defmodule Msgpax do
   @moduledoc """
-  A stand-in for the Hex package `msgpax`, for networks that cannot reach Hex (`ALUMIINI_GIT_OFFLINE=1`).
+  A stand-in for the Hex package `msgpax`, for networks that cannot reach Hex
+  (`ALUMIINI_GIT_OFFLINE=1`).
 
-  It has the documented functions of msgpax 2.4 that `alumiini_git` calls, and nothing else. It is never published.
+  It has the documented functions of msgpax 2.4 that `alumiini_git` calls, and nothing else. It is
+  never published.
   """
 
   defmodule Bin do
@@ -76,7 +78,9 @@ defmodule Msgpax do
 
   @spec unpack_slice(iodata, Keyword.t()) :: {:ok, any, binary} | {:error, UnpackError.t()}
   def unpack_slice(iodata, options \\ []) do
-    {term, rest} = iodata |> IO.iodata_to_binary() |> unpack_term(Keyword.get(options, :binary, false))
+    {term, rest} =
+      iodata |> IO.iodata_to_binary() |> unpack_term(Keyword.get(options, :binary, false))
+
     {:ok, term, rest}
   catch
     :throw, {__MODULE__, reason} -> {:error, %UnpackError{reason: reason}}
@@ -141,7 +145,10 @@ defmodule Msgpax do
       end
 
     # In msgpax's own order, so that nothing comes to depend on another one.
-    [header | for({key, value} <- Enum.reverse(Map.to_list(map)), do: [pack_term(key), pack_term(value)])]
+    [
+      header
+      | for({key, value} <- Enum.reverse(Map.to_list(map)), do: [pack_term(key), pack_term(value)])
+    ]
   end
 
   defp pack_term(term), do: throw({__MODULE__, {:not_encodable, term}})
@@ -161,13 +168,27 @@ defmodule Msgpax do
   defp unpack_term(<<0xD3, int::signed-64, rest::binary>>, _bin), do: {int, rest}
   defp unpack_term(<<0xCA, float::float-32, rest::binary>>, _bin), do: {float, rest}
   defp unpack_term(<<0xCB, float::float-64, rest::binary>>, _bin), do: {float, rest}
-  defp unpack_term(<<0b101::3, size::5, text::binary-size(size), rest::binary>>, _bin), do: {text, rest}
+
+  defp unpack_term(<<0b101::3, size::5, text::binary-size(size), rest::binary>>, _bin),
+    do: {text, rest}
+
   defp unpack_term(<<0xD9, size::8, text::binary-size(size), rest::binary>>, _bin), do: {text, rest}
-  defp unpack_term(<<0xDA, size::16, text::binary-size(size), rest::binary>>, _bin), do: {text, rest}
-  defp unpack_term(<<0xDB, size::32, text::binary-size(size), rest::binary>>, _bin), do: {text, rest}
-  defp unpack_term(<<0xC4, size::8, data::binary-size(size), rest::binary>>, bin), do: {bin(data, bin), rest}
-  defp unpack_term(<<0xC5, size::16, data::binary-size(size), rest::binary>>, bin), do: {bin(data, bin), rest}
-  defp unpack_term(<<0xC6, size::32, data::binary-size(size), rest::binary>>, bin), do: {bin(data, bin), rest}
+
+  defp unpack_term(<<0xDA, size::16, text::binary-size(size), rest::binary>>, _bin),
+    do: {text, rest}
+
+  defp unpack_term(<<0xDB, size::32, text::binary-size(size), rest::binary>>, _bin),
+    do: {text, rest}
+
+  defp unpack_term(<<0xC4, size::8, data::binary-size(size), rest::binary>>, bin),
+    do: {bin(data, bin), rest}
+
+  defp unpack_term(<<0xC5, size::16, data::binary-size(size), rest::binary>>, bin),
+    do: {bin(data, bin), rest}
+
+  defp unpack_term(<<0xC6, size::32, data::binary-size(size), rest::binary>>, bin),
+    do: {bin(data, bin), rest}
+
   defp unpack_term(<<0b1001::4, size::4, rest::binary>>, bin), do: unpack_list(rest, size, bin, [])
   defp unpack_term(<<0xDC, size::16, rest::binary>>, bin), do: unpack_list(rest, size, bin, [])
   defp unpack_term(<<0xDD, size::32, rest::binary>>, bin), do: unpack_list(rest, size, bin, [])

@@ -1,8 +1,10 @@
 defmodule :telemetry do
   @moduledoc """
-  A stand-in for the Hex package `telemetry`, for networks that cannot reach Hex (`ALUMIINI_GIT_OFFLINE=1`).
+  A stand-in for the Hex package `telemetry`, for networks that cannot reach Hex
+  (`ALUMIINI_GIT_OFFLINE=1`).
 
-  It has the documented functions of telemetry 1.x that `alumiini_git` and its tests call. It is never published.
+  It has the documented functions of telemetry 1.x that `alumiini_git` and its tests call. It is
+  never published.
   """
 
   require Logger
@@ -18,7 +20,10 @@ defmodule :telemetry do
       catch
         kind, reason ->
           detach(id)
-          Logger.error("Handler #{inspect(id)} has failed and has been detached: #{inspect({kind, reason})}")
+
+          Logger.error(
+            "Handler #{inspect(id)} has failed and has been detached: #{inspect({kind, reason})}"
+          )
       end
     end
 
@@ -48,7 +53,8 @@ defmodule :telemetry do
   end
 
   def list_handlers(prefix) do
-    for {event, {id, function, config}} <- :ets.tab2list(@table), List.starts_with?(event, prefix) do
+    for {event, {id, function, config}} <- :ets.tab2list(@table),
+        List.starts_with?(event, prefix) do
       %{id: id, event_name: event, function: function, config: config}
     end
   end

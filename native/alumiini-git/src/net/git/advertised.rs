@@ -13,10 +13,12 @@ pub(in crate::net) const MAX_ADVERTISEMENT: u64 = 64 << 20;
 
 /// The most refs that a server may list, wanted or not.
 const MAX_REFS: usize = 1_000_000;
-/// What is kept of a list unless told otherwise: some 40,000 refs, for each byte of which a client may need 40.
+/// What is kept of a list unless told otherwise: some 40,000 refs, for each byte of which a client
+/// may need 40.
 pub(crate) const DEFAULT_MAX_BYTES: u64 = 4 << 20;
 
-/// A ref as the server told it. Names are bytes, and nothing has checked that they are well-formed ref names.
+/// A ref as the server told it. Names are bytes, and nothing has checked that they are well-formed
+/// ref names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RemoteRef {
     /// `HEAD` or `refs/…`, from servers that are as they should be.
@@ -29,7 +31,8 @@ pub(crate) struct RemoteRef {
     pub(crate) symref_target: Option<Vec<u8>>,
 }
 
-/// What a list takes for each byte that counts: refs of short names in memory, and the frame that they become.
+/// What a list takes for each byte that counts: refs of short names in memory, and the frame that
+/// they become.
 const COST: u64 = 4;
 
 /// What is wanted of a list of refs.
@@ -94,7 +97,9 @@ impl<'a> Wanted<'a> {
     pub(in crate::net) fn includes(&self, name: &[u8]) -> bool {
         match self.names {
             Names::Exactly(wanted) => name == wanted,
-            Names::Prefixes(prefixes) => prefixes.is_empty() || prefixes.iter().any(|prefix| name.starts_with(prefix)),
+            Names::Prefixes(prefixes) => {
+                prefixes.is_empty() || prefixes.iter().any(|prefix| name.starts_with(prefix))
+            }
         }
     }
 
@@ -143,12 +148,18 @@ impl<'a> Advertised<'a> {
     /// `HEAD:refs/heads/main`, the value of a `symref` capability.
     pub(in crate::net) fn symref(&mut self, pair: &[u8]) {
         if let Some(colon) = pair.iter().position(|b| *b == b':') {
-            self.symrefs.insert(pair[..colon].to_vec(), pair[colon + 1..].to_vec());
+            self.symrefs
+                .insert(pair[..colon].to_vec(), pair[colon + 1..].to_vec());
         }
     }
 
-    /// `<id> <name>`, a peeled `<id> <name>^{}`, or what is no ref: `capabilities^{}` of an empty repository and `shallow <id>`.
-    pub(in crate::net) async fn line<C: Chunks>(&mut self, reader: &PktLineReader<C>, line: &[u8]) -> Result<()> {
+    /// `<id> <name>`, a peeled `<id> <name>^{}`, or what is no ref: `capabilities^{}` of an empty
+    /// repository and `shallow <id>`.
+    pub(in crate::net) async fn line<C: Chunks>(
+        &mut self,
+        reader: &PktLineReader<C>,
+        line: &[u8],
+    ) -> Result<()> {
         self.count += 1;
         bounded(reader, self.count)?;
         if let Some(oid) = line.strip_prefix(b"shallow ") {
@@ -211,11 +222,17 @@ impl<'a> Kept<'a> {
         }
     }
 
-    pub(in crate::net) async fn push<C: Chunks>(&mut self, reader: &PktLineReader<C>, found: RemoteRef) -> Result<()> {
+    pub(in crate::net) async fn push<C: Chunks>(
+        &mut self,
+        reader: &PktLineReader<C>,
+        found: RemoteRef,
+    ) -> Result<()> {
         self.bytes += found.bytes();
         let limit = self.wanted.max_bytes;
         if self.bytes > limit {
-            let mut error = reader.protocol(&too_many_bytes(limit)).with(Key::Limit, limit);
+            let mut error = reader
+                .protocol(&too_many_bytes(limit))
+                .with(Key::Limit, limit);
             error.kind = Kind::TooLarge;
             return Err(error);
         }
@@ -227,12 +244,16 @@ impl<'a> Kept<'a> {
 
 /// What is wrong with a remote that lists too much.
 pub(crate) fn too_many_bytes(limit: u64) -> String {
-    format!("lists more than {limit} bytes of refs: ask for fewer by prefix, or allow more by max_bytes")
+    format!(
+        "lists more than {limit} bytes of refs: ask for fewer by prefix, or allow more by max_bytes"
+    )
 }
 
 /// A full id: 40 hexadecimal digits, not the shorter ones that `Oid` would fill up.
 pub(in crate::net) fn parse_oid(hex: &[u8]) -> Option<Oid> {
-    let hex = std::str::from_utf8(hex).ok().filter(|hex| hex.len() == 40)?;
+    let hex = std::str::from_utf8(hex)
+        .ok()
+        .filter(|hex| hex.len() == 40)?;
     Oid::from_str(hex).ok()
 }
 

@@ -1,4 +1,5 @@
-//! What a server says at the beginning: the version of the protocol that it capabilities, and what it can do in it.
+//! What a server says at the beginning: the version of the protocol that it capabilities, and what
+//! it can do in it.
 
 use crate::error::{Kind, Result};
 use crate::net::git::advertised::{Advertised, RemoteRef, Wanted};
@@ -13,7 +14,8 @@ pub(in crate::net) enum Capabilities {
     V0(V0),
 }
 
-/// What protocol v2 leaves open (gitprotocol-v2, "Capability Advertisement"). A request must not name what was not advertised.
+/// What protocol v2 leaves open (gitprotocol-v2, "Capability Advertisement"). A request must not
+/// name what was not advertised.
 #[derive(Debug, Default, PartialEq)]
 pub(in crate::net) struct V2 {
     pub(in crate::net) agent: bool,
@@ -37,7 +39,8 @@ pub(in crate::net) struct V0 {
     pub(in crate::net) thin_pack: bool,
     pub(in crate::net) no_progress: bool,
     pub(in crate::net) shallow: bool,
-    /// Whether the repository is shallow itself: its history ends where its own `.git/shallow` says.
+    /// Whether the repository is shallow itself: its history ends where its own `.git/shallow`
+    /// says.
     pub(in crate::net) is_shallow: bool,
 }
 
@@ -48,7 +51,10 @@ pub(in crate::net) async fn advertisement<C: Chunks>(
 ) -> Result<(Capabilities, Vec<RemoteRef>)> {
     let mut line = reader.line().await?;
     // v2 servers may leave this preamble out (gitprotocol-v2, "HTTP Transport").
-    if line.text().is_some_and(|text| text.starts_with(b"# service=")) {
+    if line
+        .text()
+        .is_some_and(|text| text.starts_with(b"# service="))
+    {
         if line.text() != Some(b"# service=git-upload-pack") {
             return Err(reader.protocol("answered for another service than git-upload-pack"));
         }
@@ -89,7 +95,9 @@ async fn v2<C: Chunks>(reader: &mut PktLineReader<C>) -> Result<V2> {
             b"ls-refs" => v2.ls_refs = true,
             b"fetch" => {
                 v2.fetch = true;
-                v2.shallow = value.split(|b| *b == b' ').any(|feature| feature == b"shallow");
+                v2.shallow = value
+                    .split(|b| *b == b' ')
+                    .any(|feature| feature == b"shallow");
             }
             // Without a value it says nothing new.
             b"object-format" if value.is_empty() => {}

@@ -26,7 +26,10 @@ fn parse(lines: &[&str], prefixes: &[&str]) -> Result<(Capabilities, Vec<RemoteR
     ));
     for size in [1, 2, 3, 7] {
         assert_eq!(
-            run(advertisement(&mut reader(&bytes, size), Wanted::unbounded(&prefixes))),
+            run(advertisement(
+                &mut reader(&bytes, size),
+                Wanted::unbounded(&prefixes)
+            )),
             whole
         );
     }
@@ -66,7 +69,8 @@ fn v2_with_and_without_the_preamble() {
 #[test]
 fn v0_with_peeled_tags_symrefs_and_prefixes() {
     let head = format!(
-        "{A} HEAD\0 side-band-64k ofs-delta shallow no-progress symref=HEAD:refs/heads/main object-format=sha1 agent=git/1\n"
+        "{A} HEAD\0 side-band-64k ofs-delta shallow no-progress symref=HEAD:refs/heads/main \
+         object-format=sha1 agent=git/1\n"
     );
     let (main, tag, peeled) = (
         format!("{A} refs/heads/main\n"),
@@ -74,7 +78,11 @@ fn v0_with_peeled_tags_symrefs_and_prefixes() {
         format!("{A} refs/tags/v1^{{}}\n"),
     );
     let shallow = format!("shallow {B}\n");
-    for preamble in [&["# service=git-upload-pack\n", "0000"][..], &["version 1\n"], &[]] {
+    for preamble in [
+        &["# service=git-upload-pack\n", "0000"][..],
+        &["version 1\n"],
+        &[],
+    ] {
         let mut lines = preamble.to_vec();
         lines.extend([head.as_str(), &main, &tag, &peeled, &shallow, "0000"]);
         let (capabilities, refs) = parse(&lines, &[]).unwrap();
@@ -93,7 +101,10 @@ fn v0_with_peeled_tags_symrefs_and_prefixes() {
             .map(|r| String::from_utf8_lossy(&r.name).into_owned())
             .collect();
         assert_eq!(names, ["HEAD", "refs/heads/main", "refs/tags/v1"]);
-        assert_eq!(refs[0].symref_target.as_deref(), Some(&b"refs/heads/main"[..]));
+        assert_eq!(
+            refs[0].symref_target.as_deref(),
+            Some(&b"refs/heads/main"[..])
+        );
         assert_eq!(
             (refs[2].oid.to_string(), refs[2].peeled_or_id().to_string()),
             (B.into(), A.into())
@@ -132,7 +143,10 @@ fn refuses_what_is_not_ours() {
         (&[sha256.as_str(), "0000"], Kind::Unsupported),
         (&["# service=git-receive-pack\n", "0000"], Kind::Protocol),
         // As Git: what stands before the flush tells about the service.
-        (&["# service=git-upload-pack\n", "version 2\n", "0000"], Kind::Network),
+        (
+            &["# service=git-upload-pack\n", "version 2\n", "0000"],
+            Kind::Network,
+        ),
         (&["version 2\n", "0001"], Kind::Protocol),
         (&["0001"], Kind::Protocol),
         (&["not a ref\n", "0000"], Kind::Protocol),

@@ -15,8 +15,8 @@ use crate::net::server_cache::ServerInfo;
 use crate::net::url::HttpUrl;
 use crate::net::{Endpoint, Net, NetUrl};
 
-/// Asks `endpoint` what it capabilities, beginning at its URL, and remembers it. A v0 server answers with its refs at once: those that are
-/// wanted come with it.
+/// Asks `endpoint` what it capabilities, beginning at its URL, and remembers it. A v0 server
+/// answers with its refs at once: those that are wanted come with it.
 pub(in crate::net) async fn discover(
     net: &Net,
     endpoint: &Endpoint,
@@ -29,7 +29,11 @@ pub(in crate::net) async fn discover(
                 .http
                 .get_refs(endpoint, url, net.server_cache.connections(endpoint))
                 .await;
-            let Found { base, answer, until } = permit.watch(found)?;
+            let Found {
+                base,
+                answer,
+                until,
+            } = permit.watch(found)?;
             if answer.content_type() != "application/x-git-upload-pack-advertisement" {
                 return Err(no_smart_answer(answer, &base).await);
             }
@@ -59,26 +63,35 @@ pub(in crate::net) async fn discover(
     Ok((server, refs))
 }
 
-async fn read<C: Chunks>(chunks: C, shown: String, wanted: Wanted<'_>) -> Result<(Capabilities, Vec<RemoteRef>)> {
+async fn read<C: Chunks>(
+    chunks: C,
+    shown: String,
+    wanted: Wanted<'_>,
+) -> Result<(Capabilities, Vec<RemoteRef>)> {
     let mut reader = PktLineReader::new(chunks, shown, MAX_ADVERTISEMENT);
     let found = advertisement(&mut reader, wanted).await?;
     reader.finish().await;
     Ok(found)
 }
 
-/// The answer was not a smart server's. A dumb one (plain files) lists `<id> TAB <name>`, and deserves its own sentence.
+/// The answer was not a smart server's. A dumb one (plain files) lists `<id> TAB <name>`, and
+/// deserves its own sentence.
 async fn no_smart_answer(mut answer: Answer, base: &HttpUrl) -> Error {
     let mut start: Vec<u8> = vec![];
     while start.len() < 41 {
         match answer.chunk().await {
-            Ok(Some(chunk)) => start.extend_from_slice(&Bytes::slice(&chunk, ..chunk.len().min(64))),
+            Ok(Some(chunk)) => {
+                start.extend_from_slice(&Bytes::slice(&chunk, ..chunk.len().min(64)))
+            }
             _ => break,
         }
     }
-    let dumb = start.len() >= 41 && start[..40].iter().all(u8::is_ascii_hexdigit) && start[40] == b'\t';
+    let dumb =
+        start.len() >= 41 && start[..40].iter().all(u8::is_ascii_hexdigit) && start[40] == b'\t';
     if dumb {
         let sentence = format!(
-            "{base} serves a repository as plain files (dumb HTTP), which is not supported: it needs git http-backend or another smart server"
+            "{base} serves a repository as plain files (dumb HTTP), which is not supported: it \
+             needs git http-backend or another smart server"
         );
         return Error::new(Kind::Unsupported, sentence).with(Key::Url, answer.redacted());
     }

@@ -1,4 +1,5 @@
-//! One round of `fetch`: what is wanted and what is there go out, and the pack comes back as it is made.
+//! One round of `fetch`: what is wanted and what is there go out, and the pack comes back as it is
+//! made.
 
 use bytes::{Buf, Bytes};
 use git2::Oid;
@@ -31,10 +32,11 @@ pub(crate) struct FetchRequest {
     pub(crate) haves: Vec<Oid>,
     /// All entries of `.git/shallow`.
     pub(crate) shallow: Vec<Oid>,
-    /// Commits of history from `want` on. None asks for all that is not here, and leaves what is shallow shallow;
-    /// [`UNSHALLOW`] completes it.
+    /// Commits of history from `want` on. None asks for all that is not here, and leaves what is
+    /// shallow shallow; [`UNSHALLOW`] completes it.
     pub(crate) depth: Option<u32>,
-    /// Whether the pack may hold deltas against objects that are here: whoever indexes it must be able to complete it.
+    /// Whether the pack may hold deltas against objects that are here: whoever indexes it must be
+    /// able to complete it.
     pub(crate) thin: bool,
     /// Pack bytes after which the fetch ends with `too_large`; see [`DEFAULT_MAX_BYTES`].
     pub(crate) max_bytes: u64,
@@ -51,12 +53,14 @@ pub(crate) struct FetchOutcome {
     pub(crate) bytes: u64,
 }
 
-/// Fetches into `sink`: the pack's bytes in order, as they arrive. A full channel holds the connection back. Only when this
-/// returns `Ok` is the pack complete; the channel stays open, so its owner must drop the sender then.
+/// Fetches into `sink`: the pack's bytes in order, as they arrive. A full channel holds the
+/// connection back. Only when this returns `Ok` is the pack complete; the channel stays open, so
+/// its owner must drop the sender then.
 ///
-/// `ref_not_found` means only that the server no longer has (or offers) `want`: see [`is_denied`]. `cancelled` means that the
-/// receiver of `sink` is gone, whose own error says why. Others: `network`, `rate_limited`, `certificate`, `auth`, `repo_not_found`,
-/// `protocol`, `unsupported` (a server without `shallow`), `too_large`, `invalid` (a depth of 0).
+/// `ref_not_found` means only that the server no longer has (or offers) `want`: see [`is_denied`].
+/// `cancelled` means that the receiver of `sink` is gone, whose own error says why. Others:
+/// `network`, `rate_limited`, `certificate`, `auth`, `repo_not_found`, `protocol`, `unsupported` (a
+/// server without `shallow`), `too_large`, `invalid` (a depth of 0).
 pub(crate) async fn fetch(
     net: &Net,
     endpoint: &Endpoint,
@@ -67,13 +71,16 @@ pub(crate) async fn fetch(
     if let Some(server) = net.server_cache.get(endpoint) {
         match attempt(net, endpoint, &server, request, sink, &mut outcome).await {
             // Once pack bytes are on their way, a second pack must not follow them.
-            Err(e) if outcome.bytes == 0 && could_cause(endpoint, &server.base, &e) => net.server_cache.doubt(endpoint),
+            Err(e) if outcome.bytes == 0 && could_cause(endpoint, &server.base, &e) => {
+                net.server_cache.doubt(endpoint)
+            }
             done => return net.server_cache.judge(endpoint, done).map(|()| outcome),
         }
         outcome = FetchOutcome::default();
     }
     let done = async {
-        // The refs that a v0 server sends along are not asked for here: a name that no ref has keeps none of them.
+        // The refs that a v0 server sends along are not asked for here: a name that no ref has
+        // keeps none of them.
         let (server, _) = discover(net, endpoint, Wanted::named(b"\0")).await?;
         attempt(net, endpoint, &server, request, sink, &mut outcome).await
     };
@@ -81,8 +88,9 @@ pub(crate) async fn fetch(
     net.server_cache.judge(endpoint, done).map(|()| outcome)
 }
 
-/// Whether a fetch failed because the server denies what it listed: the ref has moved since it was asked for, or the server stands for
-/// several of which some are behind. So ask again and fetch once more.
+/// Whether a fetch failed because the server denies what it listed: the ref has moved since it was
+/// asked for, or the server stands for several of which some are behind. So ask again and fetch
+/// once more.
 pub(crate) fn is_denied(error: &Error) -> bool {
     matches!(error.kind, Kind::RefNotFound | Kind::RepoNotFound)
 }
@@ -100,7 +108,10 @@ async fn attempt(
         Capabilities::V0(v0) => {
             let depth = depth_v0(v0, request);
             let deepened = depth.is_some();
-            (body_v0(server, v0, request, depth)?, Form::Acknowledged { deepened })
+            (
+                body_v0(server, v0, request, depth)?,
+                Form::Acknowledged { deepened },
+            )
         }
     };
     // Bounded by the pack's own limit, and by the number of other lines.
@@ -184,13 +195,19 @@ fn body_v2(server: &ServerInfo, v2: &V2, fetch: &FetchRequest) -> Result<Bytes> 
     Ok(request.finish())
 }
 
-/// The depth to ask a v0 server for. One that is shallow itself says where the history that it sends ends only to who asks for a depth.
+/// The depth to ask a v0 server for. One that is shallow itself says where the history that it
+/// sends ends only to who asks for a depth.
 fn depth_v0(v0: &V0, fetch: &FetchRequest) -> Option<u32> {
     let all = v0.is_shallow && v0.shallow && fetch.shallow.is_empty();
     fetch.depth.or(all.then_some(UNSHALLOW))
 }
 
-fn body_v0(server: &ServerInfo, v0: &V0, fetch: &FetchRequest, depth: Option<u32>) -> Result<Bytes> {
+fn body_v0(
+    server: &ServerInfo,
+    v0: &V0,
+    fetch: &FetchRequest,
+    depth: Option<u32>,
+) -> Result<Bytes> {
     let mut capabilities = String::new();
     // Of each kind the first that the server has.
     for (capability, has) in [
@@ -234,7 +251,10 @@ fn shallow_lines(
         request.line(&format!("shallow {oid}"))?;
     }
     match depth {
-        Some(0) => Err(Error::new(Kind::Invalid, "a depth of 0 cannot be asked for")),
+        Some(0) => Err(Error::new(
+            Kind::Invalid,
+            "a depth of 0 cannot be asked for",
+        )),
         Some(depth) => request.line(&format!("deepen {}", depth.min(UNSHALLOW))),
         None => Ok(()),
     }
@@ -252,9 +272,12 @@ fn lacks(server: &ServerInfo, capability: &str, advice: &str) -> Error {
     Error::new(Kind::Unsupported, sentence).with(Key::Url, server.base.redacted())
 }
 
-/// v2: reads the sections before the pack. Which ones come depends on the request; ours says `done`, so a server has nothing to
-/// acknowledge, but some do.
-async fn sections<C: Chunks>(reader: &mut PktLineReader<C>, outcome: &mut FetchOutcome) -> Result<()> {
+/// v2: reads the sections before the pack. Which ones come depends on the request; ours says
+/// `done`, so a server has nothing to acknowledge, but some do.
+async fn sections<C: Chunks>(
+    reader: &mut PktLineReader<C>,
+    outcome: &mut FetchOutcome,
+) -> Result<()> {
     let mut count = 0;
     loop {
         let header = reader.line().await?;
@@ -267,7 +290,9 @@ async fn sections<C: Chunks>(reader: &mut PktLineReader<C>, outcome: &mut FetchO
             let line = reader.line().await?;
             count += 1;
             match line.text() {
-                Some(text) if header.text() == Some(b"shallow-info") => shallow_info(reader, text, outcome)?,
+                Some(text) if header.text() == Some(b"shallow-info") => {
+                    shallow_info(reader, text, outcome)?
+                }
                 Some(_) => {}
                 None if line == PktLine::Delimiter => break,
                 None => return Err(reader.protocol("answered a fetch without a pack")),
@@ -278,7 +303,10 @@ async fn sections<C: Chunks>(reader: &mut PktLineReader<C>, outcome: &mut FetchO
 }
 
 /// v0: reads the shallow section, which comes where a depth was asked for.
-async fn shallow_section<C: Chunks>(reader: &mut PktLineReader<C>, outcome: &mut FetchOutcome) -> Result<()> {
+async fn shallow_section<C: Chunks>(
+    reader: &mut PktLineReader<C>,
+    outcome: &mut FetchOutcome,
+) -> Result<()> {
     let mut count = 0;
     loop {
         let line = reader.line().await?;
@@ -292,9 +320,10 @@ async fn shallow_section<C: Chunks>(reader: &mut PktLineReader<C>, outcome: &mut
     }
 }
 
-/// v0: reads what answers our haves, each `NAK`, `ACK <id>` or `ACK <id> continue|common|ready` (gitprotocol-pack, "Packfile Negotiation").
-/// It changes nothing: all our haves are out, and `done`. Returns the first line of the pack; None where it comes in no lines, as it does
-/// from servers without side-bands.
+/// v0: reads what answers our haves, each `NAK`, `ACK <id>` or `ACK <id> continue|common|ready`
+/// (gitprotocol-pack, "Packfile Negotiation"). It changes nothing: all our haves are out, and
+/// `done`. Returns the first line of the pack; None where it comes in no lines, as it does from
+/// servers without side-bands.
 async fn acknowledgements<C: Chunks>(reader: &mut PktLineReader<C>) -> Result<Option<PktLine>> {
     let mut count = 0;
     while !reader.begins(b"PACK").await? {
@@ -309,7 +338,11 @@ async fn acknowledgements<C: Chunks>(reader: &mut PktLineReader<C>) -> Result<Op
     Ok(None)
 }
 
-fn shallow_info<C: Chunks>(reader: &PktLineReader<C>, text: &[u8], outcome: &mut FetchOutcome) -> Result<()> {
+fn shallow_info<C: Chunks>(
+    reader: &PktLineReader<C>,
+    text: &[u8],
+    outcome: &mut FetchOutcome,
+) -> Result<()> {
     let (list, oid) = if let Some(oid) = text.strip_prefix(b"shallow ") {
         (&mut outcome.shallow, oid)
     } else if let Some(oid) = text.strip_prefix(b"unshallow ") {
@@ -317,12 +350,19 @@ fn shallow_info<C: Chunks>(reader: &PktLineReader<C>, text: &[u8], outcome: &mut
     } else {
         return Err(reader.protocol("sent a malformed list of shallow commits"));
     };
-    list.push(parse_oid(oid).ok_or_else(|| reader.protocol("sent a malformed list of shallow commits"))?);
+    list.push(
+        parse_oid(oid)
+            .ok_or_else(|| reader.protocol("sent a malformed list of shallow commits"))?,
+    );
     Ok(())
 }
 
 /// Takes the side-bands apart, `first` being their first line, up to the flush.
-async fn side_bands<C: Chunks>(reader: &mut PktLineReader<C>, first: PktLine, pack: &mut Pack<'_>) -> Result<()> {
+async fn side_bands<C: Chunks>(
+    reader: &mut PktLineReader<C>,
+    first: PktLine,
+    pack: &mut Pack<'_>,
+) -> Result<()> {
     let mut line = first;
     let mut progress = 0;
     loop {
@@ -332,7 +372,8 @@ async fn side_bands<C: Chunks>(reader: &mut PktLineReader<C>, first: PktLine, pa
                 data.advance(usize::from(band.is_some()));
                 match band {
                     Some(1) if !data.is_empty() => pack.take(reader, data).await?,
-                    // An empty one: a server's way to keep the connection alive while it prepares the pack.
+                    // An empty one: a server's way to keep the connection alive while it prepares
+                    // the pack.
                     Some(1 | 2) => {
                         progress += data.len() as u64 + 5;
                         if progress > MAX_PROGRESS {
@@ -343,7 +384,9 @@ async fn side_bands<C: Chunks>(reader: &mut PktLineReader<C>, first: PktLine, pa
                     _ => return Err(reader.protocol("sent a pack that is not in Git's side-bands")),
                 }
             }
-            PktLine::Flush if pack.received == 0 => return Err(reader.protocol("answered a fetch without a pack")),
+            PktLine::Flush if pack.received == 0 => {
+                return Err(reader.protocol("answered a fetch without a pack"));
+            }
             PktLine::Flush => return Ok(()),
             PktLine::Delimiter | PktLine::ResponseEnd => {
                 return Err(reader.protocol("sent a pack that is not in Git's side-bands"));
@@ -385,10 +428,12 @@ impl Pack<'_> {
             return Ok(());
         }
         *self.sent += data.len() as u64;
-        self.sink
-            .send(data)
-            .await
-            .map_err(|_| Error::new(Kind::Cancelled, "the pack is no longer wanted where it was going"))
+        self.sink.send(data).await.map_err(|_| {
+            Error::new(
+                Kind::Cancelled,
+                "the pack is no longer wanted where it was going",
+            )
+        })
     }
 }
 

@@ -75,7 +75,11 @@ fn asks_in_one_round() {
         server(Capabilities::V2(V2::default())),
         server(Capabilities::V0(V0::default())),
     );
-    let (want, have, shallow) = (format!("want {A}\n"), format!("have {B}\n"), format!("shallow {B}\n"));
+    let (want, have, shallow) = (
+        format!("want {A}\n"),
+        format!("have {B}\n"),
+        format!("shallow {B}\n"),
+    );
     let body = body_v2(&server2, &v2, &request(Some(UNSHALLOW), true)).unwrap();
     let expected = [
         "command=fetch\n",
@@ -101,7 +105,10 @@ fn asks_in_one_round() {
     };
     let body = body_v0(&server0, &v0, &request(Some(3), true), Some(3)).unwrap();
     let want = format!("want {A} side-band-64k ofs-delta\n");
-    assert_eq!(body, pkt(&[&want, &shallow, "deepen 3\n", "0000", &have, "done\n"]));
+    assert_eq!(
+        body,
+        pkt(&[&want, &shallow, "deepen 3\n", "0000", &have, "done\n"])
+    );
 }
 
 /// What is on offer and helps is taken, as Git does: some servers insist.
@@ -190,7 +197,9 @@ fn a_server_that_lacks_something_is_told_apart() {
         ..V2::default()
     };
     assert_eq!(
-        body_v2(&server2, &able, &request(Some(0), false)).unwrap_err().kind,
+        body_v2(&server2, &able, &request(Some(0), false))
+            .unwrap_err()
+            .kind,
         Kind::Invalid
     );
 }
@@ -233,7 +242,8 @@ fn v2_answers() {
 #[test]
 fn v0_answers() {
     let (shallow, ack) = (format!("shallow {A}"), format!("ACK {B}\n"));
-    let (outcome, pack) = answer(false, true, &[&shallow, "0000", &ack, "\x01PACK", "0000"]).unwrap();
+    let (outcome, pack) =
+        answer(false, true, &[&shallow, "0000", &ack, "\x01PACK", "0000"]).unwrap();
     assert_eq!((outcome.shallow.len(), pack), (1, b"PACK".to_vec()));
     let (common, ready, more) = (
         format!("ACK {A} common\n"),
@@ -276,7 +286,9 @@ fn v0_answers_without_side_bands() {
             let got = run(async {
                 let (sink, mut source) = mpsc::channel(64);
                 let (mut reader, mut outcome) = (reader(&bytes, 5), FetchOutcome::default());
-                super::answer(&mut reader, form, 32, &sink, &mut outcome).await.unwrap();
+                super::answer(&mut reader, form, 32, &sink, &mut outcome)
+                    .await
+                    .unwrap();
                 drop(sink);
                 let mut got = vec![];
                 while let Some(chunk) = source.recv().await {
@@ -308,17 +320,37 @@ fn answers_that_are_wrong() {
         ),
         (&["0000"], Kind::Protocol, "unexpected"),
         (&["PACK"], Kind::Protocol, "unexpected"),
-        (&["shallow-info\n", "shallow 12\n", "0001"], Kind::Protocol, "shallow"),
-        (&["packfile\n", "PACK", "0000"], Kind::Protocol, "side-bands"),
-        (&["packfile\n", "\x01a", "0001"], Kind::Protocol, "side-bands"),
+        (
+            &["shallow-info\n", "shallow 12\n", "0001"],
+            Kind::Protocol,
+            "shallow",
+        ),
+        (
+            &["packfile\n", "PACK", "0000"],
+            Kind::Protocol,
+            "side-bands",
+        ),
+        (
+            &["packfile\n", "\x01a", "0001"],
+            Kind::Protocol,
+            "side-bands",
+        ),
         (&["packfile\n", "", "0000"], Kind::Protocol, "side-bands"),
         (
             &["packfile\n", "\x01a", "\x03no \x07memory\n"],
             Kind::Network,
             "no memory",
         ),
-        (&["packfile\n", "\x0101234567890", "0000"], Kind::TooLarge, "10 bytes"),
-        (&["ERR upload-pack: not our ref 1\n"], Kind::RefNotFound, "not our ref"),
+        (
+            &["packfile\n", "\x0101234567890", "0000"],
+            Kind::TooLarge,
+            "10 bytes",
+        ),
+        (
+            &["ERR upload-pack: not our ref 1\n"],
+            Kind::RefNotFound,
+            "not our ref",
+        ),
         (
             &["packfile\n", "\x03upload-pack: not our ref 1\n"],
             Kind::RefNotFound,
@@ -370,7 +402,10 @@ fn what_comes_before_a_pack_and_beside_it_has_an_end() {
         Kind::Network,
         "it is cut"
     );
-    assert_eq!(answer_of("shallow-info\n", thousand, 1_001).kind, Kind::Protocol);
+    assert_eq!(
+        answer_of("shallow-info\n", thousand, 1_001).kind,
+        Kind::Protocol
+    );
     let progress = pkt(&[&format!("\x02{}", "x".repeat(65_000))]);
     assert_eq!(
         answer_of("packfile\n", progress.clone(), 1_000).kind,
@@ -378,5 +413,8 @@ fn what_comes_before_a_pack_and_beside_it_has_an_end() {
         "it is cut"
     );
     let error = answer_of("packfile\n", progress, 1_040);
-    assert!(error.message.contains("progress messages without end"), "{error}");
+    assert!(
+        error.message.contains("progress messages without end"),
+        "{error}"
+    );
 }

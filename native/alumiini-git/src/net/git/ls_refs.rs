@@ -3,7 +3,9 @@
 use std::sync::atomic::Ordering;
 
 use crate::error::{Error, Key, Kind, Result};
-use crate::net::git::advertised::{Kept, MAX_ADVERTISEMENT, RemoteRef, Wanted, bounded, malformed, parse_oid};
+use crate::net::git::advertised::{
+    Kept, MAX_ADVERTISEMENT, RemoteRef, Wanted, bounded, malformed, parse_oid,
+};
 use crate::net::git::capabilities::{AGENT, Capabilities, V2, advertisement};
 use crate::net::git::discovery::discover;
 use crate::net::git::pkt_line::{Chunks, PktLine, PktLineReader, PktLineWriter};
@@ -11,20 +13,30 @@ use crate::net::pauses::Pauses;
 use crate::net::server_cache::{ServerInfo, could_cause};
 use crate::net::{Endpoint, Net, NetUrl};
 
-/// The most bytes that are listened to unasked, some 50 refs: they come in one round trip, and cost less than another.
+/// The most bytes that are listened to unasked, some 50 refs: they come in one round trip, and cost
+/// less than another.
 const MAX_V0: u64 = 4 << 10;
 
 /// The refs of `endpoint` that are wanted, in the server's order.
 ///
-/// One request where the endpoint is known to speak v2; else one to find out, and for v2 a second. Over SSH, what is known to speak v2 is
-/// listened to in v0 as long as it has few refs. What fails where it may be for what is known is asked again, from the URL, once. A ref that
-/// is not there is no error; an empty repository has none.
+/// One request where the endpoint is known to speak v2; else one to find out, and for v2 a second.
+/// Over SSH, what is known to speak v2 is listened to in v0 as long as it has few refs. What fails
+/// where it may be for what is known is asked again, from the URL, once. A ref that is not there is
+/// no error; an empty repository has none.
 ///
-/// Errors: `network`, `rate_limited`, `certificate`, `auth`, `repo_not_found`, `protocol`, `unsupported`, `too_large`.
-pub(crate) async fn ls_refs(net: &Net, endpoint: &Endpoint, wanted: Wanted<'_>) -> Result<Vec<RemoteRef>> {
+/// Errors: `network`, `rate_limited`, `certificate`, `auth`, `repo_not_found`, `protocol`,
+/// `unsupported`, `too_large`.
+pub(crate) async fn ls_refs(
+    net: &Net,
+    endpoint: &Endpoint,
+    wanted: Wanted<'_>,
+) -> Result<Vec<RemoteRef>> {
     if let Some(server) = net.server_cache.get(endpoint) {
         let (asked, done) = match &server.capabilities {
-            Capabilities::V2(v2) => (&server.base, known(net, endpoint, &server, v2, wanted).await),
+            Capabilities::V2(v2) => (
+                &server.base,
+                known(net, endpoint, &server, v2, wanted).await,
+            ),
             // It lists its refs where one asks what it speaks.
             Capabilities::V0(_) => (&endpoint.url, from_url(net, endpoint, wanted).await),
         };
@@ -48,9 +60,12 @@ async fn from_url(net: &Net, endpoint: &Endpoint, wanted: Wanted<'_>) -> Result<
             let mut pauses = Pauses::default().take(3);
             loop {
                 match ask(net, endpoint, &server, v2, wanted).await {
-                    // It was there a moment ago: a server that stands for several, of which one has not heard of it yet.
+                    // It was there a moment ago: a server that stands for several, of which one has
+                    // not heard of it yet.
                     Err(e) if e.kind == Kind::RepoNotFound => {
-                        let Some(pause) = pauses.next() else { return Err(e) };
+                        let Some(pause) = pauses.next() else {
+                            return Err(e);
+                        };
                         net.server_cache.doubt(endpoint);
                         tokio::time::sleep(pause).await;
                     }
@@ -74,8 +89,9 @@ async fn known(
     }
 }
 
-/// The refs that a server over SSH lists in v0, before it is asked anything. In v2 it has to be asked, which OpenSSH takes a round trip
-/// longer for: its sessions have no room for a question until their command runs. `None` where there is no such thing, or it is long.
+/// The refs that a server over SSH lists in v0, before it is asked anything. In v2 it has to be
+/// asked, which OpenSSH takes a round trip longer for: its sessions have no room for a question
+/// until their command runs. `None` where there is no such thing, or it is long.
 async fn ls_refs_v0(
     net: &Net,
     endpoint: &Endpoint,
@@ -89,7 +105,10 @@ async fn ls_refs_v0(
         return Ok(None);
     }
     let permit = net.host_limits.enter(endpoint, &server.base).await?;
-    let exec = permit.watch(net.upload_pack(endpoint, url, false, bytes::Bytes::new()).await)?;
+    let exec = permit.watch(
+        net.upload_pack(endpoint, url, false, bytes::Bytes::new())
+            .await,
+    )?;
     let mut reader = PktLineReader::new(exec, server.base.redacted(), MAX_V0);
     match advertisement(&mut reader, wanted).await {
         Ok((Capabilities::V0(_), refs)) => {
@@ -98,7 +117,8 @@ async fn ls_refs_v0(
         }
         // It speaks v2 whoever asks.
         Ok((Capabilities::V2(_), _)) => {}
-        // Too much; or nothing that v0 would be, from one that may know v2 only: what it says then, counts.
+        // Too much; or nothing that v0 would be, from one that may know v2 only: what it says then,
+        // counts.
         Err(e) if matches!(e.kind, Kind::TooLarge | Kind::Protocol) => {}
         Err(e) => return Err(e),
     }
@@ -114,11 +134,19 @@ async fn ask(
     wanted: Wanted<'_>,
 ) -> Result<Vec<RemoteRef>> {
     if !v2.ls_refs {
-        let sentence = format!("{} cannot list its refs: its server lacks ls-refs", server.base);
+        let sentence = format!(
+            "{} cannot list its refs: its server lacks ls-refs",
+            server.base
+        );
         return Err(Error::new(Kind::Unsupported, sentence).with(Key::Url, server.base.redacted()));
     }
     let mut reader = net
-        .ask(endpoint, server, request(v2, wanted.prefixes())?, MAX_ADVERTISEMENT)
+        .ask(
+            endpoint,
+            server,
+            request(v2, wanted.prefixes())?,
+            MAX_ADVERTISEMENT,
+        )
         .await?;
     let refs = parse(&mut reader, wanted).await?;
     reader.finish().await;

@@ -14,10 +14,16 @@ const B: &str = "2222222222222222222222222222222222222222";
 fn refs(lines: &[&str], prefixes: &[&str]) -> Result<Vec<RemoteRef>> {
     let prefixes: Vec<Vec<u8>> = prefixes.iter().map(|p| p.as_bytes().to_vec()).collect();
     let bytes = pkt(lines);
-    let whole = run(parse(&mut reader(&bytes, bytes.len()), Wanted::unbounded(&prefixes)));
+    let whole = run(parse(
+        &mut reader(&bytes, bytes.len()),
+        Wanted::unbounded(&prefixes),
+    ));
     for size in [1, 5] {
         assert_eq!(
-            run(parse(&mut reader(&bytes, size), Wanted::unbounded(&prefixes))),
+            run(parse(
+                &mut reader(&bytes, size),
+                Wanted::unbounded(&prefixes)
+            )),
             whole
         );
     }
@@ -68,7 +74,10 @@ fn reads_attributes_and_drops_what_was_not_asked_for() {
     lines.push("0000");
     let all = refs(&lines, &[]).unwrap();
     assert_eq!(all.len(), 3);
-    assert_eq!(all[0].symref_target.as_deref(), Some(&b"refs/heads/main"[..]));
+    assert_eq!(
+        all[0].symref_target.as_deref(),
+        Some(&b"refs/heads/main"[..])
+    );
     assert_eq!(
         (all[2].oid.to_string(), all[2].peeled_or_id().to_string()),
         (B.into(), A.into())
@@ -98,9 +107,16 @@ fn malformed_lists_are_refused() {
         &["\n"],
         &["0001"],
     ] {
-        assert_eq!(refs(lines, &[]).unwrap_err().kind, Kind::Protocol, "{lines:?}");
+        assert_eq!(
+            refs(lines, &[]).unwrap_err().kind,
+            Kind::Protocol,
+            "{lines:?}"
+        );
     }
-    assert_eq!(refs(&[&format!("{A} HEAD\n")], &[]).unwrap_err().kind, Kind::Network);
+    assert_eq!(
+        refs(&[&format!("{A} HEAD\n")], &[]).unwrap_err().kind,
+        Kind::Network
+    );
 }
 
 #[test]
@@ -119,8 +135,11 @@ fn what_is_kept_of_a_list_is_bounded_in_both_protocols() {
     let pool = Pool::new(0);
     let share = Share::of(&pool);
     let all = |prefixes, max_bytes| Wanted::within(prefixes, max_bytes, &share);
-    let with = |bytes: &[u8], wanted| run(parse(&mut reader(bytes, 50), wanted)).map(|refs| refs.len());
-    let without = |bytes: &[u8], wanted| run(advertisement(&mut reader(bytes, 50), wanted)).map(|(_, refs)| refs.len());
+    let with =
+        |bytes: &[u8], wanted| run(parse(&mut reader(bytes, 50), wanted)).map(|refs| refs.len());
+    let without = |bytes: &[u8], wanted| {
+        run(advertisement(&mut reader(bytes, 50), wanted)).map(|(_, refs)| refs.len())
+    };
     assert_eq!(with(&v2, all(&heads, 10 * (12 + 6 + 80))), Ok(10));
     assert_eq!(without(&v0, all(&heads, 10 * (12 + 40))), Ok(10));
     assert_eq!(with(&v2, all(&others, 1)), Ok(0));
@@ -141,7 +160,9 @@ fn a_list_has_so_many_lines_and_no_more() {
     let list = |lines: usize| {
         let chunks = vec![Bytes::from(line.repeat(1_000)); lines / 1_000];
         let mut reader = PktLineReader::new(Fixed(chunks.into()), "https://h/r".into(), u64::MAX);
-        run(parse(&mut reader, Wanted::named(b"HEAD"))).unwrap_err().kind
+        run(parse(&mut reader, Wanted::named(b"HEAD")))
+            .unwrap_err()
+            .kind
     };
     assert_eq!(list(1_000_000), Kind::Network, "it is cut");
     assert_eq!(list(1_001_000), Kind::TooLarge);

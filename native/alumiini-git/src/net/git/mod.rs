@@ -1,4 +1,5 @@
-//! Git's own protocol: what a server says it can do, the refs that it lists, and the packs that it sends.
+//! Git's own protocol: what a server says it can do, the refs that it lists, and the packs that it
+//! sends.
 
 pub(crate) mod advertised;
 pub(super) mod capabilities;

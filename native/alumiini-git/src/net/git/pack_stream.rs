@@ -1,7 +1,9 @@
-//! A pack's bytes on their way from a server to who indexes them, as Git takes them: of version 2 or 3, and whole.
+//! A pack's bytes on their way from a server to who indexes them, as Git takes them: of version 2
+//! or 3, and whole.
 //!
-//! Version 3 is version 2 with another number (gitformat-pack). libgit2 reads 2 only, so that number and the checksum over it change
-//! on the way. Without side-bands nothing but that checksum tells a whole pack from one that was cut.
+//! Version 3 is version 2 with another number (gitformat-pack). libgit2 reads 2 only, so that
+//! number and the checksum over it change on the way. Without side-bands nothing but that checksum
+//! tells a whole pack from one that was cut.
 
 use bytes::{Bytes, BytesMut};
 use sha1::{Digest, Sha1};
@@ -86,7 +88,9 @@ impl PackStream {
                     // Whoever indexes it finds the checksum wrong.
                     return (!self.must_be_whole).then(|| checked.held.freeze());
                 }
-                let changed = checked.changed.map(|sum| Bytes::copy_from_slice(&sum.finalize()));
+                let changed = checked
+                    .changed
+                    .map(|sum| Bytes::copy_from_slice(&sum.finalize()));
                 Some(changed.unwrap_or_else(|| checked.held.freeze()))
             }
         }

@@ -2,7 +2,13 @@ use super::*;
 
 /// A pack of `version` without objects, but with some bytes.
 fn pack(version: u8, bytes: usize) -> Vec<u8> {
-    let mut pack = [b"PACK\0\0\0", &[version][..], b"\0\0\0\x01", &vec![7; bytes]].concat();
+    let mut pack = [
+        b"PACK\0\0\0",
+        &[version][..],
+        b"\0\0\0\x01",
+        &vec![7; bytes],
+    ]
+    .concat();
     let sum = Sha1::digest(&pack);
     pack.extend_from_slice(&sum);
     pack
@@ -26,12 +32,20 @@ fn version_3_becomes_version_2_with_its_checksum() {
             for must_be_whole in [false, true] {
                 for version in [2, 3] {
                     let got = passed(&pack(version, bytes), size, must_be_whole);
-                    assert_eq!(got, Some(pack(2, bytes)), "{version} {bytes} {size} {must_be_whole}");
+                    assert_eq!(
+                        got,
+                        Some(pack(2, bytes)),
+                        "{version} {bytes} {size} {must_be_whole}"
+                    );
                 }
             }
         }
     }
-    assert_eq!(passed(&pack(4, 9), 5, false), Some(pack(4, 9)), "for others to refuse");
+    assert_eq!(
+        passed(&pack(4, 9), 5, false),
+        Some(pack(4, 9)),
+        "for others to refuse"
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Pkt-lines (gitprotocol-common) over a stream of chunks that may be cut anywhere, and side-band demultiplexing.
+//! Pkt-lines (gitprotocol-common) over a stream of chunks that may be cut anywhere, and side-band
+//! demultiplexing.
 
 use std::collections::VecDeque;
 
@@ -13,7 +14,8 @@ use crate::net::refusal;
 const MAX_DATA: usize = 65_516;
 /// What is kept of a text that a server sends for people.
 const MAX_TEXT: usize = 512;
-/// Bytes that are read before another task has its turn: what a server compressed well comes without being waited for.
+/// Bytes that are read before another task has its turn: what a server compressed well comes
+/// without being waited for.
 const TURN: usize = 1 << 20;
 
 /// One pkt-line.
@@ -42,8 +44,8 @@ impl PktLine {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NotPktLine;
 
-/// An incremental decoder. It holds one chunk and at most one incomplete line. A line that lies within one chunk is a slice of it;
-/// only lines that straddle chunks are copied.
+/// An incremental decoder. It holds one chunk and at most one incomplete line. A line that lies
+/// within one chunk is a slice of it; only lines that straddle chunks are copied.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
     chunks: VecDeque<Bytes>,
@@ -90,7 +92,11 @@ impl Decoder {
 
     /// The next four bytes, which may be no line's; None where more chunks are needed.
     fn start(&self) -> Option<[u8; 4]> {
-        let mut bytes = self.partial.iter().chain(self.chunks.iter().flatten()).copied();
+        let mut bytes = self
+            .partial
+            .iter()
+            .chain(self.chunks.iter().flatten())
+            .copied();
         Some([bytes.next()?, bytes.next()?, bytes.next()?, bytes.next()?])
     }
 
@@ -129,15 +135,20 @@ impl Shape {
     }
 }
 
-/// The line that `bytes` begins with and the length of it, or None and how many bytes are missing at least.
+/// The line that `bytes` begins with and the length of it, or None and how many bytes are missing
+/// at least.
 fn decode(bytes: &[u8]) -> Result<(Option<Shape>, usize), NotPktLine> {
-    // An empty data line: nobody should send one and Git reads it all the same; gix-packetline refuses it.
+    // An empty data line: nobody should send one and Git reads it all the same; gix-packetline
+    // refuses it.
     if bytes.starts_with(b"0004") {
         return Ok((Some(Shape::Data), 4));
     }
     match streaming(bytes).map_err(|_| NotPktLine)? {
         Stream::Incomplete { bytes_needed } => Ok((None, bytes_needed)),
-        Stream::Complete { line, bytes_consumed } => {
+        Stream::Complete {
+            line,
+            bytes_consumed,
+        } => {
             let shape = match line {
                 PacketLineRef::Data(_) => Shape::Data,
                 PacketLineRef::Flush => Shape::Flush,
@@ -154,7 +165,8 @@ pub(crate) trait Chunks: Send {
     /// The next chunk, None at a clean end.
     fn chunk(&mut self) -> impl Future<Output = Result<Option<Bytes>>> + Send;
 
-    /// After the last line that is wanted: what lets the connection serve again. Here, reading to the end of a body.
+    /// After the last line that is wanted: what lets the connection serve again. Here, reading to
+    /// the end of a body.
     fn end(&mut self) -> impl Future<Output = ()> + Send {
         async { while let Ok(Some(_)) = self.chunk().await {} }
     }
@@ -173,7 +185,8 @@ pub(crate) struct PktLineReader<C> {
 }
 
 impl<C: Chunks> PktLineReader<C> {
-    /// `shown`: the URL as it may be shown. `limit`: bytes after which reading ends with `too_large`.
+    /// `shown`: the URL as it may be shown. `limit`: bytes after which reading ends with
+    /// `too_large`.
     pub(crate) fn new(chunks: C, shown: String, limit: u64) -> Self {
         PktLineReader {
             chunks,
@@ -186,19 +199,23 @@ impl<C: Chunks> PktLineReader<C> {
         }
     }
 
-    /// The next line. A stream that ends, in the middle of a line or between two, is `network`: every message of the protocol
-    /// has an end of its own. An `ERR` line is the error it tells.
+    /// The next line. A stream that ends, in the middle of a line or between two, is `network`:
+    /// every message of the protocol has an end of its own. An `ERR` line is the error it tells.
     pub(crate) async fn line(&mut self) -> Result<PktLine> {
         loop {
             match self.decoder.next() {
-                Ok(Some(PktLine::Data(data))) if data.starts_with(b"ERR ") => return Err(self.told(&data[4..])),
+                Ok(Some(PktLine::Data(data))) if data.starts_with(b"ERR ") => {
+                    return Err(self.told(&data[4..]));
+                }
                 Ok(Some(line)) => {
                     self.seen = true;
                     return Ok(line);
                 }
                 Ok(None) => {}
                 Err(NotPktLine) if self.seen => {
-                    return Err(self.protocol("sent something that is not Git's protocol in the middle of its answer"));
+                    return Err(self.protocol(
+                        "sent something that is not Git's protocol in the middle of its answer",
+                    ));
                 }
                 Err(NotPktLine) => return Err(self.protocol("did not answer in Git's protocol")),
             }
@@ -239,7 +256,10 @@ impl<C: Chunks> PktLineReader<C> {
         let Some(left) = self.left.checked_sub(chunk.len() as u64) else {
             return Err(Error::new(
                 Kind::TooLarge,
-                format!("the answer of {} is larger than {} bytes", self.shown, self.limit),
+                format!(
+                    "the answer of {} is larger than {} bytes",
+                    self.shown, self.limit
+                ),
             )
             .with(Key::Url, self.shown.clone())
             .with(Key::Limit, self.limit));
@@ -254,15 +274,17 @@ impl<C: Chunks> PktLineReader<C> {
         Ok(true)
     }
 
-    /// After the last flush: lets the connection serve again. What else a server has to say there, or takes long to, costs it
-    /// the connection and nothing more.
+    /// After the last flush: lets the connection serve again. What else a server has to say there,
+    /// or takes long to, costs it the connection and nothing more.
     pub(crate) async fn finish(mut self) {
-        let _ = tokio::time::timeout(std::time::Duration::from_millis(100), self.chunks.end()).await;
+        let _ =
+            tokio::time::timeout(std::time::Duration::from_millis(100), self.chunks.end()).await;
     }
 
     /// `protocol`, with the server's name before `what`.
     pub(crate) fn protocol(&self, what: &str) -> Error {
-        Error::new(Kind::Protocol, format!("{} {what}", self.shown)).with(Key::Url, self.shown.clone())
+        Error::new(Kind::Protocol, format!("{} {what}", self.shown))
+            .with(Key::Url, self.shown.clone())
     }
 
     /// `network`: the stream ended too early.
@@ -272,15 +294,21 @@ impl<C: Chunks> PktLineReader<C> {
             self.shown
         );
         let error = Error::new(Kind::Network, message).with(Key::Url, self.shown.clone());
-        if self.seen { error } else { error.hinted(Hint::Silent) }
+        if self.seen {
+            error
+        } else {
+            error.hinted(Hint::Silent)
+        }
     }
 
-    /// What a server tells in an `ERR` line: what was asked for is gone, or what was asked is not allowed.
+    /// What a server tells in an `ERR` line: what was asked for is gone, or what was asked is not
+    /// allowed.
     fn told(&self, text: &[u8]) -> Error {
         told(Kind::Protocol, &self.shown, text)
     }
 
-    /// What a server tells on side-band 3: it failed while it worked, as with an HTTP status of 500, so `network`.
+    /// What a server tells on side-band 3: it failed while it worked, as with an HTTP status of
+    /// 500, so `network`.
     pub(crate) fn failed(&self, text: &[u8]) -> Error {
         told(Kind::Network, &self.shown, text)
     }
@@ -296,10 +324,13 @@ fn told(kind: Kind, shown: &str, text: &[u8]) -> Error {
     Error::new(kind, format!("{shown} answered: {text}")).with(Key::Url, shown)
 }
 
-/// How servers say that they do not have, or no longer offer, the object of a `want`: Git ("upload-pack: not our ref …"),
-/// JGit and with it Gerrit ("want … not valid"), Azure DevOps (TF401035).
+/// How servers say that they do not have, or no longer offer, the object of a `want`: Git
+/// ("upload-pack: not our ref …"), JGit and with it Gerrit ("want … not valid"), Azure DevOps
+/// (TF401035).
 fn says_want_is_gone(text: &str) -> bool {
-    text.contains("not our ref") || (text.contains("want ") && text.contains("not valid")) || text.contains("TF401035")
+    text.contains("not our ref")
+        || (text.contains("want ") && text.contains("not valid"))
+        || text.contains("TF401035")
 }
 
 /// A text of a server for people: without control characters, bounded, on one line.
@@ -315,7 +346,10 @@ pub(crate) fn sanitised(text: &[u8]) -> String {
         }
         out.push_str(word);
         if out.len() > MAX_TEXT {
-            let end = (0..=MAX_TEXT).rev().find(|at| out.is_char_boundary(*at)).unwrap_or(0);
+            let end = (0..=MAX_TEXT)
+                .rev()
+                .find(|at| out.is_char_boundary(*at))
+                .unwrap_or(0);
             out.truncate(end);
             out.push('…');
             break;
@@ -331,11 +365,15 @@ pub(crate) struct PktLineWriter {
 }
 
 impl PktLineWriter {
-    /// Appends `text` and a newline as one line. Lines of ours are short; a longer one is `invalid` (a ref name of 64 KiB).
+    /// Appends `text` and a newline as one line. Lines of ours are short; a longer one is `invalid`
+    /// (a ref name of 64 KiB).
     pub(crate) fn line(&mut self, text: &(impl AsRef<[u8]> + ?Sized)) -> Result<()> {
         let text = text.as_ref();
         if text.len() + 1 > MAX_DATA {
-            return Err(Error::new(Kind::Invalid, "a name is too long to be asked for"));
+            return Err(Error::new(
+                Kind::Invalid,
+                "a name is too long to be asked for",
+            ));
         }
         self.bytes
             .extend_from_slice(format!("{:04x}", text.len() + 5).as_bytes());

@@ -12,7 +12,10 @@ impl Chunks for Fixed {
 }
 
 pub(crate) fn reader(bytes: &[u8], size: usize) -> PktLineReader<Fixed> {
-    let chunks = bytes.chunks(size.max(1)).map(Bytes::copy_from_slice).collect();
+    let chunks = bytes
+        .chunks(size.max(1))
+        .map(Bytes::copy_from_slice)
+        .collect();
     PktLineReader::new(Fixed(chunks), "https://h/r".into(), 1 << 20)
 }
 
@@ -24,7 +27,8 @@ pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-/// All lines of `bytes` cut into pieces of the given sizes (in turn), and whether anything was left over.
+/// All lines of `bytes` cut into pieces of the given sizes (in turn), and whether anything was left
+/// over.
 fn lines(bytes: &[u8], sizes: &[usize]) -> (Result<Vec<PktLine>, NotPktLine>, bool) {
     let mut decoder = Decoder::default();
     let (mut out, mut rest, mut sizes) = (vec![], bytes, sizes.iter().cycle());
@@ -146,11 +150,19 @@ fn garbage_is_told_from_garbage_in_the_middle() {
     let error = run(reader(b"<html>", 2).line()).unwrap_err();
     assert_eq!(
         (error.kind, error.message.as_str()),
-        (Kind::Protocol, "https://h/r did not answer in Git's protocol")
+        (
+            Kind::Protocol,
+            "https://h/r did not answer in Git's protocol"
+        )
     );
     let mut reader = reader(b"0005azzzz", 2);
     assert_eq!(run(reader.line()).unwrap(), data(b"a"));
-    assert!(run(reader.line()).unwrap_err().message.contains("in the middle"));
+    assert!(
+        run(reader.line())
+            .unwrap_err()
+            .message
+            .contains("in the middle")
+    );
 }
 
 #[test]
@@ -169,14 +181,21 @@ fn err_lines_are_errors_and_say_when_a_want_is_gone() {
 
 #[test]
 fn sizes_are_bounded() {
-    let mut reader = PktLineReader::new(Fixed([Bytes::from_static(b"0006ab")].into()), "https://h/r".into(), 5);
+    let mut reader = PktLineReader::new(
+        Fixed([Bytes::from_static(b"0006ab")].into()),
+        "https://h/r".into(),
+        5,
+    );
     let error = run(reader.line()).unwrap_err();
     assert_eq!(error.kind, Kind::TooLarge);
     assert_eq!(error.detail[&Key::Limit], 5u64.into());
     assert!(sanitised(&[b'x'; 10_000]).len() < 600);
     assert!(sanitised("ä".repeat(1000).as_bytes()).len() < 600);
     assert_eq!(
-        PktLineWriter::default().line(&"x".repeat(70_000)).unwrap_err().kind,
+        PktLineWriter::default()
+            .line(&"x".repeat(70_000))
+            .unwrap_err()
+            .kind,
         Kind::Invalid
     );
 }

@@ -14,7 +14,8 @@ use crate::net::git::pkt_line::sanitised;
 
 use super::handler::Checker;
 
-/// Servers end a connection after so many keys that they do not know (sshd_config(5), MaxAuthTries).
+/// Servers end a connection after so many keys that they do not know (sshd_config(5),
+/// MaxAuthTries).
 const MAX_IDENTITIES: usize = 6;
 
 /// Why a server did not let a user in.
@@ -27,7 +28,8 @@ pub(super) enum Refusal {
     Ours(Error),
 }
 
-/// Shows the server the agent's identities, in the agent's order, until it takes one. `rsa`: how RSA keys sign.
+/// Shows the server the agent's identities, in the agent's order, until it takes one. `rsa`: how
+/// RSA keys sign.
 ///
 /// `auth`: there is no agent, it has no identities, or the server takes none of them.
 #[cfg(unix)]
@@ -43,7 +45,10 @@ pub(super) async fn authenticate(
             .filter(|path| !path.is_empty())
             .map(Into::into)
             .ok_or_else(|| {
-                ours("there is no ssh-agent: SSH_AUTH_SOCK is not set where the worker runs; start one, or pass its socket")
+                ours(
+                    "there is no ssh-agent: SSH_AUTH_SOCK is not set where the worker runs; \
+                      start one, or pass its socket",
+                )
             })?,
     };
     let named = path.display();
@@ -56,7 +61,8 @@ pub(super) async fn authenticate(
             "there is no ssh-agent at {named}: {why}; start one, or pass its socket"
         ))
     })?;
-    // For keys that are bound to destinations (ssh-add -h). Agents that know nothing of it say no, and that is that.
+    // For keys that are bound to destinations (ssh-add -h). Agents that know nothing of it say no,
+    // and that is that.
     if let Some(binding) = handle.agent_session_binding().cloned() {
         let _ = agent.bind_session(&binding, false).await;
     }
@@ -83,7 +89,9 @@ pub(super) async fn authenticate(
         };
         let result = match identity {
             AgentIdentity::PublicKey { key, .. } => {
-                handle.authenticate_publickey_with(user, key, hash, &mut agent).await
+                handle
+                    .authenticate_publickey_with(user, key, hash, &mut agent)
+                    .await
             }
             AgentIdentity::Certificate { certificate, .. } => {
                 handle
@@ -94,15 +102,19 @@ pub(super) async fn authenticate(
         tried.push(shown);
         match result {
             Ok(AuthResult::Success) => return Ok(()),
-            Ok(AuthResult::Failure { .. }) if handle.is_closed() => return Err(Refusal::Ended(tried)),
-            // An agent that will not sign with this key (a token that is not plugged in, a user who says no) may with the next.
+            Ok(AuthResult::Failure { .. }) if handle.is_closed() => {
+                return Err(Refusal::Ended(tried));
+            }
+            // An agent that will not sign with this key (a token that is not plugged in, a user who
+            // says no) may with the next.
             Ok(AuthResult::Failure { .. }) | Err(_) => {}
         }
     }
     Err(Refusal::Keys(tried))
 }
 
-/// A key that was shown with a certificate, and what of that may be why it is not taken. A server does not say.
+/// A key that was shown with a certificate, and what of that may be why it is not taken. A server
+/// does not say.
 #[cfg(unix)]
 fn with_certificate(certificate: &Certificate, user: &str) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -118,7 +130,10 @@ fn with_certificate(certificate: &Certificate, user: &str) -> String {
         String::new()
     } else {
         // A server may have a list of who else may be this user.
-        format!(", which is for {}", sanitised(principals.join(", ").as_bytes()))
+        format!(
+            ", which is for {}",
+            sanitised(principals.join(", ").as_bytes())
+        )
     };
     format!(
         "{} with a certificate of the authority {}{why}",

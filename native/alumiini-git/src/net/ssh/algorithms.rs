@@ -1,5 +1,6 @@
-//! What is offered to a server, the best first: all that OpenSSH's client offers by default and russh has (russh has neither
-//! sntrup761 nor UMAC). The first of these that a server has, too, is used.
+//! What is offered to a server, the best first: all that OpenSSH's client offers by default and
+//! russh has (russh has neither sntrup761 nor UMAC). The first of these that a server has, too, is
+//! used.
 
 use russh::{AlgorithmKind, Preferred, cipher, compression, kex, mac};
 

@@ -21,8 +21,9 @@ use super::login::{decode, login};
 use super::peer::Target;
 use super::wire::{Use, Uses, Wire};
 
-/// What of a channel is on its way to its reader: the bytes that a server may send before it is told to go on, and the packets
-/// that wait in memory (OpenSSH's are of 32 KiB). When those are full, the socket is no longer read.
+/// What of a channel is on its way to its reader: the bytes that a server may send before it is
+/// told to go on, and the packets that wait in memory (OpenSSH's are of 32 KiB). When those are
+/// full, the socket is no longer read.
 const WINDOW: u32 = 2 << 20;
 const WAITING_PACKETS: usize = 64;
 /// How many signs of life a server may leave out. One more, and the connection is given up.
@@ -56,7 +57,8 @@ impl Connection {
         self.cut.token().cancel();
     }
 
-    /// Opens a channel for a session. Whoever drops this future leaves the server with a channel that nobody closes.
+    /// Opens a channel for a session. Whoever drops this future leaves the server with a channel
+    /// that nobody closes.
     pub(super) async fn open(&self) -> Result<Channel<Msg>, russh::Error> {
         self.handle.channel_open_session().await
     }
@@ -64,8 +66,10 @@ impl Connection {
 
 /// Connects and, unless `greet_only`, logs in.
 ///
-/// `shown`: what errors call the remote. `keepalive`: the silence after which the server is asked for a sign of life. `network`: no way there, cut, or not done in time (the step is named). `host_key`,
-/// `auth`, `invalid` (the private key), `unsupported` (no algorithm in common), `protocol` (not SSH).
+/// `shown`: what errors call the remote. `keepalive`: the silence after which the server is asked
+/// for a sign of life. `network`: no way there, cut, or not done in time (the step is named).
+/// `host_key`, `auth`, `invalid` (the private key), `unsupported` (no algorithm in common),
+/// `protocol` (not SSH).
 pub(super) async fn connect(
     target: &Target,
     shown: &str,
@@ -83,11 +87,16 @@ async fn connect_within(
     greet_only: bool,
 ) -> Result<(Connection, Greeting)> {
     let step = Mutex::new("the connection");
-    let made = tokio::time::timeout(limit, connect_by_steps(target, shown, keepalive, greet_only, &step)).await;
+    let made = tokio::time::timeout(
+        limit,
+        connect_by_steps(target, shown, keepalive, greet_only, &step),
+    )
+    .await;
     made.unwrap_or_else(|_| {
         let step = *lock(&step);
         let sentence = format!(
-            "cannot reach {shown}: its SSH server did not get through {step} within {} seconds; check that it is one, and not overloaded",
+            "cannot reach {shown}: its SSH server did not get through {step} within {} seconds; \
+             check that it is one, and not overloaded",
             limit.as_secs()
         );
         Err(Error::new(Kind::Network, sentence)
@@ -104,7 +113,10 @@ async fn connect_by_steps(
     step: &Mutex<&'static str>,
 ) -> Result<(Connection, Greeting)> {
     // Errors of the passphrase and the like say nothing of the URL.
-    let named = |e: Error| e.context(format!("cannot log in to {shown}")).with(Key::Url, shown);
+    let named = |e: Error| {
+        e.context(format!("cannot log in to {shown}"))
+            .with(Key::Url, shown)
+    };
     let key = async {
         match &target.login.proof {
             SshCredential::Key {
@@ -140,18 +152,21 @@ async fn connect_by_steps(
     let cut = CancellationToken::new();
     let guard = cut.clone().drop_guard();
     let uses = Arc::<Uses>::default();
-    let handle = client::connect_stream(config, Wire::new(stream, cut, uses.clone()), checker).await;
+    let handle =
+        client::connect_stream(config, Wire::new(stream, cut, uses.clone()), checker).await;
     let mut handle = handle.map_err(|failed| match failed {
         Failed::Ours(error) => error,
         Failed::Russh(error) => handshake(&error, shown, &lock(&seen)),
     })?;
     if !greet_only {
         *lock(step) = "the login";
-        login(&mut handle, target, key).await.map_err(|refusal| match refusal {
-            Refusal::Ours(error) => named(error),
-            Refusal::Keys(tried) => refused(target, shown, &tried),
-            Refusal::Ended(tried) => ended(target, shown, &tried, &lock(&seen)),
-        })?;
+        login(&mut handle, target, key)
+            .await
+            .map_err(|refusal| match refusal {
+                Refusal::Ours(error) => named(error),
+                Refusal::Keys(tried) => refused(target, shown, &tried),
+                Refusal::Ended(tried) => ended(target, shown, &tried, &lock(&seen)),
+            })?;
     }
     let greeting = lock(&seen).greeting.clone();
     let connection = Connection {
@@ -168,7 +183,8 @@ fn refused(target: &Target, shown: &str, tried: &[String]) -> Error {
         more => format!("any of the keys {}", more.join(", ")),
     };
     let sentence = format!(
-        "{shown}: {} does not accept {keys}: check that its public half is registered there, with access to this repository, and that the user is right",
+        "{shown}: {} does not accept {keys}: check that its public half is registered there, with \
+         access to this repository, and that the user is right",
         target.who()
     );
     Error::new(Kind::Auth, sentence).with(Key::Url, shown)
@@ -189,15 +205,21 @@ fn cut(shown: &str, step: &str, seen: &Seen) -> Error {
     let said = seen
         .disconnect_message
         .as_ref()
-        .map_or(String::new(), |disconnect_message| format!(": {disconnect_message}"));
-    let sentence = format!("the connection to {shown} was ended by its server during {step}{said}; try again later");
+        .map_or(String::new(), |disconnect_message| {
+            format!(": {disconnect_message}")
+        });
+    let sentence = format!(
+        "the connection to {shown} was ended by its server during {step}{said}; try again later"
+    );
     Error::new(Kind::Network, sentence).with(Key::Url, shown)
 }
 
 fn handshake(error: &russh::Error, shown: &str, seen: &Seen) -> Error {
     use russh::Error as E;
     let (kind, sentence) = match error {
-        E::IO(_) | E::HUP | E::Disconnect | E::SendError | E::RecvError => return cut(shown, "the key exchange", seen),
+        E::IO(_) | E::HUP | E::Disconnect | E::SendError | E::RecvError => {
+            return cut(shown, "the key exchange", seen);
+        }
         E::Version => (
             Kind::Protocol,
             format!("{shown} did not answer in SSH: check the URL's port"),
@@ -208,13 +230,17 @@ fn handshake(error: &russh::Error, shown: &str, seen: &Seen) -> Error {
             (
                 Kind::Unsupported,
                 format!(
-                    "{shown} and this worker have no {what} in common: its server offers {theirs}; update it, or let it offer what current OpenSSH offers"
+                    "{shown} and this worker have no {what} in common: its server offers \
+                     {theirs}; update it, or let it offer what current OpenSSH offers"
                 ),
             )
         }
         E::WrongServerSig => (
             Kind::HostKey,
-            format!("{shown} shows a host key that it cannot sign with: this is not the server that it says it is"),
+            format!(
+                "{shown} shows a host key that it cannot sign with: this is not the server that \
+                 it says it is"
+            ),
         ),
         other => (
             Kind::Protocol,
@@ -229,7 +255,9 @@ fn handshake(error: &russh::Error, shown: &str, seen: &Seen) -> Error {
 
 fn config(trusted: &Trusted, keepalive: Duration) -> Config {
     Config {
-        client_id: SshId::Standard(concat!("SSH-2.0-alumiini-git_", env!("CARGO_PKG_VERSION")).into()),
+        client_id: SshId::Standard(
+            concat!("SSH-2.0-alumiini-git_", env!("CARGO_PKG_VERSION")).into(),
+        ),
         window_size: WINDOW,
         channel_buffer_size: WAITING_PACKETS,
         keepalive_interval: Some(keepalive),
@@ -283,7 +311,10 @@ mod tests {
                 true,
             ));
             let error = made.err().unwrap();
-            assert_eq!((error.kind, error.hint), (Kind::Network, Some(Hint::Unreachable)));
+            assert_eq!(
+                (error.kind, error.hint),
+                (Kind::Network, Some(Hint::Unreachable))
+            );
             assert!(error.message.contains("the key exchange"), "{error}");
             // What is left of it ends too, and with it the socket.
             let ended = async { tokio::task::spawn_blocking(|| server.join()).await };

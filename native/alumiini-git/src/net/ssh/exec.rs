@@ -21,7 +21,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// `SSH_EXTENDED_DATA_STDERR` (RFC 4254, 5.2).
 const STDERR: u32 = 1;
 
-/// One `git-upload-pack` at work: its standard output. Dropping it closes its channel, and nothing else of the connection.
+/// One `git-upload-pack` at work: its standard output. Dropping it closes its channel, and nothing
+/// else of the connection.
 pub(crate) struct Exec {
     read: Option<ChannelReadHalf>,
     write: Arc<ChannelWriteHalf<Msg>>,
@@ -58,9 +59,15 @@ pub(super) enum NoAnswer {
 impl Exec {
     /// Starts `git-upload-pack` for `path`, writes `body` and waits for the first of its output.
     ///
-    /// Nothing is waited for but the server's window: OpenSSH has none for a session before its command has begun, which costs a
-    /// round trip; others (those in Go) take all at once.
-    pub(super) async fn begin(lease: Lease, path: &str, shown: &str, v2: bool, body: Bytes) -> Result<Exec, NoAnswer> {
+    /// Nothing is waited for but the server's window: OpenSSH has none for a session before its
+    /// command has begun, which costs a round trip; others (those in Go) take all at once.
+    pub(super) async fn begin(
+        lease: Lease,
+        path: &str,
+        shown: &str,
+        v2: bool,
+        body: Bytes,
+    ) -> Result<Exec, NoAnswer> {
         let (read, write) = lease.channel.split();
         let mut exec = Exec {
             read: Some(read),
@@ -87,7 +94,9 @@ impl Exec {
     async fn send(&mut self, path: &str, v2: bool, body: Bytes) -> Result<(), russh::Error> {
         if v2 {
             // A server that does not take it (sshd_config(5), AcceptEnv) speaks v0, and that shows.
-            self.write.set_env(false, "GIT_PROTOCOL", "version=2").await?;
+            self.write
+                .set_env(false, "GIT_PROTOCOL", "version=2")
+                .await?;
         }
         self.write.exec(true, command(path)).await?;
         if body.len() <= self.write.writable_packet_size().await {
@@ -107,12 +116,16 @@ impl Exec {
 
     /// The next of the output; None at the session's end.
     async fn receive(&mut self) -> Result<Option<Bytes>, NoAnswer> {
-        let Some(read) = &mut self.read else { return Ok(None) };
+        let Some(read) = &mut self.read else {
+            return Ok(None);
+        };
         let mut ending = false;
         loop {
             let message = if ending {
                 // The exit status may come after the end of the output.
-                tokio::time::timeout(CLOSE_TIMEOUT, read.wait()).await.unwrap_or(None)
+                tokio::time::timeout(CLOSE_TIMEOUT, read.wait())
+                    .await
+                    .unwrap_or(None)
             } else {
                 read.wait().await
             };
@@ -126,7 +139,9 @@ impl Exec {
                     self.session = None;
                     return Ok(None);
                 }
-                Some(_) if self.heard.refused => return Err(NoAnswer::Failed(self.heard.failure(&self.shown))),
+                Some(_) if self.heard.refused => {
+                    return Err(NoAnswer::Failed(self.heard.failure(&self.shown)));
+                }
                 Some(_) => {}
             }
         }
@@ -146,7 +161,8 @@ impl Chunks for Exec {
         }
     }
 
-    /// Ends the session without waiting for it: the server closes it when its process has ended, and then it counts no more.
+    /// Ends the session without waiting for it: the server closes it when its process has ended,
+    /// and then it counts no more.
     async fn end(&mut self) {
         let (Some(mut read), Some(mut session)) = (self.read.take(), self.session.take()) else {
             return;
@@ -154,11 +170,13 @@ impl Chunks for Exec {
         let (write, asked) = (self.write.clone(), self.asked);
         tokio::spawn(async move {
             if !asked {
-                // Of v0, the end of input in place of a request would be an error (gitprotocol-pack).
+                // Of v0, the end of input in place of a request would be an error
+                // (gitprotocol-pack).
                 let _ = write.data_bytes(Bytes::from_static(b"0000")).await;
             }
             let _ = write.eof().await;
-            let closed = async { while !matches!(read.wait().await, Some(ChannelMsg::Close) | None) {} };
+            let closed =
+                async { while !matches!(read.wait().await, Some(ChannelMsg::Close) | None) {} };
             if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
                 session.abort();
                 let _ = write.close().await;
@@ -171,7 +189,9 @@ impl Chunks for Exec {
 
 impl Drop for Exec {
     fn drop(&mut self) {
-        let Some(mut session) = self.session.take() else { return };
+        let Some(mut session) = self.session.take() else {
+            return;
+        };
         session.abort();
         // At first, so that a connection that waits for this session's reader goes on.
         self.read = None;
@@ -224,24 +244,35 @@ impl Heard {
         let sentence = match (kind, self.status) {
             (Kind::Unsupported, _) => {
                 format!(
-                    "{shown} does not run git-upload-pack for this user: check that Git is installed there and allowed{quoted}"
+                    "{shown} does not run git-upload-pack for this user: check that Git is \
+                     installed there and allowed{quoted}"
                 )
             }
             (Kind::RepoNotFound, _) => {
                 format!("there is no repository at {shown}, or this user may not see it{quoted}")
             }
-            (Kind::Auth, _) => format!("{shown} refuses this user access to the repository{quoted}"),
-            (Kind::RateLimited, _) => format!("{shown} is asked too often: try again later{quoted}"),
-            (_, Some(status)) if status != 0 => format!("{shown} failed with exit status {status}{quoted}"),
-            _ if self.signalled => format!("{shown} failed: its git-upload-pack was killed{quoted}"),
-            _ => format!("the connection to {shown} was cut before its answer was complete{quoted}"),
+            (Kind::Auth, _) => {
+                format!("{shown} refuses this user access to the repository{quoted}")
+            }
+            (Kind::RateLimited, _) => {
+                format!("{shown} is asked too often: try again later{quoted}")
+            }
+            (_, Some(status)) if status != 0 => {
+                format!("{shown} failed with exit status {status}{quoted}")
+            }
+            _ if self.signalled => {
+                format!("{shown} failed: its git-upload-pack was killed{quoted}")
+            }
+            _ => {
+                format!("the connection to {shown} was cut before its answer was complete{quoted}")
+            }
         };
         Error::new(kind, sentence).with(Key::Url, shown)
     }
 }
 
-/// What the server's shell, or what stands in for it, is told to run: quoted as Git does (quote.c, sq_quote_buf), since some servers
-/// take it apart themselves.
+/// What the server's shell, or what stands in for it, is told to run: quoted as Git does (quote.c,
+/// sq_quote_buf), since some servers take it apart themselves.
 pub(super) fn command(path: &str) -> String {
     let quoted = path.replace('\'', r"'\''").replace('!', r"'\!'");
     format!("git-upload-pack '{quoted}'")
@@ -273,7 +304,8 @@ mod tests {
             };
             heard.failure("ssh://h/r")
         };
-        const HINT: &str = "Please make sure you have the correct access rights\nand the repository exists.";
+        const HINT: &str =
+            "Please make sure you have the correct access rights\nand the repository exists.";
         for (said, status, kind) in [
             (
                 "fatal: '/r' does not appear to be a git repository",
@@ -282,20 +314,33 @@ mod tests {
             ),
             ("ERROR: Repository not found.", 1, Kind::RepoNotFound),
             (
-                "ERROR: The project you were looking for could not be found or you don't have permission to view it.",
+                "ERROR: The project you were looking for could not be found or you don't have \
+                 permission to view it.",
                 1,
                 Kind::RepoNotFound,
             ),
-            ("Forgejo: Cannot find repository: a/b", 1, Kind::RepoNotFound),
+            (
+                "Forgejo: Cannot find repository: a/b",
+                1,
+                Kind::RepoNotFound,
+            ),
             ("Gitea: Unauthorized", 1, Kind::Auth),
-            ("ERROR: Permission to a/b.git denied to deploy key", 1, Kind::Auth),
+            (
+                "ERROR: Permission to a/b.git denied to deploy key",
+                1,
+                Kind::Auth,
+            ),
             (
                 "fatal: detected dubious ownership in repository at '/r'",
                 128,
                 Kind::Auth,
             ),
             ("sh: 1: git-upload-pack: not found", 127, Kind::Unsupported),
-            ("bash: git-upload-pack: command not found", 1, Kind::Unsupported),
+            (
+                "bash: git-upload-pack: command not found",
+                1,
+                Kind::Unsupported,
+            ),
             (HINT, 128, Kind::Network),
             ("out of memory", 1, Kind::Network),
         ] {

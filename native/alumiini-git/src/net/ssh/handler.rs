@@ -1,4 +1,5 @@
-//! What a server is asked and told while a connection is made: its host key, and what it may not open.
+//! What a server is asked and told while a connection is made: its host key, and what it may not
+//! open.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -63,20 +64,26 @@ impl Handler for Checker {
 
     async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, Failed> {
         let at = (self.target.host.as_str(), self.target.port);
-        let greeting =
-            host_key::check(key, &self.trusted, at, &self.target.login, &self.shown).map_err(Failed::Ours)?;
+        let greeting = host_key::check(key, &self.trusted, at, &self.target.login, &self.shown)
+            .map_err(Failed::Ours)?;
         lock(&self.seen).greeting = greeting;
         Ok(true)
     }
 
-    async fn kex_done(&mut self, _: Option<&[u8]>, _: &russh::Names, session: &mut Session) -> Result<(), Failed> {
+    async fn kex_done(
+        &mut self,
+        _: Option<&[u8]>,
+        _: &russh::Names,
+        session: &mut Session,
+    ) -> Result<(), Failed> {
         lock(&self.seen).greeting.version = sanitised(session.remote_sshid());
         Ok(())
     }
 
     async fn disconnected(&mut self, reason: DisconnectReason<Failed>) -> Result<(), Failed> {
         if let DisconnectReason::ReceivedDisconnect(disconnect_message) = reason {
-            lock(&self.seen).disconnect_message = Some(sanitised(disconnect_message.message.as_bytes()));
+            lock(&self.seen).disconnect_message =
+                Some(sanitised(disconnect_message.message.as_bytes()));
         }
         Ok(())
     }

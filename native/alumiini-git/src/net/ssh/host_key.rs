@@ -15,8 +15,8 @@ use super::known_hosts::{Trusted, Verdict};
 /// The most of a known_hosts file that is read.
 const MAX_FILE: u64 = 16 << 20;
 
-/// What `login` trusts of `host` and `port`: by the text that it brings, else by the user's and the system's files, as ssh(1)
-/// reads them.
+/// What `login` trusts of `host` and `port`: by the text that it brings, else by the user's and the
+/// system's files, as ssh(1) reads them.
 pub(super) async fn trusted(login: &SshLogin, host: &str, port: u16) -> Result<Trusted> {
     let (given, host) = (login.known_hosts.clone(), host.to_owned());
     let find = move || {
@@ -41,7 +41,10 @@ fn files(home: Option<PathBuf>, system: PathBuf) -> Vec<String> {
     let of_user = user
         .into_iter()
         .flat_map(|dir| [dir.join("known_hosts"), dir.join("known_hosts2")]);
-    let of_system = [system.join("ssh_known_hosts"), system.join("ssh_known_hosts2")];
+    let of_system = [
+        system.join("ssh_known_hosts"),
+        system.join("ssh_known_hosts2"),
+    ];
     let read = |path: PathBuf| {
         let mut bytes = vec![];
         let file = std::fs::File::open(path).ok()?;
@@ -51,7 +54,8 @@ fn files(home: Option<PathBuf>, system: PathBuf) -> Vec<String> {
     of_user.chain(of_system).filter_map(read).collect()
 }
 
-/// Of a server, for those who look step by step: what it calls itself, and the key by which it was recognised.
+/// Of a server, for those who look step by step: what it calls itself, and the key by which it was
+/// recognised.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Greeting {
     /// `SSH-2.0-OpenSSH_9.2p1`. Without control characters, and no longer than 255 bytes.
@@ -87,7 +91,9 @@ pub(super) fn check(
         Some(_) => "the known_hosts of these credentials",
         None => "~/.ssh/known_hosts",
     };
-    let add = format!("if it is the server's, by what whoever runs it says, add this line to {file}: {line}");
+    let add = format!(
+        "if it is the server's, by what whoever runs it says, add this line to {file}: {line}"
+    );
     let sentence = match verdict {
         Verdict::Known => {
             return Ok(Greeting {
@@ -97,18 +103,25 @@ pub(super) fn check(
                 certificate: shown_key.certificate().is_some(),
             });
         }
-        Verdict::Unknown => format!("the host key of {shown} is not known: {key_type} {fingerprint}; {add}"),
+        Verdict::Unknown => {
+            format!("the host key of {shown} is not known: {key_type} {fingerprint}; {add}")
+        }
         Verdict::OtherTypes => format!(
-            "the host key of {shown} is not known: {key_type} {fingerprint}; of this host, known_hosts has keys of other types only, which the server did not show; {add}"
+            "the host key of {shown} is not known: {key_type} {fingerprint}; of this host, \
+             known_hosts has keys of other types only, which the server did not show; {add}"
         ),
         Verdict::Changed => format!(
-            "the host key of {shown} has changed: it is {key_type} {fingerprint} now, and known_hosts has another one of that type. Someone may be in the middle. Only if the change is known to be right, remove the old line from {file} and add this one: {line}"
+            "the host key of {shown} has changed: it is {key_type} {fingerprint} now, and \
+             known_hosts has another one of that type. Someone may be in the middle. Only if the \
+             change is known to be right, remove the old line from {file} and add this one: {line}"
         ),
         Verdict::Revoked => format!(
-            "the host key of {shown}, {key_type} {fingerprint}, or the authority behind it is revoked in known_hosts: this is not a server to trust"
+            "the host key of {shown}, {key_type} {fingerprint}, or the authority behind it is \
+             revoked in known_hosts: this is not a server to trust"
         ),
         Verdict::BadCertificate(why) => format!(
-            "the host certificate of {shown} {why}: it must be renewed there; its key is {key_type} {fingerprint}"
+            "the host certificate of {shown} {why}: it must be renewed there; its key is \
+             {key_type} {fingerprint}"
         ),
     };
     let error = Error::new(Kind::HostKey, sentence)
@@ -124,7 +137,12 @@ pub(super) fn check(
 fn line(key: &PublicKey, host: &str, port: u16) -> Result<String> {
     let key = PublicKey::new(key.key_data().clone(), "")
         .to_openssh()
-        .map_err(|_| Error::new(Kind::Protocol, "the server shows a host key that cannot be read"))?;
+        .map_err(|_| {
+            Error::new(
+                Kind::Protocol,
+                "the server shows a host key that cannot be read",
+            )
+        })?;
     Ok(match port {
         DEFAULT_PORT => format!("{host} {}", key.trim_end()),
         port => format!("[{host}]:{port} {}", key.trim_end()),
@@ -138,7 +156,9 @@ mod tests {
     #[test]
     fn the_files_that_ssh_reads() {
         let (home, system) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let read = |home: Option<&std::path::Path>| files(home.map(PathBuf::from), system.path().to_owned());
+        let read = |home: Option<&std::path::Path>| {
+            files(home.map(PathBuf::from), system.path().to_owned())
+        };
         assert!(read(Some(home.path())).is_empty());
         std::fs::create_dir(home.path().join(".ssh")).unwrap();
         std::fs::write(home.path().join(".ssh/known_hosts"), "one").unwrap();

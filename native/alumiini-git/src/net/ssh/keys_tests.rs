@@ -1,5 +1,5 @@
-//! Throwaway keys of OpenSSH 9.2 and OpenSSL 3.0 (`golden/keys/`); those that are encrypted, by `sesame`. What they are is what
-//! `ssh-keygen -l` said of them.
+//! Throwaway keys of OpenSSH 9.2 and OpenSSL 3.0 (`golden/keys/`); those that are encrypted, by
+//! `sesame`. What they are is what `ssh-keygen -l` said of them.
 
 use super::*;
 use russh::keys::HashAlg;
@@ -12,12 +12,17 @@ macro_rules! golden {
 
 fn fingerprint(name: &str) -> Option<&'static str> {
     let all = include_str!("golden/keys/fingerprints.txt");
-    all.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
+    all.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
 }
 
 fn shows(name: &str, key: &PrivateKey) {
     if let Some(expected) = fingerprint(name) {
-        assert_eq!(key.fingerprint(HashAlg::Sha256).to_string(), expected, "{name}");
+        assert_eq!(
+            key.fingerprint(HashAlg::Sha256).to_string(),
+            expected,
+            "{name}"
+        );
     }
 }
 
@@ -41,7 +46,9 @@ fn every_form() {
 
 #[test]
 fn passphrases() {
-    for (name, text) in golden!("ed25519-enc" "rsa-enc" "rsa-pkcs1-enc" "rsa-pkcs8-enc" "ed25519-pkcs8-enc") {
+    for (name, text) in
+        golden!("ed25519-enc" "rsa-enc" "rsa-pkcs1-enc" "rsa-pkcs8-enc" "ed25519-pkcs8-enc")
+    {
         shows(
             name,
             &decode(text, Some("sesame")).unwrap_or_else(|e| panic!("{name}: {e}")),

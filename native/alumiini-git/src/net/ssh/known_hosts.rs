@@ -1,5 +1,5 @@
-//! Which host keys are trusted, from text in the form of sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT", decided as OpenSSH does (its
-//! hostfile.c and sshconnect.c). Nothing here reads files or a clock.
+//! Which host keys are trusted, from text in the form of sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT",
+//! decided as OpenSSH does (its hostfile.c and sshconnect.c). Nothing here reads files or a clock.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,7 +11,8 @@ use sha1::Sha1;
 
 use crate::net::ssh_url::DEFAULT_PORT;
 
-/// The host key algorithms that are taken at all. RSA with SHA-1 signatures is not among them, as in OpenSSH since 8.8.
+/// The host key algorithms that are taken at all. RSA with SHA-1 signatures is not among them, as
+/// in OpenSSH since 8.8.
 const ALGORITHMS: [Algorithm; 6] = [
     Algorithm::Ed25519,
     Algorithm::Ecdsa {
@@ -36,7 +37,8 @@ const ALGORITHMS: [Algorithm; 6] = [
 pub(super) struct Trusted {
     host: String,
     keys: Vec<KeyData>,
-    /// For a port that is not 22: what is known of the host without its port. OpenSSH takes such a key, and calls no other changed.
+    /// For a port that is not 22: what is known of the host without its port. OpenSSH takes such a
+    /// key, and calls no other changed.
     portless: Vec<KeyData>,
     authorities: Vec<KeyData>,
     revoked: Vec<KeyData>,
@@ -53,7 +55,8 @@ pub(super) enum Verdict {
     /// Another key of this type is known.
     Changed,
     Revoked,
-    /// A certificate of a trusted authority that is not good here, and why. What it holds is no known key either.
+    /// A certificate of a trusted authority that is not good here, and why. What it holds is no
+    /// known key either.
     BadCertificate(&'static str),
 }
 
@@ -73,7 +76,9 @@ impl Trusted {
 
     /// Lines that cannot be read are nobody's, as with OpenSSH: it goes on too.
     fn line(&mut self, line: &str, with_port: &str, host: &str, bare_is_exact: bool) {
-        let mut words = line.split([' ', '\t', '\r']).filter(|word| !word.is_empty());
+        let mut words = line
+            .split([' ', '\t', '\r'])
+            .filter(|word| !word.is_empty());
         let Some(mut patterns) = words.next().filter(|word| !word.starts_with('#')) else {
             return;
         };
@@ -114,7 +119,8 @@ impl Trusted {
         }
     }
 
-    /// The host key algorithms to offer, those of known keys first: a server with several keys then shows one that is known.
+    /// The host key algorithms to offer, those of known keys first: a server with several keys then
+    /// shows one that is known.
     pub(super) fn algorithms(&self) -> Vec<Algorithm> {
         let known = |algorithm: &Algorithm| {
             let mut keys = self.keys.iter().chain(&self.portless);
@@ -125,8 +131,8 @@ impl Trusted {
         first
     }
 
-    /// The same for certificates: none where no authority is trusted for this host, since a server that has one would show
-    /// it in place of its key.
+    /// The same for certificates: none where no authority is trusted for this host, since a server
+    /// that has one would show it in place of its key.
     pub(super) fn certificate_algorithms(&self) -> Vec<Algorithm> {
         if self.authorities.is_empty() {
             vec![]
@@ -153,7 +159,8 @@ impl Trusted {
         }
     }
 
-    /// A certificate is good where its authority is trusted for this host, or where the key that it holds is known itself.
+    /// A certificate is good where its authority is trusted for this host, or where the key that it
+    /// holds is known itself.
     ///
     /// `now`: seconds since 1970.
     pub(super) fn judge_certificate(&self, certificate: &Certificate, now: u64) -> Verdict {
@@ -173,7 +180,12 @@ impl Trusted {
 
     /// OpenSSH's sshkey_cert_check_host, and an empty list of principals is no host's.
     fn fault(&self, certificate: &Certificate, now: u64) -> Option<&'static str> {
-        let named = |principal: &String| glob(principal.to_ascii_lowercase().as_bytes(), self.host.as_bytes());
+        let named = |principal: &String| {
+            glob(
+                principal.to_ascii_lowercase().as_bytes(),
+                self.host.as_bytes(),
+            )
+        };
         let authority = certificate.signature_key().fingerprint(HashAlg::Sha256);
         let algorithm = certificate.signature().algorithm();
         if certificate.cert_type() != CertType::Host {
@@ -201,8 +213,8 @@ fn same_type(known: &Algorithm, offered: &Algorithm) -> bool {
     known == offered || (known.clone().is_rsa() && offered.clone().is_rsa())
 }
 
-/// The first word of a line against a name in lower case: `|1|salt|hash`, or patterns with commas of which one matches and none
-/// that begins with `!` does.
+/// The first word of a line against a name in lower case: `|1|salt|hash`, or patterns with commas
+/// of which one matches and none that begins with `!` does.
 fn matches(patterns: &str, name: &str) -> bool {
     if let Some(hashed) = patterns.strip_prefix("|1|") {
         return hash_matches(hashed, name).unwrap_or(false);
@@ -223,7 +235,8 @@ fn matches(patterns: &str, name: &str) -> bool {
     found
 }
 
-/// `salt|hash`, both in Base64: the hash is HMAC-SHA1 of the name, with the salt as the key (hostfile.c, host_hash).
+/// `salt|hash`, both in Base64: the hash is HMAC-SHA1 of the name, with the salt as the key
+/// (hostfile.c, host_hash).
 fn hash_matches(hashed: &str, name: &str) -> Option<bool> {
     let (salt, hash) = hashed.split_once('|')?;
     let mut mac = Hmac::<Sha1>::new_from_slice(&STANDARD.decode(salt).ok()?).ok()?;
@@ -234,7 +247,8 @@ fn hash_matches(hashed: &str, name: &str) -> Option<bool> {
 /// `*` and `?`, and nothing else, stand for others (ssh_config(5), "PATTERNS").
 fn glob(pattern: &[u8], name: &[u8]) -> bool {
     let (mut p, mut n) = (0, 0);
-    // Where to go on when what follows a star turns out not to match: after the star, one further in the name.
+    // Where to go on when what follows a star turns out not to match: after the star, one further
+    // in the name.
     let mut star: Option<(usize, usize)> = None;
     while n < name.len() {
         match pattern.get(p) {

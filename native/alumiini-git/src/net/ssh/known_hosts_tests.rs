@@ -1,5 +1,6 @@
-//! Keys, certificates and hashes made by ssh-keygen of OpenSSH 9.2 (`golden/`): certificates of the key `ed25519` by `ca`, for
-//! git.example.com and *.svc.example.com, valid from 2020 to 2099, and each with one thing wrong.
+//! Keys, certificates and hashes made by ssh-keygen of OpenSSH 9.2 (`golden/`): certificates of the
+//! key `ed25519` by `ca`, for git.example.com and *.svc.example.com, valid from 2020 to 2099, and
+//! each with one thing wrong.
 
 use super::*;
 
@@ -12,7 +13,10 @@ const HASHED: &str = include_str!("golden/hashed.txt");
 const NOW: u64 = 1_800_000_000;
 
 fn key(text: &str) -> KeyData {
-    PublicKey::from_openssh(text.trim()).unwrap().key_data().clone()
+    PublicKey::from_openssh(text.trim())
+        .unwrap()
+        .key_data()
+        .clone()
 }
 
 fn find(text: &str, host: &str, port: u16) -> Trusted {
@@ -34,8 +38,18 @@ fn names_patterns_and_ports() {
         ("a,git.example.com,b", "git.example.com", 22, Known),
         ("*.example.com", "git.example.com", 22, Known),
         ("*.example.com", "git.example.com", 2222, Known),
-        ("*.example.com,!git.example.com", "git.example.com", 22, Unknown),
-        ("!git.example.com,*.example.com", "git.example.com", 22, Unknown),
+        (
+            "*.example.com,!git.example.com",
+            "git.example.com",
+            22,
+            Unknown,
+        ),
+        (
+            "!git.example.com,*.example.com",
+            "git.example.com",
+            22,
+            Unknown,
+        ),
         ("!other.example.com", "git.example.com", 22, Unknown),
         ("g?t.ex*le.c*m", "git.example.com", 22, Known),
         ("g?it.example.com", "git.example.com", 22, Unknown),
@@ -51,7 +65,11 @@ fn names_patterns_and_ports() {
         ("[::1]:2222", "::1", 2222, Known),
     ] {
         let line = format!("{patterns} {ED25519}");
-        assert_eq!(judge(&line, host, port, ED25519), verdict, "{patterns} {host} {port}");
+        assert_eq!(
+            judge(&line, host, port, ED25519),
+            verdict,
+            "{patterns} {host} {port}"
+        );
     }
 }
 
@@ -61,16 +79,23 @@ fn hashed_names() {
     let text = format!("{} {ED25519}\n{} {ECDSA}", hashes[0], hashes[1]);
     assert_eq!(judge(&text, "git.example.com", 22, ED25519), Verdict::Known);
     assert_eq!(judge(&text, "git.example.com", 2222, ECDSA), Verdict::Known);
-    assert_eq!(judge(&text, "git.example.org", 22, ED25519), Verdict::Unknown);
+    assert_eq!(
+        judge(&text, "git.example.org", 22, ED25519),
+        Verdict::Unknown
+    );
     for odd in ["|1|", "|1|%|%", "|1|AAAA", "|2|AAAA|AAAA", "|1|AAAA|AAAA"] {
-        assert_eq!(judge(&format!("{odd} {ED25519}"), "h", 22, ED25519), Verdict::Unknown);
+        assert_eq!(
+            judge(&format!("{odd} {ED25519}"), "h", 22, ED25519),
+            Verdict::Unknown
+        );
     }
 }
 
 #[test]
 fn what_is_no_line_is_passed_over() {
     let text = format!(
-        "# h {OTHER}\n\n   \nh\nh ssh-ed25519\nh ssh-ed25519 %%%\nh ssh-rsa-of-tomorrow AAAA\nh 1024 65537 123456\n@marker\n@of-tomorrow h {OTHER}\n\th\tssh-ed25519\t{}  a comment\r\n",
+        "# h {OTHER}\n\n   \nh\nh ssh-ed25519\nh ssh-ed25519 %%%\nh ssh-rsa-of-tomorrow AAAA\nh \
+         1024 65537 123456\n@marker\n@of-tomorrow h {OTHER}\n\th\tssh-ed25519\t{}  a comment\r\n",
         ED25519.split(' ').nth(1).unwrap().trim()
     );
     assert_eq!(judge(&text, "h", 22, ED25519), Verdict::Known);
@@ -104,7 +129,10 @@ fn rsa_keys_by_the_names_of_their_signatures() {
     }
     for kind in ["rsa-sha2-256", "rsa-sha2-512"] {
         let text = format!("h {kind} {}\r\n", blob(RSA));
-        assert_eq!(find(&text, "h", 22).algorithms()[0].to_string(), "rsa-sha2-512");
+        assert_eq!(
+            find(&text, "h", 22).algorithms()[0].to_string(),
+            "rsa-sha2-512"
+        );
         assert_eq!(judge(&text, "h", 22, ED25519), Verdict::OtherTypes);
         // Of another type of key, they say nothing.
         let wrong = format!("h {kind} {}", blob(ED25519));
@@ -152,7 +180,10 @@ fn unknown_changed_and_revoked() {
     let elsewhere = format!("@revoked i {ED25519}{text}");
     assert_eq!(judge(&elsewhere, "h", 22, ED25519), Verdict::Known);
     // Two keys of one type: either will do, as while a key is being replaced.
-    assert_eq!(judge(&format!("{text}h {OTHER}"), "h", 22, OTHER), Verdict::Known);
+    assert_eq!(
+        judge(&format!("{text}h {OTHER}"), "h", 22, OTHER),
+        Verdict::Known
+    );
 }
 
 #[test]
@@ -172,7 +203,11 @@ fn known_types_are_offered_first_and_sha1_never() {
         names(&format!("h {ECDSA}h {RSA}"), 2222)[..2],
         ["ecdsa-sha2-nistp256", "rsa-sha2-512"]
     );
-    assert!(find(&format!("h {RSA}"), "h", 22).certificate_algorithms().is_empty());
+    assert!(
+        find(&format!("h {RSA}"), "h", 22)
+            .certificate_algorithms()
+            .is_empty()
+    );
     assert_eq!(
         find(&format!("@cert-authority h {CA}"), "h", 22)
             .certificate_algorithms()
@@ -189,18 +224,30 @@ fn certificates() {
         find(text, host, 22).judge_certificate(&certificate, now)
     };
     const GOOD: &str = include_str!("golden/good-cert.pub");
-    let (host, ca) = ("git.example.com", format!("@cert-authority *.example.com {CA}"));
+    let (host, ca) = (
+        "git.example.com",
+        format!("@cert-authority *.example.com {CA}"),
+    );
     assert_eq!(judge(&ca, host, GOOD, NOW), Known);
     assert_eq!(judge(&ca, "a.svc.example.com", GOOD, NOW), Known);
     assert_eq!(
         judge(&ca, "www.example.com", GOOD, NOW),
         BadCertificate("is for another host name")
     );
-    assert_eq!(judge(&format!("@cert-authority i {CA}"), host, GOOD, NOW), Unknown);
-    assert_eq!(judge(&format!("@cert-authority * {OTHER}"), host, GOOD, NOW), Unknown);
+    assert_eq!(
+        judge(&format!("@cert-authority i {CA}"), host, GOOD, NOW),
+        Unknown
+    );
+    assert_eq!(
+        judge(&format!("@cert-authority * {OTHER}"), host, GOOD, NOW),
+        Unknown
+    );
     // A plain line is no authority.
     assert_eq!(judge(&format!("* {CA}"), host, GOOD, NOW), Changed);
-    assert_eq!(judge(&format!("@revoked * {CA}{ca}"), host, GOOD, NOW), Revoked);
+    assert_eq!(
+        judge(&format!("@revoked * {CA}{ca}"), host, GOOD, NOW),
+        Revoked
+    );
     // An authority for a host vouches for it on any port, and one with a port for that one.
     let at_port = |text: &str| {
         let certificate = Certificate::from_openssh(GOOD.trim()).unwrap();
@@ -208,12 +255,24 @@ fn certificates() {
     };
     assert_eq!(at_port(&ca), Known);
     assert_eq!(at_port(&format!("@cert-authority {host} {CA}")), Known);
-    assert_eq!(at_port(&format!("@cert-authority [{host}]:2222 {CA}")), Known);
-    assert_eq!(at_port(&format!("@cert-authority [{host}]:2223 {CA}")), Unknown);
-    assert_eq!(judge(&format!("{ca}@revoked * {ED25519}"), host, GOOD, NOW), Revoked);
+    assert_eq!(
+        at_port(&format!("@cert-authority [{host}]:2222 {CA}")),
+        Known
+    );
+    assert_eq!(
+        at_port(&format!("@cert-authority [{host}]:2223 {CA}")),
+        Unknown
+    );
+    assert_eq!(
+        judge(&format!("{ca}@revoked * {ED25519}"), host, GOOD, NOW),
+        Revoked
+    );
     // The key itself is known: the certificate may be what it likes.
     for text in [format!("{host} {ED25519}"), format!("{ca}{host} {ED25519}")] {
-        assert_eq!(judge(&text, host, include_str!("golden/expired-cert.pub"), NOW), Known);
+        assert_eq!(
+            judge(&text, host, include_str!("golden/expired-cert.pub"), NOW),
+            Known
+        );
     }
     let bad = |certificate: &str, now: u64, ca: &str| match judge(ca, host, certificate, now) {
         BadCertificate(why) => why,
@@ -232,7 +291,10 @@ fn certificates() {
         "is signed with SHA-1"
     );
     // One bit of the signature.
-    let mut bytes = Certificate::from_openssh(GOOD.trim()).unwrap().to_bytes().unwrap();
+    let mut bytes = Certificate::from_openssh(GOOD.trim())
+        .unwrap()
+        .to_bytes()
+        .unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     let forged = Certificate::from_bytes(&bytes).unwrap();
     assert_eq!(

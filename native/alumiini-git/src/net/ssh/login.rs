@@ -28,7 +28,8 @@ pub(super) async fn login(
     let rsa_key = key.as_ref().is_none_or(|key| key.algorithm().is_rsa());
     let rsa = if rsa_key {
         match handle.best_supported_rsa_hash().await {
-            // A server that says nothing of it takes SHA-256 all the same, if it is of this decade (RFC 8332).
+            // A server that says nothing of it takes SHA-256 all the same, if it is of this decade
+            // (RFC 8332).
             Ok(None) => Some(HashAlg::Sha256),
             Ok(Some(hash)) => hash,
             Err(_) => return Err(Refusal::Ended(vec![])),
@@ -45,11 +46,13 @@ pub(super) async fn login(
     };
     let tried = vec![key.fingerprint(HashAlg::Sha256).to_string()];
     if rsa_key && rsa.is_none() {
-        let sentence = "its server takes RSA keys with SHA-1 signatures only, which are not safe: use an ed25519 key";
+        let sentence = "its server takes RSA keys with SHA-1 signatures only, which are not safe: \
+                        use an ed25519 key";
         return Err(Refusal::Ours(Error::new(Kind::Unsupported, sentence)));
     }
     let key = Arc::new(key);
-    // What a server says that it knows is not always what it takes: sshd tells of both hashes where its configuration allows one.
+    // What a server says that it knows is not always what it takes: sshd tells of both hashes where
+    // its configuration allows one.
     let hashes: &[Option<HashAlg>] = match rsa {
         Some(HashAlg::Sha512) => &[Some(HashAlg::Sha512), Some(HashAlg::Sha256)],
         Some(_) => &[Some(HashAlg::Sha256), Some(HashAlg::Sha512)],
@@ -60,9 +63,11 @@ pub(super) async fn login(
         match handle.authenticate_publickey(&target.user, key).await {
             Ok(AuthResult::Success) => return Ok(()),
             Ok(AuthResult::Failure {
-                partial_success: true, ..
+                partial_success: true,
+                ..
             }) => {
-                let sentence = "its server takes the key and asks for more than a key, such as a one-time code, which is not supported";
+                let sentence = "its server takes the key and asks for more than a key, such as a \
+                                one-time code, which is not supported";
                 return Err(Refusal::Ours(Error::new(Kind::Auth, sentence)));
             }
             Ok(AuthResult::Failure { .. }) if !handle.is_closed() => {}

@@ -16,13 +16,15 @@ use crate::error::Result;
 
 /// Sessions of one connection at a time, the channel that is open ahead included.
 const MAX_SESSIONS: usize = 8;
-/// Russh never forgets a channel that this side closed first: some hundred bytes each. After so many, a connection is used no more.
+/// Russh never forgets a channel that this side closed first: some hundred bytes each. After so
+/// many, a connection is used no more.
 const MAX_ABORTED: usize = 1000;
 
 /// How long connections are kept, and how many, while nobody uses them.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
-    /// A connection on which nothing comes for so long is asked whether it is alive, and given up when it does not answer three times.
+    /// A connection on which nothing comes for so long is asked whether it is alive, and given up
+    /// when it does not answer three times.
     pub(crate) keepalive: Duration,
     /// A connection ends so long after its last use.
     pub(crate) idle: Duration,
@@ -134,7 +136,8 @@ impl Members {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes what is known of a connection, and of the sessions that its server allows, if it is still kept.
+    /// Changes what is known of a connection, and of the sessions that its server allows, if it is
+    /// still kept.
     pub(super) fn with<T>(
         &self,
         target: &Arc<Target>,

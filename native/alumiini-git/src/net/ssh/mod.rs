@@ -49,13 +49,21 @@ impl Ssh {
         }
     }
 
-    /// Starts `git-upload-pack` for the repository, writes `body` to it at once, and waits until it begins to answer.
+    /// Starts `git-upload-pack` for the repository, writes `body` to it at once, and waits until it
+    /// begins to answer.
     ///
-    /// On a connection that was kept, and that turns out to have ended before anything of an answer came, it is started once more on a
-    /// new one. What it is asked only reads, so that is sound.
+    /// On a connection that was kept, and that turns out to have ended before anything of an answer
+    /// came, it is started once more on a new one. What it is asked only reads, so that is sound.
     ///
-    /// Errors: `network`, `host_key`, `auth`, `invalid` (the private key), `repo_not_found`, `unsupported`, `protocol`.
-    pub(super) async fn upload_pack(&self, url: &SshUrl, endpoint: &Endpoint, v2: bool, body: Bytes) -> Result<Exec> {
+    /// Errors: `network`, `host_key`, `auth`, `invalid` (the private key), `repo_not_found`,
+    /// `unsupported`, `protocol`.
+    pub(super) async fn upload_pack(
+        &self,
+        url: &SshUrl,
+        endpoint: &Endpoint,
+        v2: bool,
+        body: Bytes,
+    ) -> Result<Exec> {
         let (target, shown) = (Arc::new(Target::new(url, endpoint)?), url.redacted());
         let pack = brings_a_pack(&body);
         // The second time, only on a connection that is newer than the failure.
@@ -73,7 +81,8 @@ impl Ssh {
                 Err(NoAnswer::Silent(e) | NoAnswer::Failed(e)) => return Err(e),
             }
         }
-        let sentence = format!("the connection to {shown} was cut before its answer began; try again later");
+        let sentence =
+            format!("the connection to {shown} was cut before its answer began; try again later");
         Err(Error::new(Kind::Network, sentence).with(Key::Url, shown))
     }
 
@@ -82,14 +91,19 @@ impl Ssh {
     /// Errors: `network`, `host_key`, `unsupported`, `protocol`.
     pub(super) async fn greet(&self, url: &SshUrl, endpoint: &Endpoint) -> Result<Greeting> {
         let target = Target::new(url, endpoint)?;
-        let (_, greeting) = connection::connect(&target, &url.redacted(), self.pool.limits.keepalive, true).await?;
+        let (_, greeting) =
+            connection::connect(&target, &url.redacted(), self.pool.limits.keepalive, true).await?;
         Ok(greeting)
     }
 }
 
-/// Whether the answer to `body` is a pack: all but a list of refs, and what a server says by itself.
+/// Whether the answer to `body` is a pack: all but a list of refs, and what a server says by
+/// itself.
 fn brings_a_pack(body: &[u8]) -> bool {
-    !body.is_empty() && body.get(4..).is_none_or(|line| !line.starts_with(b"command=ls-refs"))
+    !body.is_empty()
+        && body
+            .get(4..)
+            .is_none_or(|line| !line.starts_with(b"command=ls-refs"))
 }
 
 /// What the fuzz target feeds: what some known_hosts say of a host.

@@ -1,14 +1,18 @@
 //! The SSH connections that are kept, and who may use which.
 //!
-//! - A connection serves requests of equal [`Target`]s, eight at a time (sshd's MaxSessions is 10 unless set otherwise); a server
-//!   that refuses one lowers that. More requests make more connections.
-//! - One connection per target is made at a time (sshd drops some of many that have not logged in yet: MaxStartups). Who needs one
-//!   waits for it, and shares its failure. It is made for as long as anyone waits.
-//! - **A pack has its connection for itself.** Russh hands out what arrives on all channels of a connection one after the other,
-//!   and where a channel's reader is behind, it waits. That is what keeps a pack that is indexed slowly out of memory, and it would
-//!   hold up everything else on that connection.
-//! - A connection in use keeps one more channel open ahead, so that the next request on it costs two round trips and not three.
-//!   OpenSSH opens sessions with a window of 0: what is asked can travel only when the command has begun, which is the second.
+//! - A connection serves requests of equal [`Target`]s, eight at a time (sshd's MaxSessions is 10
+//!   unless set otherwise); a server that refuses one lowers that. More requests make more
+//!   connections.
+//! - One connection per target is made at a time (sshd drops some of many that have not logged in
+//!   yet: MaxStartups). Who needs one waits for it, and shares its failure. It is made for as long
+//!   as anyone waits.
+//! - **A pack has its connection for itself.** Russh hands out what arrives on all channels of a
+//!   connection one after the other, and where a channel's reader is behind, it waits. That is what
+//!   keeps a pack that is indexed slowly out of memory, and it would hold up everything else on
+//!   that connection.
+//! - A connection in use keeps one more channel open ahead, so that the next request on it costs
+//!   two round trips and not three. OpenSSH opens sessions with a window of 0: what is asked can
+//!   travel only when the command has begun, which is the second.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -55,12 +59,14 @@ impl Pool {
         self.members.is_idle()
     }
 
-    /// How many connections have been made: those that come later are newer than whatever has failed so far.
+    /// How many connections have been made: those that come later are newer than whatever has
+    /// failed so far.
     pub(super) fn made(&self) -> u64 {
         self.members.lock().made
     }
 
-    /// A session with `target`, for a `pack` on a connection without others. `newer_than`: only on a connection made after so many.
+    /// A session with `target`, for a `pack` on a connection without others. `newer_than`: only on
+    /// a connection made after so many.
     pub(super) async fn lease(
         &self,
         target: &Arc<Target>,
@@ -73,8 +79,12 @@ impl Pool {
         loop {
             let (session, standby, fresh) = loop {
                 match self.claim(target, shown, pack, newer_than) {
-                    Claim::Session(session, standby, born) => break (session, standby, born > made_before),
-                    Claim::Wait(making) => making.await.map_err(|e| NoLease::Failed(renamed(e, shown)))?,
+                    Claim::Session(session, standby, born) => {
+                        break (session, standby, born > made_before);
+                    }
+                    Claim::Wait(making) => making
+                        .await
+                        .map_err(|e| NoLease::Failed(renamed(e, shown)))?,
                 }
             };
             if let Some(channel) = standby {
@@ -96,13 +106,17 @@ impl Pool {
                 Opened::Refused { alone: true } if refusals < MAX_REFUSALS => refusals += 1,
                 Opened::Refused { .. } => {
                     let sentence = format!(
-                        "{shown}: its server refuses sessions to this user: check that it may run git-upload-pack"
+                        "{shown}: its server refuses sessions to this user: check that it may run \
+                         git-upload-pack"
                     );
-                    return Err(NoLease::Failed(Error::new(Kind::Auth, sentence).with(Key::Url, shown)));
+                    return Err(NoLease::Failed(
+                        Error::new(Kind::Auth, sentence).with(Key::Url, shown),
+                    ));
                 }
                 Opened::Gone if fresh => {
-                    let sentence =
-                        format!("the connection to {shown} was cut before it could be used; try again later");
+                    let sentence = format!(
+                        "the connection to {shown} was cut before it could be used; try again later"
+                    );
                     return Err(NoLease::Failed(
                         Error::new(Kind::Network, sentence).with(Key::Url, shown),
                     ));
@@ -116,9 +130,14 @@ impl Pool {
         let mut state = self.members.lock();
         self.members.reap_later(&mut state, self.limits);
         let group = state.groups.entry(target.clone()).or_default();
-        group.members.retain(|member| !member.connection.is_closed());
+        group
+            .members
+            .retain(|member| !member.connection.is_closed());
         let cap = group.cap;
-        let mut new_enough = group.members.iter_mut().filter(|member| member.born > newer_than);
+        let mut new_enough = group
+            .members
+            .iter_mut()
+            .filter(|member| member.born > newer_than);
         if let Some(member) = new_enough.find(|member| member.has_room(pack, cap)) {
             let standby = match std::mem::replace(&mut member.standby, Standby::None) {
                 Standby::Open(channel) => Some(channel),
@@ -129,13 +148,22 @@ impl Pool {
                 }
             };
             member.exclusive = pack;
-            let session = Session::new(self.members.clone(), target.clone(), member.connection.clone(), pack);
+            let session = Session::new(
+                self.members.clone(),
+                target.clone(),
+                member.connection.clone(),
+                pack,
+            );
             return Claim::Session(session, standby, member.born);
         }
         if let Some(making) = group.making.as_ref().and_then(WeakShared::upgrade) {
             return Claim::Wait(making);
         }
-        let making = self.clone().make(target.clone(), shown.to_owned()).boxed().shared();
+        let making = self
+            .clone()
+            .make(target.clone(), shown.to_owned())
+            .boxed()
+            .shared();
         group.making = making.downgrade();
         Claim::Wait(making)
     }

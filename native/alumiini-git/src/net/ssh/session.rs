@@ -1,4 +1,5 @@
-//! One session on a connection that is kept: how its channel opens, and what its end says of the connection.
+//! One session on a connection that is kept: how its channel opens, and what its end says of the
+//! connection.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +15,8 @@ use super::wire::Use;
 
 /// How long a server may take to open a channel.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a server may take to answer when a session is given up, before it counts as gone. The keepalive would find out later.
+/// How long a server may take to answer when a session is given up, before it counts as gone. The
+/// keepalive would find out later.
 const SILENCE: Duration = Duration::from_secs(2);
 
 /// The right to one session on a connection, until it is dropped.
@@ -39,7 +41,8 @@ pub(super) struct Lease {
 /// What came of opening a channel.
 pub(super) enum Opened {
     Channel(Channel<Msg>, Session),
-    /// The server has as many sessions on this connection as it allows, or allows none even `alone`.
+    /// The server has as many sessions on this connection as it allows, or allows none even
+    /// `alone`.
     Refused {
         alone: bool,
     },
@@ -47,7 +50,12 @@ pub(super) enum Opened {
 }
 
 impl Session {
-    pub(super) fn new(members: Members, target: Arc<Target>, connection: Arc<Connection>, pack: bool) -> Session {
+    pub(super) fn new(
+        members: Members,
+        target: Arc<Target>,
+        connection: Arc<Connection>,
+        pack: bool,
+    ) -> Session {
         Session {
             members,
             target,
@@ -58,7 +66,8 @@ impl Session {
         }
     }
 
-    /// Opens its channel. In a task of its own: one that is open when nobody waits for it any more must be closed.
+    /// Opens its channel. In a task of its own: one that is open when nobody waits for it any more
+    /// must be closed.
     pub(super) async fn open(mut self) -> Opened {
         let (mut sender, receiver) = oneshot::channel();
         tokio::spawn(async move {
@@ -82,12 +91,14 @@ impl Session {
             let opened = match opened {
                 Ok(channel) => Opened::Channel(channel, self),
                 Err(true) => {
-                    let others = self.members.with(&self.target, &self.connection, |member, cap| {
-                        // This one is counted among those in use.
-                        let others = member.used.saturating_sub(1);
-                        *cap = (*cap).min(others.max(1));
-                        others
-                    });
+                    let others =
+                        self.members
+                            .with(&self.target, &self.connection, |member, cap| {
+                                // This one is counted among those in use.
+                                let others = member.used.saturating_sub(1);
+                                *cap = (*cap).min(others.max(1));
+                                others
+                            });
                     Opened::Refused {
                         alone: others == Some(0),
                     }
@@ -104,18 +115,24 @@ impl Session {
 
     /// Opens a channel for the session after this one, where there is none.
     pub(super) fn open_ahead(&self) {
-        let wanted = self.members.with(&self.target, &self.connection, |member, cap| {
-            let wanted = matches!(member.standby, Standby::None) && member.used < *cap;
-            if wanted {
-                member.used += 1;
-                member.standby = Standby::Opening;
-            }
-            wanted
-        });
+        let wanted = self
+            .members
+            .with(&self.target, &self.connection, |member, cap| {
+                let wanted = matches!(member.standby, Standby::None) && member.used < *cap;
+                if wanted {
+                    member.used += 1;
+                    member.standby = Standby::Opening;
+                }
+                wanted
+            });
         if wanted != Some(true) {
             return;
         }
-        let (members, target, connection) = (self.members.clone(), self.target.clone(), self.connection.clone());
+        let (members, target, connection) = (
+            self.members.clone(),
+            self.target.clone(),
+            self.connection.clone(),
+        );
         tokio::spawn(async move {
             let opened = try_open(&connection).await;
             // It has ended, or its server does not answer.
@@ -135,11 +152,15 @@ impl Session {
         });
     }
 
-    /// After a session that was given up: whether anyone is there. If not, whoever else is on this connection waits in vain, so it ends;
-    /// and what made it fall silent (a firewall that forgot it, a host that is gone) has mostly exclusive the others to that target, too, so
-    /// they serve no new requests.
+    /// After a session that was given up: whether anyone is there. If not, whoever else is on this
+    /// connection waits in vain, so it ends; and what made it fall silent (a firewall that forgot
+    /// it, a host that is gone) has mostly exclusive the others to that target, too, so they serve
+    /// no new requests.
     pub(super) async fn check(&self) {
-        if tokio::time::timeout(SILENCE, self.connection.ping()).await.is_err() {
+        if tokio::time::timeout(SILENCE, self.connection.ping())
+            .await
+            .is_err()
+        {
             self.evict();
         }
     }
@@ -159,12 +180,13 @@ impl Drop for Session {
     fn drop(&mut self) {
         let pack = self.pack;
         let aborted = usize::from(self.aborted);
-        self.members.with(&self.target, &self.connection, |member, _| {
-            member.used -= 1;
-            member.exclusive &= !pack;
-            member.aborted += aborted;
-            member.idle_since = Instant::now();
-        });
+        self.members
+            .with(&self.target, &self.connection, |member, _| {
+                member.used -= 1;
+                member.exclusive &= !pack;
+                member.aborted += aborted;
+                member.idle_since = Instant::now();
+            });
     }
 }
 

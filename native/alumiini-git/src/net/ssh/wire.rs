@@ -10,16 +10,17 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// Russh moves what it reads and writes into a task of its own, which it gives no way to stop, and which during a key exchange looks
-/// at nothing but the network. So the network ends: after the cut, reads and writes fail, and with them that task and its socket.
+/// Russh moves what it reads and writes into a task of its own, which it gives no way to stop, and
+/// which during a key exchange looks at nothing but the network. So the network ends: after the
+/// cut, reads and writes fail, and with them that task and its socket.
 pub(super) struct Wire {
     stream: TcpStream,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     uses: Arc<Uses>,
 }
 
-/// The most that a server may say while nobody uses the connection. What sessions that were given up were allowed to send is half of it; a
-/// login, signs of life and new keys are next to nothing.
+/// The most that a server may say while nobody uses the connection. What sessions that were given
+/// up were allowed to send is half of it; a login, signs of life and new keys are next to nothing.
 const MAX_UNASKED: u64 = 32 << 20;
 
 /// Whether a connection is used, and what has come since it is not.
@@ -39,7 +40,11 @@ impl Uses {
     /// Whether a server may have said so much more.
     fn allow(&self, bytes: u64) -> bool {
         self.users.load(Ordering::Acquire) > 0
-            || self.unasked.fetch_add(bytes, Ordering::AcqRel).saturating_add(bytes) <= MAX_UNASKED
+            || self
+                .unasked
+                .fetch_add(bytes, Ordering::AcqRel)
+                .saturating_add(bytes)
+                <= MAX_UNASKED
     }
 }
 
@@ -70,7 +75,11 @@ impl Wire {
 }
 
 impl AsyncRead for Wire {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         self.whole(cx)?;
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
@@ -82,7 +91,11 @@ impl AsyncRead for Wire {
 }
 
 impl AsyncWrite for Wire {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.whole(cx)?;
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
@@ -112,9 +125,12 @@ mod tests {
             .unwrap();
         runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let stream = TcpStream::connect(listener.local_addr().unwrap())
+                .await
+                .unwrap();
             let (mut server, _) = listener.accept().await.unwrap();
-            let talking = tokio::spawn(async move { while server.write_all(&[7; 1 << 16]).await.is_ok() {} });
+            let talking =
+                tokio::spawn(async move { while server.write_all(&[7; 1 << 16]).await.is_ok() {} });
             let uses = Arc::<Uses>::default();
             let mut wire = Wire::new(stream, CancellationToken::new(), uses.clone());
             let mut buffer = vec![0; MAX_UNASKED as usize];

@@ -1,4 +1,5 @@
-//! Where connections may be made to, whatever a URL, a name, a redirect or a proxy says of it. Everything here is on loopback.
+//! Where connections may be made to, whatever a URL, a name, a redirect or a proxy says of it.
+//! Everything here is on loopback.
 
 use std::sync::Arc;
 
@@ -10,13 +11,21 @@ use crate::net::proxy::ProxySettings;
 use crate::policy::addresses::Addresses;
 
 fn rules(default: &str, allow: &[&str], deny: &[&str]) -> Arc<Addresses> {
-    let bytes = |ranges: &[&str]| -> Vec<Vec<u8>> { ranges.iter().map(|range| range.as_bytes().to_vec()).collect() };
+    let bytes = |ranges: &[&str]| -> Vec<Vec<u8>> {
+        ranges
+            .iter()
+            .map(|range| range.as_bytes().to_vec())
+            .collect()
+    };
     Arc::new(Addresses::new(Some(default), &bytes(allow), &bytes(deny)).unwrap())
 }
 
 fn within(addresses: &Arc<Addresses>, endpoint: Endpoint) -> Endpoint {
     let addresses = addresses.clone();
-    Endpoint { addresses, ..endpoint }
+    Endpoint {
+        addresses,
+        ..endpoint
+    }
 }
 
 fn git_server(repo: &Repo) -> Server {
@@ -55,11 +64,17 @@ fn a_host_is_refused_however_it_is_written_and_nobody_is_asked() {
         "[::]",
         "169.254.169.254",
     ] {
-        let endpoint = within(&rules("public", &[], &[]), endpoint(&format!("http://{host}:{port}/r")));
+        let endpoint = within(
+            &rules("public", &[], &[]),
+            endpoint(&format!("http://{host}:{port}/r")),
+        );
         let error = run(refs(&net, &endpoint, &[])).unwrap_err();
         is_denied(&error, endpoint.url.host().trim_matches(['[', ']']));
         // Where a name leads is not for who chose it.
-        assert!(host != "localhost" || !error.message.contains("127.0.0.1"), "{error}");
+        assert!(
+            host != "localhost" || !error.message.contains("127.0.0.1"),
+            "{error}"
+        );
     }
     assert_eq!(server.asked(), Vec::<String>::new());
 
@@ -87,14 +102,34 @@ fn a_redirect_leads_nowhere_else() {
     let addresses = rules("any", &[], &["127.0.0.2", "::1"]);
     for host in ["127.0.0.2", "[::ffff:127.0.0.2]"] {
         let to = inner.url("").replace("127.0.0.1", host);
-        let outer = Server::start(move |seen| Reply::status(302).header("Location", &format!("{to}{}", seen.target)));
-        let error = run(refs(&Net::new(), &within(&addresses, endpoint(&outer.url("/r"))), &[])).unwrap_err();
-        is_denied(&error, if host == "127.0.0.2" { host } else { "[::ffff:7f00:2]" });
+        let outer = Server::start(move |seen| {
+            Reply::status(302).header("Location", &format!("{to}{}", seen.target))
+        });
+        let error = run(refs(
+            &Net::new(),
+            &within(&addresses, endpoint(&outer.url("/r"))),
+            &[],
+        ))
+        .unwrap_err();
+        is_denied(
+            &error,
+            if host == "127.0.0.2" {
+                host
+            } else {
+                "[::ffff:7f00:2]"
+            },
+        );
     }
     assert_eq!(inner.asked(), Vec::<String>::new());
     let to = inner.url("");
-    let outer = Server::start(move |seen| Reply::status(302).header("Location", &format!("{to}{}", seen.target)));
-    let found = run(refs(&Net::new(), &within(&addresses, endpoint(&outer.url("/r"))), &[]));
+    let outer = Server::start(move |seen| {
+        Reply::status(302).header("Location", &format!("{to}{}", seen.target))
+    });
+    let found = run(refs(
+        &Net::new(),
+        &within(&addresses, endpoint(&outer.url("/r"))),
+        &[],
+    ));
     assert_eq!(found.unwrap().len(), 4);
 }
 
@@ -119,11 +154,15 @@ fn behind_a_proxy() {
         );
     }
     assert_eq!(proxy.asked().len(), asked);
-    // Where names are resolved here, all of them are checked: this one before the proxy is connected to.
+    // Where names are resolved here, all of them are checked: this one before the proxy is
+    // connected to.
     for host in ["localhost", "127.0.0.1"] {
         let port = proxy.url("").rsplit(':').next().unwrap().to_owned();
         let socks = ProxySettings::new(Some(&format!("socks5://localhost:{port}")), None).unwrap();
-        let endpoint = within(&rules("public", &[], &[]), endpoint(&format!("http://{host}/r")));
+        let endpoint = within(
+            &rules("public", &[], &[]),
+            endpoint(&format!("http://{host}/r")),
+        );
         let endpoint = Endpoint {
             route: socks,
             ..endpoint
@@ -142,13 +181,22 @@ fn over_ssh() {
     let repo = Repo::with_history();
     let sshd = Sshd::start();
     let net = Net::new();
-    let allowed = within(&rules("none", &["127.0.0.0/8", "::1"], &[]), endpoint(&sshd, &repo));
+    let allowed = within(
+        &rules("none", &["127.0.0.0/8", "::1"], &[]),
+        endpoint(&sshd, &repo),
+    );
     let denied = within(&rules("public", &[], &[]), endpoint(&sshd, &repo));
     run(async {
         assert_eq!(refs(&net, &allowed, &[]).await.unwrap().len(), 4);
         // Not on the connection that is there, either.
         is_denied(&refs(&net, &denied, &[]).await.unwrap_err(), "127.0.0.1");
-        for host in ["localhost", "127.1", "0x7f000001", "[::1]", "[::ffff:127.0.0.1]"] {
+        for host in [
+            "localhost",
+            "127.1",
+            "0x7f000001",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+        ] {
             let url = sshd.url(&repo.path()).replace("127.0.0.1", host);
             let at = super::ssh::at(&url, super::ssh::with_key(&sshd, super::sshd::USER_KEY));
             let error = refs(&net, &within(&rules("public", &[], &[]), at), &[])

@@ -1,4 +1,5 @@
-//! What is remembered of a server against what that does now: whatever it is, the call ends as Git's would, which remembers nothing.
+//! What is remembered of a server against what that does now: whatever it is, the call ends as
+//! Git's would, which remembers nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -48,7 +49,10 @@ async fn is_as_ever(net: &Net, endpoint: &Endpoint, repo: &Repo, what: &dyn std:
 
 async fn brings_a_pack(net: &Net, endpoint: &Endpoint, repo: &Repo, what: &dyn std::fmt::Debug) {
     let fetched = fetched(net, endpoint, &want(repo.rev("main"))).await;
-    assert!(fetched.is_ok_and(|(_, pack)| pack.starts_with(b"PACK")), "{what:?}");
+    assert!(
+        fetched.is_ok_and(|(_, pack)| pack.starts_with(b"PACK")),
+        "{what:?}"
+    );
 }
 
 #[test]
@@ -111,7 +115,11 @@ fn it_is_asked_anew_once() {
         back.store(true, Ordering::SeqCst);
         is_as_ever(&net, &endpoint, &repo, &"v0").await;
     });
-    let methods: Vec<_> = server.seen().iter().map(|seen| seen.method.clone()).collect();
+    let methods: Vec<_> = server
+        .seen()
+        .iter()
+        .map(|seen| seen.method.clone())
+        .collect();
     assert_eq!(methods, ["GET", "POST", "POST", "GET", "POST"]);
 
     let dead = Server::start(|_| Reply::status(500));
@@ -119,7 +127,10 @@ fn it_is_asked_anew_once() {
     run(async {
         remember(&net, &endpoint, &dead.url("/r"), v2());
         for requests in [2, 3] {
-            assert_eq!(refs(&net, &endpoint, &[]).await.unwrap_err().kind, Kind::Network);
+            assert_eq!(
+                refs(&net, &endpoint, &[]).await.unwrap_err().kind,
+                Kind::Network
+            );
             assert_eq!(dead.asked().len(), requests);
         }
     });
@@ -150,13 +161,12 @@ fn a_repository_that_is_listed_and_then_not_there_is_asked_for_again() {
     let repo = Repo::with_history();
     for denials in [1, 3, 4] {
         let (dir, posts) = (repo.path(), AtomicUsize::new(0));
-        let server =
-            Server::start(
-                move |seen| match seen.is_post() && posts.fetch_add(1, Ordering::SeqCst) < denials {
-                    true => Reply::status(404),
-                    false => git_answer(&dir, seen, true),
-                },
-            );
+        let server = Server::start(move |seen| {
+            match seen.is_post() && posts.fetch_add(1, Ordering::SeqCst) < denials {
+                true => Reply::status(404),
+                false => git_answer(&dir, seen, true),
+            }
+        });
         let (net, endpoint) = (Net::new(), endpoint_of(&server));
         let refs = run(refs(&net, &endpoint, &[]));
         match denials {
@@ -175,12 +185,12 @@ fn a_busy_server_is_not_asked_again() {
         (Reply::status(503).header("Retry-After", "7"), Kind::Network),
     ] {
         let (dir, posts) = (repo.path(), AtomicUsize::new(0));
-        let server = Server::start(
-            move |seen| match seen.is_post() && posts.fetch_add(1, Ordering::SeqCst) == 1 {
+        let server = Server::start(move |seen| {
+            match seen.is_post() && posts.fetch_add(1, Ordering::SeqCst) == 1 {
                 true => reply.clone(),
                 false => git_answer(&dir, seen, true),
-            },
-        );
+            }
+        });
         let (net, endpoint) = (Net::new(), endpoint(&server.url("/r")));
         run(async {
             refs(&net, &endpoint, &[]).await.unwrap();
@@ -275,7 +285,8 @@ fn a_kept_connection_to_what_is_there_no_more() {
     let repo = Repo::with_history();
     for v2 in [true, false] {
         for refusal in refusals() {
-            let (dir, refuse, latest) = (repo.path(), refusal.clone(), Arc::new(AtomicUsize::new(0)));
+            let (dir, refuse, latest) =
+                (repo.path(), refusal.clone(), Arc::new(AtomicUsize::new(0)));
             let limit = Arc::new(AtomicUsize::new(0));
             let (seen_latest, refused) = (latest.clone(), limit.clone());
             let server = Server::start(move |seen| {
@@ -297,7 +308,8 @@ fn a_kept_connection_to_what_is_there_no_more() {
     }
 }
 
-/// As Git, which begins at the URL each time: a redirect for now holds for a fetch that follows the question, a permanent one for minutes.
+/// As Git, which begins at the URL each time: a redirect for now holds for a fetch that follows the
+/// question, a permanent one for minutes.
 #[test]
 fn a_redirect_is_followed_anew() {
     let repo = Repo::with_history();

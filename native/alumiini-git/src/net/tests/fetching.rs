@@ -21,20 +21,42 @@ fn refs_are_what_git_says() {
                 .iter()
                 .map(|r| String::from_utf8_lossy(&r.name).into_owned())
                 .collect();
-            assert_eq!(names, ["HEAD", "refs/heads/main", "refs/heads/other", "refs/tags/v2"]);
+            assert_eq!(
+                names,
+                [
+                    "HEAD",
+                    "refs/heads/main",
+                    "refs/heads/other",
+                    "refs/tags/v2"
+                ]
+            );
             assert_eq!(all[0].oid, repo.rev("main"));
-            assert_eq!(all[0].symref_target.as_deref(), Some(&b"refs/heads/main"[..]));
+            assert_eq!(
+                all[0].symref_target.as_deref(),
+                Some(&b"refs/heads/main"[..])
+            );
             assert_eq!(all[3].oid, repo.rev("v2"));
             assert_eq!(all[3].peeled, Some(repo.rev("v2^{commit}")));
-            assert_eq!(refs(&net, &endpoint, &["refs/heads/other"]).await.unwrap(), all[2..3]);
-            assert_eq!(refs(&net, &endpoint, &["refs/heads/none"]).await.unwrap(), []);
+            assert_eq!(
+                refs(&net, &endpoint, &["refs/heads/other"]).await.unwrap(),
+                all[2..3]
+            );
+            assert_eq!(
+                refs(&net, &endpoint, &["refs/heads/none"]).await.unwrap(),
+                []
+            );
         });
         let get = "GET /r/info/refs?service=git-upload-pack";
         let post = "POST /r/git-upload-pack";
         // v2 is found out once; v0 knows no other way to list refs.
-        let expected: &[&str] = if v2 { &[get, post, post, post] } else { &[get, get, get] };
+        let expected: &[&str] = if v2 {
+            &[get, post, post, post]
+        } else {
+            &[get, get, get]
+        };
         assert_eq!(server.asked(), expected);
-        // The client begins a second one where the first is not back in its pool yet, and keeps what comes of it.
+        // The client begins a second one where the first is not back in its pool yet, and keeps
+        // what comes of it.
         assert!(
             server.seen().iter().all(|seen| seen.connection <= 1),
             "a kept connection serves all"
@@ -68,13 +90,19 @@ fn a_sha256_repository_is_unsupported() {
     std::fs::remove_dir_all(repo.path().join(".git")).unwrap();
     repo.git(&["init", "-q", "--object-format=sha256"]);
     for v2 in [true, false] {
-        let error = run(refs(&Net::new(), &endpoint(&serving(&repo, v2).url("/r")), &[])).unwrap_err();
+        let error = run(refs(
+            &Net::new(),
+            &endpoint(&serving(&repo, v2).url("/r")),
+            &[],
+        ))
+        .unwrap_err();
         assert_eq!(error.kind, Kind::Unsupported, "{error}");
         assert!(error.message.contains("SHA-256"), "{error}");
     }
 }
 
-/// Full, incremental with a thin pack, shallow, deeper, unshallow: what `git` holds after each is the server's history.
+/// Full, incremental with a thin pack, shallow, deeper, unshallow: what `git` holds after each is
+/// the server's history.
 #[test]
 fn packs_are_whole() {
     for v2 in [true, false] {
@@ -102,7 +130,10 @@ fn packs_are_whole() {
             .unwrap();
             full.index(&pack, &[]);
             assert_eq!(full.commits(new), 5);
-            assert_eq!(full.git(&["cat-file", "-p", &format!("{new}:5.yaml")]), "n: 5");
+            assert_eq!(
+                full.git(&["cat-file", "-p", &format!("{new}:5.yaml")]),
+                "n: 5"
+            );
             // Thin: on its own the pack lacks what its deltas stand on.
             let parsed = std::panic::catch_unwind(|| Repo::new().index(&pack, &[]));
             assert!(parsed.is_err());
@@ -155,13 +186,20 @@ fn packs_are_whole() {
                 ..want(next)
             };
             let (fourth, pack) = fetched(&net, &endpoint, &all).await.unwrap();
-            assert_eq!((&fourth.shallow, &fourth.unshallow), (&vec![], &second.shallow));
+            assert_eq!(
+                (&fourth.shallow, &fourth.unshallow),
+                (&vec![], &second.shallow)
+            );
             clone.index(&pack, &[]);
             assert_eq!(clone.commits(next), 6);
         });
         // One round each, and one question what the server capabilities.
         assert_eq!(
-            server.asked().iter().filter(|asked| asked.starts_with("POST")).count(),
+            server
+                .asked()
+                .iter()
+                .filter(|asked| asked.starts_with("POST"))
+                .count(),
             6
         );
         assert_eq!(server.asked().len(), 7);
@@ -178,7 +216,11 @@ fn a_v0_server_may_insist_on_multi_ack() {
             let request = String::from_utf8_lossy(&seen.body).into_owned();
             let words = request.lines().next().unwrap_or_default().split(' ');
             if seen.is_post() && !words.into_iter().any(|word| word == offered) {
-                return Reply::new(400, "text/plain", "TF401041: The request must use multi_ack.");
+                return Reply::new(
+                    400,
+                    "text/plain",
+                    "TF401041: The request must use multi_ack.",
+                );
             }
             let hidden = if offered == "multi_ack" {
                 "multi_ack_detailed"
@@ -193,7 +235,8 @@ fn a_v0_server_may_insist_on_multi_ack() {
             let clone = Repo::new();
             let (_, pack) = fetched(&net, &endpoint, &want(old)).await.unwrap();
             clone.index(&pack, &[]);
-            // Several in common: `ACK … common`, `ACK … ready` and `ACK …`, or `ACK … continue` and `ACK …`.
+            // Several in common: `ACK … common`, `ACK … ready` and `ACK …`, or `ACK … continue` and
+            // `ACK …`.
             let haves = vec![old, repo.rev("main~3"), repo.rev("v2^{commit}")];
             let (_, pack) = fetched(&net, &endpoint, &FetchRequest { haves, ..want(tip) })
                 .await
@@ -221,7 +264,10 @@ fn without(capabilities: &[&str], mut reply: Reply) -> Reply {
         for capability in capabilities {
             let hidden = "x".repeat(capability.len());
             for before in [" ", "\0"] {
-                line = line.replace(&format!("{before}{capability} "), &format!("{before}{hidden} "));
+                line = line.replace(
+                    &format!("{before}{capability} "),
+                    &format!("{before}{hidden} "),
+                );
             }
         }
         first.replace_range(..line.len(), &line);
@@ -253,7 +299,10 @@ fn a_v0_server_may_lack_anything() {
     ] {
         let (dir, owned) = (
             repo.path(),
-            lacking.iter().map(|word| word.to_string()).collect::<Vec<_>>(),
+            lacking
+                .iter()
+                .map(|word| word.to_string())
+                .collect::<Vec<_>>(),
         );
         let server = Server::start(move |seen| {
             let owned: Vec<&str> = owned.iter().map(String::as_str).collect();
@@ -294,7 +343,10 @@ fn a_v0_server_may_lack_anything() {
         for seen in server.seen().iter().filter(|seen| seen.is_post()) {
             let body = String::from_utf8_lossy(&seen.body);
             let first = body.lines().next().unwrap();
-            assert!(!first.split(' ').any(|word| lacking.contains(&word)), "{first}");
+            assert!(
+                !first.split(' ').any(|word| lacking.contains(&word)),
+                "{first}"
+            );
         }
     }
 }
@@ -311,7 +363,11 @@ fn a_pack_without_side_bands_is_taken_as_git_takes_it() {
             if !seen.is_post() {
                 return without(&["side-band", "side-band-64k"], reply);
             }
-            let start = reply.body.windows(4).position(|four| four == b"PACK").unwrap();
+            let start = reply
+                .body
+                .windows(4)
+                .position(|four| four == b"PACK")
+                .unwrap();
             let end = reply.body.len() - 20;
             reply.body[start + 7] = version;
             let sum = Sha1::digest(&reply.body[start..end]);
@@ -354,7 +410,10 @@ fn a_shallow_repository_is_cloned_as_git_clones_it() {
                 (Some(10), boundary, 2),
                 (Some(UNSHALLOW), boundary, 2),
             ] {
-                assert_eq!(refs(&net, &endpoint, &["refs/heads/main"]).await.unwrap()[0].oid, tip);
+                assert_eq!(
+                    refs(&net, &endpoint, &["refs/heads/main"]).await.unwrap()[0].oid,
+                    tip
+                );
                 let clone = Repo::new();
                 let request = FetchRequest { depth, ..want(tip) };
                 let (outcome, pack) = fetched(&net, &endpoint, &request).await.unwrap();
@@ -387,7 +446,10 @@ fn a_shallow_repository_is_cloned_as_git_clones_it() {
             refs(&net, &endpoint, &["refs/heads/main"]).await.unwrap();
             update.haves.insert(0, new);
             let (outcome, pack) = fetched(&net, &endpoint, &update).await.unwrap();
-            assert_eq!((&outcome.shallow, &outcome.unshallow), (&vec![], &vec![boundary]));
+            assert_eq!(
+                (&outcome.shallow, &outcome.unshallow),
+                (&vec![], &vec![boundary])
+            );
             clone.index(&pack, &[]);
             assert_eq!(clone.commits(new), 5);
         });
@@ -427,7 +489,12 @@ fn a_want_that_is_gone_can_be_told() {
     for v2 in [true, false] {
         let server = serving(&repo, v2);
         let gone = git2::Oid::from_str(&"12".repeat(20)).unwrap();
-        let error = run(fetched(&Net::new(), &endpoint(&server.url("/r")), &want(gone))).unwrap_err();
+        let error = run(fetched(
+            &Net::new(),
+            &endpoint(&server.url("/r")),
+            &want(gone),
+        ))
+        .unwrap_err();
         assert!(is_denied(&error), "{error}");
         assert_eq!(
             server.asked().len(),
@@ -484,6 +551,10 @@ fn a_pack_that_is_cut_is_an_error_however_it_ends() {
         .unwrap_err();
         assert_eq!(error.kind, Kind::Network, "{error}");
         assert!(error.message.contains("cut"), "{error}");
-        assert_eq!(server.asked().len(), 2, "what began to answer is not asked again");
+        assert_eq!(
+            server.asked().len(),
+            2,
+            "what began to answer is not asked again"
+        );
     }
 }

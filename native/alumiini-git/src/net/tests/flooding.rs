@@ -18,7 +18,8 @@ const LIST: &[u8] = b"001e# service=git-upload-pack\n00000045\
     1111111111111111111111111111111111111111 refs/heads/main\0shallow\n0000";
 const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
-/// A server that answers its first request with [`LIST`], if it is to, and then, told so, sends PINGs until its connection ends.
+/// A server that answers its first request with [`LIST`], if it is to, and then, told so, sends
+/// PINGs until its connection ends.
 struct Flood {
     endpoint: Endpoint,
     begin: Sender<()>,
@@ -38,7 +39,11 @@ impl Flood {
             stream.write_all(&frame(4, 0, 0, b"")).unwrap();
             if answers {
                 // Status 200, and the content type of so many bytes (RFC 7541).
-                let headers = [b"\x88\x0f\x10\x2b", &b"application/x-git-upload-pack-advertisement"[..]].concat();
+                let headers = [
+                    b"\x88\x0f\x10\x2b",
+                    &b"application/x-git-upload-pack-advertisement"[..],
+                ]
+                .concat();
                 stream.write_all(&frame(1, 4, 1, &headers)).unwrap();
                 stream.write_all(&frame(0, 1, 1, LIST)).unwrap();
             }
@@ -57,8 +62,20 @@ impl Flood {
             ca: Some(ca),
             client: None,
         };
-        let endpoint = Endpoint::new(NetUrl::Http(http(&url)), None, false, tls, None, Arc::default()).unwrap();
-        Flood { endpoint, begin, ended }
+        let endpoint = Endpoint::new(
+            NetUrl::Http(http(&url)),
+            None,
+            false,
+            tls,
+            None,
+            Arc::default(),
+        )
+        .unwrap();
+        Flood {
+            endpoint,
+            begin,
+            ended,
+        }
     }
 
     /// Has it begin; whether its connection ended.
@@ -79,7 +96,12 @@ fn certified(dir: &Path) -> (Arc<ServerConfig>, String) {
             "ec_paramgen_curve:P-256",
             "-nodes",
         ])
-        .args(["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"])
+        .args([
+            "-subj",
+            "/CN=127.0.0.1",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+        ])
         .args(["-days", "2", "-keyout", "key.pem", "-out", "cert.pem"])
         .current_dir(dir)
         .output()
@@ -95,7 +117,10 @@ fn certified(dir: &Path) -> (Arc<ServerConfig>, String) {
         .with_single_cert(vec![certificate], key)
         .unwrap();
     config.alpn_protocols = vec![b"h2".to_vec()];
-    (Arc::new(config), std::fs::read_to_string(dir.join("cert.pem")).unwrap())
+    (
+        Arc::new(config),
+        std::fs::read_to_string(dir.join("cert.pem")).unwrap(),
+    )
 }
 
 fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
@@ -127,7 +152,10 @@ fn a_connection_without_requests_that_keeps_talking_is_closed() {
             let net = Net::new();
             let found = refs(&net, &flood.endpoint, &[]).await.unwrap();
             assert_eq!(found[0].name, b"refs/heads/main");
-            assert!(tokio::task::block_in_place(|| flood.ends()), "{changes_keys}");
+            assert!(
+                tokio::task::block_in_place(|| flood.ends()),
+                "{changes_keys}"
+            );
         });
     }
 }
@@ -144,7 +172,8 @@ fn the_connection_of_a_request_that_timed_out_is_closed_when_it_keeps_talking() 
     });
 }
 
-/// What a server saw of two requests on one connection, of which it answers the second, once the first is given up.
+/// What a server saw of two requests on one connection, of which it answers the second, once the
+/// first is given up.
 #[derive(Debug, PartialEq)]
 enum Saw {
     Request(u32),
@@ -177,7 +206,11 @@ fn second_only(dir: &Path, answer: Receiver<()>) -> (Endpoint, Receiver<Saw>) {
                 _ => {}
             }
             if head[3] == 3 && answer.recv().is_ok() {
-                let headers = [b"\x88\x0f\x10\x2b", &b"application/x-git-upload-pack-advertisement"[..]].concat();
+                let headers = [
+                    b"\x88\x0f\x10\x2b",
+                    &b"application/x-git-upload-pack-advertisement"[..],
+                ]
+                .concat();
                 stream.write_all(&frame(1, 4, 3, &headers)).unwrap();
                 stream.write_all(&frame(0, 1, 3, LIST)).unwrap();
             }

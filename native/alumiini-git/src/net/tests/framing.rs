@@ -13,12 +13,17 @@ use crate::error::Kind;
 /// The status line and headers before `body`'s, as one odd server or another writes them.
 fn heads() -> Vec<(&'static str, String)> {
     let many: String = (0..500).map(|n| format!("X-H{n}: v\r\n")).collect();
-    let long: String = (0..20).map(|n| format!("X-H{n}: {}\r\n", "v".repeat(5000))).collect();
+    let long: String = (0..20)
+        .map(|n| format!("X-H{n}: {}\r\n", "v".repeat(5000)))
+        .collect();
     let ok = "HTTP/1.1 200 OK\r\n";
     vec![
         ("as always", ok.to_owned()),
         ("no reason", "HTTP/1.1 200\r\n".to_owned()),
-        ("folded headers", format!("{ok}X-A: one\r\n  two\r\n\tthree\r\n")),
+        (
+            "folded headers",
+            format!("{ok}X-A: one\r\n  two\r\n\tthree\r\n"),
+        ),
         ("more than 100 headers", format!("{ok}{many}")),
         ("long headers", format!("{ok}{long}")),
         ("spaces after a name", format!("{ok}X-A : v\r\n")),
@@ -28,20 +33,29 @@ fn heads() -> Vec<(&'static str, String)> {
         ),
         (
             "interim answers",
-            format!("HTTP/1.1 100 Continue\r\nX: y\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n{ok}"),
+            format!(
+                "HTTP/1.1 100 Continue\r\nX: y\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: \
+                 a\r\n\r\n{ok}"
+            ),
         ),
         ("lines without CR", ok.to_owned()),
     ]
 }
 
-/// Where the body ends: by its length, twice, in chunks with all that belongs to them, or with the connection.
+/// Where the body ends: by its length, twice, in chunks with all that belongs to them, or with the
+/// connection.
 fn framed(end: &str, body: &[u8]) -> Vec<u8> {
     let chunk = format!("{:x};ext=1\r\n", body.len());
     let head = match end {
         "length" => format!("Content-Length: {}\r\n\r\n", body.len()),
-        "two lengths" => format!("Content-Length: {0}\r\nContent-Length: {0}\r\n\r\n", body.len()),
+        "two lengths" => format!(
+            "Content-Length: {0}\r\nContent-Length: {0}\r\n\r\n",
+            body.len()
+        ),
         "chunks" => format!("Transfer-Encoding: chunked\r\nTrailer: X\r\n\r\n{chunk}"),
-        "chunks and a length" => format!("Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}"),
+        "chunks and a length" => {
+            format!("Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}")
+        }
         "nothing" => "\r\n".to_owned(),
         other => panic!("{other}"),
     };
@@ -54,7 +68,11 @@ fn framed(end: &str, body: &[u8]) -> Vec<u8> {
 }
 
 /// Lists refs and fetches from a server that writes each answer of `git` as `write` says.
-fn is_taken(repo: &Repo, what: &str, write: impl Fn(Reply) -> Reply + Clone + Send + Sync + 'static) {
+fn is_taken(
+    repo: &Repo,
+    what: &str,
+    write: impl Fn(Reply) -> Reply + Clone + Send + Sync + 'static,
+) {
     for v2 in [true, false] {
         let (dir, write) = (repo.path(), write.clone());
         let server = Server::start(move |seen| write(git_answer(&dir, seen, v2)));
@@ -62,7 +80,9 @@ fn is_taken(repo: &Repo, what: &str, write: impl Fn(Reply) -> Reply + Clone + Se
         run(async {
             let refs = refs(&net, &endpoint, &[]).await;
             assert_eq!(refs.map(|refs| refs.len()), Ok(4), "{what}");
-            let (_, pack) = fetched(&net, &endpoint, &want(repo.rev("main"))).await.expect(what);
+            let (_, pack) = fetched(&net, &endpoint, &want(repo.rev("main")))
+                .await
+                .expect(what);
             let clone = Repo::new();
             clone.index(&pack, &[]);
             assert_eq!(clone.commits(repo.rev("main")), 4, "{what}");
@@ -90,7 +110,13 @@ fn headers_and_ends_of_bodies() {
         });
     }
     for version in ["HTTP/1.1", "HTTP/1.0"] {
-        for end in ["length", "two lengths", "chunks", "chunks and a length", "nothing"] {
+        for end in [
+            "length",
+            "two lengths",
+            "chunks",
+            "chunks and a length",
+            "nothing",
+        ] {
             if version == "HTTP/1.0" && end.starts_with("chunks") {
                 continue;
             }
@@ -139,7 +165,11 @@ fn bodies_that_come_compressed() {
                     _ => reply.body.clone(),
                 };
                 let reply = reply.header("Content-Encoding", name);
-                Reply { body, pieces, ..reply }
+                Reply {
+                    body,
+                    pieces,
+                    ..reply
+                }
             });
         }
     }
@@ -159,7 +189,12 @@ fn compressed_bodies_are_bounded_and_whole() {
     let cut = gzip(b"001e# service=git-upload-pack\n0000");
     for (status, body, kind, says) in [
         (200, bomb(&line), Kind::TooLarge, "lists more than"),
-        (200, cut[..cut.len() - 4].to_vec(), Kind::Network, "damaged or was cut"),
+        (
+            200,
+            cut[..cut.len() - 4].to_vec(),
+            Kind::Network,
+            "damaged or was cut",
+        ),
         (
             200,
             b"001e# service=git-upload-pack\n0000".to_vec(),

@@ -1,4 +1,5 @@
-//! Lists of refs as servers send them, odd ones too, held against what `git ls-remote` makes of each.
+//! Lists of refs as servers send them, odd ones too, held against what `git ls-remote` makes of
+//! each.
 
 use super::repo::{Repo, command};
 use super::server::{Reply, Server};
@@ -16,29 +17,62 @@ const V0: &[(&str, &[&str])] = &[
             "flush",
         ],
     ),
-    ("two newlines", &["A HEAD\0caps\n", "A refs/heads/main\n\n", "flush"]),
-    ("crlf", &["A HEAD\0caps\n", "A refs/heads/main\r\n", "flush"]),
-    ("trailing space", &["A HEAD\0caps\n", "A refs/heads/main \n", "flush"]),
-    ("space in name", &["A HEAD\0caps\n", "A refs/heads/a b\n", "flush"]),
-    ("two spaces", &["A HEAD\0caps\n", "A  refs/heads/a\n", "flush"]),
-    ("not utf8", &["A HEAD\0caps\n", "A refs/heads/\u{ff}\n", "flush"]),
-    ("dup", &["A refs/heads/a\0caps\n", "B refs/heads/a\n", "flush"]),
+    (
+        "two newlines",
+        &["A HEAD\0caps\n", "A refs/heads/main\n\n", "flush"],
+    ),
+    (
+        "crlf",
+        &["A HEAD\0caps\n", "A refs/heads/main\r\n", "flush"],
+    ),
+    (
+        "trailing space",
+        &["A HEAD\0caps\n", "A refs/heads/main \n", "flush"],
+    ),
+    (
+        "space in name",
+        &["A HEAD\0caps\n", "A refs/heads/a b\n", "flush"],
+    ),
+    (
+        "two spaces",
+        &["A HEAD\0caps\n", "A  refs/heads/a\n", "flush"],
+    ),
+    (
+        "not utf8",
+        &["A HEAD\0caps\n", "A refs/heads/\u{ff}\n", "flush"],
+    ),
+    (
+        "dup",
+        &["A refs/heads/a\0caps\n", "B refs/heads/a\n", "flush"],
+    ),
     ("cap only", &["Z capabilities^{}\0caps\n", "flush"]),
     ("cap nonzero", &["A capabilities^{}\0caps\n", "flush"]),
     (
         "cap then ref",
         &["Z capabilities^{}\0caps\n", "A refs/heads/a\n", "flush"],
     ),
-    ("cap later", &["A HEAD\0caps\n", "Z capabilities^{}\n", "flush"]),
-    ("cap then shallow", &["Z capabilities^{}\0caps\n", "shallow A", "flush"]),
-    ("peeled", &["A refs/tags/v\0caps\n", "B refs/tags/v^{}\n", "flush"]),
+    (
+        "cap later",
+        &["A HEAD\0caps\n", "Z capabilities^{}\n", "flush"],
+    ),
+    (
+        "cap then shallow",
+        &["Z capabilities^{}\0caps\n", "shallow A", "flush"],
+    ),
+    (
+        "peeled",
+        &["A refs/tags/v\0caps\n", "B refs/tags/v^{}\n", "flush"],
+    ),
     (
         "peeled alone",
         &["A refs/heads/a\0caps\n", "B refs/tags/v^{}\n", "flush"],
     ),
     ("peeled first", &["A refs/tags/v^{}\0caps\n", "flush"]),
     ("have", &["A HEAD\0caps\n", "B .have\n", "flush"]),
-    ("have first", &["A .have\0caps\n", "B refs/heads/a\n", "flush"]),
+    (
+        "have first",
+        &["A .have\0caps\n", "B refs/heads/a\n", "flush"],
+    ),
     ("shallow", &["A HEAD\0caps\n", "shallow B\n", "flush"]),
     ("shallow bad", &["A HEAD\0caps\n", "shallow 12\n", "flush"]),
     ("shallow first", &["shallow A", "flush"]),
@@ -59,11 +93,20 @@ const V0: &[(&str, &[&str])] = &[
     ),
     ("no caps", &["A HEAD\n", "B refs/heads/a\n", "flush"]),
     ("empty caps", &["A HEAD\0\n", "B refs/heads/a\n", "flush"]),
-    ("two NUL", &["A HEAD\0side-band\0object-format=sha256\n", "flush"]),
+    (
+        "two NUL",
+        &["A HEAD\0side-band\0object-format=sha256\n", "flush"],
+    ),
     ("bad oid", &["A HEAD\0caps\n", "X refs/heads/a\n", "flush"]),
-    ("short oid", &["A HEAD\0caps\n", "S refs/heads/a\n", "flush"]),
+    (
+        "short oid",
+        &["A HEAD\0caps\n", "S refs/heads/a\n", "flush"],
+    ),
     ("long oid", &["A HEAD\0caps\n", "L refs/heads/a\n", "flush"]),
-    ("upper oid", &["A HEAD\0caps\n", "U refs/heads/a\n", "flush"]),
+    (
+        "upper oid",
+        &["A HEAD\0caps\n", "U refs/heads/a\n", "flush"],
+    ),
     ("zero oid", &["A HEAD\0caps\n", "Z refs/heads/a\n", "flush"]),
     ("no name", &["A HEAD\0caps\n", "A\n", "flush"]),
     ("empty name", &["A HEAD\0caps\n", "A \n", "flush"]),
@@ -93,7 +136,8 @@ const V0: &[(&str, &[&str])] = &[
     (
         "symref",
         &[
-            "A HEAD\0symref=HEAD:refs/heads/x symref=refs/heads/s:refs/heads/x object-format=sha1\n",
+            "A HEAD\0symref=HEAD:refs/heads/x symref=refs/heads/s:refs/heads/x \
+             object-format=sha1\n",
             "A refs/heads/s\n",
             "A refs/heads/x\n",
             "flush",
@@ -108,23 +152,39 @@ const V0: &[(&str, &[&str])] = &[
         "two formats",
         &["A HEAD\0object-format=sha1 object-format=sha256\n", "flush"],
     ),
-    ("after flush", &["A HEAD\0caps\n", "flush", "B refs/heads/a\n", "flush"]),
+    (
+        "after flush",
+        &["A HEAD\0caps\n", "flush", "B refs/heads/a\n", "flush"],
+    ),
     (
         "service",
-        &["# service=git-upload-pack\n", "flush", "A HEAD\0caps\n", "flush"],
+        &[
+            "# service=git-upload-pack\n",
+            "flush",
+            "A HEAD\0caps\n",
+            "flush",
+        ],
     ),
 ];
 
 const V2: &[(&str, &[&str])] = &[
     (
         "plain",
-        &["v2", "A HEAD symref-target:refs/heads/a\n", "A refs/heads/a\n", "flush"],
+        &[
+            "v2",
+            "A HEAD symref-target:refs/heads/a\n",
+            "A refs/heads/a\n",
+            "flush",
+        ],
     ),
     ("no newline", &["v2", "A HEAD", "A refs/heads/a", "flush"]),
     ("peeled", &["v2", "A refs/tags/v peeled:B\n", "flush"]),
     ("bad peeled", &["v2", "A refs/tags/v peeled:12\n", "flush"]),
     ("long peeled", &["v2", "A refs/tags/v peeled:B2\n", "flush"]),
-    ("unborn", &["v2", "unborn HEAD symref-target:refs/heads/a\n", "flush"]),
+    (
+        "unborn",
+        &["v2", "unborn HEAD symref-target:refs/heads/a\n", "flush"],
+    ),
     ("unborn only", &["v2", "unborn\n", "flush"]),
     ("unknown attr", &["v2", "A HEAD x:y  z\n", "flush"]),
     ("no name", &["v2", "A\n", "flush"]),
@@ -136,12 +196,21 @@ const V2: &[(&str, &[&str])] = &[
     ("flush end", &["v2", "A HEAD\n", "flush", "end"]),
     ("empty", &["v2", "flush"]),
     ("not utf8", &["v2", "A refs/heads/\u{ff}\n", "flush"]),
-    ("dup", &["v2", "A refs/heads/a\n", "B refs/heads/a\n", "flush"]),
-    ("odd", &["v2", "A FOO\n", "A .have\n", "A refs/../x\n", "flush"]),
+    (
+        "dup",
+        &["v2", "A refs/heads/a\n", "B refs/heads/a\n", "flush"],
+    ),
+    (
+        "odd",
+        &["v2", "A FOO\n", "A .have\n", "A refs/../x\n", "flush"],
+    ),
     ("ERR", &["v2", "ERR no\n"]),
     ("empty line", &["v2", "", "flush"]),
     ("shallow", &["v2", "A HEAD\n", "shallow B\n", "flush"]),
-    ("peeled name", &["v2", "A refs/tags/v\n", "B refs/tags/v^{}\n", "flush"]),
+    (
+        "peeled name",
+        &["v2", "A refs/tags/v\n", "B refs/tags/v^{}\n", "flush"],
+    ),
     ("caps none", &["version 2\n", "flush", "A HEAD\n", "flush"]),
     (
         "caps no ls-refs",
@@ -164,7 +233,15 @@ const V2: &[(&str, &[&str])] = &[
     ),
     (
         "caps empty",
-        &["version 2\n", "ls-refs", "fetch", "", "flush", "A HEAD\n", "flush"],
+        &[
+            "version 2\n",
+            "ls-refs",
+            "fetch",
+            "",
+            "flush",
+            "A HEAD\n",
+            "flush",
+        ],
     ),
     (
         "caps sha256",
@@ -193,7 +270,14 @@ const V2: &[(&str, &[&str])] = &[
     ("caps delim", &["version 2\n", "ls-refs\n", "delim"]),
     (
         "version 2 nonl",
-        &["version 2", "ls-refs\n", "fetch\n", "flush", "A HEAD\n", "flush"],
+        &[
+            "version 2",
+            "ls-refs\n",
+            "fetch\n",
+            "flush",
+            "A HEAD\n",
+            "flush",
+        ],
     ),
 ];
 
@@ -228,7 +312,10 @@ fn line(text: &str) -> Vec<u8> {
     let mut text = text.replace("\0caps", "\0multi_ack side-band-64k ofs-delta agent=x");
     for before in ["shallow ", "peeled:"] {
         for (letter, digit) in [("A", "1"), ("B", "2")] {
-            text = text.replace(&format!("{before}{letter}"), &format!("{before}{}", digit.repeat(40)));
+            text = text.replace(
+                &format!("{before}{letter}"),
+                &format!("{before}{}", digit.repeat(40)),
+            );
         }
     }
     let first = text.as_bytes().first().copied();
@@ -319,18 +406,29 @@ fn each_is_taken_as_git_takes_it() {
                 if LENIENT.contains(what) {
                     assert!(theirs.is_none() && ours.is_some(), "{what}");
                 } else if PEELED.contains(what) {
-                    assert!(theirs.as_ref().unwrap().ends_with(b"^{}\n") && ours.is_some(), "{what}");
+                    assert!(
+                        theirs.as_ref().unwrap().ends_with(b"^{}\n") && ours.is_some(),
+                        "{what}"
+                    );
                 } else {
-                    let text =
-                        |list: &Option<Vec<u8>>| list.as_deref().map(|list| String::from_utf8_lossy(list).into_owned());
-                    assert_eq!(text(&ours), text(&theirs), "{what}, v{}", if v2 { 2 } else { 0 });
+                    let text = |list: &Option<Vec<u8>>| {
+                        list.as_deref()
+                            .map(|list| String::from_utf8_lossy(list).into_owned())
+                    };
+                    assert_eq!(
+                        text(&ours),
+                        text(&theirs),
+                        "{what}, v{}",
+                        if v2 { 2 } else { 0 }
+                    );
                 }
             }
         }
     }
 }
 
-/// By HTTP a list of v0 comes after the name of the service. Where that is missing git ends; we have the content type to go by.
+/// By HTTP a list of v0 comes after the name of the service. Where that is missing git ends; we
+/// have the content type to go by.
 #[test]
 fn by_http_each_is_taken_as_git_takes_it() {
     let repo = Repo::new();
@@ -340,7 +438,11 @@ fn by_http_each_is_taken_as_git_takes_it() {
     for (media_type, before, as_git) in [
         (git, &["# service=git-upload-pack\n", "flush"][..], true),
         (git, &[service, "flush"], true),
-        (git, &[service, "more about it\n", "and more", "flush"], true),
+        (
+            git,
+            &[service, "more about it\n", "and more", "flush"],
+            true,
+        ),
         (git, &["# service=git-receive-pack\n", "flush"], true),
         (git, &["# service=git-upload-pack \n", "flush"], true),
         (git, &["no service\n", "flush"], true),

@@ -58,7 +58,10 @@ fn what_a_400_says_is_told_on_one_line_and_without_secrets() {
     );
     for text in [echo, "y ".repeat(1 << 20)] {
         let (error, _) = refusal(Reply::new(400, "text/plain", text), true);
-        assert!(error.message.len() < 900 && !error.message.contains("YW5"), "{error}");
+        assert!(
+            error.message.len() < 900 && !error.message.contains("YW5"),
+            "{error}"
+        );
     }
     for page in [
         Reply::new(400, "text/html", "<p>no"),
@@ -97,7 +100,11 @@ fn answers_that_are_not_gits() {
             "Git's protocol",
         ),
         (Reply::new(200, advertisement, "000"), Kind::Network, "cut"),
-        (Reply::new(200, "text/plain", dumb), Kind::Unsupported, "dumb HTTP"),
+        (
+            Reply::new(200, "text/plain", dumb),
+            Kind::Unsupported,
+            "dumb HTTP",
+        ),
         (
             Reply::new(200, advertisement, "0000").header("Content-Encoding", "aws-chunked"),
             Kind::Protocol,
@@ -137,9 +144,17 @@ fn servers_that_are_not_there() {
         "{error}"
     );
     // Reserved never to exist (RFC 6761).
-    let error = run(refs(&Net::new(), &endpoint("http://nowhere.invalid/r"), &[])).unwrap_err();
+    let error = run(refs(
+        &Net::new(),
+        &endpoint("http://nowhere.invalid/r"),
+        &[],
+    ))
+    .unwrap_err();
     assert_eq!(error.kind, Kind::Network);
-    assert!(error.message.contains("nowhere.invalid does not resolve"), "{error}");
+    assert!(
+        error.message.contains("nowhere.invalid does not resolve"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -160,9 +175,19 @@ fn a_redirect_moves_the_repository() {
     let post = "POST /new/r/git-upload-pack".to_owned();
     assert_eq!(
         server.asked(),
-        [format!("GET /old{refs}"), format!("GET /new{refs}"), post.clone(), post]
+        [
+            format!("GET /old{refs}"),
+            format!("GET /new{refs}"),
+            post.clone(),
+            post
+        ]
     );
-    assert!(server.seen().iter().all(|seen| seen.header("authorization").is_some()));
+    assert!(
+        server
+            .seen()
+            .iter()
+            .all(|seen| seen.header("authorization").is_some())
+    );
 }
 
 #[test]
@@ -179,7 +204,12 @@ fn credentials_stay_with_their_server() {
     assert_eq!(run(refs(&net, &endpoint, &[])).unwrap().len(), 4);
     assert!(server.seen()[0].header("authorization").is_some());
     assert_eq!(other.seen().len(), 2);
-    assert!(other.seen().iter().all(|seen| seen.header("authorization").is_none()));
+    assert!(
+        other
+            .seen()
+            .iter()
+            .all(|seen| seen.header("authorization").is_none())
+    );
 
     let other = Server::start(|_| Reply::status(401));
     let to = other.url("/r/info/refs?service=git-upload-pack");
@@ -197,7 +227,9 @@ fn redirects_that_lead_nowhere() {
     let git = "application/x-git-upload-pack-advertisement";
     let server = Server::start(move |seen| match seen.target.as_str() {
         "/login" => Reply::new(200, git, "0000"),
-        "/ftp/info/refs?service=git-upload-pack" => Reply::status(302).header("Location", "ftp://h/r"),
+        "/ftp/info/refs?service=git-upload-pack" => {
+            Reply::status(302).header("Location", "ftp://h/r")
+        }
         "/no/info/refs?service=git-upload-pack" => Reply::status(302),
         _ => Reply::status(302).header("Location", "/login"),
     });
@@ -212,18 +244,20 @@ fn redirects_that_lead_nowhere() {
     }
 }
 
-/// A server that closes an idle connection while the next request is on its way answers it on a new one.
+/// A server that closes an idle connection while the next request is on its way answers it on a new
+/// one.
 #[test]
 fn a_connection_that_was_closed_costs_one_more_request() {
     let repo = Repo::with_history();
     let dir = repo.path();
     let asked = std::sync::atomic::AtomicUsize::new(0);
-    let server = Server::start(
-        move |seen| match asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
-            2 => Reply::nothing(),
-            _ => git_answer(&dir, seen, true),
-        },
-    );
+    let server =
+        Server::start(
+            move |seen| match asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+                2 => Reply::nothing(),
+                _ => git_answer(&dir, seen, true),
+            },
+        );
     let (net, endpoint) = (Net::new(), endpoint(&server.url("/r")));
     run(async {
         for _ in 0..2 {

@@ -1,4 +1,5 @@
-//! A way to a server on loopback that is longer, is cut, or leads nowhere any more, and that says what passes.
+//! A way to a server on loopback that is longer, is cut, or leads nowhere any more, and that says
+//! what passes.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -97,7 +98,8 @@ impl Relay {
         });
     }
 
-    /// From now on, of the connections that are open all that comes is lost, both ways: a firewall has forgotten them.
+    /// From now on, of the connections that are open all that comes is lost, both ways: a firewall
+    /// has forgotten them.
     pub(super) fn silence(&self) {
         self.seen.change(|state| {
             for silent in state.silent.drain(..) {
@@ -111,15 +113,28 @@ impl Relay {
         let state = self.seen.state.lock().unwrap();
         let not_yet = |state: &mut State| !reached(&state.counts);
         let limit = Duration::from_secs(30);
-        let (state, waited) = self.seen.changed.wait_timeout_while(state, limit, not_yet).unwrap();
+        let (state, waited) = self
+            .seen
+            .changed
+            .wait_timeout_while(state, limit, not_yet)
+            .unwrap();
         let counts = state.counts;
         drop(state);
-        assert!(!waited.timed_out(), "not within {limit:?}: {what}; {counts:?}");
+        assert!(
+            !waited.timed_out(),
+            "not within {limit:?}: {what}; {counts:?}"
+        );
     }
 }
 
 /// Each piece is passed on `delay` after it came, however many are on their way.
-fn pass(mut from: TcpStream, mut to: TcpStream, delay: Duration, silent: &AtomicBool, came: impl Fn()) {
+fn pass(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    delay: Duration,
+    silent: &AtomicBool,
+    came: impl Fn(),
+) {
     let (sender, pieces) = std::sync::mpsc::sync_channel::<(Instant, Vec<u8>)>(16);
     std::thread::spawn(move || {
         for (due, piece) in pieces {
@@ -136,7 +151,10 @@ fn pass(mut from: TcpStream, mut to: TcpStream, delay: Duration, silent: &Atomic
         if silent.load(Ordering::SeqCst) {
             continue;
         }
-        if sender.send((Instant::now() + delay, buffer[..n].to_vec())).is_err() {
+        if sender
+            .send((Instant::now() + delay, buffer[..n].to_vec()))
+            .is_err()
+        {
             return;
         }
     }

@@ -21,7 +21,8 @@ impl Repo {
         repo
     }
 
-    /// Four commits on main, a file that changes a little each time, a tag of the second, a branch that forks there.
+    /// Four commits on main, a file that changes a little each time, a tag of the second, a branch
+    /// that forks there.
     pub(super) fn with_history() -> Repo {
         let repo = Repo::new();
         for n in 1..=4 {
@@ -59,7 +60,11 @@ impl Repo {
 
     /// Takes a pack in and notes what is shallow, as a sync does.
     pub(super) fn index(&self, pack: &[u8], shallow: &[Oid]) {
-        git(&self.path(), &["index-pack", "--stdin", "--fix-thin"], Some(pack));
+        git(
+            &self.path(),
+            &["index-pack", "--stdin", "--fix-thin"],
+            Some(pack),
+        );
         let lines: String = shallow.iter().map(|oid| format!("{oid}\n")).collect();
         let file = self.path().join(".git/shallow");
         if shallow.is_empty() {
@@ -73,14 +78,17 @@ impl Repo {
     pub(super) fn commits(&self, oid: Oid) -> usize {
         self.git(&["rev-list", "--objects", "--quiet", &oid.to_string()]);
         self.git(&["fsck", "--connectivity-only", &oid.to_string()]);
-        self.git(&["rev-list", "--count", &oid.to_string()]).parse().unwrap()
+        self.git(&["rev-list", "--count", &oid.to_string()])
+            .parse()
+            .unwrap()
     }
 }
 
 /// A `git` with nothing of this machine in it.
 pub(super) fn command(dir: &Path) -> Command {
     let mut command = Command::new("git");
-    for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("GIT_")) {
+    for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("GIT_"))
+    {
         command.env_remove(key);
     }
     command
@@ -106,7 +114,8 @@ pub(super) fn git(dir: &Path, args: &[&str], input: Option<&[u8]>) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-/// What `git upload-pack` answers to `body` in version `version`, or its advertisement where there is no body.
+/// What `git upload-pack` answers to `body` in version `version`, or its advertisement where there
+/// is no body.
 pub(super) fn upload_pack(dir: &Path, version: &str, body: Option<&[u8]>) -> Vec<u8> {
     let mut command = command(dir);
     command

@@ -1,4 +1,5 @@
-//! A scripted HTTP/1.1 server on loopback: it hands each request to a closure and writes what that returns, as badly as told.
+//! A scripted HTTP/1.1 server on loopback: it hands each request to a closure and writes what that
+//! returns, as badly as told.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -142,7 +143,12 @@ impl Server {
     }
 }
 
-fn serve(stream: TcpStream, connection: usize, log: &Mutex<Vec<Seen>>, answer: &dyn Fn(&Seen) -> Reply) {
+fn serve(
+    stream: TcpStream,
+    connection: usize,
+    log: &Mutex<Vec<Seen>>,
+    answer: &dyn Fn(&Seen) -> Reply,
+) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut stream = stream;
     stream.set_nodelay(true).unwrap();
@@ -201,7 +207,10 @@ fn read(reader: &mut BufReader<TcpStream>, connection: usize) -> Option<Seen> {
 
 /// Answers as `git http-backend` does, in v2 where `v2` and the client asks for it.
 pub(super) fn git_answer(dir: &Path, seen: &Seen, v2: bool) -> Reply {
-    let version = seen.header("git-protocol").filter(|_| v2).unwrap_or_default();
+    let version = seen
+        .header("git-protocol")
+        .filter(|_| v2)
+        .unwrap_or_default();
     if seen.is_post() {
         let body = upload_pack(dir, version, Some(&seen.body));
         return Reply::new(200, "application/x-git-upload-pack-result", body);

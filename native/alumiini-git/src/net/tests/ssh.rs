@@ -31,7 +31,15 @@ pub(super) fn at(url: &str, login: SshLogin) -> Endpoint {
         other => panic!("{other:?}"),
     };
     let login = Some(Auth::Ssh(login));
-    Endpoint::new(url, login, false, Tls::default(), None, std::sync::Arc::default()).unwrap()
+    Endpoint::new(
+        url,
+        login,
+        false,
+        Tls::default(),
+        None,
+        std::sync::Arc::default(),
+    )
+    .unwrap()
 }
 
 pub(super) fn endpoint(sshd: &Sshd, repo: &Repo) -> Endpoint {
@@ -89,7 +97,10 @@ fn refs_and_packs_in_both_versions() {
             let (outcome, pack) = fetched(&net, &endpoint, &request).await.unwrap();
             shallow.index(&pack, &outcome.shallow);
             assert_eq!(shallow.commits(tip), 1);
-            assert_eq!(refs(&net, &endpoint, &["refs/heads/other"]).await.unwrap(), all[2..3]);
+            assert_eq!(
+                refs(&net, &endpoint, &["refs/heads/other"]).await.unwrap(),
+                all[2..3]
+            );
         });
     }
 }
@@ -133,13 +144,28 @@ fn who_is_not_let_in_learns_why() {
     let repo = Repo::with_history();
     let sshd = Sshd::start();
     let wrong = with_key(&sshd, ECDSA);
-    let error = fails(&sshd, &repo, wrong, Kind::Auth, "does not accept the key SHA256:");
+    let error = fails(
+        &sshd,
+        &repo,
+        wrong,
+        Kind::Auth,
+        "does not accept the key SHA256:",
+    );
     let fingerprint = key(ECDSA).fingerprint(HashAlg::Sha256).to_string();
     assert!(error.message.contains(&fingerprint), "{error}");
-    assert!(error.message.contains(&format!("{}@127.0.0.1", user())), "{error}");
+    assert!(
+        error.message.contains(&format!("{}@127.0.0.1", user())),
+        "{error}"
+    );
 
     let encrypted = with_key(&sshd, ED25519_ENCRYPTED);
-    fails(&sshd, &repo, encrypted.clone(), Kind::Auth, "pass its passphrase");
+    fails(
+        &sshd,
+        &repo,
+        encrypted.clone(),
+        Kind::Auth,
+        "pass its passphrase",
+    );
     let proof = SshCredential::Key {
         private_key: ED25519_ENCRYPTED.into(),
         passphrase: Some("open barley".into()),
@@ -152,12 +178,24 @@ fn who_is_not_let_in_learns_why() {
         "does not open",
     );
     assert!(!error.message.contains("barley"));
-    fails(&sshd, &repo, with_key(&sshd, "sesame"), Kind::Invalid, "no private key");
+    fails(
+        &sshd,
+        &repo,
+        with_key(&sshd, "sesame"),
+        Kind::Invalid,
+        "no private key",
+    );
     let nobody = SshLogin {
         username: Some("nobody-of-that-name".into()),
         ..with_key(&sshd, USER_KEY)
     };
-    fails(&sshd, &repo, nobody, Kind::Auth, "nobody-of-that-name@127.0.0.1");
+    fails(
+        &sshd,
+        &repo,
+        nobody,
+        Kind::Auth,
+        "nobody-of-that-name@127.0.0.1",
+    );
 }
 
 #[test]
@@ -186,9 +224,20 @@ fn host_keys() {
     let host = format!("[127.0.0.1]:{}", sshd.port());
     let changed = format!("{host} {}\n", public(RSA_PKCS1));
     let error = fails(&sshd, &repo, with(&changed), Kind::HostKey, "in the middle");
-    assert!(error.detail[&Key::Line].as_str().unwrap().contains("ssh-rsa"));
+    assert!(
+        error.detail[&Key::Line]
+            .as_str()
+            .unwrap()
+            .contains("ssh-rsa")
+    );
     let others = format!("{host} {}\n", public(ED25519));
-    fails(&sshd, &repo, with(&others), Kind::HostKey, "other types only");
+    fails(
+        &sshd,
+        &repo,
+        with(&others),
+        Kind::HostKey,
+        "other types only",
+    );
     let revoked = format!("{line}\n@revoked * {}\n", public(ECDSA521));
     let error = fails(&sshd, &repo, with(&revoked), Kind::HostKey, "revoked");
     assert!(!error.detail.contains_key(&Key::Line));
@@ -205,7 +254,10 @@ fn a_greeting_needs_no_login() {
     let ssh = crate::net::ssh::Ssh::new(Default::default());
     run(async {
         let greeting = ssh.greet(url, &endpoint).await.unwrap();
-        assert!(greeting.version.starts_with("SSH-2.0-OpenSSH"), "{greeting:?}");
+        assert!(
+            greeting.version.starts_with("SSH-2.0-OpenSSH"),
+            "{greeting:?}"
+        );
         assert_eq!(greeting.key_type, "ecdsa-sha2-nistp521");
         assert_eq!(
             greeting.fingerprint,
@@ -254,7 +306,12 @@ fn host_certificates() {
         let elsewhere = format!("@cert-authority h {}\n", public(ECDSA384));
         fails(&sshd, &repo, with(elsewhere), Kind::HostKey, "is not known");
         // A key that is known will do, whatever the certificate.
-        assert_eq!(ask(&sshd, &repo, with(trusted + &sshd.known_hosts())).unwrap().len(), 4);
+        assert_eq!(
+            ask(&sshd, &repo, with(trusted + &sshd.known_hosts()))
+                .unwrap()
+                .len(),
+            4
+        );
     }
 }
 
@@ -266,7 +323,9 @@ fn an_agent_signs() {
         &format!("{}\n{}", public(ED25519), public(RSA)),
     );
     let with = |socket: PathBuf| SshLogin {
-        proof: SshCredential::Agent { socket: Some(socket) },
+        proof: SshCredential::Agent {
+            socket: Some(socket),
+        },
         ..with_key(&sshd, "")
     };
     let agent = Agent::start(&[ECDSA, ECDSA384, ED25519]);
@@ -281,7 +340,13 @@ fn an_agent_signs() {
         Kind::Auth,
         "does not accept any of the keys",
     );
-    fails(&sshd, &repo, with(Agent::start(&[]).socket()), Kind::Auth, "ssh-add");
+    fails(
+        &sshd,
+        &repo,
+        with(Agent::start(&[]).socket()),
+        Kind::Auth,
+        "ssh-add",
+    );
     fails(
         &sshd,
         &repo,
@@ -295,11 +360,16 @@ fn an_agent_signs() {
 fn no_such_repository() {
     let sshd = Sshd::start();
     for path in ["/nowhere/it's here!.git", "/etc"] {
-        let endpoint = at(&sshd.url(path.as_ref()).replace(' ', "%20"), with_key(&sshd, USER_KEY));
+        let endpoint = at(
+            &sshd.url(path.as_ref()).replace(' ', "%20"),
+            with_key(&sshd, USER_KEY),
+        );
         let error = run(async { refs(&Net::new(), &endpoint, &[]).await }).unwrap_err();
         assert_eq!(error.kind, Kind::RepoNotFound, "{error}");
         assert!(
-            error.message.contains("does not appear to be a git repository"),
+            error
+                .message
+                .contains("does not appear to be a git repository"),
             "{error}"
         );
         assert!(error.message.contains(&format!("'{path}'")), "{error}");
@@ -323,7 +393,9 @@ fn a_dropped_handshake_closes_its_socket_at_once() {
         let (begun, reached) = tokio::sync::oneshot::channel();
         let server = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            stream
+                .set_read_timeout(Some(Duration::from_secs(10)))
+                .unwrap();
             stream.write_all(banner.as_bytes()).unwrap();
             let mut seen = [0; 4096];
             let mut read = 0;
@@ -332,7 +404,11 @@ fn a_dropped_handshake_closes_its_socket_at_once() {
                 read += stream.read(&mut seen).unwrap();
             }
             begun.send(()).unwrap();
-            while stream.read(&mut seen).unwrap_or_else(|e| panic!("still open: {e}")) > 0 {}
+            while stream
+                .read(&mut seen)
+                .unwrap_or_else(|e| panic!("still open: {e}"))
+                > 0
+            {}
         });
         run(async {
             let net = Net::new();
@@ -352,7 +428,9 @@ fn a_dropped_handshake_closes_its_socket_at_once() {
                 _ = reached => {}
                 answered = refs(&net, &endpoint, &[]) => panic!("{answered:?}"),
             }
-            tokio::task::spawn_blocking(|| server.join().unwrap()).await.unwrap();
+            tokio::task::spawn_blocking(|| server.join().unwrap())
+                .await
+                .unwrap();
         });
     }
 }
@@ -363,7 +441,9 @@ fn what_is_no_ssh_server_is_told_apart() {
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            let _ = stream.unwrap().write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+            let _ = stream
+                .unwrap()
+                .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
         }
     });
     let proof = SshCredential::Key {
@@ -376,8 +456,16 @@ fn what_is_no_ssh_server_is_told_apart() {
         known_hosts: Some(String::new()),
     };
     let net = Net::new();
-    let error = run(refs(&net, &at(&format!("ssh://{address}/r"), login.clone()), &[])).unwrap_err();
-    assert!(matches!(error.kind, Kind::Protocol | Kind::Network), "{error}");
+    let error = run(refs(
+        &net,
+        &at(&format!("ssh://{address}/r"), login.clone()),
+        &[],
+    ))
+    .unwrap_err();
+    assert!(
+        matches!(error.kind, Kind::Protocol | Kind::Network),
+        "{error}"
+    );
     let error = run(refs(&net, &at("ssh://127.0.0.1:1/r", login), &[])).unwrap_err();
     assert_eq!(error.kind, Kind::Network, "{error}");
     assert_eq!(error.hint, Some(crate::error::Hint::Unreachable));

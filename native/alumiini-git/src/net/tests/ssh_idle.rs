@@ -1,6 +1,8 @@
-//! What becomes of SSH connections that nobody uses: kept for the next request, asked for signs of life, and ended.
+//! What becomes of SSH connections that nobody uses: kept for the next request, asked for signs of
+//! life, and ended.
 //!
-//! The times are those of production made short, one in each test: what the others govern cannot happen within it.
+//! The times are those of production made short, one in each test: what the others govern cannot
+//! happen within it.
 
 use std::fs;
 use std::path::PathBuf;
@@ -23,10 +25,14 @@ fn net(limits: Limits) -> Net {
 }
 
 async fn poll(net: &Net, endpoint: &Endpoint) {
-    assert_eq!(refs(net, endpoint, &["refs/heads/"]).await.unwrap().len(), 2);
+    assert_eq!(
+        refs(net, endpoint, &["refs/heads/"]).await.unwrap().len(),
+        2
+    );
 }
 
-/// A session ends after its answer, and only then its connection is idle: with two of them, it may be in the other order.
+/// A session ends after its answer, and only then its connection is idle: with two of them, it may
+/// be in the other order.
 async fn poll_to_the_end(net: &Net, endpoint: &Endpoint) {
     poll(net, endpoint).await;
     while !net.ssh.is_idle() {
@@ -50,7 +56,8 @@ fn a_peer_keeps_its_connection_while_it_gives_signs_of_life_and_loses_it_when_it
         let endpoint = endpoint(&sshd, &repo);
         poll(&net, &endpoint).await;
         let polled = sshd.relay.counts().answers;
-        // What is left of the poll is a few pieces. Unheard, the fourth question would have been the last.
+        // What is left of the poll is a few pieces. Unheard, the fourth question would have been
+        // the last.
         wait(&sshd.relay, "the server is asked, and answers", |counts| {
             counts.answers >= polled + 12
         })
@@ -58,14 +65,20 @@ fn a_peer_keeps_its_connection_while_it_gives_signs_of_life_and_loses_it_when_it
         poll(&net, &endpoint).await;
         assert_eq!((sshd.relay.accepted(), sshd.relay.counts().open), (1, 1));
 
-        // When it is idle: a session that does not close, and a channel that does not open, have times of their own.
+        // When it is idle: a session that does not close, and a channel that does not open, have
+        // times of their own.
         let polled = sshd.relay.counts().answers;
-        wait(&sshd.relay, "the server is asked again, and answers", |counts| {
-            counts.answers >= polled + 12
-        })
+        wait(
+            &sshd.relay,
+            "the server is asked again, and answers",
+            |counts| counts.answers >= polled + 12,
+        )
         .await;
         sshd.relay.silence();
-        wait(&sshd.relay, "the silent connection ends", |counts| counts.open == 0).await;
+        wait(&sshd.relay, "the silent connection ends", |counts| {
+            counts.open == 0
+        })
+        .await;
         poll(&net, &endpoint).await;
         assert_eq!((sshd.relay.accepted(), sshd.relay.counts().open), (2, 1));
     });
@@ -88,13 +101,19 @@ fn a_connection_ends_some_time_after_its_last_use() {
             last = Instant::now();
             poll(&net, &endpoint).await;
         }
-        wait(&sshd.relay, "the idle connection ends", |counts| counts.open == 0).await;
+        wait(&sshd.relay, "the idle connection ends", |counts| {
+            counts.open == 0
+        })
+        .await;
         assert!(last.elapsed() >= idle, "{:?}", last.elapsed());
         assert_eq!(sshd.relay.accepted(), 1);
         poll(&net, &endpoint).await;
         assert_eq!(sshd.relay.accepted(), 2);
         // Also where nothing came after it.
-        wait(&sshd.relay, "the next idle connection ends", |counts| counts.open == 0).await;
+        wait(&sshd.relay, "the next idle connection ends", |counts| {
+            counts.open == 0
+        })
+        .await;
     });
 }
 
@@ -105,7 +124,13 @@ fn a_connection_at_work_is_not_idle() {
     let fifos = tempfile::tempdir().unwrap();
     let at_fifo = |name: &str| fifos.path().join(name);
     for name in ["started", "go"] {
-        assert!(Command::new("mkfifo").arg(at_fifo(name)).status().unwrap().success());
+        assert!(
+            Command::new("mkfifo")
+                .arg(at_fifo(name))
+                .status()
+                .unwrap()
+                .success()
+        );
     }
     let dir = fifos.path().display();
     // A server that waits for a word while `hang` is there.
@@ -144,7 +169,10 @@ fn a_connection_at_work_is_not_idle() {
             let before = sshd.relay.accepted();
             poll(&net, &quick).await;
             assert_eq!(sshd.relay.accepted(), before + 1);
-            wait(&sshd.relay, "the idle connection ends", |counts| counts.open == 1).await;
+            wait(&sshd.relay, "the idle connection ends", |counts| {
+                counts.open == 1
+            })
+            .await;
             fs::remove_file(at_fifo("hang")).unwrap();
             on_fifo("go", |path| fs::write(path, "").is_ok()).await;
         };
@@ -153,7 +181,10 @@ fn a_connection_at_work_is_not_idle() {
         let before = sshd.relay.accepted();
         poll(&net, &slow).await;
         assert_eq!(sshd.relay.accepted(), before);
-        wait(&sshd.relay, "the other one ends, too", |counts| counts.open == 0).await;
+        wait(&sshd.relay, "the other one ends, too", |counts| {
+            counts.open == 0
+        })
+        .await;
     });
 }
 
@@ -188,7 +219,10 @@ fn of_too_many_idle_connections_those_that_were_used_last_are_kept() {
         assert_eq!((sshd.relay.accepted(), sshd.relay.counts().open), (5, 2));
         poll_to_the_end(&net, &endpoints[0]).await;
         assert_eq!(sshd.relay.accepted(), 6);
-        wait(&sshd.relay, "the one used longest ago ends", |counts| counts.open == 2).await;
+        wait(&sshd.relay, "the one used longest ago ends", |counts| {
+            counts.open == 2
+        })
+        .await;
         poll_to_the_end(&net, &endpoints[3]).await;
         assert_eq!(sshd.relay.accepted(), 6);
         poll_to_the_end(&net, &endpoints[4]).await;

@@ -87,7 +87,13 @@ fn a_dropped_request_closes_its_session_and_nothing_else() {
     let fifos = tempfile::tempdir().unwrap();
     let at = |name: &str| fifos.path().join(name);
     for name in ["started", "ended"] {
-        assert!(Command::new("mkfifo").arg(at(name)).status().unwrap().success());
+        assert!(
+            Command::new("mkfifo")
+                .arg(at(name))
+                .status()
+                .unwrap()
+                .success()
+        );
     }
     let dir = fifos.path().display();
     // A server that says nothing while `hang` is there, and tells when its input ends.
@@ -139,7 +145,10 @@ fn a_pack_that_nobody_takes_holds_up_nobody() {
         let polls = async {
             let mut bytes = source.recv().await.unwrap().len();
             for _ in 0..20 {
-                assert_eq!(refs(&net, &endpoint, &["refs/heads/"]).await.unwrap().len(), 1);
+                assert_eq!(
+                    refs(&net, &endpoint, &["refs/heads/"]).await.unwrap().len(),
+                    1
+                );
             }
             while bytes < 20 << 20 {
                 bytes += source.recv().await.unwrap().len();
@@ -152,13 +161,20 @@ fn a_pack_that_nobody_takes_holds_up_nobody() {
         };
         // Given up in the middle, its connection serves again.
         drop((pack, source));
-        assert_eq!(refs(&net, &endpoint, &["refs/heads/"]).await.unwrap().len(), 1);
-        assert_eq!(fetched(&net, &endpoint, &request).await.unwrap().0.shallow, []);
+        assert_eq!(
+            refs(&net, &endpoint, &["refs/heads/"]).await.unwrap().len(),
+            1
+        );
+        assert_eq!(
+            fetched(&net, &endpoint, &request).await.unwrap().0.shallow,
+            []
+        );
     });
     assert!(sshd.relay.accepted() <= 3, "{}", sshd.relay.accepted());
 }
 
-/// `cargo test -- --ignored --nocapture warm_polls`: what a poll costs on a warm connection, beside `git ls-remote`.
+/// `cargo test -- --ignored --nocapture warm_polls`: what a poll costs on a warm connection, beside
+/// `git ls-remote`.
 #[test]
 #[ignore = "a measurement"]
 fn warm_polls() {
@@ -180,21 +196,29 @@ fn warm_polls() {
             known.display()
         );
         let mut command = super::repo::command(&repo.path());
-        command
-            .env("GIT_SSH_COMMAND", ssh)
-            .args(["ls-remote", &sshd.url(&repo.path()), "refs/heads/main"]);
+        command.env("GIT_SSH_COMMAND", ssh).args([
+            "ls-remote",
+            &sshd.url(&repo.path()),
+            "refs/heads/main",
+        ]);
         assert!(command.output().unwrap().status.success());
         start.elapsed()
     });
     let git = median(git.collect());
     let delay = Duration::from_millis(25);
     let far = Relay::start(sshd.port(), delay);
-    for (port, what) in [(sshd.port(), "loopback"), (far.port, "50 ms of round trip added")] {
+    for (port, what) in [
+        (sshd.port(), "loopback"),
+        (far.port, "50 ms of round trip added"),
+    ] {
         let url = sshd
             .url(&repo.path())
             .replace(&sshd.port().to_string(), &port.to_string());
         let login = SshLogin {
-            known_hosts: Some(sshd.known_hosts().replace(&sshd.port().to_string(), &port.to_string())),
+            known_hosts: Some(
+                sshd.known_hosts()
+                    .replace(&sshd.port().to_string(), &port.to_string()),
+            ),
             ..with_key(&sshd, USER_KEY)
         };
         let endpoint = at(&url, login);
@@ -218,7 +242,8 @@ fn warm_polls() {
     }
 }
 
-/// Unasked where that is short, and asked where it is long: as Git's own trace of what it says has it.
+/// Unasked where that is short, and asked where it is long: as Git's own trace of what it says has
+/// it.
 #[test]
 fn few_refs_are_listened_to_and_many_are_asked_for() {
     let repo = Repo::with_history();

@@ -61,10 +61,13 @@ impl Sshd {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         let mut lines = format!(
-            "ListenAddress 127.0.0.1\nPidFile none\nUsePAM no\nStrictModes no\nLogLevel VERBOSE\nMaxStartups 100\nPermitRootLogin prohibit-password\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nAuthorizedKeysFile {}\n{config}",
+            "ListenAddress 127.0.0.1\nPidFile none\nUsePAM no\nStrictModes no\nLogLevel \
+             VERBOSE\nMaxStartups 100\nPermitRootLogin prohibit-password\nPasswordAuthentication \
+             no\nKbdInteractiveAuthentication no\nAuthorizedKeysFile {}\n{config}",
             at("authorized_keys").display()
         );
-        // Else bash would read this machine's .bashrc before each command, and git its configuration.
+        // Else bash would read this machine's .bashrc before each command, and git its
+        // configuration.
         lines += &format!("SetEnv HOME={}\n", dir.path().display());
         for (name, text) in HOST_KEYS {
             private_file(&at(name), text);
@@ -79,10 +82,14 @@ impl Sshd {
         // Where the system starts none, nobody makes this for it.
         let _ = std::fs::create_dir_all("/run/sshd");
         // Nothing else holds a port that was free a moment ago, or nearly so.
-        let (mut child, port) = (0..20).find_map(|_| spawn(&at("sshd_config"))).expect("sshd starts");
+        let (mut child, port) = (0..20)
+            .find_map(|_| spawn(&at("sshd_config")))
+            .expect("sshd starts");
         let stderr = child.stderr.take().unwrap();
         // So that it never waits for a reader.
-        std::thread::spawn(move || std::io::copy(&mut BufReader::new(stderr), &mut std::io::sink()));
+        std::thread::spawn(move || {
+            std::io::copy(&mut BufReader::new(stderr), &mut std::io::sink())
+        });
         Sshd {
             dir,
             child,
@@ -106,7 +113,12 @@ impl Sshd {
     }
 
     pub(super) fn url(&self, path: &Path) -> String {
-        format!("ssh://{}@127.0.0.1:{}{}", user(), self.port(), path.display())
+        format!(
+            "ssh://{}@127.0.0.1:{}{}",
+            user(),
+            self.port(),
+            path.display()
+        )
     }
 }
 
@@ -119,7 +131,11 @@ impl Drop for Sshd {
 }
 
 fn spawn(config: &Path) -> Option<(Child, u16)> {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let mut child = Command::new("/usr/sbin/sshd")
         .args(["-D", "-e", "-p", &port.to_string(), "-f"])
         .arg(config)

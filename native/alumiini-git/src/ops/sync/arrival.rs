@@ -1,4 +1,5 @@
-//! The one move of refs and working tree to a commit that is there, for each kind of what may be at a path.
+//! The one move of refs and working tree to a commit that is there, for each kind of what may be at
+//! a path.
 
 use std::path::{Path, PathBuf};
 
@@ -30,8 +31,8 @@ pub(crate) enum Place {
     },
 }
 
-/// Moves what is at `path` to `to`, while nobody reads it. Where that fails, all is as it was; after a cancel it is to be finished.
-/// Returns what was done to a working tree of ours.
+/// Moves what is at `path` to `to`, while nobody reads it. Where that fails, all is as it was;
+/// after a cancel it is to be finished. Returns what was done to a working tree of ours.
 pub(crate) fn arrive(
     path: &Path,
     to: Target,
@@ -53,9 +54,20 @@ pub(crate) fn arrive(
             if let (Some(record), Some(left)) = (record, &from)
                 && left.commit != to.commit
             {
-                kept_refs::keep(&open::managed(&open::git_dir(path))?, left.commit, record.keep)?;
+                kept_refs::keep(
+                    &open::managed(&open::git_dir(path))?,
+                    left.commit,
+                    record.keep,
+                )?;
             }
-            finish::carry_out(path, &going(from, None), Checks::None, is_clean, record, job)
+            finish::carry_out(
+                path,
+                &going(from, None),
+                Checks::None,
+                is_clean,
+                record,
+                job,
+            )
         }
         Place::Unmanaged { checks, is_origin } => {
             let repo = unmanaged::open(path)?;
@@ -66,7 +78,8 @@ pub(crate) fn arrive(
             unmanaged::check(path, &going, checks)?;
             finish::carry_out(path, &going, checks, false, None, job)?;
             if let Some(branch) = to.branch.filter(|_| is_origin) {
-                // As `git fetch` notes it. Where it cannot be, since another ref is in the way, nothing depends on it.
+                // As `git fetch` notes it. Where it cannot be, since another ref is in the way,
+                // nothing depends on it.
                 let _ = byte_refs::write(&open::any(path)?, &branch.tracking(), to.commit, "sync");
             }
             Ok(None)

@@ -1,6 +1,7 @@
 //! What a sync finds at its path, and so what it has to do.
 //!
-//! What the remote's ref is at is asked meanwhile: the stats of a working tree's files cost about as long as the remote's answer.
+//! What the remote's ref is at is asked meanwhile: the stats of a working tree's files cost about
+//! as long as the remote's answer.
 
 use std::path::Path;
 
@@ -45,7 +46,8 @@ pub(super) struct Next {
 
 /// How a new commit gets to the path.
 pub(super) enum Plan {
-    /// Nothing is there, or what is there is damaged: a new `.git` is made, and put in place when it is whole.
+    /// Nothing is there, or what is there is damaged: a new `.git` is made, and put in place when
+    /// it is whole.
     New,
     /// In a repository of ours.
     Managed {
@@ -106,7 +108,8 @@ impl SyncRun {
         if is_unfinished && !(self.spec.is_bare() && matches!(there, There::Unmanaged)) {
             // Readers need not wait for the network to see a whole commit.
             let resumed = self.guard.moving(finish::resume).await;
-            // Where a move of ours can neither be finished nor taken back, what follows replaces it. Its owner's repository is left alone.
+            // Where a move of ours can neither be finished nor taken back, what follows replaces
+            // it. Its owner's repository is left alone.
             if matches!(there, There::Unmanaged) {
                 resumed?;
             }
@@ -120,8 +123,9 @@ impl SyncRun {
         }
     }
 
-    /// Whether what is at the path is as it was found last time: then there is no need to find it again. Where the remote's answer is a
-    /// new commit, the files are left alone: they are asked for while the remote makes its pack.
+    /// Whether what is at the path is as it was found last time: then there is no need to find it
+    /// again. Where the remote's answer is a new commit, the files are left alone: they are asked
+    /// for while the remote makes its pack.
     async fn poll(&self) -> Result<Seen> {
         let worker = self.guard.worker.clone();
         let Some(known) = self.known() else {
@@ -136,8 +140,11 @@ impl SyncRun {
         let (given_up, head) = (enough.clone(), state.head);
         let local = self.guard.disk(move |path, job| {
             let read = || State::read(&open::managed(&open::git_dir(path))?, &reference);
-            let is_still = worker.status_cache.is_still_at(&key, path, &known, job, read)?
-                && (worker.status_cache.is_as_clean(path, &known, &given_up) || given_up.is_cancelled());
+            let is_still = worker
+                .status_cache
+                .is_still_at(&key, path, &known, job, read)?
+                && (worker.status_cache.is_as_clean(path, &known, &given_up)
+                    || given_up.is_cancelled());
             job.check().map(|()| is_still)
         });
         let asked = async {
@@ -177,7 +184,11 @@ impl SyncRun {
             }
         };
         let same_depth = state.depth == Some(self.spec.depth);
-        let branch = self.spec.reference.head_branch(&tip).map(|branch| branch.local());
+        let branch = self
+            .spec
+            .reference
+            .head_branch(&tip)
+            .map(|branch| branch.local());
         let on_branch = state.branch == branch;
         let was_at = state.tracked == Some(tip.id);
         if state.head == Some(tip.commit)
@@ -189,7 +200,8 @@ impl SyncRun {
         {
             let record = self.record(&tip);
             if state.url.as_deref() != Some(&record.url) {
-                let set_url = move |path: &Path, _: &Job| record.write(&open::managed(&open::git_dir(path))?);
+                let set_url =
+                    move |path: &Path, _: &Job| record.write(&open::managed(&open::git_dir(path))?);
                 self.guard.disk(set_url).await?;
             }
             return Ok(Next {
@@ -198,10 +210,14 @@ impl SyncRun {
                 what: None,
             });
         }
-        // A fetch would bring nothing: the ref was at this, to this depth, last time. A commit never is at another.
+        // A fetch would bring nothing: the ref was at this, to this depth, last time. A commit
+        // never is at another.
         let is_commit = matches!(self.spec.reference, Reference::Commit(_));
         let objects = if same_depth && (was_at || is_commit) {
-            Objects::of(self.is_here(&open::git_dir(self.guard.dir().at()), tip.commit).await?)
+            Objects::of(
+                self.is_here(&open::git_dir(self.guard.dir().at()), tip.commit)
+                    .await?,
+            )
         } else {
             Objects::Missing
         };
@@ -216,28 +232,40 @@ impl SyncRun {
 
     /// What a repository of ours is at, and whether its working tree is as HEAD says.
     async fn compare(&self) -> Result<(State, bool)> {
-        let (guard, reference, bare) = (self.guard.clone(), self.spec.reference.clone(), self.spec.is_bare());
+        let (guard, reference, bare) = (
+            self.guard.clone(),
+            self.spec.reference.clone(),
+            self.spec.is_bare(),
+        );
         let find = move |path: &Path, job: &Job| {
             let (worker, key) = (&guard.worker, &guard.path);
-            worker.status_cache.find(key, path, &reference, bare, job, || {
-                open::refuse_directories(&open::git_dir(path))?;
-                let repo = open::managed(&open::git_dir(path))?;
-                let state = State::read(&repo, &reference)?;
-                let is_clean = match state.head {
-                    Some(_) if state.bare != bare => false,
-                    Some(head) if !marker::is_set(repo.path()) && bare => worker.trees.vouch(key, &repo, head)?,
-                    Some(head) if !marker::is_set(repo.path()) => {
-                        working_tree::is_clean(&repo, path, raw_object::tree_of(&repo, head)?, job)?
-                    }
-                    _ => false,
-                };
-                Ok((state, is_clean))
-            })
+            worker
+                .status_cache
+                .find(key, path, &reference, bare, job, || {
+                    open::refuse_directories(&open::git_dir(path))?;
+                    let repo = open::managed(&open::git_dir(path))?;
+                    let state = State::read(&repo, &reference)?;
+                    let is_clean = match state.head {
+                        Some(_) if state.bare != bare => false,
+                        Some(head) if !marker::is_set(repo.path()) && bare => {
+                            worker.trees.vouch(key, &repo, head)?
+                        }
+                        Some(head) if !marker::is_set(repo.path()) => working_tree::is_clean(
+                            &repo,
+                            path,
+                            raw_object::tree_of(&repo, head)?,
+                            job,
+                        )?,
+                        _ => false,
+                    };
+                    Ok((state, is_clean))
+                })
         };
         self.guard.disk(find).await
     }
 
-    /// What there is to do in somebody's own repository, which is moved only where nothing of theirs can be lost.
+    /// What there is to do in somebody's own repository, which is moved only where nothing of
+    /// theirs can be lost.
     pub(super) async fn unmanaged(&self) -> Result<Next> {
         let (reference, force) = (self.spec.reference.clone(), self.spec.force);
         let local = self.guard.disk(move |path, _| {
@@ -265,7 +293,8 @@ impl SyncRun {
         let git_dir = open::git_dir(self.guard.dir().at());
         let is_here = was_there && self.is_here(&git_dir, tip.commit).await?;
         if !is_here {
-            let unlocked = move |path: &Path, _: &Job| unmanaged::refuse_locks(&unmanaged::open(path)?, &to);
+            let unlocked =
+                move |path: &Path, _: &Job| unmanaged::refuse_locks(&unmanaged::open(path)?, &to);
             self.guard.disk(unlocked).await?;
         }
         let objects = Objects::of(is_here);
@@ -298,7 +327,8 @@ impl SyncRun {
             "is not a directory"
         };
         let message = format!(
-            "{} {what}, and nothing there was touched; sync into a directory that is empty or does not exist",
+            "{} {what}, and nothing there was touched; sync into a directory that is empty or \
+             does not exist",
             path.display()
         );
         Error::new(Kind::Occupied, message).with(Key::Path, Name::of(path))
@@ -317,6 +347,10 @@ impl SyncRun {
 
 impl Objects {
     fn of(is_here: bool) -> Objects {
-        if is_here { Objects::Here } else { Objects::Missing }
+        if is_here {
+            Objects::Here
+        } else {
+            Objects::Missing
+        }
     }
 }

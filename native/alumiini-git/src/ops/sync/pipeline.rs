@@ -1,4 +1,5 @@
-//! The steps of a sync, each in one place: find what is there, resolve the ref, fetch, move, repack.
+//! The steps of a sync, each in one place: find what is there, resolve the ref, fetch, move,
+//! repack.
 
 use std::path::{Path, PathBuf};
 
@@ -34,8 +35,13 @@ impl SyncRun {
     /// A first clone. One that fails leaves nothing of it.
     async fn clone_or_clear(&self) -> Result<Synced> {
         let result = self.rebuild(None, Change::Cloned).await;
-        if result.as_ref().is_err_and(|error| error.kind != Kind::Cancelled) {
-            self.guard.moving(|path, _| staging::take_away(path)).await?;
+        if result
+            .as_ref()
+            .is_err_and(|error| error.kind != Kind::Cancelled)
+        {
+            self.guard
+                .moving(|path, _| staging::take_away(path))
+                .await?;
         }
         result
     }
@@ -47,16 +53,27 @@ impl SyncRun {
         Ok(self.synced(tip, previous, change, stats))
     }
 
-    /// An update of a repository of ours; where that is damaged, a new one. What is there stays until the new one is whole.
+    /// An update of a repository of ours; where that is damaged, a new one. What is there stays
+    /// until the new one is whole.
     async fn update_or_repair(&self, seen: Seen) -> Result<Synced> {
         let updated = async { self.go_on(self.managed(seen).await?).await };
         let damage = match updated.await {
             // Where all is back as it was, it is the new commit that is damaged.
-            Err(error) if error.kind == Kind::Corrupt && error.hint != Some(Hint::RolledBack) => error,
+            Err(error) if error.kind == Kind::Corrupt && error.hint != Some(Hint::RolledBack) => {
+                error
+            }
             result => return result,
         };
-        let head = |path: &Path, _: &Job| Ok(open::managed(&open::git_dir(path)).and_then(|repo| refs::head(&repo)));
-        let previous = self.guard.disk(head).await?.ok().flatten().map(|head| head.commit);
+        let head = |path: &Path, _: &Job| {
+            Ok(open::managed(&open::git_dir(path)).and_then(|repo| refs::head(&repo)))
+        };
+        let previous = self
+            .guard
+            .disk(head)
+            .await?
+            .ok()
+            .flatten()
+            .map(|head| head.commit);
         let repaired = self.rebuild(previous, Change::Repaired).await;
         let repaired = repaired.map_err(|error| match error.kind {
             // The remote's copy is damaged too, or the disk is: the first error is as good.
@@ -104,13 +121,19 @@ impl SyncRun {
         let arrived = self.arrive(plan, git_dir, known, &tip).await;
         arrived.map_err(|error| match objects {
             // What is damaged was here before.
-            Objects::Here if error.kind == Kind::Corrupt => Error { hint: None, ..error },
+            Objects::Here if error.kind == Kind::Corrupt => Error {
+                hint: None,
+                ..error
+            },
             _ => error,
         })?;
         if is_managed {
             match self.repack(&tip).await {
-                // The sync is done; a disk without room for a second copy is no reason to say otherwise.
-                Err(full) if full.kind == Kind::Io && !marker::is_set(&open::git_dir(self.guard.dir().at())) => {}
+                // The sync is done; a disk without room for a second copy is no reason to say
+                // otherwise.
+                Err(full)
+                    if full.kind == Kind::Io
+                        && !marker::is_set(&open::git_dir(self.guard.dir().at())) => {}
                 done => done?,
             }
         }
@@ -129,9 +152,15 @@ impl SyncRun {
             .await
     }
 
-    /// Brings what the ref is at into `git_dir`, asking again where the ref has moved meanwhile, or the remote does not give what it
-    /// lists. Answers what it is.
-    async fn fetch(&self, git_dir: &Path, objects: Objects, mut tip: Tip, depth: Option<u32>) -> Result<(Tip, Stats)> {
+    /// Brings what the ref is at into `git_dir`, asking again where the ref has moved meanwhile, or
+    /// the remote does not give what it lists. Answers what it is.
+    async fn fetch(
+        &self,
+        git_dir: &Path,
+        objects: Objects,
+        mut tip: Tip,
+        depth: Option<u32>,
+    ) -> Result<(Tip, Stats)> {
         if objects == Objects::Here {
             return Ok((tip, Stats::default()));
         }
@@ -144,7 +173,9 @@ impl SyncRun {
                 name: name.as_deref(),
                 depth,
             };
-            let fetched = self.remote.fetch(&guard.worker, git_dir, &wanted, &guard.job, guard);
+            let fetched = self
+                .remote
+                .fetch(&guard.worker, git_dir, &wanted, &guard.job, guard);
             let error = match fetched.await {
                 Ok(stats) => return Ok((tip, stats)),
                 // What a repository of this machine does not give, it does not have.
@@ -165,8 +196,15 @@ impl SyncRun {
         }
     }
 
-    /// Brings a commit that the remote does not give by its id: with the history of its branches and tags, as deep as it takes.
-    async fn search(&self, git_dir: &Path, tip: Tip, depth: Option<u32>, refused: Error) -> Result<(Tip, Stats)> {
+    /// Brings a commit that the remote does not give by its id: with the history of its branches
+    /// and tags, as deep as it takes.
+    async fn search(
+        &self,
+        git_dir: &Path,
+        tip: Tip,
+        depth: Option<u32>,
+        refused: Error,
+    ) -> Result<(Tip, Stats)> {
         let guard = &self.guard;
         let tips = self.remote.tips(&guard.worker).await.map_err(fetching)?;
         let mut stats = Stats::default();
@@ -182,15 +220,20 @@ impl SyncRun {
                 name: None,
                 depth,
             };
-            let fetched = self.remote.fetch(&guard.worker, git_dir, &wanted, &guard.job, guard);
-            let fetched = fetched.await.map_err(|error| fetching(guard.dir().named(error)))?;
+            let fetched = self
+                .remote
+                .fetch(&guard.worker, git_dir, &wanted, &guard.job, guard);
+            let fetched = fetched
+                .await
+                .map_err(|error| fetching(guard.dir().named(error)))?;
             stats = stats.and(fetched);
             if self.is_here(git_dir, tip.commit).await? {
                 return Ok((tip, stats));
             }
         }
         let message = format!(
-            "{} does not give the commit {}, and no branch and no tag leads to it; push a branch or a tag that does",
+            "{} does not give the commit {}, and no branch and no tag leads to it; push a branch \
+             or a tag that does",
             self.remote.redacted(),
             tip.commit
         );
@@ -208,8 +251,15 @@ impl SyncRun {
         self.guard.disk(compare).await
     }
 
-    /// Moves refs and working tree to `tip`, whose objects are in `git_dir`, and remembers what is there now.
-    async fn arrive(&self, plan: Plan, git_dir: PathBuf, known: Option<Known>, tip: &Tip) -> Result<()> {
+    /// Moves refs and working tree to `tip`, whose objects are in `git_dir`, and remembers what is
+    /// there now.
+    async fn arrive(
+        &self,
+        plan: Plan,
+        git_dir: PathBuf,
+        known: Option<Known>,
+        tip: &Tip,
+    ) -> Result<()> {
         let (to, record) = (self.target(tip), self.record(tip));
         let (guard, reference) = (self.guard.clone(), self.spec.reference.clone());
         let is_staged = matches!(plan, Plan::New);
@@ -231,7 +281,9 @@ impl SyncRun {
                     Place::Unmanaged { .. } => return arrive(path, to, place, None, job).map(drop),
                     // A first clone that was interrupted: nothing was there before it.
                     Place::Managed { from: None, .. } => {
-                        arrive(path, to, place, Some(&record), job).or_else(|error| match error.kind {
+                        arrive(path, to, place, Some(&record), job).or_else(|error| match error
+                            .kind
+                        {
                             Kind::Cancelled => Err(error),
                             _ => staging::take_away(path).and(Err(error)),
                         })?
@@ -239,7 +291,14 @@ impl SyncRun {
                     _ => arrive(path, to, place, Some(&record), job)?,
                 };
                 let state = State::read(&open::managed(&open::git_dir(path))?, &reference)?;
-                cache.moved(&guard.path, path, &reference, known.as_ref(), moved.as_ref(), state);
+                cache.moved(
+                    &guard.path,
+                    path,
+                    &reference,
+                    known.as_ref(),
+                    moved.as_ref(),
+                    state,
+                );
                 Ok(())
             })
             .await?;
@@ -258,7 +317,9 @@ impl SyncRun {
             }
             repack::copy(path, to, job, |git_dir| guard.stages(git_dir)).map(Some)
         });
-        let Some(git_dir) = copied.await? else { return Ok(()) };
+        let Some(git_dir) = copied.await? else {
+            return Ok(());
+        };
         self.guard.worker.status_cache.forget(&self.guard.path);
         self.arrive(Plan::New, git_dir, None, tip).await
     }

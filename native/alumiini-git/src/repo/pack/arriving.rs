@@ -1,4 +1,5 @@
-//! The first pass over a pack, while it arrives: its bytes go to disk as they are, whole objects get their ids, and deltas are noted.
+//! The first pass over a pack, while it arrives: its bytes go to disk as they are, whole objects
+//! get their ids, and deltas are noted.
 
 use std::fs::File;
 use std::io::Write;
@@ -32,7 +33,8 @@ pub(super) struct Arrived {
     pub(super) stats: Stats,
 }
 
-/// Reads the pack that comes in `chunks` into `file`. It is whole if `complete` is set by the time they end.
+/// Reads the pack that comes in `chunks` into `file`. It is whole if `complete` is set by the time
+/// they end.
 pub(super) fn read(
     chunks: mpsc::Receiver<Bytes>,
     complete: &AtomicBool,
@@ -61,13 +63,23 @@ pub(super) fn read(
     for done in 0..total {
         job.check()?;
         job.reach("index");
-        job.progress(Phase::Receive, u64::from(done), u64::from(total), pack.received);
+        job.progress(
+            Phase::Receive,
+            u64::from(done),
+            u64::from(total),
+            pack.received,
+        );
         let entry = pack.entry(&entries)?;
         entries.push(entry);
     }
     let end = pack.offset();
     let checksum = pack.trailer()?;
-    job.progress(Phase::Receive, u64::from(total), u64::from(total), pack.received);
+    job.progress(
+        Phase::Receive,
+        u64::from(total),
+        u64::from(total),
+        pack.received,
+    );
     Ok(Arrived {
         entries,
         end,
@@ -124,12 +136,16 @@ impl Arriving<'_> {
             self.chunk = match self.chunks.blocking_recv() {
                 Some(chunk) => chunk,
                 // The remote says that this was all.
-                None if self.complete.load(Ordering::Acquire) => return Err(corrupt("it ends in the middle")),
+                None if self.complete.load(Ordering::Acquire) => {
+                    return Err(corrupt("it ends in the middle"));
+                }
                 None => return Err(cut()),
             };
             (self.at, self.summed, self.entry) = (0, 0, 0);
             self.received += self.chunk.len() as u64;
-            self.file.write_all(&self.chunk).map_err(|error| write_failed(&error))?;
+            self.file
+                .write_all(&self.chunk)
+                .map_err(|error| write_failed(&error))?;
             self.job.reach("pack");
         }
         Ok(())
@@ -156,8 +172,12 @@ impl Arriving<'_> {
         }
         let total = u32::from_be_bytes(self.bytes()?);
         if total > MAX_OBJECTS {
-            let message = format!("the remote sent a pack of {total} objects; one here has at most {MAX_OBJECTS}");
-            return Err(Error::new(Kind::TooLarge, message).with(Key::Limit, u64::from(MAX_OBJECTS)));
+            let message = format!(
+                "the remote sent a pack of {total} objects; one here has at most {MAX_OBJECTS}"
+            );
+            return Err(
+                Error::new(Kind::TooLarge, message).with(Key::Limit, u64::from(MAX_OBJECTS))
+            );
         }
         Ok(total)
     }
@@ -195,7 +215,8 @@ impl Arriving<'_> {
                 let place = offset
                     .checked_sub(distance)
                     .and_then(|at| before.binary_search_by_key(&at, |entry| entry.offset).ok());
-                let place = place.ok_or_else(|| corrupt("a delta in it is of something that is no object"))?;
+                let place = place
+                    .ok_or_else(|| corrupt("a delta in it is of something that is no object"))?;
                 (Base::Entry(place as u32), None)
             }
         };
@@ -240,10 +261,13 @@ impl Arriving<'_> {
         loop {
             self.fill()?;
             let (taken, made) = (self.inflate.total_in(), self.inflate.total_out());
-            let result = self
-                .inflate
-                .decompress(&self.chunk[self.at..], &mut piece, FlushDecompress::None);
-            let (taken, made) = (self.inflate.total_in() - taken, self.inflate.total_out() - made);
+            let result =
+                self.inflate
+                    .decompress(&self.chunk[self.at..], &mut piece, FlushDecompress::None);
+            let (taken, made) = (
+                self.inflate.total_in() - taken,
+                self.inflate.total_out() - made,
+            );
             let status = result.map_err(|_| corrupt("an object in it cannot be inflated"))?;
             self.at += taken as usize;
             let made = made as usize;
@@ -254,7 +278,9 @@ impl Arriving<'_> {
             left -= made;
             match status {
                 Status::StreamEnd if left == 0 => break,
-                Status::StreamEnd => return Err(corrupt("an object in it is smaller than it says")),
+                Status::StreamEnd => {
+                    return Err(corrupt("an object in it is smaller than it says"));
+                }
                 Status::Ok | Status::BufError if taken == 0 && made == 0 => {
                     return Err(corrupt("an object in it cannot be inflated"));
                 }

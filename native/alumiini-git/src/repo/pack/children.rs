@@ -33,7 +33,11 @@ impl Children {
                 next[base as usize] += 1;
             }
         }
-        Children { begin, list, weight }
+        Children {
+            begin,
+            list,
+            weight,
+        }
     }
 
     /// The entries that are deltas of `entry`.

@@ -1,4 +1,5 @@
-//! What the fuzz target feeds: packs whose checksum is right and whose objects inflate, since noise as it is gets no further than those.
+//! What the fuzz target feeds: packs whose checksum is right and whose objects inflate, since noise
+//! as it is gets no further than those.
 
 use std::cell::OnceCell;
 use std::io::Write;
@@ -14,7 +15,8 @@ pub(crate) fn run(noise: &[u8]) {
     thread_local!(static PLACE: OnceCell<(PathBuf, tokio::runtime::Runtime, Turns)> = const { OnceCell::new() });
     PLACE.with(|place| {
         let (git_dir, runtime, turns) = place.get_or_init(|| {
-            let dir = std::env::temp_dir().join(format!("alumiini-git-fuzz-{}", std::process::id()));
+            let dir =
+                std::env::temp_dir().join(format!("alumiini-git-fuzz-{}", std::process::id()));
             git2::Repository::init(&dir).expect("a repository to fuzz in");
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .build()
@@ -24,11 +26,19 @@ pub(crate) fn run(noise: &[u8]) {
         let pack = Bytes::from(packed(noise));
         let (sender, chunks) = mpsc::channel(8);
         for piece in pack.chunks(pack.len() / 7 + 1) {
-            sender.try_send(pack.slice_ref(piece)).expect("room for eight pieces");
+            sender
+                .try_send(pack.slice_ref(piece))
+                .expect("room for eight pieces");
         }
         drop(sender);
         let _inside = runtime.enter();
-        let _ = index(git_dir, chunks, &AtomicBool::new(true), turns, &Job::unattended());
+        let _ = index(
+            git_dir,
+            chunks,
+            &AtomicBool::new(true),
+            turns,
+            &Job::unattended(),
+        );
         let _ = fs::remove_dir_all(incoming(git_dir));
     });
 }

@@ -59,7 +59,10 @@ fn distance<E>(mut next: impl FnMut() -> Result<u8, E>) -> Result<Option<u64>, E
     let mut distance = u64::from(byte & 0x7f);
     while byte & 0x80 != 0 {
         byte = next()?;
-        let Some(shifted) = distance.checked_add(1).and_then(|more| more.checked_mul(128)) else {
+        let Some(shifted) = distance
+            .checked_add(1)
+            .and_then(|more| more.checked_mul(128))
+        else {
             return Ok(None);
         };
         distance = shifted | u64::from(byte & 0x7f);
@@ -104,12 +107,19 @@ impl<'a> Delta<'a> {
         }
         let (base, rest) = size(bytes)?;
         let (result, steps) = size(rest)?;
-        Some(Delta { base, result, steps })
+        Some(Delta {
+            base,
+            result,
+            steps,
+        })
     }
 
-    /// Appends what it makes of `base` to `result`. `None` where it does not do as its sizes say; never more than they say.
+    /// Appends what it makes of `base` to `result`. `None` where it does not do as its sizes say;
+    /// never more than they say.
     pub(super) fn apply(&self, base: &[u8], result: &mut Vec<u8>) -> Option<()> {
-        let end = result.len().checked_add(usize::try_from(self.result).ok()?)?;
+        let end = result
+            .len()
+            .checked_add(usize::try_from(self.result).ok()?)?;
         let mut steps = self.steps;
         while let Some((step, rest)) = steps.split_first() {
             let piece;
@@ -148,7 +158,8 @@ fn size(bytes: &[u8]) -> Option<(u64, &[u8])> {
     None
 }
 
-/// From where, how much, and what follows the step: which bytes of both are written out is what the step's own bits say.
+/// From where, how much, and what follows the step: which bytes of both are written out is what the
+/// step's own bits say.
 fn copied(step: u8, mut rest: &[u8]) -> Option<(usize, usize, &[u8])> {
     let mut number = |bits: std::ops::Range<u32>| {
         let (mut number, first) = (0usize, bits.start);
@@ -178,7 +189,12 @@ mod tests {
 
     #[test]
     fn headers_are_read_as_they_are_written() {
-        for kind in [ObjectType::Commit, ObjectType::Tree, ObjectType::Blob, ObjectType::Tag] {
+        for kind in [
+            ObjectType::Commit,
+            ObjectType::Tree,
+            ObjectType::Blob,
+            ObjectType::Tag,
+        ] {
             for size in [0, 1, 15, 16, 2047, 2048, 1 << 31, u64::MAX] {
                 let form = Form::Whole(kind);
                 assert_eq!(header(&write(kind, size)), Some(Header { form, size }));
@@ -242,7 +258,10 @@ mod tests {
             ("cut off in an insertion", &[3, 2, 2, b'x']),
             ("cut off in a copy", &[3, 2, 0x91, 0]),
             ("a copy from behind the end", &[3, 1, 0x91, 3, 1]),
-            ("a copy of 64 KiB, which is what no length says", &[3, 1, 0x80, 0x80]),
+            (
+                "a copy of 64 KiB, which is what no length says",
+                &[3, 1, 0x80, 0x80],
+            ),
         ] {
             assert_eq!(
                 Delta::new(delta).unwrap().apply(b"abc", &mut Vec::new()),

@@ -11,7 +11,8 @@ use super::Entry;
 /// Offsets from here on have a table of their own.
 const FAR: u64 = 1 << 31;
 
-/// Writes the index of a pack that holds `entries`, which are sorted by id, and ends with `checksum`.
+/// Writes the index of a pack that holds `entries`, which are sorted by id, and ends with
+/// `checksum`.
 pub(super) fn write(file: &Path, entries: &[Entry], checksum: &[u8; 20]) -> io::Result<()> {
     let mut out = Summed {
         out: BufWriter::with_capacity(1 << 16, File::create_new(file)?),

@@ -1,7 +1,9 @@
-//! A pack that has arrived is moved into its repository, and checked: all that the wanted commit needs must be there.
+//! A pack that has arrived is moved into its repository, and checked: all that the wanted commit
+//! needs must be there.
 //!
-//! `.git/shallow` names the commits that a pack leaves without parents, so it is written before the pack is moved in: whenever a kill
-//! comes, `git fsck` finds no commit whose parents are missing without being told so.
+//! `.git/shallow` names the commits that a pack leaves without parents, so it is written before the
+//! pack is moved in: whenever a kill comes, `git fsck` finds no commit whose parents are missing
+//! without being told so.
 
 use std::collections::HashSet;
 use std::fs;
@@ -23,8 +25,9 @@ pub(crate) struct Boundary {
     pub(crate) unshallow: Vec<Oid>,
 }
 
-/// Moves a pack in and brings `.git/shallow` up to date, in the order that keeps the repository whole at every moment between; then checks that
-/// all that `wants` need is there, and that the first of them can be checked out. What is not is taken out again.
+/// Moves a pack in and brings `.git/shallow` up to date, in the order that keeps the repository
+/// whole at every moment between; then checks that all that `wants` need is there, and that the
+/// first of them can be checked out. What is not is taken out again.
 pub(crate) fn install(
     git_dir: &Path,
     pack: &Pack,
@@ -36,14 +39,20 @@ pub(crate) fn install(
     let before = open::shallow(git_dir)?;
     let union = joined(&before, &boundary.shallow);
     let gone: HashSet<Oid> = boundary.unshallow.iter().copied().collect();
-    let after: Vec<Oid> = union.iter().copied().filter(|oid| !gone.contains(oid)).collect();
+    let after: Vec<Oid> = union
+        .iter()
+        .copied()
+        .filter(|oid| !gone.contains(oid))
+        .collect();
 
     let repo = open::managed(git_dir)?;
     let known = repo.odb().map_err(git_failure("open the objects"))?;
-    // The first look loads the list of packs; from then on this handle, asked not to refresh, knows the old ones only.
+    // The first look loads the list of packs; from then on this handle, asked not to refresh, knows
+    // the old ones only.
     let held = wants.iter().all(|want| known.exists(*want));
     if !held && pack.name.is_none() {
-        // Nothing was changed yet. A server that is behind the one that listed the commit has nothing to send.
+        // Nothing was changed yet. A server that is behind the one that listed the commit has
+        // nothing to send.
         let message = format!("the remote sent nothing, though it lists {}", wants[0]);
         return Err(Error::new(Kind::Network, message).hinted(Hint::Moved));
     }
@@ -65,12 +74,17 @@ pub(crate) fn install(
     // Before the walk: libgit2 shows a commit that the file names without its parents.
     write_shallow(git_dir, &union, &after)?;
     let fresh = open::managed(git_dir)?;
-    let verified =
-        verify(&fresh, &known, pack, wants, &boundary.unshallow, job).and_then(|tree| checked.check(&fresh, tree, job));
+    let verified = verify(&fresh, &known, pack, wants, &boundary.unshallow, job)
+        .and_then(|tree| checked.check(&fresh, tree, job));
     verified.inspect_err(|_| {
         if let Some(name) = &pack.name {
             for extension in ["idx", "pack"] {
-                let _ = fs::remove_file(git_dir.join("objects/pack").join(name).with_extension(extension));
+                let _ = fs::remove_file(
+                    git_dir
+                        .join("objects/pack")
+                        .join(name)
+                        .with_extension(extension),
+                );
             }
         }
         let _ = write_shallow(git_dir, &after, &before);
@@ -96,7 +110,14 @@ fn write_shallow(git_dir: &Path, is: &[Oid], wanted: &[Oid]) -> Result<()> {
 }
 
 /// Whether all is there that `wants` need. Returns the tree of the first.
-fn verify(repo: &Repository, known: &Odb<'_>, pack: &Pack, wants: &[Oid], unshallow: &[Oid], job: &Job) -> Result<Oid> {
+fn verify(
+    repo: &Repository,
+    known: &Odb<'_>,
+    pack: &Pack,
+    wants: &[Oid],
+    unshallow: &[Oid],
+    job: &Job,
+) -> Result<Oid> {
     let shallow: HashSet<Oid> = open::shallow(repo.path())?.into_iter().collect();
     let odb = repo.odb().map_err(git_failure("open the objects"))?;
     // What a tag is of may be anything.
@@ -117,12 +138,13 @@ fn verify(repo: &Repository, known: &Odb<'_>, pack: &Pack, wants: &[Oid], unshal
 
 /// Of what a ref stands for.
 pub(crate) fn no_commit(id: Oid) -> Error {
-    let message = format!("the ref stands for {id}, which is no commit; only a commit can be synced");
+    let message =
+        format!("the ref stands for {id}, which is no commit; only a commit can be synced");
     Error::new(Kind::Unsupported, message)
 }
 
-/// Whether all that the objects of `pack` name is in it, or was known before: then nothing can be missing. Where something is, it need not be
-/// one of `wants` that needs it.
+/// Whether all that the objects of `pack` name is in it, or was known before: then nothing can be
+/// missing. Where something is, it need not be one of `wants` that needs it.
 fn is_closed(
     odb: &Odb<'_>,
     known: &Odb<'_>,
@@ -157,15 +179,19 @@ fn is_closed(
         let Ok(commit) = raw_object::read_commit(odb, *commit) else {
             return Ok(false);
         };
-        if !commit.parents.iter().all(|parent| has(*parent, ObjectType::Commit)) {
+        if !commit
+            .parents
+            .iter()
+            .all(|parent| has(*parent, ObjectType::Commit))
+        {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-/// Walks what is new from `wants`: every commit down to the boundary or to what `known` holds, their trees, their blobs. Says what is missing
-/// or wrong.
+/// Walks what is new from `wants`: every commit down to the boundary or to what `known` holds,
+/// their trees, their blobs. Says what is missing or wrong.
 fn walk(
     odb: &Odb<'_>,
     known: &Odb<'_>,
@@ -209,7 +235,9 @@ fn walk(
                 ObjectType::Tree => trees.push(id),
                 // Not only whether it is there: what a tree calls a file may be anything.
                 ObjectType::Blob => match odb.read_header(id) {
-                    Ok((size, ObjectType::Blob)) if size > MAX_FILE => return Err(file_too_large(name, size)),
+                    Ok((size, ObjectType::Blob)) if size > MAX_FILE => {
+                        return Err(file_too_large(name, size));
+                    }
                     Ok((_, ObjectType::Blob)) => {}
                     Ok((_, other)) => {
                         let name = String::from_utf8_lossy(name);
@@ -225,8 +253,13 @@ fn walk(
             }
             Ok(())
         };
-        raw_object::read_tree(odb, oid, entry)
-            .map_err(|error| if odb.exists(oid) { error } else { lost(oid, error) })?;
+        raw_object::read_tree(odb, oid, entry).map_err(|error| {
+            if odb.exists(oid) {
+                error
+            } else {
+                lost(oid, error)
+            }
+        })?;
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! What the objects of a pack name: whether all that they need came with them is told without reading them again.
+//! What the objects of a pack name: whether all that they need came with them is told without
+//! reading them again.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -7,7 +8,8 @@ use git2::{ObjectType, Oid};
 
 use crate::repo::raw_object;
 
-/// Ids that were named lately are remembered in so many places: the versions of a tree name nearly the same.
+/// Ids that were named lately are remembered in so many places: the versions of a tree name nearly
+/// the same.
 const RECENT: usize = 1 << 12;
 
 /// What some objects name.
@@ -17,8 +19,8 @@ pub(crate) struct Links {
     pub(crate) named: HashMap<Oid, ObjectType>,
     /// Commits and each of their parents: apart, since those of some need not be there.
     pub(crate) parents: Vec<(Oid, Oid)>,
-    /// Something is not as Git writes it, or one object is named as two things. It takes a look at the wanted commit to tell whether
-    /// that matters.
+    /// Something is not as Git writes it, or one object is named as two things. It takes a look at
+    /// the wanted commit to tell whether that matters.
     pub(crate) is_odd: bool,
     recent: Box<[(Oid, ObjectType)]>,
 }
@@ -49,7 +51,9 @@ impl Links {
                     self.name(entry.id, entry.kind);
                 }
             }),
-            ObjectType::Tag => raw_object::tagged(data).map(|(target, kind)| self.name(target, kind)),
+            ObjectType::Tag => {
+                raw_object::tagged(data).map(|(target, kind)| self.name(target, kind))
+            }
             _ => Some(()),
         };
         self.is_odd |= understood.is_none();
@@ -57,7 +61,8 @@ impl Links {
 
     fn name(&mut self, id: Oid, kind: ObjectType) {
         let bytes = id.as_bytes();
-        let recent = &mut self.recent[usize::from(u16::from_ne_bytes([bytes[0], bytes[1]])) % RECENT];
+        let recent =
+            &mut self.recent[usize::from(u16::from_ne_bytes([bytes[0], bytes[1]])) % RECENT];
         if *recent == (id, kind) {
             return;
         }

@@ -1,11 +1,14 @@
 //! Packs that a remote sends: written to disk as they arrive, and indexed.
 //!
-//! Not by libgit2, whose indexer can be stopped for ever by two kilobytes, and not by gix-pack's, which keeps every object in memory that
-//! deltas still wait for, however many, and does not tell what it has decoded. Here each object is decoded once: whole ones while they arrive,
-//! deltas afterwards on all cores. What it takes is bounded before it is taken, a cancel reaches every loop, and what the objects name is
-//! collected on the way, so that nobody has to read them again to tell whether anything is missing.
+//! Not by libgit2, whose indexer can be stopped for ever by two kilobytes, and not by gix-pack's,
+//! which keeps every object in memory that deltas still wait for, however many, and does not tell
+//! what it has decoded. Here each object is decoded once: whole ones while they arrive, deltas
+//! afterwards on all cores. What it takes is bounded before it is taken, a cancel reaches every
+//! loop, and what the objects name is collected on the way, so that nobody has to read them again
+//! to tell whether anything is missing.
 //!
-//! What comes out is what `git index-pack` makes of the same bytes. An object that comes twice is in the index twice, as there.
+//! What comes out is what `git index-pack` makes of the same bytes. An object that comes twice is
+//! in the index twice, as there.
 
 mod arriving;
 mod children;
@@ -38,8 +41,8 @@ use links::Links;
 /// Below `.git`: where packs are until they are whole.
 pub(crate) const INCOMING: &str = "alumiini-incoming";
 
-/// Bytes of one file. A pack of kilobytes can hold files of gigabytes, and a checkout has each in memory once. Lower in the tests'
-/// builds, which would rather not make such a file.
+/// Bytes of one file. A pack of kilobytes can hold files of gigabytes, and a checkout has each in
+/// memory once. Lower in the tests' builds, which would rather not make such a file.
 pub(crate) const MAX_FILE: usize = if cfg!(fuzzing) {
     1 << 20
 } else if cfg!(feature = "fault-injection") {
@@ -76,8 +79,8 @@ impl Pack {
     }
 }
 
-/// The turns that packs take at the work that needs the processor: so many threads for all of them together, and none for long while
-/// another waits.
+/// The turns that packs take at the work that needs the processor: so many threads for all of them
+/// together, and none for long while another waits.
 pub(crate) struct Turns {
     threads: Pool,
     /// For those that take a lot of memory.
@@ -120,8 +123,9 @@ enum Base {
     Id(Oid),
 }
 
-/// Indexes the pack that comes in `chunks` for the repository at `git_dir`, whose objects complete a thin one. It is whole if `complete`
-/// is set by the time they end. On a thread of the runtime's that may block.
+/// Indexes the pack that comes in `chunks` for the repository at `git_dir`, whose objects complete
+/// a thin one. It is whole if `complete` is set by the time they end. On a thread of the runtime's
+/// that may block.
 pub(crate) fn index(
     git_dir: &Path,
     chunks: mpsc::Receiver<Bytes>,
@@ -173,7 +177,10 @@ pub(crate) fn index(
     Ok(Pack {
         name: Some(name),
         stats,
-        objects: entries.into_iter().map(|entry| (entry.id, entry.kind)).collect(),
+        objects: entries
+            .into_iter()
+            .map(|entry| (entry.id, entry.kind))
+            .collect(),
         links: resolved.links,
     })
 }
@@ -192,13 +199,16 @@ fn checked_size(kind: Option<ObjectType>, size: u64) -> Result<usize> {
     match usize::try_from(size) {
         Ok(size) if size <= most => Ok(size),
         _ => {
-            let message = format!("the remote sent an object of {size} bytes; a {what} here has at most {most}");
+            let message = format!(
+                "the remote sent an object of {size} bytes; a {what} here has at most {most}"
+            );
             Err(Error::new(Kind::TooLarge, message).with(Key::Limit, most as u64))
         }
     }
 }
 
-/// Makes the id of an object of `size` bytes, which are to be given to it. Collisions that were made on purpose are detected, as in Git.
+/// Makes the id of an object of `size` bytes, which are to be given to it. Collisions that were
+/// made on purpose are detected, as in Git.
 fn hasher(kind: ObjectType, size: usize) -> sha1dc::Hasher {
     let mut hasher = sha1dc::Hasher::new();
     hasher.update(format!("{kind} {size}\0").as_bytes());

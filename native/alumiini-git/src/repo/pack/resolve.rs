@@ -1,8 +1,9 @@
 //! The second pass over a pack: its deltas, on all cores.
 //!
-//! An object that deltas wait for stays in memory until the last of them has been applied. Of those that wait for one object the one with the
-//! most behind it comes last, when the object is not needed any more: what is in memory at once grows with the logarithm of a pack's
-//! objects, not with their number.
+//! An object that deltas wait for stays in memory until the last of them has been applied. Of those
+//! that wait for one object the one with the most behind it comes last, when the object is not
+//! needed any more: what is in memory at once grows with the logarithm of a pack's objects, not
+//! with their number.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -49,7 +50,13 @@ pub(super) struct Resolved {
 }
 
 /// Finds out what the deltas in `file` make. What they need and the pack lacks is taken from `odb`.
-pub(super) fn run(arrived: Arrived, file: &File, odb: &Odb<'_>, turns: &Turns, job: &Job) -> Result<Resolved> {
+pub(super) fn run(
+    arrived: Arrived,
+    file: &File,
+    odb: &Odb<'_>,
+    turns: &Turns,
+    job: &Job,
+) -> Result<Resolved> {
     let Arrived {
         mut entries,
         mut end,
@@ -58,10 +65,17 @@ pub(super) fn run(arrived: Arrived, file: &File, odb: &Odb<'_>, turns: &Turns, j
         stats,
     } = arrived;
     let mut added = Vec::new();
-    let deltas = entries.iter().filter(|entry| entry.base != Base::None).count();
+    let deltas = entries
+        .iter()
+        .filter(|entry| entry.base != Base::None)
+        .count();
     if deltas > 0 {
         let work = Work::new(&entries, end, file, deltas as u64, stats.bytes, turns, job);
-        let helpers = if deltas < WORTH_HELP { 0 } else { turns.most - 1 };
+        let helpers = if deltas < WORTH_HELP {
+            0
+        } else {
+            turns.most - 1
+        };
         let hands = std::thread::scope(|scope| {
             let helpers: Vec<_> = (0..helpers).map(|_| scope.spawn(|| work.help())).collect();
             let mut hand = Hand::default();
@@ -98,8 +112,9 @@ pub(super) fn run(arrived: Arrived, file: &File, odb: &Odb<'_>, turns: &Turns, j
     })
 }
 
-/// An object that is there twice can be looked up as either. Were one of them a delta of the other by its id, that could be a delta of itself
-/// for who reads it, without end. Git refuses such a pack, too.
+/// An object that is there twice can be looked up as either. Were one of them a delta of the other
+/// by its id, that could be a delta of itself for who reads it, without end. Git refuses such a
+/// pack, too.
 fn refuse_ambiguous(entries: &[Entry]) -> Result<()> {
     let by_id: HashSet<Oid> = entries
         .iter()
@@ -176,7 +191,8 @@ struct Work<'a> {
     entries: &'a [Entry],
     end: u64,
     children: Children,
-    /// Deltas of objects that are known by id only, until those are found; and how many ids that are.
+    /// Deltas of objects that are known by id only, until those are found; and how many ids that
+    /// are.
     waiting: Mutex<HashMap<Oid, Vec<u32>>>,
     ids_waiting: AtomicUsize,
     shared: Mutex<Shared>,
@@ -266,7 +282,8 @@ impl<'a> Work<'a> {
 
     /// All that is below whole objects of the pack.
     fn lead(&self, hand: &mut Hand) -> Result<()> {
-        self.job.progress(Phase::Index, 0, self.total, self.received);
+        self.job
+            .progress(Phase::Index, 0, self.total, self.received);
         let mut wholes = self.entries.iter().enumerate();
         self.until_done(hand, |hand| {
             for (place, entry) in wholes.by_ref() {
@@ -295,7 +312,11 @@ impl<'a> Work<'a> {
         end: &mut u64,
         added: &mut Vec<Entry>,
     ) -> Result<()> {
-        let mut wanted: Vec<(u32, Oid)> = self.waiting().iter().map(|(id, deltas)| (deltas[0], *id)).collect();
+        let mut wanted: Vec<(u32, Oid)> = self
+            .waiting()
+            .iter()
+            .map(|(id, deltas)| (deltas[0], *id))
+            .collect();
         wanted.sort_unstable();
         let mut wanted = wanted.into_iter();
         self.until_done(hand, |hand| {
@@ -326,7 +347,11 @@ impl<'a> Work<'a> {
     }
 
     /// Resolves what `more` puts into the hand, and all that is below, until it has no more.
-    fn until_done(&self, hand: &mut Hand, mut more: impl FnMut(&mut Hand) -> Result<bool>) -> Result<()> {
+    fn until_done(
+        &self,
+        hand: &mut Hand,
+        mut more: impl FnMut(&mut Hand) -> Result<bool>,
+    ) -> Result<()> {
         let mut has_more = true;
         let mut turn = self.turn()?;
         loop {
@@ -431,7 +456,8 @@ impl<'a> Work<'a> {
         })
     }
 
-    /// Gives half of what a thread has to do to others that have nothing: the oldest, which have most below them.
+    /// Gives half of what a thread has to do to others that have nothing: the oldest, which have
+    /// most below them.
     fn share(&self, hand: &mut Hand) {
         if hand.tasks.len() > 1 && self.idle.load(Ordering::Relaxed) > 0 {
             let half = hand.tasks.len() / 2;
@@ -449,7 +475,9 @@ impl<'a> Work<'a> {
             bytes,
         };
         if alive > MAX_ALIVE {
-            let message = format!("the deltas that the remote sent take more than {MAX_ALIVE} bytes of memory");
+            let message = format!(
+                "the deltas that the remote sent take more than {MAX_ALIVE} bytes of memory"
+            );
             return Err(Error::new(Kind::TooLarge, message).with(Key::Limit, MAX_ALIVE));
         }
         if alive > FREE && leads {
@@ -470,12 +498,16 @@ impl<'a> Work<'a> {
         }
         let mut delta = std::mem::take(&mut hand.delta);
         self.inflate(hand, place, &mut delta)?;
-        let parsed = Delta::new(&delta).filter(|parsed| parsed.base == task.base.bytes.len() as u64);
+        let parsed =
+            Delta::new(&delta).filter(|parsed| parsed.base == task.base.bytes.len() as u64);
         let Some(parsed) = parsed else {
             return Err(corrupt("a delta in it does not fit what it is of"));
         };
         let kind = task.base.kind;
-        let size = checked_size(Some(kind).filter(|kind| *kind != ObjectType::Blob), parsed.result)?;
+        let size = checked_size(
+            Some(kind).filter(|kind| *kind != ObjectType::Blob),
+            parsed.result,
+        )?;
         if !leads && size > LARGE {
             self.lock().large.push(task);
             return Ok(());
@@ -498,7 +530,8 @@ impl<'a> Work<'a> {
         self.push(hand, next, kind, bytes, charge);
         let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
         self.job.reach("index");
-        self.job.progress(Phase::Index, done, self.total, self.received);
+        self.job
+            .progress(Phase::Index, done, self.total, self.received);
         Ok(())
     }
 
@@ -519,7 +552,14 @@ impl<'a> Work<'a> {
         deltas
     }
 
-    fn push(&self, hand: &mut Hand, mut next: Vec<u32>, kind: ObjectType, bytes: Vec<u8>, charge: Charge) {
+    fn push(
+        &self,
+        hand: &mut Hand,
+        mut next: Vec<u32>,
+        kind: ObjectType,
+        bytes: Vec<u8>,
+        charge: Charge,
+    ) {
         if next.is_empty() {
             return;
         }
@@ -538,17 +578,25 @@ impl<'a> Work<'a> {
     /// Inflates what the entry at `place` holds into `out`, in place of what is there.
     fn inflate(&self, hand: &mut Hand, place: usize, out: &mut Vec<u8>) -> Result<()> {
         let entry = &self.entries[place];
-        let end = self.entries.get(place + 1).map_or(self.end, |next| next.offset);
+        let end = self
+            .entries
+            .get(place + 1)
+            .map_or(self.end, |next| next.offset);
         let begin = entry.offset + u64::from(entry.head);
         read_at(self.file, begin, (end - begin) as usize, &mut hand.packed)?;
         out.clear();
         // One more, since nothing is inflated into no room, not even nothing.
         out.reserve_exact(entry.size as usize + 1);
         hand.inflate.reset(true);
-        let whole = hand.inflate.decompress_vec(&hand.packed, out, FlushDecompress::Finish);
+        let whole = hand
+            .inflate
+            .decompress_vec(&hand.packed, out, FlushDecompress::Finish);
         // It was inflated before, as it arrived: what differs now is the disk.
         if !matches!(whole, Ok(Status::StreamEnd)) || out.len() != entry.size as usize {
-            return Err(Error::new(Kind::Io, "cannot read the pack back as it was written"));
+            return Err(Error::new(
+                Kind::Io,
+                "cannot read the pack back as it was written",
+            ));
         }
         if hand.packed.capacity() > LARGE {
             hand.packed = Vec::new();

@@ -53,7 +53,8 @@ fn varint(mut number: usize) -> Vec<u8> {
     bytes
 }
 
-/// A delta of something of `base` bytes: copies of so many of them from the start, each followed by an insertion.
+/// A delta of something of `base` bytes: copies of so many of them from the start, each followed by
+/// an insertion.
 fn delta(base: usize, copies: &[usize], insertion: &[u8]) -> Vec<u8> {
     let result = copies.iter().sum::<usize>() + copies.len() * insertion.len();
     let mut bytes = [varint(base), varint(result)].concat();
@@ -106,7 +107,14 @@ fn packed(parts: &[Part]) -> Vec<u8> {
                 body.extend([head(6, delta.len()), distance(back), deflated(delta)].concat());
             }
             Of(id, delta) => {
-                body.extend([head(7, delta.len()), id.as_bytes().to_vec(), deflated(delta)].concat());
+                body.extend(
+                    [
+                        head(7, delta.len()),
+                        id.as_bytes().to_vec(),
+                        deflated(delta),
+                    ]
+                    .concat(),
+                );
             }
             Raw(bytes) => body.extend(bytes),
         }
@@ -129,7 +137,9 @@ impl Place {
         Place {
             git_dir: dir.path().join(".git"),
             dir,
-            runtime: tokio::runtime::Builder::new_current_thread().build().unwrap(),
+            runtime: tokio::runtime::Builder::new_current_thread()
+                .build()
+                .unwrap(),
             turns: Turns::new(4),
         }
     }
@@ -143,7 +153,13 @@ impl Place {
         drop(sender);
         let _ = fs::remove_dir_all(incoming(&self.git_dir));
         let _inside = self.runtime.enter();
-        index(&self.git_dir, chunks, &AtomicBool::new(whole), &self.turns, job)
+        index(
+            &self.git_dir,
+            chunks,
+            &AtomicBool::new(whole),
+            &self.turns,
+            job,
+        )
     }
 
     fn index(&self, pack: &[u8]) -> Result<Pack> {
@@ -178,7 +194,11 @@ impl Place {
             .spawn()
             .unwrap();
         // It may end before it has read all.
-        let _ = child.stdin.take().unwrap().write_all(if stdin { pack } else { b"" });
+        let _ = child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(if stdin { pack } else { b"" });
         child
             .wait()
             .unwrap()
@@ -245,7 +265,12 @@ fn pack_objects(dir: &Path, options: &[&str], revs: &str) -> Vec<u8> {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(revs.as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(revs.as_bytes())
+        .unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
     output.stdout
@@ -260,12 +285,18 @@ fn history(commits: usize) -> TempDir {
         let message = format!("commit {commit}");
         let _ = write!(
             stream,
-            "commit refs/heads/main\ncommitter A <a@example.com> {commit} +0000\ndata {}\n{message}\n",
+            "commit refs/heads/main\ncommitter A <a@example.com> {commit} +0000\ndata \
+             {}\n{message}\n",
             message.len()
         );
         for file in 0..3 {
             let lines: String = (0..60)
-                .map(|line| format!("{file} {line} {}\n", if line % 20 == commit % 20 { commit } else { 0 }))
+                .map(|line| {
+                    format!(
+                        "{file} {line} {}\n",
+                        if line % 20 == commit % 20 { commit } else { 0 }
+                    )
+                })
                 .collect();
             let _ = write!(
                 stream,
@@ -288,12 +319,26 @@ fn history(commits: usize) -> TempDir {
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(stream.as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(stream.as_bytes())
+        .unwrap();
     assert!(child.wait().unwrap().success());
-    // What came without deltas is not looked at again by those who pack it, unless they are told to.
+    // What came without deltas is not looked at again by those who pack it, unless they are told
+    // to.
     git(
         dir.path(),
-        &["repack", "-a", "-d", "-f", "-q", "--window=30", "--depth=40"],
+        &[
+            "repack",
+            "-a",
+            "-d",
+            "-f",
+            "-q",
+            "--window=30",
+            "--depth=40",
+        ],
     );
     dir
 }
@@ -309,13 +354,18 @@ fn the_index_is_what_git_makes_of_the_same_pack() {
         let pack = pack_objects(source.path(), options, "main\nv1\n");
         let ours = place.same_as_git(&pack);
         assert_eq!(ours.stats.bytes, pack.len() as u64);
-        let listed = git(source.path(), &["rev-list", "--objects", "--all", "--no-object-names"]);
+        let listed = git(
+            source.path(),
+            &["rev-list", "--objects", "--all", "--no-object-names"],
+        );
         assert_eq!(ours.stats.objects as usize, listed.lines().count());
         assert!(!ours.links.is_odd);
         for (id, kind) in &ours.links.named {
             assert_eq!(ours.kind(*id), Some(*kind));
         }
-        let commits: usize = git(source.path(), &["rev-list", "--count", "main"]).parse().unwrap();
+        let commits: usize = git(source.path(), &["rev-list", "--count", "main"])
+            .parse()
+            .unwrap();
         assert_eq!(ours.links.parents.len(), commits - 1);
     }
 }
@@ -326,7 +376,9 @@ fn a_pack_may_come_in_pieces_of_any_length() {
     let pack = pack_objects(source.path(), &["--delta-base-offset"], "main\nv1\n");
     let whole = place.same_as_git(&pack).name;
     for piece in [1, 2, 3, 7, 64, 4096, pack.len()] {
-        let ours = place.receive(&pack, true, piece, &Job::unattended()).unwrap();
+        let ours = place
+            .receive(&pack, true, piece, &Job::unattended())
+            .unwrap();
         assert_eq!(ours.name, whole, "in pieces of {piece}");
     }
 }
@@ -353,7 +405,11 @@ fn a_thin_pack_is_completed() {
     }
     place.install(
         &place
-            .index(&pack_objects(source.path(), &["--thin"], "main\n^main~20\n"))
+            .index(&pack_objects(
+                source.path(),
+                &["--thin"],
+                "main\n^main~20\n",
+            ))
             .unwrap(),
     );
 }
@@ -374,11 +430,18 @@ fn chains_of_a_thin_pack_may_come_in_any_order() {
         .collect();
     let ours = place.index(&packed(&parts)).unwrap();
     for times in 0..=50 {
-        assert_eq!(ours.kind(blob_id(grown(times))), Some(ObjectType::Blob), "{times}");
+        assert_eq!(
+            ours.kind(blob_id(grown(times))),
+            Some(ObjectType::Blob),
+            "{times}"
+        );
     }
     place.install(&ours);
     assert_eq!(
-        git(place.dir.path(), &["cat-file", "blob", &blob_id(grown(50)).to_string()]),
+        git(
+            place.dir.path(),
+            &["cat-file", "blob", &blob_id(grown(50)).to_string()]
+        ),
         String::from_utf8(grown(50)).unwrap()
     );
 }
@@ -403,9 +466,17 @@ fn an_object_that_comes_twice_is_taken_as_git_takes_it() {
     for parts in [
         vec![blob("a"), blob("a")],
         // Two deltas that make one object.
-        vec![blob(&long), Behind(0, twice.clone()), Behind(0, twice.clone())],
+        vec![
+            blob(&long),
+            Behind(0, twice.clone()),
+            Behind(0, twice.clone()),
+        ],
         // Whole, and as a delta.
-        vec![blob(&long), blob([&long[..], b"y"].concat()), Behind(0, twice.clone())],
+        vec![
+            blob(&long),
+            blob([&long[..], b"y"].concat()),
+            Behind(0, twice.clone()),
+        ],
         // And that is what another is a delta of.
         vec![
             blob(&long),
@@ -443,9 +514,19 @@ fn hostile() -> Vec<(&'static str, Kind, Vec<u8>)> {
             .collect()
     };
     let mib = vec![0; 1 << 20];
-    let copies = [varint(1 << 20), varint(1500 << 20), [0xf0, 0, 0, 0x10].repeat(1500)].concat();
-    let lie =
-        |size: usize, content: &[u8]| Raw([header::write(ObjectType::Blob, size as u64), deflated(content)].concat());
+    let copies = [
+        varint(1 << 20),
+        varint(1500 << 20),
+        [0xf0, 0, 0, 0x10].repeat(1500),
+    ]
+    .concat();
+    let lie = |size: usize, content: &[u8]| {
+        Raw([
+            header::write(ObjectType::Blob, size as u64),
+            deflated(content),
+        ]
+        .concat())
+    };
     vec![
         (
             "a delta of itself",
@@ -455,14 +536,22 @@ fn hostile() -> Vec<(&'static str, Kind, Vec<u8>)> {
         (
             "a delta of no distance",
             Kind::Corrupt,
-            packed(&[Raw([head(6, of_itself.len()), vec![0], deflated(&of_itself)].concat())]),
+            packed(&[Raw([
+                head(6, of_itself.len()),
+                vec![0],
+                deflated(&of_itself),
+            ]
+            .concat())]),
         ),
         (
             "a delta of what is before the pack",
             Kind::Corrupt,
-            packed(&[Raw(
-                [head(6, of_itself.len()), distance(1 << 20), deflated(&of_itself)].concat()
-            )]),
+            packed(&[Raw([
+                head(6, of_itself.len()),
+                distance(1 << 20),
+                deflated(&of_itself),
+            ]
+            .concat())]),
         ),
         (
             "a delta of the middle of an object",
@@ -497,10 +586,26 @@ fn hostile() -> Vec<(&'static str, Kind, Vec<u8>)> {
             Kind::TooLarge,
             packed(&[Of(blob_id(&mib), copies), blob(&mib)]),
         ),
-        ("less than it says", Kind::Corrupt, packed(&[lie(5, b"some")])),
-        ("more than it says", Kind::Corrupt, packed(&[lie(3, b"some")])),
-        ("far more than it says", Kind::Corrupt, packed(&[lie(3, &mib)])),
-        ("petabytes, it says", Kind::TooLarge, packed(&[lie(1 << 50, b"some")])),
+        (
+            "less than it says",
+            Kind::Corrupt,
+            packed(&[lie(5, b"some")]),
+        ),
+        (
+            "more than it says",
+            Kind::Corrupt,
+            packed(&[lie(3, b"some")]),
+        ),
+        (
+            "far more than it says",
+            Kind::Corrupt,
+            packed(&[lie(3, &mib)]),
+        ),
+        (
+            "petabytes, it says",
+            Kind::TooLarge,
+            packed(&[lie(1 << 50, b"some")]),
+        ),
         (
             "a delta of another size",
             Kind::Corrupt,
@@ -524,7 +629,9 @@ fn hostile() -> Vec<(&'static str, Kind, Vec<u8>)> {
         (
             "no deflated bytes",
             Kind::Corrupt,
-            packed(&[Raw([header::write(ObjectType::Blob, 4), vec![7; 100]].concat())]),
+            packed(&[Raw(
+                [header::write(ObjectType::Blob, 4), vec![7; 100]].concat()
+            )]),
         ),
         (
             "more objects than it has",
@@ -541,7 +648,11 @@ fn hostile() -> Vec<(&'static str, Kind, Vec<u8>)> {
             pack[7] = 4;
             pack
         }),
-        ("no pack", Kind::Corrupt, b"<html>not what you think</html>".to_vec()),
+        (
+            "no pack",
+            Kind::Corrupt,
+            b"<html>not what you think</html>".to_vec(),
+        ),
     ]
 }
 
@@ -551,7 +662,11 @@ fn hostile_packs_are_refused_at_once() {
     for (what, kind, pack) in hostile() {
         let began = Instant::now();
         assert_eq!(place.kind_of_error(&pack), kind, "{what}");
-        assert!(began.elapsed().as_secs() < 5, "{what}: {:?}", began.elapsed());
+        assert!(
+            began.elapsed().as_secs() < 5,
+            "{what}: {:?}",
+            began.elapsed()
+        );
         // Git has no limits.
         let by_git = kind == Kind::Corrupt && place.by_git(&pack, false).is_some();
         assert!(!by_git, "Git takes it: {what}");
@@ -585,7 +700,8 @@ fn what_only_looks_hostile_is_taken() {
 #[test]
 fn objects_that_deltas_wait_for_take_bounded_memory() {
     let place = Place::new();
-    // A comb: each version has two that are deltas of it, one of which goes on. All of them at once would take 60 times one.
+    // A comb: each version has two that are deltas of it, one of which goes on. All of them at once
+    // would take 60 times one.
     let size = MAX_FILE / 8;
     let mut parts = vec![blob(vec![0; size])];
     let step = |byte: u8| {
@@ -624,12 +740,25 @@ fn a_pack_that_is_cut_off_anywhere_is_refused() {
                 .map(drop)
                 .unwrap_err()
         };
-        assert_eq!(cut(false).kind, Kind::Network, "{length} bytes of {}", pack.len());
+        assert_eq!(
+            cut(false).kind,
+            Kind::Network,
+            "{length} bytes of {}",
+            pack.len()
+        );
         // The server says that this was all.
-        assert_eq!(cut(true).kind, Kind::Corrupt, "{length} bytes of {}", pack.len());
+        assert_eq!(
+            cut(true).kind,
+            Kind::Corrupt,
+            "{length} bytes of {}",
+            pack.len()
+        );
     }
     assert_eq!(
-        place.receive(&pack, false, 512, &Job::unattended()).unwrap_err().kind,
+        place
+            .receive(&pack, false, 512, &Job::unattended())
+            .unwrap_err()
+            .kind,
         Kind::Network
     );
 }
@@ -641,7 +770,10 @@ fn a_cancel_reaches_each_phase() {
     let cancelled = CancellationToken::new();
     cancelled.cancel();
     let job = Job::new(cancelled, Fault::default());
-    assert_eq!(place.receive(&pack, true, 512, &job).unwrap_err().kind, Kind::Cancelled);
+    assert_eq!(
+        place.receive(&pack, true, 512, &job).unwrap_err().kind,
+        Kind::Cancelled
+    );
 
     // No turn is free: the second pass waits for one.
     let busy = Place {
@@ -666,7 +798,8 @@ fn a_cancel_reaches_each_phase() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
-    /// Whatever is changed in a pack whose checksum is right: it is refused, or it is what Git makes of it.
+    /// Whatever is changed in a pack whose checksum is right: it is refused, or it is what Git
+    /// makes of it.
     #[test]
     fn what_is_taken_is_as_git_takes_it(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
         thread_local! {

@@ -1,4 +1,5 @@
-//! A thin pack leaves out what its deltas are of, where the other side has it. On disk it has to be whole: that is put behind its objects.
+//! A thin pack leaves out what its deltas are of, where the other side has it. On disk it has to be
+//! whole: that is put behind its objects.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -14,14 +15,23 @@ use crate::error::Result;
 use crate::repo::raw_object;
 use crate::task::job::Job;
 
-/// Writes the object `id` of `odb` at `end`. Returns its content, too, and where it ends. `None` where it is not there.
-pub(super) fn add(file: &File, end: u64, odb: &Odb<'_>, id: Oid) -> Result<Option<(Entry, Vec<u8>, u64)>> {
+/// Writes the object `id` of `odb` at `end`. Returns its content, too, and where it ends. `None`
+/// where it is not there.
+pub(super) fn add(
+    file: &File,
+    end: u64,
+    odb: &Odb<'_>,
+    id: Oid,
+) -> Result<Option<(Entry, Vec<u8>, u64)>> {
     let (size, kind) = match odb.read_header(id) {
         Ok(found) => found,
         Err(error) if error.code() == ErrorCode::NotFound => return Ok(None),
         Err(error) => return Err(raw_object::unreadable(id)(error)),
     };
-    checked_size(Some(kind).filter(|kind| *kind != ObjectType::Blob), size as u64)?;
+    checked_size(
+        Some(kind).filter(|kind| *kind != ObjectType::Blob),
+        size as u64,
+    )?;
     let object = odb.read(id).map_err(raw_object::unreadable(id))?;
     let head = header::write(kind, size as u64);
     let mut bytes = head.clone();
@@ -40,7 +50,11 @@ pub(super) fn add(file: &File, end: u64, odb: &Odb<'_>, id: Oid) -> Result<Optio
         kind,
         id,
     };
-    Ok(Some((entry, object.data().to_vec(), end + bytes.len() as u64)))
+    Ok(Some((
+        entry,
+        object.data().to_vec(),
+        end + bytes.len() as u64,
+    )))
 }
 
 /// Makes a pack of what is before `end`, which are so many objects. Returns its checksum.

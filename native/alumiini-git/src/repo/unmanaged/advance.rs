@@ -11,7 +11,10 @@ use git2::{CheckoutNotificationType, Repository};
 use super::compare::at;
 use super::plan::{Plan, refuse_checked_out_elsewhere};
 use super::sparse::Sparse;
-use super::{Checks, dirty, dirty_paths, refuse_changes, refuse_commits, refuse_locks, refuse_others_work, tree};
+use super::{
+    Checks, dirty, dirty_paths, refuse_changes, refuse_commits, refuse_locks, refuse_others_work,
+    tree,
+};
 use crate::error::Result;
 use crate::repo::git_failure;
 use crate::repo::marker::Move;
@@ -19,8 +22,9 @@ use crate::repo::refs::{self, Others};
 use crate::task::job::Job;
 use crate::task::progress::Phase;
 
-/// Refuses a move before anything is written: `locked` where another Git program is at work, `dirty` where anything of the owner's
-/// would be lost, `corrupt` where a commit of the two cannot be read.
+/// Refuses a move before anything is written: `locked` where another Git program is at work,
+/// `dirty` where anything of the owner's would be lost, `corrupt` where a commit of the two cannot
+/// be read.
 pub(crate) fn check(path: &Path, going: &Move, checks: Checks) -> Result<()> {
     let repo = super::open(path)?;
     refuse_locks(&repo, &going.to)?;
@@ -34,9 +38,9 @@ pub(crate) fn check(path: &Path, going: &Move, checks: Checks) -> Result<()> {
     Plan::of(&repo, path, going, checks)?.check(&repo, path, going, checks)
 }
 
-/// Moves files, index, refs and HEAD of `path`'s repository to `going.to`, after [`check`]. Without [`Checks::None`], `dirty` where
-/// anything of the owner's has come since: libgit2 compares each file with the commit at HEAD and with the new one before it writes the
-/// first.
+/// Moves files, index, refs and HEAD of `path`'s repository to `going.to`, after [`check`]. Without
+/// [`Checks::None`], `dirty` where anything of the owner's has come since: libgit2 compares each
+/// file with the commit at HEAD and with the new one before it writes the first.
 pub(crate) fn advance(path: &Path, going: &Move, checks: Checks, job: &Job) -> Result<()> {
     if checks == Checks::Resumed {
         check(path, going, checks)?;
@@ -51,7 +55,14 @@ pub(crate) fn advance(path: &Path, going: &Move, checks: Checks, job: &Job) -> R
         }
         refuse_commits(&repo, path, going, checks)?;
     }
-    refs::point(&repo, &going.to, Others::Stay { was: going.branch_was }, job)?;
+    refs::point(
+        &repo,
+        &going.to,
+        Others::Stay {
+            was: going.branch_was,
+        },
+        job,
+    )?;
     if checks == Checks::None {
         end_merge(&repo);
     }
@@ -76,7 +87,13 @@ fn end_merge(repo: &Repository) {
 }
 
 /// Files and index, with libgit2 and the repository's own filters.
-fn check_out(repo: &Repository, path: &Path, going: &Move, checks: Checks, job: &Job) -> Result<()> {
+fn check_out(
+    repo: &Repository,
+    path: &Path,
+    going: &Move,
+    checks: Checks,
+    job: &Job,
+) -> Result<()> {
     let plan = Plan::of(repo, path, going, checks)?;
     plan.clear(repo, path)?;
     let conflicts = RefCell::new(Vec::new());
@@ -84,7 +101,10 @@ fn check_out(repo: &Repository, path: &Path, going: &Move, checks: Checks, job: 
     if checks == Checks::None {
         options.force();
     } else {
-        options.safe().recreate_missing(true).overwrite_ignored(false);
+        options
+            .safe()
+            .recreate_missing(true)
+            .overwrite_ignored(false);
     }
     options
         .notify_on(CheckoutNotificationType::all())
@@ -108,7 +128,9 @@ fn check_out(repo: &Repository, path: &Path, going: &Move, checks: Checks, job: 
         }
         repo.checkout_tree(to.as_object(), Some(&mut options))
             .map_err(|error| match error.code() {
-                git2::ErrorCode::Conflict => dirty_paths(path, "are in the way of the commit's", &conflicts.borrow()),
+                git2::ErrorCode::Conflict => {
+                    dirty_paths(path, "are in the way of the commit's", &conflicts.borrow())
+                }
                 _ => git_failure("check out")(error),
             })?;
     }

@@ -1,4 +1,5 @@
-//! A commit's tree beside the working tree of somebody's own repository: what is there, and what differs.
+//! A commit's tree beside the working tree of somebody's own repository: what is there, and what
+//! differs.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -26,7 +27,8 @@ impl Above {
         }
     }
 
-    /// The first directory above `name` that is something else: a link, a file. What is behind it is not of this repository.
+    /// The first directory above `name` that is something else: a link, a file. What is behind it
+    /// is not of this repository.
     pub(super) fn of<'a>(&mut self, name: &'a [u8]) -> Option<&'a [u8]> {
         for (slash, _) in name.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
             let above = &name[..slash];
@@ -58,7 +60,8 @@ pub(super) fn found(tree: Option<&Tree<'_>>, name: &[u8]) -> Option<(ObjectType,
     Some((kind, entry.id()))
 }
 
-/// Which of `names` are in the working tree and not as `tree` has them, or are not there though `tree` has them.
+/// Which of `names` are in the working tree and not as `tree` has them, or are not there though
+/// `tree` has them.
 pub(super) fn not_as(
     repo: &Repository,
     path: &Path,
@@ -76,7 +79,8 @@ pub(super) fn not_as(
                 wanted.insert(name);
                 options.pathspec(name.as_slice());
             }
-            // Nothing is to be there. A directory in its place is of other files; behind a link, which may lead anywhere, is nothing.
+            // Nothing is to be there. A directory in its place is of other files; behind a link,
+            // which may lead anywhere, is nothing.
             _ => match above.of(name) {
                 Some(link) if !names.contains(link) => drop(differ.insert(name.clone())),
                 Some(_) => {}

@@ -1,7 +1,8 @@
-//! What a move is about to change in somebody's own repository, held against what is there before anything is written.
+//! What a move is about to change in somebody's own repository, held against what is there before
+//! anything is written.
 //!
-//! What passes is as the commit before has it, or is not there at all. So whatever is found at these paths after the marker was set is
-//! what the move wrote, and can be taken back.
+//! What passes is as the commit before has it, or is not there at all. So whatever is found at
+//! these paths after the marker was set is what the move wrote, and can be taken back.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -21,18 +22,21 @@ use crate::repo::marker::Move;
 pub(super) struct Plan {
     /// The paths that libgit2 is told to check out.
     pub(super) files: Vec<Vec<u8>>,
-    /// Those among them that are not there and may be of another kind before. libgit2 leaves such a file out.
+    /// Those among them that are not there and may be of another kind before. libgit2 leaves such a
+    /// file out.
     pub(super) absent: Vec<Vec<u8>>,
     /// Those that a sparse checkout leaves out.
     pub(super) left_out: Vec<Vec<u8>>,
-    /// Submodules, and the commit that each is to be at; none where it goes. libgit2 would remove what is in their directories.
+    /// Submodules, and the commit that each is to be at; none where it goes. libgit2 would remove
+    /// what is in their directories.
     pub(super) gitlinks: Vec<(Vec<u8>, Option<Oid>)>,
     /// What has the place of a file or of a directory above it, and goes first. Only with force.
     in_the_way: Vec<Vec<u8>>,
 }
 
 impl Plan {
-    /// What `going` changes; with force, all that its end has, since what was edited is put right, too.
+    /// What `going` changes; with force, all that its end has, since what was edited is put right,
+    /// too.
     pub(super) fn of(repo: &Repository, path: &Path, going: &Move, checks: Checks) -> Result<Plan> {
         let sparse = Sparse::of(repo, path)?;
         let mut names = moving(repo, going)?;
@@ -50,7 +54,10 @@ impl Plan {
         for name in names {
             let (was, is) = (found(from.as_ref(), &name), found(Some(&to), &name));
             let (was_gitlink, is_gitlink) = (is_gitlink(was), is_gitlink(is));
-            if sparse.as_ref().is_some_and(|sparse| sparse.leaves_out(&name)) {
+            if sparse
+                .as_ref()
+                .is_some_and(|sparse| sparse.leaves_out(&name))
+            {
                 plan.left_out.push(name);
                 continue;
             }
@@ -58,8 +65,12 @@ impl Plan {
                 plan.gitlinks
                     .push((name.clone(), is.filter(|_| is_gitlink).map(|(_, id)| id)));
             }
-            let is_file = was.is_some() && !was_gitlink || is.is_some() && !is_gitlink || was.is_none() && is.is_none();
-            let comes_back = checks == Checks::None && was.is_some() && fs::symlink_metadata(at(path, &name)).is_err();
+            let is_file = was.is_some() && !was_gitlink
+                || is.is_some() && !is_gitlink
+                || was.is_none() && is.is_none();
+            let comes_back = checks == Checks::None
+                && was.is_some()
+                && fs::symlink_metadata(at(path, &name)).is_err();
             if is_file && is.is_some() && (was_gitlink || comes_back) {
                 plan.absent.push(name.clone());
             }
@@ -74,7 +85,13 @@ impl Plan {
     }
 
     /// `dirty` where anything of the owner's would be lost.
-    pub(super) fn check(&self, repo: &Repository, path: &Path, going: &Move, checks: Checks) -> Result<()> {
+    pub(super) fn check(
+        &self,
+        repo: &Repository,
+        path: &Path,
+        going: &Move,
+        checks: Checks,
+    ) -> Result<()> {
         let gone: HashSet<&[u8]> = self.files.iter().map(Vec::as_slice).collect();
         let nested = self.nested(path, &gone);
         if !nested.is_empty() {
@@ -107,12 +124,18 @@ impl Plan {
         record_gitlinks(repo, path, gone)
     }
 
-    /// Records the submodules that are new or elsewhere. Their working trees are their owner's, as for `git pull`.
+    /// Records the submodules that are new or elsewhere. Their working trees are their owner's, as
+    /// for `git pull`.
     pub(super) fn record_gitlinks(&self, repo: &Repository, path: &Path) -> Result<()> {
-        record_gitlinks(repo, path, self.gitlinks.iter().filter(|(_, id)| id.is_some()))
+        record_gitlinks(
+            repo,
+            path,
+            self.gitlinks.iter().filter(|(_, id)| id.is_some()),
+        )
     }
 
-    /// What is no file, link or directory (a pipe, a socket), or no directory above a file. Opening some of them waits for ever.
+    /// What is no file, link or directory (a pipe, a socket), or no directory above a file. Opening
+    /// some of them waits for ever.
     fn other_kinds(&self, path: &Path) -> Vec<Vec<u8>> {
         let names: HashSet<&[u8]> = self.names().collect();
         let directories = self.gitlinks.iter().filter(|(_, id)| id.is_some());
@@ -126,7 +149,9 @@ impl Plan {
                 None => {
                     let there = fs::symlink_metadata(at(path, name)).map(|there| there.file_type());
                     let is_file = |there: fs::FileType| there.is_file() || there.is_symlink();
-                    let fits = |there: fs::FileType| there.is_dir() || is_file(there) && !directories.contains(name);
+                    let fits = |there: fs::FileType| {
+                        there.is_dir() || is_file(there) && !directories.contains(name)
+                    };
                     if there.is_ok_and(|there| !fits(there)) {
                         found.push(name.to_vec());
                     }
@@ -147,12 +172,16 @@ impl Plan {
     fn edited(&self, repo: &Repository, path: &Path, going: &Move) -> Result<Vec<Vec<u8>>> {
         let before = tree_before(repo, going)?;
         let files: HashSet<Vec<u8>> = self.files.iter().cloned().collect();
-        let mut edited: Vec<_> = not_as(repo, path, before.as_ref(), &files)?.into_iter().collect();
-        // A file that is not there is one that the move may write: as Git, which makes deleted files anew.
+        let mut edited: Vec<_> = not_as(repo, path, before.as_ref(), &files)?
+            .into_iter()
+            .collect();
+        // A file that is not there is one that the move may write: as Git, which makes deleted
+        // files anew.
         edited.retain(|name| fs::symlink_metadata(at(path, name)).is_ok());
         let index = super::index(repo, path)?;
         for name in &self.left_out {
-            let flagged = entry(&index, name).filter(|entry| entry.flags_extended & SKIP_WORKTREE != 0);
+            let flagged =
+                entry(&index, name).filter(|entry| entry.flags_extended & SKIP_WORKTREE != 0);
             let there = fs::symlink_metadata(at(path, name));
             if flagged.is_some() && there.is_ok_and(|there| !there.is_dir()) {
                 let only = HashSet::from([name.clone()]);
@@ -196,7 +225,8 @@ impl Plan {
         Ok(found)
     }
 
-    /// Directories of submodules that hold anything, where the commit has a file or a directory of its own.
+    /// Directories of submodules that hold anything, where the commit has a file or a directory of
+    /// its own.
     fn nested(&self, path: &Path, files: &HashSet<&[u8]>) -> Vec<Vec<u8>> {
         let replaced = |name: &[u8]| {
             let below = [name, b"/"].concat();
@@ -208,7 +238,8 @@ impl Plan {
             .filter(|(_, id)| id.is_none())
             .map(|(name, _)| name);
         gone.filter(|name| {
-            let holds = fs::read_dir(at(path, name)).is_ok_and(|mut entries| entries.next().is_some());
+            let holds =
+                fs::read_dir(at(path, name)).is_ok_and(|mut entries| entries.next().is_some());
             holds && replaced(name)
         })
         .cloned()
@@ -240,7 +271,9 @@ pub(super) fn record_gitlinks<'a>(
                 }
             }
             None => {
-                index.remove(Path::new(OsStr::from_bytes(name)), 0).map_err(&fail)?;
+                index
+                    .remove(Path::new(OsStr::from_bytes(name)), 0)
+                    .map_err(&fail)?;
                 // Only an empty one.
                 let _ = fs::remove_dir(&dir);
             }
@@ -260,7 +293,9 @@ fn everything(repo: &Repository, path: &Path, going: &Move) -> Result<Vec<Vec<u8
         .diff_tree_to_tree(None, Some(&to), None)
         .map_err(git_failure("read the commit's tree"))?;
     let staged = super::index(repo, path)?;
-    Ok(paths(&whole).chain(staged.iter().map(|entry| entry.path)).collect())
+    Ok(paths(&whole)
+        .chain(staged.iter().map(|entry| entry.path))
+        .collect())
 }
 
 /// All that is below a directory and is no directory, by its path in the repository.
@@ -280,9 +315,16 @@ fn files_below(dir: &Path, name: &[u8]) -> Vec<Vec<u8>> {
     found
 }
 
-/// `dirty` where the branch that is to move is checked out in another working tree of the repository's.
-pub(super) fn refuse_checked_out_elsewhere(repo: &Repository, path: &Path, going: &Move) -> Result<()> {
-    let Some(branch) = &going.to.branch else { return Ok(()) };
+/// `dirty` where the branch that is to move is checked out in another working tree of the
+/// repository's.
+pub(super) fn refuse_checked_out_elsewhere(
+    repo: &Repository,
+    path: &Path,
+    going: &Move,
+) -> Result<()> {
+    let Some(branch) = &going.to.branch else {
+        return Ok(());
+    };
     let wanted = [b"ref: ", &branch.local()[..]].concat();
     for tree in fs::read_dir(repo.path().join("worktrees"))
         .into_iter()
@@ -293,7 +335,8 @@ pub(super) fn refuse_checked_out_elsewhere(repo: &Repository, path: &Path, going
         if head.trim_ascii_end() == wanted {
             let at = fs::read(tree.path().join("gitdir")).unwrap_or_default();
             let at = String::from_utf8_lossy(at.trim_ascii_end()).into_owned();
-            let why = format!("its branch `{branch}` is checked out in another working tree, too ({at})");
+            let why =
+                format!("its branch `{branch}` is checked out in another working tree, too ({at})");
             return Err(dirty(path, &why));
         }
     }

@@ -1,7 +1,9 @@
-//! Sparse checkouts: what the owner's `git sparse-checkout` leaves out of the working tree stays out.
+//! Sparse checkouts: what the owner's `git sparse-checkout` leaves out of the working tree stays
+//! out.
 //!
-//! libgit2 knows nothing of them. It is told which paths to check out; the index entries of the others are written here, with the flag
-//! by which Git knows them (git-sparse-checkout(1), "INTERNALS").
+//! libgit2 knows nothing of them. It is told which paths to check out; the index entries of the
+//! others are written here, with the flag by which Git knows them (git-sparse-checkout(1),
+//! "INTERNALS").
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -28,7 +30,9 @@ pub(super) struct Sparse {
 impl Sparse {
     /// None where everything is checked out.
     pub(super) fn of(repo: &Repository, path: &Path) -> Result<Option<Sparse>> {
-        let config = repo.config().map_err(git_failure("read the repository's config"))?;
+        let config = repo
+            .config()
+            .map_err(git_failure("read the repository's config"))?;
         let is_on = config.get_bool("core.sparseCheckout").unwrap_or(false);
         let index = super::index(repo, path)?;
         let (left_out, inside): (Vec<_>, Vec<_>) = index
@@ -37,7 +41,8 @@ impl Sparse {
         if !is_on && left_out.is_empty() {
             return Ok(None);
         }
-        let names = |entries: Vec<IndexEntry>| entries.into_iter().map(|entry| entry.path).collect();
+        let names =
+            |entries: Vec<IndexEntry>| entries.into_iter().map(|entry| entry.path).collect();
         Ok(Some(Sparse {
             patterns: if is_on { patterns(repo)? } else { None },
             left_out: names(left_out),
@@ -45,29 +50,41 @@ impl Sparse {
         }))
     }
 
-    /// Whether the file `name` is not to be in the working tree. What is in the index is as it is there; a new file is where its patterns
-    /// put it.
+    /// Whether the file `name` is not to be in the working tree. What is in the index is as it is
+    /// there; a new file is where its patterns put it.
     pub(super) fn leaves_out(&self, name: &[u8]) -> bool {
         if self.inside.contains(name) {
             return false;
         }
-        self.left_out.contains(name) || self.patterns.as_ref().is_some_and(|patterns| !matches(patterns, name))
+        self.left_out.contains(name)
+            || self
+                .patterns
+                .as_ref()
+                .is_some_and(|patterns| !matches(patterns, name))
     }
 
     /// Brings the index entries of what is left out to what `to` has.
-    pub(super) fn record(repo: &Repository, path: &Path, to: &Tree<'_>, left_out: &[Vec<u8>]) -> Result<()> {
+    pub(super) fn record(
+        repo: &Repository,
+        path: &Path,
+        to: &Tree<'_>,
+        left_out: &[Vec<u8>],
+    ) -> Result<()> {
         if left_out.is_empty() {
             return Ok(());
         }
         let mut index = super::index(repo, path)?;
         let fail = git_failure("write the index");
-        // A tree there means that the file became a directory: its files have names of their own. What goes makes room first.
+        // A tree there means that the file became a directory: its files have names of their own.
+        // What goes makes room first.
         let found = |name: &[u8]| {
             let found = to.get_path(Path::new(OsStr::from_bytes(name))).ok();
             found.filter(|found| found.kind() != Some(ObjectType::Tree))
         };
         for name in left_out.iter().filter(|name| found(name).is_none()) {
-            index.remove(Path::new(OsStr::from_bytes(name)), 0).map_err(&fail)?;
+            index
+                .remove(Path::new(OsStr::from_bytes(name)), 0)
+                .map_err(&fail)?;
         }
         for name in left_out {
             if let Some(found) = found(name) {
@@ -97,7 +114,8 @@ pub(super) fn bare_entry(name: &[u8], id: Oid, mode: u32, flags_extended: u16) -
     }
 }
 
-/// The patterns of `.git/info/sparse-checkout`; none where there is no such file, which leaves nothing out.
+/// The patterns of `.git/info/sparse-checkout`; none where there is no such file, which leaves
+/// nothing out.
 fn patterns(repo: &Repository) -> Result<Option<gix_ignore::Search>> {
     let file = repo.path().join("info/sparse-checkout");
     let text = match fs::read(&file) {
@@ -110,16 +128,24 @@ fn patterns(repo: &Repository) -> Result<Option<gix_ignore::Search>> {
     let mut search = gix_ignore::Search::default();
     search
         .add_patterns_buffer(&text, file, None, Ignore::default())
-        .map_err(|error| Error::new(Kind::Io, format!("cannot read the sparse checkout's patterns: {error}")))?;
+        .map_err(|error| {
+            Error::new(
+                Kind::Io,
+                format!("cannot read the sparse checkout's patterns: {error}"),
+            )
+        })?;
     Ok(Some(search))
 }
 
-/// As Git has it: the last pattern that matches decides, of the file or else of the nearest directory above it.
+/// As Git has it: the last pattern that matches decides, of the file or else of the nearest
+/// directory above it.
 fn matches(patterns: &gix_ignore::Search, name: &[u8]) -> bool {
     let mut at = name;
     let mut is_dir = false;
     loop {
-        if let Some(found) = patterns.pattern_matching_relative_path(at.into(), Some(is_dir), Case::Sensitive) {
+        if let Some(found) =
+            patterns.pattern_matching_relative_path(at.into(), Some(is_dir), Case::Sensitive)
+        {
             return !found.pattern.is_negative();
         }
         match at.iter().rposition(|byte| *byte == b'/') {

@@ -1,4 +1,5 @@
-//! From one commit's working tree to another's by what differs between them: the cost of an update is that of its changes.
+//! From one commit's working tree to another's by what differs between them: the cost of an update
+//! is that of its changes.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -20,9 +21,15 @@ use crate::repo::raw_object;
 use crate::task::job::Job;
 use crate::task::progress::Phase;
 
-/// Makes a working tree that is as `old` says equal `new`. `None` where something was found not to be as it says: then a walk over all of it
-/// has to put it right.
-pub(crate) fn advance(repo: &Repository, work: &Path, old: Oid, new: Oid, job: &Job) -> Result<Option<Moved>> {
+/// Makes a working tree that is as `old` says equal `new`. `None` where something was found not to
+/// be as it says: then a walk over all of it has to put it right.
+pub(crate) fn advance(
+    repo: &Repository,
+    work: &Path,
+    old: Oid,
+    new: Oid,
+    job: &Job,
+) -> Result<Option<Moved>> {
     let Some(index) = index::read(repo.path()).filter(|index| !index.is_special) else {
         return Ok(None);
     };
@@ -40,7 +47,14 @@ pub(crate) fn advance(repo: &Repository, work: &Path, old: Oid, new: Oid, job: &
     if change.clear(&mut descent)?.is_none() || change.make_directories(&mut descent)?.is_none() {
         return Ok(None);
     }
-    write::files(repo.path(), work, &keeps, &mut change.entries, &change.missing, job)?;
+    write::files(
+        repo.path(),
+        work,
+        &keeps,
+        &mut change.entries,
+        &change.missing,
+        job,
+    )?;
     if keeps.get() != before {
         keeps.record(repo)?;
     }
@@ -56,7 +70,8 @@ struct Change<'a> {
     entries: Vec<Entry>,
     /// What goes, with what it was: by path.
     gone: Vec<Entry>,
-    /// What is to be written, by its place in `entries`; links to other repositories are directories, and made at once.
+    /// What is to be written, by its place in `entries`; links to other repositories are
+    /// directories, and made at once.
     missing: Vec<usize>,
     gitlinks: Vec<usize>,
     touched: BTreeSet<Vec<u8>>,
@@ -182,9 +197,9 @@ impl<'a> Change<'a> {
             return false;
         }
         self.touched.insert(parent.to_vec());
-        let made = descent
-            .to(parent)
-            .and_then(|dir| rustix::fs::mkdirat(dir, OsStr::from_bytes(name), Mode::from_raw_mode(0o777)));
+        let made = descent.to(parent).and_then(|dir| {
+            rustix::fs::mkdirat(dir, OsStr::from_bytes(name), Mode::from_raw_mode(0o777))
+        });
         made.is_ok()
     }
 }
@@ -192,7 +207,9 @@ impl<'a> Change<'a> {
 /// Whether the last of `entries`, which are sorted by path, is below `dir`.
 fn is_last_below(entries: &[Entry], dir: &[u8]) -> bool {
     let below = [dir, b"/"].concat();
-    entries.last().is_some_and(|entry| entry.path.starts_with(&below))
+    entries
+        .last()
+        .is_some_and(|entry| entry.path.starts_with(&below))
 }
 
 /// When one of these directories was last changed.

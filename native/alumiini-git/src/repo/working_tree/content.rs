@@ -1,6 +1,9 @@
 //! One file of a working tree: what it holds, what it is to hold.
 
-#![allow(clippy::unnecessary_cast, reason = "the types of a stat differ between systems")]
+#![allow(
+    clippy::unnecessary_cast,
+    reason = "the types of a stat differ between systems"
+)]
 
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
@@ -36,7 +39,12 @@ pub(super) struct Keeps {
 impl Keeps {
     pub(super) fn of(repo: &Repository) -> Keeps {
         let config = repo.config().and_then(|mut config| config.snapshot());
-        let is = |key| config.as_ref().ok().and_then(|config| config.get_bool(key).ok());
+        let is = |key| {
+            config
+                .as_ref()
+                .ok()
+                .and_then(|config| config.get_bool(key).ok())
+        };
         Keeps {
             executable: AtomicBool::new(is("core.filemode").unwrap_or(true)),
             links: AtomicBool::new(is("core.symlinks").unwrap_or(true)),
@@ -74,11 +82,22 @@ pub(super) struct Content<'a> {
 }
 
 impl<'a> Content<'a> {
-    pub(super) fn new(odb: &'a Odb<'a>, work: &'a Path, keeps: &'a Keeps, job: &'a Job) -> Content<'a> {
-        Content { odb, work, keeps, job }
+    pub(super) fn new(
+        odb: &'a Odb<'a>,
+        work: &'a Path,
+        keeps: &'a Keeps,
+        job: &'a Job,
+    ) -> Content<'a> {
+        Content {
+            odb,
+            work,
+            keeps,
+            job,
+        }
     }
 
-    /// The stat is the one recorded, and old enough to be believed: an index was written later, at `written`.
+    /// The stat is the one recorded, and old enough to be believed: an index was written later, at
+    /// `written`.
     pub(super) fn is_as_recorded(&self, entry: &Entry, stat: &Stat, written: (i64, i64)) -> bool {
         let now = Recorded::of(stat);
         entry.stat.is_still(&now)
@@ -87,13 +106,22 @@ impl<'a> Content<'a> {
     }
 
     /// Reads the file and compares it with the blob.
-    pub(super) fn is_unchanged(&self, dir: BorrowedFd<'_>, name: &OsStr, entry: &Entry, stat: &Stat) -> Result<bool> {
+    pub(super) fn is_unchanged(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &OsStr,
+        entry: &Entry,
+        stat: &Stat,
+    ) -> Result<bool> {
         if !self.is_same_kind(entry.mode, stat) {
             return Ok(false);
         }
         if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
             let there = rustix::fs::readlinkat(dir, name, Vec::new());
-            return Ok(there.is_ok_and(|there| self.link(entry.id).is_ok_and(|wanted| wanted == there.as_bytes())));
+            return Ok(there.is_ok_and(|there| {
+                self.link(entry.id)
+                    .is_ok_and(|wanted| wanted == there.as_bytes())
+            }));
         }
         // Also a bound on what is read: never more than the blob has.
         let (size, _) = self
@@ -111,14 +139,23 @@ impl<'a> Content<'a> {
             .take(size as u64 + 1)
             .read_to_end(&mut content)
             .map_err(|error| Error::io("read", &self.work.join(name), &error))?;
-        let id = Oid::hash_object(ObjectType::Blob, &content).map_err(git_failure("hash a file"))?;
+        let id =
+            Oid::hash_object(ObjectType::Blob, &content).map_err(git_failure("hash a file"))?;
         Ok(id == entry.id)
     }
 
     /// Writes a file that is not there. Returns its stat, and how many bytes that were.
-    pub(super) fn write(&self, dir: BorrowedFd<'_>, name: &OsStr, entry: &Entry) -> Result<(Stat, usize)> {
+    pub(super) fn write(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &OsStr,
+        entry: &Entry,
+    ) -> Result<(Stat, usize)> {
         let shown = || self.work.join(OsStr::from_bytes(&entry.path));
-        let blob = self.odb.read(entry.id).map_err(git_failure("read a file's object"))?;
+        let blob = self
+            .odb
+            .read(entry.id)
+            .map_err(git_failure("read a file's object"))?;
         if blob.kind() != ObjectType::Blob {
             return Err(Error::new(
                 Kind::Corrupt,
@@ -130,16 +167,24 @@ impl<'a> Content<'a> {
             match rustix::fs::symlinkat(OsStr::from_bytes(target(blob.data())), dir, name) {
                 Ok(()) => {
                     let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
-                    return stat.map(|stat| (stat, blob.len())).map_err(|errno| fail(errno.into()));
+                    return stat
+                        .map(|stat| (stat, blob.len()))
+                        .map_err(|errno| fail(errno.into()));
                 }
                 // A file system without links: as Git, a file that holds where it leads.
-                Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => self.keeps.links.store(false, Ordering::Relaxed),
+                Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => {
+                    self.keeps.links.store(false, Ordering::Relaxed)
+                }
                 Err(errno) => return Err(fail(errno.into())),
             }
         }
-        let mode = if entry.mode & 0o100 != 0 { 0o777 } else { 0o666 };
-        let file =
-            rustix::fs::openat(dir, name, CREATE, Mode::from_raw_mode(mode)).map_err(|errno| fail(errno.into()))?;
+        let mode = if entry.mode & 0o100 != 0 {
+            0o777
+        } else {
+            0o666
+        };
+        let file = rustix::fs::openat(dir, name, CREATE, Mode::from_raw_mode(mode))
+            .map_err(|errno| fail(errno.into()))?;
         let mut file = std::fs::File::from(file);
         if let Err(error) = file.write_all(blob.data()) {
             // On a full disk, room for going back to what was there.
@@ -170,7 +215,8 @@ impl<'a> Content<'a> {
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile if mode & KIND == LINK => !keeps_links,
             FileType::RegularFile => {
-                let executable = !keeps_executable || (mode & 0o100 != 0) == (stat.st_mode & 0o100 != 0);
+                let executable =
+                    !keeps_executable || (mode & 0o100 != 0) == (stat.st_mode & 0o100 != 0);
                 mode & KIND == FILE && executable
             }
             FileType::Symlink => mode & KIND == LINK,
@@ -190,7 +236,8 @@ impl<'a> Content<'a> {
             Err(errno) => return Err(fail(errno)),
         }
         let sub = rustix::fs::openat(dir, os, DIR_ITSELF, Mode::empty()).map_err(fail)?;
-        // Listed before the first removal: some systems skip entries of a directory that changes while it is read.
+        // Listed before the first removal: some systems skip entries of a directory that changes
+        // while it is read.
         let names: Vec<Vec<u8>> = Dir::read_from(&sub)
             .map_err(fail)?
             .map(|entry| entry.map(|entry| entry.file_name().to_bytes().to_vec()))
@@ -209,7 +256,8 @@ fn target(blob: &[u8]) -> &[u8] {
     blob.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-/// What no path of a commit may have as one of its parts. A commit was asked before; this is where a miss would do harm.
+/// What no path of a commit may have as one of its parts. A commit was asked before; this is where
+/// a miss would do harm.
 pub(super) fn refuse(name: &[u8], path: &[u8]) -> Result<()> {
     if name.is_empty() || name == b"." || name == b".." || name.eq_ignore_ascii_case(b".git") {
         let path = String::from_utf8_lossy(path);

@@ -1,6 +1,10 @@
-//! `.git/index`, as Git writes it (gitformat-index(5)): read whole, and written in one go from a sorted list.
+//! `.git/index`, as Git writes it (gitformat-index(5)): read whole, and written in one go from a
+//! sorted list.
 
-#![allow(clippy::unnecessary_cast, reason = "the types of a stat differ between systems")]
+#![allow(
+    clippy::unnecessary_cast,
+    reason = "the types of a stat differ between systems"
+)]
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -17,7 +21,8 @@ use crate::repo::{git_dir_check, locked};
 
 /// Bytes of an entry before its path.
 const FIXED: usize = 62;
-/// Of its flags: `git update-index --assume-unchanged`, more flags, the stage of a merge, the length of the path.
+/// Of its flags: `git update-index --assume-unchanged`, more flags, the stage of a merge, the
+/// length of the path.
 const ASSUME_VALID: u16 = 0x8000;
 const EXTENDED: u16 = 0x4000;
 const STAGE: u16 = 0x3000;
@@ -64,7 +69,8 @@ impl Recorded {
         }
     }
 
-    /// Whether the file is as it was recorded. Not where it is: a volume that is mounted anew has another number.
+    /// Whether the file is as it was recorded. Not where it is: a volume that is mounted anew has
+    /// another number.
     pub(super) fn is_still(&self, now: &Recorded) -> bool {
         (self.ctime, self.mtime, self.ino, self.size) == (now.ctime, now.mtime, now.ino, now.size)
     }
@@ -74,13 +80,16 @@ impl Recorded {
 #[derive(Debug, Default)]
 pub(super) struct Index {
     pub(super) entries: Vec<Entry>,
-    /// When it was written. A file that is not older may have changed after its stat was recorded without its times telling ("racy git").
+    /// When it was written. A file that is not older may have changed after its stat was recorded
+    /// without its times telling ("racy git").
     pub(super) written: (i64, i64),
-    /// Somebody has put more into it than files and their stats: what is not to be looked at, what is not to be checked out, sides of a merge.
+    /// Somebody has put more into it than files and their stats: what is not to be looked at, what
+    /// is not to be checked out, sides of a merge.
     pub(super) is_special: bool,
 }
 
-/// The file that an index was written to, which is its own as long as it is there: who writes another one renames it into place.
+/// The file that an index was written to, which is its own as long as it is there: who writes
+/// another one renames it into place.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Written {
     pub(super) device: u64,
@@ -107,7 +116,8 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Index> {
     if sum != [0; 20] && sum != &Sha1::digest(body)[..] {
         return None;
     }
-    let word = |bytes: &[u8], at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let word =
+        |bytes: &[u8], at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
     let version = word(body, 4)?;
     if !body.starts_with(b"DIRC") || !(2..=4).contains(&version) {
         return None;
@@ -121,7 +131,11 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Index> {
     for _ in 0..count {
         let fixed = rest.get(..FIXED)?;
         let flags = u16::from_be_bytes([fixed[60], fixed[61]]);
-        let more = if version > 2 && flags & EXTENDED != 0 { 2 } else { 0 };
+        let more = if version > 2 && flags & EXTENDED != 0 {
+            2
+        } else {
+            0
+        };
         index.is_special |= flags & (ASSUME_VALID | STAGE) != 0 || more > 0;
         let after = rest.get(FIXED + more..)?;
         let (path, taken) = if version == 4 {
@@ -129,7 +143,10 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Index> {
             let new = &after[digits..];
             let end = new.iter().position(|byte| *byte == 0)?;
             let kept = last.get(..last.len().checked_sub(cut)?)?;
-            ([kept, &new[..end]].concat(), FIXED + more + digits + end + 1)
+            (
+                [kept, &new[..end]].concat(),
+                FIXED + more + digits + end + 1,
+            )
         } else {
             let end = after.iter().position(|byte| *byte == 0)?;
             // Padded with zeros, at least one, to a multiple of eight.
@@ -157,7 +174,8 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Index> {
         });
         last = path;
     }
-    // Extensions that begin with a small letter change what the rest means: split and sparse indexes.
+    // Extensions that begin with a small letter change what the rest means: split and sparse
+    // indexes.
     while let Some(extension) = rest.get(..8) {
         index.is_special |= extension[0].is_ascii_lowercase();
         rest = rest.get(8 + word(extension, 4)? as usize..)?;
@@ -165,7 +183,8 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Index> {
     rest.is_empty().then_some(index)
 }
 
-/// Git's numbers of version 4: big end first, and each byte but the last stands for one more than it says.
+/// Git's numbers of version 4: big end first, and each byte but the last stands for one more than
+/// it says.
 fn varint(bytes: &[u8]) -> Option<(usize, usize)> {
     let mut number = 0usize;
     for (place, byte) in bytes.iter().enumerate().take(9) {
@@ -178,8 +197,9 @@ fn varint(bytes: &[u8]) -> Option<(usize, usize)> {
     None
 }
 
-/// Writes an index of these entries, which are sorted by path, in place of the one that is there. It is modified last, by the file
-/// system's clock, after what it tells of, and after `newest`, if that clock is quick enough to tell.
+/// Writes an index of these entries, which are sorted by path, in place of the one that is there.
+/// It is modified last, by the file system's clock, after what it tells of, and after `newest`, if
+/// that clock is quick enough to tell.
 pub(super) fn write(git_dir: &Path, entries: &[Entry], newest: (u32, u32)) -> Result<Written> {
     let (file, lock) = (file(git_dir), git_dir.join("index.lock"));
     let fail = |error: io::Error| Error::io("write", &file, &error);
@@ -208,10 +228,22 @@ pub(super) fn write(git_dir: &Path, entries: &[Entry], newest: (u32, u32)) -> Re
 }
 
 fn bytes(entries: &[Entry]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(entries.iter().map(|entry| FIXED + entry.path.len() + 8).sum::<usize>() + 32);
+    let mut bytes = Vec::with_capacity(
+        entries
+            .iter()
+            .map(|entry| FIXED + entry.path.len() + 8)
+            .sum::<usize>()
+            + 32,
+    );
     bytes.extend(b"DIRC\0\0\0\x02");
     bytes.extend((entries.len() as u32).to_be_bytes());
-    for Entry { path, id, mode, stat } in entries {
+    for Entry {
+        path,
+        id,
+        mode,
+        stat,
+    } in entries
+    {
         let begin = bytes.len();
         for word in [
             stat.ctime.0,
@@ -239,13 +271,14 @@ fn bytes(entries: &[Entry]) -> Vec<u8> {
     bytes
 }
 
-/// How often the clock of a file system is looked at again, and how long it is waited for in all. Linux's own tick at most every 10 ms; those
-/// that tell whole seconds only are not waited for.
+/// How often the clock of a file system is looked at again, and how long it is waited for in all.
+/// Linux's own tick at most every 10 ms; those that tell whole seconds only are not waited for.
 const LOOK: Duration = Duration::from_millis(1);
 const LOOKS: usize = 12;
 
-/// Sees to it that `file` was modified later than `newest`, if the file system's clock can tell so soon. Who finds a file with the times in
-/// `newest` in it can believe then that it was not touched again.
+/// Sees to it that `file` was modified later than `newest`, if the file system's clock can tell so
+/// soon. Who finds a file with the times in `newest` in it can believe then that it was not touched
+/// again.
 fn after(file: &File, newest: (u32, u32)) -> io::Result<Written> {
     let newest = (i64::from(newest.0), i64::from(newest.1));
     let mut look = 0;
@@ -279,9 +312,15 @@ fn after(file: &File, newest: (u32, u32)) -> io::Result<Written> {
 mod tests {
     use super::*;
 
-    /// An index of version 4 whose first path has so many bytes, and whose others are the same with one more each.
+    /// An index of version 4 whose first path has so many bytes, and whose others are the same with
+    /// one more each.
     fn index(first: usize, others: u32) -> Vec<u8> {
-        let mut bytes = [&b"DIRC"[..], &4u32.to_be_bytes(), &(others + 1).to_be_bytes()].concat();
+        let mut bytes = [
+            &b"DIRC"[..],
+            &4u32.to_be_bytes(),
+            &(others + 1).to_be_bytes(),
+        ]
+        .concat();
         bytes.extend([&[0; FIXED][..], &[0], &vec![b'a'; first], &[0]].concat());
         for _ in 0..others {
             bytes.extend([&[0; FIXED][..], &[1], b"b\0"].concat());
@@ -290,7 +329,8 @@ mod tests {
         bytes
     }
 
-    /// Each entry of some 65 bytes would take as much memory as its path, and half a gigabyte of them is read.
+    /// Each entry of some 65 bytes would take as much memory as its path, and half a gigabyte of
+    /// them is read.
     #[test]
     fn paths_that_share_a_beginning_are_bounded_together() {
         let longest = LONGEST_PATH as usize;

@@ -1,9 +1,11 @@
 //! Makes a working tree equal a commit's tree, or tells whether it does.
 //!
-//! Done here rather than by libgit2's checkout, because one walk answers both questions: libgit2 keeps nested repositories when it
-//! removes untracked files, leaves the recorded stat of a file alone where only that changed (so a volume mounted
-//! anew would be hashed at every sync), and trusts time and size where we also ask for ctime and inode. Its index takes time that
-//! grows with the square of the directories. What is written are the committed bytes: no filters, no end-of-line conversion.
+//! Done here rather than by libgit2's checkout, because one walk answers both questions: libgit2
+//! keeps nested repositories when it removes untracked files, leaves the recorded stat of a file
+//! alone where only that changed (so a volume mounted anew would be hashed at every sync), and
+//! trusts time and size where we also ask for ctime and inode. Its index takes time that grows with
+//! the square of the directories. What is written are the committed bytes: no filters, no
+//! end-of-line conversion.
 //!
 //! Every step is relative to an open directory and follows no link.
 
@@ -40,8 +42,9 @@ const GITLINK: u32 = 0o160000;
 /// A bound on what one repository may make us write and remember.
 const MAX_FILES: u64 = 1_000_000;
 
-/// Whether the working tree is exactly what `tree` says, as far as stat tells; only files whose stat differs from what the index
-/// recorded are read. Where they turn out to be unchanged, the new stat is recorded.
+/// Whether the working tree is exactly what `tree` says, as far as stat tells; only files whose
+/// stat differs from what the index recorded are read. Where they turn out to be unchanged, the new
+/// stat is recorded.
 pub(crate) fn is_clean(repo: &Repository, work: &Path, tree: Oid, job: &Job) -> Result<bool> {
     let Some(mut index) = index::read(repo.path()) else {
         return Ok(false);
@@ -69,8 +72,8 @@ pub(crate) fn is_clean(repo: &Repository, work: &Path, tree: Oid, job: &Job) -> 
     Ok(true)
 }
 
-/// Makes the working tree equal `tree`: writes what is missing or differs, removes everything else, records the stat of all files.
-/// May be interrupted anywhere and called again.
+/// Makes the working tree equal `tree`: writes what is missing or differs, removes everything else,
+/// records the stat of all files. May be interrupted anywhere and called again.
 pub(crate) fn check_out(repo: &Repository, work: &Path, tree: Oid, job: &Job) -> Result<Moved> {
     let odb = raw_object::odb(repo)?;
     let mut wanted = tree::files(&odb, tree, job)?;
@@ -93,8 +96,14 @@ pub(crate) fn check_out(repo: &Repository, work: &Path, tree: Oid, job: &Job) ->
         keeps.record(repo)?;
     }
     // Any directory may have changed until now.
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let written = index::write(repo.path(), &wanted, (now.as_secs() as u32, now.subsec_nanos()))?;
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let written = index::write(
+        repo.path(),
+        &wanted,
+        (now.as_secs() as u32, now.subsec_nanos()),
+    )?;
     job.reach("index-written");
     Ok(Moved::new(wanted, BTreeSet::from([Vec::new()]), written))
 }

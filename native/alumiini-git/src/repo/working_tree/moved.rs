@@ -1,6 +1,9 @@
 //! What a working tree was made to be: what may be believed of it without looking into any file.
 
-#![allow(clippy::unnecessary_cast, reason = "the types of a stat differ between systems")]
+#![allow(
+    clippy::unnecessary_cast,
+    reason = "the types of a stat differ between systems"
+)]
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -13,8 +16,8 @@ use super::{GITLINK, KIND};
 #[derive(Debug)]
 pub(crate) struct Moved {
     entries: Vec<Entry>,
-    /// Directories in which a name came, went or became another's, by path, without a slash at the end. All below are new where one was not
-    /// known before.
+    /// Directories in which a name came, went or became another's, by path, without a slash at the
+    /// end. All below are new where one was not known before.
     pub(crate) touched: BTreeSet<Vec<u8>>,
     index: Written,
 }
@@ -30,8 +33,11 @@ impl Moved {
 
     /// Whether the file at `path` is the one that was written there, and was not touched since.
     pub(crate) fn is_as_written(&self, path: &[u8], stat: &Stat) -> bool {
-        let found = self.entries.binary_search_by(|entry| entry.path.as_slice().cmp(path));
-        found.is_ok_and(|place| self.entries[place].stat == Recorded::of(stat)) && self.is_believed(stat)
+        let found = self
+            .entries
+            .binary_search_by(|entry| entry.path.as_slice().cmp(path));
+        found.is_ok_and(|place| self.entries[place].stat == Recorded::of(stat))
+            && self.is_believed(stat)
     }
 
     /// Whether what changes after this shows in another stat.
@@ -53,7 +59,11 @@ impl Moved {
         };
         let (mut files, mut directories) = (HashSet::new(), HashSet::new());
         let mut place = self.entries.partition_point(|entry| entry.path < below);
-        while let Some(entry) = self.entries.get(place).filter(|entry| entry.path.starts_with(&below)) {
+        while let Some(entry) = self
+            .entries
+            .get(place)
+            .filter(|entry| entry.path.starts_with(&below))
+        {
             let rest = &entry.path[below.len()..];
             match rest.iter().position(|byte| *byte == b'/') {
                 None if entry.mode & KIND == GITLINK => {
@@ -67,7 +77,8 @@ impl Moved {
                 Some(slash) => {
                     directories.insert(&rest[..slash]);
                     let inner = &entry.path[..=below.len() + slash];
-                    place += self.entries[place..].partition_point(|entry| entry.path.starts_with(inner));
+                    place += self.entries[place..]
+                        .partition_point(|entry| entry.path.starts_with(inner));
                 }
             }
         }

@@ -22,13 +22,24 @@ fn an_index_has_the_modes_that_git_makes_of_those_of_a_tree() {
         std::fs::write(&file, &data).unwrap();
         let tree = git(
             dir.path(),
-            &["hash-object", "-w", "--literally", "-t", "tree", file.to_str().unwrap()],
+            &[
+                "hash-object",
+                "-w",
+                "--literally",
+                "-t",
+                "tree",
+                file.to_str().unwrap(),
+            ],
         );
         let tree_id = git2::Oid::from_str(&tree).unwrap();
         let files = tree::files(&repo.odb().unwrap(), tree_id, &Job::unattended()).unwrap();
         let ours = format!("{:06o}", files[0].mode);
         git(dir.path(), &["read-tree", &tree]);
-        assert_eq!(ours, git(dir.path(), &["ls-files", "--stage"])[..6], "{mode}");
+        assert_eq!(
+            ours,
+            git(dir.path(), &["ls-files", "--stage"])[..6],
+            "{mode}"
+        );
     }
 }
 
@@ -42,7 +53,11 @@ fn files() -> impl Strategy<Value = Files> {
     let mode = prop::sample::select(vec!["100644", "100644", "100755", "120000", "160000"]);
     prop::collection::btree_map(path, (mode, 0..3u8), 0..12).prop_map(|mut files| {
         let paths: Vec<String> = files.keys().cloned().collect();
-        files.retain(|path, _| !paths.iter().any(|other| other.starts_with(&format!("{path}/"))));
+        files.retain(|path, _| {
+            !paths
+                .iter()
+                .any(|other| other.starts_with(&format!("{path}/")))
+        });
         files
     })
 }
@@ -137,7 +152,15 @@ fn directories(work: &Path) -> BTreeSet<String> {
     while let Some(dir) = open.pop() {
         for entry in std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap()) {
             if entry.file_type().unwrap().is_dir() && entry.file_name() != ".git" {
-                found.insert(entry.path().strip_prefix(work).unwrap().to_str().unwrap().to_owned());
+                found.insert(
+                    entry
+                        .path()
+                        .strip_prefix(work)
+                        .unwrap()
+                        .to_str()
+                        .unwrap()
+                        .to_owned(),
+                );
                 open.push(entry.path());
             }
         }
@@ -147,7 +170,9 @@ fn directories(work: &Path) -> BTreeSet<String> {
 
 /// Of each file that both have: what tells whether somebody was there.
 fn untouched(work: &Path, one: &Files, other: &Files) -> Vec<(u64, i64, i64)> {
-    let both = one.iter().filter(|(path, what)| other.get(*path) == Some(what));
+    let both = one
+        .iter()
+        .filter(|(path, what)| other.get(*path) == Some(what));
     both.map(|(path, _)| {
         let found = std::fs::symlink_metadata(work.join(path)).unwrap();
         (found.ino(), found.ctime(), found.ctime_nsec())
@@ -233,7 +258,10 @@ fn an_index_is_read_as_git_writes_it() {
         }
         std::fs::write(place.work().join("new"), "").unwrap();
         git(place.work(), &["add", "--intent-to-add", "new"]);
-        assert!(index::read(place.repo.path()).unwrap().is_special, "version {version}");
+        assert!(
+            index::read(place.repo.path()).unwrap().is_special,
+            "version {version}"
+        );
         git(place.work(), &["rm", "--quiet", "--force", "new"]);
     }
     git(place.work(), &["update-index", "--split-index"]);
@@ -243,7 +271,10 @@ fn an_index_is_read_as_git_writes_it() {
 #[test]
 fn a_damaged_index_is_none() {
     let place = Place::new();
-    let files = Files::from([("a".to_owned(), ("100644", 1)), ("b/c".to_owned(), ("100755", 2))]);
+    let files = Files::from([
+        ("a".to_owned(), ("100644", 1)),
+        ("b/c".to_owned(), ("100755", 2)),
+    ]);
     place.check_out(place.tree(&files));
     let file = place.repo.path().join("index");
     let whole = std::fs::read(&file).unwrap();
@@ -257,7 +288,8 @@ fn a_damaged_index_is_none() {
     }
 }
 
-/// What was written within one tick of the file system's clock is not believed by its times: the index comes a tick later.
+/// What was written within one tick of the file system's clock is not believed by its times: the
+/// index comes a tick later.
 #[test]
 fn an_index_is_newer_than_what_it_tells_of() {
     let place = Place::new();
@@ -292,7 +324,10 @@ fn trees_that_name_each_other_without_end_are_given_up() {
     let empty = odb.write(git2::ObjectType::Tree, b"").unwrap();
     let mut with_file = b"100644 f\0".to_vec();
     with_file.extend(file.as_bytes());
-    let mut pair = [empty, odb.write(git2::ObjectType::Tree, &with_file).unwrap()];
+    let mut pair = [
+        empty,
+        odb.write(git2::ObjectType::Tree, &with_file).unwrap(),
+    ];
     for _ in 0..40 {
         pair = pair.map(tree);
     }

@@ -9,7 +9,8 @@ use crate::repo::raw_object;
 use crate::repo::tree_check::{LONGEST_PATH, MAX_PATH_BYTES};
 use crate::task::job::Job;
 
-/// The modes that Git knows: older tools wrote others, such as 100664, which Git takes as these. One of no kind is a submodule to Git.
+/// The modes that Git knows: older tools wrote others, such as 100664, which Git takes as these.
+/// One of no kind is a submodule to Git.
 pub(super) fn canonical(mode: u32) -> u32 {
     match mode & KIND {
         LINK => LINK,
@@ -53,7 +54,8 @@ fn items(odb: &Odb<'_>, tree: Oid) -> Result<Vec<Item>> {
     Ok(items)
 }
 
-/// What a walk of one or two trees has come to: who sent them decides how often they name each other.
+/// What a walk of one or two trees has come to: who sent them decides how often they name each
+/// other.
 struct Come {
     trees: u64,
     entries: u64,
@@ -74,12 +76,22 @@ impl Come {
         self.entries += 1;
         self.bytes += length;
         for (is, what, limit) in [
-            (self.entries, "files and directories", MAX_FILES * self.trees),
-            (self.bytes, "bytes in its paths", MAX_PATH_BYTES * self.trees),
+            (
+                self.entries,
+                "files and directories",
+                MAX_FILES * self.trees,
+            ),
+            (
+                self.bytes,
+                "bytes in its paths",
+                MAX_PATH_BYTES * self.trees,
+            ),
             (length, "bytes in one path", LONGEST_PATH),
         ] {
             if is > limit {
-                let message = format!("the commit has more than {limit} {what}; a working tree here has at most that");
+                let message = format!(
+                    "the commit has more than {limit} {what}; a working tree here has at most that"
+                );
                 return Err(Error::new(Kind::TooLarge, message).with(Key::Limit, limit));
             }
         }
@@ -90,9 +102,14 @@ impl Come {
 /// All files of `tree`, by path. Not one has a stat.
 pub(super) fn files(odb: &Odb<'_>, tree: Oid, job: &Job) -> Result<Vec<Entry>> {
     let mut files = Vec::new();
-    below(odb, &[], tree, job, &mut Come::of(1), &mut |path, mode, id| {
-        files.push(entry(path, mode, id))
-    })?;
+    below(
+        odb,
+        &[],
+        tree,
+        job,
+        &mut Come::of(1),
+        &mut |path, mode, id| files.push(entry(path, mode, id)),
+    )?;
     Ok(files)
 }
 
@@ -157,7 +174,8 @@ pub(super) fn changes(odb: &Odb<'_>, old: Oid, new: Oid, job: &Job) -> Result<Ch
         let (old, new) = (items(odb, old)?, items(odb, new)?);
         let (mut old, mut new) = (old.into_iter().peekable(), new.into_iter().peekable());
         loop {
-            // By name alone a file and a directory that takes its place could miss each other; by key they are two.
+            // By name alone a file and a directory that takes its place could miss each other; by
+            // key they are two.
             let order = match (old.peek(), new.peek()) {
                 (None, None) => break,
                 (Some(_), None) => std::cmp::Ordering::Less,
@@ -181,9 +199,13 @@ pub(super) fn changes(odb: &Odb<'_>, old: Oid, new: Oid, job: &Job) -> Result<Ch
             match (was, is) {
                 (
                     Some(Item {
-                        mode: None, id: was, ..
+                        mode: None,
+                        id: was,
+                        ..
                     }),
-                    Some(Item { mode: None, id: is, .. }),
+                    Some(Item {
+                        mode: None, id: is, ..
+                    }),
                 ) => {
                     pairs.push((inner, was, is));
                 }
@@ -200,11 +222,14 @@ pub(super) fn changes(odb: &Odb<'_>, old: Oid, new: Oid, job: &Job) -> Result<Ch
                     }
                     match is {
                         Some(Item { mode: None, id, .. }) => {
-                            let each = &mut |path, mode, id| changes.written.push(entry(path, mode, id));
+                            let each =
+                                &mut |path, mode, id| changes.written.push(entry(path, mode, id));
                             below(odb, &inner, id, job, &mut come, each)?;
                         }
                         Some(Item {
-                            mode: Some(mode), id, ..
+                            mode: Some(mode),
+                            id,
+                            ..
                         }) => changes.written.push(entry(path, mode, id)),
                         None => {}
                     }
@@ -213,6 +238,8 @@ pub(super) fn changes(odb: &Odb<'_>, old: Oid, new: Oid, job: &Job) -> Result<Ch
         }
     }
     changes.gone.sort_unstable();
-    changes.written.sort_unstable_by(|one, other| one.path.cmp(&other.path));
+    changes
+        .written
+        .sort_unstable_by(|one, other| one.path.cmp(&other.path));
     Ok(changes)
 }

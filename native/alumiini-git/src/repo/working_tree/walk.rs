@@ -39,7 +39,12 @@ pub(super) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(content: Content<'a>, wanted: &'a mut [Entry], written: (i64, i64), mode: Mode) -> Walk<'a> {
+    pub(super) fn new(
+        content: Content<'a>,
+        wanted: &'a mut [Entry],
+        written: (i64, i64),
+        mode: Mode,
+    ) -> Walk<'a> {
         Walk {
             content,
             wanted,
@@ -53,23 +58,33 @@ impl<'a> Walk<'a> {
     /// False where something differs and nothing is to be changed. Makes all directories.
     pub(super) fn run(&mut self) -> Result<bool> {
         let work = self.content.work;
-        let root =
-            rustix::fs::open(work, DIR, FileMode::empty()).map_err(|errno| Error::io("open", work, &errno.into()))?;
+        let root = rustix::fs::open(work, DIR, FileMode::empty())
+            .map_err(|errno| Error::io("open", work, &errno.into()))?;
         self.directory(root.as_fd(), 0, 0..self.wanted.len())
     }
 
-    /// One directory: `range` are the wanted entries below it, whose first `prefix` bytes of path are its own name.
-    fn directory(&mut self, dir: BorrowedFd<'_>, prefix: usize, range: Range<usize>) -> Result<bool> {
+    /// One directory: `range` are the wanted entries below it, whose first `prefix` bytes of path
+    /// are its own name.
+    fn directory(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        prefix: usize,
+        range: Range<usize>,
+    ) -> Result<bool> {
         let mut present = self.list(dir, prefix, range.start)?;
         if prefix == 0 {
             let wanted = self.names(prefix, range.clone());
-            let is_build = |name: &[u8]| name.starts_with(BUILD_PREFIX.as_bytes()) && !wanted.contains(name);
+            let is_build =
+                |name: &[u8]| name.starts_with(BUILD_PREFIX.as_bytes()) && !wanted.contains(name);
             present.retain(|name, _| name != b".git" && !is_build(name));
         }
         if self.mode == Mode::Apply {
             // Before anything is written, so that what goes makes room for what comes.
             let wanted = self.names(prefix, range.clone());
-            for name in present.keys().filter(|name| !wanted.contains(name.as_slice())) {
+            for name in present
+                .keys()
+                .filter(|name| !wanted.contains(name.as_slice()))
+            {
                 self.content.remove(dir, name)?;
             }
             present.retain(|name, _| wanted.contains(name.as_slice()));
@@ -93,8 +108,9 @@ impl<'a> Walk<'a> {
                 Some(slash) => {
                     let inner = prefix + slash + 1;
                     let below = &path[..inner];
-                    let end =
-                        place + self.wanted[place..range.end].partition_point(|entry| entry.path.starts_with(below));
+                    let end = place
+                        + self.wanted[place..range.end]
+                            .partition_point(|entry| entry.path.starts_with(below));
                     let Some(sub) = self.enter(dir, &name, kind)? else {
                         return Ok(false);
                     };
@@ -120,7 +136,8 @@ impl<'a> Walk<'a> {
                 None => 1,
                 Some(length) => {
                     let below = &path[..=prefix + length];
-                    self.wanted[place..range.end].partition_point(|entry| entry.path.starts_with(below))
+                    self.wanted[place..range.end]
+                        .partition_point(|entry| entry.path.starts_with(below))
                 }
             };
             names.insert(&path[prefix..length.map_or(path.len(), |length| prefix + length)]);
@@ -128,9 +145,17 @@ impl<'a> Walk<'a> {
         names
     }
 
-    fn list(&self, dir: BorrowedFd<'_>, prefix: usize, place: usize) -> Result<HashMap<Vec<u8>, FileType>> {
+    fn list(
+        &self,
+        dir: BorrowedFd<'_>,
+        prefix: usize,
+        place: usize,
+    ) -> Result<HashMap<Vec<u8>, FileType>> {
         let shown = || match self.wanted.get(place) {
-            Some(entry) => self.content.work.join(OsStr::from_bytes(&entry.path[..prefix])),
+            Some(entry) => self
+                .content
+                .work
+                .join(OsStr::from_bytes(&entry.path[..prefix])),
             None => self.content.work.to_owned(),
         };
         let fail = |errno: Errno| Error::io("list", &shown(), &errno.into());
@@ -146,7 +171,12 @@ impl<'a> Walk<'a> {
     }
 
     /// Opens the wanted directory `name`, made anew where something else has its place.
-    fn enter(&mut self, dir: BorrowedFd<'_>, name: &[u8], kind: Option<FileType>) -> Result<Option<OwnedFd>> {
+    fn enter(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        name: &[u8],
+        kind: Option<FileType>,
+    ) -> Result<Option<OwnedFd>> {
         let os = OsStr::from_bytes(name);
         let shown = || self.content.work.join(os);
         if kind.is_some() {
@@ -169,7 +199,13 @@ impl<'a> Walk<'a> {
             .map_err(fail)
     }
 
-    fn leaf(&mut self, dir: BorrowedFd<'_>, name: &[u8], kind: Option<FileType>, place: usize) -> Result<bool> {
+    fn leaf(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        name: &[u8],
+        kind: Option<FileType>,
+        place: usize,
+    ) -> Result<bool> {
         let os = OsStr::from_bytes(name);
         if self.wanted[place].mode & KIND == GITLINK {
             // A submodule that is not checked out is an empty directory.
@@ -195,7 +231,13 @@ impl<'a> Walk<'a> {
                     }
                 }
                 Err(Errno::NOENT) => {}
-                Err(errno) => return Err(Error::io("look at", &self.content.work.join(os), &errno.into())),
+                Err(errno) => {
+                    return Err(Error::io(
+                        "look at",
+                        &self.content.work.join(os),
+                        &errno.into(),
+                    ));
+                }
             }
         }
         if self.mode == Mode::Apply {

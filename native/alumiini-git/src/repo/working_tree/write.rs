@@ -1,4 +1,5 @@
-//! Writes the files of a working tree that are not there, on all cores, in the order of their directories.
+//! Writes the files of a working tree that are not there, on all cores, in the order of their
+//! directories.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -14,11 +15,13 @@ use crate::repo::{open, raw_object};
 use crate::task::job::Job;
 use crate::task::progress::Phase;
 
-/// Files that are worth a thread of their own, and threads. Each has as many directories open as they are deep.
+/// Files that are worth a thread of their own, and threads. Each has as many directories open as
+/// they are deep.
 const WORTH_HELP: usize = 64;
 const MAX_THREADS: usize = 8;
 
-/// Writes those of `wanted` that are `missing`, by place, and takes over their stats. Their directories are there.
+/// Writes those of `wanted` that are `missing`, by place, and takes over their stats. Their
+/// directories are there.
 pub(super) fn files(
     git_dir: &Path,
     work: &Path,
@@ -43,10 +46,16 @@ pub(super) fn files(
     let written = std::thread::scope(|scope| {
         let mut shares = missing.chunks(missing.len().div_ceil(threads).max(1));
         let own = shares.next().unwrap_or_default();
-        let others: Vec<_> = shares.map(|share| scope.spawn(|| writing.share(share))).collect();
+        let others: Vec<_> = shares
+            .map(|share| scope.spawn(|| writing.share(share)))
+            .collect();
         let mut written = vec![writing.share(own)];
         for other in others {
-            written.push(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            written.push(
+                other
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            );
         }
         written.into_iter().collect::<Result<Vec<_>>>()
     })?;
@@ -85,7 +94,8 @@ impl Writing<'_> {
         let repo = open::managed(self.git_dir)?;
         let odb = raw_object::odb(&repo)?;
         let content = Content::new(&odb, self.work, self.keeps, self.job);
-        let mut descent = Descent::new(self.work).map_err(|errno| Error::io("open", self.work, &errno.into()))?;
+        let mut descent =
+            Descent::new(self.work).map_err(|errno| Error::io("open", self.work, &errno.into()))?;
         let mut written = Vec::with_capacity(missing.len());
         for place in missing {
             self.job.check()?;
@@ -97,9 +107,13 @@ impl Writing<'_> {
             for name in entry.path.split(|byte| *byte == b'/') {
                 refuse(name, &entry.path)?;
             }
-            let dir = descent
-                .to(parent)
-                .map_err(|errno| Error::io("open", &self.work.join(OsStr::from_bytes(parent)), &errno.into()))?;
+            let dir = descent.to(parent).map_err(|errno| {
+                Error::io(
+                    "open",
+                    &self.work.join(OsStr::from_bytes(parent)),
+                    &errno.into(),
+                )
+            })?;
             let (stat, bytes) = content.write(dir, OsStr::from_bytes(name), entry)?;
             written.push((*place, Recorded::of(&stat)));
             let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;

@@ -1,7 +1,8 @@
 defmodule Alumiini.Git.Release.Guard do
   @moduledoc false
 
-  # What keeps a package from being built: it would be one that nobody can install, or that says it is something else. Pure.
+  # What keeps a package from being built: it would be one that nobody can install, or that says it
+  # is something else. Pure.
 
   alias Alumiini.Git.Precompiled.Target
 
@@ -16,7 +17,10 @@ defmodule Alumiini.Git.Release.Guard do
           tags: [String.t()]
         }
 
-  @doc "What is wrong, each a sentence. A version that ends with -dev is built from source, and needs no release."
+  @doc """
+  What is wrong, each a sentence. A version that ends with -dev is built from source, and needs no
+  release.
+  """
   @spec problems(facts) :: [String.t()]
   def problems(facts) do
     if String.ends_with?(facts.version, "-dev"),
@@ -41,7 +45,8 @@ defmodule Alumiini.Git.Release.Guard do
     end
   end
 
-  # The newest version is the first heading after that of what is unreleased, which then must be empty.
+  # The newest version is the first heading after that of what is unreleased, which then must be
+  # empty.
   defp changelog(%{changelog: text, version: version}) do
     case Regex.scan(~r/^## \[?([^\]\s]+)\]?.*$/m, text) do
       [[_, "Unreleased"], [_, ^version] | _] ->
@@ -54,13 +59,17 @@ defmodule Alumiini.Git.Release.Guard do
 
       _other ->
         [
-          "the newest version in CHANGELOG.md is not #{version}; give it a heading: ## #{version} - #{Date.utc_today()}"
+          "the newest version in CHANGELOG.md is not #{version}; give it a heading: ## " <>
+            "#{version} - #{Date.utc_today()}"
         ]
     end
   end
 
   defp checksums(%{checksums: nil}),
-    do: ["there is no checksum file; write it from the release's archives: mix alumiini_git.checksum DIR"]
+    do: [
+      "there is no checksum file; write it from the release's archives: mix " <>
+        "alumiini_git.checksum DIR"
+    ]
 
   defp checksums(%{checksums: checksums, version: version}) do
     wanted = for target <- Target.all(), do: Target.archive(version, target)

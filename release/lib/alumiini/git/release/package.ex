@@ -5,7 +5,8 @@ defmodule Alumiini.Git.Release.Package do
 
   alias Alumiini.Git.Release.SourceStripper
 
-  # Of each user's time, all that Hex adds included. The worker's sources are most of it: the package builds by itself. (Hex takes 8 MB.)
+  # Of each user's time, all that Hex adds included. The worker's sources are most of it: the
+  # package builds by itself. (Hex takes 8 MB.)
   @max_bytes 320 * 1024
 
   @worker "native/alumiini-git/"
@@ -13,7 +14,10 @@ defmodule Alumiini.Git.Release.Package do
   @spec max_bytes() :: pos_integer
   def max_bytes, do: @max_bytes
 
-  @doc "Puts those files into `directory`, which must be empty or absent, without what the package leaves out of them."
+  @doc """
+  Puts those files into `directory`, which must be empty or absent, without what the package leaves
+  out of them.
+  """
   @spec stage([Path.t()], directory :: Path.t()) :: :ok | {:error, String.t()}
   def stage(files, directory) do
     for file <- files do
@@ -35,14 +39,20 @@ defmodule Alumiini.Git.Release.Package do
     end
   end
 
-  # Without what only tests depend on, or `cargo build --locked` would refuse it. Nothing in it changes its version.
+  # Without what only tests depend on, or `cargo build --locked` would refuse it. Nothing in it
+  # changes its version.
   defp lock(directory) do
     case System.find_executable("cargo") do
       nil ->
-        {:error, "cargo, which writes the package's Cargo.lock, is missing; install Rust (https://rustup.rs)"}
+        {:error,
+         "cargo, which writes the package's Cargo.lock, is missing; install Rust " <>
+           "(https://rustup.rs)"}
 
       cargo ->
-        case System.cmd(cargo, ["update", "--workspace", "--quiet"], cd: directory, stderr_to_stdout: true) do
+        case System.cmd(cargo, ["update", "--workspace", "--quiet"],
+               cd: directory,
+               stderr_to_stdout: true
+             ) do
           {_output, 0} ->
             :ok
 
@@ -55,7 +65,8 @@ defmodule Alumiini.Git.Release.Package do
   @doc "The size of the package of these files and this project, as Hex packs it."
   @spec size(directory :: Path.t(), [Path.t()], keyword) :: pos_integer
   def size(directory, files, project) do
-    # An archive in an archive, in blocks of 512 bytes, each file after a block of its own; two more end it.
+    # An archive in an archive, in blocks of 512 bytes, each file after a block of its own; two more
+    # end it.
     parts = [1, 64, byte_size(metadata(files, project)), contents(directory, files)]
     Enum.reduce(parts, 1024, fn bytes, size -> size + 512 + div(bytes + 511, 512) * 512 end)
   end
@@ -74,7 +85,14 @@ defmodule Alumiini.Git.Release.Package do
 
       for file <- files do
         options = [atime: time, mtime: time, ctime: time, uid: 0, gid: 0]
-        :ok = :erl_tar.add(archive, File.read!(Path.join(directory, file)), String.to_charlist(file), options)
+
+        :ok =
+          :erl_tar.add(
+            archive,
+            File.read!(Path.join(directory, file)),
+            String.to_charlist(file),
+            options
+          )
       end
 
       :ok = :erl_tar.close(archive)

@@ -1,16 +1,18 @@
 defmodule Alumiini.Git.Release.SourceStripper do
   @moduledoc false
 
-  # What the package leaves out of the sources, since nothing that is built needs it: comments (not documentation), and of the worker
-  # its unit tests and what only those depend on. Each line keeps its number, and each character of code its column, so that the
-  # worker which is built from the package is the release's to the byte, and a panic or a stack trace names a line of the
+  # What the package leaves out of the sources, since nothing that is built needs it: comments (not
+  # documentation), and of the worker its unit tests and what only those depend on. Each line keeps
+  # its number, and each character of code its column, so that the worker which is built from the
+  # package is the release's to the byte, and a panic or a stack trace names a line of the
   # repository. Pure, and for the maintainers.
 
   @doc "A Rust file without its comments, and without the module of tests that it ends with."
   @spec rust(String.t()) :: String.t()
   def rust(source), do: source |> code("", []) |> IO.iodata_to_binary() |> without_tests()
 
-  # `line` is what there is of the line so far, `done` the lines before it. What is in a string is no comment.
+  # `line` is what there is of the line so far, `done` the lines before it. What is in a string is
+  # no comment.
   defp code(<<"//", rest::binary>>, line, done) do
     [_comment | rest] = String.split(rest, "\n", parts: 2)
     line = String.trim_trailing(line)
@@ -34,7 +36,10 @@ defmodule Alumiini.Git.Release.SourceStripper do
   end
 
   defp code(<<"\n", rest::binary>>, line, done), do: code(rest, "", [done, line, "\n"])
-  defp code(<<character::utf8, rest::binary>>, line, done), do: code(rest, line <> <<character::utf8>>, done)
+
+  defp code(<<character::utf8, rest::binary>>, line, done),
+    do: code(rest, line <> <<character::utf8>>, done)
+
   defp code("", line, done), do: [done, line]
 
   defp string(<<"\\", escaped::utf8, rest::binary>>, line, done),
@@ -53,8 +58,12 @@ defmodule Alumiini.Git.Release.SourceStripper do
 
   # They nest, are few, and stay.
   defp block(rest, 0, line, done), do: code(rest, line, done)
-  defp block(<<"/*", rest::binary>>, depth, line, done), do: block(rest, depth + 1, line <> "/*", done)
-  defp block(<<"*/", rest::binary>>, depth, line, done), do: block(rest, depth - 1, line <> "*/", done)
+
+  defp block(<<"/*", rest::binary>>, depth, line, done),
+    do: block(rest, depth + 1, line <> "/*", done)
+
+  defp block(<<"*/", rest::binary>>, depth, line, done),
+    do: block(rest, depth - 1, line <> "*/", done)
 
   defp block(<<character::utf8, rest::binary>>, depth, line, done),
     do: block(rest, depth, line <> <<character::utf8>>, done)
@@ -90,9 +99,11 @@ defmodule Alumiini.Git.Release.SourceStripper do
     end
   end
 
-  @left_out "# Comments, tests and what only those depend on are in the repository, where each line has the same number.\n\n"
+  @left_out "# Comments, tests and what only those depend on are in the repository, where " <>
+              "each line has the same number.\n\n"
 
   @doc "A Cargo.toml without what only tests depend on, which says so."
   @spec manifest(String.t()) :: String.t()
-  def manifest(toml), do: String.replace(toml, ~r/^\[dev-dependencies\]\n(?:(?!\[).*\n?)*/m, @left_out)
+  def manifest(toml),
+    do: String.replace(toml, ~r/^\[dev-dependencies\]\n(?:(?!\[).*\n?)*/m, @left_out)
 end
