@@ -28,6 +28,7 @@ pub(crate) mod ref_files;
 pub(crate) mod refs;
 pub(crate) mod repack;
 pub(crate) mod rev_list;
+pub(crate) mod revision;
 pub(crate) mod safe_path;
 pub(crate) mod source;
 pub(crate) mod staging;
@@ -36,6 +37,7 @@ pub(crate) mod status_cache;
 #[cfg(test)]
 mod test_git;
 pub(crate) mod tree_check;
+pub(crate) mod tree_files;
 pub(crate) mod tree_reader;
 pub(crate) mod unmanaged;
 pub(crate) mod working_tree;
