@@ -30,6 +30,7 @@ pub(crate) mod repack;
 pub(crate) mod rev_list;
 pub(crate) mod revision;
 pub(crate) mod safe_path;
+pub(crate) mod selection;
 pub(crate) mod source;
 pub(crate) mod staging;
 pub(crate) mod state;
