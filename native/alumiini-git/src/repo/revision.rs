@@ -27,6 +27,14 @@ pub(crate) fn check(rev: &[u8]) -> Result<()> {
     Err(Error::invalid(format!("`{rev}` {why}")))
 }
 
+/// The revision that a request gives, if it gives one, [checked](check).
+pub(crate) fn decode(rev: Option<Vec<u8>>) -> Result<Option<Vec<u8>>> {
+    if let Some(rev) = &rev {
+        check(rev)?;
+    }
+    Ok(rev)
+}
+
 /// The commit that `rev` names in `repo`, whose working tree is `path`: a full or a short id, a ref
 /// in full or in short, or what gitrevisions(7) makes of these. Tags are taken off.
 /// `ref_not_found` where there is none, with why; `corrupt` where it cannot be read.
