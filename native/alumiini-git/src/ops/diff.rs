@@ -81,15 +81,17 @@ fn page(objects: &Objects<'_>, ask: &Diff, allowance: u64) -> Result<Sized<Page<
     let enters = |dir: &[u8]| ask.paths.enter(dir) && ask.selection.enters(dir);
     let mut changes = tree_files::changes(&odb, old, new, objects.job, enters)?;
     changes.retain(|change| ask.paths.take(&change.path) && ask.selection.takes(&change.path));
+    let mut before: &[u8] = b"";
     for change in &changes {
         objects.job.reach("object");
-        if !tree_check::is_path(&change.path) {
+        if !tree_check::is_path(&change.path) || change.path == before {
             let message = format!(
-                "one of the commits holds the path `{}`, which no working tree may have",
+                "one of the commits holds the path `{}` as no working tree may have it",
                 shown(&change.path)
             );
             return Err(Error::new(Kind::UnsafePath, message));
         }
+        before = &change.path;
     }
     let changed = match ask.renames {
         true => renames::find(&odb, changes, objects.job)?,
