@@ -66,6 +66,20 @@ defmodule Alumiini.Git do
   `:tls`, `:proxy` and `:no_proxy` can be given to `start_link/1`, for all calls that do not say
   otherwise.
 
+  ## Options of calls that read a commit
+
+  `snapshot/3` and `export/3` take these, and so do `files/3` and `read/3`, which look at the
+  working tree without `:at`.
+
+    * `:at` - the commit: a full or an abbreviated id, a branch or tag, a full ref name, or what else
+      gitrevisions(7) has but a search (`":/text"`). It has to be in the repository: nothing is
+      fetched. Default: HEAD
+    * `:match` - only the files that these patterns take: a string or a list of strings, each as a
+      line of a `.gitignore` (`"*.yaml"` in any directory, `"/deploy/*.yaml"` from the top,
+      `"charts/**/values.yaml"`; `"!*.test.yaml"` takes files out again). Default: all
+    * `:ignore` - without the files that these patterns take: the lines of a file such as Flux's
+      `.sourceignore`, as a list or as the text of that file. They stand above `:match`
+
   ## Several nodes
 
   A server can be called from any node: `server: {Alumiini.Git, :"git@host"}`. The repositories are
@@ -82,7 +96,7 @@ defmodule Alumiini.Git do
   Events for metrics and logs are documented in `Alumiini.Git.Telemetry`.
   """
 
-  alias Alumiini.Git.{Auth, Commit, Error, Ops, Options, Ref, Server, Update}
+  alias Alumiini.Git.{Auth, Commit, Error, Ops, Options, Ref, Server, Snapshot, Update}
 
   @typedoc """
   What to sync or to ask for. Names are bytes, as they are to Git, and need not be UTF-8. See "Refs"
@@ -163,6 +177,20 @@ defmodule Alumiini.Git do
 
   @typedoc "The URL of a proxy, or where to look for one. See \"Options of calls to a remote\"."
   @type proxy :: String.t() | :environment | :none
+
+  @typedoc "See \"Options of calls that read a commit\"."
+  @type commit_option ::
+          {:at, String.t()}
+          | {:match, String.t() | [String.t()]}
+          | {:ignore, String.t() | [String.t()]}
+
+  @type snapshot_option ::
+          call_option
+          | commit_option
+          | {:known, [sha] | MapSet.t(sha)}
+          | {:content, boolean}
+          | {:max_bytes, pos_integer}
+          | {:max_files, pos_integer}
 
   @type sync_option ::
           call_option
@@ -572,4 +600,45 @@ defmodule Alumiini.Git do
         ]) ::
           {:ok, [Ref.t()]} | {:error, Error.t()}
   def refs(url, options \\ []), do: Ops.Refs.run(url, options)
+
+  @doc """
+  All matching files of one commit, with their contents, in one call: an `Alumiini.Git.Snapshot`.
+
+  It is read from the object database, never from the working tree: it is one commit, whole,
+  whatever is synced meanwhile. Symbolic links are told as links and not followed, submodules with
+  their commit, pointers of Git LFS as such.
+
+  `subpath` is a directory of the commit; `nil` is its top, and it may be left out before options.
+  The paths of files are from the top in any case. So are patterns.
+
+  ## Options
+
+    * `:at`, `:match`, `:ignore` - see "Options of calls that read a commit"
+    * `:known` - the ids (`oid`) of contents that the caller has already, as a list or a `MapSet`:
+      files with these come without their content. Ids that nothing has do no harm. Default: none
+    * `:content` - with `false` no file comes with its content. Default: `true`
+    * `:max_bytes` - contents that are larger altogether are answered with `:too_large`; those that
+      are known count nothing. Default: 64 MiB, at most 1 GiB
+    * `:max_files` - more files are answered with `:too_large`. Default: 100,000, at most 1,000,000
+    * `:server`, `:timeout` - see "Options of every call"
+
+  ## Errors
+
+  Among others: `:ref_not_found`, `:path_not_found` (no such directory in the commit),
+  `:not_a_repository`, `:too_large` (its message says which limit, and how to ask for less),
+  `:corrupt`.
+
+  ## Examples
+
+      iex> {:ok, snapshot} = Alumiini.Git.snapshot("/var/lib/app", "deploy", match: "*.yaml")
+      iex> for file <- snapshot.files, do: {file.path, file.content}
+      [{"deploy/app.yaml", "kind: Deployment\\n"}, {"deploy/base/app.yaml", "kind: Service\\n"}]
+  """
+  @spec snapshot(Path.t(), Path.t() | nil | [snapshot_option], [snapshot_option]) ::
+          {:ok, Snapshot.t()} | {:error, Error.t()}
+  def snapshot(path, subpath \\ nil, options \\ [])
+
+  def snapshot(path, options, []) when is_list(options), do: snapshot(path, nil, options)
+
+  def snapshot(path, subpath, options), do: Ops.Snapshot.run(path, subpath, options)
 end

@@ -51,6 +51,44 @@ defmodule Alumiini.Git.Operation do
       else: Call.run(server(options), request, call)
   end
 
+  @doc """
+  Makes a request whose answer may come in pages, all within the time of the one call. `take` gets
+  what a page holds and what was taken before it; with what it has then, it returns the fields of
+  the request that are others from there on, such as the commit that the first page was of.
+  """
+  @spec pages(map, keyword, taken, (term, taken -> {:ok, taken, map} | :error)) ::
+          {:ok, taken} | {:error, Error.t()} | :error
+        when taken: term
+  def pages(request, options, taken, take) do
+    timeout = Options.timeout(options)
+    pages(request, options, taken, take, {timeout, now() + timeout})
+  end
+
+  defp pages(request, options, taken, take, {timeout, deadline} = whole) do
+    with {:ok, %{"ok" => page} = reply} <- request(request, options),
+         {:ok, taken, pinned} <- take.(page, taken) do
+      case reply do
+        %{"next" => %{} = next} ->
+          options = Keyword.put(options, :timeout, max(1, deadline - now()))
+          request = request |> Map.merge(pinned) |> Map.put("after", next)
+          pages(request, options, taken, take, whole)
+
+        _last ->
+          {:ok, taken}
+      end
+    else
+      # Not the time that was left for one page.
+      {:error, %Error{reason: :timeout, op: op}} when is_map_key(request, "after") ->
+        message = "it did not end within #{timeout} ms; the work was stopped"
+        {:error, Error.new(:timeout, op, message)}
+
+      not_taken ->
+        not_taken
+    end
+  end
+
+  defp now, do: System.monotonic_time(:millisecond)
+
   defp server(options), do: Keyword.get(options, :server, Alumiini.Git)
 
   # An event that this version does not know is nothing to tell.
