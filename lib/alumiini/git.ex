@@ -184,6 +184,8 @@ defmodule Alumiini.Git do
           | {:match, String.t() | [String.t()]}
           | {:ignore, String.t() | [String.t()]}
 
+  @type files_option :: call_option | commit_option | {:recursive, boolean}
+
   @type snapshot_option ::
           call_option
           | commit_option
@@ -426,25 +428,34 @@ defmodule Alumiini.Git do
 
   `subpath` is the directory, relative to `path`; `nil` is `path` itself, and it may be left out
   before options. This looks at the working tree, and any directory will do for `path`; in a
-  repository, nothing outside of it can be reached.
+  repository, nothing outside of it can be reached. With `:at` it looks at a commit instead.
 
   A name that is not UTF-8 is returned as the bytes it consists of.
 
   ## Options
 
+    * `:recursive` - also those in directories below it, hidden ones left out, with their paths from
+      that directory. Default: `false`
+    * `:at`, `:match`, `:ignore` - see "Options of calls that read a commit". With `:match` it is
+      the files that it takes, whatever their names end in, hidden ones among them. Patterns are
+      about the path from that directory
     * `:server`, `:timeout` - see "Options of every call"
 
   ## Errors
 
   Among others: `:path_not_found`, `:unsafe_path`, `:too_large` (names of more than 16 MiB, or links
-  without end), `:incomplete` (a sync was interrupted in a way that only the next one can mend).
+  without end), `:incomplete` (a sync was interrupted in a way that only the next one can mend);
+  with `:at`: `:ref_not_found`, `:not_a_repository`.
 
   ## Examples
 
       iex> Alumiini.Git.files("/var/lib/app", "deploy")
       {:ok, ["configmap.yaml", "deployment.yaml"]}
+
+      iex> Alumiini.Git.files("/var/lib/app", nil, at: "v1.0.0", recursive: true, match: "*.json")
+      {:ok, ["dashboards/app.json"]}
   """
-  @spec files(Path.t(), Path.t() | nil | [call_option], [call_option]) ::
+  @spec files(Path.t(), Path.t() | nil | [files_option], [files_option]) ::
           {:ok, [binary]} | {:error, Error.t()}
   def files(path, subpath \\ nil, options \\ [])
 
@@ -456,25 +467,30 @@ defmodule Alumiini.Git do
   The content of a file in a repository, byte for byte.
 
   `file` is relative to `path`. This looks at the working tree, and any directory will do for
-  `path`. Symbolic links are followed while they stay inside of it; nothing outside and nothing in
-  `.git` can be read.
+  `path`. With `:at` it looks at a commit instead. Symbolic links are followed while they stay
+  inside of it; nothing outside and nothing in `.git` can be read.
 
   ## Options
 
+    * `:at` - see "Options of calls that read a commit"
     * `:max_bytes` - a file that is larger is answered with `:too_large`. Default: 16 MiB, at most
       64 MiB
     * `:server`, `:timeout` - see "Options of every call"
 
   ## Errors
 
-  Among others: `:path_not_found`, `:unsafe_path`, `:too_large`, `:incomplete` (see `files/3`).
+  Among others: `:path_not_found`, `:unsafe_path`, `:too_large`, `:incomplete` (see `files/3`); with
+  `:at`: `:ref_not_found`, `:not_a_repository`.
 
   ## Examples
 
       iex> Alumiini.Git.read("/var/lib/app", "deploy/configmap.yaml")
       {:ok, "kind: ConfigMap\\n"}
+
+      iex> Alumiini.Git.read("/var/lib/app", "deploy/configmap.yaml", at: "HEAD~1")
+      {:ok, "kind: Secret\\n"}
   """
-  @spec read(Path.t(), Path.t(), [call_option | {:max_bytes, pos_integer}]) ::
+  @spec read(Path.t(), Path.t(), [call_option | {:at, String.t()} | {:max_bytes, pos_integer}]) ::
           {:ok, binary} | {:error, Error.t()}
   def read(path, file, options \\ []), do: Ops.Read.run(path, file, options)
 

@@ -196,4 +196,52 @@ defmodule Alumiini.Git.ReadsWireTest do
       ])
     end
   end
+
+  describe "files/3 and read/3" do
+    test "send what they did, without the new options", context do
+      {server, sent} = answering!(context, [[], "abc"])
+      assert Git.files("/x", server: server) == {:ok, []}
+      assert Git.read("/x", "f", server: server) == {:ok, "abc"}
+      assert [files, read] = sent.()
+      assert Enum.sort(Map.keys(files)) == ~w(id op path timeout)
+      assert Enum.sort(Map.keys(read)) == ~w(file id op path raw timeout)
+    end
+
+    test "send the new options", context do
+      {server, sent} = answering!(context, [["a/b.json"], "abc"])
+
+      assert {:ok, ["a/b.json"]} =
+               Git.files("/x", "a",
+                 server: server,
+                 at: "main",
+                 recursive: true,
+                 match: "*.json",
+                 ignore: "/c/"
+               )
+
+      assert Git.read("/x", "f", server: server, at: @sha) == {:ok, "abc"}
+
+      assert [
+               %{
+                 "op" => "files",
+                 "subpath" => "a",
+                 "at" => "main",
+                 "recursive" => true,
+                 "match" => ["*.json"],
+                 "ignore" => ["/c/"]
+               },
+               %{"op" => "read", "file" => "f", "at" => @sha}
+             ] = sent.()
+    end
+
+    test "refuse what is none of their options, in the caller" do
+      assert_refused([
+        {fn -> Git.files("/x", at: nil) end, ~r/:at must be a revision/},
+        {fn -> Git.files("/x", recursive: 1) end, ~r/:recursive must be true or false/},
+        {fn -> Git.files("/x", known: []) end, ~r/unknown option :known/},
+        {fn -> Git.read("/x", "f", at: 1) end, ~r/:at must be a revision/},
+        {fn -> Git.read("/x", "f", match: "*") end, ~r/unknown option :match/}
+      ])
+    end
+  end
 end
