@@ -96,7 +96,7 @@ defmodule Alumiini.Git do
   Events for metrics and logs are documented in `Alumiini.Git.Telemetry`.
   """
 
-  alias Alumiini.Git.{Auth, Commit, Error, Ops, Options, Ref, Server, Snapshot, Update}
+  alias Alumiini.Git.{Auth, Change, Commit, Error, Ops, Options, Ref, Server, Snapshot, Update}
 
   @typedoc """
   What to sync or to ask for. Names are bytes, as they are to Git, and need not be UTF-8. See "Refs"
@@ -193,6 +193,9 @@ defmodule Alumiini.Git do
           | {:content, boolean}
           | {:max_bytes, pos_integer}
           | {:max_files, pos_integer}
+
+  @type diff_option ::
+          call_option | {:paths, String.t() | [String.t()]} | {:renames, boolean}
 
   @type sync_option ::
           call_option
@@ -657,4 +660,31 @@ defmodule Alumiini.Git do
   def snapshot(path, options, []) when is_list(options), do: snapshot(path, nil, options)
 
   def snapshot(path, subpath, options), do: Ops.Snapshot.run(path, subpath, options)
+
+  @doc """
+  What differs between two commits: a list of `Alumiini.Git.Change`, sorted by path.
+
+  `from` and `to` are revisions as `:at` takes them ("Options of calls that read a commit"). A
+  commit has to be in the repository: after a sync, the one before is (see `:keep` at `sync/4`).
+
+  ## Options
+
+    * `:paths` - only what these patterns take, as `:match` has them. Default: all
+    * `:renames` - with `true`, a file that was deleted and one that was added with the same or a
+      similar content are one change, as with `git diff -M`. Default: `false`
+    * `:server`, `:timeout` - see "Options of every call"
+
+  ## Errors
+
+  Among others: `:ref_not_found`, `:not_a_repository`, `:too_large`, `:corrupt`.
+
+  ## Examples
+
+      iex> {:ok, changes} = Alumiini.Git.diff("/var/lib/app", update.previous, update.sha, paths: "/deploy/")
+      iex> for change <- changes, do: {change.status, change.path}
+      [{:modified, "deploy/app.yaml"}, {:deleted, "deploy/old.yaml"}]
+  """
+  @spec diff(Path.t(), String.t(), String.t(), [diff_option]) ::
+          {:ok, [Change.t()]} | {:error, Error.t()}
+  def diff(path, from, to, options \\ []), do: Ops.Diff.run(path, from, to, options)
 end

@@ -4,7 +4,7 @@ defmodule Alumiini.Git.ReadsWireTest do
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
-  alias Alumiini.Git.{Error, ScriptedWorker, Snapshot}
+  alias Alumiini.Git.{Change, Error, ScriptedWorker, Snapshot}
 
   @moduletag :tmp_dir
 
@@ -241,6 +241,85 @@ defmodule Alumiini.Git.ReadsWireTest do
         {fn -> Git.files("/x", known: []) end, ~r/unknown option :known/},
         {fn -> Git.read("/x", "f", at: 1) end, ~r/:at must be a revision/},
         {fn -> Git.read("/x", "f", match: "*") end, ~r/unknown option :match/}
+      ])
+    end
+  end
+
+  describe "diff/4" do
+    test "sends what was asked for", context do
+      {server, sent} = answering!(context, [[], []])
+      assert Git.diff("/x", "a", "b", server: server) == {:ok, []}
+      assert Git.diff("/x", "a", "b", server: server, paths: "*.yaml", renames: true) == {:ok, []}
+      assert [first, second] = sent.()
+      assert Enum.sort(Map.keys(first)) == ~w(from id op path timeout to)
+      assert %{"op" => "diff", "path" => "/x", "from" => "a", "to" => "b"} = first
+      assert %{"paths" => ["*.yaml"], "renames" => true} = second
+    end
+
+    test "tells all that the wire has of a change, of all pages", context do
+      renamed = %{
+        "status" => "renamed",
+        "path" => Msgpax.Bin.new(<<255>>),
+        "old_path" => "a",
+        "mode" => 0o100755,
+        "old_mode" => 0o100644,
+        "oid" => @oid,
+        "old_oid" => @sha,
+        "score" => 97
+      }
+
+      added = %{"status" => "added", "path" => "b", "mode" => 0o100644, "oid" => @oid}
+      next = %{"from" => @sha}
+
+      {server, sent} =
+        answering!(context, [
+          {[renamed], next},
+          [
+            added,
+            %{"status" => "deleted", "path" => "c", "old_mode" => 0o120000, "old_oid" => @oid},
+            %{"status" => "modified", "path" => "d"},
+            %{"status" => "type_changed", "path" => "e"}
+          ]
+        ])
+
+      assert Git.diff("/x", "a", "b", server: server) ==
+               {:ok,
+                [
+                  %Change{
+                    status: :renamed,
+                    path: <<255>>,
+                    old_path: "a",
+                    mode: 0o100755,
+                    old_mode: 0o100644,
+                    oid: @oid,
+                    old_oid: @sha,
+                    score: 97
+                  },
+                  %Change{status: :added, path: "b", mode: 0o100644, oid: @oid},
+                  %Change{status: :deleted, path: "c", old_mode: 0o120000, old_oid: @oid},
+                  %Change{status: :modified, path: "d"},
+                  %Change{status: :type_changed, path: "e"}
+                ]}
+
+      assert [_first, %{"from" => "a", "to" => "b", "after" => ^next}] = sent.()
+    end
+
+    test "does not take an answer of another form for one", context do
+      for answer <- [%{}, [%{"status" => "copied", "path" => "a"}], [%{"status" => "added"}], nil] do
+        {server, _sent} = answering!(context, [answer])
+
+        assert {^answer, {:error, %Error{reason: :internal, op: :diff}}} =
+                 {answer, Git.diff("/x", "a", "b", server: server)}
+      end
+    end
+
+    test "refuses what is none of its arguments, in the caller" do
+      assert_refused([
+        {fn -> Git.diff("/x", nil, "b") end, ~r/the revision to compare must be/},
+        {fn -> Git.diff("/x", "a", :b) end, ~r/the revision to compare with must be/},
+        {fn -> Git.diff("/x", "a", "b", paths: [1]) end, ~r/:paths must be a pattern or a list/},
+        {fn -> Git.diff("/x", "a", "b", renames: 50) end, ~r/:renames must be true or false/},
+        {fn -> Git.diff("/x", "a", "b", at: "c") end, ~r/unknown option :at .*:paths/}
       ])
     end
   end

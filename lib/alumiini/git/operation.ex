@@ -87,6 +87,20 @@ defmodule Alumiini.Git.Operation do
     end
   end
 
+  @doc "The same where each page is a list, of which `from_wire` makes one."
+  @spec lists(map, keyword, (term -> {:ok, list} | :error)) ::
+          {:ok, list | map} | {:error, Error.t()} | :error
+  def lists(request, options, from_wire) do
+    take = fn page, taken ->
+      with {:ok, list} <- from_wire.(page), do: {:ok, [list | taken], %{}}
+    end
+
+    case pages(request, options, [], take) do
+      {:ok, taken} when is_list(taken) -> {:ok, taken |> Enum.reverse() |> Enum.concat()}
+      other -> other
+    end
+  end
+
   defp now, do: System.monotonic_time(:millisecond)
 
   defp server(options), do: Keyword.get(options, :server, Alumiini.Git)

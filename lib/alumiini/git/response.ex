@@ -17,6 +17,11 @@ defmodule Alumiini.Git.Response do
   defp received(%{"stats" => %{"bytes" => bytes}}) when is_integer(bytes), do: bytes
   defp received(_none), do: 0
 
+  @doc "A list that was put together of pages."
+  @spec list({:ok, list} | {:error, Error.t()} | term, atom) :: {:ok, list} | {:error, Error.t()}
+  def list({:ok, list}, _op) when is_list(list), do: {:ok, list}
+  def list(other, op), do: failed(other, op)
+
   @doc "The error that it is, or that a reply of another form is."
   @spec failed(term, atom) :: {:error, Error.t()}
   def failed({:error, %Error{} = error}, _op), do: {:error, error}
