@@ -197,6 +197,9 @@ defmodule Alumiini.Git do
   @type diff_option ::
           call_option | {:paths, String.t() | [String.t()]} | {:renames, boolean}
 
+  @type log_option ::
+          call_option | {:from, String.t()} | {:limit, pos_integer} | {:path, Path.t()}
+
   @type sync_option ::
           call_option
           | remote_option
@@ -687,4 +690,32 @@ defmodule Alumiini.Git do
   @spec diff(Path.t(), String.t(), String.t(), [diff_option]) ::
           {:ok, [Change.t()]} | {:error, Error.t()}
   def diff(path, from, to, options \\ []), do: Ops.Diff.run(path, from, to, options)
+
+  @doc """
+  The commits that lead to one, itself among them, as a list of `Alumiini.Git.Commit`: the newest
+  first, as `git log` orders them.
+
+  A clone has as much history as its depth: without `depth: :infinity`, or a number, at `sync/4`, it
+  is one commit.
+
+  ## Options
+
+    * `:from` - the commit, as `:at` has it ("Options of calls that read a commit"). Default: HEAD
+    * `:limit` - how many commits at most. Default: 100, at most 100,000
+    * `:path` - only the commits that changed this file, or anything in this directory, as
+      `git log -- path` shows them. Default: all
+    * `:server`, `:timeout` - see "Options of every call"
+
+  ## Errors
+
+  Among others: `:ref_not_found`, `:not_a_repository`, `:too_large`, `:corrupt`.
+
+  ## Examples
+
+      iex> {:ok, commits} = Alumiini.Git.log("/var/lib/app", limit: 2, path: "deploy/app.yaml")
+      iex> for commit <- commits, do: {commit.author, commit.message}
+      [{"Grace Hopper", "Scale up\\n"}, {"Ada Lovelace", "Add the app\\n"}]
+  """
+  @spec log(Path.t(), [log_option]) :: {:ok, [Commit.t()]} | {:error, Error.t()}
+  def log(path, options \\ []), do: Ops.Log.run(path, options)
 end

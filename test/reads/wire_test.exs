@@ -4,7 +4,7 @@ defmodule Alumiini.Git.ReadsWireTest do
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
-  alias Alumiini.Git.{Change, Error, ScriptedWorker, Snapshot}
+  alias Alumiini.Git.{Change, Commit, Error, ScriptedWorker, Snapshot}
 
   @moduletag :tmp_dir
 
@@ -320,6 +320,70 @@ defmodule Alumiini.Git.ReadsWireTest do
         {fn -> Git.diff("/x", "a", "b", paths: [1]) end, ~r/:paths must be a pattern or a list/},
         {fn -> Git.diff("/x", "a", "b", renames: 50) end, ~r/:renames must be true or false/},
         {fn -> Git.diff("/x", "a", "b", at: "c") end, ~r/unknown option :at .*:paths/}
+      ])
+    end
+  end
+
+  describe "log/2" do
+    defp wire_commit(sha, message) do
+      %{
+        "sha" => sha,
+        "tree" => @oid,
+        "parents" => [@oid],
+        "author" => Msgpax.Bin.new("A"),
+        "email" => "a@x",
+        "timestamp" => 1,
+        "offset" => 60,
+        "committer" => "C",
+        "committer_email" => "c@x",
+        "committed_at" => nil,
+        "committed_offset" => nil,
+        "message" => message
+      }
+    end
+
+    test "sends what was asked for", context do
+      {server, sent} = answering!(context, [[], []])
+      assert Git.log("/x", server: server) == {:ok, []}
+      options = [from: "v1.0.0", limit: 3, path: "deploy/app.yaml"]
+      assert Git.log("/x", [server: server] ++ options) == {:ok, []}
+      assert [first, second] = sent.()
+      assert Enum.sort(Map.keys(first)) == ~w(id op path timeout)
+      assert %{"from" => "v1.0.0", "limit" => 3, "file" => "deploy/app.yaml"} = second
+    end
+
+    test "makes one list of pages, in copies", context do
+      long = String.duplicate("Change\n", 100)
+      next = %{"left" => 1}
+      pages = [{[wire_commit(@sha, long)], next}, [wire_commit(@oid, "First")]]
+      {server, sent} = answering!(context, pages)
+      assert {:ok, commits} = Git.log("/x", server: server)
+
+      assert [
+               %Commit{sha: @sha, tree: @oid, parents: [@oid], author: "A", message: ^long},
+               %Commit{sha: @oid, message: "First", timestamp: 1, committed_at: nil, branch: nil}
+             ] = commits
+
+      assert :binary.referenced_byte_size(hd(commits).message) == byte_size(long)
+      assert [_first, %{"op" => "log", "after" => ^next}] = sent.()
+    end
+
+    test "does not take an answer of another form for one", context do
+      for answer <- [%{}, [%{"sha" => @sha}], [1]] do
+        {server, _sent} = answering!(context, [answer])
+
+        assert {^answer, {:error, %Error{reason: :internal, op: :log}}} =
+                 {answer, Git.log("/x", server: server)}
+      end
+    end
+
+    test "refuses what is none of its options, in the caller" do
+      assert_refused([
+        {fn -> Git.log("/x", from: :head) end, ~r/:from must be a revision/},
+        {fn -> Git.log("/x", limit: 0) end, ~r/:limit must be a positive integer/},
+        {fn -> Git.log("/x", limit: :infinity) end, ~r/:limit must be a positive integer/},
+        {fn -> Git.log("/x", path: nil) end, ~r/:path must be a path in the repository/},
+        {fn -> Git.log("/x", file: "a") end, ~r/unknown option :file .*:path/}
       ])
     end
   end

@@ -30,7 +30,7 @@ defmodule Alumiini.Git.Telemetry do
       of what is no URL its scheme (`https:[hidden]`); otherwise `nil`
     * `path` - the repository's directory; `nil` for `ls_remote` and `refs`
     * `ref` - the ref as it was given; for `checkout` the revision, for `diff` the second one, and
-      for calls that take `:at` what was given there; otherwise `nil`
+      for calls that take `:at` or `:from` what was given there; otherwise `nil`
     * `result` - `:ok`, or a `t:Alumiini.Git.Error.reason/0`
     * `change` - for `sync` and `update` that did not fail, what was done: `:none` (there was
       nothing new; files may have been put right), `:updated`, `:cloned` or `:repaired`; otherwise
