@@ -96,7 +96,19 @@ defmodule Alumiini.Git do
   Events for metrics and logs are documented in `Alumiini.Git.Telemetry`.
   """
 
-  alias Alumiini.Git.{Auth, Change, Commit, Error, Ops, Options, Ref, Server, Snapshot, Update}
+  alias Alumiini.Git.{
+    Auth,
+    Change,
+    Commit,
+    Error,
+    Export,
+    Ops,
+    Options,
+    Ref,
+    Server,
+    Snapshot,
+    Update
+  }
 
   @typedoc """
   What to sync or to ask for. Names are bytes, as they are to Git, and need not be UTF-8. See "Refs"
@@ -199,6 +211,14 @@ defmodule Alumiini.Git do
 
   @type log_option ::
           call_option | {:from, String.t()} | {:limit, pos_integer} | {:path, Path.t()}
+
+  @type export_option ::
+          call_option
+          | commit_option
+          | {:subpath, Path.t()}
+          | {:format, :directory | :tar_gz}
+          | {:link, boolean}
+          | {:grace, non_neg_integer}
 
   @type sync_option ::
           call_option
@@ -718,4 +738,44 @@ defmodule Alumiini.Git do
   """
   @spec log(Path.t(), [log_option]) :: {:ok, [Commit.t()]} | {:error, Error.t()}
   def log(path, options \\ []), do: Ops.Log.run(path, options)
+
+  @doc """
+  Writes the files of one commit to `dest`, for other programs (helm, kustomize), and returns an
+  `Alumiini.Git.Export`.
+
+  `dest` is a directory, or with `format: :tar_gz` an archive; the directory above it has to exist.
+  It is written beside `dest` and put into its place by one rename: who reads there finds all of
+  what was there before, or all of the new, never half of it, also if a machine goes down. What an
+  export left that was killed goes with the next one.
+
+  Files are the committed bytes, and executable where the commit says so. Symbolic links are made as
+  they are in the commit. A submodule is an empty directory.
+
+  ## Options
+
+    * `:at`, `:match`, `:ignore` - see "Options of calls that read a commit"
+    * `:subpath` - only what is in this directory of the commit, with paths from there. Default: its
+      top
+    * `:format` - `:directory` or `:tar_gz`. An archive of the same files is the same, byte for
+      byte, wherever it is made, so that it can be served by its digest. Default: `:directory`
+    * `:link` - with `true`, `dest` is a symbolic link to a directory beside it, and it is the link
+      that is replaced, as git-sync does it. A program that opened the directory before goes on
+      reading there. Default: `false`
+    * `:grace` - for how many milliseconds a directory that was replaced stays for the programs that
+      still read there. Default: 0, at most 1,800,000
+    * `:server`, `:timeout` - see "Options of every call"
+
+  ## Errors
+
+  Among others: `:ref_not_found`, `:path_not_found`, `:not_a_repository`, `:occupied` (at `dest` is
+  something that no export put there; nothing was touched), `:too_large`, `:io`.
+
+  ## Examples
+
+      iex> {:ok, export} = Alumiini.Git.export("/var/lib/app", "/run/chart", subpath: "chart", at: "v1.0.0")
+      iex> {export.digest, export.files}
+      {"sha256:cf5e7eb3b9b8b6f1d8a09a06d4a26d4a3b4b8e0f1c3f0c5f4c9c9d4d1c3f6f4e", 12}
+  """
+  @spec export(Path.t(), Path.t(), [export_option]) :: {:ok, Export.t()} | {:error, Error.t()}
+  def export(path, dest, options \\ []), do: Ops.Export.run(path, dest, options)
 end

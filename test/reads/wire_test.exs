@@ -4,7 +4,7 @@ defmodule Alumiini.Git.ReadsWireTest do
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
-  alias Alumiini.Git.{Change, Commit, Error, ScriptedWorker, Snapshot}
+  alias Alumiini.Git.{Change, Commit, Error, Export, ScriptedWorker, Snapshot}
 
   @moduletag :tmp_dir
 
@@ -384,6 +384,64 @@ defmodule Alumiini.Git.ReadsWireTest do
         {fn -> Git.log("/x", limit: :infinity) end, ~r/:limit must be a positive integer/},
         {fn -> Git.log("/x", path: nil) end, ~r/:path must be a path in the repository/},
         {fn -> Git.log("/x", file: "a") end, ~r/unknown option :file .*:path/}
+      ])
+    end
+  end
+
+  describe "export/3" do
+    test "sends what was asked for, and tells what was written", context do
+      wire = %{"commit" => @sha, "digest" => "sha256:ab", "files" => 2, "bytes" => 70, "later" => 1}
+      {server, sent} = answering!(context, [wire, wire])
+      export = %Export{commit: @sha, digest: "sha256:ab", files: 2, bytes: 70}
+      assert Git.export("/x", "/dest", server: server) == {:ok, export}
+
+      assert {:ok, ^export} =
+               Git.export("/x", "dest",
+                 server: server,
+                 at: "main",
+                 subpath: "chart",
+                 match: "*.yaml",
+                 ignore: ["*.md"],
+                 format: :tar_gz,
+                 link: true,
+                 grace: 0
+               )
+
+      assert [first, second] = sent.()
+      assert Enum.sort(Map.keys(first)) == ~w(dest id op path timeout)
+      assert %{"op" => "export", "path" => "/x", "dest" => "/dest"} = first
+      dest = Path.expand("dest")
+
+      assert %{
+               "dest" => ^dest,
+               "at" => "main",
+               "subpath" => "chart",
+               "match" => ["*.yaml"],
+               "ignore" => ["*.md"],
+               "format" => "tar_gz",
+               "link" => true,
+               "grace" => 0
+             } = second
+    end
+
+    test "does not take an answer of another form for one", context do
+      for answer <- [%{}, %{"commit" => @sha, "digest" => "x", "files" => "2", "bytes" => 1}, []] do
+        {server, _sent} = answering!(context, [answer])
+
+        assert {^answer, {:error, %Error{reason: :internal, op: :export}}} =
+                 {answer, Git.export("/x", "/dest", server: server)}
+      end
+    end
+
+    test "refuses what is none of its arguments, in the caller" do
+      assert_refused([
+        {fn -> Git.export("/x", "") end, ~r/the destination must be a string/},
+        {fn -> Git.export("/x", ~c"/dest") end, ~r/the destination must be a string/},
+        {fn -> Git.export("/x", "/dest", format: :zip) end, ~r/:format must be :directory or/},
+        {fn -> Git.export("/x", "/dest", link: 1) end, ~r/:link must be true or false/},
+        {fn -> Git.export("/x", "/dest", grace: -1) end, ~r/:grace must be a number of millis/},
+        {fn -> Git.export("/x", "/dest", subpath: :a) end, ~r/:subpath must be a path/},
+        {fn -> Git.export("/x", "/dest", known: []) end, ~r/unknown option :known .*:format/}
       ])
     end
   end

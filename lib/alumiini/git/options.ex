@@ -292,11 +292,10 @@ defmodule Alumiini.Git.Options do
   end
 
   @doc "The absolute path of a repository. The worker has a current directory of its own."
-  @spec path!(term) :: binary
-  def path!(path) do
+  @spec path!(term, String.t()) :: binary
+  def path!(path, what \\ "the path of the repository") do
     if not (is_binary(path) and path != "") do
-      raise ArgumentError,
-            "the path of the repository must be a string that is not empty, got: #{shown(path)}"
+      raise ArgumentError, "#{what} must be a string that is not empty, got: #{shown(path)}"
     end
 
     # Not Path.absname/1, which takes no names that are not UTF-8.

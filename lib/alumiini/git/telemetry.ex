@@ -35,8 +35,8 @@ defmodule Alumiini.Git.Telemetry do
     * `change` - for `sync` and `update` that did not fail, what was done: `:none` (there was
       nothing new; files may have been put right), `:updated`, `:cloned` or `:repaired`; otherwise
       `nil`
-    * `bytes` - for `read` the size of the file; for `snapshot` that of all contents that it holds;
-      for `sync` and `update` what came over the network for it; otherwise 0
+    * `bytes` - for `read` the size of the file; for `snapshot` that of all contents that it holds,
+      for `export` that of all files that were written; for `sync` and `update` what came over the network for it; otherwise 0
     * `objects` - for `sync` and `update` how many objects came; otherwise 0
     * `kind`, `reason`, `stacktrace` - what was raised, as `try`/`catch` has it, without the
       arguments of functions
