@@ -778,4 +778,29 @@ defmodule Alumiini.Git do
   """
   @spec export(Path.t(), Path.t(), [export_option]) :: {:ok, Export.t()} | {:error, Error.t()}
   def export(path, dest, options \\ []), do: Ops.Export.run(path, dest, options)
+
+  @doc """
+  What differs from the commit that HEAD is at in the working tree: a list of `Alumiini.Git.Status`,
+  sorted by path. Nothing is put right, and nothing is written: the next `sync/4` does that.
+
+  What `git status` leaves out because a `.gitignore` of the commit says so is untracked here: to a
+  working tree that this library made, it is in the way like anything else.
+
+  ## Options
+
+    * `:server`, `:timeout` - see "Options of every call"
+
+  ## Errors
+
+  Among others: `:not_a_repository`, `:unsupported` (there is no working tree), `:ref_not_found`
+  (HEAD is on a branch without a commit), `:incomplete`, `:too_large`.
+
+  ## Examples
+
+      iex> {:ok, drift} = Alumiini.Git.status("/var/lib/app")
+      iex> for one <- drift, do: {one.status, one.path}
+      [{:modified, "deploy/app.yaml"}, {:untracked, "deploy/app.yaml.orig"}]
+  """
+  @spec status(Path.t(), [call_option]) :: {:ok, [Status.t()]} | {:error, Error.t()}
+  def status(path, options \\ []), do: Ops.Status.run(path, options)
 end

@@ -4,7 +4,7 @@ defmodule Alumiini.Git.ReadsWireTest do
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
-  alias Alumiini.Git.{Change, Commit, Error, Export, ScriptedWorker, Snapshot}
+  alias Alumiini.Git.{Change, Commit, Error, Export, ScriptedWorker, Snapshot, Status}
 
   @moduletag :tmp_dir
 
@@ -443,6 +443,40 @@ defmodule Alumiini.Git.ReadsWireTest do
         {fn -> Git.export("/x", "/dest", subpath: :a) end, ~r/:subpath must be a path/},
         {fn -> Git.export("/x", "/dest", known: []) end, ~r/unknown option :known .*:format/}
       ])
+    end
+  end
+
+  describe "status/2" do
+    test "tells all that the wire has, of all pages", context do
+      next = %{"path" => "b"}
+
+      page =
+        for status <- ~w(modified deleted untracked),
+            do: %{"status" => status, "path" => Msgpax.Bin.new(<<255>>)}
+
+      last = [%{"status" => "type_changed", "path" => "b"}]
+      {server, sent} = answering!(context, [{page, next}, last])
+      assert {:ok, drift} = Git.status("/x", server: server)
+
+      assert drift ==
+               for(
+                 status <- ~w(modified deleted untracked)a,
+                 do: %Status{status: status, path: <<255>>}
+               ) ++ [%Status{status: :type_changed, path: "b"}]
+
+      assert [first, %{"op" => "status", "path" => "/x", "after" => ^next}] = sent.()
+      assert Enum.sort(Map.keys(first)) == ~w(id op path timeout)
+    end
+
+    test "does not take an answer of another form for one", context do
+      for answer <- [%{}, [%{"status" => "ignored", "path" => "a"}], [%{"status" => "deleted"}]] do
+        {server, _sent} = answering!(context, [answer])
+
+        assert {^answer, {:error, %Error{reason: :internal, op: :status}}} =
+                 {answer, Git.status("/x", server: server)}
+      end
+
+      assert_raise ArgumentError, ~r/unknown option :match/, fn -> Git.status("/x", match: "a") end
     end
   end
 end
