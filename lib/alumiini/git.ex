@@ -803,4 +803,49 @@ defmodule Alumiini.Git do
   """
   @spec status(Path.t(), [call_option]) :: {:ok, [Status.t()]} | {:error, Error.t()}
   def status(path, options \\ []), do: Ops.Status.run(path, options)
+
+  @doc """
+  Keeps a commit readable for as long as the calling process lives, or until `release/2`: returns an
+  `Alumiini.Git.Lease`.
+
+  A repository that this library cloned keeps the objects of the last commits that were synced (see
+  `:keep` at `sync/4`) and drops others when it is repacked. Those of a commit with a lease stay,
+  whatever is synced meanwhile, so that `snapshot/3`, `read/3` and the others can be asked for it
+  with `:at`.
+
+  The lease outlives workers that die and a server that is restarted under its name. If the whole
+  BEAM ends, or the node of the caller cannot be reached, it ends, too: at the latest an hour later.
+  Each call is a lease of its own, also of the same commit.
+
+  ## Options
+
+    * `:server`, `:timeout` - see "Options of every call"
+
+  ## Errors
+
+  Among others: `:ref_not_found` (the repository does not have the commit, or not any more),
+  `:not_a_repository`.
+
+  ## Examples
+
+      iex> {:ok, lease} = Alumiini.Git.lease("/var/lib/app", "7fd1a60b01f91b314f59955a4e4d4e80d8edf11d")
+      iex> Alumiini.Git.release(lease)
+      :ok
+  """
+  @spec lease(Path.t(), sha, [call_option]) :: {:ok, Lease.t()} | {:error, Error.t()}
+  def lease(path, sha, options \\ []), do: Ops.Lease.run(path, sha, options)
+
+  @doc """
+  Ends a lease before its process ends. To release it again, or from another process, is fine.
+
+  ## Options
+
+    * `:timeout` - see "Options of every call"
+
+  ## Errors
+
+  Those that any call may have. The lease is then still there, and ends with its process.
+  """
+  @spec release(Lease.t(), [{:timeout, pos_integer}]) :: :ok | {:error, Error.t()}
+  def release(lease, options \\ []), do: Ops.Release.run(lease, options)
 end

@@ -51,6 +51,11 @@ defmodule Alumiini.Git.Operation do
       else: Call.run(server(options), request, call)
   end
 
+  @doc "Takes a lease: a request that a process on the server's node makes, and goes on with."
+  @spec lease(map, keyword) :: {:ok, map} | {:error, Error.t()}
+  def lease(request, options),
+    do: Call.run(server(options), request, timeout: Options.timeout(options), as: :lease)
+
   @doc """
   Makes a request whose answer may come in pages, all within the time of the one call. `take` gets
   what a page holds and what was taken before it; with what it has then, it returns the fields of
@@ -103,7 +108,9 @@ defmodule Alumiini.Git.Operation do
 
   defp now, do: System.monotonic_time(:millisecond)
 
-  defp server(options), do: Keyword.get(options, :server, Alumiini.Git)
+  @doc "The server of a call."
+  @spec server(keyword) :: GenServer.server()
+  def server(options), do: Keyword.get(options, :server, Alumiini.Git)
 
   # An event that this version does not know is nothing to tell.
   defp on_event(progress) do

@@ -29,8 +29,9 @@ defmodule Alumiini.Git.Telemetry do
     * `url` - of `sync`, `update`, `ls_remote` and `refs`, without credentials, query and fragment;
       of what is no URL its scheme (`https:[hidden]`); otherwise `nil`
     * `path` - the repository's directory; `nil` for `ls_remote` and `refs`
-    * `ref` - the ref as it was given; for `checkout` the revision, for `diff` the second one, and
-      for calls that take `:at` or `:from` what was given there; otherwise `nil`
+    * `ref` - the ref as it was given; for `checkout` the revision, for `diff` the second one, for
+      `lease` and `release` the commit, and for calls that take `:at` or `:from` what was given
+      there; otherwise `nil`
     * `result` - `:ok`, or a `t:Alumiini.Git.Error.reason/0`
     * `change` - for `sync` and `update` that did not fail, what was done: `:none` (there was
       nothing new; files may have been put right), `:updated`, `:cloned` or `:repaired`; otherwise
