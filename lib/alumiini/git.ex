@@ -33,7 +33,8 @@ defmodule Alumiini.Git do
       them fails, except one that ends every worker it is given to (`:worker_exited`).
     * Functions return `{:ok, value}` or `{:error, error}` with an `Alumiini.Git.Error`, and do not
       exit. Only misuse raises (`ArgumentError`: an unknown option, a path that is no string), and a
-      function of yours that does (`:progress`, `:auth`).
+      function of yours that does (`:progress`, `:auth`). Each has a variant with `!`, which returns
+      the value alone, and raises the error.
     * No secret is in any error, log line, telemetry event or file. See `Alumiini.Git.Auth`.
 
   ## Options of every call
@@ -197,6 +198,18 @@ defmodule Alumiini.Git do
           | {:ignore, String.t() | [String.t()]}
 
   @type files_option :: call_option | commit_option | {:recursive, boolean}
+
+  @type read_option :: call_option | {:at, String.t()} | {:max_bytes, pos_integer}
+
+  @type checkout_option :: call_option | {:force, boolean} | {:progress, (progress -> any)}
+
+  @type ls_remote_option :: call_option | remote_option
+
+  @type refs_option ::
+          call_option
+          | remote_option
+          | {:prefix, String.t() | [String.t()]}
+          | {:max_bytes, pos_integer}
 
   @type snapshot_option ::
           call_option
@@ -516,8 +529,7 @@ defmodule Alumiini.Git do
       iex> Alumiini.Git.read("/var/lib/app", "deploy/configmap.yaml", at: "HEAD~1")
       {:ok, "kind: Secret\\n"}
   """
-  @spec read(Path.t(), Path.t(), [call_option | {:at, String.t()} | {:max_bytes, pos_integer}]) ::
-          {:ok, binary} | {:error, Error.t()}
+  @spec read(Path.t(), Path.t(), [read_option]) :: {:ok, binary} | {:error, Error.t()}
   def read(path, file, options \\ []), do: Ops.Read.run(path, file, options)
 
   @doc """
@@ -564,10 +576,7 @@ defmodule Alumiini.Git do
       iex> Alumiini.Git.checkout("/var/lib/app", "7fd1a60b01f91b314f59955a4e4d4e80d8edf11d")
       {:ok, "7fd1a60b01f91b314f59955a4e4d4e80d8edf11d"}
   """
-  @spec checkout(Path.t(), String.t(), [
-          call_option | {:force, boolean} | {:progress, (progress -> any)}
-        ]) ::
-          {:ok, sha} | {:error, Error.t()}
+  @spec checkout(Path.t(), String.t(), [checkout_option]) :: {:ok, sha} | {:error, Error.t()}
   def checkout(path, rev, options \\ []), do: Ops.Checkout.run(path, rev, options)
 
   @doc """
@@ -592,7 +601,7 @@ defmodule Alumiini.Git do
       iex> Alumiini.Git.ls_remote("https://git.example.com/team/app.git", {:tag, "v1.0.0"})
       {:ok, "7fd1a60b01f91b314f59955a4e4d4e80d8edf11d"}
   """
-  @spec ls_remote(String.t(), ref | [call_option | remote_option], [call_option | remote_option]) ::
+  @spec ls_remote(String.t(), ref | [ls_remote_option], [ls_remote_option]) ::
           {:ok, sha} | {:error, Error.t()}
   def ls_remote(url, ref \\ "HEAD", options \\ [])
 
@@ -634,13 +643,7 @@ defmodule Alumiini.Git do
          }
        ]}
   """
-  @spec refs(String.t(), [
-          call_option
-          | remote_option
-          | {:prefix, String.t() | [String.t()]}
-          | {:max_bytes, pos_integer}
-        ]) ::
-          {:ok, [Ref.t()]} | {:error, Error.t()}
+  @spec refs(String.t(), [refs_option]) :: {:ok, [Ref.t()]} | {:error, Error.t()}
   def refs(url, options \\ []), do: Ops.Refs.run(url, options)
 
   @doc """
@@ -848,4 +851,72 @@ defmodule Alumiini.Git do
   """
   @spec release(Lease.t(), [{:timeout, pos_integer}]) :: :ok | {:error, Error.t()}
   def release(lease, options \\ []), do: Ops.Release.run(lease, options)
+
+  ## The same, for who wants the value or an exception
+
+  @doc "The same as `sync/4`, but returns the value alone, and raises an `Alumiini.Git.Error`."
+  @spec sync!(String.t(), ref, Path.t(), pos_integer | [sync_option]) :: sha
+  def sync!(url, ref, path, depth_or_options \\ 1),
+    do: sync(url, ref, path, depth_or_options) |> value!()
+
+  @doc "The same as `update/4`, but returns the value alone, and raises an `Alumiini.Git.Error`."
+  @spec update!(String.t(), ref, Path.t(), [sync_option]) :: Update.t()
+  def update!(url, ref, path, options \\ []), do: update(url, ref, path, options) |> value!()
+
+  @doc "The same as `files/3`, but returns the value alone, and raises an `Alumiini.Git.Error`."
+  @spec files!(Path.t(), Path.t() | nil | [files_option], [files_option]) :: [binary]
+  def files!(path, subpath \\ nil, options \\ []), do: files(path, subpath, options) |> value!()
+
+  @doc "The same as `read/3`, but returns the value alone, and raises an `Alumiini.Git.Error`."
+  @spec read!(Path.t(), Path.t(), [read_option]) :: binary
+  def read!(path, file, options \\ []), do: read(path, file, options) |> value!()
+
+  @doc "The same as `head/2`, but returns the value alone, and raises an `Alumiini.Git.Error`."
+  @spec head!(Path.t(), [call_option]) :: Commit.t()
+  def head!(path, options \\ []), do: head(path, options) |> value!()
+
+  @doc "The same as `checkout/3`, but returns the value alone, and raises an `Alumiini.Git.Error`."
+  @spec checkout!(Path.t(), String.t(), [checkout_option]) :: sha
+  def checkout!(path, rev, options \\ []), do: checkout(path, rev, options) |> value!()
+
+  @doc "The same as `ls_remote/3`, but returns the value alone, and raises an `Alumiini.Git.Error`."
+  @spec ls_remote!(String.t(), ref | [ls_remote_option], [ls_remote_option]) :: sha
+  def ls_remote!(url, ref \\ "HEAD", options \\ []), do: ls_remote(url, ref, options) |> value!()
+
+  @doc "The same as `refs/2`, but returns the value alone, and raises an `Alumiini.Git.Error`."
+  @spec refs!(String.t(), [refs_option]) :: [Ref.t()]
+  def refs!(url, options \\ []), do: refs(url, options) |> value!()
+
+  @doc "The same as `snapshot/3`, but returns the value alone, and raises an `Alumiini.Git.Error`."
+  @spec snapshot!(Path.t(), Path.t() | nil | [snapshot_option], [snapshot_option]) :: Snapshot.t()
+  def snapshot!(path, subpath \\ nil, options \\ []),
+    do: snapshot(path, subpath, options) |> value!()
+
+  @doc "The same as `diff/4`, but returns the value alone, and raises an `Alumiini.Git.Error`."
+  @spec diff!(Path.t(), String.t(), String.t(), [diff_option]) :: [Change.t()]
+  def diff!(path, from, to, options \\ []), do: diff(path, from, to, options) |> value!()
+
+  @doc "The same as `log/2`, but returns the value alone, and raises an `Alumiini.Git.Error`."
+  @spec log!(Path.t(), [log_option]) :: [Commit.t()]
+  def log!(path, options \\ []), do: log(path, options) |> value!()
+
+  @doc "The same as `export/3`, but returns the value alone, and raises an `Alumiini.Git.Error`."
+  @spec export!(Path.t(), Path.t(), [export_option]) :: Export.t()
+  def export!(path, dest, options \\ []), do: export(path, dest, options) |> value!()
+
+  @doc "The same as `status/2`, but returns the value alone, and raises an `Alumiini.Git.Error`."
+  @spec status!(Path.t(), [call_option]) :: [Status.t()]
+  def status!(path, options \\ []), do: status(path, options) |> value!()
+
+  @doc "The same as `lease/3`, but returns the value alone, and raises an `Alumiini.Git.Error`."
+  @spec lease!(Path.t(), sha, [call_option]) :: Lease.t()
+  def lease!(path, sha, options \\ []), do: lease(path, sha, options) |> value!()
+
+  @doc "The same as `release/2`, but returns the value alone, and raises an `Alumiini.Git.Error`."
+  @spec release!(Lease.t(), [{:timeout, pos_integer}]) :: :ok
+  def release!(lease, options \\ []), do: release(lease, options) |> value!()
+
+  defp value!(:ok), do: :ok
+  defp value!({:ok, value}), do: value
+  defp value!({:error, %Error{} = error}), do: raise(error)
 end
