@@ -70,7 +70,7 @@ defmodule Alumiini.Git do
   ## Options of calls that read a commit
 
   `snapshot/3` and `export/3` take these, and so do `files/3` and `read/3`, which look at the
-  working tree without `:at`.
+  working tree without `:at`. The guide [Reading repositories](reading.md) has examples.
 
     * `:at` - the commit: a full or an abbreviated id, a branch or tag, a full ref name, or what else
       gitrevisions(7) has but a search (`":/text"`). It has to be in the repository: nothing is
