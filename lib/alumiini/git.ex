@@ -74,7 +74,7 @@ defmodule Alumiini.Git do
 
     * `:at` - the commit: a full or an abbreviated id, a branch or tag, a full ref name, or what else
       gitrevisions(7) has but a search (`":/text"`). It has to be in the repository: nothing is
-      fetched. Default: HEAD
+      fetched, and a sync brings no tags and no branch but its own. Default: HEAD
     * `:match` - only the files that these patterns take: a string or a list of strings, each as a
       line of a `.gitignore` (`"*.yaml"` in any directory, `"/deploy/*.yaml"` from the top,
       `"charts/**/values.yaml"`; `"!*.test.yaml"` takes files out again). Default: all
@@ -491,7 +491,7 @@ defmodule Alumiini.Git do
       iex> Alumiini.Git.files("/var/lib/app", "deploy")
       {:ok, ["configmap.yaml", "deployment.yaml"]}
 
-      iex> Alumiini.Git.files("/var/lib/app", nil, at: "v1.0.0", recursive: true, match: "*.json")
+      iex> Alumiini.Git.files("/var/lib/app", at: "HEAD~1", recursive: true, match: "*.json")
       {:ok, ["dashboards/app.json"]}
   """
   @spec files(Path.t(), Path.t() | nil | [files_option], [files_option]) ::
@@ -775,7 +775,7 @@ defmodule Alumiini.Git do
 
   ## Examples
 
-      iex> {:ok, export} = Alumiini.Git.export("/var/lib/app", "/run/chart", subpath: "chart", at: "v1.0.0")
+      iex> {:ok, export} = Alumiini.Git.export("/var/lib/app", "/run/chart", subpath: "chart")
       iex> {export.digest, export.files}
       {"sha256:cf5e7eb3b9b8b6f1d8a09a06d4a26d4a3b4b8e0f1c3f0c5f4c9c9d4d1c3f6f4e", 12}
   """

@@ -23,8 +23,6 @@ defmodule Alumiini.Git.ReadingGuideTest do
       ".sourceignore" => "# not ours\n/charts/\n"
     })
 
-    Repository.tag!(origin, "v1.0.0", "main", message: "One\n")
-
     sha =
       Repository.commit!(origin, %{
         "deploy/app.yaml" => "kind: Deployment\nreplicas: 2\n",
