@@ -610,4 +610,43 @@ defmodule Alumiini.Git.ReadsWireTest do
       assert {:error, %Error{reason: :worker_unavailable, op: :lease}} = Git.lease("/x", @sha)
     end
   end
+
+  describe "telemetry" do
+    test "tells the bytes of what was read, and of which commit", context do
+      content = fn path, bytes -> wire_file(path, %{"content" => bytes}) end
+      known = wire_file("c", %{})
+      export = %{"commit" => @sha, "digest" => "sha256:ab", "files" => 2, "bytes" => 70}
+
+      {server, _sent} =
+        answering!(context, [
+          {wire_snapshot([content.("a", "abc")]), %{}},
+          wire_snapshot([content.("b", "abcd"), known]),
+          export,
+          [],
+          []
+        ])
+
+      events = for op <- [:snapshot, :export, :diff, :log], do: [:alumiini_git, op, :stop]
+      :ok = :telemetry.attach_many(server, events, &__MODULE__.tell/4, {self(), server})
+      on_exit(fn -> :telemetry.detach(server) end)
+      options = [server: server]
+      assert {:ok, _snapshot} = Git.snapshot("/x", [at: "main"] ++ options)
+      assert {:ok, _export} = Git.export("/x", "/dest", options)
+      assert {:ok, []} = Git.diff("/x", "a", "b", options)
+      assert {:ok, []} = Git.log("/x", [from: "v1"] ++ options)
+
+      for told <- [
+            {:snapshot, 7, "main", "/x", :ok},
+            {:export, 70, nil, "/x", :ok},
+            {:diff, 0, "b", "/x", :ok},
+            {:log, 0, "v1", "/x", :ok}
+          ],
+          do: assert_received(^told)
+    end
+  end
+
+  def tell(_event, %{bytes: bytes}, %{op: op, server: server} = metadata, {test, server}),
+    do: send(test, {op, bytes, metadata.ref, metadata.path, metadata.result})
+
+  def tell(_event, _measurements, _of_another_server, _config), do: :ok
 end
