@@ -97,19 +97,8 @@ defmodule Alumiini.Git do
   Events for metrics and logs are documented in `Alumiini.Git.Telemetry`.
   """
 
-  alias Alumiini.Git.{
-    Auth,
-    Change,
-    Commit,
-    Error,
-    Export,
-    Ops,
-    Options,
-    Ref,
-    Server,
-    Snapshot,
-    Update
-  }
+  alias Alumiini.Git.{Auth, Change, Commit, Error, Export, Lease, Ops, Options, Ref, Response}
+  alias Alumiini.Git.{Server, Snapshot, Status, Update}
 
   @typedoc """
   What to sync or to ask for. Names are bytes, as they are to Git, and need not be UTF-8. See "Refs"
@@ -857,66 +846,65 @@ defmodule Alumiini.Git do
   @doc "The same as `sync/4`, but returns the value alone, and raises an `Alumiini.Git.Error`."
   @spec sync!(String.t(), ref, Path.t(), pos_integer | [sync_option]) :: sha
   def sync!(url, ref, path, depth_or_options \\ 1),
-    do: sync(url, ref, path, depth_or_options) |> value!()
+    do: sync(url, ref, path, depth_or_options) |> Response.value!()
 
   @doc "The same as `update/4`, but returns the value alone, and raises an `Alumiini.Git.Error`."
   @spec update!(String.t(), ref, Path.t(), [sync_option]) :: Update.t()
-  def update!(url, ref, path, options \\ []), do: update(url, ref, path, options) |> value!()
+  def update!(url, ref, path, options \\ []),
+    do: update(url, ref, path, options) |> Response.value!()
 
   @doc "The same as `files/3`, but returns the value alone, and raises an `Alumiini.Git.Error`."
   @spec files!(Path.t(), Path.t() | nil | [files_option], [files_option]) :: [binary]
-  def files!(path, subpath \\ nil, options \\ []), do: files(path, subpath, options) |> value!()
+  def files!(path, subpath \\ nil, options \\ []),
+    do: files(path, subpath, options) |> Response.value!()
 
   @doc "The same as `read/3`, but returns the value alone, and raises an `Alumiini.Git.Error`."
   @spec read!(Path.t(), Path.t(), [read_option]) :: binary
-  def read!(path, file, options \\ []), do: read(path, file, options) |> value!()
+  def read!(path, file, options \\ []), do: read(path, file, options) |> Response.value!()
 
   @doc "The same as `head/2`, but returns the value alone, and raises an `Alumiini.Git.Error`."
   @spec head!(Path.t(), [call_option]) :: Commit.t()
-  def head!(path, options \\ []), do: head(path, options) |> value!()
+  def head!(path, options \\ []), do: head(path, options) |> Response.value!()
 
   @doc "The same as `checkout/3`, but returns the value alone, and raises an `Alumiini.Git.Error`."
   @spec checkout!(Path.t(), String.t(), [checkout_option]) :: sha
-  def checkout!(path, rev, options \\ []), do: checkout(path, rev, options) |> value!()
+  def checkout!(path, rev, options \\ []), do: checkout(path, rev, options) |> Response.value!()
 
   @doc "The same as `ls_remote/3`, but returns the value alone, and raises an `Alumiini.Git.Error`."
   @spec ls_remote!(String.t(), ref | [ls_remote_option], [ls_remote_option]) :: sha
-  def ls_remote!(url, ref \\ "HEAD", options \\ []), do: ls_remote(url, ref, options) |> value!()
+  def ls_remote!(url, ref \\ "HEAD", options \\ []),
+    do: ls_remote(url, ref, options) |> Response.value!()
 
   @doc "The same as `refs/2`, but returns the value alone, and raises an `Alumiini.Git.Error`."
   @spec refs!(String.t(), [refs_option]) :: [Ref.t()]
-  def refs!(url, options \\ []), do: refs(url, options) |> value!()
+  def refs!(url, options \\ []), do: refs(url, options) |> Response.value!()
 
   @doc "The same as `snapshot/3`, but returns the value alone, and raises an `Alumiini.Git.Error`."
   @spec snapshot!(Path.t(), Path.t() | nil | [snapshot_option], [snapshot_option]) :: Snapshot.t()
   def snapshot!(path, subpath \\ nil, options \\ []),
-    do: snapshot(path, subpath, options) |> value!()
+    do: snapshot(path, subpath, options) |> Response.value!()
 
   @doc "The same as `diff/4`, but returns the value alone, and raises an `Alumiini.Git.Error`."
   @spec diff!(Path.t(), String.t(), String.t(), [diff_option]) :: [Change.t()]
-  def diff!(path, from, to, options \\ []), do: diff(path, from, to, options) |> value!()
+  def diff!(path, from, to, options \\ []), do: diff(path, from, to, options) |> Response.value!()
 
   @doc "The same as `log/2`, but returns the value alone, and raises an `Alumiini.Git.Error`."
   @spec log!(Path.t(), [log_option]) :: [Commit.t()]
-  def log!(path, options \\ []), do: log(path, options) |> value!()
+  def log!(path, options \\ []), do: log(path, options) |> Response.value!()
 
   @doc "The same as `export/3`, but returns the value alone, and raises an `Alumiini.Git.Error`."
   @spec export!(Path.t(), Path.t(), [export_option]) :: Export.t()
-  def export!(path, dest, options \\ []), do: export(path, dest, options) |> value!()
+  def export!(path, dest, options \\ []), do: export(path, dest, options) |> Response.value!()
 
   @doc "The same as `status/2`, but returns the value alone, and raises an `Alumiini.Git.Error`."
   @spec status!(Path.t(), [call_option]) :: [Status.t()]
-  def status!(path, options \\ []), do: status(path, options) |> value!()
+  def status!(path, options \\ []), do: status(path, options) |> Response.value!()
 
   @doc "The same as `lease/3`, but returns the value alone, and raises an `Alumiini.Git.Error`."
   @spec lease!(Path.t(), sha, [call_option]) :: Lease.t()
-  def lease!(path, sha, options \\ []), do: lease(path, sha, options) |> value!()
+  def lease!(path, sha, options \\ []), do: lease(path, sha, options) |> Response.value!()
 
   @doc "The same as `release/2`, but returns the value alone, and raises an `Alumiini.Git.Error`."
   @spec release!(Lease.t(), [{:timeout, pos_integer}]) :: :ok
-  def release!(lease, options \\ []), do: release(lease, options) |> value!()
-
-  defp value!(:ok), do: :ok
-  defp value!({:ok, value}), do: value
-  defp value!({:error, %Error{} = error}), do: raise(error)
+  def release!(lease, options \\ []), do: release(lease, options) |> Response.done!()
 end

@@ -22,6 +22,16 @@ defmodule Alumiini.Git.Response do
   def list({:ok, list}, _op) when is_list(list), do: {:ok, list}
   def list(other, op), do: failed(other, op)
 
+  @doc "The value that a function returned, alone."
+  @spec value!({:ok, value} | {:error, Error.t()}) :: value when value: term
+  def value!({:ok, value}), do: value
+  def value!({:error, %Error{} = error}), do: raise(error)
+
+  @doc "The same of one that has no value."
+  @spec done!(:ok | {:error, Error.t()}) :: :ok
+  def done!(:ok), do: :ok
+  def done!({:error, %Error{} = error}), do: raise(error)
+
   @doc "The error that it is, or that a reply of another form is."
   @spec failed(term, atom) :: {:error, Error.t()}
   def failed({:error, %Error{} = error}, _op), do: {:error, error}

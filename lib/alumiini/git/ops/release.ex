@@ -11,12 +11,12 @@ defmodule Alumiini.Git.Ops.Release do
     Options.call!(:release, @options, options)
     options = [server: lease.server] ++ options
 
-    result =
-      Operation.call(:release, %{path: lease.path, ref: lease.sha}, options, fn ->
-        {release(lease, options), 0}
-      end)
+    fields = %{path: lease.path, ref: lease.sha}
 
-    with {:ok, true} <- result, do: :ok
+    case Operation.call(:release, fields, options, fn -> {release(lease, options), 0} end) do
+      {:ok, true} -> :ok
+      {:error, error} -> {:error, error}
+    end
   end
 
   def run(other, _options) do
