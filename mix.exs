@@ -122,6 +122,18 @@ defmodule AlumiiniGit.MixProject do
       skip_undefined_reference_warnings_on: ["ARCHITECTURE.md"],
       source_ref: "v#{@version}",
       groups_for_modules: [
+        "What calls return": [
+          Alumiini.Git.Change,
+          Alumiini.Git.Commit,
+          Alumiini.Git.Error,
+          Alumiini.Git.Export,
+          Alumiini.Git.Lease,
+          Alumiini.Git.Ref,
+          Alumiini.Git.Snapshot,
+          Alumiini.Git.Snapshot.File,
+          Alumiini.Git.Status,
+          Alumiini.Git.Update
+        ],
         "Mix tasks": [~r/Mix\.Tasks\./]
       ]
     ]

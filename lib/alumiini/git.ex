@@ -209,7 +209,11 @@ defmodule Alumiini.Git do
           | {:max_files, pos_integer}
 
   @type diff_option ::
-          call_option | {:paths, String.t() | [String.t()]} | {:renames, boolean}
+          call_option
+          | {:paths, Path.t() | [Path.t()]}
+          | {:match, String.t() | [String.t()]}
+          | {:ignore, String.t() | [String.t()]}
+          | {:renames, boolean}
 
   @type log_option ::
           call_option | {:from, String.t()} | {:limit, pos_integer} | {:path, Path.t()}
@@ -221,6 +225,7 @@ defmodule Alumiini.Git do
           | {:format, :directory | :tar_gz}
           | {:link, boolean}
           | {:grace, non_neg_integer}
+          | {:max_bytes, pos_integer}
 
   @type sync_option ::
           call_option
@@ -652,7 +657,7 @@ defmodule Alumiini.Git do
       files with these come without their content. Ids that nothing has do no harm. Default: none
     * `:content` - with `false` no file comes with its content. Default: `true`
     * `:max_bytes` - contents that are larger altogether are answered with `:too_large`; those that
-      are known count nothing. Default: 64 MiB, at most 1 GiB
+      are known count nothing. Default: 64 MiB, at most 4 GiB. One file may have 64 MiB
     * `:max_files` - more files are answered with `:too_large`. Default: 100,000, at most 1,000,000
     * `:server`, `:timeout` - see "Options of every call"
 
@@ -684,7 +689,9 @@ defmodule Alumiini.Git do
 
   ## Options
 
-    * `:paths` - only what these patterns take, as `:match` has them. Default: all
+    * `:paths` - only these files and directories, with all that is in them: one path from the top,
+      or a list. Default: all
+    * `:match`, `:ignore` - see "Options of calls that read a commit"
     * `:renames` - with `true`, a file that was deleted and one that was added with the same or a
       similar content are one change, as with `git diff -M`. Default: `false`
     * `:server`, `:timeout` - see "Options of every call"
@@ -695,7 +702,7 @@ defmodule Alumiini.Git do
 
   ## Examples
 
-      iex> {:ok, changes} = Alumiini.Git.diff("/var/lib/app", update.previous, update.sha, paths: "/deploy/")
+      iex> {:ok, changes} = Alumiini.Git.diff("/var/lib/app", update.previous, update.sha, paths: "deploy")
       iex> for change <- changes, do: {change.status, change.path}
       [{:modified, "deploy/app.yaml"}, {:deleted, "deploy/old.yaml"}]
   """
@@ -735,32 +742,38 @@ defmodule Alumiini.Git do
   Writes the files of one commit to `dest`, for other programs (helm, kustomize), and returns an
   `Alumiini.Git.Export`.
 
-  `dest` is a directory, or with `format: :tar_gz` an archive; the directory above it has to exist.
-  It is written beside `dest` and put into its place by one rename: who reads there finds all of
-  what was there before, or all of the new, never half of it, also if a machine goes down. What an
-  export left that was killed goes with the next one.
+  `dest` is a directory, or with `format: :tar_gz` an archive; it is outside of any working tree. It
+  is written in a directory beside it, `.<name>.alumiini`, and put into its place by one rename: who
+  reads there finds all of what was there before, or all of the new, never half of it, also if a
+  machine goes down. What an export left that was killed goes with the next one. The directory
+  beside stays.
 
   Files are the committed bytes, and executable where the commit says so. Symbolic links are made as
   they are in the commit. A submodule is an empty directory.
 
   ## Options
 
-    * `:at`, `:match`, `:ignore` - see "Options of calls that read a commit"
+    * `:at`, `:match`, `:ignore` - see "Options of calls that read a commit". Patterns are about the
+      paths from `:subpath`
     * `:subpath` - only what is in this directory of the commit, with paths from there. Default: its
       top
     * `:format` - `:directory` or `:tar_gz`. An archive of the same files is the same, byte for
       byte, wherever it is made, so that it can be served by its digest. Default: `:directory`
-    * `:link` - with `true`, `dest` is a symbolic link to a directory beside it, and it is the link
-      that is replaced, as git-sync does it. A program that opened the directory before goes on
-      reading there. Default: `false`
+    * `:link` - with `true`, `dest` is a symbolic link to a directory in the one beside it, and it is
+      the link that is replaced, as git-sync does it. A program that opened the directory before
+      goes on reading there. Default: `false`
     * `:grace` - for how many milliseconds a directory that was replaced stays for the programs that
-      still read there. Default: 0, at most 1,800,000
+      still read there. Default: 0, at most a day
+    * `:max_bytes` - files that are larger altogether are answered with `:too_large`. Default: 4 GiB,
+      at most 1 TiB
     * `:server`, `:timeout` - see "Options of every call"
 
   ## Errors
 
   Among others: `:ref_not_found`, `:path_not_found`, `:not_a_repository`, `:occupied` (at `dest` is
-  something that no export put there; nothing was touched), `:too_large`, `:io`.
+  something that no export put there; nothing was touched), `:unsafe_path` (`dest` is in a working
+  tree), `:too_large`, `:unsupported` (a file system that cannot exchange two directories; a link it
+  can), `:io`.
 
   ## Examples
 
@@ -775,8 +788,8 @@ defmodule Alumiini.Git do
   What differs from the commit that HEAD is at in the working tree: a list of `Alumiini.Git.Status`,
   sorted by path. Nothing is put right, and nothing is written: the next `sync/4` does that.
 
-  What `git status` leaves out because a `.gitignore` of the commit says so is untracked here: to a
-  working tree that this library made, it is in the way like anything else.
+  What a `.gitignore` names is untracked here in a working tree that this library made, where it is in
+  the way like anything else. In a repository of somebody's own it is left out.
 
   ## Options
 
@@ -816,7 +829,8 @@ defmodule Alumiini.Git do
   ## Errors
 
   Among others: `:ref_not_found` (the repository does not have the commit, or not any more),
-  `:not_a_repository`.
+  `:not_a_repository`, `:unsupported` (this library did not clone it: what stays there is up to its
+  owner).
 
   ## Examples
 

@@ -4,12 +4,13 @@ defmodule Alumiini.Git.ReadingGuideTest do
   use ExUnit.Case, async: false
 
   alias Alumiini.Git
-  alias Alumiini.Git.Test.{Document, HttpServer, Repository}
+  alias Alumiini.Git.Test.{Document, HttpServer, Repository, TempDir}
 
-  @moduletag :tmp_dir
   @guide "guides/reading.md"
 
-  setup %{tmp_dir: directory} do
+  # Not in the working tree of this repository: nothing is exported into one.
+  setup do
+    directory = TempDir.create!("reading-guide")
     root = Path.join(directory, "root")
     File.mkdir_p!(root)
     origin = Repository.create!(root, "shop.git")

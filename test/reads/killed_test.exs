@@ -85,17 +85,25 @@ defmodule Alumiini.Git.ReadsKilledTest do
     for link <- [false, true] do
       assert {:ok, _export} = Git.export(path, dest, at: first, link: link, server: git)
 
-      for at <- [1, 2, 25, 50] do
-        fault = %{"at" => "object", "after" => at, "do" => "kill"}
+      for {at, after_} <- [{"object", 1}, {"object", 2}, {"object", 50}, {"exported", 1}] do
+        fault = %{"at" => at, "after" => after_, "do" => "kill"}
         request = Map.merge(request, %{"fault" => fault, "link" => link})
         assert {:exited, _status} = RawWorker.with_worker(&RawWorker.call(&1, request))
         Oracle.assert_tree_equals(dest, origin, first)
       end
 
+      # Once it is in its place, it is all there.
+      fault = %{"at" => "replaced", "do" => "kill"}
+      replacing = Map.merge(request, %{"fault" => fault, "link" => link})
+      assert {:exited, _status} = RawWorker.with_worker(&RawWorker.call(&1, replacing))
+      Oracle.assert_tree_equals(dest, origin, second)
+
       assert {:ok, _export} = Git.export(path, dest, at: first, link: link, server: git)
       Oracle.assert_tree_equals(dest, origin, first)
-      # A link leads to a directory beside it.
-      assert length(File.ls!(exports)) == if(link, do: 2, else: 1)
+      assert Enum.sort(File.ls!(exports)) == [".dest.alumiini", "dest"]
+      left = exports |> Path.join(".dest.alumiini") |> File.ls!()
+      # The directory that a link leads to is there.
+      assert length(left -- ["made"]) == if(link, do: 1, else: 0)
       File.rm_rf!(exports)
       File.mkdir_p!(exports)
     end

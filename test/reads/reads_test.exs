@@ -309,6 +309,16 @@ defmodule Alumiini.Git.ReadsTest do
 
         assert {:ok, [%{path: "run.sh"}]} =
                  Git.diff(path, first, third, [paths: ["run.sh"]] ++ server)
+
+        for {options, paths} <- [
+              {[paths: ["run.sh", "deploy/base/"]], ["deploy/base/service.yml", "run.sh"]},
+              {[match: "*.yaml"], ["deploy/app.yaml", "deploy/new.yaml"]},
+              {[paths: "deploy", ignore: ["*.yaml", "base"]], ["deploy/here.txt"]},
+              {[paths: "nothing"], []}
+            ] do
+          assert {:ok, changes} = Git.diff(path, first, third, options ++ server)
+          assert {options, Enum.map(changes, & &1.path)} == {options, paths}
+        end
       end
 
       test "the commits that lead to one", context do
@@ -343,15 +353,16 @@ defmodule Alumiini.Git.ReadsTest do
           Oracle.assert_tree_equals(dest, origin, commit)
         end
 
-        assert Enum.sort(File.ls!(dir)) -- ["clone", "dest", "origin.git"] == []
-        options = [subpath: "deploy", match: "*.y*ml", ignore: "*.test.yaml\n/deploy/new.yaml"]
+        beside = [".dest.alumiini", "clone", "dest", "origin.git"]
+        assert Enum.sort(File.ls!(dir)) == beside
+        options = [subpath: "deploy", match: "*.y*ml", ignore: "*.test.yaml\n/loop.yaml"]
         chart = Path.join(dir, "chart")
         assert {:ok, %{files: files}} = Git.export(path, chart, [at: first] ++ options ++ server)
         assert File.read!(Path.join(chart, "base/service.yml")) == "kind: Service\n"
         refute File.exists?(Path.join(chart, "app.test.yaml"))
         refute File.exists?(Path.join(chart, "base/values.json"))
         assert File.read_link!(Path.join(chart, "out.yaml")) == "../../../../etc/passwd"
-        assert files == 8
+        assert files == 7
 
         archive = Path.join(dir, "a.tar.gz")
         assert {:ok, one} = Git.export(path, archive, [at: first, format: :tar_gz] ++ server)
@@ -461,10 +472,15 @@ defmodule Alumiini.Git.ReadsTest do
 
     assert {:ok, [_, %{sha: ^second}, _]} = Git.log(theirs, server)
     assert {:ok, [_ | _]} = Git.diff(theirs, first, "origin/main", server)
-    # A bare one, and a directory below a working tree.
-    assert {:ok, %{commit: ^first}} = Git.snapshot(origin, [at: "v1.0.0"] ++ server)
+    # A directory below a working tree is that of the commit.
     below = Path.join(theirs, "deploy")
     assert {:ok, ["app.test.yaml" | _]} = Git.files(below, [at: first] ++ server)
+
+    # What is ignored there is its owner's, and so is what stays.
+    File.write!(Path.join(theirs, "untracked.log"), "ignored\n")
+    File.write!(Path.join(theirs, "run.sh"), "changed\n")
+    assert Git.status(theirs, server) == {:ok, [%Status{status: :modified, path: "run.sh"}]}
+    assert {:error, %Error{reason: :unsupported}} = Git.lease(theirs, first, server)
   end
 
   # What `git check-ignore` says of names that need not be there.

@@ -198,7 +198,7 @@ defmodule Alumiini.Git.Options do
     known!(options, known, "Alumiini.Git.#{function}")
 
     Enum.each(options, fn
-      {:max_bytes, value} when function == :snapshot -> Read.snapshot_bytes!(value)
+      {:max_bytes, value} when function in [:snapshot, :export] -> Read.max_bytes!(function, value)
       {key, value} when key in @read -> Read.check!(key, value)
       {key, value} -> call_option!(key, value)
     end)

@@ -3,7 +3,7 @@ defmodule Alumiini.Git.Ops.Diff do
 
   alias Alumiini.Git.{Change, Error, Operation, Options, Response}
 
-  @options Options.common() ++ [:paths, :renames]
+  @options Options.common() ++ [:paths, :match, :ignore, :renames]
 
   @spec run(Path.t(), String.t(), String.t(), keyword) ::
           {:ok, [Change.t()]} | {:error, Error.t()}
@@ -13,14 +13,15 @@ defmodule Alumiini.Git.Ops.Diff do
     Options.name!(from, "the revision to compare")
     Options.name!(to, "the revision to compare with")
 
-    request = %{
-      "op" => "diff",
-      "path" => path,
-      "from" => from,
-      "to" => to,
-      "paths" => Options.Read.list(options[:paths]),
-      "renames" => options[:renames]
-    }
+    request =
+      Map.merge(Options.Read.selection(options), %{
+        "op" => "diff",
+        "path" => path,
+        "from" => from,
+        "to" => to,
+        "paths" => Options.Read.list(options[:paths]),
+        "renames" => options[:renames]
+      })
 
     Operation.call(:diff, %{path: path, ref: to}, options, fn ->
       {Response.list(Operation.lists(request, options, &Change.from_wire/1), :diff), 0}

@@ -3,7 +3,7 @@ defmodule Alumiini.Git.Ops.Export do
 
   alias Alumiini.Git.{Error, Export, Operation, Options, Response}
 
-  @options Options.common() ++ [:at, :subpath, :match, :ignore, :format, :link, :grace]
+  @options Options.common() ++ [:at, :subpath, :match, :ignore, :format, :link, :grace, :max_bytes]
 
   @spec run(Path.t(), Path.t(), keyword) :: {:ok, Export.t()} | {:error, Error.t()}
   def run(path, dest, options) do
@@ -19,7 +19,8 @@ defmodule Alumiini.Git.Ops.Export do
         "subpath" => options[:subpath],
         "format" => options[:format] && Atom.to_string(options[:format]),
         "link" => options[:link],
-        "grace" => options[:grace]
+        "grace" => options[:grace],
+        "max_bytes" => options[:max_bytes]
       })
 
     Operation.call(:export, %{path: path, ref: options[:at]}, options, fn ->

@@ -8,12 +8,12 @@ defmodule Alumiini.Git.Options.Read do
 
   # The worker's limits, as `protocol/README.md` has them.
   @most_files 1_000_000
-  @most_snapshot_bytes 1_073_741_824
+  @most_snapshot_bytes 4_294_967_296
+  @most_export_bytes 1_099_511_627_776
   @most_commits 100_000
-  # Half an hour. Nobody keeps a directory for longer that has been replaced.
-  @longest_grace 1_800_000
-  # 20 bytes each: what is left of a request's frame has room for all else.
-  @most_known 50_000
+  @longest_grace 86_400_000
+  # 22 bytes each: what is left of a request's frame has room for all else.
+  @most_known 45_000
 
   @revisions [:at, :from]
   @patterns [:match, :ignore, :paths]
@@ -69,9 +69,10 @@ defmodule Alumiini.Git.Options.Read do
       else: wrong!(:grace, "a number of milliseconds of at most #{@longest_grace}", value)
   end
 
-  @doc "Checks the `:max_bytes` of a snapshot."
-  @spec snapshot_bytes!(term) :: :ok
-  def snapshot_bytes!(value), do: positive!(:max_bytes, value, @most_snapshot_bytes)
+  @doc "Checks the `:max_bytes` of the two that may have more than one answer holds."
+  @spec max_bytes!(:snapshot | :export, term) :: :ok
+  def max_bytes!(:snapshot, value), do: positive!(:max_bytes, value, @most_snapshot_bytes)
+  def max_bytes!(:export, value), do: positive!(:max_bytes, value, @most_export_bytes)
 
   defp oid?(oid), do: is_binary(oid) and byte_size(oid) == 40 and hex?(oid)
 
@@ -104,7 +105,7 @@ defmodule Alumiini.Git.Options.Read do
   The ids that a caller has the contents of: as the wire has them, and those among them that no
   request has room for.
   """
-  @spec known(keyword) :: {binary | nil, MapSet.t(String.t())}
+  @spec known(keyword) :: {[binary] | nil, MapSet.t(String.t())}
   def known(options) do
     case Enum.to_list(options[:known] || []) do
       [] ->
@@ -112,8 +113,8 @@ defmodule Alumiini.Git.Options.Read do
 
       oids ->
         {sent, left} = oids |> Enum.uniq() |> Enum.split(@most_known)
-        bytes = for oid <- sent, into: <<>>, do: Base.decode16!(oid, case: :mixed)
-        {bytes, MapSet.new(left, &String.downcase/1)}
+        sent = for oid <- sent, do: Base.decode16!(oid, case: :mixed)
+        {sent, MapSet.new(left, &String.downcase/1)}
     end
   end
 end
