@@ -2,9 +2,11 @@
 
 pub(crate) mod checkout;
 pub(crate) mod diff;
+pub(crate) mod export;
 pub(crate) mod files;
 pub(crate) mod head;
 pub(crate) mod hello;
+pub(crate) mod lease;
 pub(crate) mod log;
 pub(crate) mod ls_remote;
 pub(crate) mod normalize;
@@ -18,6 +20,7 @@ mod secrets;
 mod sized;
 pub(crate) mod snapshot;
 pub(crate) mod stable_read;
+pub(crate) mod status;
 pub(crate) mod sync;
 mod sync_guard;
 
@@ -91,6 +94,10 @@ operations! {
     "snapshot" => snapshot::Snapshot,
     "diff" => diff::Diff,
     "log" => log::Log,
+    "export" => export::Export,
+    "status" => status::Status,
+    "lease" => lease::Lease,
+    "release" => lease::Release,
     "checkout" => checkout::Checkout,
     "ls_remote" => ls_remote::LsRemote,
     "refs" => refs::Refs,

@@ -18,6 +18,7 @@ use crate::repo::tree_files::{self, Part, TreeFile};
 use crate::repo::tree_reader::TreeReader;
 use crate::repo::{open, raw_object, refs, revision};
 use crate::task::job::Job;
+use crate::task::pool::Pool;
 use crate::worker::Worker;
 
 /// An open repository, and the directory in it that is meant.
@@ -37,8 +38,33 @@ pub(super) struct Directory {
     pub(super) prefix: Vec<u8>,
 }
 
+impl Directory {
+    /// With the paths in it as if it were the root.
+    pub(super) fn into_root(self) -> Directory {
+        Directory {
+            prefix: Vec::new(),
+            ..self
+        }
+    }
+}
+
 /// Runs `read`, which is told how many bytes it may use, on the repository that `path` is in.
 pub(super) async fn read<T, F>(context: Context<'_>, path: PathBuf, read: F) -> Result<T>
+where
+    T: Send + 'static,
+    F: Fn(&Objects<'_>, u64) -> Result<Sized<T>> + Send + Sync + 'static,
+{
+    let worker = context.worker.clone();
+    read_in(context, &worker.reads, path, read).await
+}
+
+/// The same, on the threads of `pool`.
+pub(super) async fn read_in<T, F>(
+    context: Context<'_>,
+    pool: &Pool,
+    path: PathBuf,
+    read: F,
+) -> Result<T>
 where
     T: Send + 'static,
     F: Fn(&Objects<'_>, u64) -> Result<Sized<T>> + Send + Sync + 'static,
@@ -56,7 +82,7 @@ where
                         let _hold = hold;
                         at(&shared, &job, &path, |objects| read(objects, allowance))
                     };
-                    worker.reads.run(work).await
+                    pool.run(work).await
                 };
                 attempts += 1;
                 match attempt {

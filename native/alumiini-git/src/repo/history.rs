@@ -181,3 +181,7 @@ impl PartialEq for Waiting {
 }
 
 impl Eq for Waiting {}
+
+#[cfg(test)]
+#[path = "history_tests.rs"]
+mod tests;

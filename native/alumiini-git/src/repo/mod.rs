@@ -4,6 +4,7 @@ pub(crate) mod byte_refs;
 pub(crate) mod cached_read;
 pub(crate) mod cleanup;
 pub(crate) mod commit;
+pub(crate) mod export;
 mod fingerprint;
 pub(crate) mod finish;
 #[cfg(fuzzing)]

@@ -12,6 +12,7 @@
 mod change;
 mod content;
 mod descent;
+mod drift;
 mod index;
 mod moved;
 mod walk;
@@ -34,6 +35,7 @@ use index::{Entry, Index};
 use walk::{Mode, Walk};
 
 pub(crate) use change::advance;
+pub(crate) use drift::{Drift, drift};
 pub(crate) use moved::Moved;
 
 /// Whether the working tree is exactly what `tree` says, as far as stat tells; only files whose
