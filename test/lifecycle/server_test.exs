@@ -824,6 +824,21 @@ defmodule Alumiini.Git.ServerTest do
       assert {:ok, "served"} = Alumiini.Git.checkout("/x", "main", options)
       assert {:ok, "served"} = Alumiini.Git.ls_remote("https://h/x", "main", options)
       assert {:error, %Error{reason: :internal}} = Alumiini.Git.refs("https://h/x", options)
+      # Nothing keeps it any more.
+      keeper = spawn(fn -> :ok end)
+      lease = %Alumiini.Git.Lease{path: "/x", sha: "a", id: "1", server: server, keeper: keeper}
+
+      for call <- [
+            fn -> Alumiini.Git.snapshot("/x", options) end,
+            fn -> Alumiini.Git.diff("/x", "a", "b", options) end,
+            fn -> Alumiini.Git.log("/x", options) end,
+            fn -> Alumiini.Git.export("/x", "/dest", options) end,
+            fn -> Alumiini.Git.status("/x", options) end,
+            fn -> Alumiini.Git.lease("/x", "a", options) end,
+            fn -> Alumiini.Git.release(lease) end
+          ],
+          do: assert({:error, %Error{reason: :internal}} = call.())
+
       no_server = [server: :nobody_has_this_name]
       assert {:error, _unavailable} = Alumiini.Git.sync("https://h/x", "main", "/x", no_server)
       stop_supervised!(Alumiini.Git)
@@ -853,7 +868,11 @@ defmodule Alumiini.Git.ServerTest do
           received_events(raising) ++ received_events(:nobody_has_this_name)
 
       seen = events |> Enum.map(&elem(&1, 0)) |> Enum.uniq()
-      cannot_raise = for op <- [:files, :read, :head], do: [:alumiini_git, op, :exception]
+
+      cannot_raise =
+        for op <- Alumiini.Git.Ops.all() -- [:sync, :update, :checkout, :ls_remote, :refs],
+            do: [:alumiini_git, op, :exception]
+
       assert Enum.sort(seen ++ cannot_raise) == Enum.sort(Telemetry.events())
 
       for {event, measurements, metadata} <- events do
