@@ -479,7 +479,11 @@ defmodule Alumiini.Git.ReadsTest do
     # What is ignored there is its owner's, and so is what stays.
     File.write!(Path.join(theirs, "untracked.log"), "ignored\n")
     File.write!(Path.join(theirs, "run.sh"), "changed\n")
-    assert Git.status(theirs, server) == {:ok, [%Status{status: :modified, path: "run.sh"}]}
+    assert {:ok, drift} = Git.status(theirs, server)
+    # libgit2 does not know working-tree-encoding.
+    assert for(one <- drift, one.path != "text.utf16", do: {one.status, one.path}) ==
+             [modified: "run.sh"]
+
     assert {:error, %Error{reason: :unsupported}} = Git.lease(theirs, first, server)
   end
 
