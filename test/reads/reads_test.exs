@@ -435,6 +435,8 @@ defmodule Alumiini.Git.ReadsTest do
     write.("deploy/app.yaml", "kind: Pod\n")
     write.("deploy/untracked.yaml", "kind: Pod\n")
     write.("untracked.log", "ignored by a .gitignore of the commit\n")
+    File.mkdir_p!(Path.join(path, "new/directory"))
+    write.("new/directory/file", "untracked\n")
     File.chmod!(Path.join(path, "deploy/new.yaml"), 0o755)
     File.rm!(Path.join(path, "run.sh"))
     File.rm!(Path.join(path, "replaced"))
@@ -444,6 +446,7 @@ defmodule Alumiini.Git.ReadsTest do
       %Status{status: :modified, path: "deploy/app.yaml"},
       %Status{status: :modified, path: "deploy/new.yaml"},
       %Status{status: :untracked, path: "deploy/untracked.yaml"},
+      %Status{status: :untracked, path: "new/"},
       %Status{status: :type_changed, path: "replaced"},
       %Status{status: :deleted, path: "run.sh"},
       %Status{status: :untracked, path: "untracked.log"}
