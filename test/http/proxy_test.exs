@@ -9,13 +9,13 @@ defmodule Alumiini.Git.ProxyTest do
     Certificates,
     Daemon,
     HttpServer,
+    LeakRecorder,
     Oracle,
     Proxy,
     Repository,
     ScriptedTcp,
     TempDir,
-    Tinyproxy,
-    Witness
+    Tinyproxy
   }
 
   setup do
@@ -315,7 +315,7 @@ defmodule Alumiini.Git.ProxyTest do
                )
 
       seen = Proxy.bytes_seen(proxy)
-      for form <- Witness.forms(ours), do: assert(:binary.match(seen, form) == :nomatch)
+      for form <- LeakRecorder.forms(ours), do: assert(:binary.match(seen, form) == :nomatch)
       assert Enum.all?(Proxy.log(proxy), &(&1.credentials == {"eve", theirs}))
     end
 
@@ -324,7 +324,9 @@ defmodule Alumiini.Git.ProxyTest do
     way = [proxy: Proxy.url(proxy, auth: {"eve", theirs})]
     assert_syncs(context, HttpServer.url(http, "app.git"), insecure ++ way)
 
-    for server <- [https, http], entry <- HttpServer.log(server), form <- Witness.forms(theirs) do
+    for server <- [https, http],
+        entry <- HttpServer.log(server),
+        form <- LeakRecorder.forms(theirs) do
       assert :binary.match(inspect(entry, limit: :infinity, printable_limit: :infinity), form) ==
                :nomatch
     end

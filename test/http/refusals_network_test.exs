@@ -2,7 +2,7 @@ defmodule Alumiini.Git.RefusalsNetworkTest do
   # What servers, certificates and connections do wrong: each with its reason, and nothing touched.
   use ExUnit.Case, async: true
 
-  import Alumiini.Git.Test.Refused
+  import Alumiini.Git.Test.ErrorAssertions
 
   alias Alumiini.Git
   alias Alumiini.Git.Auth

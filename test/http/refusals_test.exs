@@ -2,7 +2,7 @@ defmodule Alumiini.Git.RefusalsTest do
   # What is wrong with a path, a URL or a ref.
   use ExUnit.Case, async: true
 
-  import Alumiini.Git.Test.Refused
+  import Alumiini.Git.Test.ErrorAssertions
 
   alias Alumiini.Git
   alias Alumiini.Git.Test.{Directory, GitCommand, HttpServer, Repository, ScriptedTcp, TempDir}

@@ -2,7 +2,7 @@ defmodule Alumiini.Git.FullDiskTest do
   # A file system of a few hundred kilobytes is mounted for each test, which takes root on Linux.
   use ExUnit.Case, async: true
 
-  import Alumiini.Git.Test.Refused
+  import Alumiini.Git.Test.ErrorAssertions
 
   alias Alumiini.Git
   alias Alumiini.Git.Test.{Directory, HttpServer, Manifests, Oracle, Repository, TempDir}

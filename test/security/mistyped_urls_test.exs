@@ -5,7 +5,7 @@ defmodule Alumiini.Git.MistypedUrlsTest do
   use ExUnit.Case, async: false
 
   alias Alumiini.Git
-  alias Alumiini.Git.Test.{Repository, ScriptedTcp, ShownUrls, TempDir, Witness}
+  alias Alumiini.Git.Test.{LeakRecorder, Repository, ScriptedTcp, ShownUrls, TempDir}
 
   @moduletag timeout: 120_000
 
@@ -19,41 +19,50 @@ defmodule Alumiini.Git.MistypedUrlsTest do
     # Nobody is to be asked.
     {closed, _socket} = ScriptedTcp.refusing()
     options = [server: git, timeout: 10_000, proxy: "http://127.0.0.1:#{closed}"]
-    %{directory: directory, origin: origin, work: work, options: options, witness: Witness.start!()}
+
+    %{
+      directory: directory,
+      origin: origin,
+      work: work,
+      options: options,
+      recorder: LeakRecorder.start!()
+    }
   end
 
   defp urls, do: for({url, _shown} <- ShownUrls.table(), url =~ ~r/T0K|3N/, do: url)
 
-  defp assert_nowhere(witness) do
-    assert [_ | _] = Witness.notes(witness, "telemetry [:alumiini_git, :sync, :stop]")
+  defp assert_nowhere(recorder) do
+    assert [_ | _] = LeakRecorder.notes(recorder, "telemetry [:alumiini_git, :sync, :stop]")
 
-    for secret <- ["T0K", "3N@"], do: assert(Witness.places(witness, secret) == [])
+    for secret <- ["T0K", "3N@"], do: assert(LeakRecorder.places(recorder, secret) == [])
   end
 
   test "as the URL of a call", context do
-    %{witness: witness, directory: directory, options: options} = context
+    %{recorder: recorder, directory: directory, options: options} = context
 
     for url <- urls() do
       path = Path.join(directory, "#{System.unique_integer([:positive])}")
-      assert {:error, _error} = Witness.note(witness, "sync", Git.sync(url, "main", path, options))
 
       assert {:error, _error} =
-               Witness.note(witness, "ls_remote", Git.ls_remote(url, "main", options))
+               LeakRecorder.note(recorder, "sync", Git.sync(url, "main", path, options))
 
-      assert {:error, _error} = Witness.note(witness, "refs", Git.refs(url, options))
+      assert {:error, _error} =
+               LeakRecorder.note(recorder, "ls_remote", Git.ls_remote(url, "main", options))
+
+      assert {:error, _error} = LeakRecorder.note(recorder, "refs", Git.refs(url, options))
     end
 
-    assert_nowhere(witness)
+    assert_nowhere(recorder)
   end
 
   test "as a path, a file or a ref", context do
-    %{witness: witness, origin: origin, work: work, options: options} = context
+    %{recorder: recorder, origin: origin, work: work, options: options} = context
     local = Keyword.take(options, [:server, :timeout])
 
     # Without a colon it might as well be a directory of such a name.
     for url <- urls(), url =~ "@", url =~ ":" do
       for call <- [&Git.files(&1, nil, local), &Git.read(&1, "a.yaml", local), &Git.head(&1, local)] do
-        assert {:error, _error} = Witness.note(witness, "path", call.(url))
+        assert {:error, _error} = LeakRecorder.note(recorder, "path", call.(url))
       end
 
       for call <- [
@@ -61,18 +70,19 @@ defmodule Alumiini.Git.MistypedUrlsTest do
             &Git.read(work, &1, local),
             &Git.checkout(work, &1, local)
           ] do
-        assert {:error, _error} = Witness.note(witness, "name", call.(url))
+        assert {:error, _error} = LeakRecorder.note(recorder, "name", call.(url))
       end
 
-      assert {:error, _error} = Witness.note(witness, "ref", Git.ls_remote(origin, url, options))
+      assert {:error, _error} =
+               LeakRecorder.note(recorder, "ref", Git.ls_remote(origin, url, options))
 
       assert {:error, _error} =
-               Witness.note(witness, "tag", Git.ls_remote(origin, {:tag, url}, options))
+               LeakRecorder.note(recorder, "tag", Git.ls_remote(origin, {:tag, url}, options))
 
       assert {:error, _error} =
-               Witness.note(witness, "branch", Git.sync(origin, url, work, options))
+               LeakRecorder.note(recorder, "branch", Git.sync(origin, url, work, options))
     end
 
-    assert_nowhere(witness)
+    assert_nowhere(recorder)
   end
 end

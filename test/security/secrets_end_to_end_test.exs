@@ -9,11 +9,11 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
   alias Alumiini.Git.Test.{
     GitCommand,
     HttpServer,
+    LeakRecorder,
     OsProcess,
     Repository,
     ScriptedTcp,
-    TempDir,
-    Witness
+    TempDir
   }
 
   @moduletag timeout: 120_000
@@ -49,7 +49,7 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
       secret: "s3cr3t" <> Base.encode16(:crypto.strong_rand_bytes(8), case: :lower),
       http: start_supervised!({HttpServer, root: root}),
       other: start_supervised!({HttpServer, root: root}),
-      witness: Witness.start!()
+      recorder: LeakRecorder.start!()
     }
   end
 
@@ -78,7 +78,7 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
 
   for kind <- [:url, :basic, :token, :bearer] do
     test "credentials given as #{kind} are nowhere, whatever became of the call", context do
-      %{witness: witness, secret: secret, http: http, other: other, work: work} = context
+      %{recorder: recorder, secret: secret, http: http, other: other, work: work} = context
       kind = unquote(kind)
       git = start_supervised!({Git, name: nil, binary: context.binary})
       {url, given, required} = credentials(kind, HttpServer.url(http, "app.git"), secret)
@@ -86,8 +86,8 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
       os_pid = fn -> Server.info(git).os_pid end
 
       note = fn name, result ->
-        Witness.note(witness, name, result)
-        Witness.note(witness, name, OsProcess.visible_strings(os_pid.()))
+        LeakRecorder.note(recorder, name, result)
+        LeakRecorder.note(recorder, name, OsProcess.visible_strings(os_pid.()))
         {name, reason(result)}
       end
 
@@ -164,7 +164,7 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
 
       assert [_, _ | _] = HttpServer.log(other)
       assert Enum.all?(HttpServer.log(other), &(&1.authorization == nil))
-      Witness.note(witness, "what the other host was sent", HttpServer.log(other))
+      LeakRecorder.note(recorder, "what the other host was sent", HttpServer.log(other))
       HttpServer.rule(other, {:require, required})
       {away, _, _} = credentials(kind, HttpServer.url(http, "away301.git"), secret)
       assert {_, :auth} = note.("away, refused there", Git.ls_remote(away, "main", base))
@@ -196,11 +196,11 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
       gate = HttpServer.rule(http, :hold)
       call = Task.async(fn -> Git.sync(url, "main", Path.join(work, "held"), base) end)
       HttpServer.await(http, {:parked, gate, 1})
-      note_server(witness, git)
+      note_server(recorder, git)
       asked = HttpServer.stats(http).requests
       assert :ok = OsProcess.kill(os_pid.(), :KILL)
       HttpServer.await(http, {:requests, asked + 1})
-      note_server(witness, git)
+      note_server(recorder, git)
       HttpServer.release(http, gate)
       assert {_, :ok} = note.("replayed", Task.await(call, 20_000))
 
@@ -232,33 +232,33 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
       stop_supervised!(Git)
 
       # All places were looked at, and it is in none.
-      assert [_ | _] = Witness.notes(witness, "telemetry [:alumiini_git, :sync, :stop]")
-      assert [_ | _] = Witness.notes(witness, "telemetry [:alumiini_git, :worker, :down]")
-      assert [_ | _] = Witness.notes(witness, "log")
-      files = Witness.note_files(witness, work)
+      assert [_ | _] = LeakRecorder.notes(recorder, "telemetry [:alumiini_git, :sync, :stop]")
+      assert [_ | _] = LeakRecorder.notes(recorder, "telemetry [:alumiini_git, :worker, :down]")
+      assert [_ | _] = LeakRecorder.notes(recorder, "log")
+      files = LeakRecorder.note_files(recorder, work)
       assert Enum.any?(files, &String.ends_with?(&1, ".git/config"))
 
       if File.exists?(context.stderr),
-        do: Witness.note(witness, "stderr", File.read!(context.stderr))
+        do: LeakRecorder.note(recorder, "stderr", File.read!(context.stderr))
 
-      assert Witness.places(witness, secret) == []
+      assert LeakRecorder.places(recorder, secret) == []
     end
   end
 
-  defp note_server(witness, git) do
-    Witness.note(witness, "state", :sys.get_state(git))
-    Witness.note(witness, "status", :sys.get_status(git))
-    Witness.note_process(witness, "server", git)
+  defp note_server(recorder, git) do
+    LeakRecorder.note(recorder, "state", :sys.get_state(git))
+    LeakRecorder.note(recorder, "status", :sys.get_status(git))
+    LeakRecorder.note_process(recorder, "server", git)
 
     for {_port, worker} <- :sys.get_state(git).workers do
-      Witness.note_process(witness, "writer", worker.writer)
+      LeakRecorder.note_process(recorder, "writer", worker.writer)
     end
   end
 
   test "keys, passphrases, certificates and proxies are not quoted by the worker that cannot " <>
          "use them",
        context do
-    %{witness: witness, secret: secret, http: http, work: work} = context
+    %{recorder: recorder, secret: secret, http: http, work: work} = context
     git = start_supervised!({Git, name: nil, binary: context.binary})
     os_pid = Server.info(git).os_pid
     {closed, _socket} = ScriptedTcp.refusing()
@@ -297,25 +297,28 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
 
     for {{url, options}, n} <- Enum.with_index(calls) do
       options = [server: git, timeout: 5_000] ++ options
-      assert {:error, %Error{}} = Witness.note(witness, "refs #{n}", Git.refs(url, options))
+      assert {:error, %Error{}} = LeakRecorder.note(recorder, "refs #{n}", Git.refs(url, options))
 
       assert {:error, _error} =
-               Witness.note(
-                 witness,
+               LeakRecorder.note(
+                 recorder,
                  "sync",
                  Git.sync(url, "main", Path.join(work, "#{n}"), options)
                )
     end
 
-    Witness.note(witness, "worker", OsProcess.visible_strings(os_pid))
+    LeakRecorder.note(recorder, "worker", OsProcess.visible_strings(os_pid))
     assert Server.info(git).os_pid == os_pid
-    Witness.note_files(witness, work)
-    if File.exists?(context.stderr), do: Witness.note(witness, "stderr", File.read!(context.stderr))
-    assert Witness.places(witness, secret) == []
+    LeakRecorder.note_files(recorder, work)
+
+    if File.exists?(context.stderr),
+      do: LeakRecorder.note(recorder, "stderr", File.read!(context.stderr))
+
+    assert LeakRecorder.places(recorder, secret) == []
   end
 
   test "a server that repeats what it was told is not quoted with it", context do
-    %{witness: witness, secret: secret, http: http, work: work} = context
+    %{recorder: recorder, secret: secret, http: http, work: work} = context
     git = start_supervised!({Git, name: nil, binary: context.binary})
 
     pkt = fn text ->
@@ -371,7 +374,7 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
       url = HttpServer.url(http, "app.git")
       auth = Auth.basic(user, password)
       options = [server: git, allow_insecure: true, auth: auth]
-      note = fn what, result -> Witness.note(witness, "echo #{n} #{what}", result) end
+      note = fn what, result -> LeakRecorder.note(recorder, "echo #{n} #{what}", result) end
 
       note.(
         "sync",
@@ -406,7 +409,9 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
       HttpServer.reset(http)
     end
 
-    assert [_ | _] = Witness.notes(witness, "echo 0 sync")
-    for form <- [secret, String.upcase(secret)], do: assert(Witness.places(witness, form) == [])
+    assert [_ | _] = LeakRecorder.notes(recorder, "echo 0 sync")
+
+    for form <- [secret, String.upcase(secret)],
+        do: assert(LeakRecorder.places(recorder, form) == [])
   end
 end

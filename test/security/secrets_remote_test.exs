@@ -11,14 +11,14 @@ defmodule Alumiini.Git.SecretsRemoteTest do
   alias Alumiini.Git.Test.{
     Certificates,
     HttpServer,
+    LeakRecorder,
     OsProcess,
     Proxy,
     Relay,
     Repository,
     SshKeys,
     SshServer,
-    TempDir,
-    Witness
+    TempDir
   }
 
   @moduletag timeout: 120_000
@@ -56,7 +56,7 @@ defmodule Alumiini.Git.SecretsRemoteTest do
       commit: commit,
       secret: "s3cr3t" <> Base.encode16(:crypto.strong_rand_bytes(8), case: :lower),
       git: start_supervised!({Git, name: nil, binary: binary}),
-      witness: Witness.start!()
+      recorder: LeakRecorder.start!()
     }
   end
 
@@ -77,7 +77,7 @@ defmodule Alumiini.Git.SecretsRemoteTest do
 
   # A sync and what comes after it, with everything taken down that can be seen of it.
   defp run(context, name, url, options, expected) do
-    %{witness: witness, git: git} = context
+    %{recorder: recorder, git: git} = context
     path = Path.join(context.work, "#{System.unique_integer([:positive])}")
     options = [server: git] ++ options
     os_pid = Server.info(git).os_pid
@@ -88,34 +88,38 @@ defmodule Alumiini.Git.SecretsRemoteTest do
           {"ls_remote", fn -> Git.ls_remote(url, "main", options) end},
           {"refs", fn -> Git.refs(url, options) end}
         ] do
-      result = Witness.note(witness, "#{name}: #{what}", call.())
+      result = LeakRecorder.note(recorder, "#{name}: #{what}", call.())
       assert {name, what, reason(result)} == {name, what, expected}
-      Witness.note(witness, "#{name}: process", OsProcess.visible_strings(os_pid))
+      LeakRecorder.note(recorder, "#{name}: process", OsProcess.visible_strings(os_pid))
     end
 
-    Witness.note(witness, "state", :sys.get_state(git))
-    Witness.note(witness, "status", :sys.get_status(git))
-    Witness.note_process(witness, "server", git)
+    LeakRecorder.note(recorder, "state", :sys.get_state(git))
+    LeakRecorder.note(recorder, "status", :sys.get_status(git))
+    LeakRecorder.note_process(recorder, "server", git)
   end
 
   defp reason({:ok, _value}), do: :ok
   defp reason({:error, %Error{reason: reason}}), do: reason
 
   defp assert_nowhere(context, secrets) do
-    %{witness: witness} = context
+    %{recorder: recorder} = context
     stop_supervised!(Git)
-    files = Witness.note_files(witness, context.work)
+    files = LeakRecorder.note_files(recorder, context.work)
     assert Enum.any?(files, &String.ends_with?(&1, ".git/config"))
-    Witness.note_files(witness, context.tmp)
-    if File.exists?(context.stderr), do: Witness.note(witness, "stderr", File.read!(context.stderr))
-    assert [_ | _] = Witness.notes(witness, "telemetry [:alumiini_git, :sync, :stop]")
-    assert [_ | _] = Witness.notes(witness, "log")
+    LeakRecorder.note_files(recorder, context.tmp)
+
+    if File.exists?(context.stderr),
+      do: LeakRecorder.note(recorder, "stderr", File.read!(context.stderr))
+
+    assert [_ | _] = LeakRecorder.notes(recorder, "telemetry [:alumiini_git, :sync, :stop]")
+    assert [_ | _] = LeakRecorder.notes(recorder, "log")
     # They would be seen if they were there.
-    Witness.note(witness, "on purpose", hd(secrets))
-    assert [{"on purpose", _} | _] = Witness.places(witness, hd(secrets))
+    LeakRecorder.note(recorder, "on purpose", hd(secrets))
+    assert [{"on purpose", _} | _] = LeakRecorder.places(recorder, hd(secrets))
 
     for secret <- secrets do
-      assert Enum.reject(Witness.places(witness, secret), &match?({"on purpose", _}, &1)) == []
+      assert Enum.reject(LeakRecorder.places(recorder, secret), &match?({"on purpose", _}, &1)) ==
+               []
     end
   end
 
@@ -272,7 +276,7 @@ defmodule Alumiini.Git.SecretsRemoteTest do
     end
 
     for server <- [http, https], entry <- HttpServer.log(server) do
-      Witness.note(context.witness, "what the server was sent", entry)
+      LeakRecorder.note(context.recorder, "what the server was sent", entry)
     end
 
     assert_nowhere(context, [password])
