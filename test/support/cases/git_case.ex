@@ -31,6 +31,7 @@ defmodule Alumiini.Git.Test.GitCase do
       alias Alumiini.Git
       alias Alumiini.Git.Error
       alias Alumiini.Git.Test.{Directory, GitCommand, Oracle, Repository, TempDir}
+      alias Alumiini.Git.Test.WrappedWorker
 
       import Alumiini.Git.Test.GitCase
     end

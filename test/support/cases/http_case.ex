@@ -11,7 +11,7 @@ defmodule Alumiini.Git.Test.HttpCase do
   | `:http` | `http`, a server; `url`, where it has `origin` |
   | `:remote` | the same over what the tag `:remote` says, of `Remotes`; `remote_url`, which makes URLs |
   | `:certificate` | `certificate`, as `Certificates.build(:good)`; `ca_file`, its authority |
-  | `:https` | `https`, a server with that certificate |
+  | `:https` | `https`, a server with that certificate; `https_url`, where it has `origin` |
   """
 
   use ExUnit.CaseTemplate
@@ -46,6 +46,7 @@ defmodule Alumiini.Git.Test.HttpCase do
   end
 
   def https(context) do
-    %{https: start_supervised!({HttpServer, root: context.dir, tls: context.certificate.tls})}
+    https = start_supervised!({HttpServer, root: context.dir, tls: context.certificate.tls})
+    %{https: https, https_url: HttpServer.url(https, "origin.git")}
   end
 end
