@@ -2,9 +2,9 @@ defmodule Alumiini.Git.DoctorTest do
   # It changes the environment and Mix's shell, which all share.
   use ExUnit.Case, async: false
 
-  alias Alumiini.Git.{Auth, Error, ScriptedWorker, Secret}
+  alias Alumiini.Git.{Auth, Error, Secret}
   alias Alumiini.Git.Doctor.{Arguments, Report}
-  alias Alumiini.Git.Test.{HttpServer, Repository}
+  alias Alumiini.Git.Test.{HttpServer, Repository, ScriptedWorker}
   alias Mix.Tasks.AlumiiniGit.Doctor
 
   @moduletag :tmp_dir

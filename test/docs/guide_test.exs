@@ -5,8 +5,7 @@ defmodule Alumiini.Git.GuideTest do
   use ExUnit.Case, async: false
 
   alias Alumiini.Git
-  alias Alumiini.Git.ScriptedWorker
-  alias Alumiini.Git.Test.{Certificates, Document, HttpServer, Repository}
+  alias Alumiini.Git.Test.{Certificates, Document, HttpServer, Repository, ScriptedWorker}
 
   @moduletag :tmp_dir
 

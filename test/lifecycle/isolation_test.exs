@@ -4,7 +4,7 @@ defmodule Alumiini.Git.IsolationTest do
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
-  alias Alumiini.Git.{Error, ScriptedWorker, Server}
+  alias Alumiini.Git.{Error, Server}
 
   alias Alumiini.Git.Test.{
     HttpServer,
@@ -12,6 +12,7 @@ defmodule Alumiini.Git.IsolationTest do
     Oracle,
     OsProcess,
     Repository,
+    ScriptedWorker,
     TempDir,
     WorkersSeen
   }

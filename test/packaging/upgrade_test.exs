@@ -3,9 +3,7 @@ defmodule Alumiini.Git.Precompiled.UpgradeTest do
   # what starts is new.
   use ExUnit.Case, async: false
 
-  alias Alumiini.Git.Test.{Consumer, HttpServer, OsProcess, Repository}
-
-  alias Alumiini.Git.ScriptedWorker
+  alias Alumiini.Git.Test.{Consumer, HttpServer, OsProcess, Repository, ScriptedWorker}
 
   @moduletag timeout: 300_000
   unless match?({:unix, :linux}, :os.type()),

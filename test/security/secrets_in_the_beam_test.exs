@@ -4,8 +4,16 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
   use ExUnit.Case, async: false
 
   alias Alumiini.Git
-  alias Alumiini.Git.{Auth, Error, ScriptedWorker, Server}
-  alias Alumiini.Git.Test.{LeakRecorder, OsProcess, Repository, ScriptedTcp, TempDir}
+  alias Alumiini.Git.{Auth, Error, Server}
+
+  alias Alumiini.Git.Test.{
+    LeakRecorder,
+    OsProcess,
+    Repository,
+    ScriptedTcp,
+    ScriptedWorker,
+    TempDir
+  }
 
   import ExUnit.CaptureLog
 

@@ -2,7 +2,8 @@ defmodule Alumiini.Git.ApiTest do
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
-  alias Alumiini.Git.{Auth, Commit, Error, Ref, ScriptedWorker}
+  alias Alumiini.Git.{Auth, Commit, Error, Ref}
+  alias Alumiini.Git.Test.ScriptedWorker
 
   import ScriptedWorker, only: [hello: 0, synced: 1]
 

@@ -4,7 +4,8 @@ defmodule Alumiini.Git.RemoteTest do
   use ExUnit.Case, async: false
 
   alias Alumiini.Git
-  alias Alumiini.Git.{Auth, Error, ScriptedWorker, Telemetry}
+  alias Alumiini.Git.{Auth, Error, Telemetry}
+  alias Alumiini.Git.Test.ScriptedWorker
 
   import ScriptedWorker, only: [hello: 0]
 

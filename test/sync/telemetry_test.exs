@@ -1,10 +1,10 @@
 defmodule Alumiini.Git.TelemetryTest do
   # The events of real work, held against the table in the documentation of Alumiini.Git.Telemetry.
-  # What scripted workers do on demand (garbage, another protocol version) is in server_test.exs.
+  # What scripted workers do on demand (garbage, another protocol version) is in events_test.exs.
   use Alumiini.Git.Test.HttpCase, async: true
 
   alias Alumiini.Git.{Server, Telemetry}
-  alias Alumiini.Git.Test.OsProcess
+  alias Alumiini.Git.Test.{DocumentedEvents, OsProcess}
 
   setup [:dir, :origin, :big_file, :http, :listening_git]
 
@@ -35,7 +35,7 @@ defmodule Alumiini.Git.TelemetryTest do
   # The next event of this name, which has exactly the keys that are documented.
   defp event!(name) do
     assert_receive {:event, ^name, measurements, metadata, executed_in}, 10_000
-    documented = Map.fetch!(documented(), name)
+    documented = Map.fetch!(DocumentedEvents.all(), name)
     assert keys(measurements) == documented.measurements
     assert keys(metadata) == documented.metadata
     assert Enum.all?(Map.values(measurements), &(is_integer(&1) or &1 == nil))
@@ -62,7 +62,7 @@ defmodule Alumiini.Git.TelemetryTest do
   end
 
   test "a table of all events is documented" do
-    assert Enum.sort(Map.keys(documented())) == Enum.sort(Telemetry.events())
+    assert Enum.sort(Map.keys(DocumentedEvents.all())) == Enum.sort(Telemetry.events())
   end
 
   test "every operation starts and stops, with what it was about and the bytes of it", context do
@@ -238,26 +238,5 @@ defmodule Alumiini.Git.TelemetryTest do
     refute_received {:event, [:alumiini_git, :repo, :repaired], _, _, _}
   end
 
-  ## The table
-
   defp keys(map), do: map |> Map.keys() |> Enum.sort()
-
-  defp documented do
-    {:docs_v1, _, _, _, %{"en" => doc}, _, _} = Code.fetch_docs(Telemetry)
-
-    for "| `[" <> _ = row <- String.split(doc, "\n"),
-        [event, measurements, metadata] =
-          row |> String.split("|", trim: true) |> Enum.map(&words/1),
-        event <- each(event),
-        into: %{} do
-      {event, %{measurements: Enum.sort(measurements), metadata: Enum.sort(metadata)}}
-    end
-  end
-
-  defp words(cell), do: for([word] <- Regex.scan(~r/\w+/, cell), do: String.to_existing_atom(word))
-
-  defp each([:alumiini_git, :op, event]),
-    do: for(op <- Alumiini.Git.Ops.all(), do: [:alumiini_git, op, event])
-
-  defp each(event), do: [event]
 end
