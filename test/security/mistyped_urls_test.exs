@@ -2,31 +2,20 @@ defmodule Alumiini.Git.MistypedUrlsTest do
   # What becomes of URLs that were mistyped, or stand where something else belongs: whatever they
   # are taken for, what they hold is in no error and in no event. Not async: the logger and the
   # events of the whole VM are watched.
-  use ExUnit.Case, async: false
+  use Alumiini.Git.Test.SecretCase, async: false
 
-  alias Alumiini.Git
-  alias Alumiini.Git.Test.{LeakRecorder, Repository, ScriptedTcp, ShownUrls, TempDir}
+  alias Alumiini.Git.Test.ShownUrls
 
   @moduletag timeout: 120_000
 
-  setup do
-    directory = TempDir.create!("mistyped")
-    origin = Repository.create!(directory, "app.git")
-    Repository.commit!(origin, %{"a.yaml" => "a"})
-    work = Path.join(directory, "work")
-    git = start_supervised!({Git, name: nil})
-    {:ok, _commit} = Git.sync(origin, "main", work, server: git)
-    # Nobody is to be asked.
-    {closed, _socket} = ScriptedTcp.refusing()
-    options = [server: git, timeout: 10_000, proxy: "http://127.0.0.1:#{closed}"]
+  setup [:dir, :origin, :commit, :git, :recorder]
 
-    %{
-      directory: directory,
-      origin: origin,
-      work: work,
-      options: options,
-      recorder: LeakRecorder.start!()
-    }
+  # Nobody is to be asked.
+  setup context do
+    {:ok, _commit} = sync(context)
+    {closed, _socket} = ScriptedTcp.refusing()
+    proxy = "http://127.0.0.1:#{closed}"
+    %{options: [server: context.git, timeout: 10_000, proxy: proxy]}
   end
 
   defp urls, do: for({url, _shown} <- ShownUrls.table(), url =~ ~r/T0K|3N/, do: url)
@@ -38,10 +27,10 @@ defmodule Alumiini.Git.MistypedUrlsTest do
   end
 
   test "as the URL of a call", context do
-    %{recorder: recorder, directory: directory, options: options} = context
+    %{recorder: recorder, dir: dir, options: options} = context
 
     for url <- urls() do
-      path = Path.join(directory, "#{System.unique_integer([:positive])}")
+      path = Path.join(dir, "#{System.unique_integer([:positive])}")
 
       assert {:error, _error} =
                LeakRecorder.note(recorder, "sync", Git.sync(url, "main", path, options))
@@ -56,7 +45,7 @@ defmodule Alumiini.Git.MistypedUrlsTest do
   end
 
   test "as a path, a file or a ref", context do
-    %{recorder: recorder, origin: origin, work: work, options: options} = context
+    %{recorder: recorder, origin: origin, path: path, options: options} = context
     local = Keyword.take(options, [:server, :timeout])
 
     # Without a colon it might as well be a directory of such a name.
@@ -66,9 +55,9 @@ defmodule Alumiini.Git.MistypedUrlsTest do
       end
 
       for call <- [
-            &Git.files(work, &1, local),
-            &Git.read(work, &1, local),
-            &Git.checkout(work, &1, local)
+            &Git.files(path, &1, local),
+            &Git.read(path, &1, local),
+            &Git.checkout(path, &1, local)
           ] do
         assert {:error, _error} = LeakRecorder.note(recorder, "name", call.(url))
       end
@@ -80,7 +69,7 @@ defmodule Alumiini.Git.MistypedUrlsTest do
                LeakRecorder.note(recorder, "tag", Git.ls_remote(origin, {:tag, url}, options))
 
       assert {:error, _error} =
-               LeakRecorder.note(recorder, "branch", Git.sync(origin, url, work, options))
+               LeakRecorder.note(recorder, "branch", Git.sync(origin, url, path, options))
     end
 
     assert_nowhere(recorder)

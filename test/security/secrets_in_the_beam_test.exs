@@ -1,32 +1,13 @@
 defmodule Alumiini.Git.SecretsInTheBeamTest do
   # What can be seen of credentials without any remote: in what misuse raises, in crashes, in
   # processes that wait. Not async: the logger and the events of the whole VM are watched.
-  use ExUnit.Case, async: false
+  use Alumiini.Git.Test.SecretCase, async: false
 
-  alias Alumiini.Git
-  alias Alumiini.Git.{Auth, Error, Server}
-
-  alias Alumiini.Git.Test.{
-    LeakRecorder,
-    OsProcess,
-    Repository,
-    ScriptedTcp,
-    ScriptedWorker,
-    TempDir
-  }
+  alias Alumiini.Git.Test.ScriptedWorker
 
   import ExUnit.CaptureLog
 
-  setup do
-    directory = TempDir.create!("secrets")
-
-    %{
-      directory: directory,
-      origin: Repository.create!(directory),
-      secret: "s3cr3t" <> Base.encode16(:crypto.strong_rand_bytes(8), case: :lower),
-      recorder: LeakRecorder.start!()
-    }
-  end
+  setup [:dir, :origin, :secret, :recorder]
 
   defp server!,
     do: start_supervised!(Supervisor.child_spec({Git, name: nil}, restart: :temporary))
@@ -35,16 +16,6 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
     function.()
   catch
     kind, reason -> {kind, reason, __STACKTRACE__}
-  end
-
-  defp note_server(recorder, git) do
-    LeakRecorder.note(recorder, "state", :sys.get_state(git))
-    LeakRecorder.note(recorder, "status", :sys.get_status(git))
-    LeakRecorder.note_process(recorder, "server", git)
-
-    for {_port, worker} <- :sys.get_state(git).workers do
-      LeakRecorder.note_process(recorder, "writer", worker.writer)
-    end
   end
 
   test "the search finds what it looks for" do
@@ -149,12 +120,12 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
 
     for call <- [
           fn -> Git.sync("/nowhere", url, "/x", server: git) end,
-          fn -> Git.sync("/nowhere", "main", context.directory <> "/" <> url, server: git) end,
+          fn -> Git.sync("/nowhere", "main", context.dir <> "/" <> url, server: git) end,
           fn -> Git.ls_remote("/nowhere", url, server: git) end,
           fn -> Git.ls_remote(context.origin, url, server: git) end,
           fn -> Git.head(url, server: git) end,
-          fn -> Git.files(context.directory, url, server: git) end,
-          fn -> Git.read(context.directory, url, server: git) end,
+          fn -> Git.files(context.dir, url, server: git) end,
+          fn -> Git.read(context.dir, url, server: git) end,
           fn -> Git.checkout(context.origin, url, server: git) end
         ] do
       assert {:error, %Error{}} = LeakRecorder.note(recorder, "order", call.())
@@ -168,7 +139,7 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
   test "keys, passphrases, certificates and the passwords of proxies are in nothing that a " <>
          "server shows",
        context do
-    %{recorder: recorder, secret: secret, directory: directory} = context
+    %{recorder: recorder, secret: secret, dir: dir} = context
 
     refusal =
       "no way through http://ann:#{secret}@proxy:3128 to ann:#{secret}@h:x, ssh://git:#{secret}@h/x"
@@ -187,7 +158,7 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
        }}
 
     hello = ScriptedWorker.hello()
-    binary = ScriptedWorker.write!(directory, [hello ++ [:read, refused, :hang]])
+    binary = ScriptedWorker.write!(dir, [hello ++ [:read, refused, :hang]])
     proxy = "http://ann:#{secret}@proxy:3128"
     tls = [cert: pem("cert"), key: pem(secret)]
     options = [name: nil, binary: binary, proxy: proxy, tls: tls]
@@ -276,10 +247,10 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
   end
 
   test "what a function that raises was given, or closes over, is not in the trace", context do
-    %{recorder: recorder, secret: secret, directory: directory, origin: origin} = context
+    %{recorder: recorder, secret: secret, dir: dir, origin: origin} = context
     Repository.commit!(origin, %{"a.yaml" => "a"})
     git = server!()
-    path = Path.join(directory, "work")
+    path = Path.join(dir, "work")
 
     # No clause of it matches: its arguments are in the trace, and the values that it closes over
     # are among them.
@@ -301,7 +272,7 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
   end
 
   test "a server that crashes with requests in it tells nothing of them", context do
-    %{recorder: recorder, secret: secret, directory: directory} = context
+    %{recorder: recorder, secret: secret, dir: dir} = context
     {:ok, silent} = ScriptedTcp.start_link([:hold])
     url = String.replace(ScriptedTcp.url(silent), "://", "://ann:#{secret}@")
     options = [allow_insecure: true]
@@ -327,7 +298,7 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
 
           call =
             Task.async(fn ->
-              Git.sync(url, "main", Path.join(directory, "c#{n}"), [server: git] ++ options)
+              Git.sync(url, "main", Path.join(dir, "c#{n}"), [server: git] ++ options)
             end)
 
           assert_receive {ScriptedTcp, ^silent, :accepted}, 5_000
@@ -366,7 +337,7 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
 
     assert Enum.any?(LeakRecorder.notes(recorder, "log"), &(&1 =~ "crash_report"))
     assert Enum.any?(LeakRecorder.notes(recorder, "log"), &(&1 =~ "terminating"))
-    LeakRecorder.note_files(recorder, directory)
+    LeakRecorder.note_files(recorder, dir)
     assert LeakRecorder.places(recorder, secret) == []
   end
 

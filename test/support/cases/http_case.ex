@@ -8,7 +8,7 @@ defmodule Alumiini.Git.Test.HttpCase do
 
   | step | adds to the context |
   | --- | --- |
-  | `:http` | `http`, a server; `url`, where it has `origin` |
+  | `:http` | `http`, a server, with the Git configuration of the tag `:git_config`; `url` of `origin` |
   | `:remote` | the same over what the tag `:remote` says, of `Remotes`; `remote_url`, which makes URLs |
   | `:certificate` | `certificate`, as `Certificates.build(:good)`; `ca_file`, its authority |
   | `:https` | `https`, a server with that certificate; `https_url`, where it has `origin` |
@@ -29,7 +29,7 @@ defmodule Alumiini.Git.Test.HttpCase do
   end
 
   def http(context) do
-    http = start_supervised!({HttpServer, root: context.dir})
+    http = start_supervised!({HttpServer, root: context.dir, config: context[:git_config] || []})
     %{http: http, url: HttpServer.url(http, "origin.git")}
   end
 
