@@ -2,16 +2,14 @@ defmodule Alumiini.Git.ProxyEnvironmentTest do
   # Proxies that the environment names. Not async: the environment is that of the whole VM.
   use Alumiini.Git.Test.HttpCase, async: false
 
-  alias Alumiini.Git.Test.Proxy
+  alias Alumiini.Git.Test.{Proxy, Vm}
 
   @names ~w(http_proxy https_proxy HTTPS_PROXY all_proxy ALL_PROXY no_proxy NO_PROXY)
 
   setup [:no_proxy, :dir, :origin, :commit, :certificate, :http, :https, :proxy]
 
   defp no_proxy(_context) do
-    before = Map.new(@names, &{&1, System.get_env(&1)})
-    for name <- @names, do: System.delete_env(name)
-    on_exit(fn -> System.put_env(before) end)
+    Vm.put_env!(Map.new(@names, &{&1, nil}))
   end
 
   defp proxy(_context), do: %{proxy: start_supervised!({Proxy, auth: {"ann", "open"}})}

@@ -30,7 +30,8 @@ defmodule Alumiini.Git.HostileCommitsTest do
   # The parts of a repository that would be run or believed.
   defp believed(repo) do
     for name <- ["config", "info", "hooks"],
-        {path, content} <- Enum.concat(contents(Path.join([repo, ".git", name])), git_file(repo, name)),
+        {path, content} <-
+          Enum.concat(contents(Path.join([repo, ".git", name])), git_file(repo, name)),
         into: %{},
         do: {Path.relative_to(path, repo), content}
   end
