@@ -39,7 +39,7 @@ defmodule Alumiini.Git.DeniedTest do
     for {denial, n} <- Enum.with_index(denials()) do
       commit = Repository.commit!(origin, %{"a.yaml" => "a: #{n}\n"}, message: "#{n}")
       rule = HttpServer.rule(http, denial, on: :upload_pack, first: 4)
-      assert Git.sync(context.url, "main", path, server: context.git) == {:ok, commit}
+      assert sync(context) == {:ok, commit}
       HttpServer.remove(http, rule)
       Oracle.assert_synced(path, origin, commit)
     end
@@ -47,7 +47,7 @@ defmodule Alumiini.Git.DeniedTest do
 
   test "longer than the call may take: retryable, and what was there stays", context do
     %{origin: origin, commit: commit, http: http, path: path} = context
-    assert {:ok, ^commit} = Git.sync(context.url, "main", path, server: context.git)
+    assert {:ok, ^commit} = sync(context)
     Repository.commit!(origin, %{"a.yaml" => "a: 2\n"})
 
     for denial <- denials() do
@@ -63,7 +63,7 @@ defmodule Alumiini.Git.DeniedTest do
 
   test "a repository that is gone is gone", context do
     HttpServer.rule(context.http, {:status, 404})
-    assert {:error, error} = Git.sync(context.url, "main", context.path, server: context.git)
+    assert {:error, error} = sync(context)
     assert %Error{reason: :repo_not_found, retryable?: false} = error
   end
 end

@@ -161,7 +161,7 @@ defmodule Alumiini.Git.SwappedDirectoryTest do
     Repository.commit!(context.origin, %{"new.yaml" => "n: 2\n"})
     # A directory where a file of the new commit's `.git` is to be.
     File.mkdir_p!(Path.join(path, ".git/alumiini-checkout.lock/x"))
-    assert {:error, %Error{} = error} = Git.sync(context.url, "main", path, server: context.git)
+    assert {:error, %Error{} = error} = sync(context, path: path)
     refute inspect(error) =~ "/proc/"
     assert error.message =~ path
   end

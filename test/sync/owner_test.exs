@@ -283,7 +283,7 @@ defmodule Alumiini.Git.OwnerTest do
     run_git(context, ["commit", "-q", "--allow-empty", "-m", "Mine"])
     run_git(context, ["checkout", "-q", "main"])
     before = own(context)
-    result = Git.sync(context.url, "team/a", context.path, server: context.git)
+    result = sync(context, ref: "team/a")
     assert {:error, %Error{reason: :dirty} = error} = result
     assert error.message =~ "`team`"
     assert Directory.touched(before, own(context)) == []

@@ -59,16 +59,14 @@ defmodule Alumiini.Git.TakenBackTest do
     bad = bad(context)
     Repository.move_branch!(context.origin, "bad", bad)
 
-    assert {:error, %Error{reason: :io}} =
-             Git.sync(context.url, "bad", context.path, server: context.git)
+    assert {:error, %Error{reason: :io}} = sync(context, ref: "bad")
 
     assert Repository.rev_parse(context.path, "refs/heads/main") == old
     assert_at(context, old)
 
-    assert {:error, %Error{reason: :io}} =
-             Git.sync(context.url, "bad", context.path, server: context.git)
+    assert {:error, %Error{reason: :io}} = sync(context, ref: "bad")
 
-    assert Git.sync(context.url, "other", context.path, server: context.git) == {:ok, old}
+    assert sync(context, ref: "other") == {:ok, old}
   end
 
   test "a first clone leaves nothing", context do
