@@ -3,7 +3,6 @@ defmodule Alumiini.Git.ProxyTest do
   use Alumiini.Git.Test.HttpCase, async: true
 
   alias Alumiini.Git.Auth
-
   alias Alumiini.Git.Test.{Daemon, LeakRecorder, Proxy, ScriptedTcp, Tinyproxy}
 
   setup [:dir, :origin, :commit, :certificate, :http, :https, :git]

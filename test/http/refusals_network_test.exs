@@ -5,7 +5,6 @@ defmodule Alumiini.Git.RefusalsNetworkTest do
   import Alumiini.Git.Test.ErrorAssertions
 
   alias Alumiini.Git.Auth
-
   alias Alumiini.Git.Test.{Manifests, OsProcess, ScriptedTcp}
 
   @moduletag files: %{"app.yaml" => "a\n", "deploy/x.yaml" => "x\n"}

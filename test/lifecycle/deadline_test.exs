@@ -4,7 +4,6 @@ defmodule Alumiini.Git.DeadlineTest do
   use Alumiini.Git.Test.KillCase, async: true
 
   alias Alumiini.Git.Server
-
   alias Alumiini.Git.Test.{ScriptedTcp, WorkersSeen}
 
   @moduletag timeout: 120_000

@@ -4,7 +4,6 @@ defmodule Alumiini.Git.IsolationTest do
   use Alumiini.Git.Test.HttpCase, async: true
 
   alias Alumiini.Git.Server
-
   alias Alumiini.Git.Test.{Leftovers, OsProcess, ScriptedWorker, WorkersSeen}
 
   @moduletag timeout: 120_000

@@ -4,7 +4,6 @@ defmodule Alumiini.Git.HostileSoakTest do
   use Alumiini.Git.Test.HttpCase, async: false
 
   alias Alumiini.Git.Auth
-
   alias Alumiini.Git.Test.{Flooder, HostilePacks, OsProcess, ScriptedTcp, SshKeys}
 
   # With ONLY set to the name of one kind, only that is at work.

@@ -4,7 +4,6 @@ defmodule Alumiini.Git.SshHangsTest do
   use Alumiini.Git.Test.SshCase, async: true
 
   alias Alumiini.Git.Server
-
   alias Alumiini.Git.Test.{OsProcess, Relay, ScriptedTcp}
 
   @moduletag timeout: 180_000

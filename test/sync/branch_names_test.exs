@@ -3,7 +3,6 @@ defmodule Alumiini.Git.BranchNamesTest do
   use Alumiini.Git.Test.GitCase, async: true
 
   alias Alumiini.Git.{Auth, OneLine}
-
   alias Alumiini.Git.Test.{RawWorker, Remotes, SshKeys, SshServer}
 
   # In Latin-1, in a directory of the same kind.
