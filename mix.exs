@@ -112,7 +112,7 @@ defmodule AlumiiniGit.MixProject do
     [
       main: "readme",
       extras:
-        ~w(README.md guides/installation.md guides/authentication.md ARCHITECTURE.md CHANGELOG.md SECURITY.md protocol/README.md)
+        ~w(README.md guides/installation.md guides/authentication.md guides/reading.md ARCHITECTURE.md CHANGELOG.md SECURITY.md protocol/README.md)
         |> Enum.filter(&File.exists?(Path.join(__DIR__, &1)))
         |> Enum.map(&extra/1),
       # What README.md shows, and nothing else that lies below bench/.
@@ -122,6 +122,18 @@ defmodule AlumiiniGit.MixProject do
       skip_undefined_reference_warnings_on: ["ARCHITECTURE.md"],
       source_ref: "v#{@version}",
       groups_for_modules: [
+        "What calls return": [
+          Alumiini.Git.Change,
+          Alumiini.Git.Commit,
+          Alumiini.Git.Error,
+          Alumiini.Git.Export,
+          Alumiini.Git.Lease,
+          Alumiini.Git.Ref,
+          Alumiini.Git.Snapshot,
+          Alumiini.Git.Snapshot.File,
+          Alumiini.Git.Status,
+          Alumiini.Git.Update
+        ],
         "Mix tasks": [~r/Mix\.Tasks\./]
       ]
     ]

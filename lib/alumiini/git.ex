@@ -33,7 +33,8 @@ defmodule Alumiini.Git do
       them fails, except one that ends every worker it is given to (`:worker_exited`).
     * Functions return `{:ok, value}` or `{:error, error}` with an `Alumiini.Git.Error`, and do not
       exit. Only misuse raises (`ArgumentError`: an unknown option, a path that is no string), and a
-      function of yours that does (`:progress`, `:auth`).
+      function of yours that does (`:progress`, `:auth`). Each has a variant with `!`, which returns
+      the value alone, and raises the error.
     * No secret is in any error, log line, telemetry event or file. See `Alumiini.Git.Auth`.
 
   ## Options of every call
@@ -66,6 +67,20 @@ defmodule Alumiini.Git do
   `:tls`, `:proxy` and `:no_proxy` can be given to `start_link/1`, for all calls that do not say
   otherwise.
 
+  ## Options of calls that read a commit
+
+  `snapshot/3` and `export/3` take these, and so do `files/3` and `read/3`, which look at the
+  working tree without `:at`. The guide [Reading repositories](reading.md) has examples.
+
+    * `:at` - the commit: a full or an abbreviated id, a branch or tag, a full ref name, or what else
+      gitrevisions(7) has but a search (`":/text"`). It has to be in the repository: nothing is
+      fetched, and a sync brings no tags and no branch but its own. Default: HEAD
+    * `:match` - only the files that these patterns take: a string or a list of strings, each as a
+      line of a `.gitignore` (`"*.yaml"` in any directory, `"/deploy/*.yaml"` from the top,
+      `"charts/**/values.yaml"`; `"!*.test.yaml"` takes files out again). Default: all
+    * `:ignore` - without the files that these patterns take: the lines of a file such as Flux's
+      `.sourceignore`, as a list or as the text of that file. They stand above `:match`
+
   ## Several nodes
 
   A server can be called from any node: `server: {Alumiini.Git, :"git@host"}`. The repositories are
@@ -82,7 +97,8 @@ defmodule Alumiini.Git do
   Events for metrics and logs are documented in `Alumiini.Git.Telemetry`.
   """
 
-  alias Alumiini.Git.{Auth, Commit, Error, Ops, Options, Ref, Server, Update}
+  alias Alumiini.Git.{Auth, Change, Commit, Error, Export, Lease, Ops, Options, Ref, Response}
+  alias Alumiini.Git.{Server, Snapshot, Status, Update}
 
   @typedoc """
   What to sync or to ask for. Names are bytes, as they are to Git, and need not be UTF-8. See "Refs"
@@ -163,6 +179,53 @@ defmodule Alumiini.Git do
 
   @typedoc "The URL of a proxy, or where to look for one. See \"Options of calls to a remote\"."
   @type proxy :: String.t() | :environment | :none
+
+  @typedoc "See \"Options of calls that read a commit\"."
+  @type commit_option ::
+          {:at, String.t()}
+          | {:match, String.t() | [String.t()]}
+          | {:ignore, String.t() | [String.t()]}
+
+  @type files_option :: call_option | commit_option | {:recursive, boolean}
+
+  @type read_option :: call_option | {:at, String.t()} | {:max_bytes, pos_integer}
+
+  @type checkout_option :: call_option | {:force, boolean} | {:progress, (progress -> any)}
+
+  @type ls_remote_option :: call_option | remote_option
+
+  @type refs_option ::
+          call_option
+          | remote_option
+          | {:prefix, String.t() | [String.t()]}
+          | {:max_bytes, pos_integer}
+
+  @type snapshot_option ::
+          call_option
+          | commit_option
+          | {:known, [sha] | MapSet.t(sha)}
+          | {:content, boolean}
+          | {:max_bytes, pos_integer}
+          | {:max_files, pos_integer}
+
+  @type diff_option ::
+          call_option
+          | {:paths, Path.t() | [Path.t()]}
+          | {:match, String.t() | [String.t()]}
+          | {:ignore, String.t() | [String.t()]}
+          | {:renames, boolean}
+
+  @type log_option ::
+          call_option | {:from, String.t()} | {:limit, pos_integer} | {:path, Path.t()}
+
+  @type export_option ::
+          call_option
+          | commit_option
+          | {:subpath, Path.t()}
+          | {:format, :directory | :tar_gz}
+          | {:link, boolean}
+          | {:grace, non_neg_integer}
+          | {:max_bytes, pos_integer}
 
   @type sync_option ::
           call_option
@@ -398,25 +461,34 @@ defmodule Alumiini.Git do
 
   `subpath` is the directory, relative to `path`; `nil` is `path` itself, and it may be left out
   before options. This looks at the working tree, and any directory will do for `path`; in a
-  repository, nothing outside of it can be reached.
+  repository, nothing outside of it can be reached. With `:at` it looks at a commit instead.
 
   A name that is not UTF-8 is returned as the bytes it consists of.
 
   ## Options
 
+    * `:recursive` - also those in directories below it, hidden ones left out, with their paths from
+      that directory. Default: `false`
+    * `:at`, `:match`, `:ignore` - see "Options of calls that read a commit". With `:match` it is
+      the files that it takes, whatever their names end in, hidden ones among them. Patterns are
+      about the path from that directory
     * `:server`, `:timeout` - see "Options of every call"
 
   ## Errors
 
   Among others: `:path_not_found`, `:unsafe_path`, `:too_large` (names of more than 16 MiB, or links
-  without end), `:incomplete` (a sync was interrupted in a way that only the next one can mend).
+  without end), `:incomplete` (a sync was interrupted in a way that only the next one can mend);
+  with `:at`: `:ref_not_found`, `:not_a_repository`.
 
   ## Examples
 
       iex> Alumiini.Git.files("/var/lib/app", "deploy")
       {:ok, ["configmap.yaml", "deployment.yaml"]}
+
+      iex> Alumiini.Git.files("/var/lib/app", at: "HEAD~1", recursive: true, match: "*.json")
+      {:ok, ["dashboards/app.json"]}
   """
-  @spec files(Path.t(), Path.t() | nil | [call_option], [call_option]) ::
+  @spec files(Path.t(), Path.t() | nil | [files_option], [files_option]) ::
           {:ok, [binary]} | {:error, Error.t()}
   def files(path, subpath \\ nil, options \\ [])
 
@@ -428,26 +500,30 @@ defmodule Alumiini.Git do
   The content of a file in a repository, byte for byte.
 
   `file` is relative to `path`. This looks at the working tree, and any directory will do for
-  `path`. Symbolic links are followed while they stay inside of it; nothing outside and nothing in
-  `.git` can be read.
+  `path`. With `:at` it looks at a commit instead. Symbolic links are followed while they stay
+  inside of it; nothing outside and nothing in `.git` can be read.
 
   ## Options
 
+    * `:at` - see "Options of calls that read a commit"
     * `:max_bytes` - a file that is larger is answered with `:too_large`. Default: 16 MiB, at most
       64 MiB
     * `:server`, `:timeout` - see "Options of every call"
 
   ## Errors
 
-  Among others: `:path_not_found`, `:unsafe_path`, `:too_large`, `:incomplete` (see `files/3`).
+  Among others: `:path_not_found`, `:unsafe_path`, `:too_large`, `:incomplete` (see `files/3`); with
+  `:at`: `:ref_not_found`, `:not_a_repository`.
 
   ## Examples
 
       iex> Alumiini.Git.read("/var/lib/app", "deploy/configmap.yaml")
       {:ok, "kind: ConfigMap\\n"}
+
+      iex> Alumiini.Git.read("/var/lib/app", "deploy/configmap.yaml", at: "HEAD~1")
+      {:ok, "kind: Secret\\n"}
   """
-  @spec read(Path.t(), Path.t(), [call_option | {:max_bytes, pos_integer}]) ::
-          {:ok, binary} | {:error, Error.t()}
+  @spec read(Path.t(), Path.t(), [read_option]) :: {:ok, binary} | {:error, Error.t()}
   def read(path, file, options \\ []), do: Ops.Read.run(path, file, options)
 
   @doc """
@@ -494,10 +570,7 @@ defmodule Alumiini.Git do
       iex> Alumiini.Git.checkout("/var/lib/app", "7fd1a60b01f91b314f59955a4e4d4e80d8edf11d")
       {:ok, "7fd1a60b01f91b314f59955a4e4d4e80d8edf11d"}
   """
-  @spec checkout(Path.t(), String.t(), [
-          call_option | {:force, boolean} | {:progress, (progress -> any)}
-        ]) ::
-          {:ok, sha} | {:error, Error.t()}
+  @spec checkout(Path.t(), String.t(), [checkout_option]) :: {:ok, sha} | {:error, Error.t()}
   def checkout(path, rev, options \\ []), do: Ops.Checkout.run(path, rev, options)
 
   @doc """
@@ -522,7 +595,7 @@ defmodule Alumiini.Git do
       iex> Alumiini.Git.ls_remote("https://git.example.com/team/app.git", {:tag, "v1.0.0"})
       {:ok, "7fd1a60b01f91b314f59955a4e4d4e80d8edf11d"}
   """
-  @spec ls_remote(String.t(), ref | [call_option | remote_option], [call_option | remote_option]) ::
+  @spec ls_remote(String.t(), ref | [ls_remote_option], [ls_remote_option]) ::
           {:ok, sha} | {:error, Error.t()}
   def ls_remote(url, ref \\ "HEAD", options \\ [])
 
@@ -564,12 +637,288 @@ defmodule Alumiini.Git do
          }
        ]}
   """
-  @spec refs(String.t(), [
-          call_option
-          | remote_option
-          | {:prefix, String.t() | [String.t()]}
-          | {:max_bytes, pos_integer}
-        ]) ::
-          {:ok, [Ref.t()]} | {:error, Error.t()}
+  @spec refs(String.t(), [refs_option]) :: {:ok, [Ref.t()]} | {:error, Error.t()}
   def refs(url, options \\ []), do: Ops.Refs.run(url, options)
+
+  @doc """
+  All matching files of one commit, with their contents, in one call: an `Alumiini.Git.Snapshot`.
+
+  It is read from the object database, never from the working tree: it is one commit, whole,
+  whatever is synced meanwhile. Symbolic links are told as links and not followed, submodules with
+  their commit, pointers of Git LFS as such.
+
+  `subpath` is a directory of the commit; `nil` is its top, and it may be left out before options.
+  The paths of files are from the top in any case. So are patterns.
+
+  ## Options
+
+    * `:at`, `:match`, `:ignore` - see "Options of calls that read a commit"
+    * `:known` - the ids (`oid`) of contents that the caller has already, as a list or a `MapSet`:
+      files with these come without their content. Ids that nothing has do no harm. Default: none
+    * `:content` - with `false` no file comes with its content. Default: `true`
+    * `:max_bytes` - contents that are larger altogether are answered with `:too_large`; those that
+      are known count nothing. Default: 64 MiB, at most 4 GiB. One file may have 64 MiB
+    * `:max_files` - more files are answered with `:too_large`. Default: 100,000, at most 1,000,000
+    * `:server`, `:timeout` - see "Options of every call"
+
+  ## Errors
+
+  Among others: `:ref_not_found`, `:path_not_found` (no such directory in the commit),
+  `:not_a_repository`, `:too_large` (its message says which limit, and how to ask for less),
+  `:corrupt`.
+
+  ## Examples
+
+      iex> {:ok, snapshot} = Alumiini.Git.snapshot("/var/lib/app", "deploy", match: "*.yaml")
+      iex> for file <- snapshot.files, do: {file.path, file.content}
+      [{"deploy/app.yaml", "kind: Deployment\\n"}, {"deploy/base/app.yaml", "kind: Service\\n"}]
+  """
+  @spec snapshot(Path.t(), Path.t() | nil | [snapshot_option], [snapshot_option]) ::
+          {:ok, Snapshot.t()} | {:error, Error.t()}
+  def snapshot(path, subpath \\ nil, options \\ [])
+
+  def snapshot(path, options, []) when is_list(options), do: snapshot(path, nil, options)
+
+  def snapshot(path, subpath, options), do: Ops.Snapshot.run(path, subpath, options)
+
+  @doc """
+  What differs between two commits: a list of `Alumiini.Git.Change`, sorted by path.
+
+  `from` and `to` are revisions as `:at` takes them ("Options of calls that read a commit"). A
+  commit has to be in the repository: after a sync, the one before is (see `:keep` at `sync/4`).
+
+  ## Options
+
+    * `:paths` - only these files and directories, with all that is in them: one path from the top,
+      or a list. Default: all
+    * `:match`, `:ignore` - see "Options of calls that read a commit"
+    * `:renames` - with `true`, a file that was deleted and one that was added with the same or a
+      similar content are one change, as with `git diff -M`. Default: `false`
+    * `:server`, `:timeout` - see "Options of every call"
+
+  ## Errors
+
+  Among others: `:ref_not_found`, `:not_a_repository`, `:too_large`, `:corrupt`.
+
+  ## Examples
+
+      iex> {:ok, changes} = Alumiini.Git.diff("/var/lib/app", update.previous, update.sha, paths: "deploy")
+      iex> for change <- changes, do: {change.status, change.path}
+      [{:modified, "deploy/app.yaml"}, {:deleted, "deploy/old.yaml"}]
+  """
+  @spec diff(Path.t(), String.t(), String.t(), [diff_option]) ::
+          {:ok, [Change.t()]} | {:error, Error.t()}
+  def diff(path, from, to, options \\ []), do: Ops.Diff.run(path, from, to, options)
+
+  @doc """
+  The commits that lead to one, itself among them, as a list of `Alumiini.Git.Commit`: the newest
+  first, as `git log` orders them.
+
+  A clone has as much history as its depth: without `depth: :infinity`, or a number, at `sync/4`, it
+  is one commit.
+
+  ## Options
+
+    * `:from` - the commit, as `:at` has it ("Options of calls that read a commit"). Default: HEAD
+    * `:limit` - how many commits at most. Default: 100, at most 100,000
+    * `:path` - only the commits that changed this file, or anything in this directory, as
+      `git log -- path` shows them. Default: all
+    * `:server`, `:timeout` - see "Options of every call"
+
+  ## Errors
+
+  Among others: `:ref_not_found`, `:not_a_repository`, `:too_large`, `:corrupt`.
+
+  ## Examples
+
+      iex> {:ok, commits} = Alumiini.Git.log("/var/lib/app", limit: 2, path: "deploy/app.yaml")
+      iex> for commit <- commits, do: {commit.author, commit.message}
+      [{"Grace Hopper", "Scale up\\n"}, {"Ada Lovelace", "Add the app\\n"}]
+  """
+  @spec log(Path.t(), [log_option]) :: {:ok, [Commit.t()]} | {:error, Error.t()}
+  def log(path, options \\ []), do: Ops.Log.run(path, options)
+
+  @doc """
+  Writes the files of one commit to `dest`, for other programs (helm, kustomize), and returns an
+  `Alumiini.Git.Export`.
+
+  `dest` is a directory, or with `format: :tar_gz` an archive; it is outside of any working tree. It
+  is written in a directory beside it, `.<name>.alumiini`, and put into its place by one rename: who
+  reads there finds all of what was there before, or all of the new, never half of it, also if a
+  machine goes down. What an export left that was killed goes with the next one. The directory
+  beside stays.
+
+  Files are the committed bytes, and executable where the commit says so. Symbolic links are made as
+  they are in the commit. A submodule is an empty directory.
+
+  ## Options
+
+    * `:at`, `:match`, `:ignore` - see "Options of calls that read a commit". Patterns are about the
+      paths from `:subpath`
+    * `:subpath` - only what is in this directory of the commit, with paths from there. Default: its
+      top
+    * `:format` - `:directory` or `:tar_gz`. An archive of the same files is the same, byte for
+      byte, wherever it is made, so that it can be served by its digest. Default: `:directory`
+    * `:link` - with `true`, `dest` is a symbolic link to a directory in the one beside it, and it is
+      the link that is replaced, as git-sync does it. A program that opened the directory before
+      goes on reading there. Default: `false`
+    * `:grace` - for how many milliseconds a directory that was replaced stays for the programs that
+      still read there. Default: 0, at most a day
+    * `:max_bytes` - files that are larger altogether are answered with `:too_large`. Default: 4 GiB,
+      at most 1 TiB
+    * `:server`, `:timeout` - see "Options of every call"
+
+  ## Errors
+
+  Among others: `:ref_not_found`, `:path_not_found`, `:not_a_repository`, `:occupied` (at `dest` is
+  something that no export put there; nothing was touched), `:unsafe_path` (`dest` is in a working
+  tree), `:too_large`, `:unsupported` (a file system that cannot exchange two directories; a link it
+  can), `:io`.
+
+  ## Examples
+
+      iex> {:ok, export} = Alumiini.Git.export("/var/lib/app", "/run/chart", subpath: "chart")
+      iex> {export.digest, export.files}
+      {"sha256:cf5e7eb3b9b8b6f1d8a09a06d4a26d4a3b4b8e0f1c3f0c5f4c9c9d4d1c3f6f4e", 12}
+  """
+  @spec export(Path.t(), Path.t(), [export_option]) :: {:ok, Export.t()} | {:error, Error.t()}
+  def export(path, dest, options \\ []), do: Ops.Export.run(path, dest, options)
+
+  @doc """
+  What differs from the commit that HEAD is at in the working tree: a list of `Alumiini.Git.Status`,
+  sorted by path. Nothing is put right, and nothing is written: the next `sync/4` does that.
+
+  What a `.gitignore` names is untracked here in a working tree that this library made, where it is in
+  the way like anything else. In a repository of somebody's own it is left out.
+
+  ## Options
+
+    * `:server`, `:timeout` - see "Options of every call"
+
+  ## Errors
+
+  Among others: `:not_a_repository`, `:unsupported` (there is no working tree), `:ref_not_found`
+  (HEAD is on a branch without a commit), `:incomplete`, `:too_large`.
+
+  ## Examples
+
+      iex> {:ok, drift} = Alumiini.Git.status("/var/lib/app")
+      iex> for one <- drift, do: {one.status, one.path}
+      [{:modified, "deploy/app.yaml"}, {:untracked, "deploy/app.yaml.orig"}]
+  """
+  @spec status(Path.t(), [call_option]) :: {:ok, [Status.t()]} | {:error, Error.t()}
+  def status(path, options \\ []), do: Ops.Status.run(path, options)
+
+  @doc """
+  Keeps a commit readable for as long as the calling process lives, or until `release/2`: returns an
+  `Alumiini.Git.Lease`.
+
+  A repository that this library cloned keeps the objects of the last commits that were synced (see
+  `:keep` at `sync/4`) and drops others when it is repacked. Those of a commit with a lease stay,
+  whatever is synced meanwhile, so that `snapshot/3`, `read/3` and the others can be asked for it
+  with `:at`.
+
+  The lease outlives workers that die and a server that is restarted under its name. If the whole
+  BEAM ends, or the node of the caller cannot be reached, it ends, too: at the latest an hour later.
+  Each call is a lease of its own, also of the same commit.
+
+  ## Options
+
+    * `:server`, `:timeout` - see "Options of every call"
+
+  ## Errors
+
+  Among others: `:ref_not_found` (the repository does not have the commit, or not any more),
+  `:not_a_repository`, `:unsupported` (this library did not clone it: what stays there is up to its
+  owner).
+
+  ## Examples
+
+      iex> {:ok, lease} = Alumiini.Git.lease("/var/lib/app", "7fd1a60b01f91b314f59955a4e4d4e80d8edf11d")
+      iex> Alumiini.Git.release(lease)
+      :ok
+  """
+  @spec lease(Path.t(), sha, [call_option]) :: {:ok, Lease.t()} | {:error, Error.t()}
+  def lease(path, sha, options \\ []), do: Ops.Lease.run(path, sha, options)
+
+  @doc """
+  Ends a lease before its process ends. To release it again, or from another process, is fine.
+
+  ## Options
+
+    * `:timeout` - see "Options of every call"
+
+  ## Errors
+
+  Those that any call may have. The lease is then still there, and ends with its process.
+  """
+  @spec release(Lease.t(), [{:timeout, pos_integer}]) :: :ok | {:error, Error.t()}
+  def release(lease, options \\ []), do: Ops.Release.run(lease, options)
+
+  ## The same, for who wants the value or an exception
+
+  @doc "The same as `sync/4`, but returns the value alone, and raises an `Alumiini.Git.Error`."
+  @spec sync!(String.t(), ref, Path.t(), pos_integer | [sync_option]) :: sha
+  def sync!(url, ref, path, depth_or_options \\ 1),
+    do: sync(url, ref, path, depth_or_options) |> Response.value!()
+
+  @doc "The same as `update/4`, but returns the value alone, and raises an `Alumiini.Git.Error`."
+  @spec update!(String.t(), ref, Path.t(), [sync_option]) :: Update.t()
+  def update!(url, ref, path, options \\ []),
+    do: update(url, ref, path, options) |> Response.value!()
+
+  @doc "The same as `files/3`, but returns the value alone, and raises an `Alumiini.Git.Error`."
+  @spec files!(Path.t(), Path.t() | nil | [files_option], [files_option]) :: [binary]
+  def files!(path, subpath \\ nil, options \\ []),
+    do: files(path, subpath, options) |> Response.value!()
+
+  @doc "The same as `read/3`, but returns the value alone, and raises an `Alumiini.Git.Error`."
+  @spec read!(Path.t(), Path.t(), [read_option]) :: binary
+  def read!(path, file, options \\ []), do: read(path, file, options) |> Response.value!()
+
+  @doc "The same as `head/2`, but returns the value alone, and raises an `Alumiini.Git.Error`."
+  @spec head!(Path.t(), [call_option]) :: Commit.t()
+  def head!(path, options \\ []), do: head(path, options) |> Response.value!()
+
+  @doc "The same as `checkout/3`, but returns the value alone, and raises an `Alumiini.Git.Error`."
+  @spec checkout!(Path.t(), String.t(), [checkout_option]) :: sha
+  def checkout!(path, rev, options \\ []), do: checkout(path, rev, options) |> Response.value!()
+
+  @doc "The same as `ls_remote/3`, but returns the value alone, and raises an `Alumiini.Git.Error`."
+  @spec ls_remote!(String.t(), ref | [ls_remote_option], [ls_remote_option]) :: sha
+  def ls_remote!(url, ref \\ "HEAD", options \\ []),
+    do: ls_remote(url, ref, options) |> Response.value!()
+
+  @doc "The same as `refs/2`, but returns the value alone, and raises an `Alumiini.Git.Error`."
+  @spec refs!(String.t(), [refs_option]) :: [Ref.t()]
+  def refs!(url, options \\ []), do: refs(url, options) |> Response.value!()
+
+  @doc "The same as `snapshot/3`, but returns the value alone, and raises an `Alumiini.Git.Error`."
+  @spec snapshot!(Path.t(), Path.t() | nil | [snapshot_option], [snapshot_option]) :: Snapshot.t()
+  def snapshot!(path, subpath \\ nil, options \\ []),
+    do: snapshot(path, subpath, options) |> Response.value!()
+
+  @doc "The same as `diff/4`, but returns the value alone, and raises an `Alumiini.Git.Error`."
+  @spec diff!(Path.t(), String.t(), String.t(), [diff_option]) :: [Change.t()]
+  def diff!(path, from, to, options \\ []), do: diff(path, from, to, options) |> Response.value!()
+
+  @doc "The same as `log/2`, but returns the value alone, and raises an `Alumiini.Git.Error`."
+  @spec log!(Path.t(), [log_option]) :: [Commit.t()]
+  def log!(path, options \\ []), do: log(path, options) |> Response.value!()
+
+  @doc "The same as `export/3`, but returns the value alone, and raises an `Alumiini.Git.Error`."
+  @spec export!(Path.t(), Path.t(), [export_option]) :: Export.t()
+  def export!(path, dest, options \\ []), do: export(path, dest, options) |> Response.value!()
+
+  @doc "The same as `status/2`, but returns the value alone, and raises an `Alumiini.Git.Error`."
+  @spec status!(Path.t(), [call_option]) :: [Status.t()]
+  def status!(path, options \\ []), do: status(path, options) |> Response.value!()
+
+  @doc "The same as `lease/3`, but returns the value alone, and raises an `Alumiini.Git.Error`."
+  @spec lease!(Path.t(), sha, [call_option]) :: Lease.t()
+  def lease!(path, sha, options \\ []), do: lease(path, sha, options) |> Response.value!()
+
+  @doc "The same as `release/2`, but returns the value alone, and raises an `Alumiini.Git.Error`."
+  @spec release!(Lease.t(), [{:timeout, pos_integer}]) :: :ok
+  def release!(lease, options \\ []), do: release(lease, options) |> Response.done!()
 end

@@ -59,6 +59,21 @@ defmodule Alumiini.Git.EventsTest do
       assert {:ok, "served"} = Git.checkout("/x", "main", options)
       assert {:ok, "served"} = Git.ls_remote("https://h/x", "main", options)
       assert {:error, %Error{reason: :internal}} = Git.refs("https://h/x", options)
+      # Nothing keeps it any more.
+      keeper = spawn(fn -> :ok end)
+      lease = %Git.Lease{path: "/x", sha: "a", id: "1", server: server, keeper: keeper}
+
+      for call <- [
+            fn -> Git.snapshot("/x", options) end,
+            fn -> Git.diff("/x", "a", "b", options) end,
+            fn -> Git.log("/x", options) end,
+            fn -> Git.export("/x", "/dest", options) end,
+            fn -> Git.status("/x", options) end,
+            fn -> Git.lease("/x", "a", options) end,
+            fn -> Git.release(lease) end
+          ],
+          do: assert({:error, %Error{reason: :internal}} = call.())
+
       no_server = [server: :nobody_has_this_name]
       assert {:error, _unavailable} = Git.sync("https://h/x", "main", "/x", no_server)
       stop_supervised!(Git)
@@ -88,7 +103,11 @@ defmodule Alumiini.Git.EventsTest do
           received_events(raising) ++ received_events(:nobody_has_this_name)
 
       seen = events |> Enum.map(&elem(&1, 0)) |> Enum.uniq()
-      cannot_raise = for op <- [:files, :read, :head], do: [:alumiini_git, op, :exception]
+
+      cannot_raise =
+        for op <- Git.Ops.all() -- [:sync, :update, :checkout, :ls_remote, :refs],
+            do: [:alumiini_git, op, :exception]
+
       assert Enum.sort(seen ++ cannot_raise) == Enum.sort(Telemetry.events())
 
       for {event, measurements, metadata} <- events do

@@ -1,6 +1,6 @@
 defmodule Alumiini.Git.Commit do
   @moduledoc """
-  A commit, as `Alumiini.Git.head/2` returns it.
+  A commit, as `Alumiini.Git.head/2` and `Alumiini.Git.log/2` return it.
 
   | field | |
   | --- | --- |
@@ -12,7 +12,7 @@ defmodule Alumiini.Git.Commit do
   | `committer`, `committer_email` | who committed it |
   | `committed_at`, `committed_offset` | when, in the same units |
   | `message` | the whole message |
-  | `branch` | the branch that HEAD is on, by its short name, or `nil` where HEAD is detached |
+  | `branch` | of `head/2`, the branch that HEAD is on, by its short name, or `nil` where HEAD is detached; of `log/2` `nil` |
 
   All of this is as `git log` shows it, also of commits that are not well formed: a name or an
   e-mail address that is not there is empty, and a time that is not there is `nil`, with its zone. A
@@ -55,6 +55,7 @@ defmodule Alumiini.Git.Commit do
           branch: binary | nil
         }
 
+  # The copies let go of the frame, in which there may be many.
   @doc false
   @spec from_wire(term) :: {:ok, t} | :error
   def from_wire(
@@ -77,21 +78,24 @@ defmodule Alumiini.Git.Commit do
              (is_integer(committed_at) or committed_at == nil) do
     {:ok,
      %__MODULE__{
-       sha: sha,
-       tree: tree,
-       parents: parents,
-       author: author,
-       email: email,
+       sha: :binary.copy(sha),
+       tree: copy(tree),
+       parents: Enum.map(parents, &copy/1),
+       author: copy(author),
+       email: copy(email),
        timestamp: timestamp,
        offset: offset,
-       committer: committer,
-       committer_email: committer_email,
+       committer: copy(committer),
+       committer_email: copy(committer_email),
        committed_at: committed_at,
        committed_offset: committed_offset,
-       message: message,
-       branch: wire["branch"]
+       message: copy(message),
+       branch: copy(wire["branch"])
      }}
   end
 
   def from_wire(_other), do: :error
+
+  defp copy(text) when is_binary(text), do: :binary.copy(text)
+  defp copy(other), do: other
 end

@@ -51,7 +51,66 @@ defmodule Alumiini.Git.Operation do
       else: Call.run(server(options), request, call)
   end
 
-  defp server(options), do: Keyword.get(options, :server, Alumiini.Git)
+  @doc "Takes a lease: a request that a process on the server's node makes, and goes on with."
+  @spec lease(map, keyword) :: {:ok, map} | {:error, Error.t()}
+  def lease(request, options),
+    do: Call.run(server(options), request, timeout: Options.timeout(options), as: :lease)
+
+  @doc """
+  Makes a request whose answer may come in pages, all within the time of the one call. `take` gets
+  what a page holds and what was taken before it; with what it has then, it returns the fields of
+  the request that are others from there on, such as the commit that the first page was of.
+  """
+  @spec pages(map, keyword, taken, (term, taken -> {:ok, taken, map} | :error)) ::
+          {:ok, taken} | {:error, Error.t()} | :error
+        when taken: term
+  def pages(request, options, taken, take) do
+    timeout = Options.timeout(options)
+    pages(request, options, taken, take, {timeout, now() + timeout})
+  end
+
+  defp pages(request, options, taken, take, {timeout, deadline} = whole) do
+    with {:ok, %{"ok" => page} = reply} <- request(request, options),
+         {:ok, taken, pinned} <- take.(page, taken) do
+      case reply do
+        %{"next" => %{} = next} ->
+          options = Keyword.put(options, :timeout, max(1, deadline - now()))
+          request = request |> Map.merge(pinned) |> Map.put("after", next)
+          pages(request, options, taken, take, whole)
+
+        _last ->
+          {:ok, taken}
+      end
+    else
+      # Not the time that was left for one page.
+      {:error, %Error{reason: :timeout, op: op}} when is_map_key(request, "after") ->
+        message = "it did not end within #{timeout} ms; the work was stopped"
+        {:error, Error.new(:timeout, op, message)}
+
+      not_taken ->
+        not_taken
+    end
+  end
+
+  @doc "The same where each page is a list, of which `from_wire` makes one."
+  @spec lists(map, keyword, (term -> {:ok, list} | :error)) ::
+          {:ok, list | map} | {:error, Error.t()} | :error
+  def lists(request, options, from_wire) do
+    take = fn page, taken ->
+      with {:ok, list} <- from_wire.(page), do: {:ok, [list | taken], %{}}
+    end
+
+    case pages(request, options, [], take) do
+      {:ok, taken} when is_list(taken) -> {:ok, taken |> Enum.reverse() |> Enum.concat()}
+      other -> other
+    end
+  end
+
+  defp now, do: System.monotonic_time(:millisecond)
+
+  @doc "The server of a call."
+  @spec server(keyword) :: GenServer.server()
+  def server(options), do: Keyword.get(options, :server, Alumiini.Git)
 
   # An event that this version does not know is nothing to tell.
   defp on_event(progress) do

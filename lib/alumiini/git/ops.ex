@@ -5,7 +5,8 @@ defmodule Alumiini.Git.Ops do
   # documentation of both follow. Each has a function of `Alumiini.Git`, which documents it, and a
   # module below this one, which does it.
 
-  @all [:sync, :update, :files, :read, :head, :checkout, :ls_remote, :refs]
+  @all [:sync, :update, :files, :read, :head, :checkout, :ls_remote, :refs] ++
+         [:snapshot, :diff, :log, :export, :status, :lease, :release]
   # Of the wire, too, but no functions of `Alumiini.Git`, nor events.
   @internal [:hello, :normalize, :probe]
   @by_name Map.new(@all ++ @internal, &{Atom.to_string(&1), &1})

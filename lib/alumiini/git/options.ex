@@ -6,7 +6,10 @@ defmodule Alumiini.Git.Options do
   # could be a secret.
 
   alias Alumiini.Git.{Addresses, Auth, Remote, Secret}
+  alias Alumiini.Git.Options.{Read, Value}
   alias Alumiini.Git.Remote.{Proxy, Tls}
+
+  import Value, only: [boolean!: 2, positive!: 3, wrong!: 3]
 
   # Erlang's timers go to 2^32-1 ms; past 24 days nobody waits for Git.
   @longest 2_147_483_647
@@ -43,6 +46,7 @@ defmodule Alumiini.Git.Options do
   @remote [:auth, :allow_insecure, :tls, :proxy, :no_proxy]
   @default_timeout 300_000
   @schemes [:https, :http, :ssh, :file]
+  @read Read.keys()
 
   @type start :: %{
           name: GenServer.name() | nil,
@@ -192,7 +196,12 @@ defmodule Alumiini.Git.Options do
   @spec call!(atom, [atom], keyword) :: :ok
   def call!(function, known, options) do
     known!(options, known, "Alumiini.Git.#{function}")
-    Enum.each(options, fn {key, value} -> call_option!(key, value) end)
+
+    Enum.each(options, fn
+      {:max_bytes, value} when function in [:snapshot, :export] -> Read.max_bytes!(function, value)
+      {key, value} when key in @read -> Read.check!(key, value)
+      {key, value} -> call_option!(key, value)
+    end)
   end
 
   defp call_option!(:timeout, value), do: positive!(:timeout, value, @longest)
@@ -206,9 +215,8 @@ defmodule Alumiini.Git.Options do
     end
   end
 
-  defp call_option!(key, value) when key in [:force, :allow_insecure, :working_tree] do
-    if not is_boolean(value), do: wrong!(key, "true or false", value)
-  end
+  defp call_option!(key, value) when key in [:force, :allow_insecure, :working_tree],
+    do: boolean!(key, value)
 
   defp call_option!(:progress, value) do
     if not is_function(value, 1), do: wrong!(:progress, "a function of one argument", value)
@@ -284,11 +292,10 @@ defmodule Alumiini.Git.Options do
   end
 
   @doc "The absolute path of a repository. The worker has a current directory of its own."
-  @spec path!(term) :: binary
-  def path!(path) do
+  @spec path!(term, String.t()) :: binary
+  def path!(path, what \\ "the path of the repository") do
     if not (is_binary(path) and path != "") do
-      raise ArgumentError,
-            "the path of the repository must be a string that is not empty, got: #{shown(path)}"
+      raise ArgumentError, "#{what} must be a string that is not empty, got: #{shown(path)}"
     end
 
     # Not Path.absname/1, which takes no names that are not UTF-8.
@@ -329,31 +336,7 @@ defmodule Alumiini.Git.Options do
     end
   end
 
-  defp positive!(key, value, most) do
-    if not (is_integer(value) and value in 1..most) do
-      wrong!(key, "a positive integer of at most #{most}", value)
-    end
-  end
-
-  @spec wrong!(atom, String.t(), term) :: no_return
-  defp wrong!(key, right, value) do
-    raise ArgumentError, "option #{inspect(key)} must be #{right}, got: #{shown(value)}"
-  end
-
-  @doc """
-  A wrong value as a message shows it. Whatever can hold text is only named: arguments in the wrong
-  order put a URL with a password anywhere.
-  """
+  @doc "See `Alumiini.Git.Options.Value.shown/1`."
   @spec shown(term) :: String.t()
-  def shown(value) when is_atom(value) or is_number(value) or value in ["", [], %{}, {}],
-    do: inspect(value)
-
-  def shown(value) when is_binary(value), do: "a string"
-  def shown(value) when is_list(value), do: "a list"
-  def shown({kind, _value}) when is_atom(kind), do: "{#{inspect(kind)}, …}"
-  def shown(value) when is_tuple(value), do: "a tuple"
-  def shown(%module{}), do: "a %#{inspect(module)}{}"
-  def shown(value) when is_map(value), do: "a map"
-  def shown(value) when is_function(value), do: "a function"
-  def shown(_other), do: "something else"
+  defdelegate shown(value), to: Value
 end

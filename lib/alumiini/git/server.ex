@@ -16,6 +16,7 @@ defmodule Alumiini.Git.Server do
   alias Alumiini.Git.Server.{
     Backoff,
     Call,
+    LeaseKeeper,
     Pending,
     Protocol,
     Reply,
@@ -37,6 +38,7 @@ defmodule Alumiini.Git.Server do
   # has it, without `id` and `timeout`. Tests add `fault` to one.
   #
   #   * `:timeout` - ms
+  #   * `:as` - `:lease` for a request that a keeper is to make, and to go on with
   #   * `:on_event` - called in this process with each event's name and map, if the request has
   #     `"progress" => true`
   @spec call(GenServer.server(), map, keyword) :: {:ok, map} | {:error, Alumiini.Git.Error.t()}
@@ -97,6 +99,11 @@ defmodule Alumiini.Git.Server do
         state
       ) do
     {:noreply, request(state, request)}
+  end
+
+  def handle_info({Call, :lease, %{ref: _, caller: _, request: %{}} = request}, state) do
+    LeaseKeeper.start(state.name, request)
+    {:noreply, state}
   end
 
   def handle_info({Call, :cancel, ref}, state) do

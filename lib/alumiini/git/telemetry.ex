@@ -2,9 +2,9 @@ defmodule Alumiini.Git.Telemetry do
   @moduledoc """
   The [telemetry](https://github.com/beam-telemetry/telemetry) events of this library.
 
-  In the table `op` stands for each of `sync`, `update`, `files`, `read`, `head`, `checkout`,
-  `ls_remote` and `refs`. `events/0` lists all of them, ready for `:telemetry.attach_many/4`. A test
-  reads this table and holds it true.
+  In the table `op` stands for each of #{Enum.map_join(Alumiini.Git.Ops.all(), ", ", &"`#{&1}`")}.
+  `events/0` lists all of them, ready for `:telemetry.attach_many/4`. A test reads this table and
+  holds it true.
 
   | event | measurements | metadata |
   | --- | --- | --- |
@@ -29,13 +29,15 @@ defmodule Alumiini.Git.Telemetry do
     * `url` - of `sync`, `update`, `ls_remote` and `refs`, without credentials, query and fragment;
       of what is no URL its scheme (`https:[hidden]`); otherwise `nil`
     * `path` - the repository's directory; `nil` for `ls_remote` and `refs`
-    * `ref` - the ref as it was given; for `checkout` the revision; otherwise `nil`
+    * `ref` - the ref as it was given; for `checkout` the revision, for `diff` the second one, for
+      `lease` and `release` the commit, and for calls that take `:at` or `:from` what was given
+      there; otherwise `nil`
     * `result` - `:ok`, or a `t:Alumiini.Git.Error.reason/0`
     * `change` - for `sync` and `update` that did not fail, what was done: `:none` (there was
       nothing new; files may have been put right), `:updated`, `:cloned` or `:repaired`; otherwise
       `nil`
-    * `bytes` - for `read` the size of the file; for `sync` and `update` what came over the network
-      for it; otherwise 0
+    * `bytes` - for `read` the size of the file; for `snapshot` that of all contents that it holds,
+      for `export` that of all files that were written; for `sync` and `update` what came over the network for it; otherwise 0
     * `objects` - for `sync` and `update` how many objects came; otherwise 0
     * `kind`, `reason`, `stacktrace` - what was raised, as `try`/`catch` has it, without the
       arguments of functions

@@ -3,7 +3,7 @@ defmodule Alumiini.Git.Ops.Files do
 
   alias Alumiini.Git.{Error, Operation, Options, Response}
 
-  @options Options.common()
+  @options Options.common() ++ [:at, :match, :ignore, :recursive]
 
   @spec run(Path.t(), Path.t() | nil, keyword) :: {:ok, [binary]} | {:error, Error.t()}
   def run(path, subpath, options) do
@@ -11,8 +11,16 @@ defmodule Alumiini.Git.Ops.Files do
     path = Options.path!(path)
     :ok = if subpath == nil, do: :ok, else: Options.name!(subpath, "the subpath")
 
-    Operation.call(:files, %{path: path}, options, fn ->
-      case Operation.request(%{"op" => "files", "path" => path, "subpath" => subpath}, options) do
+    request =
+      Map.merge(Options.Read.selection(options), %{
+        "op" => "files",
+        "path" => path,
+        "subpath" => subpath,
+        "recursive" => options[:recursive]
+      })
+
+    Operation.call(:files, %{path: path, ref: options[:at]}, options, fn ->
+      case Operation.request(request, options) do
         {:ok, %{"ok" => names}} when is_list(names) -> {{:ok, Enum.map(names, &:binary.copy/1)}, 0}
         other -> {Response.failed(other, :files), 0}
       end

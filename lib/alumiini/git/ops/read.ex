@@ -3,7 +3,7 @@ defmodule Alumiini.Git.Ops.Read do
 
   alias Alumiini.Git.{Error, Operation, Options, Response}
 
-  @options Options.common() ++ [:max_bytes]
+  @options Options.common() ++ [:at, :max_bytes]
 
   @spec run(Path.t(), Path.t(), keyword) :: {:ok, binary} | {:error, Error.t()}
   def run(path, file, options) do
@@ -16,10 +16,11 @@ defmodule Alumiini.Git.Ops.Read do
       "path" => path,
       "file" => file,
       "raw" => true,
+      "at" => options[:at],
       "max_bytes" => options[:max_bytes]
     }
 
-    Operation.call(:read, %{path: path}, options, fn ->
+    Operation.call(:read, %{path: path, ref: options[:at]}, options, fn ->
       case Operation.request(request, options) do
         {:ok, %{"ok" => content}} when is_binary(content) -> {{:ok, content}, byte_size(content)}
         other -> {Response.failed(other, :read), 0}

@@ -4,13 +4,15 @@ defmodule Alumiini.Git.Server.Call do
   # The caller's side of a request: the request as `protocol/README.md` has it, without `id` and
   # `timeout`. It sends the server
   #
-  #     {Call, :request, request}                 and, when it does not wait any more,
+  #     {Call, :request, request}                 or {Call, :lease, request}, which a keeper takes,
+  #                                               and, when it does not wait any more,
   #     {Call, :cancel, ref}
   #
   # and waits for
   #
   #     {ref, :event, name, map}          any number
   #     {ref, :answer, reply}             the worker's reply
+  #     {ref, :result, result}            what a keeper's own call came to
   #     {ref, :error, reason, message, final?}    the server's own; final where nothing changes by itself
   #
   # where `ref` is both a monitor of the server and an alias of the caller. When the call is over
@@ -51,7 +53,7 @@ defmodule Alumiini.Git.Server.Call do
     try do
       send(
         destination,
-        {__MODULE__, :request,
+        {__MODULE__, Keyword.get(options, :as, :request),
          %{
            ref: ref,
            caller: self(),
@@ -71,6 +73,9 @@ defmodule Alumiini.Git.Server.Call do
     else
       {:answer, %{"ok" => _value} = reply} ->
         {:ok, reply}
+
+      {:result, result} ->
+        result
 
       {:answer, reply} ->
         {:error, Error.from_reply(reply, op)}
@@ -114,8 +119,8 @@ defmodule Alumiini.Git.Server.Call do
         on_event.(name, event)
         await(ref, deadline, on_event)
 
-      {^ref, :answer, reply} ->
-        {:answer, reply}
+      {^ref, kind, value} when kind in [:answer, :result] ->
+        {kind, value}
 
       {^ref, :error, reason, message, final?} ->
         {:error, reason, message, final?}

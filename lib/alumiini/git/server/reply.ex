@@ -3,6 +3,7 @@ defmodule Alumiini.Git.Server.Reply do
 
   # What the server tells a caller. See `Alumiini.Git.Server.Call`, which reads it.
 
+  alias Alumiini.Git.Error
   alias Alumiini.Git.Server.{Protocol, Worker}
 
   # A pending entry, or a request that has not become one.
@@ -11,6 +12,10 @@ defmodule Alumiini.Git.Server.Reply do
   @doc "The worker's reply, whether `ok` or `err`."
   @spec answer(to, map) :: :ok
   def answer(to, reply), do: deliver(to, {to.ref, :answer, reply})
+
+  @doc "The result of a call that was made for it."
+  @spec result(to, {:ok, map} | {:error, Error.t()}) :: :ok
+  def result(to, result), do: deliver(to, {to.ref, :result, result})
 
   @doc "An event, where the caller asked for them. Dropped where a remote caller does not keep up."
   @spec event(to, binary, map) :: :ok

@@ -2,19 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use git2::{ErrorClass, ErrorCode, ObjectType, Oid, Repository};
-
-use crate::error::{Error, Key, Kind, Name, Result};
+use crate::error::Result;
 use crate::ops::operation::{Context, Done, Operation};
 use crate::ops::sync::{Place, arrive};
 use crate::ops::sync_guard::{Missing, SyncGuard};
 use crate::port::fields::Fields;
 use crate::port::reply::Answer;
-use crate::reference::shown;
 use crate::repo::marker::Target;
 use crate::repo::tree_check::CheckedTrees;
 use crate::repo::unmanaged::{self, Checks};
-use crate::repo::{byte_refs, cleanup, finish, git_failure, open, raw_object, refs};
+use crate::repo::{cleanup, finish, open, raw_object, refs, revision};
 use crate::task::job::Job;
 
 #[derive(Debug)]
@@ -42,14 +39,7 @@ impl Operation for Checkout {
     }
 
     async fn queued(self, context: Context<'_>) -> Result<Done> {
-        let is_revision =
-            !(self.rev.is_empty() || self.rev.contains(&0) || self.rev.starts_with(b"-"));
-        if !is_revision {
-            return Err(Error::invalid(format!(
-                "`{}` is not a revision",
-                shown(&self.rev)
-            )));
-        }
+        revision::check(&self.rev)?;
         let path = self.path;
         let repo = {
             let shared = context.worker.clone();
@@ -96,7 +86,7 @@ fn check_out(
     } else {
         unmanaged::open(path)?
     };
-    let commit = find(&repo, path, rev)?;
+    let commit = revision::commit(&repo, path, rev)?;
     // A sync asked this of the newest commit only.
     checked.check(&repo, raw_object::tree_of(&repo, commit)?, job)?;
     let to = Target {
@@ -121,52 +111,4 @@ fn check_out(
     drop(repo);
     arrive(path, to, place, None, job)?;
     Ok(commit.to_string())
-}
-
-fn find(repo: &Repository, path: &Path, rev: &[u8]) -> Result<Oid> {
-    let unknown = |error: git2::Error| match error.code() {
-        ErrorCode::NotFound | ErrorCode::InvalidSpec | ErrorCode::Ambiguous | ErrorCode::Peel => {
-            let why = match error.code() {
-                ErrorCode::Ambiguous => {
-                    "more than one object begins like that; give more of the id"
-                }
-                ErrorCode::InvalidSpec => "that is not the form of a revision (see gitrevisions)",
-                ErrorCode::Peel => "that is not a commit",
-                _ if repo.is_shallow() => {
-                    "the clone is shallow; sync with a greater depth, or depth: :infinity"
-                }
-                _ => "sync first if the remote has it",
-            };
-            let message = format!("{} has no commit `{}`: {why}", path.display(), shown(rev));
-            Error::new(Kind::RefNotFound, message)
-                .with(Key::Ref, Name::new(rev))
-                .with(Key::Path, Name::of(path))
-        }
-        _ => git_failure("find the revision")(error),
-    };
-    let odb = raw_object::odb(repo)?;
-    // What names an object outright needs no parser, which libgit2's is stricter than Git's.
-    let named = || {
-        let is_short = (4..40).contains(&rev.len()) && rev.iter().all(u8::is_ascii_hexdigit);
-        let short = std::str::from_utf8(rev).ok().filter(|_| is_short);
-        raw_object::id(rev)
-            .or_else(|| byte_refs::named(repo, rev))
-            .or_else(|| {
-                odb.exists_prefix(Oid::from_str(short?).ok()?, rev.len())
-                    .ok()
-            })
-            .filter(|id| odb.exists(*id))
-    };
-    let id = match named() {
-        Some(id) => id,
-        None => byte_refs::parse(repo, rev).map_err(unknown)?.id(),
-    };
-    match raw_object::peel(&odb, id)? {
-        (commit, ObjectType::Commit) => Ok(commit),
-        _ => Err(unknown(git2::Error::new(
-            ErrorCode::Peel,
-            ErrorClass::Object,
-            "not a commit",
-        ))),
-    }
 }

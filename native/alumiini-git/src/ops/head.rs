@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use git2::{ErrorCode, Repository};
+use git2::{ErrorCode, Odb, Oid, Repository};
 
 use crate::error::{Error, Key, Kind, Name, Result};
 use crate::ops::operation::{Context, Done, Operation};
@@ -78,7 +78,7 @@ fn seen(seen: &Seen<'_>, allowance: u64) -> Result<Sized<Commit>> {
 /// likes.
 const MAX_BYTES: usize = 4 << 20;
 /// What it takes for each of its bytes: the object, its parts, and the frame.
-const COST: u64 = 3;
+pub(super) const COST: u64 = 3;
 
 fn commit(repo: &Repository, allowance: u64) -> Result<Sized<Commit>> {
     let head = repo.head().map_err(|error| match error.code() {
@@ -90,28 +90,45 @@ fn commit(repo: &Repository, allowance: u64) -> Result<Sized<Commit>> {
     })?;
     let id = head.target().or_else(|| head.resolve().ok()?.target());
     let id = id.ok_or_else(|| Error::new(Kind::Corrupt, "HEAD leads to no commit"))?;
-    let (id, _) = raw_object::peel(&raw_object::odb(repo)?, id)?;
-    let header = raw_object::odb(repo)?.read_header(id);
-    let (size, _) = header.map_err(raw_object::unreadable(id))?;
-    if size > MAX_BYTES {
-        let message = format!(
-            "the commit {id} has {size} bytes, more than the {MAX_BYTES} that are answered"
-        );
-        return Err(Error::new(Kind::TooLarge, message).with(Key::Limit, MAX_BYTES as u64));
-    }
-    let needed = COST * size as u64;
+    let odb = raw_object::odb(repo)?;
+    let (id, _) = raw_object::peel(&odb, id)?;
+    let needed = COST * size(&odb, id)?;
     if needed > allowance {
         return Ok(Sized::Larger(needed));
     }
-    let (raw, text) = raw_object::read_text(repo, id)?;
-    let (author, committer) = (text.author, text.committer);
     // The history of a shallow clone begins here.
-    let parents = if open::shallow(repo.path())?.contains(&id) {
-        Vec::new()
-    } else {
-        raw.parents
+    let parents = match open::shallow(repo.path())?.contains(&id) {
+        true => Vec::new(),
+        false => raw_object::read_commit(&odb, id)?.parents,
     };
-    Ok(Sized::Whole(Commit {
+    let branch = head
+        .is_branch()
+        .then(|| Name(head.shorthand_bytes().to_vec()));
+    told(&odb, id, parents, branch).map(Sized::Whole)
+}
+
+/// How many bytes the commit `id` has, which are no more than are answered.
+pub(super) fn size(odb: &Odb<'_>, id: Oid) -> Result<u64> {
+    let (size, _) = odb.read_header(id).map_err(raw_object::unreadable(id))?;
+    if size <= MAX_BYTES {
+        return Ok(size as u64);
+    }
+    let message =
+        format!("the commit {id} has {size} bytes, more than the {MAX_BYTES} that are answered");
+    Err(Error::new(Kind::TooLarge, message).with(Key::Limit, MAX_BYTES as u64))
+}
+
+/// What is answered of the commit `id`, whose parents are `parents` as far as they are here, and
+/// which `branch` is at.
+pub(super) fn told(
+    odb: &Odb<'_>,
+    id: Oid,
+    parents: Vec<Oid>,
+    branch: Option<Name>,
+) -> Result<Commit> {
+    let (raw, text) = raw_object::read_text(odb, id)?;
+    let (author, committer) = (text.author, text.committer);
+    Ok(Commit {
         sha: id.to_string(),
         tree: raw.tree.to_string(),
         parents: parents.iter().map(ToString::to_string).collect(),
@@ -124,8 +141,6 @@ fn commit(repo: &Repository, allowance: u64) -> Result<Sized<Commit>> {
         committed_at: committer.date.map(|date| date.seconds),
         committed_offset: committer.date.map(|date| date.offset),
         message: Name(text.message),
-        branch: head
-            .is_branch()
-            .then(|| Name(head.shorthand_bytes().to_vec())),
-    }))
+        branch,
+    })
 }

@@ -1,11 +1,16 @@
 //! The operations: one verb, one file.
 
 pub(crate) mod checkout;
+pub(crate) mod diff;
+pub(crate) mod export;
 pub(crate) mod files;
 pub(crate) mod head;
 pub(crate) mod hello;
+pub(crate) mod lease;
+pub(crate) mod log;
 pub(crate) mod ls_remote;
 pub(crate) mod normalize;
+mod object_read;
 mod operation;
 pub(crate) mod ping;
 pub(crate) mod probe;
@@ -13,7 +18,9 @@ pub(crate) mod read;
 pub(crate) mod refs;
 mod secrets;
 mod sized;
+pub(crate) mod snapshot;
 pub(crate) mod stable_read;
+pub(crate) mod status;
 pub(crate) mod sync;
 mod sync_guard;
 
@@ -84,6 +91,13 @@ operations! {
     "files" => files::Files,
     "read" => read::Read,
     "head" => head::Head,
+    "snapshot" => snapshot::Snapshot,
+    "diff" => diff::Diff,
+    "log" => log::Log,
+    "export" => export::Export,
+    "status" => status::Status,
+    "lease" => lease::Lease,
+    "release" => lease::Release,
     "checkout" => checkout::Checkout,
     "ls_remote" => ls_remote::LsRemote,
     "refs" => refs::Refs,

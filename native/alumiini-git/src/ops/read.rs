@@ -4,12 +4,15 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Key, Kind, Name, Result};
+use crate::ops::object_read::{self, Objects};
 use crate::ops::operation::{Context, Done, Operation};
 use crate::ops::sized::{self, Sized};
 use crate::ops::stable_read::{self, Seen};
 use crate::port::fields::Fields;
 use crate::port::reply::Answer;
+use crate::repo::revision;
 use crate::repo::safe_path::Root;
+use crate::repo::tree_reader::TreeReader;
 use crate::task::share::FREE;
 use crate::worker::Worker;
 
@@ -19,6 +22,8 @@ const DEFAULT_MAX_BYTES: u64 = 16 << 20;
 pub(crate) struct Read {
     path: PathBuf,
     file: PathBuf,
+    /// Of which commit; of the working tree, or HEAD's where there is none.
+    at: Option<Vec<u8>>,
     /// Whether the answer is the bytes, not base64 of them.
     raw: bool,
     max_bytes: u64,
@@ -31,6 +36,7 @@ impl Operation for Read {
         Ok(Read {
             path: fields.path("path")?,
             file: fields.path("file")?,
+            at: revision::decode(fields.bytes_if("at")?)?,
             raw: fields.flag("raw")?,
             max_bytes: fields.max_bytes(DEFAULT_MAX_BYTES)?,
         })
@@ -45,6 +51,9 @@ impl Operation for Read {
     }
 
     fn cached(&self, worker: &Worker) -> Option<Answer> {
+        if self.at.is_some() {
+            return None;
+        }
         // There is no link in what is answered here, so its path is where it lies.
         if let Some(root) = &worker.allowed.now().root
             && (!self.path.starts_with(root) || self.path == *root)
@@ -58,6 +67,9 @@ impl Operation for Read {
     }
 
     fn blocking(&self, worker: &Worker) -> Option<Result<Answer>> {
+        if self.at.is_some() {
+            return None;
+        }
         let read = |seen: &Seen<'_>| content(seen, self, FREE);
         match stable_read::read_now(worker, &self.path, read)? {
             Ok(content) => content.whole().map(|content| {
@@ -70,10 +82,21 @@ impl Operation for Read {
 
     async fn queued(self, context: Context<'_>) -> Result<Done> {
         let (path, raw) = (self.path.clone(), self.raw);
-        let content = sized::read(context, path, move |seen, allowance| {
-            content(seen, &self, allowance)
-        });
-        Ok((Answer::content(content.await?, raw), None))
+        let content = match self.at.is_some() {
+            true => {
+                let of_commit = move |objects: &Objects<'_>, allowance| {
+                    let commit = objects.commit(self.at.as_deref())?;
+                    objects.job.reach("object");
+                    of_tree(&objects.reader(commit)?, &self, allowance)
+                };
+                object_read::read(context, path, of_commit).await?
+            }
+            false => {
+                let read = move |seen: &Seen<'_>, allowance| content(seen, &self, allowance);
+                sized::read(context, path, read).await?
+            }
+        };
+        Ok((Answer::content(content, raw), None))
     }
 }
 
@@ -102,22 +125,7 @@ fn content(seen: &Seen<'_>, read: &Read, allowance: u64) -> Result<Sized<Vec<u8>
                 .is_empty()
                 .then(|| worker.cached_reads.at(root))
                 .flatten();
-            let found = Seen::of_tree(worker, root, below, |tree| {
-                let found = tree.file(&read.file)?;
-                let size = tree.size(found)?;
-                if size > read.max_bytes {
-                    return Err(too_large(
-                        &root.join(below),
-                        &read.file,
-                        size,
-                        read.max_bytes,
-                    ));
-                }
-                if read.cost(size) > allowance {
-                    return Ok(Sized::Larger(read.cost(size)));
-                }
-                tree.content(found).map(Sized::Whole)
-            })?;
+            let found = Seen::of_tree(worker, root, below, |tree| of_tree(tree, read, allowance))?;
             if let (Some(at), Sized::Whole(content)) = (at, &found)
                 && content.len() as u64 <= FREE
             {
@@ -126,6 +134,18 @@ fn content(seen: &Seen<'_>, read: &Read, allowance: u64) -> Result<Sized<Vec<u8>
             Ok(found)
         }
     }
+}
+
+fn of_tree(tree: &TreeReader<'_>, read: &Read, allowance: u64) -> Result<Sized<Vec<u8>>> {
+    let found = tree.file(&read.file)?;
+    let size = tree.size(found)?;
+    if size > read.max_bytes {
+        return Err(too_large(tree.path(), &read.file, size, read.max_bytes));
+    }
+    if read.cost(size) > allowance {
+        return Ok(Sized::Larger(read.cost(size)));
+    }
+    tree.content(found).map(Sized::Whole)
 }
 
 fn too_large(path: &Path, file: &Path, size: u64, max_bytes: u64) -> Error {

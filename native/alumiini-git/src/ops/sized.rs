@@ -23,21 +23,33 @@ impl<T> Sized<T> {
     }
 }
 
-/// Runs `read`, which is told how many bytes it may use, at `path`. [`FREE`] serves almost all;
-/// what needs more is begun again with that, once so much may wait to be written to the client.
+/// Runs `read`, which is told how many bytes it may use, at `path`.
 pub(super) async fn read<T, F>(context: Context<'_>, path: PathBuf, read: F) -> Result<T>
 where
     T: Send + 'static,
     F: Fn(&Seen<'_>, u64) -> Result<Sized<T>> + Send + Sync + 'static,
 {
-    let read = Arc::new(read);
+    let (worker, read) = (context.worker.clone(), Arc::new(read));
+    fit(context, |allowance| {
+        let (worker, path, read) = (worker.clone(), path.clone(), read.clone());
+        async move {
+            let read = move |seen: &Seen<'_>| read(seen, allowance);
+            stable_read::read(&worker, path, read).await
+        }
+    })
+    .await
+}
+
+/// Makes an answer by `attempt`, which is told how many bytes it may use. [`FREE`] serves almost
+/// all; what needs more is begun again with that, once so much may wait to be written to the
+/// client.
+pub(super) async fn fit<T, A>(context: Context<'_>, mut attempt: impl FnMut(u64) -> A) -> Result<T>
+where
+    A: Future<Output = Result<Sized<T>>>,
+{
     let mut allowance = FREE;
     loop {
-        let again = read.clone();
-        let outcome = stable_read::read(context.worker, path.clone(), move |seen| {
-            again(seen, allowance)
-        });
-        match outcome.await? {
+        match attempt(allowance).await? {
             Sized::Whole(whole) => return Ok(whole),
             Sized::Larger(bytes) => {
                 // It may have grown; who holds some and waits for more could wait for ever.

@@ -55,7 +55,7 @@ enum Unsettled {
 }
 
 /// How often a read is tried again when another process moves the working tree under it.
-const ATTEMPTS: usize = 8;
+pub(super) const ATTEMPTS: usize = 8;
 
 /// Runs `read` on the working tree at `path` while nobody moves it. An interrupted checkout is
 /// finished first, where nobody else is at it; otherwise the answer is `incomplete`.
@@ -161,7 +161,7 @@ fn generation(git_dir: &Path) -> Option<Option<(u64, i64, i64)>> {
 
 /// The working tree that `path` is in, if it is in one; a server with a root looks at nothing that
 /// is not below it.
-fn enclosing<'p>(path: &'p Path, root: Option<&Path>) -> Option<&'p Path> {
+pub(super) fn enclosing<'p>(path: &'p Path, root: Option<&Path>) -> Option<&'p Path> {
     let root = root.and_then(|root| root.canonicalize().ok());
     path.ancestors()
         .take_while(|dir| Some(*dir) != root.as_deref())
@@ -170,7 +170,7 @@ fn enclosing<'p>(path: &'p Path, root: Option<&Path>) -> Option<&'p Path> {
 
 /// An interrupted clone must not look like a directory without manifests: a controller would delete
 /// what is deployed.
-fn refuse_unborn(path: &Path) -> Result<()> {
+pub(super) fn refuse_unborn(path: &Path) -> Result<()> {
     let Ok(entries) = fs::read_dir(path) else {
         return Ok(());
     };

@@ -1,10 +1,11 @@
 //! The fields of a request, each asked for by name and type.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
+use git2::Oid;
 use rmpv::Value;
 
 use crate::error::{Error, Kind, Result};
@@ -99,12 +100,40 @@ impl Fields {
 
     /// A number of bytes that an answer may have.
     pub(crate) fn max_bytes(&mut self, default: u64) -> Result<u64> {
-        match self.integer("max_bytes")?.unwrap_or(default) {
-            max if max <= MAX_BYTES_LIMIT => Ok(max),
+        self.at_most("max_bytes", default, MAX_BYTES_LIMIT)
+    }
+
+    /// A number that is not greater than `limit`.
+    pub(crate) fn at_most(&mut self, name: &str, default: u64, limit: u64) -> Result<u64> {
+        match self.integer(name)?.unwrap_or(default) {
+            max if max <= limit => Ok(max),
             max => Err(Error::invalid(format!(
-                "`max_bytes` is at most {MAX_BYTES_LIMIT}, got {max}"
+                "`{name}` is at most {limit}, got {max}"
             ))),
         }
+    }
+
+    /// Ids of objects, each 20 bytes or 40 hexadecimal digits.
+    pub(crate) fn ids(&mut self, name: &str) -> Result<HashSet<Oid>> {
+        let values = match self.take(name) {
+            None => return Ok(HashSet::new()),
+            Some(Value::Array(values)) => values,
+            Some(value) => return Self::ill_typed(name, "an array of ids", &value),
+        };
+        let id = |value: &Value| {
+            let bytes = match value {
+                Value::Binary(bytes) => &bytes[..],
+                Value::String(text) => text.as_bytes(),
+                _ => return None,
+            };
+            match bytes.len() {
+                20 => Oid::from_bytes(bytes).ok(),
+                40 => Oid::from_str(std::str::from_utf8(bytes).ok()?).ok(),
+                _ => None,
+            }
+        };
+        let ids = values.iter().map(id).collect::<Option<_>>();
+        ids.ok_or_else(|| Error::invalid(format!("field `{name}` holds what is no id")))
     }
 
     pub(crate) fn names(&mut self, name: &str) -> Result<Vec<Vec<u8>>> {

@@ -2,6 +2,7 @@
 //! is `protocol/README.md`.
 
 pub(crate) mod connection;
+pub(crate) mod cursor;
 pub(crate) mod fields;
 pub(crate) mod frame;
 pub(crate) mod outbox;

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use serde::Serialize;
+use serde_bytes::ByteBuf;
 
 use crate::error::{Detail, Error, Key, Kind, Name, Result};
+use crate::port::cursor::Cursor;
 use crate::port::frame;
 use crate::task::progress::{Event, Stats};
 
@@ -22,12 +24,27 @@ pub(crate) enum Answer {
     Text(String),
     Bytes(#[serde(with = "serde_bytes")] Vec<u8>),
     Commit(Box<Commit>),
+    Snapshot(Page<Snapshot>),
+    Changes(Page<Vec<Change>>),
+    Commits(Page<Vec<Commit>>),
+    Status(Page<Vec<Drift>>),
+    Export(Box<Export>),
     Refs(Vec<Ref>),
     Steps(Vec<Step>),
     Url(Url),
 }
 
 impl Answer {
+    fn next(&self) -> Option<&Cursor> {
+        match self {
+            Answer::Snapshot(page) => page.next.as_ref(),
+            Answer::Changes(page) => page.next.as_ref(),
+            Answer::Commits(page) => page.next.as_ref(),
+            Answer::Status(page) => page.next.as_ref(),
+            _ => None,
+        }
+    }
+
     pub(crate) fn content(content: Vec<u8>, raw: bool) -> Answer {
         if raw {
             Answer::Bytes(content)
@@ -77,6 +94,76 @@ pub(crate) struct Commit {
     pub(crate) committed_offset: Option<i32>,
     pub(crate) message: Name,
     pub(crate) branch: Option<Name>,
+}
+
+/// As much of an answer as one reply holds.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Page<T> {
+    pub(crate) of: T,
+    /// For the request of the page that comes after it, if one does. It is told beside the answer.
+    #[serde(skip)]
+    pub(crate) next: Option<Cursor>,
+}
+
+/// Files of one commit.
+#[derive(Debug, Serialize)]
+pub(crate) struct Snapshot {
+    pub(crate) commit: String,
+    pub(crate) tree: String,
+    pub(crate) files: Vec<SnapshotFile>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct SnapshotFile {
+    pub(crate) path: Name,
+    pub(crate) oid: String,
+    pub(crate) mode: u32,
+    /// None for a submodule.
+    pub(crate) size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) content: Option<ByteBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) lfs: Option<LfsPointer>,
+}
+
+/// What a pointer of Git LFS says of the file that it stands for.
+#[derive(Debug, Serialize)]
+pub(crate) struct LfsPointer {
+    /// SHA-256, in hex.
+    pub(crate) oid: String,
+    pub(crate) size: u64,
+}
+
+/// What differs between two commits at a path.
+#[derive(Debug, Serialize)]
+pub(crate) struct Change {
+    pub(crate) status: &'static str,
+    pub(crate) path: Name,
+    pub(crate) old_path: Option<Name>,
+    pub(crate) mode: Option<u32>,
+    pub(crate) old_mode: Option<u32>,
+    pub(crate) oid: Option<String>,
+    pub(crate) old_oid: Option<String>,
+    /// Of a renamed file, how much of it is the same, in percent.
+    pub(crate) score: Option<u8>,
+}
+
+/// What of a working tree is not as its commit has it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Drift {
+    pub(crate) status: &'static str,
+    pub(crate) path: Name,
+}
+
+/// What was exported.
+#[derive(Debug, Serialize)]
+pub(crate) struct Export {
+    pub(crate) commit: String,
+    /// `sha256:` and 64 digits.
+    pub(crate) digest: String,
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -138,6 +225,8 @@ pub(crate) fn reply(id: Option<u64>, result: &Result<(Answer, Option<Stats>)>) -
         id: Option<u64>,
         ok: &'a Answer,
         #[serde(skip_serializing_if = "Option::is_none")]
+        next: Option<&'a Cursor>,
+        #[serde(skip_serializing_if = "Option::is_none")]
         stats: Option<Stats>,
     }
     #[derive(Serialize)]
@@ -156,6 +245,7 @@ pub(crate) fn reply(id: Option<u64>, result: &Result<(Answer, Option<Stats>)>) -
             let success = Success {
                 id,
                 ok: answer,
+                next: answer.next(),
                 stats: stats.filter(|_| id.is_some()),
             };
             rmp_serde::encode::write_named(&mut frame, &success)

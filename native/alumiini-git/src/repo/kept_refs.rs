@@ -3,14 +3,21 @@
 //!
 //! `synced` is what was synced last where that is no branch: a tag's own object, too. `kept/0`,
 //! `kept/1`, … are the commits that were synced before, the newest first: who reads one of them
-//! goes on while newer ones arrive.
+//! goes on while newer ones arrive. `leases/<id>` are commits that a client holds for as long as it
+//! says so at least once an hour.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use git2::{ErrorCode, ObjectType, Oid, Repository};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
 
-use crate::error::Result;
+use crate::error::{Error, Key, Kind, Result};
 use crate::repo::{byte_refs, git_failure, raw_object};
 
 const PREFIX: &str = "refs/alumiini/";
+const LEASES: &str = "refs/alumiini/leases/";
 const SYNCED: &[u8] = b"refs/alumiini/synced";
 
 /// What was synced last, where that was no branch.
@@ -66,6 +73,76 @@ fn kept(repo: &Repository) -> Result<Vec<(Vec<u8>, Oid)>> {
         }
     }
     Ok(kept)
+}
+
+/// Of one repository.
+const MAX_LEASES: usize = 10_000;
+/// One that was not refreshed for so long is that of a client that is gone.
+const LEASE: Duration = Duration::from_secs(3_600);
+
+/// Keeps `commit` by the lease `id`, from now on.
+pub(crate) fn lease(repo: &Repository, id: &str, commit: Oid) -> Result<()> {
+    drop_stale_leases(repo)?;
+    let name = format!("{LEASES}{id}");
+    let file = lease_file(repo, &name);
+    let is_there = find(repo, name.as_bytes())? == Some(commit) && file.exists();
+    if !is_there {
+        if leases(repo)?.len() >= MAX_LEASES {
+            let message = format!("the repository has {MAX_LEASES} leases, and no more");
+            let limit = MAX_LEASES as u64;
+            return Err(Error::new(Kind::TooLarge, message).with(Key::Limit, limit));
+        }
+        // Nothing is written where it is at that already, and its file would not show how old it is.
+        delete(repo, name.as_bytes())?;
+        byte_refs::write(repo, name.as_bytes(), commit, "lease")
+            .map_err(git_failure("write a ref"))?;
+    }
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_NOW,
+    };
+    let times = Timestamps {
+        last_access: now,
+        last_modification: now,
+    };
+    utimensat(CWD, &file, &times, AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(|errno| Error::io("refresh the lease", &file, &errno.into()))
+}
+
+/// Ends the lease `id`. One that is not there has ended.
+pub(crate) fn release(repo: &Repository, id: &str) -> Result<()> {
+    delete(repo, format!("{LEASES}{id}").as_bytes())
+}
+
+/// Ends the leases of clients that are gone.
+pub(crate) fn drop_stale_leases(repo: &Repository) -> Result<()> {
+    for name in leases(repo)? {
+        let file = fs::symlink_metadata(lease_file(repo, &name));
+        let age = file
+            .ok()
+            .and_then(|file| SystemTime::now().duration_since(file.modified().ok()?).ok());
+        if age.is_some_and(|age| age > LEASE) {
+            delete(repo, name.as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+fn lease_file(repo: &Repository, name: &str) -> PathBuf {
+    repo.path().join(name)
+}
+
+fn leases(repo: &Repository) -> Result<Vec<String>> {
+    let fail = git_failure("list the refs");
+    let mut found = Vec::new();
+    for name in repo
+        .references_glob(&format!("{LEASES}*"))
+        .map_err(&fail)?
+        .names()
+    {
+        found.push(name.map_err(&fail)?.to_owned());
+    }
+    Ok(found)
 }
 
 /// All of these refs whose objects are here, and the commits that they lead to.

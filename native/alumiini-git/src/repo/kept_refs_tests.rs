@@ -63,3 +63,32 @@ fn what_was_synced_is_noted_and_a_tag_leads_to_its_commit() {
     set_synced(&repo, None).unwrap();
     assert_eq!(synced(&repo).unwrap(), None);
 }
+
+#[test]
+fn a_lease_lasts_as_long_as_it_is_refreshed() {
+    let (dir, repo, commits) = repository(2);
+    for id in ["a", "b"] {
+        lease(&repo, id, commits[0]).unwrap();
+    }
+    let file = |id: &str| dir.path().join(".git/refs/alumiini/leases").join(id);
+    let held = || all(&repo).unwrap().len();
+    assert_eq!(held(), 2);
+    let old = SystemTime::now() - LEASE - Duration::from_secs(60);
+    for id in ["a", "b"] {
+        let times = fs::FileTimes::new().set_modified(old);
+        fs::File::open(file(id)).unwrap().set_times(times).unwrap();
+    }
+    lease(&repo, "b", commits[0]).unwrap();
+    drop_stale_leases(&repo).unwrap();
+    assert_eq!((file("a").exists(), file("b").exists()), (false, true));
+    // Packed by somebody's `git gc`, it has no file that shows how old it is.
+    git(dir.path(), &["pack-refs", "--all"]);
+    assert!(!file("b").exists());
+    lease(&repo, "b", commits[0]).unwrap();
+    assert!(file("b").exists());
+    lease(&repo, "b", commits[1]).unwrap();
+    assert_eq!(all(&repo).unwrap()[0].2, commits[1]);
+    release(&repo, "b").unwrap();
+    release(&repo, "b").unwrap();
+    assert_eq!(held(), 0);
+}

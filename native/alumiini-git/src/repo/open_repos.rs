@@ -1,5 +1,5 @@
-//! Repositories without a working tree that are being read: kept open, so that a read costs no more
-//! than what it reads.
+//! Repositories whose objects are being read: kept open, so that a read costs no more than what it
+//! reads.
 //!
 //! What HEAD is at is read anew each time, so nothing that moves is remembered. An open repository
 //! is believed for as long as the `.git` at its path is the same one.
@@ -108,7 +108,7 @@ impl OpenRepos {
         bare
     }
 
-    /// Runs `read` on the repository at `path`, which has no working tree.
+    /// Runs `read` on the repository at `path`, whoever made it.
     pub(crate) fn read<T>(
         &self,
         path: &Path,
@@ -131,7 +131,12 @@ impl OpenRepos {
         // read.
         let stamp =
             stamp.filter(|stamp| Stamp::of_repository(&open::git_dir(dir.at())) == Some(*stamp));
-        let repo = open::managed(&open::git_dir(dir.at())).map_err(|error| dir.named(error))?;
+        let git_dir = open::git_dir(dir.at());
+        let repo = match open::is_managed(&git_dir) {
+            true => open::managed(&git_dir),
+            false => open::any(dir.at()),
+        };
+        let repo = repo.map_err(|error| dir.named(error))?;
         let open = Open { repo, dir };
         let result = open.read(&read);
         if result

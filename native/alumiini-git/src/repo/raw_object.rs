@@ -3,7 +3,7 @@
 //! libgit2 refuses objects that Git takes (modes and dates that older tools wrote), and it applies
 //! `.git/shallow` where the history as it is written is asked for.
 
-use git2::{ObjectType, Odb, Oid, Repository};
+use git2::{ObjectType, Odb, OdbObject, Oid, Repository};
 
 use crate::error::{Error, Kind, Result};
 use crate::repo::commit::{self, Text};
@@ -29,11 +29,7 @@ pub(crate) struct RawEntry<'a> {
 }
 
 pub(crate) fn read_commit(odb: &Odb<'_>, id: Oid) -> Result<RawCommit> {
-    let object = odb.read(id).map_err(unreadable(id))?;
-    if object.kind() != ObjectType::Commit {
-        return Err(damaged(id, "it is not a commit"));
-    }
-    parse_commit(object.data()).ok_or_else(|| damaged(id, "its header is not that of a commit"))
+    commit_in(&odb.read(id).map_err(unreadable(id))?, id)
 }
 
 pub(crate) fn parse_commit(data: &[u8]) -> Option<RawCommit> {
@@ -64,12 +60,17 @@ pub(crate) fn parse_commit(data: &[u8]) -> Option<RawCommit> {
     })
 }
 
-/// The commit `id` of a repository, and what it says of itself.
-pub(crate) fn read_text(repo: &Repository, id: Oid) -> Result<(RawCommit, Text)> {
-    let odb = odb(repo)?;
-    let read = read_commit(&odb, id)?;
+/// The commit `id`, and what it says of itself.
+pub(crate) fn read_text(odb: &Odb<'_>, id: Oid) -> Result<(RawCommit, Text)> {
     let object = odb.read(id).map_err(unreadable(id))?;
-    Ok((read, commit::text(object.data())))
+    Ok((commit_in(&object, id)?, commit::text(object.data())))
+}
+
+fn commit_in(object: &OdbObject<'_>, id: Oid) -> Result<RawCommit> {
+    if object.kind() != ObjectType::Commit {
+        return Err(damaged(id, "it is not a commit"));
+    }
+    parse_commit(object.data()).ok_or_else(|| damaged(id, "its header is not that of a commit"))
 }
 
 /// The tree of the commit `id`.

@@ -209,6 +209,11 @@ fn is_allowed(name: &[u8]) -> bool {
     !(name.is_empty() || name.contains(&b'/') || name == b"." || name == b".." || is_dot_git(name))
 }
 
+/// Whether each step of `path` is one that a working tree may have.
+pub(crate) fn is_path(path: &[u8]) -> bool {
+    path.split(|byte| *byte == b'/').all(is_allowed)
+}
+
 /// Whether some file system may take `name` for `.git`.
 pub(super) fn is_dot_git(name: &[u8]) -> bool {
     let lower = without_ignorable(name).to_ascii_lowercase();

@@ -72,6 +72,15 @@ impl<'a> TreeReader<'a> {
         Ok(reader)
     }
 
+    pub(crate) fn odb(&self) -> &Odb<'a> {
+        &self.odb
+    }
+
+    /// What messages call it.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The names in the directory `path`, each with whether it is one of a regular file, or of a
     /// link that leads to one.
     pub(crate) fn names(
@@ -127,7 +136,8 @@ impl<'a> TreeReader<'a> {
         Ok(object.data().to_vec())
     }
 
-    fn dir(&self, path: &Path) -> Result<Dir> {
+    /// The directory `path`, as the id of its tree; none where it is that of a submodule.
+    pub(crate) fn dir(&self, path: &Path) -> Result<Option<Oid>> {
         match self.walk(path, true)? {
             Node::Dir(dir) => Ok(dir),
             Node::File(_) => Err(missing(&self.path, path, NO_DIRECTORY)),

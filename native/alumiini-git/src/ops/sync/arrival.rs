@@ -54,11 +54,9 @@ pub(crate) fn arrive(
             if let (Some(record), Some(left)) = (record, &from)
                 && left.commit != to.commit
             {
-                kept_refs::keep(
-                    &open::managed(&open::git_dir(path))?,
-                    left.commit,
-                    record.keep,
-                )?;
+                let repo = open::managed(&open::git_dir(path))?;
+                kept_refs::keep(&repo, left.commit, record.keep)?;
+                kept_refs::drop_stale_leases(&repo)?;
             }
             finish::carry_out(
                 path,

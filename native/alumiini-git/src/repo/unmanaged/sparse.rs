@@ -13,16 +13,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use git2::{IndexEntry, IndexTime, ObjectType, Oid, Repository, Tree};
-use gix_ignore::glob::pattern::Case;
-use gix_ignore::search::Ignore;
 
 use super::SKIP_WORKTREE;
 use crate::error::{Error, Kind, Result};
 use crate::repo::git_failure;
+use crate::repo::selection::Patterns;
 
 /// What a sparse checkout is to hold, and what its index says it leaves out.
 pub(super) struct Sparse {
-    patterns: Option<gix_ignore::Search>,
+    patterns: Option<Patterns>,
     left_out: HashSet<Vec<u8>>,
     inside: HashSet<Vec<u8>>,
 }
@@ -60,7 +59,7 @@ impl Sparse {
             || self
                 .patterns
                 .as_ref()
-                .is_some_and(|patterns| !matches(patterns, name))
+                .is_some_and(|patterns| !patterns.take(name))
     }
 
     /// Brings the index entries of what is left out to what `to` has.
@@ -116,7 +115,7 @@ pub(super) fn bare_entry(name: &[u8], id: Oid, mode: u32, flags_extended: u16) -
 
 /// The patterns of `.git/info/sparse-checkout`; none where there is no such file, which leaves
 /// nothing out.
-fn patterns(repo: &Repository) -> Result<Option<gix_ignore::Search>> {
+fn patterns(repo: &Repository) -> Result<Option<Patterns>> {
     let file = repo.path().join("info/sparse-checkout");
     let text = match fs::read(&file) {
         Ok(text) => text,
@@ -125,68 +124,9 @@ fn patterns(repo: &Repository) -> Result<Option<gix_ignore::Search>> {
             return Err(Error::io("read", &file, &error));
         }
     };
-    let mut search = gix_ignore::Search::default();
-    search
-        .add_patterns_buffer(&text, file, None, Ignore::default())
-        .map_err(|error| {
-            Error::new(
-                Kind::Io,
-                format!("cannot read the sparse checkout's patterns: {error}"),
-            )
-        })?;
-    Ok(Some(search))
-}
-
-/// As Git has it: the last pattern that matches decides, of the file or else of the nearest
-/// directory above it.
-fn matches(patterns: &gix_ignore::Search, name: &[u8]) -> bool {
-    let mut at = name;
-    let mut is_dir = false;
-    loop {
-        if let Some(found) =
-            patterns.pattern_matching_relative_path(at.into(), Some(is_dir), Case::Sensitive)
-        {
-            return !found.pattern.is_negative();
-        }
-        match at.iter().rposition(|byte| *byte == b'/') {
-            Some(slash) => at = &at[..slash],
-            None => return false,
-        }
-        is_dir = true;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn of(text: &str) -> gix_ignore::Search {
-        let mut search = gix_ignore::Search::default();
-        search
-            .add_patterns_buffer(text.as_bytes(), "sparse-checkout", None, Ignore::default())
-            .unwrap();
-        search
-    }
-
-    #[test]
-    fn a_cone_holds_its_directories_and_the_files_above_them() {
-        let cone = of("/*\n!/*/\n/a/\n!/a/*/\n/a/b/\n");
-        for inside in ["top.yaml", "a/file", "a/b/file", "a/b/c/file"] {
-            assert!(matches(&cone, inside.as_bytes()), "{inside}");
-        }
-        for outside in ["b/file", "a/x/file", "a/x/b/file"] {
-            assert!(!matches(&cone, outside.as_bytes()), "{outside}");
-        }
-    }
-
-    #[test]
-    fn other_patterns_are_those_of_gitignore() {
-        let patterns = of("# yaml only\n*.yaml\n!secret/*.yaml\n/docs\n");
-        for inside in ["a.yaml", "deep/er/b.yaml", "docs/readme", "docs"] {
-            assert!(matches(&patterns, inside.as_bytes()), "{inside}");
-        }
-        for outside in ["a.txt", "secret/a.yaml", "other/docs/readme"] {
-            assert!(!matches(&patterns, outside.as_bytes()), "{outside}");
-        }
-    }
+    let patterns = Patterns::of(&text).map_err(|error| {
+        let message = format!("cannot read the sparse checkout's patterns: {error}");
+        Error::new(Kind::Io, message)
+    })?;
+    Ok(Some(patterns))
 }

@@ -14,10 +14,9 @@ use super::content::{Keeps, refuse};
 use super::descent::{Descent, split};
 use super::index::{self, Entry, Recorded};
 use super::moved::Moved;
-use super::tree::{self, Changes};
 use super::{GITLINK, KIND, MAX_FILES, write};
 use crate::error::Result;
-use crate::repo::raw_object;
+use crate::repo::{raw_object, tree_files};
 use crate::task::job::Job;
 use crate::task::progress::Phase;
 
@@ -34,7 +33,7 @@ pub(crate) fn advance(
         return Ok(None);
     };
     let odb = raw_object::odb(repo)?;
-    let changes = tree::changes(&odb, old, new, job)?;
+    let changes = tree_files::changes(&odb, old, new, job, |_| true)?;
     let Some(mut change) = Change::new(index.entries, changes, job) else {
         return Ok(None);
     };
@@ -79,36 +78,37 @@ struct Change<'a> {
 
 impl<'a> Change<'a> {
     /// Merges the changes into the entries of the index. `None` where those do not fit.
-    fn new(old: Vec<Entry>, changes: Changes, job: &'a Job) -> Option<Change<'a>> {
+    fn new(old: Vec<Entry>, changes: Vec<tree_files::Change>, job: &'a Job) -> Option<Change<'a>> {
         let mut change = Change {
             job,
-            entries: Vec::with_capacity(old.len() + changes.written.len()),
+            entries: Vec::with_capacity(old.len() + changes.len()),
             gone: Vec::new(),
             missing: Vec::new(),
             gitlinks: Vec::new(),
             touched: BTreeSet::new(),
         };
-        let mut gone = changes.gone.into_iter().peekable();
-        let mut written = changes.written.into_iter().peekable();
+        let mut changes = changes.into_iter().peekable();
         for entry in old {
-            while let Some(new) = written.next_if(|new| new.path < entry.path) {
-                change.add(new);
+            while let Some(other) = changes.next_if(|other| other.path < entry.path) {
+                // Something that the index did not have.
+                let new = other.new.filter(|_| other.old.is_none())?;
+                change.add(Entry::unseen(other.path, new));
             }
-            if let Some(new) = written.next_if(|new| new.path == entry.path) {
-                change.gone.push(entry);
-                change.add(new);
-            } else if gone.next_if(|path| *path == entry.path).is_some() {
-                change.gone.push(entry);
-            } else {
-                change.entries.push(entry);
+            match changes.next_if(|other| other.path == entry.path) {
+                None => change.entries.push(entry),
+                Some(other) => {
+                    change.gone.push(entry);
+                    if let Some(new) = other.new {
+                        change.add(Entry::unseen(other.path, new));
+                    }
+                }
             }
         }
-        for new in written {
-            change.add(new);
+        for other in changes {
+            let new = other.new.filter(|_| other.old.is_none())?;
+            change.add(Entry::unseen(other.path, new));
         }
-        // Something that the index did not have.
-        let fits = gone.next().is_none() && change.entries.len() as u64 <= MAX_FILES;
-        fits.then_some(change)
+        (change.entries.len() as u64 <= MAX_FILES).then_some(change)
     }
 
     fn add(&mut self, entry: Entry) {

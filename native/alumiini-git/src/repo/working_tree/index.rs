@@ -17,6 +17,7 @@ use sha1::{Digest, Sha1};
 
 use crate::error::{Error, Result};
 use crate::repo::tree_check::{LONGEST_PATH, MAX_PATH_BYTES};
+use crate::repo::tree_files::Is;
 use crate::repo::{git_dir_check, locked};
 
 /// Bytes of an entry before its path.
@@ -38,6 +39,16 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// Of what no stat was taken.
+    pub(super) fn unseen(path: Vec<u8>, is: Is) -> Entry {
+        Entry {
+            path,
+            id: is.id,
+            mode: is.mode,
+            stat: Recorded::default(),
+        }
+    }
+
     /// Whether both say the same of what is at their path.
     pub(super) fn is_same(&self, other: &Entry) -> bool {
         self.id == other.id && self.mode == other.mode && self.path == other.path

@@ -12,20 +12,22 @@
 mod change;
 mod content;
 mod descent;
+mod drift;
 mod index;
 mod moved;
-mod tree;
 mod walk;
 mod write;
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use git2::{Oid, Repository};
+use git2::{Odb, Oid, Repository};
 
 use crate::error::Result;
 use crate::repo::raw_object;
+use crate::repo::tree_files::{self, FILE, GITLINK, KIND, LINK, MAX_FILES, Part};
 use crate::task::job::Job;
 use crate::task::progress::Phase;
 use content::{Content, Keeps};
@@ -33,14 +35,8 @@ use index::{Entry, Index};
 use walk::{Mode, Walk};
 
 pub(crate) use change::advance;
+pub(crate) use drift::{Drift, drift};
 pub(crate) use moved::Moved;
-
-const KIND: u32 = 0o170000;
-const FILE: u32 = 0o100000;
-const LINK: u32 = 0o120000;
-const GITLINK: u32 = 0o160000;
-/// A bound on what one repository may make us write and remember.
-const MAX_FILES: u64 = 1_000_000;
 
 /// Whether the working tree is exactly what `tree` says, as far as stat tells; only files whose
 /// stat differs from what the index recorded are read. Where they turn out to be unchanged, the new
@@ -50,7 +46,7 @@ pub(crate) fn is_clean(repo: &Repository, work: &Path, tree: Oid, job: &Job) -> 
         return Ok(false);
     };
     let odb = raw_object::odb(repo)?;
-    let wanted = tree::files(&odb, tree, job)?;
+    let wanted = files(&odb, tree, job)?;
     let is_same = wanted.len() == index.entries.len()
         && wanted
             .iter()
@@ -76,7 +72,7 @@ pub(crate) fn is_clean(repo: &Repository, work: &Path, tree: Oid, job: &Job) -> 
 /// records the stat of all files. May be interrupted anywhere and called again.
 pub(crate) fn check_out(repo: &Repository, work: &Path, tree: Oid, job: &Job) -> Result<Moved> {
     let odb = raw_object::odb(repo)?;
-    let mut wanted = tree::files(&odb, tree, job)?;
+    let mut wanted = files(&odb, tree, job)?;
     // It is derived from the tree: one that cannot be read is no reason to stop.
     let old = index::read(repo.path()).unwrap_or_default();
     take_stats(&mut wanted, &old);
@@ -128,3 +124,14 @@ pub(super) fn fuzz_index(bytes: &[u8]) {
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;
+
+/// All files of `tree`, by path. Not one has a stat.
+fn files(odb: &Odb<'_>, tree: Oid, job: &Job) -> Result<Vec<Entry>> {
+    let mut files = Vec::new();
+    let (part, all) = (Part::default(), |_: &[u8]| true);
+    tree_files::visit(odb, tree, part, job, all, |file| {
+        files.push(Entry::unseen(file.path, file.is));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(files)
+}

@@ -32,7 +32,7 @@ fn an_index_has_the_modes_that_git_makes_of_those_of_a_tree() {
             ],
         );
         let tree_id = git2::Oid::from_str(&tree).unwrap();
-        let files = tree::files(&repo.odb().unwrap(), tree_id, &Job::unattended()).unwrap();
+        let files = super::files(&repo.odb().unwrap(), tree_id, &Job::unattended()).unwrap();
         let ours = format!("{:06o}", files[0].mode);
         git(dir.path(), &["read-tree", &tree]);
         assert_eq!(
@@ -333,9 +333,9 @@ fn trees_that_name_each_other_without_end_are_given_up() {
     }
     let job = Job::unattended();
     let found = [
-        tree::files(&odb, pair[0], &job).map(drop),
-        tree::changes(&odb, empty, pair[0], &job).map(drop),
-        tree::changes(&odb, pair[0], pair[1], &job).map(drop),
+        super::files(&odb, pair[0], &job).map(drop),
+        tree_files::changes(&odb, empty, pair[0], &job, |_| true).map(drop),
+        tree_files::changes(&odb, pair[0], pair[1], &job, |_| true).map(drop),
     ];
     for found in found {
         assert_eq!(found.map_err(|error| error.kind), Err(Kind::TooLarge));

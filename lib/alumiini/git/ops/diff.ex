@@ -1,0 +1,30 @@
+defmodule Alumiini.Git.Ops.Diff do
+  @moduledoc false
+
+  alias Alumiini.Git.{Change, Error, Operation, Options, Response}
+
+  @options Options.common() ++ [:paths, :match, :ignore, :renames]
+
+  @spec run(Path.t(), String.t(), String.t(), keyword) ::
+          {:ok, [Change.t()]} | {:error, Error.t()}
+  def run(path, from, to, options) do
+    Options.call!(:diff, @options, options)
+    path = Options.path!(path)
+    Options.name!(from, "the revision to compare")
+    Options.name!(to, "the revision to compare with")
+
+    request =
+      Map.merge(Options.Read.selection(options), %{
+        "op" => "diff",
+        "path" => path,
+        "from" => from,
+        "to" => to,
+        "paths" => Options.Read.list(options[:paths]),
+        "renames" => options[:renames]
+      })
+
+    Operation.call(:diff, %{path: path, ref: to}, options, fn ->
+      {Response.list(Operation.lists(request, options, &Change.from_wire/1), :diff), 0}
+    end)
+  end
+end

@@ -1,0 +1,120 @@
+defmodule Alumiini.Git.Options.Read do
+  @moduledoc false
+
+  # The options of the calls that read a repository: how each is checked, and what the wire has for
+  # it.
+
+  import Alumiini.Git.Options.Value, only: [boolean!: 2, positive!: 3, wrong!: 3]
+
+  # The worker's limits, as `protocol/README.md` has them.
+  @most_files 1_000_000
+  @most_snapshot_bytes 4_294_967_296
+  @most_export_bytes 1_099_511_627_776
+  @most_commits 100_000
+  @longest_grace 86_400_000
+  # 22 bytes each: what is left of a request's frame has room for all else.
+  @most_known 45_000
+
+  @revisions [:at, :from]
+  @patterns [:match, :ignore, :paths]
+  @booleans [:recursive, :content, :renames, :link]
+  @names [:subpath, :path]
+
+  @keys @revisions ++
+          @patterns ++ @booleans ++ @names ++ [:known, :max_files, :limit, :format, :grace]
+
+  @doc "The options that `check!/2` knows."
+  @spec keys() :: [atom, ...]
+  def keys, do: @keys
+
+  @spec check!(atom, term) :: :ok
+  def check!(key, value) when key in @revisions do
+    if is_binary(value) and value != "",
+      do: :ok,
+      else: wrong!(key, "a revision: a string that is not empty", value)
+  end
+
+  def check!(key, value) when key in @patterns do
+    if is_binary(value) or (is_list(value) and Enum.all?(value, &is_binary/1)),
+      do: :ok,
+      else: wrong!(key, "a pattern or a list of patterns, which are strings", value)
+  end
+
+  def check!(key, value) when key in @booleans, do: boolean!(key, value)
+
+  def check!(key, value) when key in @names do
+    if is_binary(value), do: :ok, else: wrong!(key, "a path in the repository, a string", value)
+  end
+
+  def check!(:known, value) do
+    list? = is_list(value) or is_struct(value, MapSet)
+
+    if list? and Enum.all?(value, &oid?/1),
+      do: :ok,
+      else: wrong!(:known, "a list or a MapSet of ids in hex", value)
+  end
+
+  def check!(:max_files, value), do: positive!(:max_files, value, @most_files)
+  def check!(:limit, value), do: positive!(:limit, value, @most_commits)
+
+  def check!(:format, value) do
+    if value in [:directory, :tar_gz],
+      do: :ok,
+      else: wrong!(:format, ":directory or :tar_gz", value)
+  end
+
+  def check!(:grace, value) do
+    if is_integer(value) and value in 0..@longest_grace,
+      do: :ok,
+      else: wrong!(:grace, "a number of milliseconds of at most #{@longest_grace}", value)
+  end
+
+  @doc "Checks the `:max_bytes` of the two that may have more than one answer holds."
+  @spec max_bytes!(:snapshot | :export, term) :: :ok
+  def max_bytes!(:snapshot, value), do: positive!(:max_bytes, value, @most_snapshot_bytes)
+  def max_bytes!(:export, value), do: positive!(:max_bytes, value, @most_export_bytes)
+
+  defp oid?(oid), do: is_binary(oid) and byte_size(oid) == 40 and hex?(oid)
+
+  defp hex?(<<>>), do: true
+  defp hex?(<<c, rest::binary>>) when c in ?0..?9 or c in ?a..?f or c in ?A..?F, do: hex?(rest)
+  defp hex?(_other), do: false
+
+  @doc "What the wire has for those options that name files of a commit."
+  @spec selection(keyword) :: map
+  def selection(options) do
+    %{
+      "at" => options[:at],
+      "match" => list(options[:match]),
+      "ignore" => lines(options[:ignore])
+    }
+  end
+
+  @doc "A list, of one where it is one; none where there is none."
+  @spec list(binary | [binary] | nil) :: [binary] | nil
+  def list(nil), do: nil
+  def list(one_or_more), do: List.wrap(one_or_more)
+
+  # A whole file of rules may be given as it was read.
+  defp lines(nil), do: nil
+
+  defp lines(texts),
+    do: texts |> List.wrap() |> Enum.flat_map(&:binary.split(&1, ["\r\n", "\n"], [:global]))
+
+  @doc """
+  The ids that a caller has the contents of: as the wire has them, and those among them that no
+  request has room for.
+  """
+  @spec known(keyword) :: {[binary] | nil, MapSet.t(String.t())}
+  def known(options) do
+    case Enum.to_list(options[:known] || []) do
+      [] ->
+        {nil, MapSet.new()}
+
+      oids ->
+        {sent, left} = oids |> Enum.uniq() |> Enum.split(@most_known)
+        sent = for oid <- sent, do: Base.decode16!(oid, case: :mixed)
+        {sent, MapSet.new(left, &String.downcase/1)}
+    end
+  end
+end

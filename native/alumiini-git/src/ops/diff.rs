@@ -1,0 +1,142 @@
+//! `diff`: what changed between two commits, by path.
+
+use std::path::{Path, PathBuf};
+
+use git2::Oid;
+
+use crate::error::{Error, Kind, Name, Result};
+use crate::ops::object_read::{self, Objects};
+use crate::ops::operation::{Context, Done, Operation};
+use crate::ops::sized::Sized;
+use crate::port::cursor::Cursor;
+use crate::port::fields::Fields;
+use crate::port::reply::{Answer, Change as Told, Page};
+use crate::reference::shown;
+use crate::repo::paths::Paths;
+use crate::repo::renames::{self, Changed};
+use crate::repo::selection::Selection;
+use crate::repo::tree_files::{self, KIND};
+use crate::repo::{raw_object, revision, tree_check};
+
+/// Of one page.
+const PAGE: u64 = 8 << 20;
+/// What a change takes in memory beside its paths, its part of the frame included.
+const OVERHEAD: u64 = 500;
+
+#[derive(Debug)]
+pub(crate) struct Diff {
+    path: PathBuf,
+    /// None: from nothing, all is added.
+    from: Option<Vec<u8>>,
+    to: Vec<u8>,
+    paths: Paths,
+    selection: Selection,
+    renames: bool,
+    after: Cursor,
+}
+
+impl Operation for Diff {
+    fn decode(fields: &mut Fields) -> Result<Self> {
+        let to = fields.bytes("to")?;
+        revision::check(&to)?;
+        Ok(Diff {
+            path: fields.path("path")?,
+            from: revision::decode(fields.bytes_if("from")?)?,
+            to,
+            paths: Paths::new(fields.names("paths")?)?,
+            selection: Selection::new(fields.names_if("match")?, fields.names_if("ignore")?)?,
+            renames: fields.flag("renames")?,
+            after: Cursor::decode(fields)?,
+        })
+    }
+
+    fn describe(&self) -> String {
+        format!("diff of {}", self.path.display())
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
+    async fn queued(self, context: Context<'_>) -> Result<Done> {
+        let path = self.path.clone();
+        let page = object_read::read(context, path, move |objects, allowance| {
+            page(objects, &self, allowance)
+        });
+        Ok((Answer::Changes(page.await?), None))
+    }
+}
+
+fn page(objects: &Objects<'_>, ask: &Diff, allowance: u64) -> Result<Sized<Page<Vec<Told>>>> {
+    let tree = |rev: &[u8]| -> Result<Oid> {
+        let commit = objects.commit(Some(rev))?;
+        objects.below(commit)
+    };
+    let old = match &ask.from {
+        Some(from) => tree(from)?,
+        None => raw_object::empty_tree()?,
+    };
+    let new = tree(&ask.to)?;
+    let odb = objects.odb()?;
+    let enters = |dir: &[u8]| ask.paths.enter(dir) && ask.selection.enters(dir);
+    let mut changes = tree_files::changes(&odb, old, new, objects.job, enters)?;
+    changes.retain(|change| ask.paths.take(&change.path) && ask.selection.takes(&change.path));
+    let mut before: &[u8] = b"";
+    for change in &changes {
+        objects.job.reach("object");
+        if !tree_check::is_path(&change.path) || change.path == before {
+            let message = format!(
+                "one of the commits holds the path `{}` as no working tree may have it",
+                shown(&change.path)
+            );
+            return Err(Error::new(Kind::UnsafePath, message));
+        }
+        before = &change.path;
+    }
+    let changed = match ask.renames {
+        true => renames::find(&odb, changes, objects.job)?,
+        false => changes.into_iter().map(Changed::from).collect(),
+    };
+    let (mut told, mut next) = (Vec::new(), ask.after.clone());
+    let mut cost = 0;
+    let rest = changed.into_iter().skip(ask.after.count as usize);
+    for changed in rest {
+        cost += OVERHEAD
+            + 2 * (changed.path.len() + changed.old_path.as_ref().map_or(0, Vec::len)) as u64;
+        if cost > allowance && allowance < PAGE {
+            return Ok(Sized::Larger(PAGE));
+        }
+        if cost > PAGE {
+            return Ok(Sized::Whole(Page {
+                of: told,
+                next: Some(next),
+            }));
+        }
+        next.count += 1;
+        told.push(tell(changed));
+    }
+    Ok(Sized::Whole(Page {
+        of: told,
+        next: None,
+    }))
+}
+
+fn tell(changed: Changed) -> Told {
+    let status = match (changed.old, changed.new) {
+        _ if changed.old_path.is_some() => "renamed",
+        (None, _) => "added",
+        (_, None) => "deleted",
+        (Some(old), Some(new)) if old.mode & KIND != new.mode & KIND => "type_changed",
+        _ => "modified",
+    };
+    Told {
+        status,
+        path: Name(changed.path),
+        old_path: changed.old_path.map(Name),
+        mode: changed.new.map(|is| is.mode),
+        old_mode: changed.old.map(|is| is.mode),
+        oid: changed.new.map(|is| is.id.to_string()),
+        old_oid: changed.old.map(|is| is.id.to_string()),
+        score: changed.score,
+    }
+}

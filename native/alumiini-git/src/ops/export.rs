@@ -1,0 +1,229 @@
+//! `export`: the files of a commit for other programs.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use git2::ObjectType;
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Key, Kind, Name, Result};
+use crate::ops::object_read::{self, Objects};
+use crate::ops::operation::{Context, Done, Operation};
+use crate::ops::sized::Sized;
+use crate::ops::stable_read::enclosing;
+use crate::port::fields::Fields;
+use crate::port::reply::{Answer, Export as Told};
+use crate::reference::shown;
+use crate::repo::export::{Archive, Dest, Export as Place, Sink};
+use crate::repo::lock::DirLock;
+use crate::repo::selection::Selection;
+use crate::repo::tree_files::{GITLINK, KIND, LINK};
+use crate::repo::{raw_object, revision};
+use crate::worker::Worker;
+
+const DEFAULT_MAX_BYTES: u64 = 4 << 30;
+const MAX_BYTES: u64 = 1 << 40;
+/// Of one file, which is in memory while it is written.
+const MAX_CONTENT: u64 = 1 << 30;
+/// Longer, and nobody waits for what was replaced.
+const MAX_GRACE: u64 = 24 * 3_600 * 1_000;
+
+#[derive(Debug)]
+pub(crate) struct Export {
+    path: PathBuf,
+    dest: PathBuf,
+    subpath: PathBuf,
+    selection: Selection,
+    at: Option<Vec<u8>>,
+    format: Format,
+    max_bytes: u64,
+    grace: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Format {
+    Directory { is_link: bool },
+    TarGz,
+}
+
+impl Operation for Export {
+    fn decode(fields: &mut Fields) -> Result<Self> {
+        let is_link = fields.flag("link")?;
+        let format = match fields.text_if("format")?.as_deref() {
+            None | Some("directory") => Format::Directory { is_link },
+            Some("tar_gz") if is_link => {
+                let message = "`link` is for directories; an archive is one file";
+                return Err(Error::invalid(message));
+            }
+            Some("tar_gz") => Format::TarGz,
+            Some(_) => return Err(Error::invalid("`format` is directory or tar_gz")),
+        };
+        Ok(Export {
+            path: fields.path("path")?,
+            dest: fields.path("dest")?,
+            subpath: fields.path_or_empty("subpath")?,
+            selection: Selection::new(fields.names_if("match")?, fields.names_if("ignore")?)?,
+            at: revision::decode(fields.bytes_if("at")?)?,
+            format,
+            max_bytes: fields.at_most("max_bytes", DEFAULT_MAX_BYTES, MAX_BYTES)?,
+            grace: Duration::from_millis(fields.at_most("grace", 0, MAX_GRACE)?),
+        })
+    }
+
+    fn describe(&self) -> String {
+        format!(
+            "export of {} to {}",
+            self.path.display(),
+            self.dest.display()
+        )
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
+    async fn queued(self, context: Context<'_>) -> Result<Done> {
+        let worker = context.worker.clone();
+        let dest = {
+            let (shared, asked) = (worker.clone(), self.dest.clone());
+            let find = move || find(&shared, &asked);
+            worker.disk.run(find).await?
+        };
+        let lock = DirLock::take(|| {
+            let dest = dest.clone();
+            worker.disk.run(move || dest.try_lock())
+        });
+        let lock = lock.await?;
+        let (path, pool) = (self.path.clone(), &worker.disk);
+        let (grace, later) = (self.grace, (worker.clone(), dest.clone()));
+        let told = object_read::read_in(context, pool, path, move |objects, _| {
+            export(objects, &self, &dest, &lock).map(Sized::Whole)
+        });
+        let told = told.await?;
+        if !grace.is_zero() {
+            let (worker, dest) = later;
+            tokio::spawn(sweep(worker, dest, grace));
+        }
+        Ok((Answer::Export(Box::new(told)), None))
+    }
+}
+
+/// The place of an export, which no sync takes for its own.
+fn find(worker: &Worker, asked: &Path) -> Result<Dest> {
+    let root = worker.allowed.now().root.clone();
+    let dest = Dest::find(asked, root.as_deref())?;
+    match enclosing(dest.parent(), root.as_deref()) {
+        None => Ok(dest),
+        Some(repository) => {
+            let message = format!(
+                "{} is in the working tree of {}, where a sync would remove it; export to a \
+                 place outside",
+                asked.display(),
+                repository.display()
+            );
+            Err(Error::new(Kind::UnsafePath, message).with(Key::Path, Name::of(asked)))
+        }
+    }
+}
+
+/// Removes what was replaced, once its time is over, unless the next export does.
+async fn sweep(worker: std::sync::Arc<Worker>, dest: Dest, grace: Duration) {
+    tokio::time::sleep(grace).await;
+    let work = move || {
+        if let Some(lock) = dest.try_lock()? {
+            let job = crate::task::job::Job::unattended();
+            Place::new(&dest, &lock, grace)?.sweep(&job)?;
+        }
+        Ok(())
+    };
+    let _ = worker.disk.run(work).await;
+}
+
+fn export(objects: &Objects<'_>, ask: &Export, dest: &Dest, lock: &DirLock) -> Result<Told> {
+    let commit = objects.commit(ask.at.as_deref())?;
+    let place = Place::new(dest, lock, ask.grace)?;
+    let id = commit.to_string();
+    let name = &id[..12];
+    let (count, digest) = match ask.format {
+        Format::Directory { is_link } => {
+            let write = |sink: &mut _| write(objects, ask, commit, sink);
+            place.directory(name, is_link, objects.job, write)?
+        }
+        Format::TarGz => {
+            let time = raw_object::read_commit(&objects.odb()?, commit)?.date;
+            place.file(name, objects.job, |file| {
+                let mut archive = Archive::new(file, time, &ask.dest)?;
+                let (count, _) = write(objects, ask, commit, &mut archive)?;
+                Ok((count, archive.end()?))
+            })?
+        }
+    };
+    Ok(Told {
+        commit: id,
+        digest: format!("sha256:{digest}"),
+        files: count.files,
+        bytes: count.bytes,
+    })
+}
+
+#[derive(Default)]
+struct Count {
+    files: u64,
+    bytes: u64,
+}
+
+/// Gives the files of `commit` to `sink`. Answers how many there are, and the SHA-256 of their list:
+/// mode, id and path of each.
+fn write(
+    objects: &Objects<'_>,
+    ask: &Export,
+    commit: git2::Oid,
+    sink: &mut impl Sink,
+) -> Result<(Count, String)> {
+    let odb = objects.odb()?;
+    // Paths are those below the subpath.
+    let directory = objects.directory(commit, &ask.subpath)?.into_root();
+    let (mut count, mut digest) = (Count::default(), Sha256::new());
+    objects.visit(&directory, &ask.selection, None, |file| {
+        let (path, id, mode) = (&file.path, file.is.id, file.is.mode);
+        digest.update(format!("{mode:o} {id} "));
+        digest.update(path);
+        digest.update([0]);
+        count.files += 1;
+        if mode & KIND == GITLINK {
+            sink.submodule(path)?;
+            return Ok(ControlFlow::Continue(()));
+        }
+        let size = match odb.read_header(id).map_err(raw_object::unreadable(id))? {
+            (size, ObjectType::Blob) => size as u64,
+            _ => return Err(raw_object::damaged(id, "it is not a file")),
+        };
+        count.bytes += size;
+        for (is, limit) in [(size, MAX_CONTENT), (count.bytes, ask.max_bytes)] {
+            if is > limit {
+                return Err(too_large(path, is, limit));
+            }
+        }
+        let content = odb.read(id).map_err(raw_object::unreadable(id))?;
+        match mode & KIND {
+            LINK => sink.link(path, content.data())?,
+            _ => sink.file(path, mode & 0o100 != 0, content.data())?,
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let list = digest.finalize();
+    let list = list.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok((count, list))
+}
+
+fn too_large(path: &[u8], bytes: u64, limit: u64) -> Error {
+    let message = format!(
+        "`{}` would make {bytes} bytes, more than the limit of {limit}; export less by a subpath, \
+         match or ignore, or raise max_bytes",
+        shown(path)
+    );
+    Error::new(Kind::TooLarge, message)
+        .with(Key::File, Name::new(path))
+        .with(Key::Limit, limit)
+}

@@ -1,0 +1,143 @@
+//! `lease` and `release`: a commit whose objects stay for as long as somebody reads it.
+
+use std::path::{Path, PathBuf};
+
+use git2::Oid;
+
+use crate::error::{Error, Kind, Result};
+use crate::ops::operation::{Context, Done, Operation};
+use crate::ops::sync_guard::{Missing, SyncGuard};
+use crate::port::fields::Fields;
+use crate::port::reply::Answer;
+use crate::repo::{kept_refs, open, raw_object, revision};
+
+/// A name of the client's own; longer than any that it may need.
+const LONGEST_ID: usize = 64;
+
+#[derive(Debug)]
+pub(crate) struct Lease {
+    path: PathBuf,
+    sha: Oid,
+    lease: String,
+}
+
+#[derive(Debug)]
+pub(crate) struct Release {
+    path: PathBuf,
+    lease: String,
+}
+
+fn id(fields: &mut Fields) -> Result<String> {
+    let id = fields.text("lease")?;
+    let is_id = (1..=LONGEST_ID).contains(&id.len())
+        && id
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'-'));
+    match is_id {
+        true => Ok(id),
+        false => Err(Error::invalid(format!(
+            "`lease` is 1 to {LONGEST_ID} digits, small letters and dashes"
+        ))),
+    }
+}
+
+impl Operation for Lease {
+    fn decode(fields: &mut Fields) -> Result<Self> {
+        let sha = fields.bytes("sha")?;
+        let sha = raw_object::id(&sha)
+            .ok_or_else(|| Error::invalid("`sha` is a full id of 40 hexadecimal digits"))?;
+        Ok(Lease {
+            path: fields.path("path")?,
+            sha,
+            lease: id(fields)?,
+        })
+    }
+
+    fn describe(&self) -> String {
+        format!("lease in {}", self.path.display())
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
+    /// As a sync has the directory: one that repacks would not see it.
+    async fn queued(self, context: Context<'_>) -> Result<Done> {
+        let worker = context.worker.clone();
+        let path = self.path;
+        let repo = context
+            .worker
+            .reads
+            .run(move || {
+                let repo = worker.repo_at(&path)?;
+                managed(&repo.path)?;
+                Ok(repo)
+            })
+            .await?;
+        let turn = repo.turn.clone().lock_owned().await;
+        let guard =
+            SyncGuard::take(context.worker, &repo, turn, context.job, Missing::Refuse).await?;
+        let (sha, lease) = (self.sha, self.lease);
+        let done = guard.disk(move |path, job| {
+            job.reach("object");
+            let repo = managed(path)?;
+            let commit = revision::commit(&repo, path, sha.to_string().as_bytes())?;
+            kept_refs::lease(&repo, &lease, commit)
+        });
+        guard.end(done.await).await?;
+        Ok((Answer::Flag(true), None))
+    }
+}
+
+impl Operation for Release {
+    fn decode(fields: &mut Fields) -> Result<Self> {
+        Ok(Release {
+            path: fields.path("path")?,
+            lease: id(fields)?,
+        })
+    }
+
+    fn describe(&self) -> String {
+        format!("release in {}", self.path.display())
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
+    async fn queued(self, context: Context<'_>) -> Result<Done> {
+        let (worker, job) = (context.worker.clone(), context.job.clone());
+        let release = move || {
+            job.reach("object");
+            let repo = worker.repo_at(&self.path)?;
+            match open::dir(&repo.path).and_then(|dir| {
+                let repo = managed(dir.at())?;
+                kept_refs::release(&repo, &self.lease)
+            }) {
+                // With the repository went its leases.
+                Err(error) if is_gone(&error) => Ok(()),
+                released => released,
+            }
+        };
+        context.worker.disk.run(release).await?;
+        Ok((Answer::Flag(true), None))
+    }
+}
+
+fn is_gone(error: &Error) -> bool {
+    matches!(error.kind, Kind::PathNotFound | Kind::NotARepository)
+}
+
+/// Opens a repository that this library made; no other has refs of ours.
+fn managed(path: &Path) -> Result<git2::Repository> {
+    let git_dir = open::git_dir(path);
+    if open::is_managed(&git_dir) {
+        return open::managed(&git_dir);
+    }
+    open::any(path)?;
+    let message = format!(
+        "{} was not made by a sync: what stays there is up to its owner",
+        path.display()
+    );
+    Err(Error::new(Kind::Unsupported, message))
+}

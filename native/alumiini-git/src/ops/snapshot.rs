@@ -1,0 +1,222 @@
+//! `snapshot`: files of one commit, and what is in them.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use git2::{ObjectType, Odb, Oid};
+use serde_bytes::ByteBuf;
+
+use crate::error::{Error, Key, Kind, Name, Result};
+use crate::ops::object_read::{self, Objects};
+use crate::ops::operation::{Context, Done, Operation};
+use crate::ops::sized::Sized;
+use crate::port::cursor::Cursor;
+use crate::port::fields::Fields;
+use crate::port::reply::{Answer, LfsPointer, Page, Snapshot as Files, SnapshotFile};
+use crate::repo::selection::Selection;
+use crate::repo::tree_files::{GITLINK, KIND, TreeFile};
+use crate::repo::{lfs, raw_object, revision};
+
+const DEFAULT_MAX_BYTES: u64 = 64 << 20;
+const MAX_BYTES: u64 = 4 << 30;
+const DEFAULT_MAX_FILES: u64 = 100_000;
+const MAX_FILES: u64 = 1_000_000;
+/// Of one page: content and what is told beside it. One file may be larger.
+const PAGE: u64 = 8 << 20;
+/// Of one file, whose content is in one reply with what is told beside it.
+const MAX_CONTENT: u64 = 64 << 20;
+/// What a file takes in memory beside its path and content, its part of the frame included.
+const OVERHEAD: u64 = 400;
+
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    path: PathBuf,
+    subpath: PathBuf,
+    selection: Selection,
+    at: Option<Vec<u8>>,
+    known: HashSet<Oid>,
+    content: bool,
+    max_bytes: u64,
+    max_files: u64,
+    after: Cursor,
+}
+
+impl Operation for Snapshot {
+    fn decode(fields: &mut Fields) -> Result<Self> {
+        Ok(Snapshot {
+            path: fields.path("path")?,
+            subpath: fields.path_or_empty("subpath")?,
+            selection: Selection::new(fields.names_if("match")?, fields.names_if("ignore")?)?,
+            at: revision::decode(fields.bytes_if("at")?)?,
+            known: fields.ids("known")?,
+            content: fields.flag_or("content", true)?,
+            max_bytes: fields.at_most("max_bytes", DEFAULT_MAX_BYTES, MAX_BYTES)?,
+            max_files: fields.at_most("max_files", DEFAULT_MAX_FILES, MAX_FILES)?,
+            after: Cursor::decode(fields)?,
+        })
+    }
+
+    fn describe(&self) -> String {
+        format!("snapshot of {}", self.path.display())
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
+    async fn queued(self, context: Context<'_>) -> Result<Done> {
+        let path = self.path.clone();
+        let page = object_read::read(context, path, move |objects, allowance| {
+            page(objects, &self, allowance)
+        });
+        Ok((Answer::Snapshot(page.await?), None))
+    }
+}
+
+fn page(objects: &Objects<'_>, ask: &Snapshot, allowance: u64) -> Result<Sized<Page<Files>>> {
+    let commit = objects.commit(ask.at.as_deref())?;
+    let directory = objects.directory(commit, &ask.subpath)?;
+    let tree = match directory.tree {
+        Some(tree) => tree,
+        None => raw_object::empty_tree()?,
+    };
+    let odb = objects.odb()?;
+    let mut filling = Filling {
+        odb,
+        ask,
+        allowance,
+        files: Vec::new(),
+        told: ask.after.clone(),
+        // What is told of the commit itself.
+        cost: OVERHEAD,
+        end: End::All,
+    };
+    let after = ask.after.after();
+    objects.visit(&directory, &ask.selection, after, |file| filling.add(file))?;
+    match filling.end {
+        End::TooSmall(bytes) => Ok(Sized::Larger(bytes)),
+        end => Ok(Sized::Whole(Page {
+            of: Files {
+                commit: commit.to_string(),
+                tree: tree.to_string(),
+                files: filling.files,
+            },
+            next: matches!(end, End::Full).then_some(filling.told),
+        })),
+    }
+}
+
+/// Why a page ends.
+enum End {
+    All,
+    Full,
+    /// It needs so many bytes.
+    TooSmall(u64),
+}
+
+/// A page that is being made.
+struct Filling<'a> {
+    odb: Odb<'a>,
+    ask: &'a Snapshot,
+    allowance: u64,
+    files: Vec<SnapshotFile>,
+    /// With the pages before.
+    told: Cursor,
+    cost: u64,
+    end: End,
+}
+
+impl Filling<'_> {
+    fn add(&mut self, file: TreeFile) -> Result<ControlFlow<()>> {
+        let is_submodule = file.is.mode & KIND == GITLINK;
+        let size = match is_submodule {
+            true => None,
+            false => Some(size(&self.odb, &file)?),
+        };
+        let wanted = self.ask.content && !self.ask.known.contains(&file.is.id);
+        let bytes = size.filter(|_| wanted).unwrap_or(0);
+        self.bound(&file.path, bytes)?;
+        // What is made of it: the object, its copy, and the frame.
+        let cost = OVERHEAD + 2 * file.path.len() as u64 + 3 * bytes;
+        if !self.files.is_empty() && self.cost + cost > 3 * PAGE {
+            self.end = End::Full;
+            return Ok(ControlFlow::Break(()));
+        }
+        self.cost += cost;
+        if self.cost > self.allowance {
+            self.end = End::TooSmall((3 * PAGE).max(self.cost));
+            return Ok(ControlFlow::Break(()));
+        }
+        let (content, lfs) = match size {
+            Some(_) if wanted => {
+                let content = content(&self.odb, file.is.id)?;
+                let lfs = lfs::pointer(&content);
+                (Some(ByteBuf::from(content)), lfs)
+            }
+            Some(size) if lfs::may_be(size) => {
+                (None, lfs::pointer(&content(&self.odb, file.is.id)?))
+            }
+            _ => (None, None),
+        };
+        self.told.path = Some(Name(file.path.clone()));
+        self.told.count += 1;
+        self.told.bytes += bytes;
+        self.files.push(SnapshotFile {
+            path: Name(file.path),
+            oid: file.is.id.to_string(),
+            mode: file.is.mode,
+            size,
+            content,
+            lfs: lfs.map(|lfs| LfsPointer {
+                oid: lfs.oid,
+                size: lfs.size,
+            }),
+        });
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// What is asked for is bounded as a whole, not by page.
+    fn bound(&self, path: &[u8], bytes: u64) -> Result<()> {
+        let (max_bytes, max_files) = (self.ask.max_bytes, self.ask.max_files);
+        let shown = crate::reference::shown(path);
+        let (message, limit) = if self.told.count >= max_files {
+            let what = format!(
+                "more than {max_files} files are selected, the limit max_files: nothing from \
+                 `{shown}` on was read"
+            );
+            (what, max_files)
+        } else if self.told.bytes + bytes > max_bytes {
+            let what = format!(
+                "the selected files have more than {max_bytes} bytes together, the limit \
+                 max_bytes: `{shown}`, with {bytes}, is where it is passed"
+            );
+            (what, max_bytes)
+        } else if bytes > MAX_CONTENT {
+            let what = format!(
+                "`{shown}` has {bytes} bytes, more than the {MAX_CONTENT} that one file may have"
+            );
+            (what, MAX_CONTENT)
+        } else {
+            return Ok(());
+        };
+        let advice = "ask for less by a subpath, match or ignore, for names and sizes only by \
+                      content: false, or raise the limit";
+        Err(Error::new(Kind::TooLarge, format!("{message}; {advice}"))
+            .with(Key::File, Name::new(path))
+            .with(Key::Limit, limit))
+    }
+}
+
+fn size(odb: &Odb<'_>, file: &TreeFile) -> Result<u64> {
+    let id = file.is.id;
+    match odb.read_header(id).map_err(raw_object::unreadable(id))? {
+        (size, ObjectType::Blob) => Ok(size as u64),
+        _ => Err(raw_object::damaged(id, "it is not a file")),
+    }
+}
+
+fn content(odb: &Odb<'_>, id: Oid) -> Result<Vec<u8>> {
+    let object = odb.read(id).map_err(raw_object::unreadable(id))?;
+    Ok(object.data().to_vec())
+}
