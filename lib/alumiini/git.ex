@@ -81,6 +81,9 @@ defmodule Alumiini.Git do
     * `:ignore` - without the files that these patterns take: the lines of a file such as Flux's
       `.sourceignore`, as a list or as the text of that file. They stand above `:match`
 
+  There may be 256 patterns of each, of at most 1,024 bytes and UTF-8; others are `:invalid`. They
+  are about paths as the answer has them.
+
   ## Several nodes
 
   A server can be called from any node: `server: {Alumiini.Git, :"git@host"}`. The repositories are
@@ -470,8 +473,7 @@ defmodule Alumiini.Git do
     * `:recursive` - also those in directories below it, hidden ones left out, with their paths from
       that directory. Default: `false`
     * `:at`, `:match`, `:ignore` - see "Options of calls that read a commit". With `:match` it is
-      the files that it takes, whatever their names end in, hidden ones among them. Patterns are
-      about the path from that directory
+      the files that it takes, whatever their names end in, hidden ones among them
     * `:server`, `:timeout` - see "Options of every call"
 
   ## Errors
@@ -648,7 +650,7 @@ defmodule Alumiini.Git do
   their commit, pointers of Git LFS as such.
 
   `subpath` is a directory of the commit; `nil` is its top, and it may be left out before options.
-  The paths of files are from the top in any case. So are patterns.
+  The paths of files are from the top in any case.
 
   ## Options
 
@@ -665,7 +667,7 @@ defmodule Alumiini.Git do
 
   Among others: `:ref_not_found`, `:path_not_found` (no such directory in the commit),
   `:not_a_repository`, `:too_large` (its message says which limit, and how to ask for less),
-  `:corrupt`.
+  `:unsafe_path` (a commit that no working tree can hold), `:corrupt`.
 
   ## Examples
 
@@ -753,8 +755,7 @@ defmodule Alumiini.Git do
 
   ## Options
 
-    * `:at`, `:match`, `:ignore` - see "Options of calls that read a commit". Patterns are about the
-      paths from `:subpath`
+    * `:at`, `:match`, `:ignore` - see "Options of calls that read a commit"
     * `:subpath` - only what is in this directory of the commit, with paths from there. Default: its
       top
     * `:format` - `:directory` or `:tar_gz`. An archive of the same files is the same, byte for

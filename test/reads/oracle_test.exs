@@ -37,7 +37,7 @@ defmodule Alumiini.Git.ReadsOracleTest do
       assert_snapshot(reads, commit)
       assert_diff(reads, Enum.random(commits), commit)
       assert_log(reads, commit)
-      # assert_export(reads, commit)
+      assert_export(reads, commit)
     end
 
     assert_log(reads, hd(commits))

@@ -5,7 +5,7 @@ defmodule Alumiini.Git.Snapshot do
   | field | |
   | --- | --- |
   | `commit` | the id of the commit, in hex |
-  | `tree` | the id of its tree, in hex |
+  | `tree` | the id of the tree of the directory that was read, in hex |
   | `files` | a list of `Alumiini.Git.Snapshot.File`, in the order of `git ls-tree -r` |
   """
 

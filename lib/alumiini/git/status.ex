@@ -4,7 +4,7 @@ defmodule Alumiini.Git.Status do
 
   | field | |
   | --- | --- |
-  | `status` | `:modified` (its content or whether it is executable), `:deleted`, `:untracked` (not in the commit), or `:type_changed` (a file where the commit has a link, or the other way round) |
+  | `status` | `:modified` (its content or whether it is executable), `:deleted`, `:untracked` (not in the commit; a directory of nothing else is one, with a slash at its end), or `:type_changed` (a file where the commit has a link, or the other way round) |
   | `path` | where. Bytes: Git does not promise UTF-8 |
   """
 

@@ -95,11 +95,16 @@ defmodule Alumiini.Git.Options.Read do
   def list(nil), do: nil
   def list(one_or_more), do: List.wrap(one_or_more)
 
-  # A whole file of rules may be given as it was read.
+  # A whole file of rules may be given as it was read. What says nothing is not sent: there is a
+  # limit to how many lines may be.
   defp lines(nil), do: nil
 
-  defp lines(texts),
-    do: texts |> List.wrap() |> Enum.flat_map(&:binary.split(&1, ["\r\n", "\n"], [:global]))
+  defp lines(texts) do
+    for text <- List.wrap(texts),
+        line <- :binary.split(text, ["\r\n", "\n"], [:global]),
+        line != "" and not String.starts_with?(line, "#"),
+        do: line
+  end
 
   @doc """
   The ids that a caller has the contents of: as the wire has them, and those among them that no

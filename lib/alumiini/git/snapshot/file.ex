@@ -4,7 +4,7 @@ defmodule Alumiini.Git.Snapshot.File do
 
   | field | |
   | --- | --- |
-  | `path` | where it is in the commit, from the commit's top, whatever the snapshot's `subpath` is. Bytes: Git does not promise UTF-8 |
+  | `path` | where it is, from the repository's directory on, whatever the snapshot's `subpath` is. Bytes: Git does not promise UTF-8 |
   | `oid` | the id of its content, in hex; of a submodule that of its commit |
   | `mode` | what it is: `0o100644` a file, `0o100755` an executable file, `0o120000` a symbolic link, `0o160000` a submodule |
   | `size` | the bytes of its content; `nil` for a submodule |

@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use git2::Oid;
-
 use crate::error::{Error, Kind, Name, Result};
 use crate::ops::object_read::{self, Objects};
 use crate::ops::operation::{Context, Done, Operation};
@@ -68,15 +66,18 @@ impl Operation for Diff {
 }
 
 fn page(objects: &Objects<'_>, ask: &Diff, allowance: u64) -> Result<Sized<Page<Vec<Told>>>> {
-    let tree = |rev: &[u8]| -> Result<Oid> {
-        let commit = objects.commit(Some(rev))?;
-        objects.below(commit)
+    let to = objects.commit(ask.after.rev(0, Some(&ask.to)))?;
+    let from = match ask.after.rev(1, ask.from.as_deref()) {
+        Some(from) => Some(objects.commit(Some(from))?),
+        None => None,
     };
-    let old = match &ask.from {
-        Some(from) => tree(from)?,
+    let mut next = ask.after.clone();
+    next.pin(&[Some(to), from].into_iter().flatten().collect::<Vec<_>>());
+    let new = objects.below(to)?;
+    let old = match from {
+        Some(from) => objects.below(from)?,
         None => raw_object::empty_tree()?,
     };
-    let new = tree(&ask.to)?;
     let odb = objects.odb()?;
     let enters = |dir: &[u8]| ask.paths.enter(dir) && ask.selection.enters(dir);
     let mut changes = tree_files::changes(&odb, old, new, objects.job, enters)?;
@@ -97,8 +98,7 @@ fn page(objects: &Objects<'_>, ask: &Diff, allowance: u64) -> Result<Sized<Page<
         true => renames::find(&odb, changes, objects.job)?,
         false => changes.into_iter().map(Changed::from).collect(),
     };
-    let (mut told, mut next) = (Vec::new(), ask.after.clone());
-    let mut cost = 0;
+    let (mut told, mut cost) = (Vec::new(), 0);
     let rest = changed.into_iter().skip(ask.after.count as usize);
     for changed in rest {
         cost += OVERHEAD

@@ -61,10 +61,11 @@ impl Operation for Log {
 }
 
 fn page(objects: &Objects<'_>, ask: &Log, allowance: u64) -> Result<Sized<Page<Vec<Commit>>>> {
-    let from = objects.commit(ask.from.as_deref())?;
+    let from = objects.commit(ask.after.rev(0, ask.from.as_deref()))?;
     let odb = objects.odb()?;
     let shallow: HashSet<_> = open::shallow(objects.repo.path())?.into_iter().collect();
     let mut next = ask.after.clone();
+    next.pin(&[from]);
     let (mut commits, mut cost, mut seen) = (Vec::new(), 0, 0);
     let (mut is_full, mut needs) = (false, None);
     let file = ask.file.as_deref().filter(|file| !file.is_empty());

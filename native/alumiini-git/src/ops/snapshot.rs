@@ -75,19 +75,21 @@ impl Operation for Snapshot {
 }
 
 fn page(objects: &Objects<'_>, ask: &Snapshot, allowance: u64) -> Result<Sized<Page<Files>>> {
-    let commit = objects.commit(ask.at.as_deref())?;
+    let commit = objects.commit(ask.after.rev(0, ask.at.as_deref()))?;
     let directory = objects.directory(commit, &ask.subpath)?;
     let tree = match directory.tree {
         Some(tree) => tree,
         None => raw_object::empty_tree()?,
     };
     let odb = objects.odb()?;
+    let mut told = ask.after.clone();
+    told.pin(&[commit]);
     let mut filling = Filling {
         odb,
         ask,
         allowance,
         files: Vec::new(),
-        told: ask.after.clone(),
+        told,
         // What is told of the commit itself.
         cost: OVERHEAD,
         end: End::All,

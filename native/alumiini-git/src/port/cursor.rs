@@ -1,5 +1,6 @@
 //! Where an answer goes on that is told in several replies.
 
+use git2::Oid;
 use serde::Serialize;
 
 use crate::error::{Name, Result};
@@ -15,6 +16,9 @@ pub(crate) struct Cursor {
     pub(crate) count: u64,
     /// And bytes of content.
     pub(crate) bytes: u64,
+    /// The commits that they are of: a name may lead to another one by now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) commits: Vec<Name>,
 }
 
 impl Cursor {
@@ -28,7 +32,21 @@ impl Cursor {
             path: pairs.bytes_if("path")?.map(Name),
             count: pairs.integer("count")?.unwrap_or(0),
             bytes: pairs.integer("bytes")?.unwrap_or(0),
+            commits: pairs.names("commits")?.into_iter().map(Name).collect(),
         })
+    }
+
+    /// The commit that the request calls `rev`, its `place`th, where a page before has said it.
+    pub(crate) fn rev<'a>(&'a self, place: usize, rev: Option<&'a [u8]>) -> Option<&'a [u8]> {
+        self.commits.get(place).map(|commit| &commit.0[..]).or(rev)
+    }
+
+    /// Notes of which commits the pages are.
+    pub(crate) fn pin(&mut self, commits: &[Oid]) {
+        self.commits = commits
+            .iter()
+            .map(|commit| Name(commit.to_string().into_bytes()))
+            .collect();
     }
 
     /// The path after which this page begins.

@@ -219,7 +219,8 @@ impl<'a> Search<'a> {
         let mut best = Vec::new();
         for target in targets {
             self.job.check()?;
-            // The best last; one that is no better than the worst does not take its place.
+            // Each takes the place of the worst, if it is better: of equals that decides which one
+            // comes first, so what is not similar at all has a place, too.
             let mut kept: Vec<Candidate> = Vec::with_capacity(CANDIDATES);
             for source in &sources {
                 let candidate = Candidate {
@@ -229,9 +230,6 @@ impl<'a> Search<'a> {
                     source: *source,
                     target,
                 };
-                if candidate.score == 0 {
-                    continue;
-                }
                 if kept.len() < CANDIDATES {
                     kept.push(candidate);
                     continue;
