@@ -225,7 +225,11 @@ impl<'a> Names<'a> {
         // Directories that are to be listed, by their names relative to the first, which is empty.
         let mut dirs: Vec<Vec<u8>> = vec![Vec::new()];
         while let Some(name) = dirs.pop() {
-            let subpath = self.ask.subpath.join(OsStr::from_bytes(&name));
+            let subpath = match &name[..] {
+                // A slash at its end would be told in errors.
+                [] => self.ask.subpath.clone(),
+                name => self.ask.subpath.join(OsStr::from_bytes(name)),
+            };
             let dir = match root.dir(&subpath) {
                 // Gone since it was listed.
                 Err(error) if error.kind == Kind::PathNotFound && !name.is_empty() => continue,

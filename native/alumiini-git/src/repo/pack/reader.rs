@@ -107,7 +107,7 @@ impl PackReader {
             }
             let (header, length) = self.header(place)?;
             unfolded += header.size;
-            if unfolded > max.saturating_mul(2) || deltas.len() >= MAX_CHAIN {
+            if header.size > max || unfolded > max.saturating_mul(4) || deltas.len() >= MAX_CHAIN {
                 return None;
             }
             let data = self.inflate((place.0, place.1 + length), header.size)?;
