@@ -31,6 +31,7 @@ defmodule Alumiini.Git.Bench do
     fleet: Scenarios.Fleet,
     many: Scenarios.Many,
     read: Scenarios.Read,
+    commits: Scenarios.Commits,
     memory: Scenarios.Memory,
     size: Scenarios.Size
   ]

@@ -1,4 +1,2 @@
-Code.require_file("support/scripted_worker.exs", __DIR__)
-
 # `:soak` is for the long forms of tests; `make soak` includes them.
 ExUnit.start(exclude: [:soak], capture_log: true)

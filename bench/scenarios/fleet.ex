@@ -4,7 +4,7 @@ defmodule Alumiini.Git.Bench.Scenarios.Fleet do
   best; and 1,000 questions to them, beside as many `git ls-remote`.
   """
 
-  alias Alumiini.Git.Bench.{Fixtures, Floor, Measure, Result, Terminal, Way}
+  alias Alumiini.Git.Bench.{Baseline, Fixtures, Measure, Result, Terminal, Way}
   alias Alumiini.Git.Test.GitCommand
 
   @repositories 256
@@ -53,10 +53,12 @@ defmodule Alumiini.Git.Bench.Scenarios.Fleet do
   # As in `Poll`.
   defp beside_a_server(fixtures, names) do
     way = Way.http_backend(fixtures)
-    sockets = for name <- names, do: {Floor.connect!(way.port), Way.url(way, name)}
+    sockets = for name <- names, do: {Baseline.connect!(way.port), Way.url(way, name)}
 
     server = fn _ ->
-      Measure.time(fn -> all_at_once(sockets, fn {socket, url} -> Floor.ask!(socket, url) end) end)
+      Measure.time(fn ->
+        all_at_once(sockets, fn {socket, url} -> Baseline.ask!(socket, url) end)
+      end)
     end
 
     taken = measure(fixtures, way, names, server: server)

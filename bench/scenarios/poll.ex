@@ -5,7 +5,7 @@ defmodule Alumiini.Git.Bench.Scenarios.Poll do
   to one.
   """
 
-  alias Alumiini.Git.Bench.{Fixtures, Floor, Format, Measure, Result, Way}
+  alias Alumiini.Git.Bench.{Baseline, Fixtures, Format, Measure, Result, Way}
   alias Alumiini.Git.Test.GitCommand
 
   @rounds 25
@@ -53,10 +53,10 @@ defmodule Alumiini.Git.Bench.Scenarios.Poll do
   # takes alone leaves next to nothing for a client to be quick in.
   defp beside_a_server(fixtures) do
     way = Way.http_backend(fixtures)
-    socket = Floor.connect!(way.port)
+    socket = Baseline.connect!(way.port)
     name = Fixtures.manifests!(fixtures, @few)
     url = Way.url(way, name)
-    server = [server: fn _ -> Measure.time(fn -> Floor.ask!(socket, url) end) end]
+    server = [server: fn _ -> Measure.time(fn -> Baseline.ask!(socket, url) end) end]
     taken = measure(fixtures, way, name, server)
     :gen_tcp.close(socket)
 

@@ -11,11 +11,12 @@ defmodule Alumiini.Git.DocumentsTest do
   alias Alumiini.Git.Test.{
     Certificates,
     Consumer,
-    Document,
     Dockerfile,
+    Document,
     HttpServer,
     ReleaseServer,
-    Repository
+    Repository,
+    Vm
   }
 
   @moduletag :tmp_dir
@@ -102,7 +103,7 @@ defmodule Alumiini.Git.DocumentsTest do
     %{server: server, url: url, ca: ca, sha: sha} = serve(context, %{"a" => "a"}, :tls)
     HttpServer.rule(server, {:require, {:basic, "x-access-token", "s3cr3t"}})
 
-    environment!(%{
+    Vm.put_env!(%{
       "GIT_TOKEN" => "s3cr3t",
       "https_proxy" => nil,
       "HTTPS_PROXY" => nil,
@@ -281,12 +282,6 @@ defmodule Alumiini.Git.DocumentsTest do
   # What a reader has a module of their own for.
   defmodule Elixir.GitHub do
     def installation_token, do: "s3cr3t"
-  end
-
-  defp environment!(variables) do
-    before = for {name, _value} <- variables, do: {name, System.get_env(name)}
-    System.put_env(variables)
-    on_exit(fn -> System.put_env(before) end)
   end
 
   # In the environment of these tests, whose worker is built already.

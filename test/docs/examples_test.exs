@@ -1,13 +1,12 @@
 defmodule Alumiini.Git.ExamplesTest do
   # The GenServer of README.md and examples/follower: what people copy must outlive every error. Not
   # async: they call the server of the default name, log, and read the environment.
-  use ExUnit.Case, async: false
+  use Alumiini.Git.Test.HttpCase, async: false
 
   import ExUnit.CaptureLog
 
-  alias Alumiini.Git
   alias Alumiini.Git.Server.Binary
-  alias Alumiini.Git.Test.{Consumer, Dockerfile, Document, HttpServer, OsProcess, Repository}
+  alias Alumiini.Git.Test.{Consumer, Dockerfile, Document, OsProcess, Vm}
 
   @moduletag :tmp_dir
   @follower Path.expand("../../examples/follower/lib/follower.ex", __DIR__)
@@ -17,19 +16,14 @@ defmodule Alumiini.Git.ExamplesTest do
   @longest 80
   @pauses [10, 20, 40, 80, 80, 80]
 
-  setup %{tmp_dir: directory} do
-    root = Path.join(directory, "root")
-    File.mkdir_p!(root)
-    origin = Repository.create!(root, "shop.git")
-    sha = Repository.commit!(origin, %{"app.yaml" => "a: 1"})
-    http = start_supervised!({HttpServer, root: root})
-    me = self()
-    events = for event <- [:start, :stop], do: [:alumiini_git, :sync, event]
-    :telemetry.attach_many(__MODULE__, events, &__MODULE__.tell/4, me)
-    on_exit(fn -> :telemetry.detach(__MODULE__) end)
+  @moduletag files: %{"app.yaml" => "a: 1"}
 
-    context = %{http: http, origin: origin, sha: sha, url: HttpServer.url(http, "shop.git")}
-    Map.put(context, :directory, Path.join(directory, "clone"))
+  setup [:dir, :origin, :commit, :http, :listen]
+
+  defp listen(_context) do
+    events = for event <- [:start, :stop], do: [:alumiini_git, :sync, event]
+    :telemetry.attach_many(__MODULE__, events, &__MODULE__.tell/4, self())
+    on_exit(fn -> :telemetry.detach(__MODULE__) end)
   end
 
   def tell([_, _, event], _measurements, metadata, test),
@@ -39,7 +33,7 @@ defmodule Alumiini.Git.ExamplesTest do
        context do
     code =
       Document.block!("README.md: Use").code
-      |> replace!("/var/lib/shop", context.directory)
+      |> replace!("/var/lib/shop", context.path)
       |> replace!(":timer.seconds(30)", "#{@interval}")
       |> replace!("auth: auth,", "auth: auth, allow_insecure: true,")
       # What a reader has functions of their own for.
@@ -54,16 +48,14 @@ defmodule Alumiini.Git.ExamplesTest do
     module = compile!(code)
     outlives(context, {module, context.url})
     assert_received {:applied, directory, sha}
-    assert {directory, sha} == {context.directory, context.sha}
+    assert {directory, sha} == {context.path, context.commit}
     refute_received {:applied, _directory, _sha}
   end
 
   test "examples/follower goes on after every error, and waits longer and longer", context do
-    token = System.get_env("GIT_TOKEN")
-    System.delete_env("GIT_TOKEN")
-    on_exit(fn -> if token, do: System.put_env("GIT_TOKEN", token) end)
+    Vm.put_env!(%{"GIT_TOKEN" => nil})
     module = compile!(File.read!(@follower))
-    options = [url: context.url, branch: "main", directory: context.directory, interval: @interval]
+    options = [url: context.url, branch: "main", directory: context.path, interval: @interval]
     outlives(context, {module, options})
   end
 
@@ -110,7 +102,7 @@ defmodule Alumiini.Git.ExamplesTest do
       end)
 
     # Ten errors, of two occasions.
-    assert [_first, _second] = Regex.scan(~r/\[error\] sync: .*shop\.git/, log)
+    assert [_first, _second] = Regex.scan(~r/\[error\] sync: .*origin\.git/, log)
     assert [_first, _second] = Regex.scan(~r/\[error\]/, log)
     refute log =~ "s3cr3t"
   end
@@ -187,7 +179,7 @@ defmodule Alumiini.Git.ExamplesTest do
     given = %{
       "GIT_URL" => context.url,
       "GIT_SCHEMES" => "http",
-      "GIT_DIRECTORY" => context.directory,
+      "GIT_DIRECTORY" => context.path,
       "GIT_INTERVAL" => "1"
     }
 
@@ -197,7 +189,7 @@ defmodule Alumiini.Git.ExamplesTest do
     {:os_pid, os_pid} = Port.info(follower, :os_pid)
     on_exit(fn -> OsProcess.kill(os_pid, :KILL) end)
 
-    assert await(follower, "main is at ") =~ "#{context.sha}, with 1 YAML files at its root"
+    assert await(follower, "main is at ") =~ "#{context.commit}, with 1 YAML files at its root"
     pushed = Repository.commit!(context.origin, %{"another.yaml" => "b: 2"})
     assert await(follower, "main is at ") =~ "#{pushed}, with 2 YAML files at its root"
 

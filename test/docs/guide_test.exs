@@ -2,11 +2,9 @@ defmodule Alumiini.Git.GuideTest do
   # Runs every example of guides/authentication.md; documents_test.exs has the blocks of the other
   # documents. The name of a test ends up in that of its directory, and that in a shell script: no
   # quotes in it. Not async: they call the server of the default name, and read the environment.
-  use ExUnit.Case, async: false
+  use Alumiini.Git.Test.HttpCase, async: false
 
-  alias Alumiini.Git
-  alias Alumiini.Git.ScriptedWorker
-  alias Alumiini.Git.Test.{Certificates, Document, HttpServer, Repository}
+  alias Alumiini.Git.Test.{Document, ScriptedWorker, Vm}
 
   @moduletag :tmp_dir
 
@@ -87,9 +85,7 @@ defmodule Alumiini.Git.GuideTest do
           do: name
 
     proxy = {"https_proxy", "http://proxy.of.the.environment:3128"}
-    before = for name <- ["https_proxy" | variables], do: {name, System.get_env(name)}
-    System.put_env([proxy | for(name <- variables, do: {name, "s3cr3t"})])
-    on_exit(fn -> System.put_env(before) end)
+    Vm.put_env!([proxy | for(name <- variables, do: {name, "s3cr3t"})])
 
     write = fn name, content ->
       path = Path.join(directory, name)
@@ -120,16 +116,7 @@ defmodule Alumiini.Git.GuideTest do
   end
 
   describe "over HTTPS" do
-    setup %{tmp_dir: directory, write: write} do
-      root = Path.join(directory, "root")
-      File.mkdir_p!(root)
-      origin = Repository.create!(root, "app.git")
-      sha = Repository.commit!(origin, %{"a.yaml" => "a"})
-      certificate = Certificates.build(:good)
-      https = start_supervised!({HttpServer, root: root, tls: certificate.tls})
-      ca_file = write.("ca.pem", certificate.ca)
-      %{https: https, sha: sha, ca_file: ca_file, url: HttpServer.url(https, "app.git")}
-    end
+    setup [:dir, :origin, :commit, :certificate, :https]
 
     for {heading, code} <- @examples, is_map_key(@required, heading) do
       test "the example of #{heading}, sends what the service wants", context do
@@ -137,9 +124,9 @@ defmodule Alumiini.Git.GuideTest do
         path = Path.join(context.tmp_dir, "clone")
         required = Map.fetch!(@required, unquote(heading))
         HttpServer.rule(context.https, {:require, required})
-        run(unquote(code), [url: context.url, path: path] ++ context.bindings)
+        run(unquote(code), [url: context.https_url, path: path] ++ context.bindings)
         assert {:ok, %{sha: sha}} = Git.head(path)
-        assert sha == context.sha
+        assert sha == context.commit
         assert "#{elem(required, 0)}" in Enum.map(HttpServer.log(context.https), & &1.authorization)
       end
     end
@@ -148,15 +135,15 @@ defmodule Alumiini.Git.GuideTest do
       test "the example of an authority trusts it, and nothing else does", context do
         start_supervised!(Git)
         path = Path.join(context.tmp_dir, "clone")
-        assert {:error, %{reason: :certificate}} = Git.sync(context.url, "main", path)
+        assert {:error, %{reason: :certificate}} = Git.sync(context.https_url, "main", path)
 
         run(
           unquote(code),
-          [url: context.url, path: path, ca_file: context.ca_file] ++ context.bindings
+          [url: context.https_url, path: path, ca_file: context.ca_file] ++ context.bindings
         )
 
         assert {:ok, %{sha: sha}} = Git.head(path)
-        assert sha == context.sha
+        assert sha == context.commit
       end
     end
   end

@@ -1,23 +1,13 @@
 defmodule Alumiini.Git.DeniedTest do
   # A server that stands for several, of which some are behind: what one lists, another denies.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.HttpCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.Error
-  alias Alumiini.Git.Test.{HttpServer, Oracle, Repository, TempDir}
+  setup [:dir, :origin, :commit, :http, :git]
 
-  setup do
-    dir = TempDir.create!("denied")
-    root = Path.join(dir, "root")
-    File.mkdir_p!(root)
-    origin = Repository.create!(root, "app.git")
-    commit = Repository.commit!(origin, %{"a.yaml" => "a: 1\n"})
-    http = start_supervised!({HttpServer, root: root})
-    # There, what follows the advertisement is the fetch.
-    HttpServer.rule(http, :no_v2)
-    git = start_supervised!({Git, name: nil})
-    url = HttpServer.url(http, "app.git")
-    %{origin: origin, commit: commit, http: http, work: Path.join(dir, "work"), git: git, url: url}
+  # In v0, what follows the advertisement is the fetch.
+  setup context do
+    HttpServer.rule(context.http, :no_v2)
+    :ok
   end
 
   defp pkt(data),
@@ -44,36 +34,36 @@ defmodule Alumiini.Git.DeniedTest do
   end
 
   test "a while: the call waits for it, and answers", context do
-    %{origin: origin, http: http, work: work} = context
+    %{origin: origin, http: http, path: path} = context
 
     for {denial, n} <- Enum.with_index(denials()) do
       commit = Repository.commit!(origin, %{"a.yaml" => "a: #{n}\n"}, message: "#{n}")
       rule = HttpServer.rule(http, denial, on: :upload_pack, first: 4)
-      assert Git.sync(context.url, "main", work, server: context.git) == {:ok, commit}
+      assert sync(context) == {:ok, commit}
       HttpServer.remove(http, rule)
-      Oracle.assert_synced(work, origin, commit)
+      Oracle.assert_synced(path, origin, commit)
     end
   end
 
   test "longer than the call may take: retryable, and what was there stays", context do
-    %{origin: origin, commit: commit, http: http, work: work} = context
-    assert {:ok, ^commit} = Git.sync(context.url, "main", work, server: context.git)
+    %{origin: origin, commit: commit, http: http, path: path} = context
+    assert {:ok, ^commit} = sync(context)
     Repository.commit!(origin, %{"a.yaml" => "a: 2\n"})
 
     for denial <- denials() do
       rule = HttpServer.rule(http, denial, on: :upload_pack)
 
       assert {:error, %Error{retryable?: true}} =
-               Git.sync(context.url, "main", work, server: context.git, timeout: 500)
+               Git.sync(context.url, "main", path, server: context.git, timeout: 500)
 
       HttpServer.remove(http, rule)
-      Oracle.assert_synced(work, origin, commit)
+      Oracle.assert_synced(path, origin, commit)
     end
   end
 
   test "a repository that is gone is gone", context do
     HttpServer.rule(context.http, {:status, 404})
-    assert {:error, error} = Git.sync(context.url, "main", context.work, server: context.git)
+    assert {:error, error} = sync(context)
     assert %Error{reason: :repo_not_found, retryable?: false} = error
   end
 end

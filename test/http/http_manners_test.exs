@@ -1,27 +1,10 @@
 defmodule Alumiini.Git.HttpMannersTest do
   # What HTTP servers do that is within their rights, and how little we ask of them.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.HttpCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.Error
-  alias Alumiini.Git.Test.{GitCommand, HttpServer, Oracle, Relay, Repository, TempDir}
+  alias Alumiini.Git.Test.Relay
 
-  setup do
-    dir = TempDir.create!("manners")
-    root = Path.join(dir, "root")
-    File.mkdir_p!(root)
-    origin = Repository.create!(root, "app.git")
-    commit = Repository.commit!(origin, %{"a.yaml" => "a: 1\n"})
-    http = start_supervised!({HttpServer, root: root})
-    work = Path.join(dir, "work")
-    git = start_supervised!({Git, name: nil})
-    url = HttpServer.url(http, "app.git")
-    %{dir: dir, origin: origin, commit: commit, http: http, work: work, git: git, url: url}
-  end
-
-  defp sync(context, options \\ []) do
-    Git.sync(options[:url] || context.url, "main", context.work, server: context.git)
-  end
+  setup [:dir, :origin, :commit, :http, :git]
 
   defp new_commit!(context) do
     Repository.commit!(context.origin, %{"new.yaml" => "#{System.unique_integer()}\n"})
@@ -44,12 +27,12 @@ defmodule Alumiini.Git.HttpMannersTest do
           assert {:ok, head} = sync(%{context | git: git})
           assert head == Repository.rev_parse!(context.origin, "main")
           assert commit in [head, Repository.rev_parse!(context.origin, "main~1")]
-          Oracle.assert_synced(context.work, context.origin, head)
+          Oracle.assert_synced(context.path, context.origin, head)
         end
 
         assert {rules, version} == {rules, spoken(context)}
         HttpServer.reset(context.http)
-        TempDir.remove!(context.work)
+        TempDir.remove!(context.path)
       end
     end
 
@@ -104,11 +87,10 @@ defmodule Alumiini.Git.HttpMannersTest do
     # As a load balancer does that is restarted.
     test "all of them, each when it has read a request: no error", context do
       # Of different repositories: the same question is asked once for all who have it.
-      root = Path.dirname(context.origin)
 
       calls =
         for n <- 1..5 do
-          File.ln_s!("app.git", Path.join(root, "app#{n}.git"))
+          File.ln_s!("origin.git", Path.join(context.dir, "app#{n}.git"))
           url = HttpServer.url(context.http, "app#{n}.git")
           fn -> Git.ls_remote(url, "main", server: context.git) end
         end
@@ -167,7 +149,7 @@ defmodule Alumiini.Git.HttpMannersTest do
     assert first == ["GET"]
     # The pack, and then the advertisement for each poll.
     assert [["POST"], ["GET", "GET"]] = polls
-    Oracle.assert_synced(context.work, context.origin, context.commit)
+    Oracle.assert_synced(context.path, context.origin, context.commit)
   end
 
   describe "429" do
@@ -234,7 +216,7 @@ defmodule Alumiini.Git.HttpMannersTest do
         )
 
         relay = start_supervised!({Relay, to: HttpServer.port(context.http)})
-        url = "http://127.0.0.1:#{Relay.port(relay)}/app.git"
+        url = "http://127.0.0.1:#{Relay.port(relay)}/origin.git"
         assert sync(context, url: url) == {:ok, context.commit}
 
         for _ <- 1..3 do
@@ -242,7 +224,7 @@ defmodule Alumiini.Git.HttpMannersTest do
           Relay.reset(relay)
           assert sync(context, url: url) == {:ok, context.commit}
 
-          assert [%{method: "POST", path: "/app.git/git-upload-pack"}] =
+          assert [%{method: "POST", path: "/origin.git/git-upload-pack"}] =
                    HttpServer.log(context.http)
 
           assert %{connections: 0, up: up, down: down} = Relay.stats(relay)
@@ -267,7 +249,7 @@ defmodule Alumiini.Git.HttpMannersTest do
 
     test "with 50 ms between us and the server takes one round trip", context do
       relay = start_supervised!({Relay, to: HttpServer.port(context.http), delay: 50})
-      url = "http://127.0.0.1:#{Relay.port(relay)}/app.git"
+      url = "http://127.0.0.1:#{Relay.port(relay)}/origin.git"
       assert sync(context, url: url) == {:ok, context.commit}
       Relay.reset(relay)
 

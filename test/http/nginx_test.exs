@@ -1,30 +1,26 @@
 defmodule Alumiini.Git.NginxTest do
   # A second real server of HTTP, and HTTP/2.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.HttpCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.{Auth, Error}
-  alias Alumiini.Git.Test.{Certificates, FastImport, Nginx, Oracle, Relay, Repository, TempDir}
+  alias Alumiini.Git.Auth
+  alias Alumiini.Git.Test.{FastImport, Nginx, Relay}
 
-  setup do
-    dir = TempDir.create!("nginx")
-    root = Path.join(dir, "root")
-    File.mkdir_p!(root)
-    origin = Repository.create!(root, "app.git")
-    # Enough that answers come in several pieces.
-    files =
-      for n <- 1..200,
-          into: %{},
-          do: {"deploy/#{n}.yaml", "n: #{n}\n" <> String.duplicate("x", n * 10)}
+  # Enough that answers come in several pieces.
+  @moduletag files:
+               for(
+                 n <- 1..200,
+                 into: %{},
+                 do: {"deploy/#{n}.yaml", "n: #{n}\n" <> String.duplicate("x", n * 10)}
+               )
 
-    commit = Repository.commit!(origin, files)
-    certificate = Certificates.build(:good)
-    git = start_supervised!({Git, name: nil, tls: [ca: certificate.ca]})
-    %{dir: dir, root: root, origin: origin, commit: commit, certificate: certificate, git: git}
+  setup [:dir, :origin, :commit, :certificate, :trusting_git]
+
+  defp trusting_git(context) do
+    %{git: start_supervised!({Git, name: nil, tls: [ca: context.certificate.ca]})}
   end
 
   defp nginx!(context, options) do
-    start_supervised!({Nginx, [root: context.root, dir: context.dir] ++ options})
+    start_supervised!({Nginx, [root: context.dir, dir: context.dir] ++ options})
   end
 
   # A clone, something new, and nothing new, with different depths.
@@ -56,7 +52,7 @@ defmodule Alumiini.Git.NginxTest do
       options = unquote(options)
       options = if options[:tls], do: Keyword.put(options, :tls, context.certificate), else: options
       server = nginx!(context, options)
-      assert_syncs(context, Nginx.url(server, "app.git"))
+      assert_syncs(context, Nginx.url(server, "origin.git"))
       Nginx.await(server, 6)
       assert Nginx.log(server) |> Enum.map(& &1.protocol) |> Enum.uniq() == [unquote(protocol)]
       assert Nginx.log(server) |> Enum.map(& &1.status) |> Enum.uniq() == [200]
@@ -66,7 +62,7 @@ defmodule Alumiini.Git.NginxTest do
   test "polls once, on the connection that it has", context do
     for options <- [[], [tls: context.certificate, http2: false], [tls: context.certificate]] do
       server = nginx!(context, options)
-      url = Nginx.url(server, "app.git")
+      url = Nginx.url(server, "origin.git")
       path = Path.join(context.dir, "work-#{System.unique_integer([:positive])}")
       assert {:ok, _commit} = Git.sync(url, "main", path, server: context.git)
       # The refs' advertisement, the refs, the pack.
@@ -84,9 +80,9 @@ defmodule Alumiini.Git.NginxTest do
   test "HTTP/2: many at once share a connection", context do
     server = nginx!(context, tls: context.certificate)
     names = for n <- 1..30, do: "copy#{n}.git"
-    for name <- names, do: File.ln_s!(context.origin, Path.join(context.root, name))
+    for name <- names, do: File.ln_s!(context.origin, Path.join(context.dir, name))
     ls_remote = fn name -> Git.ls_remote(Nginx.url(server, name), "main", server: context.git) end
-    assert ls_remote.("app.git") == {:ok, context.commit}
+    assert ls_remote.("origin.git") == {:ok, context.commit}
 
     answers = names |> Enum.map(&Task.async(fn -> ls_remote.(&1) end)) |> Task.await_many(30_000)
     assert Enum.uniq(answers) == [{:ok, context.commit}]
@@ -100,7 +96,7 @@ defmodule Alumiini.Git.NginxTest do
       # The second is for connections that were opened and never used.
       server = nginx!(context, keepalive: 1, tls: tls, config: ["client_header_timeout 1s;"])
       relay = start_supervised!({Relay, to: Nginx.port(server)})
-      url = Nginx.url(server, "app.git", port: Relay.port(relay))
+      url = Nginx.url(server, "origin.git", port: Relay.port(relay))
       path = Path.join(context.dir, "work-#{System.unique_integer([:positive])}")
 
       for _ <- 1..2 do
@@ -115,7 +111,7 @@ defmodule Alumiini.Git.NginxTest do
   test "a connection that is good for one request is no error either", context do
     for tls <- [nil, context.certificate] do
       server = nginx!(context, tls: tls, config: ["keepalive_requests 1;"])
-      assert_syncs(context, Nginx.url(server, "app.git"))
+      assert_syncs(context, Nginx.url(server, "origin.git"))
       connections = server |> Nginx.log() |> Enum.map(& &1.connection)
       assert Enum.uniq(connections) == connections
     end
@@ -126,7 +122,7 @@ defmodule Alumiini.Git.NginxTest do
 
     for http2 <- [true, false] do
       server = nginx!(context, tls: context.certificate, client_ca: client.ca, http2: http2)
-      url = Nginx.url(server, "app.git")
+      url = Nginx.url(server, "origin.git")
       path = Path.join(context.dir, "work-#{http2}")
       auth = Auth.from_secret(%{"tls.crt" => client.cert, "tls.key" => client.key})
       assert {:ok, _commit} = Git.sync(url, "main", path, server: context.git, auth: auth)
@@ -152,7 +148,7 @@ defmodule Alumiini.Git.NginxTest do
   test "a history that does not fit into one piece", context do
     Repository.commits!(context.origin, for(n <- 1..20, do: %{files: noise(n), message: "#{n}\n"}))
     server = nginx!(context, tls: context.certificate)
-    assert_syncs(context, Nginx.url(server, "app.git"))
+    assert_syncs(context, Nginx.url(server, "origin.git"))
   end
 
   # Does not compress: 2 MB in all.

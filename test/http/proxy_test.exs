@@ -1,41 +1,11 @@
 defmodule Alumiini.Git.ProxyTest do
   # Ways to a remote that lead through somebody else.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.HttpCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.{Auth, Error}
+  alias Alumiini.Git.Auth
+  alias Alumiini.Git.Test.{Daemon, LeakRecorder, Proxy, ScriptedTcp, Tinyproxy}
 
-  alias Alumiini.Git.Test.{
-    Certificates,
-    Daemon,
-    HttpServer,
-    Oracle,
-    Proxy,
-    Repository,
-    ScriptedTcp,
-    TempDir,
-    Tinyproxy,
-    Witness
-  }
-
-  setup do
-    dir = TempDir.create!("proxy")
-    root = Path.join(dir, "root")
-    File.mkdir_p!(root)
-    origin = Repository.create!(root, "app.git")
-    commit = Repository.commit!(origin, %{"a.yaml" => "a: 1\n"})
-    certificate = Certificates.build(:good)
-
-    %{
-      dir: dir,
-      origin: origin,
-      commit: commit,
-      certificate: certificate,
-      http: start_supervised!({HttpServer, root: root}),
-      https: start_supervised!({HttpServer, root: root, tls: certificate.tls}),
-      git: start_supervised!({Git, name: nil})
-    }
-  end
+  setup [:dir, :origin, :commit, :certificate, :http, :https, :git]
 
   defp options(context, options) do
     Keyword.merge([server: context.git, tls: [ca: context.certificate.ca]], options)
@@ -43,8 +13,7 @@ defmodule Alumiini.Git.ProxyTest do
 
   defp ls_remote(context, url, options), do: Git.ls_remote(url, "main", options(context, options))
 
-  defp urls(context),
-    do: for(server <- [context.http, context.https], do: HttpServer.url(server, "app.git"))
+  defp urls(context), do: [context.url, context.https_url]
 
   # A clone, something new, and nothing new.
   defp assert_syncs(context, url, options) do
@@ -62,7 +31,7 @@ defmodule Alumiini.Git.ProxyTest do
     test "is asked for whole URLs with http, and for a way through with https", context do
       proxy = start_supervised!(Proxy)
       for url <- urls(context), do: assert_syncs(context, url, proxy: Proxy.url(proxy))
-      http = HttpServer.url(context.http, "app.git")
+      http = context.url
       https = "localhost:#{HttpServer.port(context.https)}"
 
       for %{method: method, target: target} <- Proxy.log(proxy) do
@@ -75,7 +44,7 @@ defmodule Alumiini.Git.ProxyTest do
 
     test "resolves the names that only it knows", context do
       proxy = start_supervised!({Proxy, hosts: %{"git.internal" => HttpServer.port(context.http)}})
-      url = "http://git.internal/app.git"
+      url = "http://git.internal/origin.git"
       assert ls_remote(context, url, proxy: Proxy.url(proxy)) == {:ok, context.commit}
       assert {:error, %Error{reason: :network}} = ls_remote(context, url, [])
     end
@@ -119,7 +88,7 @@ defmodule Alumiini.Git.ProxyTest do
     test "that refuses to connect", context do
       for status <- [403, 502] do
         proxy = start_supervised!({Proxy, refuse: status})
-        url = HttpServer.url(context.https, "app.git")
+        url = context.https_url
         assert {:error, %Error{} = error} = ls_remote(context, url, proxy: Proxy.url(proxy))
         assert {:network, _} = {error.reason, error.message}
         assert error.message =~ "the proxy #{Proxy.url(proxy)} did not make the connection"
@@ -186,7 +155,7 @@ defmodule Alumiini.Git.ProxyTest do
       by_name = Proxy.url(proxy, scheme: "socks5h")
       for url <- urls(context), do: assert_syncs(context, url, proxy: by_name)
       assert "localhost:#{https}" in targets(proxy)
-      url = "http://git.internal/app.git"
+      url = "http://git.internal/origin.git"
       assert {:ok, _commit} = ls_remote(context, url, proxy: by_name)
       assert {:error, %Error{reason: :network}} = ls_remote(context, url, proxy: Proxy.url(proxy))
     end
@@ -224,7 +193,7 @@ defmodule Alumiini.Git.ProxyTest do
       proxy = start_supervised!({Proxy, kind: :http})
       other = start_supervised!({Proxy, kind: :http})
       git = start_supervised!({Git, name: nil, proxy: Proxy.url(proxy)}, id: :with_proxy)
-      url = HttpServer.url(context.http, "app.git")
+      url = context.url
       call = fn options -> ls_remote(context, url, [server: git] ++ options) end
 
       assert {:ok, _commit} = call.([])
@@ -242,8 +211,8 @@ defmodule Alumiini.Git.ProxyTest do
       # Nobody listens at the proxy: whoever is reached was reached without.
       {port, _socket} = ScriptedTcp.refusing()
       proxy = "http://127.0.0.1:#{port}"
-      http = HttpServer.url(context.http, "app.git")
-      https = HttpServer.url(context.https, "app.git")
+      http = context.url
+      https = context.https_url
 
       for {url, direct, through} <- [
             {http, ["127.0.0.1", "127.0.0.0/8", "10.0.0.0/8, 127.0.0.1", "a.example,*"],
@@ -266,7 +235,7 @@ defmodule Alumiini.Git.ProxyTest do
       live =
         start_supervised!({Proxy, hosts: %{"git.team.internal" => HttpServer.port(context.http)}})
 
-      url = "http://git.team.internal/app.git"
+      url = "http://git.team.internal/origin.git"
 
       for no_proxy <- ["internal", ".internal", "team.internal", "git.team.internal"] do
         result = ls_remote(context, url, proxy: Proxy.url(live), no_proxy: no_proxy)
@@ -299,32 +268,34 @@ defmodule Alumiini.Git.ProxyTest do
 
       assert_syncs(
         context,
-        HttpServer.url(https, "app.git"),
+        HttpServer.url(https, "origin.git"),
         [auth: Auth.basic("ann", ours)] ++ way
       )
 
-      url = String.replace(HttpServer.url(https, "app.git"), "://", "://ann:#{ours}@")
+      url = String.replace(HttpServer.url(https, "origin.git"), "://", "://ann:#{ours}@")
       assert_syncs(context, url, way)
 
       # Also not where the repository wants some and got none.
       assert {:error, %Error{reason: :auth}} =
                ls_remote(
                  context,
-                 HttpServer.url(https, "app.git"),
+                 HttpServer.url(https, "origin.git"),
                  [auth: Auth.basic("a", "b")] ++ way
                )
 
       seen = Proxy.bytes_seen(proxy)
-      for form <- Witness.forms(ours), do: assert(:binary.match(seen, form) == :nomatch)
+      for form <- LeakRecorder.forms(ours), do: assert(:binary.match(seen, form) == :nomatch)
       assert Enum.all?(Proxy.log(proxy), &(&1.credentials == {"eve", theirs}))
     end
 
     insecure = [auth: Auth.basic("ann", ours), allow_insecure: true]
     proxy = start_supervised!({Proxy, kind: :http, auth: {"eve", theirs}})
     way = [proxy: Proxy.url(proxy, auth: {"eve", theirs})]
-    assert_syncs(context, HttpServer.url(http, "app.git"), insecure ++ way)
+    assert_syncs(context, HttpServer.url(http, "origin.git"), insecure ++ way)
 
-    for server <- [https, http], entry <- HttpServer.log(server), form <- Witness.forms(theirs) do
+    for server <- [https, http],
+        entry <- HttpServer.log(server),
+        form <- LeakRecorder.forms(theirs) do
       assert :binary.match(inspect(entry, limit: :infinity, printable_limit: :infinity), form) ==
                :nomatch
     end

@@ -1,51 +1,21 @@
 defmodule Alumiini.Git.RefusalsNetworkTest do
   # What servers, certificates and connections do wrong: each with its reason, and nothing touched.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.HttpCase, async: true
 
-  import Alumiini.Git.Test.Refused
+  import Alumiini.Git.Test.ErrorAssertions
 
-  alias Alumiini.Git
   alias Alumiini.Git.Auth
+  alias Alumiini.Git.Test.{Manifests, OsProcess, ScriptedTcp}
 
-  alias Alumiini.Git.Test.{
-    Certificates,
-    Directory,
-    HttpServer,
-    Manifests,
-    Oracle,
-    OsProcess,
-    Repository,
-    ScriptedTcp
-  }
+  @moduletag files: %{"app.yaml" => "a\n", "deploy/x.yaml" => "x\n"}
 
-  alias Alumiini.Git.Test.TempDir
+  setup [:dir, :origin, :commit, :http, :git, :new_commit]
 
-  setup do
-    dir = TempDir.create!("refusals")
-    origins = Path.join(dir, "origins")
-    File.mkdir_p!(origins)
-    origin = Repository.create!(origins)
-    old = Repository.commit!(origin, %{"app.yaml" => "a\n", "deploy/x.yaml" => "x\n"})
-    server = start_supervised!({HttpServer, root: origins})
-    git = start_supervised!({Git, name: nil})
-    url = HttpServer.url(server, "origin.git")
-
-    # One clone to be left as it is, and something new that it lacks: about 60 KB that do not
-    # compress.
-    clone = Path.join(dir, "clone")
-
-    context = %{
-      dir: dir,
-      origins: origins,
-      origin: origin,
-      server: server,
-      git: git,
-      url: url,
-      clone: clone
-    }
-
-    for _ <- 1..2, do: assert(sync(context, clone) == {:ok, old})
-    commit = Repository.commit!(origin, Manifests.many(30, bytes: 2_000))
+  # One clone to be left as it is, and something new that it lacks: about 60 KB that do not compress.
+  defp new_commit(context) do
+    %{dir: dir, path: clone} = context
+    for _ <- 1..2, do: assert(sync(context) == {:ok, context.commit})
+    commit = Repository.commit!(context.origin, Manifests.many(30, bytes: 2_000))
     new = Path.join(dir, "new/below")
 
     sizes = %{
@@ -53,32 +23,28 @@ defmodule Alumiini.Git.RefusalsNetworkTest do
       clone => pack_size(context, clone)
     }
 
-    Map.merge(context, %{commit: commit, new: new, sizes: sizes})
+    %{commit: commit, new: new, sizes: sizes}
   end
 
   # How many bytes a sync of such a path gets, tried on a copy.
   defp pack_size(context, path) do
     copy = Path.join(context.dir, "copy")
     if File.exists?(path), do: {_, 0} = System.cmd("cp", ["-a", path, copy])
-    HttpServer.reset(context.server)
-    assert {:ok, _} = sync(context, copy)
+    HttpServer.reset(context.http)
+    assert {:ok, _} = sync(context, path: copy)
     TempDir.remove!(copy)
-    HttpServer.stats(context.server).pack_bytes
-  end
-
-  defp sync(context, path, options \\ []) do
-    Git.sync(context[:url_asked] || context.url, "main", path, [server: context.git] ++ options)
+    HttpServer.stats(context.http).pack_bytes
   end
 
   # As a first clone, and as a fetch into a clone; `misbehave` makes the server do it before each,
   # and may want to know the size of the pack.
   defp assert_refused_twice(context, reason, words, misbehave, options \\ []) do
     [_, error] =
-      for path <- [context.new, context.clone] do
-        HttpServer.reset(context.server)
+      for path <- [context.new, context.path] do
+        HttpServer.reset(context.http)
         if is_function(misbehave, 1), do: misbehave.(context.sizes[path]), else: misbehave.()
         touched = if path == context.new, do: Path.dirname(path), else: path
-        assert_refused([touched], reason, words, fn -> sync(context, path, options) end)
+        assert_refused([touched], reason, words, fn -> sync(context, [path: path] ++ options) end)
       end
 
     error
@@ -86,17 +52,17 @@ defmodule Alumiini.Git.RefusalsNetworkTest do
 
   # The server is well again, and so is everything else.
   defp assert_usable(context) do
-    HttpServer.reset(context.server)
+    HttpServer.reset(context.http)
     refute File.exists?(Path.dirname(context.new))
 
-    for path <- [context.new, context.clone] do
-      assert sync(context, path) == {:ok, context.commit}
+    for path <- [context.new, context.path] do
+      assert sync(context, path: path) == {:ok, context.commit}
       Oracle.assert_synced(path, context.origin, context.commit)
     end
   end
 
   defp rule(context, action, options \\ []),
-    do: fn -> HttpServer.rule(context.server, action, options) end
+    do: fn -> HttpServer.rule(context.http, action, options) end
 
   describe "an HTTP status, to the first question or to the fetch:" do
     for {status, reason, words} <- [
@@ -141,10 +107,10 @@ defmodule Alumiini.Git.RefusalsNetworkTest do
       refute inspect(error) =~ "wr0ng"
       assert_refused_twice(context, :auth, [context.url, "none were given"], right)
 
-      HttpServer.reset(context.server)
+      HttpServer.reset(context.http)
       right.()
       options = [auth: Auth.basic("user", "right"), allow_insecure: true]
-      assert sync(context, context.new, options) == {:ok, context.commit}
+      assert sync(context, [path: context.new] ++ options) == {:ok, context.commit}
     end
   end
 
@@ -159,8 +125,8 @@ defmodule Alumiini.Git.RefusalsNetworkTest do
       end
 
       # A function is asked again, as after a 401, and gives others.
-      HttpServer.reset(context.server)
-      HttpServer.rule(context.server, :html, first: 1)
+      HttpServer.reset(context.http)
+      HttpServer.rule(context.http, :html, first: 1)
       asked = :counters.new(1, [])
 
       auth = fn ->
@@ -168,7 +134,9 @@ defmodule Alumiini.Git.RefusalsNetworkTest do
         Auth.basic("user", "#{:counters.get(asked, 1)}")
       end
 
-      assert sync(context, context.new, auth: auth, allow_insecure: true) == {:ok, context.commit}
+      assert sync(context, path: context.new, auth: auth, allow_insecure: true) ==
+               {:ok, context.commit}
+
       assert :counters.get(asked, 1) == 2
     end
 
@@ -182,7 +150,7 @@ defmodule Alumiini.Git.RefusalsNetworkTest do
     end
 
     test "a redirect to a login page, one without end, and one to another scheme", context do
-      login = HttpServer.url(context.server, "login")
+      login = HttpServer.url(context.http, "login")
 
       assert_refused_twice(
         context,
@@ -216,10 +184,10 @@ defmodule Alumiini.Git.RefusalsNetworkTest do
             Path.join(context.dir, "fresh/#{System.unique_integer([:positive])}")
           )
 
-        HttpServer.rule(context.server, {:status, 200, headers, body})
+        HttpServer.rule(context.http, {:status, 200, headers, body})
         touched = Path.join(context.dir, "fresh")
-        assert_refused([touched], reason, [context.url], fn -> sync(context, context.new) end)
-        HttpServer.reset(context.server)
+        assert_refused([touched], reason, [context.url], fn -> sync(context, path: context.new) end)
+        HttpServer.reset(context.http)
       end
 
       assert_usable(context)
@@ -232,14 +200,14 @@ defmodule Alumiini.Git.RefusalsNetworkTest do
             <<21, 3, 1, 0, 2, 2, 40>>
           ] do
         {:ok, peer} = ScriptedTcp.start_link([{:receive_until, "\r\n\r\n"}, {:send, answer}, :hold])
-        context = Map.put(context, :url_asked, ScriptedTcp.url(peer))
-        assert_refused_twice(context, :protocol, [context.url_asked, "HTTP", "port"], fn -> :ok end)
+        context = Map.put(context, :url, ScriptedTcp.url(peer))
+        assert_refused_twice(context, :protocol, [context.url, "HTTP", "port"], fn -> :ok end)
       end
 
       # TLS where there is none.
-      context = Map.put(context, :url_asked, String.replace(context.url, "http://", "https://"))
+      context = Map.put(context, :url, String.replace(context.url, "http://", "https://"))
 
-      assert_refused_twice(context, :network, [context.url_asked, "check host and port"], fn ->
+      assert_refused_twice(context, :network, [context.url, "check host and port"], fn ->
         :ok
       end)
     end
@@ -263,7 +231,7 @@ defmodule Alumiini.Git.RefusalsNetworkTest do
           context,
           :network,
           words,
-          &HttpServer.rule(context.server, {:stop, {:pack, at(at, &1)}, how})
+          &HttpServer.rule(context.http, {:stop, {:pack, at(at, &1)}, how})
         )
       end
 
@@ -272,7 +240,7 @@ defmodule Alumiini.Git.RefusalsNetworkTest do
 
     test "that ends well around half a pack", context do
       for at <- [0, 1, 12, 100, {1, 2}, -20, -1] do
-        rule = &HttpServer.rule(context.server, {:stop, {:pack, at(at, &1)}, :finish})
+        rule = &HttpServer.rule(context.http, {:stop, {:pack, at(at, &1)}, :finish})
         assert_refused_twice(context, :network, [context.url], rule)
       end
 
@@ -283,11 +251,11 @@ defmodule Alumiini.Git.RefusalsNetworkTest do
       for at <- [0, 1, 10, 40],
           service <- [:info_refs, :upload_pack],
           how <- [:close, :reset, :finish] do
-        HttpServer.reset(context.server)
-        HttpServer.rule(context.server, {:stop, {:body, at}, how}, on: service)
+        HttpServer.reset(context.http)
+        HttpServer.rule(context.http, {:stop, {:body, at}, how}, on: service)
         # One that does not know yet what the server speaks.
         git = start_supervised!({Git, name: nil}, id: make_ref())
-        call = fn -> sync(%{context | git: git}, context.new) end
+        call = fn -> sync(%{context | git: git}, path: context.new) end
         assert_refused([Path.dirname(context.new)], :network, [context.url], call)
       end
 
@@ -295,18 +263,18 @@ defmodule Alumiini.Git.RefusalsNetworkTest do
     end
 
     test "whose server falls silent, up to the deadline", context do
-      before = Directory.contents(context.clone)
+      before = Directory.contents(context.path)
 
       for action <- [:silent, {:stop, {:pack, 1_000}, :stall}],
-          path <- [context.new, context.clone] do
-        HttpServer.reset(context.server)
-        HttpServer.rule(context.server, action)
-        assert {:error, error} = sync(context, path, timeout: 500)
+          path <- [context.new, context.path] do
+        HttpServer.reset(context.http)
+        HttpServer.rule(context.http, action)
+        assert {:error, error} = sync(context, path: path, timeout: 500)
         assert {error.reason, error.retryable?} == {:timeout, true}
         # The caller is answered at its deadline; the worker then takes away what it made.
-        left = [Path.dirname(context.new), Path.join(context.clone, ".git/alumiini-incoming")]
+        left = [Path.dirname(context.new), Path.join(context.path, ".git/alumiini-incoming")]
         assert OsProcess.await(fn -> not Enum.any?(left, &File.exists?/1) end, 5_000) == :ok
-        assert Directory.touched(before, Directory.contents(context.clone)) == []
+        assert Directory.touched(before, Directory.contents(context.path)) == []
       end
 
       assert_usable(context)
@@ -317,7 +285,7 @@ defmodule Alumiini.Git.RefusalsNetworkTest do
     # The signature, the version, the count, an object's head, contents, the checksum.
     for at <- [0, 3, 7, 9, 11, 12, 13, 14, 200, {1, 2}, -25, -20, -1] do
       # Both times that a damaged answer is asked for: a clone is tried where a fetch ended so.
-      rule = &HttpServer.rule(context.server, {:corrupt, at(at, &1)})
+      rule = &HttpServer.rule(context.http, {:corrupt, at(at, &1)})
       error = assert_refused_twice(context, :corrupt, ["pack", "damaged"], rule)
       assert error.detail.url == context.url
     end
@@ -336,18 +304,14 @@ defmodule Alumiini.Git.RefusalsNetworkTest do
     defp trusting(context, certificates) do
       ca = Path.join(context.dir, "ca.pem")
       File.write!(ca, Enum.map(certificates, & &1.ca))
-      {:ok, binary} = Git.Server.Binary.locate(nil)
-      script = Path.join(context.dir, "trusting-worker")
-      File.write!(script, "#!/bin/sh\nSSL_CERT_FILE='#{ca}' exec '#{binary}' \"$@\"\n")
-      File.chmod!(script, 0o755)
+      script = WrappedWorker.write!(context.dir, %{"SSL_CERT_FILE" => ca})
       start_supervised!({Git, name: nil, binary: script}, id: :trusting)
     end
 
     defp https(context, certificate, git, host \\ "localhost") do
-      server =
-        start_supervised!({HttpServer, root: context.origins, tls: certificate.tls, host: host})
+      server = start_supervised!({HttpServer, root: context.dir, tls: certificate.tls, host: host})
 
-      Map.merge(context, %{git: git, url_asked: HttpServer.url(server, "origin.git")})
+      Map.merge(context, %{git: git, url: HttpServer.url(server, "origin.git")})
     end
 
     test "that is right", context do
@@ -357,10 +321,10 @@ defmodule Alumiini.Git.RefusalsNetworkTest do
       for host <- ["localhost", "127.0.0.1"] do
         secure = https(context, good, git, host)
         path = Path.join(context.dir, "over-#{host}")
-        assert sync(secure, path) == {:ok, context.commit}
+        assert sync(secure, path: path) == {:ok, context.commit}
         Oracle.assert_synced(path, context.origin, context.commit)
         # Credentials may travel here.
-        assert {:ok, _} = sync(secure, path, auth: Auth.basic("user", "password"))
+        assert {:ok, _} = sync(secure, path: path, auth: Auth.basic("user", "password"))
       end
     end
 

@@ -1,29 +1,14 @@
 defmodule Alumiini.Git.RefusalsTest do
   # What is wrong with a path, a URL or a ref.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.HttpCase, async: true
 
-  import Alumiini.Git.Test.Refused
+  import Alumiini.Git.Test.ErrorAssertions
 
-  alias Alumiini.Git
-  alias Alumiini.Git.Test.{Directory, GitCommand, HttpServer, Repository, ScriptedTcp, TempDir}
+  alias Alumiini.Git.Test.ScriptedTcp
 
-  setup do
-    dir = TempDir.create!("refusals")
-    origins = Path.join(dir, "origins")
-    File.mkdir_p!(origins)
-    origin = Repository.create!(origins)
-    commit = Repository.commit!(origin, %{"app.yaml" => "a\n", "deploy/x.yaml" => "x\n"})
-    server = start_supervised!({HttpServer, root: origins})
-    git = start_supervised!({Git, name: nil})
-    url = HttpServer.url(server, "origin.git")
-    path = Path.join(dir, "clone")
-    context = %{dir: dir, origins: origins, origin: origin, commit: commit}
-    Map.merge(context, %{server: server, git: git, url: url, path: path})
-  end
+  @moduletag files: %{"app.yaml" => "a\n", "deploy/x.yaml" => "x\n"}
 
-  defp sync(context, url, branch \\ "main", path \\ nil, options \\ []) do
-    Git.sync(url, branch, path || context.path, [server: context.git] ++ options)
-  end
+  setup [:dir, :origin, :commit, :http, :git]
 
   # Both where there is nothing yet and where there is a clone already.
   defp assert_refused_everywhere(context, reason, words, call) do
@@ -32,9 +17,9 @@ defmodule Alumiini.Git.RefusalsTest do
     assert_refused([Path.join(context.dir, "new")], reason, words, fn -> call.(new) end)
 
     unless File.exists?(context.path) do
-      assert {:ok, _} = sync(context, context.url)
+      assert {:ok, _} = sync(context)
       # The second may still note how old files are.
-      assert {:ok, _} = sync(context, context.url)
+      assert {:ok, _} = sync(context)
     end
 
     error = assert_refused([context.path], reason, words, fn -> call.(context.path) end)
@@ -52,7 +37,7 @@ defmodule Alumiini.Git.RefusalsTest do
 
         error =
           assert_refused([path], :occupied, words, fn ->
-            sync(context, context.url, "main", path)
+            sync(context, path: path)
           end)
 
         assert error.detail.path == path
@@ -63,14 +48,14 @@ defmodule Alumiini.Git.RefusalsTest do
     test "that is a directory with directories in it only", context do
       path = Path.join(context.dir, "occupied")
       File.mkdir_p!(Path.join(path, "some/directories"))
-      assert_refused([path], :occupied, [path], fn -> sync(context, context.url, "main", path) end)
+      assert_refused([path], :occupied, [path], fn -> sync(context, path: path) end)
     end
 
     test "whose .git is gone, so that nobody can say whose files these are", context do
-      assert {:ok, _} = sync(context, context.url)
+      assert {:ok, _} = sync(context)
       TempDir.remove!(Path.join(context.path, ".git"))
 
-      assert_refused([context.path], :occupied, [context.path], fn -> sync(context, context.url) end)
+      assert_refused([context.path], :occupied, [context.path], fn -> sync(context) end)
     end
 
     test "that is a file, or below one", context do
@@ -79,7 +64,7 @@ defmodule Alumiini.Git.RefusalsTest do
 
       for {path, reason} <- [{file, :occupied}, {Path.join(file, "below"), :io}] do
         assert_refused([file], reason, [file, ~r/directory/i], fn ->
-          sync(context, context.url, "main", path)
+          sync(context, path: path)
         end)
       end
     end
@@ -87,7 +72,7 @@ defmodule Alumiini.Git.RefusalsTest do
     test "that is a link to nowhere", context do
       link = Path.join(context.dir, "link")
       File.ln_s!("nowhere/at/all", link)
-      assert_refused([link], :io, [link], fn -> sync(context, context.url, "main", link) end)
+      assert_refused([link], :io, [link], fn -> sync(context, path: link) end)
     end
 
     test "that is no repository, for those who want one", context do
@@ -111,7 +96,7 @@ defmodule Alumiini.Git.RefusalsTest do
             {"git://example.com/r.git", ["git"]},
             {"ext::sh -c touch% /tmp/x", []}
           ] do
-        assert_refused_everywhere(context, :unsupported, words, &sync(context, url, "main", &1))
+        assert_refused_everywhere(context, :unsupported, words, &sync(context, url: url, path: &1))
       end
     end
 
@@ -121,7 +106,7 @@ defmodule Alumiini.Git.RefusalsTest do
           context,
           :auth,
           ["ssh_key", "ssh_agent"],
-          &sync(context, url, "main", &1)
+          &sync(context, url: url, path: &1)
         )
       end
     end
@@ -133,7 +118,7 @@ defmodule Alumiini.Git.RefusalsTest do
             "http://host:99999/r.git",
             "https://exa mple.com/r.git"
           ] do
-        assert_refused_everywhere(context, :invalid, ["URL"], &sync(context, url, "main", &1))
+        assert_refused_everywhere(context, :invalid, ["URL"], &sync(context, url: url, path: &1))
       end
     end
 
@@ -141,7 +126,10 @@ defmodule Alumiini.Git.RefusalsTest do
       # Reserved for this (RFC 2606): nobody's server ever answers for it.
       url = "https://git.alumiini.invalid/r.git"
       words = ["git.alumiini.invalid", "does not resolve", "check the URL and the DNS"]
-      error = assert_refused_everywhere(context, :network, words, &sync(context, url, "main", &1))
+
+      error =
+        assert_refused_everywhere(context, :network, words, &sync(context, url: url, path: &1))
+
       assert error.detail.url == url
     end
 
@@ -151,7 +139,7 @@ defmodule Alumiini.Git.RefusalsTest do
       for scheme <- ["http", "https"] do
         url = "#{scheme}://127.0.0.1:#{port}/r.git"
         words = ["127.0.0.1:#{port}", "the connection was refused", "check host and port"]
-        assert_refused_everywhere(context, :network, words, &sync(context, url, "main", &1))
+        assert_refused_everywhere(context, :network, words, &sync(context, url: url, path: &1))
       end
 
       :socket.close(socket)
@@ -162,20 +150,25 @@ defmodule Alumiini.Git.RefusalsTest do
       File.mkdir_p!(plain)
 
       for path <- [plain, Path.join(context.dir, "absent")], url <- [path, "file://" <> path] do
-        assert_refused_everywhere(context, :repo_not_found, [path], &sync(context, url, "main", &1))
+        assert_refused_everywhere(
+          context,
+          :repo_not_found,
+          [path],
+          &sync(context, url: url, path: &1)
+        )
       end
     end
 
     test "of a repository with another kind of ids", context do
-      sha256 = Repository.create!(context.origins, "sha256.git", object_format: "sha256")
+      sha256 = Repository.create!(context.dir, "sha256.git", object_format: "sha256")
       Repository.commit!(sha256, %{"app.yaml" => "a\n"})
 
-      for url <- [HttpServer.url(context.server, "sha256.git"), "file://" <> sha256] do
+      for url <- [HttpServer.url(context.http, "sha256.git"), "file://" <> sha256] do
         assert_refused_everywhere(
           context,
           :unsupported,
           [~r/sha-?256|object format/i],
-          &sync(context, url, "main", &1)
+          &sync(context, url: url, path: &1)
         )
       end
     end
@@ -186,21 +179,27 @@ defmodule Alumiini.Git.RefusalsTest do
       @describetag remote: remote
 
       setup context do
-        if context.remote == :v0, do: HttpServer.rule(context.server, :no_v2)
+        if context.remote == :v0, do: HttpServer.rule(context.http, :no_v2)
 
         url =
           if context.remote == :file,
-            do: &("file://" <> Path.join(context.origins, &1)),
-            else: &HttpServer.url(context.server, &1)
+            do: &("file://" <> Path.join(context.dir, &1)),
+            else: &HttpServer.url(context.http, &1)
 
         %{url_of: url}
       end
 
       test "that is empty", context do
-        Repository.create!(context.origins, "empty.git")
+        Repository.create!(context.dir, "empty.git")
         url = context.url_of.("empty.git")
         words = ["empty.git", "is empty", "push"]
-        assert_refused_everywhere(context, :ref_not_found, words, &sync(context, url, "main", &1))
+
+        assert_refused_everywhere(
+          context,
+          :ref_not_found,
+          words,
+          &sync(context, url: url, path: &1)
+        )
       end
 
       test "without that branch, and the near names", context do
@@ -224,7 +223,7 @@ defmodule Alumiini.Git.RefusalsTest do
               context,
               :ref_not_found,
               words,
-              &sync(context, url, asked, &1)
+              &sync(context, url: url, ref: asked, path: &1)
             )
 
           assert Enum.all?(near, &(&1 in error.detail.near))
@@ -237,7 +236,7 @@ defmodule Alumiini.Git.RefusalsTest do
             context,
             :ref_not_found,
             ["zzzzzzzz"],
-            &sync(context, url, "zzzzzzzz", &1)
+            &sync(context, url: url, ref: "zzzzzzzz", path: &1)
           )
 
         assert error.message =~ "5"
@@ -246,14 +245,20 @@ defmodule Alumiini.Git.RefusalsTest do
       test "that has a tag of that name only", context do
         Repository.tag!(context.origin, "v1", "main")
         url = context.url_of.("origin.git")
-        assert_refused_everywhere(context, :ref_not_found, ["`v1`"], &sync(context, url, "v1", &1))
+
+        assert_refused_everywhere(
+          context,
+          :ref_not_found,
+          ["`v1`"],
+          &sync(context, url: url, ref: "v1", path: &1)
+        )
       end
     end
   end
 
   test "a branch name that none can have", context do
     for branch <- ["", "a b", "a..b", "a.lock", "/a", "a/", "a~1", "refs/heads/", "a\nb", "@{1}"] do
-      assert_refused_everywhere(context, :invalid, [], &sync(context, context.url, branch, &1))
+      assert_refused_everywhere(context, :invalid, [], &sync(context, ref: branch, path: &1))
     end
   end
 
@@ -269,31 +274,31 @@ defmodule Alumiini.Git.RefusalsTest do
         context,
         :ref_not_found,
         [says],
-        &sync(context, context.url, ref, &1)
+        &sync(context, ref: ref, path: &1)
       )
     end
   end
 
   test "credentials over plain HTTP, which do not leave", context do
-    url = HttpServer.url(context.server, "origin.git", {"user", "pa55word"})
-    HttpServer.reset(context.server)
+    url = HttpServer.url(context.http, "origin.git", {"user", "pa55word"})
+    HttpServer.reset(context.http)
     new = Path.join(context.dir, "new")
 
     error =
       assert_refused([new], :invalid, ["http", "allow_insecure"], fn ->
-        sync(context, url, "main", new)
+        sync(context, url: url, path: new)
       end)
 
     refute inspect(error) =~ "pa55word"
-    assert HttpServer.log(context.server) == []
-    assert {:ok, _} = sync(context, url, "main", new, allow_insecure: true)
+    assert HttpServer.log(context.http) == []
+    assert {:ok, _} = sync(context, url: url, path: new, allow_insecure: true)
   end
 
   test "someone's own repository with local changes", context do
     GitCommand.run!(["clone", "-q", context.url, context.path])
     File.write!(Path.join(context.path, "app.yaml"), "edited\n")
     words = [context.path, "local changes", "app.yaml", "commit", "force"]
-    assert_refused([context.path], :dirty, words, fn -> sync(context, context.url) end)
+    assert_refused([context.path], :dirty, words, fn -> sync(context) end)
     assert Directory.names(context.path) == [".git", "app.yaml", "deploy"]
   end
 end

@@ -1,46 +1,27 @@
 defmodule Alumiini.Git.TlsTest do
   # Whom we trust, and who we say that we are.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.HttpCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.{Auth, Error}
-  alias Alumiini.Git.Test.{Certificates, GitCommand, HttpServer, Oracle, Proxy, Repository, TempDir}
+  alias Alumiini.Git.Auth
+  alias Alumiini.Git.Test.Proxy
 
-  setup do
-    dir = TempDir.create!("tls")
-    root = Path.join(dir, "root")
-    File.mkdir_p!(root)
-    origin = Repository.create!(root, "app.git")
-    commit = Repository.commit!(origin, %{"a.yaml" => "a: 1\n"})
+  setup [:dir, :origin, :commit, :git]
 
-    %{
-      dir: dir,
-      root: root,
-      origin: origin,
-      commit: commit,
-      git: start_supervised!({Git, name: nil})
-    }
-  end
+  defp https!(context, tls), do: start_supervised!({HttpServer, root: context.dir, tls: tls})
 
-  defp https!(context, tls), do: start_supervised!({HttpServer, root: context.root, tls: tls})
-
-  defp sync(context, server, options) do
-    url = if is_binary(server), do: server, else: HttpServer.url(server, "app.git")
-
-    Git.sync(
-      url,
-      "main",
-      Path.join(context.dir, "work"),
-      Keyword.put_new(options, :server, context.git)
-    )
+  # `remote` is a server or a URL.
+  defp sync_with(context, remote, options) do
+    url = if is_binary(remote), do: remote, else: HttpServer.url(remote, "origin.git")
+    {git, options} = Keyword.pop(options, :server, context.git)
+    sync(%{context | git: git}, [url: url] ++ options)
   end
 
   defp assert_refused(context, server, options, words) do
-    assert {:error, error} = sync(context, server, options)
+    assert {:error, error} = sync_with(context, server, options)
     assert {:certificate, _} = {error.reason, error.message}
     refute error.retryable?
     for word <- words, do: assert(error.message =~ word)
-    refute File.exists?(Path.join(context.dir, "work"))
+    refute File.exists?(context.path)
     error
   end
 
@@ -58,9 +39,9 @@ defmodule Alumiini.Git.TlsTest do
                 start_supervised!({Git, name: nil, tls: [ca: certificate.ca]}, id: :with_authority)
             ]
           ] do
-        assert sync(context, https, options) == {:ok, context.commit}
-        Oracle.assert_synced(Path.join(context.dir, "work"), context.origin, context.commit)
-        TempDir.remove!(Path.join(context.dir, "work"))
+        assert sync_with(context, https, options) == {:ok, context.commit}
+        Oracle.assert_synced(context.path, context.origin, context.commit)
+        TempDir.remove!(context.path)
       end
     end
 
@@ -77,8 +58,8 @@ defmodule Alumiini.Git.TlsTest do
             Enum.map_join(lines, "\n", &("    " <> &1)),
             "Our authority\n\n" <> certificate.ca <> "\nuntil 2030\n"
           ] do
-        assert sync(context, https, tls: [ca: ca]) == {:ok, context.commit}
-        TempDir.remove!(Path.join(context.dir, "work"))
+        assert sync_with(context, https, tls: [ca: ca]) == {:ok, context.commit}
+        TempDir.remove!(context.path)
       end
     end
 
@@ -95,14 +76,14 @@ defmodule Alumiini.Git.TlsTest do
       test "may be the server's own certificate, self-signed (#{name})", context do
         {tls, pem} = self_signed!(context.dir, @arguments)
         https = https!(context, tls)
-        url = String.replace(HttpServer.url(https, "app.git"), "127.0.0.1", "localhost")
+        url = String.replace(HttpServer.url(https, "origin.git"), "127.0.0.1", "localhost")
         ca = Path.join(context.dir, "own.pem")
         File.write!(ca, pem)
         git = ["-c", "http.sslCAInfo=#{ca}", "ls-remote", url]
         assert {_refs, 0} = GitCommand.run(git)
 
-        assert sync(context, url, tls: [ca: pem]) == {:ok, context.commit}
-        TempDir.remove!(Path.join(context.dir, "work"))
+        assert sync_with(context, url, tls: [ca: pem]) == {:ok, context.commit}
+        TempDir.remove!(context.path)
         # It is trusted for its own name, and itself only.
         elsewhere = String.replace(url, "localhost", "127.0.0.1")
         assert_refused(context, elsewhere, [tls: [ca: pem]], ["another host name"])
@@ -115,7 +96,7 @@ defmodule Alumiini.Git.TlsTest do
     test "that is the server's own and has expired is refused", context do
       %{tls: tls, certificate: pem} = Certificates.build(:self_signed_expired)
       https = https!(context, tls)
-      url = String.replace(HttpServer.url(https, "app.git"), "127.0.0.1", "localhost")
+      url = String.replace(HttpServer.url(https, "origin.git"), "127.0.0.1", "localhost")
       assert_refused(context, url, [tls: [ca: pem]], ["has expired"])
     end
 
@@ -141,7 +122,7 @@ defmodule Alumiini.Git.TlsTest do
         Certificates.build(:good).ca <>
           "# the right one\n" <> certificate.ca <> Certificates.build(:good).ca
 
-      assert sync(context, https, tls: [ca: many]) == {:ok, context.commit}
+      assert sync_with(context, https, tls: [ca: many]) == {:ok, context.commit}
     end
 
     test "that is not given, or another one, is not trusted", context do
@@ -163,7 +144,7 @@ defmodule Alumiini.Git.TlsTest do
     test "is that of its own call only: a connection made with it serves no other", context do
       certificate = Certificates.build(:good)
       https = https!(context, certificate.tls)
-      url = HttpServer.url(https, "app.git")
+      url = HttpServer.url(https, "origin.git")
 
       for _ <- 1..3 do
         assert {:ok, _commit} =
@@ -177,7 +158,7 @@ defmodule Alumiini.Git.TlsTest do
     test "that makes no sense is the caller's mistake", context do
       https = https!(context, Certificates.build(:good).tls)
       broken = "-----BEGIN CERTIFICATE-----\nbm90IGEgY2VydGlmaWNhdGU=\n-----END CERTIFICATE-----\n"
-      assert {:error, %Error{reason: :invalid}} = sync(context, https, tls: [ca: broken])
+      assert {:error, %Error{reason: :invalid}} = sync_with(context, https, tls: [ca: broken])
     end
   end
 
@@ -207,15 +188,8 @@ defmodule Alumiini.Git.TlsTest do
     end
 
     test "is looked at whatever the environment says", context do
-      {:ok, real} = Git.Server.Binary.locate(nil)
-      binary = Path.join(context.dir, "worker")
-
-      File.write!(
-        binary,
-        "#!/bin/sh\nGIT_SSL_NO_VERIFY=1 NODE_TLS_REJECT_UNAUTHORIZED=0 exec '#{real}' \"$@\"\n"
-      )
-
-      File.chmod!(binary, 0o755)
+      environment = %{"GIT_SSL_NO_VERIFY" => "1", "NODE_TLS_REJECT_UNAUTHORIZED" => "0"}
+      binary = WrappedWorker.write!(context.dir, environment)
       server = start_supervised!({Git, name: nil, binary: binary}, id: :lax)
       https = https!(context, Certificates.build(:self_signed).tls)
       assert_refused(context, https, [server: server], [])
@@ -227,14 +201,14 @@ defmodule Alumiini.Git.TlsTest do
 
     for version <- [:"tlsv1.3", :"tlsv1.2"] do
       https = https!(context, [versions: [version]] ++ certificate.tls)
-      assert sync(context, https, tls: [ca: certificate.ca]) == {:ok, context.commit}
+      assert sync_with(context, https, tls: [ca: certificate.ca]) == {:ok, context.commit}
     end
 
     https = https!(context, [versions: [:"tlsv1.1"]] ++ certificate.tls)
     # The server can do it, so that it is not for its sake that we do not.
     old = [versions: [:"tlsv1.1"], verify: :verify_none, log_level: :none]
     assert {:ok, _socket} = :ssl.connect(~c"localhost", HttpServer.port(https), old, 5_000)
-    assert {:error, %Error{reason: reason}} = sync(context, https, tls: [ca: certificate.ca])
+    assert {:error, %Error{reason: reason}} = sync_with(context, https, tls: [ca: certificate.ca])
     assert reason in [:network, :certificate]
     assert HttpServer.stats(https).requests == 0
   end
@@ -272,7 +246,7 @@ defmodule Alumiini.Git.TlsTest do
                 })
             ]
           ] do
-        assert sync(context, https, options) == {:ok, context.commit}
+        assert sync_with(context, https, options) == {:ok, context.commit}
       end
     end
 
@@ -280,9 +254,12 @@ defmodule Alumiini.Git.TlsTest do
       %{ca: ca, client: client, servers: [https | _]} = context
       HttpServer.rule(https, {:require, {:basic, "ann", "open sesame"}})
       secret = %{"tls.crt" => client.cert, "tls.key" => client.key, "ca.crt" => ca}
-      assert {:error, %Error{reason: :auth}} = sync(context, https, auth: Auth.from_secret(secret))
+
+      assert {:error, %Error{reason: :auth}} =
+               sync_with(context, https, auth: Auth.from_secret(secret))
+
       secret = Map.merge(secret, %{"username" => "ann", "password" => "open sesame"})
-      assert sync(context, https, auth: Auth.from_secret(secret)) == {:ok, context.commit}
+      assert sync_with(context, https, auth: Auth.from_secret(secret)) == {:ok, context.commit}
     end
 
     test "that is missing, or of an authority that the server does not know, opens nothing",
@@ -304,7 +281,7 @@ defmodule Alumiini.Git.TlsTest do
 
     test "is that of its own call only: a connection made with it serves no other", context do
       %{ca: ca, client: client, servers: [https | _]} = context
-      url = HttpServer.url(https, "app.git")
+      url = HttpServer.url(https, "origin.git")
 
       for _ <- 1..3 do
         tls = [ca: ca, cert: client.cert, key: client.key]
@@ -355,25 +332,25 @@ defmodule Alumiini.Git.TlsTest do
         fresh = fn -> start_supervised!({Git, name: nil}, id: make_ref()) end
         ask = fn url -> Git.ls_remote(url, "main", server: fresh.(), tls: tls) end
 
-        HttpServer.rule(origin, {:redirect, 302, "/app.git"}, path: "old.git")
+        HttpServer.rule(origin, {:redirect, 302, "/origin.git"}, path: "old.git")
         assert ask.(HttpServer.url(origin, "old.git")) == {:ok, context.commit}
         assert Enum.uniq(shown_to()) == [:origin]
 
         # The same host name, and another port.
-        HttpServer.rule(origin, {:redirect, 302, HttpServer.url(other, "app.git")},
+        HttpServer.rule(origin, {:redirect, 302, HttpServer.url(other, "origin.git")},
           path: "moved.git"
         )
 
         url = HttpServer.url(origin, "moved.git")
         assert ask.(url) == {:ok, context.commit}
-        assert sync(context, url, server: fresh.(), tls: tls) == {:ok, context.commit}
+        assert sync_with(context, url, server: fresh.(), tls: tls) == {:ok, context.commit}
         assert Enum.uniq(shown_to()) == [:origin]
         # It would have been seen.
-        assert ask.(HttpServer.url(other, "app.git")) == {:ok, context.commit}
+        assert ask.(HttpServer.url(other, "origin.git")) == {:ok, context.commit}
         assert Enum.uniq(shown_to()) == [:other]
 
         # Another name of the very server.
-        by_address = String.replace(HttpServer.url(other, "app.git"), "localhost", "127.0.0.1")
+        by_address = String.replace(HttpServer.url(other, "origin.git"), "localhost", "127.0.0.1")
         HttpServer.rule(origin, {:redirect, 302, by_address}, path: "address.git")
         assert ask.(HttpServer.url(origin, "address.git")) == {:ok, context.commit}
         assert Enum.uniq(shown_to()) == [:origin]
@@ -396,14 +373,14 @@ defmodule Alumiini.Git.TlsTest do
             options = [server: server] ++ options
 
             assert {:ok, _commit} =
-                     Git.ls_remote(HttpServer.url(origin, "app.git"), "main", options)
+                     Git.ls_remote(HttpServer.url(origin, "origin.git"), "main", options)
           end
         end
 
         assert Enum.uniq(shown_to()) == [:origin]
 
-        http = start_supervised!({HttpServer, root: context.root})
-        assert {:ok, _commit} = Git.ls_remote(HttpServer.url(http, "app.git"), "main", options)
+        http = start_supervised!({HttpServer, root: context.dir})
+        assert {:ok, _commit} = Git.ls_remote(HttpServer.url(http, "origin.git"), "main", options)
         assert [_ | _] = for(%{method: "GET"} = asked <- Proxy.log(proxy), do: asked)
         assert shown_to() == []
       end
@@ -412,7 +389,7 @@ defmodule Alumiini.Git.TlsTest do
     test "with another one's key is the caller's mistake", context do
       %{ca: ca, client: client, servers: [https | _]} = context
       tls = [ca: ca, cert: client.cert, key: Certificates.client().key]
-      assert {:error, %Error{reason: :invalid}} = sync(context, https, tls: tls)
+      assert {:error, %Error{reason: :invalid}} = sync_with(context, https, tls: tls)
     end
   end
 end

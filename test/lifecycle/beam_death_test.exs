@@ -1,27 +1,13 @@
 defmodule Alumiini.Git.BeamDeathTest do
   # A BEAM that is killed cannot tidy up: its worker has to notice.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.KillCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.Test.{HttpServer, Leftovers, Oracle, OsProcess, SecondBeam, TempDir, Versions}
+  alias Alumiini.Git.Test.SecondBeam
 
   # What the issue promises; nothing here waits for as long unless it fails.
   @within 1_000
 
-  setup do
-    dir = TempDir.create!("beam-death")
-    {origin, ids} = Versions.create!(dir)
-    server = start_supervised!({HttpServer, root: dir})
-    path = Path.join(dir, "work")
-
-    %{
-      origin: origin,
-      id: ids[1],
-      server: server,
-      url: HttpServer.url(server, "versions.git"),
-      path: path
-    }
-  end
+  setup [:dir, :versions, :http]
 
   # Prints the worker's process id once it is up, then runs `calls`.
   defp beam!(calls) do
@@ -47,8 +33,8 @@ defmodule Alumiini.Git.BeamDeathTest do
   # What follows in this BEAM, on the same path.
   defp sync_here!(context) do
     git = start_supervised!({Git, name: nil})
-    assert Git.sync(context.url, "main", context.path, server: git) == {:ok, context.id}
-    Oracle.assert_synced(context.path, context.origin, context.id)
+    assert Git.sync(context.url, "main", context.path, server: git) == {:ok, context.commits[1]}
+    Oracle.assert_synced(context.path, context.origin, context.commits[1])
     assert Leftovers.of(context.path) == []
   end
 
@@ -58,7 +44,7 @@ defmodule Alumiini.Git.BeamDeathTest do
   end
 
   test "takes a worker with it that is in the middle of a clone", context do
-    stop = HttpServer.rule(context.server, {:stop, {:pack, 100_000}, :hold}, on: :upload_pack)
+    stop = HttpServer.rule(context.http, {:stop, {:pack, 100_000}, :hold}, on: :upload_pack)
 
     {beam, worker} =
       beam!(
@@ -66,12 +52,12 @@ defmodule Alumiini.Git.BeamDeathTest do
           "server: git)"
       )
 
-    HttpServer.await(context.server, {:parked, stop, 1})
+    HttpServer.await(context.http, {:parked, stop, 1})
     assert [".git.alumiini-" <> _] = Leftovers.of(context.path)
 
     kill_and_watch(beam, worker)
-    HttpServer.await(context.server, {:open, 0}, @within)
-    HttpServer.reset(context.server)
+    HttpServer.await(context.http, {:open, 0}, @within)
+    HttpServer.reset(context.http)
     sync_here!(context)
   end
 

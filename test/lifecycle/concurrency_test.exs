@@ -1,11 +1,10 @@
 defmodule Alumiini.Git.ConcurrencyTest do
   # Many callers at once, on the real worker: each gets its own answer, and nobody waits for
   # somebody else's remote.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.HttpCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.{Error, Server}
-  alias Alumiini.Git.Test.{HttpServer, Oracle, Repository, ScriptedTcp, TempDir}
+  alias Alumiini.Git.Server
+  alias Alumiini.Git.Test.ScriptedTcp
 
   @moduletag timeout: 120_000
 
@@ -15,11 +14,10 @@ defmodule Alumiini.Git.ConcurrencyTest do
   # bounds how slow a busy machine may be.
   @at_once 2_000
 
-  setup do
-    dir = TempDir.create!("concurrency")
-    http = start_supervised!({HttpServer, root: dir})
-    git = start_supervised!({Git, name: nil, max_requests_per_host: 256})
-    %{dir: dir, http: http, git: git}
+  setup [:dir, :http, :wide_git]
+
+  defp wide_git(_context) do
+    %{git: start_supervised!({Git, name: nil, max_requests_per_host: 256})}
   end
 
   # Every file of it, and the commit's message, tell which repository this is.

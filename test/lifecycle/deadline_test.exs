@@ -1,21 +1,10 @@
 defmodule Alumiini.Git.DeadlineTest do
   # At its timeout a call returns, whatever the remote or the worker does, and leaves nothing at
   # work and nothing behind.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.KillCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.{Error, Server}
-
-  alias Alumiini.Git.Test.{
-    HttpServer,
-    Leftovers,
-    Oracle,
-    OsProcess,
-    ScriptedTcp,
-    TempDir,
-    Versions,
-    WorkersSeen
-  }
+  alias Alumiini.Git.Server
+  alias Alumiini.Git.Test.{ScriptedTcp, WorkersSeen}
 
   @moduletag timeout: 120_000
 
@@ -23,23 +12,13 @@ defmodule Alumiini.Git.DeadlineTest do
   # The issue allows a second.
   @late 1_000
 
-  setup do
-    dir = TempDir.create!("deadline")
-    {origin, ids} = Versions.create!(dir)
-    http = start_supervised!({HttpServer, root: dir})
-    # No connection is kept for the next request, so that each open one is a request at work.
+  setup [:dir, :versions, :http]
+
+  # No connection is kept for the next request, so that each open one is a request at work.
+  setup %{http: http} do
     HttpServer.rule(http, {:header, "connection", "close"})
     HttpServer.rule(http, :close_after)
-    path = Path.join(dir, "work")
-
-    %{
-      dir: dir,
-      origin: origin,
-      ids: ids,
-      http: http,
-      url: HttpServer.url(http, "versions.git"),
-      path: path
-    }
+    :ok
   end
 
   defp start!(options \\ []) do
@@ -75,7 +54,7 @@ defmodule Alumiini.Git.DeadlineTest do
   end
 
   defp assert_synced(git, context, version) do
-    id = context.ids[version]
+    id = context.commits[version]
     assert Git.sync(context.url, "main", context.path, server: git) == {:ok, id}
     Oracle.assert_synced(context.path, context.origin, id)
     assert Leftovers.of(context.path) == []
@@ -110,13 +89,13 @@ defmodule Alumiini.Git.DeadlineTest do
       test "#{what}: a fetch returns at its timeout and leaves what was there", context do
         {git, os_pid} = start!()
         assert_synced(git, context, 1)
-        Versions.publish!(context.origin, context.ids, 2)
+        publish!(context, 2)
         # One request less than the first time: what the server speaks is known.
         rule = HttpServer.rule(context.http, @rule, Keyword.replace(@options, :skip, 1))
         assert_timeout(git, context)
         assert_let_go(context, os_pid)
         assert OsProcess.await(fn -> Leftovers.of(context.path) == [] end, @late) == :ok
-        Oracle.assert_synced(context.path, context.origin, context.ids[1])
+        Oracle.assert_synced(context.path, context.origin, context.commits[1])
 
         HttpServer.remove(context.http, rule)
         assert_synced(git, context, 2)
@@ -171,7 +150,7 @@ defmodule Alumiini.Git.DeadlineTest do
     assert OsProcess.await(fn -> Server.info(git).in_flight == 3 end, @late) == :ok
     for caller <- [first, second], do: Process.exit(caller, :kill)
     HttpServer.release(context.http, gate)
-    assert Task.await(third) == {:ok, context.ids[1]}
+    assert Task.await(third) == {:ok, context.commits[1]}
   end
 
   test "a worker that stops reading is replaced, and others are served", context do
@@ -190,7 +169,7 @@ defmodule Alumiini.Git.DeadlineTest do
 
     assert_timeout(fn -> Server.call(git, large, timeout: @timeout) end)
 
-    id = context.ids[1]
+    id = context.commits[1]
     for answer <- Task.await_many(patient), do: assert({:ok, %{"ok" => %{"sha" => ^id}}} = answer)
 
     for {answer, n} <- Enum.with_index(Task.await_many(others), 1) do
@@ -213,7 +192,7 @@ defmodule Alumiini.Git.DeadlineTest do
     assert_synced(git, context, 1)
     slow = start_supervised!({HttpServer, root: context.dir})
     HttpServer.rule(slow, {:trickle, :pack, 1, 1_000})
-    url = HttpServer.url(slow, "versions.git")
+    url = HttpServer.url(slow, "origin.git")
     paths = for n <- 1..64, do: Path.join(context.dir, "slow-#{n}")
     test = self()
 
@@ -248,7 +227,7 @@ defmodule Alumiini.Git.DeadlineTest do
       :ok = OsProcess.await(fn -> not File.exists?(hd(paths)) end, @late)
     end)
 
-    Versions.publish!(context.origin, context.ids, 2)
+    publish!(context, 2)
     assert_quick("a sync of another host", fn -> assert_synced(git, context, 2) end)
 
     assert %{pending: 63, attempts: 1} = Server.info(git)

@@ -3,7 +3,8 @@ defmodule Alumiini.Git.DistributionTest do
   use ExUnit.Case, async: false
 
   alias Alumiini.Git
-  alias Alumiini.Git.{Auth, Error, ScriptedWorker}
+  alias Alumiini.Git.{Auth, Error}
+  alias Alumiini.Git.Test.ScriptedWorker
 
   import ScriptedWorker, only: [hello: 0]
 

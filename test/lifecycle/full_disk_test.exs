@@ -1,11 +1,10 @@
 defmodule Alumiini.Git.FullDiskTest do
   # A file system of a few hundred kilobytes is mounted for each test, which takes root on Linux.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.HttpCase, async: true
 
-  import Alumiini.Git.Test.Refused
+  import Alumiini.Git.Test.ErrorAssertions
 
-  alias Alumiini.Git
-  alias Alumiini.Git.Test.{Directory, HttpServer, Manifests, Oracle, Repository, TempDir}
+  alias Alumiini.Git.Test.Manifests
 
   probe = Path.join(System.tmp_dir!(), "alumiini-git-mount-probe-#{System.pid()}")
   File.mkdir_p!(probe)
@@ -24,30 +23,16 @@ defmodule Alumiini.Git.FullDiskTest do
 
   unless mounted?, do: @moduletag(skip: "mounting a small file system takes root on Linux")
 
-  setup do
-    dir = TempDir.create!("disk")
-    origin = Repository.create!(dir)
-    server = start_supervised!({HttpServer, root: dir})
-    git = start_supervised!({Git, name: nil})
-    volume = Path.join(dir, "volume")
+  setup [:dir, :origin, :http, :git, :volume]
+
+  defp volume(context) do
+    volume = Path.join(context.dir, "volume")
     File.mkdir!(volume)
     {_, 0} = System.cmd("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", volume])
     # Runs before the directory is removed: the last to be named is the first to run.
     on_exit(fn -> {_, 0} = System.cmd("umount", ["-l", volume]) end)
-    url = HttpServer.url(server, "origin.git")
-
-    %{
-      dir: dir,
-      origin: origin,
-      server: server,
-      git: git,
-      volume: volume,
-      url: url,
-      path: Path.join(volume, "clone")
-    }
+    %{volume: volume, path: Path.join(volume, "clone")}
   end
-
-  defp sync(context), do: Git.sync(context.url, "main", context.path, server: context.git)
 
   defp assert_full(context, paths) do
     assert_refused(paths, :io, ["No space left on device"], fn -> sync(context) end)
@@ -89,12 +74,12 @@ defmodule Alumiini.Git.FullDiskTest do
       Repository.commit!(context.origin, if(@change == :large, do: large(), else: wide()))
 
       for n <- 1..3 do
-        HttpServer.reset(context.server)
+        HttpServer.reset(context.http)
         assert_refused([], :io, ["No space left on device"], fn -> sync(context) end)
 
         # What came is kept where there is room for it, and fetched anew where there is none; in
         # neither case it piles up.
-        if @change == :wide and n > 1, do: assert(HttpServer.stats(context.server).pack_bytes == 0)
+        if @change == :wide and n > 1, do: assert(HttpServer.stats(context.http).pack_bytes == 0)
         packs = Path.wildcard(Path.join(context.path, ".git/objects/pack/*.pack"), match_dot: true)
         assert length(packs) == if(@change == :wide, do: 2, else: 1)
         assert Directory.names(context.path) |> Enum.filter(&(&1 =~ "incoming")) == []

@@ -1,22 +1,18 @@
 defmodule Alumiini.Git.HeartbeatTest do
   # A worker that is there and does nothing: stopped, or hanging. Deadlines would find it after
   # minutes.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.HttpCase, async: true
 
-  alias Alumiini.Git
   alias Alumiini.Git.Server
   alias Alumiini.Git.Server.{State, Workers}
-  alias Alumiini.Git.Test.{HttpServer, OsProcess, RawWorker, Repository, TempDir, WorkersSeen}
+  alias Alumiini.Git.Test.{OsProcess, RawWorker, WorkersSeen}
 
   @soon 20_000
 
+  setup [:dir, :origin, :commit, :http]
+
   setup do
-    dir = TempDir.create!("heartbeat")
-    origin = Repository.create!(dir)
-    commit = Repository.commit!(origin, %{"a.yaml" => "a: 1\n"})
-    server = start_supervised!({HttpServer, root: dir})
     WorkersSeen.attach!()
-    %{dir: dir, commit: commit, server: server, url: HttpServer.url(server, "origin.git")}
   end
 
   defp start!(heartbeat) do
@@ -27,7 +23,7 @@ defmodule Alumiini.Git.HeartbeatTest do
 
   test "what a stopped worker had in flight is answered by the next one", context do
     {git, os_pid} = start!(200)
-    rule = HttpServer.rule(context.server, :hold, on: :info_refs)
+    rule = HttpServer.rule(context.http, :hold, on: :info_refs)
 
     tasks =
       for n <- 1..4 do
@@ -35,10 +31,10 @@ defmodule Alumiini.Git.HeartbeatTest do
         Task.async(fn -> Git.sync(context.url, "main", path, server: git) end)
       end
 
-    HttpServer.await(context.server, {:parked, rule, 1})
+    HttpServer.await(context.http, {:parked, rule, 1})
     :ok = OsProcess.kill(os_pid, :STOP)
-    HttpServer.remove(context.server, rule)
-    HttpServer.release(context.server, rule)
+    HttpServer.remove(context.http, rule)
+    HttpServer.release(context.http, rule)
     # Their own deadline is five minutes away.
     assert Task.await_many(tasks, @soon) == for(_ <- 1..4, do: {:ok, context.commit})
     assert_receive {:worker, :down, ^git, %{reason: :silent, os_pid: ^os_pid}}, @soon
@@ -54,7 +50,7 @@ defmodule Alumiini.Git.HeartbeatTest do
 
   test "one whose request takes longer than many heartbeats stays", context do
     {git, os_pid} = start!(400)
-    HttpServer.rule(context.server, :hold, on: :info_refs)
+    HttpServer.rule(context.http, :hold, on: :info_refs)
     path = Path.join(context.dir, "clone")
     task = Task.async(fn -> Git.sync(context.url, "main", path, server: git) end)
     # Each heartbeat takes the next id for its `ping`.
@@ -99,7 +95,7 @@ defmodule Alumiini.Git.HeartbeatTest do
   end
 
   test "`ping` is answered while all that works is busy, with an id and without", context do
-    rule = HttpServer.rule(context.server, :hold, on: :info_refs)
+    rule = HttpServer.rule(context.http, :hold, on: :info_refs)
 
     RawWorker.with_worker(fn worker ->
       for n <- 1..600 do
@@ -113,7 +109,7 @@ defmodule Alumiini.Git.HeartbeatTest do
         })
       end
 
-      HttpServer.await(context.server, {:parked, rule, 1})
+      HttpServer.await(context.http, {:parked, rule, 1})
       assert RawWorker.call(worker, %{"op" => "ping"}) == {:ok, true}
     end)
   end

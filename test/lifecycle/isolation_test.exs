@@ -1,20 +1,10 @@
 defmodule Alumiini.Git.IsolationTest do
   # A worker that dies fails at most the request that killed it. Real workers, killed for real;
   # `ServerTest` has what scripted ones can show.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.HttpCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.{Error, ScriptedWorker, Server}
-
-  alias Alumiini.Git.Test.{
-    HttpServer,
-    Leftovers,
-    Oracle,
-    OsProcess,
-    Repository,
-    TempDir,
-    WorkersSeen
-  }
+  alias Alumiini.Git.Server
+  alias Alumiini.Git.Test.{Leftovers, OsProcess, ScriptedWorker, WorkersSeen}
 
   @moduletag timeout: 120_000
 
@@ -23,20 +13,21 @@ defmodule Alumiini.Git.IsolationTest do
 
   @repositories 10
 
-  setup do
-    dir = TempDir.create!("isolation")
-    http = start_supervised!({HttpServer, root: dir})
+  setup [:dir, :http, :repositories]
+
+  defp repositories(context) do
     WorkersSeen.attach!()
 
     repositories =
       for n <- 1..@repositories do
         name = "r#{n}"
-        origin = Repository.create!(dir, name <> ".git")
-        id = Repository.commit!(origin, %{"name.yaml" => "repository: #{name}\n"})
-        %{name: name, origin: origin, id: id, url: HttpServer.url(http, name <> ".git")}
+        origin = Repository.create!(context.dir, name <> ".git")
+        commit = Repository.commit!(origin, %{"name.yaml" => "repository: #{name}\n"})
+        url = HttpServer.url(context.http, name <> ".git")
+        %{name: name, origin: origin, commit: commit, url: url}
       end
 
-    %{dir: dir, http: http, repositories: repositories}
+    %{repositories: repositories}
   end
 
   defp start_git! do
@@ -71,11 +62,11 @@ defmodule Alumiini.Git.IsolationTest do
 
   defp assert_answered(git, calls) do
     answers = Task.await_many(Enum.map(calls, &elem(&1, 2)), 60_000)
-    assert answers == Enum.map(calls, fn {r, _path, _task} -> {:ok, r.id} end)
+    assert answers == Enum.map(calls, fn {r, _path, _task} -> {:ok, r.commit} end)
 
     for {r, path, _task} <- calls, path != nil do
       assert Git.read(path, "name.yaml", server: git) == {:ok, "repository: #{r.name}\n"}
-      Oracle.assert_tree_equals(path, r.origin, r.id)
+      Oracle.assert_tree_equals(path, r.origin, r.commit)
       assert Leftovers.of(path) == []
     end
   end
@@ -174,8 +165,8 @@ defmodule Alumiini.Git.IsolationTest do
       }
 
       assert {:error, %Error{reason: :worker_exited, op: :sync}} = Server.call(git, request)
-      assert Git.sync(r.url, "main", path, server: git) == {:ok, r.id}
-      Oracle.assert_synced(path, r.origin, r.id)
+      assert Git.sync(r.url, "main", path, server: git) == {:ok, r.commit}
+      Oracle.assert_synced(path, r.origin, r.commit)
       assert Leftovers.of(path) == []
     end
   end
@@ -211,12 +202,13 @@ defmodule Alumiini.Git.IsolationTest do
 
       # What was answered is still worked on, and the BEAM knows it.
       path = Path.join(context.dir, "work")
-      assert Git.sync(other.url, "main", path, server: git, timeout: 30_000) == {:ok, other.id}
+      assert Git.sync(other.url, "main", path, server: git, timeout: 30_000) == {:ok, other.commit}
       assert_receive {:worker, :down, ^git, %{reason: reason, os_pid: ^os_pid}}, 5_000
       assert reason == :unresponsive
-      Oracle.assert_synced(path, other.origin, other.id)
+      Oracle.assert_synced(path, other.origin, other.commit)
       # The paths are free, too.
-      assert Git.sync(r.url, "main", Path.join(context.dir, "held-1"), server: git) == {:ok, r.id}
+      assert Git.sync(r.url, "main", Path.join(context.dir, "held-1"), server: git) ==
+               {:ok, r.commit}
     end
   end
 

@@ -1,9 +1,7 @@
 defmodule Alumiini.Git.KillSafetyTest do
   # A worker is killed at a moment of a sync. What it leaves is read, and synced, by workers that
   # know nothing of it.
-  use ExUnit.Case, async: true
-
-  alias Alumiini.Git.Test.{HttpServer, Leftovers, Oracle, RawWorker, TempDir, Versions, WholeCommit}
+  use Alumiini.Git.Test.KillCase, async: true
 
   @moduletag timeout: 280_000
 
@@ -36,19 +34,7 @@ defmodule Alumiini.Git.KillSafetyTest do
   # pack.
   @gates [:info_refs, :ls_refs, :fetch, {:pack, 11}, {:pack, 100_000}]
 
-  setup do
-    dir = TempDir.create!("kill-safety")
-    {origin, ids} = Versions.create!(dir)
-    server = start_supervised!({HttpServer, root: dir})
-
-    %{
-      dir: dir,
-      origin: origin,
-      ids: ids,
-      server: server,
-      url: HttpServer.url(server, "versions.git")
-    }
-  end
+  setup [:dir, :versions, :http]
 
   test "the long form has 200 moments, the short form every phase" do
     phases = fn moments -> moments |> Enum.map(&elem(&1, 0)) |> Enum.uniq() |> Enum.sort() end
@@ -166,7 +152,7 @@ defmodule Alumiini.Git.KillSafetyTest do
   end
 
   defp killed_at_gate(context, what, gate) do
-    server = context.server
+    server = context.http
 
     at(context, what, 1, gate, fn worker, request ->
       rule = gate(server, gate)
@@ -189,10 +175,10 @@ defmodule Alumiini.Git.KillSafetyTest do
   # Every other moment has full history, so that both shapes of `.git` come to each phase.
   defp at(context, what, depth, moment, kill) do
     path = Path.join(context.dir, "work-#{System.unique_integer([:positive])}")
-    request = sync(context, path, depth)
+    request = sync_request(context, path, depth)
     before(context, what, request)
     new = if what in [:clone, :switch], do: 1, else: 2
-    Versions.publish!(context.origin, context.ids, new)
+    publish!(context, new)
 
     RawWorker.with_worker(fn worker -> kill.(worker, request) end)
     # What the killed worker left, once more, for a remote that moves on before anybody looks.
@@ -207,7 +193,7 @@ defmodule Alumiini.Git.KillSafetyTest do
       synced!(context, worker, path, request, new)
     end)
 
-    Versions.publish!(context.origin, context.ids, 3)
+    publish!(context, 3)
     request = Map.put(request, "path", elsewhere)
     RawWorker.with_worker(fn worker -> synced!(context, worker, elsewhere, request, 3) end)
 
@@ -221,7 +207,7 @@ defmodule Alumiini.Git.KillSafetyTest do
   end
 
   defp before(context, what, request) do
-    Versions.publish!(context.origin, context.ids, 1)
+    publish!(context, 1)
     RawWorker.with_worker(fn worker -> assert {:ok, _id} = RawWorker.call(worker, request) end)
     if what == :repair, do: damage(request["path"])
   end
@@ -237,7 +223,7 @@ defmodule Alumiini.Git.KillSafetyTest do
     end
   end
 
-  defp sync(context, path, depth) do
+  defp sync_request(context, path, depth) do
     working_tree = Map.get(context, :working_tree, true)
 
     request = %{
@@ -269,7 +255,7 @@ defmodule Alumiini.Git.KillSafetyTest do
   end
 
   defp synced!(context, worker, path, request, version) do
-    id = context.ids[version]
+    id = context.commits[version]
     assert RawWorker.call(worker, request) == {:ok, id}
     assert Leftovers.of(path) == []
     assert {:ok, contents} = WholeCommit.read(worker, path)

@@ -1,22 +1,21 @@
 defmodule Alumiini.Git.ManyRepositoriesTest do
   # A controller's whole fleet on one host: what it costs that host, and us.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.HttpCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.{Error, Server}
-  alias Alumiini.Git.Test.{HttpServer, OsProcess, Relay, Repository, ScriptedTcp, TempDir}
+  alias Alumiini.Git.Server
+  alias Alumiini.Git.Test.{OsProcess, Relay, ScriptedTcp}
 
   @moduletag timeout: 300_000
 
-  setup do
-    dir = TempDir.create!("many")
-    root = Path.join(dir, "root")
-    File.mkdir_p!(root)
-    origin = Repository.create!(root, "app.git")
-    commit = Repository.commit!(origin, %{"a.yaml" => "a: 1\n"})
-    http = start_supervised!({HttpServer, root: root, stderr: :inherit})
-    relay = start_supervised!({Relay, to: HttpServer.port(http), log: false})
-    %{dir: dir, root: root, origin: origin, commit: commit, http: http, relay: relay}
+  setup [:dir, :origin, :commit, :quiet_http, :relay]
+
+  # There are thousands of requests: none has a shell of its own.
+  defp quiet_http(context) do
+    %{http: start_supervised!({HttpServer, root: context.dir, stderr: :inherit})}
+  end
+
+  defp relay(context) do
+    %{relay: start_supervised!({Relay, to: HttpServer.port(context.http), log: false})}
   end
 
   # Each has a name of its own on the server, and a clone that is already there.
@@ -24,11 +23,11 @@ defmodule Alumiini.Git.ManyRepositoriesTest do
     seed = Path.join(context.dir, "seed")
 
     assert {:ok, _commit} =
-             Git.sync(HttpServer.url(context.http, "app.git"), "main", seed, server: git)
+             Git.sync(HttpServer.url(context.http, "origin.git"), "main", seed, server: git)
 
     for n <- 1..count do
       name = "app#{n}.git"
-      File.ln_s!("app.git", Path.join(context.root, name))
+      File.ln_s!("origin.git", Path.join(context.dir, name))
       path = Path.join(context.dir, "work#{n}")
       File.cp_r!(seed, path)
       {"http://127.0.0.1:#{Relay.port(context.relay)}/#{name}", path}
@@ -115,7 +114,7 @@ defmodule Alumiini.Git.ManyRepositoriesTest do
     Task.shutdown(first, :brutal_kill)
 
     assert {:ok, _commit} =
-             Git.ls_remote(HttpServer.url(context.http, "app.git"), "main", server: git)
+             Git.ls_remote(HttpServer.url(context.http, "origin.git"), "main", server: git)
   end
 
   defp silent(peer, n, git, timeout) do

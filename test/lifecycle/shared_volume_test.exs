@@ -1,33 +1,29 @@
 defmodule Alumiini.Git.SharedVolumeTest do
   # What somebody who can write into a directory that we sync can do there: hold nobody, and lead us
   # nowhere else.
-  use ExUnit.Case, async: true
-
-  alias Alumiini.Git
-  alias Alumiini.Git.Error
-  alias Alumiini.Git.Test.{GitCommand, Repository, TempDir}
+  use Alumiini.Git.Test.GitCase, async: true
 
   @parts ~w(HEAD config index shallow packed-refs alumiini-checkout refs/heads/main refs/heads refs objects/pack objects)
 
-  setup do
-    directory = TempDir.create!("shared-volume")
-    origin = Repository.create!(directory)
-    first = Repository.commit!(origin, %{"deploy/app.yaml" => "app"})
-    victim = Path.join(directory, "victim")
+  @moduletag files: %{"deploy/app.yaml" => "app"}
+
+  setup [:dir, :origin, :commit, :git, :options]
+
+  defp options(context) do
+    victim = Path.join(context.dir, "victim")
     File.mkdir_p!(Path.join(victim, "inner"))
     File.write!(Path.join(victim, "file"), "theirs")
-    options = [server: start_supervised!({Git, name: nil}), timeout: 20_000]
-    %{directory: directory, origin: origin, first: first, victim: victim, options: options}
+    %{victim: victim, options: [server: context.git, timeout: 20_000]}
   end
 
   defp clone!(context, name, more \\ []) do
-    path = Path.join(context.directory, name)
+    path = Path.join(context.dir, name)
     assert {:ok, _sha} = Git.sync(context.origin, "main", path, more ++ context.options)
     path
   end
 
   defp own!(context, name) do
-    path = Path.join(context.directory, name)
+    path = Path.join(context.dir, name)
     GitCommand.run!(["clone", "--quiet", context.origin, path])
     path
   end
@@ -46,7 +42,7 @@ defmodule Alumiini.Git.SharedVolumeTest do
       Git.read(path, "deploy/app.yaml", context.options),
       Git.files(path, "deploy", context.options),
       Git.head(path, context.options),
-      Git.checkout(path, context.first, context.options)
+      Git.checkout(path, context.commit, context.options)
     ]
   end
 
@@ -90,7 +86,7 @@ defmodule Alumiini.Git.SharedVolumeTest do
 
   test "a .git that is a link is not followed by a sync", context do
     path = clone!(context, "repo")
-    elsewhere = Path.join(context.directory, "elsewhere")
+    elsewhere = Path.join(context.dir, "elsewhere")
     File.rename!(Path.join(path, ".git"), elsewhere)
     File.ln_s!(elsewhere, Path.join(path, ".git"))
     before = File.read!(Path.join(elsewhere, "refs/heads/main"))
@@ -140,7 +136,7 @@ defmodule Alumiini.Git.SharedVolumeTest do
   end
 
   test "a path that is a pipe is no directory, and not waited for", context do
-    path = Path.join(context.directory, "pipe")
+    path = Path.join(context.dir, "pipe")
     pipe!(path)
 
     assert {:error, %Error{reason: :occupied}} =
@@ -150,7 +146,7 @@ defmodule Alumiini.Git.SharedVolumeTest do
   end
 
   test "another repository's objects are not ours by alternates or commondir", context do
-    secret = Repository.create!(context.directory, "secret.git")
+    secret = Repository.create!(context.dir, "secret.git")
     Repository.commit!(secret, %{"secret.yaml" => "secret"})
 
     for {file, n} <- Enum.with_index(["objects/info/alternates", "commondir"]) do

@@ -1,12 +1,9 @@
 defmodule Alumiini.Git.TwoWorkersTest do
   # Two workers know nothing of each other but the lock on the directory: two servers on one path,
   # or a BEAM that died and whose worker has not noticed.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.KillCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.Error
-  alias Alumiini.Git.Test.{HttpServer, Leftovers, Oracle, OsProcess}
-  alias Alumiini.Git.Test.{RawWorker, SecondBeam, TempDir, Versions, WholeCommit}
+  alias Alumiini.Git.Test.SecondBeam
 
   @moduletag timeout: 120_000
 
@@ -30,19 +27,7 @@ defmodule Alumiini.Git.TwoWorkersTest do
   # From here on there is something that a reader must not take for a whole commit.
   @under_way ["renamed", "checkout", "unmark", "refs"]
 
-  setup do
-    dir = TempDir.create!("two-workers")
-    {origin, ids} = Versions.create!(dir)
-    server = start_supervised!({HttpServer, root: dir})
-
-    %{
-      dir: dir,
-      origin: origin,
-      ids: ids,
-      server: server,
-      url: HttpServer.url(server, "versions.git")
-    }
-  end
+  setup [:dir, :versions, :http]
 
   defp request(context, path) do
     %{"op" => "sync", "url" => context.url, "branch" => "main", "path" => path, "depth" => 1}
@@ -55,7 +40,7 @@ defmodule Alumiini.Git.TwoWorkersTest do
   defp new_path(context), do: Path.join(context.dir, "work-#{System.unique_integer([:positive])}")
 
   defp assert_synced(context, path, version) do
-    Oracle.assert_synced(path, context.origin, context.ids[version])
+    Oracle.assert_synced(path, context.origin, context.commits[version])
     assert Leftovers.of(path) == []
   end
 
@@ -64,9 +49,9 @@ defmodule Alumiini.Git.TwoWorkersTest do
 
   defp prepare(context, :fetch) do
     request = request(context, new_path(context))
-    Versions.publish!(context.origin, context.ids, 1)
+    publish!(context, 1)
     RawWorker.with_worker(fn worker -> assert {:ok, _id} = RawWorker.call(worker, request) end)
-    Versions.publish!(context.origin, context.ids, 2)
+    publish!(context, 2)
     {request, [1], 2}
   end
 
@@ -89,7 +74,7 @@ defmodule Alumiini.Git.TwoWorkersTest do
       :ok = RawWorker.await_parked!(first, parked)
 
       RawWorker.with_worker(fn second ->
-        asked = HttpServer.stats(context.server).requests
+        asked = HttpServer.stats(context.http).requests
         sync = RawWorker.ask(second, request)
 
         # Reads do not wait.
@@ -104,10 +89,10 @@ defmodule Alumiini.Git.TwoWorkersTest do
 
         # The second had time to begin, and has not: it would have asked the remote.
         assert RawWorker.unanswered?(second, sync)
-        assert HttpServer.stats(context.server).requests == asked
+        assert HttpServer.stats(context.http).requests == asked
 
         RawWorker.kill!(first)
-        assert RawWorker.await(second, sync) == {:ok, context.ids[new]}
+        assert RawWorker.await(second, sync) == {:ok, context.commits[new]}
       end)
     end)
 
@@ -121,13 +106,13 @@ defmodule Alumiini.Git.TwoWorkersTest do
     RawWorker.with_worker(fn one ->
       RawWorker.with_worker(fn two ->
         for version <- [1, 2, 3, 1, 3, 2] do
-          Versions.publish!(context.origin, context.ids, version)
+          publish!(context, version)
 
           syncs =
             for worker <- [one, two], do: {worker, RawWorker.ask(worker, request(context, path))}
 
           for {worker, id} <- syncs,
-              do: assert(RawWorker.await(worker, id) == {:ok, context.ids[version]})
+              do: assert(RawWorker.await(worker, id) == {:ok, context.commits[version]})
 
           assert_synced(context, path, version)
         end
@@ -147,10 +132,10 @@ defmodule Alumiini.Git.TwoWorkersTest do
       RawWorker.with_worker(fn reader ->
         for turn <- 1..10 do
           version = rem(turn, 2) + 1
-          Versions.publish!(context.origin, context.ids, version)
+          publish!(context, version)
           sync = RawWorker.ask(writer, request(context, path))
           read_until_answered(reader, path, seen, writer, sync)
-          assert RawWorker.await(writer, sync) == {:ok, context.ids[version]}
+          assert RawWorker.await(writer, sync) == {:ok, context.commits[version]}
         end
       end)
     end)
@@ -200,7 +185,7 @@ defmodule Alumiini.Git.TwoWorkersTest do
       assert OsProcess.state(beam_worker) == "T"
 
       :ok = OsProcess.kill(beam_worker, :KILL)
-      assert Task.await(waiting) == {:ok, context.ids[1]}
+      assert Task.await(waiting) == {:ok, context.commits[1]}
       assert_synced(context, path, 1)
     end
 
@@ -209,8 +194,8 @@ defmodule Alumiini.Git.TwoWorkersTest do
       :ok = OsProcess.kill(beam_worker, :CONT)
       assert OsProcess.await_exit(beam_worker, 1_000) == :ok
       assert Git.files(path, "deploy", server: git) == {:ok, ["always.yaml", "only-1.yaml"]}
-      Oracle.assert_tree_equals(path, context.origin, context.ids[1])
-      assert Git.sync(context.url, "main", path, server: git) == {:ok, context.ids[1]}
+      Oracle.assert_tree_equals(path, context.origin, context.commits[1])
+      assert Git.sync(context.url, "main", path, server: git) == {:ok, context.commits[1]}
       assert_synced(context, path, 1)
     end
   end

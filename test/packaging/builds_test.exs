@@ -1,10 +1,10 @@
 defmodule Alumiini.Git.Precompiled.BuildsTest do
   # One checkout, several builds: each release has the worker of its own target and environment, in
   # whichever order they were made.
-  use ExUnit.Case, async: false
+  use Alumiini.Git.Test.ConsumerCase, async: false
 
   alias Alumiini.Git.Precompiled.Target
-  alias Alumiini.Git.Test.{Consumer, Directory, ReleaseArchive}
+  alias Alumiini.Git.Test.ReleaseArchive
 
   @moduletag timeout: 600_000
 
@@ -19,23 +19,24 @@ defmodule Alumiini.Git.Precompiled.BuildsTest do
     "TARGET_ABI" => "musl"
   }
 
-  setup do
-    consumer = Consumer.create!()
+  setup [:consumer, :foreign, :own]
+
+  # The release has a worker for that machine, too.
+  defp foreign(consumer) do
     archive = Target.archive(consumer.version, @target)
     bytes = ReleaseArchive.build([{"alumiini-git", @foreign}])
     File.write!(Path.join(Path.dirname(consumer.published), archive), bytes)
     ours = %{consumer.archive => File.read!(consumer.published), archive => bytes}
+    checksums = Path.join(consumer.package, "checksum-alumiini_git.exs")
+    File.write!(checksums, ReleaseArchive.checksums(ours))
+  end
 
-    File.write!(
-      Path.join(consumer.package, "checksum-alumiini_git.exs"),
-      ReleaseArchive.checksums(ours)
-    )
-
-    # One of somebody's own, which says so.
+  # One of somebody's own, which says so.
+  defp own(consumer) do
     own = Path.join(consumer.dir, "own")
     File.write!(own, Consumer.worker(Consumer.version(2)))
     File.chmod!(own, 0o755)
-    Map.put(consumer, :own, own)
+    %{own: own}
   end
 
   test "each release carries the worker that it was built with", context do

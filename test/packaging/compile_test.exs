@@ -4,6 +4,7 @@ defmodule Alumiini.Git.CompileTest do
 
   alias Alumiini.Git.Precompiled.Provenance
   alias Mix.Tasks.Compile.AlumiiniGit
+  alias Alumiini.Git.Test.Vm
 
   @moduletag :tmp_dir
   @priv "_build/test/lib/compile_test/priv"
@@ -49,20 +50,7 @@ defmodule Alumiini.Git.CompileTest do
 
     File.chmod!(Path.join(bin, "cargo"), 0o755)
 
-    before =
-      for name <- [
-            "PATH",
-            "ALUMIINI_GIT_PATH",
-            "ALUMIINI_GIT_BUILD",
-            "TARGET_ARCH",
-            "TARGET_OS",
-            "CARGO_TARGET_DIR"
-          ],
-          do: {name, System.get_env(name)}
-
-    on_exit(fn -> System.put_env(before) end)
-
-    System.put_env([
+    Vm.put_env!([
       {"PATH", bin <> ":" <> System.get_env("PATH")},
       {"ALUMIINI_GIT_PATH", nil},
       {"ALUMIINI_GIT_BUILD", nil},
@@ -71,9 +59,7 @@ defmodule Alumiini.Git.CompileTest do
       {"CARGO_TARGET_DIR", nil}
     ])
 
-    shell = Mix.shell()
-    Mix.shell(Mix.Shell.Process)
-    on_exit(fn -> Mix.shell(shell) end)
+    Vm.mix_shell!()
 
     %{project: project, built: built, calls: Path.join(directory, "calls"), directory: directory}
   end

@@ -1,15 +1,13 @@
 defmodule Alumiini.Git.Precompiled.ConsumerTest do
   # A project of a user's, on a machine without Rust and without a network but loopback, from
   # `mix compile` to a release that another user starts.
-  use ExUnit.Case, async: false
+  use Alumiini.Git.Test.ConsumerCase, async: false
 
   import Alumiini.Git.Test.Consumer, only: [mix: 2, mix: 3, run: 5]
 
-  alias Alumiini.Git.Test.{Consumer, Directory, HttpServer, ReleaseServer, Repository}
+  alias Alumiini.Git.Test.{HttpServer, Repository}
 
-  setup do
-    Consumer.create!()
-  end
+  setup :consumer
 
   defp files(dir), do: if(File.dir?(dir), do: Directory.names(dir), else: [])
 

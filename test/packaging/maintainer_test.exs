@@ -6,6 +6,7 @@ defmodule Alumiini.Git.Precompiled.MaintainerTest do
   alias Alumiini.Git.Release.Guard
   alias Mix.Tasks.AlumiiniGit.Checksum
   alias Mix.Tasks.AlumiiniGit.ReleaseGuard, as: GuardTask
+  alias Alumiini.Git.Test.Vm
 
   @version "1.2.3"
   @changelog "# Changelog\n\n## Unreleased\n\n## 1.2.3 - 2026-11-24\n\n### Added\n\n- " <>
@@ -90,9 +91,7 @@ defmodule Alumiini.Git.Precompiled.MaintainerTest do
     @describetag :tmp_dir
 
     setup %{tmp_dir: dir} do
-      shell = Mix.shell()
-      Mix.shell(Mix.Shell.Process)
-      on_exit(fn -> Mix.shell(shell) end)
+      Vm.mix_shell!()
       module = "MaintainerTest#{System.unique_integer([:positive])}.MixProject"
 
       File.write!(Path.join(dir, "mix.exs"), """

@@ -4,7 +4,7 @@ defmodule Alumiini.Git.Precompiled.PackageTest do
 
   alias Alumiini.Git.Precompiled.{Checksums, Target}
   alias Alumiini.Git.Release.{Package, SourceStripper}
-  alias Alumiini.Git.Test.{Consumer, TempDir}
+  alias Alumiini.Git.Test.{Consumer, TempDir, Vm}
   alias Mix.Tasks.AlumiiniGit.Package, as: PackageTask
 
   describe "of a Rust file, the package has" do
@@ -138,18 +138,8 @@ defmodule Alumiini.Git.Precompiled.PackageTest do
 
     # What cargo needs to know it has learnt when it built the worker.
     setup do
-      before = System.get_env("CARGO_NET_OFFLINE")
-      System.put_env("CARGO_NET_OFFLINE", "true")
-
-      on_exit(fn ->
-        if before,
-          do: System.put_env("CARGO_NET_OFFLINE", before),
-          else: System.delete_env("CARGO_NET_OFFLINE")
-      end)
-
-      shell = Mix.shell()
-      Mix.shell(Mix.Shell.Process)
-      on_exit(fn -> Mix.shell(shell) end)
+      Vm.put_env!(%{"CARGO_NET_OFFLINE" => "true"})
+      Vm.mix_shell!()
     end
 
     test "has what users need, in one order, and nothing else" do
@@ -223,9 +213,7 @@ defmodule Alumiini.Git.Precompiled.PackageTest do
 
     test "is not made without cargo, which its lock takes" do
       directory = Path.join(TempDir.create!("package"), "package")
-      path = System.get_env("PATH")
-      on_exit(fn -> System.put_env("PATH", path) end)
-      System.put_env("PATH", "/nowhere")
+      Vm.put_env!(%{"PATH" => "/nowhere"})
       assert %Mix.Error{message: message} = catch_error(PackageTask.run([directory]))
       assert message =~ "cargo, which writes the package's Cargo.lock, is missing"
       assert %Mix.Error{message: message} = catch_error(PackageTask.run([]))

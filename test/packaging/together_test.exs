@@ -1,18 +1,19 @@
 defmodule Alumiini.Git.Precompiled.TogetherTest do
   # Two real `mix compile`, as in an umbrella and as in CI with one cache, each held where the other
   # could see what it has not finished.
-  use ExUnit.Case, async: false
+  use Alumiini.Git.Test.ConsumerCase, async: false
 
-  alias Alumiini.Git.Test.{Consumer, Directory, OsProcess, ReleaseServer}
+  alias Alumiini.Git.Test.OsProcess
 
   @moduletag timeout: 300_000
 
-  setup do
-    consumer = Consumer.create!()
-    # Another checkout, on the same machine.
+  setup [:consumer, :elsewhere]
+
+  # Another checkout, on the same machine.
+  defp elsewhere(consumer) do
     elsewhere = Path.join(consumer.dir, "elsewhere")
     File.mkdir_p!(elsewhere)
-    Map.put(consumer, :elsewhere, elsewhere)
+    %{elsewhere: elsewhere}
   end
 
   # All of Elixir is compiled, so that what follows takes no time, with another worker in place.

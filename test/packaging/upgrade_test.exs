@@ -1,11 +1,9 @@
 defmodule Alumiini.Git.Precompiled.UpgradeTest do
   # A newer version is compiled while a project runs with the one before: what runs goes on, and
   # what starts is new.
-  use ExUnit.Case, async: false
+  use Alumiini.Git.Test.ConsumerCase, async: false
 
-  alias Alumiini.Git.Test.{Consumer, HttpServer, OsProcess, Repository}
-
-  alias Alumiini.Git.ScriptedWorker
+  alias Alumiini.Git.Test.{HttpServer, OsProcess, Repository, ScriptedWorker}
 
   @moduletag timeout: 300_000
   unless match?({:unix, :linux}, :os.type()),
@@ -32,21 +30,20 @@ defmodule Alumiini.Git.Precompiled.UpgradeTest do
   end
   """
 
-  setup do
-    consumer = Consumer.create!()
+  setup [:consumer, :origin, :running]
+
+  defp origin(consumer) do
     repositories = Path.join(consumer.dir, "repositories")
     origin = Repository.create!(repositories)
-    git = start_supervised!({HttpServer, root: repositories})
-    sync = "sync #{HttpServer.url(git, "origin.git")} #{Path.join(consumer.dir, "clone")}"
+    http = start_supervised!({HttpServer, root: repositories})
+    sync = "sync #{HttpServer.url(http, "origin.git")} #{Path.join(consumer.dir, "clone")}"
+    %{origin: origin, sync: sync}
+  end
+
+  defp running(consumer) do
     assert {_output, 0} = Consumer.mix(consumer, ["compile"])
     running = Consumer.start_mix(consumer, ["run", "-e", @code])
-
-    Map.merge(consumer, %{
-      origin: origin,
-      sync: sync,
-      running: running,
-      worker: Path.join(consumer.priv, "alumiini-git")
-    })
+    %{running: running, worker: Path.join(consumer.priv, "alumiini-git")}
   end
 
   defp ask(%{running: running}, question), do: Port.command(running, question <> "\n")

@@ -3,7 +3,8 @@ defmodule Alumiini.Git.BangTest do
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
-  alias Alumiini.Git.{Error, Lease, Ops, ScriptedWorker}
+  alias Alumiini.Git.{Error, Lease, Ops}
+  alias Alumiini.Git.Test.ScriptedWorker
 
   @moduletag :tmp_dir
   @sha "7fd1a60b01f91b314f59955a4e4d4e80d8edf11d"

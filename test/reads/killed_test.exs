@@ -1,23 +1,28 @@
 defmodule Alumiini.Git.ReadsKilledTest do
   # A worker that is killed while it reads: the next one answers, and nothing half done is left.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.GitCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.{Error, Server}
-  alias Alumiini.Git.Test.{Oracle, OsProcess, RawWorker, Repository, TempDir}
+  alias Alumiini.Git.Server
+  alias Alumiini.Git.Test.{OsProcess, RawWorker}
 
   @moduletag timeout: 120_000
 
-  setup do
-    dir = TempDir.create!("reads-killed")
-    origin = Repository.create!(dir)
+  setup [:dir, :origin, :commits, :impatient_git, :synced]
+
+  defp commits(%{origin: origin}) do
     files = for n <- 1..50, do: {"app/#{n}.yaml", "version: 1\n"}
     first = Repository.commit!(origin, files)
     second = Repository.commit!(origin, for({path, _content} <- files, do: {path, "version: 2\n"}))
-    git = start_supervised!({Git, name: nil, backoff_initial: 1, backoff_max: 20})
-    path = Path.join(dir, "clone")
-    assert {:ok, ^second} = Git.sync(origin, "main", path, server: git, depth: :infinity)
-    %{dir: dir, origin: origin, first: first, second: second, git: git, path: path}
+    %{first: first, second: second}
+  end
+
+  defp impatient_git(_context) do
+    %{git: start_supervised!({Git, name: nil, backoff_initial: 1, backoff_max: 20})}
+  end
+
+  defp synced(context) do
+    assert sync(context, depth: :infinity) == {:ok, context.second}
+    :ok
   end
 
   defp calls(%{path: path, dir: dir, first: first, second: second, git: git}) do

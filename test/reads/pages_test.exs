@@ -1,18 +1,16 @@
 defmodule Alumiini.Git.ReadsPagesTest do
   # Answers that come in several replies are one to the caller.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.GitCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.{Error, Server}
-  alias Alumiini.Git.Test.{ReadOracle, Repository, TempDir}
+  alias Alumiini.Git.Server
+  alias Alumiini.Git.Test.ReadOracle
 
   @moduletag timeout: 180_000
 
-  setup do
-    dir = TempDir.create!("pages")
-    origin = Repository.create!(dir)
-    git = start_supervised!({Git, name: nil})
-    %{origin: origin, git: git, server: [server: git], path: Path.join(dir, "clone")}
+  setup [:dir, :origin, :git]
+
+  setup context do
+    %{server: [server: context.git]}
   end
 
   defp sync!(%{origin: origin, path: path, server: server}) do

@@ -1,21 +1,18 @@
 defmodule Alumiini.Git.ReadersTest do
   # Readers while syncs come: each sees one commit whole, and the one that it asked for.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.GitCase, async: true
 
-  alias Alumiini.Git
   alias Alumiini.Git.{Lease, Server}
-  alias Alumiini.Git.Test.{GitCommand, Repository, TempDir}
 
   @moduletag timeout: 280_000
 
   @syncs 200
   @files 30
 
-  setup do
-    dir = TempDir.create!("readers")
-    origin = Repository.create!(dir)
-    git = start_supervised!({Git, name: nil})
-    %{origin: origin, server: [server: git], git: git, path: Path.join(dir, "clone")}
+  setup [:dir, :origin, :git]
+
+  setup context do
+    %{server: [server: context.git]}
   end
 
   # Each commit has its number in each file.

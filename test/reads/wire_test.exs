@@ -4,7 +4,8 @@ defmodule Alumiini.Git.ReadsWireTest do
   use ExUnit.Case, async: true
 
   alias Alumiini.Git
-  alias Alumiini.Git.{Change, Commit, Error, Export, Lease, ScriptedWorker, Snapshot, Status}
+  alias Alumiini.Git.{Change, Commit, Error, Export, Lease, Snapshot, Status}
+  alias Alumiini.Git.Test.ScriptedWorker
 
   @moduletag :tmp_dir
 

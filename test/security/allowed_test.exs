@@ -1,19 +1,16 @@
 defmodule Alumiini.Git.AllowedTest do
   # Which remotes a server may be made to reach by who chooses the URL.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.HttpCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.Error
-  alias Alumiini.Git.Test.{HttpServer, Repository, TempDir}
+  setup [:dir, :repositories]
 
-  setup do
-    directory = TempDir.create!("allowed")
-    for dir <- ["tenants", "other", "clones"], do: File.mkdir_p!(Path.join(directory, dir))
-    theirs = Repository.create!(Path.join(directory, "tenants"), "theirs.git")
-    sha = Repository.commit!(theirs, %{"app.yaml" => "theirs"})
-    other = Repository.create!(Path.join(directory, "other"), "other.git")
+  defp repositories(%{dir: dir}) do
+    for name <- ["tenants", "other", "clones"], do: File.mkdir_p!(Path.join(dir, name))
+    theirs = Repository.create!(Path.join(dir, "tenants"), "theirs.git")
+    commit = Repository.commit!(theirs, %{"app.yaml" => "theirs"})
+    other = Repository.create!(Path.join(dir, "other"), "other.git")
     Repository.commit!(other, %{"app.yaml" => "another's"})
-    %{directory: directory, theirs: theirs, other: other, sha: sha}
+    %{theirs: theirs, other: other, commit: commit}
   end
 
   defp start!(options), do: start_supervised!({Git, [name: nil] ++ options}, id: make_ref())
@@ -35,16 +32,18 @@ defmodule Alumiini.Git.AllowedTest do
     refute File.exists?(path)
   end
 
-  test "anything goes by default", %{directory: directory, theirs: theirs, sha: sha} do
+  test "anything goes by default", %{dir: dir, theirs: theirs, commit: commit} do
     server = start!([])
-    path = Path.join(directory, "clones/a")
-    assert [{:ok, ^sha}, {:ok, ^sha}, {:ok, [_main | _]}] = each(theirs, path, server)
-    assert [{:ok, ^sha}, {:ok, ^sha}, {:ok, [_main | _]}] = each("file://" <> theirs, path, server)
+    path = Path.join(dir, "clones/a")
+    assert [{:ok, ^commit}, {:ok, ^commit}, {:ok, [_main | _]}] = each(theirs, path, server)
+
+    assert [{:ok, ^commit}, {:ok, ^commit}, {:ok, [_main | _]}] =
+             each("file://" <> theirs, path, server)
   end
 
   test "a scheme that is not among those of the server is refused", context do
-    http = start_supervised!({HttpServer, root: context.directory})
-    path = Path.join(context.directory, "clones/a")
+    http = start_supervised!({HttpServer, root: context.dir})
+    path = Path.join(context.dir, "clones/a")
     secure = start!(schemes: [:https, :ssh])
     refused!(HttpServer.url(http, "tenants/theirs.git"), path, secure, ":schemes")
 
@@ -61,16 +60,16 @@ defmodule Alumiini.Git.AllowedTest do
   end
 
   test "repositories of this machine are read below the directories of the server only", context do
-    %{directory: directory, theirs: theirs, other: other, sha: sha} = context
-    server = start!(schemes: [:https], allow_local: [Path.join(directory, "tenants")])
-    path = Path.join(directory, "clones/a")
-    assert [{:ok, ^sha}, {:ok, ^sha}, {:ok, [_main | _]}] = each(theirs, path, server)
+    %{dir: dir, theirs: theirs, other: other, commit: commit} = context
+    server = start!(schemes: [:https], allow_local: [Path.join(dir, "tenants")])
+    path = Path.join(dir, "clones/a")
+    assert [{:ok, ^commit}, {:ok, ^commit}, {:ok, [_main | _]}] = each(theirs, path, server)
 
-    link = Path.join(directory, "tenants/link.git")
+    link = Path.join(dir, "tenants/link.git")
     File.ln_s!(other, link)
-    escape = Path.join(directory, "tenants/../other/other.git")
-    gone = Path.join(directory, "other/gone.git")
-    path = Path.join(directory, "clones/b")
+    escape = Path.join(dir, "tenants/../other/other.git")
+    gone = Path.join(dir, "other/gone.git")
+    path = Path.join(dir, "clones/b")
 
     for url <- [other, "file://" <> other, link, escape, gone],
         do: refused!(url, path, server, ":allow_local")
@@ -79,7 +78,7 @@ defmodule Alumiini.Git.AllowedTest do
     File.mkdir_p!(Path.join(theirs, "objects/info"))
     File.write!(Path.join(theirs, "objects/info/alternates"), Path.join(other, "objects") <> "\n")
     refused!(theirs, path, server, ":allow_local")
-    worktree = Path.join(directory, "tenants/worktree")
+    worktree = Path.join(dir, "tenants/worktree")
     File.mkdir_p!(worktree)
     File.write!(Path.join(worktree, ".git"), "gitdir: #{other}\n")
     refused!(worktree, path, server, ":allow_local")
@@ -87,11 +86,11 @@ defmodule Alumiini.Git.AllowedTest do
   end
 
   test "an address that is not allowed is not connected to, whatever leads there", context do
-    %{directory: directory, sha: sha} = context
-    http = start_supervised!({HttpServer, root: directory})
+    %{dir: dir, commit: commit} = context
+    http = start_supervised!({HttpServer, root: dir})
     url = HttpServer.url(http, "tenants/theirs.git")
     assert %{host: host, port: port} = URI.parse(url)
-    path = Path.join(directory, "clones/a")
+    path = Path.join(dir, "clones/a")
     public = start!(addresses: :public)
     at = &"http://#{&1}:#{port}/tenants/theirs.git"
 
@@ -121,14 +120,14 @@ defmodule Alumiini.Git.AllowedTest do
     assert {error.reason, error.message =~ "option :addresses"} == {:unsupported, true}
 
     own = start!(addresses: [allow: ["127.0.0.0/8"], deny: ["127.0.0.2", "::1"]])
-    assert [{:ok, ^sha}, {:ok, ^sha}, {:ok, [_main | _]}] = each(url, path, own)
+    assert [{:ok, ^commit}, {:ok, ^commit}, {:ok, [_main | _]}] = each(url, path, own)
     HttpServer.rule(http, {:redirect, 302, at.("127.0.0.2")})
     refused!(url, path <> "2", own, ":addresses")
   end
 
   test "rules hold in a worker that takes the place of another", context do
     server = start!(schemes: [:https], backoff_initial: 1)
-    path = Path.join(context.directory, "clones/a")
+    path = Path.join(context.dir, "clones/a")
     refused!(context.theirs, path, server, ":allow_local")
     pid = Git.Server.info(server).os_pid
     {_, 0} = System.cmd("kill", ["-9", "#{pid}"])

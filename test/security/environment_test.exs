@@ -3,14 +3,9 @@ defmodule Alumiini.Git.EnvironmentTest do
   use ExUnit.Case, async: false
 
   alias Alumiini.Git.{Error, Server}
+  alias Alumiini.Git.Test.Vm
 
   @moduletag :tmp_dir
-
-  defp put_env(variables) do
-    before = for {name, _value} <- variables, do: {name, System.get_env(name)}
-    System.put_env(variables)
-    on_exit(fn -> System.put_env(before) end)
-  end
 
   defp environment(os_pid) do
     for variable <- "/proc/#{os_pid}/environ" |> File.read!() |> String.split("\0", trim: true),
@@ -30,9 +25,9 @@ defmodule Alumiini.Git.EnvironmentTest do
       "TMPDIR" => System.tmp_dir!()
     }
 
-    put_env(Enum.to_list(needed))
+    Vm.put_env!(Enum.to_list(needed))
 
-    put_env([
+    Vm.put_env!([
       {"DATABASE_URL", "ecto://u:s3cr3t@h/db"},
       {"RELEASE_COOKIE", "s3cr3t"},
       {"GIT_TOKEN", "s3cr3t"},

@@ -1,36 +1,24 @@
 defmodule Alumiini.Git.HostileCommitsTest do
   # What a commit of a remote repository can make a sync write: trees that no git client makes, and
   # links that lead out.
-  use ExUnit.Case, async: true
-
-  alias Alumiini.Git
-  alias Alumiini.Git.Error
-  alias Alumiini.Git.Test.{GitCommand, HttpServer, Oracle, Repository, TempDir}
+  use Alumiini.Git.Test.HttpCase, async: true
 
   @evil "#!/bin/sh\necho written by the remote\n"
 
-  setup do
-    directory = TempDir.create!("hostile")
-    origin = Repository.create!(directory)
-    outside = Path.join(directory, "outside")
+  @moduletag git_config: [{"core.maxTreeDepth", "100000"}]
+
+  setup [:dir, :origin, :http, :git, :outside]
+
+  defp outside(context) do
+    outside = Path.join(context.dir, "outside")
     File.mkdir_p!(outside)
     File.write!(Path.join(outside, "kept"), "kept")
-
-    http =
-      start_supervised!({HttpServer, root: directory, config: [{"core.maxTreeDepth", "100000"}]})
-
-    %{
-      directory: directory,
-      origin: origin,
-      outside: outside,
-      options: [server: start_supervised!({Git, name: nil})],
-      urls: [HttpServer.url(http, "origin.git"), origin]
-    }
+    %{outside: outside, options: [server: context.git], urls: [context.url, context.origin]}
   end
 
   # Everything below a directory: what kind each name is, and what it holds.
-  defp contents(directory) do
-    for path <- Path.wildcard(directory <> "/**", match_dot: true), into: %{} do
+  defp contents(dir) do
+    for path <- Path.wildcard(dir <> "/**", match_dot: true), into: %{} do
       case File.lstat!(path).type do
         :regular -> {path, File.read!(path)}
         :symlink -> {path, {:link, File.read_link!(path)}}
@@ -42,12 +30,13 @@ defmodule Alumiini.Git.HostileCommitsTest do
   # The parts of a repository that would be run or believed.
   defp believed(repo) do
     for name <- ["config", "info", "hooks"],
-        {path, content} <- Enum.concat(contents(Path.join([repo, ".git", name])), file(repo, name)),
+        {path, content} <-
+          Enum.concat(contents(Path.join([repo, ".git", name])), git_file(repo, name)),
         into: %{},
         do: {Path.relative_to(path, repo), content}
   end
 
-  defp file(repo, name) do
+  defp git_file(repo, name) do
     path = Path.join([repo, ".git", name])
     if File.regular?(path), do: [{path, File.read!(path)}], else: []
   end
@@ -69,8 +58,7 @@ defmodule Alumiini.Git.HostileCommitsTest do
   # Syncs a commit with this tree, fresh and on top of a harmless one, by each way to get at the
   # remote. Whatever the answer, nothing but the working tree may change. Answers what came back.
   defp sync_all(context, name, entries) do
-    %{origin: origin, outside: outside, directory: directory, urls: urls, options: options} =
-      context
+    %{origin: origin, outside: outside, dir: dir, urls: urls, options: options} = context
 
     branch = "b#{System.unique_integer([:positive])}"
 
@@ -84,7 +72,7 @@ defmodule Alumiini.Git.HostileCommitsTest do
 
     answers =
       for {url, existing?} <- [{http, false}, {http, true}, {local, true}] do
-        repo = Path.join([directory, "repos", "#{branch}-#{url == http}-#{existing?}"])
+        repo = Path.join([dir, "repos", "#{branch}-#{url == http}-#{existing?}"])
 
         if existing? do
           Repository.move_branch!(origin, branch, good)
@@ -96,8 +84,8 @@ defmodule Alumiini.Git.HostileCommitsTest do
         note = "#{name}, #{url}, #{inspect(answer)}"
 
         assert contents(outside) == before, note
-        refute File.exists?(Path.join(directory, "repos/escaped")), note
-        refute File.exists?(Path.join(directory, "escaped")), note
+        refute File.exists?(Path.join(dir, "repos/escaped")), note
+        refute File.exists?(Path.join(dir, "escaped")), note
         believed = believed(repo)
 
         # And it is usable afterwards.
@@ -215,10 +203,9 @@ defmodule Alumiini.Git.HostileCommitsTest do
   end
 
   test "links are written as links, wherever they lead, and not followed", context do
-    %{origin: origin, outside: outside, directory: directory, urls: [url | _], options: options} =
-      context
+    %{origin: origin, outside: outside, dir: dir, urls: [url | _], options: options} = context
 
-    repo = Path.join(directory, "repos/links")
+    repo = Path.join(dir, "repos/links")
 
     links = %{
       "absolute.yaml" => {:symlink, Path.join(outside, "kept")},
@@ -258,10 +245,9 @@ defmodule Alumiini.Git.HostileCommitsTest do
   end
 
   test "links that somebody put into the working tree are replaced, not written through", context do
-    %{origin: origin, outside: outside, directory: directory, urls: [url | _], options: options} =
-      context
+    %{origin: origin, outside: outside, dir: dir, urls: [url | _], options: options} = context
 
-    repo = Path.join(directory, "repos/planted")
+    repo = Path.join(dir, "repos/planted")
     files = %{"deploy/kept" => "one", "deploy/sub/new" => "one", "top" => "one"}
     first = Repository.commit!(origin, files)
     assert Git.sync(url, "main", repo, options) == {:ok, first}
@@ -282,7 +268,7 @@ defmodule Alumiini.Git.HostileCommitsTest do
   end
 
   test "a tree that is nested without end does not end the worker", context do
-    %{origin: origin, directory: directory, options: options, urls: urls} = context
+    %{origin: origin, dir: dir, options: options, urls: urls} = context
     {:id, leaf} = tree!(origin, [{"100644", "leaf", @evil}])
     deep = nested!(origin, leaf, 2_000)
     commit = GitCommand.run!(["commit-tree", "-m", "deep", deep], cd: origin) |> String.trim()
@@ -290,7 +276,7 @@ defmodule Alumiini.Git.HostileCommitsTest do
     workers = Alumiini.Git.Server.info(options[:server]).attempts
 
     for {url, n} <- Enum.with_index(urls) do
-      repo = Path.join([directory, "repos", "deep-#{n}"])
+      repo = Path.join([dir, "repos", "deep-#{n}"])
       assert {:error, %Error{reason: reason}} = Git.sync(url, "deep", repo, options)
       assert reason in [:too_large, :unsafe_path], inspect(reason)
     end
@@ -301,9 +287,9 @@ defmodule Alumiini.Git.HostileCommitsTest do
   # 65 MiB of nothing are 65 KiB in a pack. The tests' worker takes files up to 64 MiB, a release up
   # to 512.
   test "a small pack that unfolds to a huge file is refused, and what was there stays", context do
-    %{origin: origin, directory: directory, options: options, urls: [url | _local]} = context
+    %{origin: origin, dir: dir, options: options, urls: [url | _local]} = context
     before = Repository.commit!(origin, %{"app.yaml" => "app: 1\n"})
-    repo = Path.join(directory, "repos/huge")
+    repo = Path.join(dir, "repos/huge")
     assert {:ok, ^before} = Git.sync(url, "main", repo, options)
     Repository.commit!(origin, %{"zeros.bin" => :binary.copy(<<0>>, 65 * 1024 * 1024)})
 

@@ -1,22 +1,10 @@
 defmodule Alumiini.Git.HostileSoakTest do
   # Servers, commits, directories and requests that want to take all there is, all at once, and
   # fifty repositories of others that are synced by the same worker meanwhile.
-  use ExUnit.Case, async: false
+  use Alumiini.Git.Test.HttpCase, async: false
 
-  alias Alumiini.Git
-  alias Alumiini.Git.{Auth, Error}
-
-  alias Alumiini.Git.Test.{
-    Certificates,
-    Flooder,
-    HostilePacks,
-    HttpServer,
-    OsProcess,
-    Repository,
-    ScriptedTcp,
-    SshKeys,
-    TempDir
-  }
+  alias Alumiini.Git.Auth
+  alias Alumiini.Git.Test.{Flooder, HostilePacks, OsProcess, ScriptedTcp, SshKeys}
 
   # With ONLY set to the name of one kind, only that is at work.
   @moduletag :soak
@@ -31,14 +19,9 @@ defmodule Alumiini.Git.HostileSoakTest do
   # Their servers have no such manners.
   @pause 200
 
-  setup do
-    dir = TempDir.create!("hostile-soak")
-    root = Path.join(dir, "root")
-    File.mkdir_p!(root)
-    git = start_supervised!({Git, name: nil})
-    http = start_supervised!({HttpServer, root: root, config: [{"core.maxTreeDepth", "100000"}]})
-    %{dir: dir, root: root, git: git, http: http}
-  end
+  @moduletag git_config: [{"core.maxTreeDepth", "100000"}]
+
+  setup [:dir, :http, :git]
 
   test "syncs of others stay within twice their time, and every hostile call is answered in time",
        context do
@@ -85,7 +68,7 @@ defmodule Alumiini.Git.HostileSoakTest do
   defp innocents!(context) do
     for n <- 1..@innocent do
       name = "app#{n}.git"
-      origin = Repository.create!(context.root, name)
+      origin = Repository.create!(context.dir, name)
       files = for f <- 1..50, into: %{}, do: {"deploy/#{f}.yaml", "app: #{n}\nfile: #{f}\n"}
       Repository.commit!(origin, files)
       path = Path.join(context.dir, "work#{n}")
@@ -245,7 +228,7 @@ defmodule Alumiini.Git.HostileSoakTest do
   end
 
   defp commits!(context) do
-    origin = Repository.create!(context.root, "tree.git")
+    origin = Repository.create!(context.dir, "tree.git")
 
     # Each level twice what is below it.
     tree =

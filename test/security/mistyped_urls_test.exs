@@ -2,77 +2,76 @@ defmodule Alumiini.Git.MistypedUrlsTest do
   # What becomes of URLs that were mistyped, or stand where something else belongs: whatever they
   # are taken for, what they hold is in no error and in no event. Not async: the logger and the
   # events of the whole VM are watched.
-  use ExUnit.Case, async: false
+  use Alumiini.Git.Test.SecretCase, async: false
 
-  alias Alumiini.Git
-  alias Alumiini.Git.Test.{Repository, ScriptedTcp, ShownUrls, TempDir, Witness}
+  alias Alumiini.Git.Test.ShownUrls
 
   @moduletag timeout: 120_000
 
-  setup do
-    directory = TempDir.create!("mistyped")
-    origin = Repository.create!(directory, "app.git")
-    Repository.commit!(origin, %{"a.yaml" => "a"})
-    work = Path.join(directory, "work")
-    git = start_supervised!({Git, name: nil})
-    {:ok, _commit} = Git.sync(origin, "main", work, server: git)
-    # Nobody is to be asked.
+  setup [:dir, :origin, :commit, :git, :recorder]
+
+  # Nobody is to be asked.
+  setup context do
+    {:ok, _commit} = sync(context)
     {closed, _socket} = ScriptedTcp.refusing()
-    options = [server: git, timeout: 10_000, proxy: "http://127.0.0.1:#{closed}"]
-    %{directory: directory, origin: origin, work: work, options: options, witness: Witness.start!()}
+    proxy = "http://127.0.0.1:#{closed}"
+    %{options: [server: context.git, timeout: 10_000, proxy: proxy]}
   end
 
   defp urls, do: for({url, _shown} <- ShownUrls.table(), url =~ ~r/T0K|3N/, do: url)
 
-  defp assert_nowhere(witness) do
-    assert [_ | _] = Witness.notes(witness, "telemetry [:alumiini_git, :sync, :stop]")
+  defp assert_nowhere(recorder) do
+    assert [_ | _] = LeakRecorder.notes(recorder, "telemetry [:alumiini_git, :sync, :stop]")
 
-    for secret <- ["T0K", "3N@"], do: assert(Witness.places(witness, secret) == [])
+    for secret <- ["T0K", "3N@"], do: assert(LeakRecorder.places(recorder, secret) == [])
   end
 
   test "as the URL of a call", context do
-    %{witness: witness, directory: directory, options: options} = context
+    %{recorder: recorder, dir: dir, options: options} = context
 
     for url <- urls() do
-      path = Path.join(directory, "#{System.unique_integer([:positive])}")
-      assert {:error, _error} = Witness.note(witness, "sync", Git.sync(url, "main", path, options))
+      path = Path.join(dir, "#{System.unique_integer([:positive])}")
 
       assert {:error, _error} =
-               Witness.note(witness, "ls_remote", Git.ls_remote(url, "main", options))
+               LeakRecorder.note(recorder, "sync", Git.sync(url, "main", path, options))
 
-      assert {:error, _error} = Witness.note(witness, "refs", Git.refs(url, options))
+      assert {:error, _error} =
+               LeakRecorder.note(recorder, "ls_remote", Git.ls_remote(url, "main", options))
+
+      assert {:error, _error} = LeakRecorder.note(recorder, "refs", Git.refs(url, options))
     end
 
-    assert_nowhere(witness)
+    assert_nowhere(recorder)
   end
 
   test "as a path, a file or a ref", context do
-    %{witness: witness, origin: origin, work: work, options: options} = context
+    %{recorder: recorder, origin: origin, path: path, options: options} = context
     local = Keyword.take(options, [:server, :timeout])
 
     # Without a colon it might as well be a directory of such a name.
     for url <- urls(), url =~ "@", url =~ ":" do
       for call <- [&Git.files(&1, nil, local), &Git.read(&1, "a.yaml", local), &Git.head(&1, local)] do
-        assert {:error, _error} = Witness.note(witness, "path", call.(url))
+        assert {:error, _error} = LeakRecorder.note(recorder, "path", call.(url))
       end
 
       for call <- [
-            &Git.files(work, &1, local),
-            &Git.read(work, &1, local),
-            &Git.checkout(work, &1, local)
+            &Git.files(path, &1, local),
+            &Git.read(path, &1, local),
+            &Git.checkout(path, &1, local)
           ] do
-        assert {:error, _error} = Witness.note(witness, "name", call.(url))
+        assert {:error, _error} = LeakRecorder.note(recorder, "name", call.(url))
       end
 
-      assert {:error, _error} = Witness.note(witness, "ref", Git.ls_remote(origin, url, options))
+      assert {:error, _error} =
+               LeakRecorder.note(recorder, "ref", Git.ls_remote(origin, url, options))
 
       assert {:error, _error} =
-               Witness.note(witness, "tag", Git.ls_remote(origin, {:tag, url}, options))
+               LeakRecorder.note(recorder, "tag", Git.ls_remote(origin, {:tag, url}, options))
 
       assert {:error, _error} =
-               Witness.note(witness, "branch", Git.sync(origin, url, work, options))
+               LeakRecorder.note(recorder, "branch", Git.sync(origin, url, path, options))
     end
 
-    assert_nowhere(witness)
+    assert_nowhere(recorder)
   end
 end

@@ -1,42 +1,30 @@
 defmodule Alumiini.Git.RootTest do
   # A server with a root works below it only, whatever a path is made of.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.GitCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.Error
-  alias Alumiini.Git.Test.{Directory, Repository, TempDir}
+  @moduletag files: %{"app.yaml" => "a: 1\n"}
 
-  setup do
-    dir = TempDir.create!("root")
-    origin = Repository.create!(dir)
-    sha = Repository.commit!(origin, %{"app.yaml" => "a: 1\n"})
+  setup [:dir, :origin, :commit, :git, :rooted]
+
+  # `git` has no root; what it has cloned lies elsewhere.
+  defp rooted(%{dir: dir, commit: commit} = context) do
     root = Path.join(dir, "data")
     File.mkdir!(root)
-    free = start_supervised!({Git, name: nil})
     elsewhere = Path.join(dir, "elsewhere")
-    assert {:ok, ^sha} = Git.sync(origin, "main", elsewhere, server: free)
-    server = start_supervised!({Git, name: nil, root: root}, id: :rooted)
-
-    %{
-      dir: dir,
-      origin: origin,
-      sha: sha,
-      root: root,
-      elsewhere: elsewhere,
-      server: server,
-      free: free
-    }
+    assert {:ok, ^commit} = sync(context, path: elsewhere)
+    rooted = start_supervised!({Git, name: nil, root: root}, id: :rooted)
+    %{root: root, elsewhere: elsewhere, rooted: rooted}
   end
 
   defp all(context, path) do
-    options = [server: context.server]
+    options = [server: context.rooted]
 
     [
       Git.sync(context.origin, "main", path, options),
       Git.read(path, "app.yaml", options),
       Git.files(path, nil, options),
       Git.head(path, options),
-      Git.checkout(path, context.sha, options)
+      Git.checkout(path, context.commit, options)
     ]
   end
 
@@ -56,7 +44,7 @@ defmodule Alumiini.Git.RootTest do
     path = Path.join(context.root, "tenant/app")
     for result <- all(context, path), do: assert({:ok, _value} = result)
     # The worker has learned by now where reads need not wait.
-    assert {:ok, "a: 1\n"} = Git.read(path, "app.yaml", server: context.server)
+    assert {:ok, "a: 1\n"} = Git.read(path, "app.yaml", server: context.rooted)
   end
 
   test "what is not below it is refused, by whatever name", context do
@@ -94,7 +82,7 @@ defmodule Alumiini.Git.RootTest do
     File.mkdir!(Path.join(context.root, "real"))
     File.ln_s!("real", Path.join(context.root, "link"))
     File.ln_s!(Path.join(volume, "real"), Path.join(context.root, "named"))
-    context = %{context | server: server}
+    context = %{context | rooted: server}
 
     for base <- [volume, context.root], name <- ["real", "link", "named"] do
       for result <- all(context, Path.join([base, name, "app"])), do: assert({:ok, _value} = result)
@@ -105,7 +93,7 @@ defmodule Alumiini.Git.RootTest do
 
   test "a repository that the root lies in is not looked at", context do
     assert {:ok, _sha} =
-             Git.sync(context.origin, "main", Path.join(context.dir, "outer"), server: context.free)
+             Git.sync(context.origin, "main", Path.join(context.dir, "outer"), server: context.git)
 
     root = Path.join(context.dir, "outer/inner")
     File.mkdir_p!(Path.join(root, "plain"))

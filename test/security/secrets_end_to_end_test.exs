@@ -1,57 +1,25 @@
 defmodule Alumiini.Git.SecretsEndToEndTest do
   # Credentials go everywhere that a call can go, and are then looked for in all that was printed,
   # told or stored. Not async: the logger and the events of the whole VM are watched.
-  use ExUnit.Case, async: false
+  use Alumiini.Git.Test.SecretCase, async: false
 
-  alias Alumiini.Git
-  alias Alumiini.Git.{Auth, Error, Secret, Server}
-
-  alias Alumiini.Git.Test.{
-    GitCommand,
-    HttpServer,
-    OsProcess,
-    Repository,
-    ScriptedTcp,
-    TempDir,
-    Witness
-  }
+  alias Alumiini.Git.Secret
 
   @moduletag timeout: 120_000
 
-  setup do
-    directory = TempDir.create!("secrets")
-    root = Path.join(directory, "root")
-    work = Path.join(directory, "work")
-    File.mkdir_p!(root)
-    File.mkdir_p!(work)
-    origin = Repository.create!(root, "app.git")
+  setup [:dir, :origin, :commits, :work, :own_stderr, :secret, :http, :other, :recorder]
 
-    Repository.commit!(origin, %{
+  defp commits(context) do
+    Repository.commit!(context.origin, %{
       "deploy/app.yaml" => "app",
       "big.bin" => :crypto.strong_rand_bytes(100_000)
     })
 
-    Repository.create!(root, "empty.git")
-
-    # The worker's standard error is that of the BEAM; this keeps it apart.
-    {:ok, real} = Git.Server.Binary.locate(nil)
-    stderr = Path.join(directory, "stderr")
-    binary = Path.join(directory, "worker")
-    File.write!(binary, "#!/bin/sh\nexec '#{real}' \"$@\" 2>>'#{stderr}'\n")
-    File.chmod!(binary, 0o755)
-
-    %{
-      work: work,
-      root: root,
-      stderr: stderr,
-      binary: binary,
-      origin: origin,
-      secret: "s3cr3t" <> Base.encode16(:crypto.strong_rand_bytes(8), case: :lower),
-      http: start_supervised!({HttpServer, root: root}),
-      other: start_supervised!({HttpServer, root: root}),
-      witness: Witness.start!()
-    }
+    Repository.create!(context.dir, "empty.git")
+    :ok
   end
+
+  defp other(context), do: %{other: start_supervised!({HttpServer, root: context.dir})}
 
   # The secret with what has to be escaped in a URL around it.
   defp password(secret), do: "p:@/%ä?#{secret}#&="
@@ -73,21 +41,18 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
   # A bearer token stands in its header as it is, and not every character may.
   defp credentials(:bearer, url, secret), do: {url, [auth: Auth.bearer(secret)], {:bearer, secret}}
 
-  defp reason({:ok, _value}), do: :ok
-  defp reason({:error, %Error{reason: reason}}), do: reason
-
   for kind <- [:url, :basic, :token, :bearer] do
     test "credentials given as #{kind} are nowhere, whatever became of the call", context do
-      %{witness: witness, secret: secret, http: http, other: other, work: work} = context
+      %{recorder: recorder, secret: secret, http: http, other: other, work: work} = context
       kind = unquote(kind)
       git = start_supervised!({Git, name: nil, binary: context.binary})
-      {url, given, required} = credentials(kind, HttpServer.url(http, "app.git"), secret)
+      {url, given, required} = credentials(kind, HttpServer.url(http, "origin.git"), secret)
       base = [server: git, allow_insecure: true, timeout: 20_000] ++ given
       os_pid = fn -> Server.info(git).os_pid end
 
       note = fn name, result ->
-        Witness.note(witness, name, result)
-        Witness.note(witness, name, OsProcess.visible_strings(os_pid.()))
+        LeakRecorder.note(recorder, name, result)
+        LeakRecorder.note(recorder, name, OsProcess.visible_strings(os_pid.()))
         {name, reason(result)}
       end
 
@@ -105,7 +70,7 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
               {:network, [{:status, 500, "no"}], []},
               {:rate_limited, [{:status, 429, "no"}], []},
               {:auth, [:html], []},
-              {:protocol, [{:redirect, 302, HttpServer.url(http, "app.git")}], []},
+              {:protocol, [{:redirect, 302, HttpServer.url(http, "origin.git")}], []},
               {:protocol, [{:status, 302, [{"location", "/login?then=#{secret}"}], ""}], []},
               {:network, [{:cut, :close}], []},
               {:network, [{:cut, :reset}], []},
@@ -149,12 +114,12 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
       assert {_, :ok} = note.("required", Git.ls_remote(url, "main", base))
 
       # A redirect on the same host takes the credentials along, one to another host does not.
-      HttpServer.rule(http, {:redirect, 301, "/app.git"}, path: "moved.git")
+      HttpServer.rule(http, {:redirect, 301, "/origin.git"}, path: "moved.git")
       {moved, _, _} = credentials(kind, HttpServer.url(http, "moved.git"), secret)
       assert {:ok, _sha} = Git.sync(moved, "main", Path.join(work, "moved"), base)
 
       for code <- [301, 302, 307, 308] do
-        HttpServer.rule(http, {:redirect, code, HttpServer.url(other, "app.git")},
+        HttpServer.rule(http, {:redirect, code, HttpServer.url(other, "origin.git")},
           path: "away#{code}.git"
         )
 
@@ -164,7 +129,7 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
 
       assert [_, _ | _] = HttpServer.log(other)
       assert Enum.all?(HttpServer.log(other), &(&1.authorization == nil))
-      Witness.note(witness, "what the other host was sent", HttpServer.log(other))
+      LeakRecorder.note(recorder, "what the other host was sent", HttpServer.log(other))
       HttpServer.rule(other, {:require, required})
       {away, _, _} = credentials(kind, HttpServer.url(http, "away301.git"), secret)
       assert {_, :auth} = note.("away, refused there", Git.ls_remote(away, "main", base))
@@ -196,11 +161,11 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
       gate = HttpServer.rule(http, :hold)
       call = Task.async(fn -> Git.sync(url, "main", Path.join(work, "held"), base) end)
       HttpServer.await(http, {:parked, gate, 1})
-      note_server(witness, git)
+      note_server(recorder, git)
       asked = HttpServer.stats(http).requests
       assert :ok = OsProcess.kill(os_pid.(), :KILL)
       HttpServer.await(http, {:requests, asked + 1})
-      note_server(witness, git)
+      note_server(recorder, git)
       HttpServer.release(http, gate)
       assert {_, :ok} = note.("replayed", Task.await(call, 20_000))
 
@@ -232,33 +197,22 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
       stop_supervised!(Git)
 
       # All places were looked at, and it is in none.
-      assert [_ | _] = Witness.notes(witness, "telemetry [:alumiini_git, :sync, :stop]")
-      assert [_ | _] = Witness.notes(witness, "telemetry [:alumiini_git, :worker, :down]")
-      assert [_ | _] = Witness.notes(witness, "log")
-      files = Witness.note_files(witness, work)
+      assert [_ | _] = LeakRecorder.notes(recorder, "telemetry [:alumiini_git, :sync, :stop]")
+      assert [_ | _] = LeakRecorder.notes(recorder, "telemetry [:alumiini_git, :worker, :down]")
+      assert [_ | _] = LeakRecorder.notes(recorder, "log")
+      files = LeakRecorder.note_files(recorder, work)
       assert Enum.any?(files, &String.ends_with?(&1, ".git/config"))
 
-      if File.exists?(context.stderr),
-        do: Witness.note(witness, "stderr", File.read!(context.stderr))
+      note_stderr(recorder, context.stderr)
 
-      assert Witness.places(witness, secret) == []
-    end
-  end
-
-  defp note_server(witness, git) do
-    Witness.note(witness, "state", :sys.get_state(git))
-    Witness.note(witness, "status", :sys.get_status(git))
-    Witness.note_process(witness, "server", git)
-
-    for {_port, worker} <- :sys.get_state(git).workers do
-      Witness.note_process(witness, "writer", worker.writer)
+      assert LeakRecorder.places(recorder, secret) == []
     end
   end
 
   test "keys, passphrases, certificates and proxies are not quoted by the worker that cannot " <>
          "use them",
        context do
-    %{witness: witness, secret: secret, http: http, work: work} = context
+    %{recorder: recorder, secret: secret, http: http, work: work} = context
     git = start_supervised!({Git, name: nil, binary: context.binary})
     os_pid = Server.info(git).os_pid
     {closed, _socket} = ScriptedTcp.refusing()
@@ -270,9 +224,9 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
     end
 
     plain = fn kind -> "-----BEGIN #{kind}-----\n#{secret}\n-----END #{kind}-----\n" end
-    https = "https://127.0.0.1:#{closed}/app.git"
-    ssh = "ssh://git@127.0.0.1:#{closed}/app.git"
-    http_url = HttpServer.url(http, "app.git")
+    https = "https://127.0.0.1:#{closed}/origin.git"
+    ssh = "ssh://git@127.0.0.1:#{closed}/origin.git"
+    http_url = HttpServer.url(http, "origin.git")
 
     calls =
       for key <- [pem, plain],
@@ -290,32 +244,34 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
           {http_url, [proxy: "http://ann:#{secret}@"]},
           {http_url, [proxy: "http://ann:#{secret}@not a host:x/"]},
           {ssh, [auth: Auth.ssh_agent(socket: "/nowhere/#{secret}")]},
-          {"ssh://git:#{secret}@127.0.0.1:#{closed}/app.git",
+          {"ssh://git:#{secret}@127.0.0.1:#{closed}/origin.git",
            [auth: Auth.ssh_agent(socket: "/nowhere")]},
-          {"git:#{secret}@127.0.0.1:app.git", [auth: Auth.ssh_agent(socket: "/nowhere")]}
+          {"git:#{secret}@127.0.0.1:origin.git", [auth: Auth.ssh_agent(socket: "/nowhere")]}
         ]
 
     for {{url, options}, n} <- Enum.with_index(calls) do
       options = [server: git, timeout: 5_000] ++ options
-      assert {:error, %Error{}} = Witness.note(witness, "refs #{n}", Git.refs(url, options))
+      assert {:error, %Error{}} = LeakRecorder.note(recorder, "refs #{n}", Git.refs(url, options))
 
       assert {:error, _error} =
-               Witness.note(
-                 witness,
+               LeakRecorder.note(
+                 recorder,
                  "sync",
                  Git.sync(url, "main", Path.join(work, "#{n}"), options)
                )
     end
 
-    Witness.note(witness, "worker", OsProcess.visible_strings(os_pid))
+    LeakRecorder.note(recorder, "worker", OsProcess.visible_strings(os_pid))
     assert Server.info(git).os_pid == os_pid
-    Witness.note_files(witness, work)
-    if File.exists?(context.stderr), do: Witness.note(witness, "stderr", File.read!(context.stderr))
-    assert Witness.places(witness, secret) == []
+    LeakRecorder.note_files(recorder, work)
+
+    note_stderr(recorder, context.stderr)
+
+    assert LeakRecorder.places(recorder, secret) == []
   end
 
   test "a server that repeats what it was told is not quoted with it", context do
-    %{witness: witness, secret: secret, http: http, work: work} = context
+    %{recorder: recorder, secret: secret, http: http, work: work} = context
     git = start_supervised!({Git, name: nil, binary: context.binary})
 
     pkt = fn text ->
@@ -334,8 +290,8 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
     GitCommand.run!(["-C", context.origin, "branch", secret, "main"])
     GitCommand.run!(["-C", context.origin, "branch", "other", "main"])
     # Where a redirect leads that repeats it.
-    File.mkdir_p!(Path.join(context.root, secret))
-    File.ln_s!(context.origin, Path.join([context.root, secret, "app.git"]))
+    File.mkdir_p!(Path.join(context.dir, secret))
+    File.ln_s!(context.origin, Path.join([context.dir, secret, "origin.git"]))
 
     for {user, password} <- [
           {"ann", secret},
@@ -364,14 +320,14 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
                {"location", "https://ann:#{secret}@127.0.0.1:1/x/info/refs?service=git-upload-pack"}
              ], ""},
             {:status, 302, [{"location", "ftp://#{secret}/"}], ""},
-            {:redirect, 302, "/#{secret}/app.git"},
+            {:redirect, 302, "/#{secret}/origin.git"},
             {:header, "x-echo", secret}
           ]) do
-      HttpServer.rule(http, rule, path: "app.git")
-      url = HttpServer.url(http, "app.git")
+      HttpServer.rule(http, rule, path: "origin.git")
+      url = HttpServer.url(http, "origin.git")
       auth = Auth.basic(user, password)
       options = [server: git, allow_insecure: true, auth: auth]
-      note = fn what, result -> Witness.note(witness, "echo #{n} #{what}", result) end
+      note = fn what, result -> LeakRecorder.note(recorder, "echo #{n} #{what}", result) end
 
       note.(
         "sync",
@@ -401,12 +357,14 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
       assert {:ok, %{"ok" => steps}} = note.("probe", Server.call(git, probe))
 
       if match?({:redirect, _, _}, rule),
-        do: assert(inspect(steps) =~ "redirected to #{HttpServer.url(http)}[hidden]/app.git")
+        do: assert(inspect(steps) =~ "redirected to #{HttpServer.url(http)}[hidden]/origin.git")
 
       HttpServer.reset(http)
     end
 
-    assert [_ | _] = Witness.notes(witness, "echo 0 sync")
-    for form <- [secret, String.upcase(secret)], do: assert(Witness.places(witness, form) == [])
+    assert [_ | _] = LeakRecorder.notes(recorder, "echo 0 sync")
+
+    for form <- [secret, String.upcase(secret)],
+        do: assert(LeakRecorder.places(recorder, form) == [])
   end
 end

@@ -1,24 +1,13 @@
 defmodule Alumiini.Git.SecretsInTheBeamTest do
   # What can be seen of credentials without any remote: in what misuse raises, in crashes, in
   # processes that wait. Not async: the logger and the events of the whole VM are watched.
-  use ExUnit.Case, async: false
+  use Alumiini.Git.Test.SecretCase, async: false
 
-  alias Alumiini.Git
-  alias Alumiini.Git.{Auth, Error, ScriptedWorker, Server}
-  alias Alumiini.Git.Test.{OsProcess, Repository, ScriptedTcp, TempDir, Witness}
+  alias Alumiini.Git.Test.ScriptedWorker
 
   import ExUnit.CaptureLog
 
-  setup do
-    directory = TempDir.create!("secrets")
-
-    %{
-      directory: directory,
-      origin: Repository.create!(directory),
-      secret: "s3cr3t" <> Base.encode16(:crypto.strong_rand_bytes(8), case: :lower),
-      witness: Witness.start!()
-    }
-  end
+  setup [:dir, :origin, :secret, :recorder]
 
   defp server!,
     do: start_supervised!(Supervisor.child_spec({Git, name: nil}, restart: :temporary))
@@ -29,18 +18,8 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
     kind, reason -> {kind, reason, __STACKTRACE__}
   end
 
-  defp note_server(witness, git) do
-    Witness.note(witness, "state", :sys.get_state(git))
-    Witness.note(witness, "status", :sys.get_status(git))
-    Witness.note_process(witness, "server", git)
-
-    for {_port, worker} <- :sys.get_state(git).workers do
-      Witness.note_process(witness, "writer", worker.writer)
-    end
-  end
-
   test "the search finds what it looks for" do
-    witness = Witness.start!()
+    recorder = LeakRecorder.start!()
     secret = "s3cr3tAZ09"
 
     for {shown, n} <-
@@ -57,12 +36,12 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
             String.to_charlist(secret <> "ä"),
             Base.encode16("x" <> secret)
           ]) do
-      Witness.note(witness, "#{n}", shown)
+      LeakRecorder.note(recorder, "#{n}", shown)
 
       assert [_ | _] =
                for(
                  {^n, _} = found <-
-                   Enum.map(Witness.places(witness, secret), fn {p, t} ->
+                   Enum.map(LeakRecorder.places(recorder, secret), fn {p, t} ->
                      {String.to_integer(p), t}
                    end),
                  do: found
@@ -72,7 +51,7 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
   end
 
   test "misuse does not show them", context do
-    %{witness: witness, secret: secret} = context
+    %{recorder: recorder, secret: secret} = context
     url = "https://ann:#{secret}@127.0.0.1:1/x.git"
 
     for call <- [
@@ -133,7 +112,7 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
           fn -> Auth.from_secret([{"username", secret}]) end
         ] do
       error = assert_raise ArgumentError, call
-      Witness.note(witness, "misuse", error)
+      LeakRecorder.note(recorder, "misuse", error)
     end
 
     # Strings in the wrong order are no misuse that anyone could see; they are just not there.
@@ -141,18 +120,18 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
 
     for call <- [
           fn -> Git.sync("/nowhere", url, "/x", server: git) end,
-          fn -> Git.sync("/nowhere", "main", context.directory <> "/" <> url, server: git) end,
+          fn -> Git.sync("/nowhere", "main", context.dir <> "/" <> url, server: git) end,
           fn -> Git.ls_remote("/nowhere", url, server: git) end,
           fn -> Git.ls_remote(context.origin, url, server: git) end,
           fn -> Git.head(url, server: git) end,
-          fn -> Git.files(context.directory, url, server: git) end,
-          fn -> Git.read(context.directory, url, server: git) end,
+          fn -> Git.files(context.dir, url, server: git) end,
+          fn -> Git.read(context.dir, url, server: git) end,
           fn -> Git.checkout(context.origin, url, server: git) end
         ] do
-      assert {:error, %Error{}} = Witness.note(witness, "order", call.())
+      assert {:error, %Error{}} = LeakRecorder.note(recorder, "order", call.())
     end
 
-    assert Witness.places(witness, secret) == []
+    assert LeakRecorder.places(recorder, secret) == []
   end
 
   defp pem(secret), do: "-----BEGIN PRIVATE KEY-----\n#{secret}\n-----END PRIVATE KEY-----\n"
@@ -160,7 +139,7 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
   test "keys, passphrases, certificates and the passwords of proxies are in nothing that a " <>
          "server shows",
        context do
-    %{witness: witness, secret: secret, directory: directory} = context
+    %{recorder: recorder, secret: secret, dir: dir} = context
 
     refusal =
       "no way through http://ann:#{secret}@proxy:3128 to ann:#{secret}@h:x, ssh://git:#{secret}@h/x"
@@ -179,7 +158,7 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
        }}
 
     hello = ScriptedWorker.hello()
-    binary = ScriptedWorker.write!(directory, [hello ++ [:read, refused, :hang]])
+    binary = ScriptedWorker.write!(dir, [hello ++ [:read, refused, :hang]])
     proxy = "http://ann:#{secret}@proxy:3128"
     tls = [cert: pem("cert"), key: pem(secret)]
     options = [name: nil, binary: binary, proxy: proxy, tls: tls]
@@ -187,9 +166,9 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
     # A supervisor of its own tells in the log what it starts, and what of that crashes, with all
     # arguments.
     {:ok, supervisor} = Supervisor.start_link([{Git, options}], strategy: :one_for_one)
-    Witness.note(witness, "specification", Git.child_spec(options))
-    Witness.note(witness, "children", Supervisor.which_children(supervisor))
-    Witness.note(witness, "supervisor", :sys.get_state(supervisor))
+    LeakRecorder.note(recorder, "specification", Git.child_spec(options))
+    LeakRecorder.note(recorder, "children", Supervisor.which_children(supervisor))
+    LeakRecorder.note(recorder, "supervisor", :sys.get_state(supervisor))
     [{_id, git, _type, _modules}] = Supervisor.which_children(supervisor)
 
     credentials = [
@@ -211,11 +190,11 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
       [proxy: "socks5h://ann:#{secret}@proxy:1080"]
     ]
 
-    Witness.note(witness, "inspect", for([auth: %Auth{} = auth] <- credentials, do: auth))
+    LeakRecorder.note(recorder, "inspect", for([auth: %Auth{} = auth] <- credentials, do: auth))
     ssh = "ssh://git:#{secret}@h/x"
 
     assert {:error, %Error{reason: :host_key} = error} =
-             Witness.note(witness, "refused", Git.ls_remote(ssh, "main", server: git))
+             LeakRecorder.note(recorder, "refused", Git.ls_remote(ssh, "main", server: git))
 
     assert error.message =~ "no way through http://proxy:3128 to [hidden], ssh:[hidden]"
     assert error.detail.url == "ssh:[hidden]"
@@ -227,10 +206,11 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
           {Base, :decode16!, [[secret]]}
         ] do
       raised = raised(fn -> Git.ls_remote(ssh, "main", server: git, auth: mfa) end)
-      assert {:error, _reason, [_ | _]} = Witness.note(witness, "raised", raised)
+      assert {:error, _reason, [_ | _]} = LeakRecorder.note(recorder, "raised", raised)
     end
 
-    assert [_ | _] = Witness.notes(witness, "telemetry [:alumiini_git, :ls_remote, :exception]")
+    assert [_ | _] =
+             LeakRecorder.notes(recorder, "telemetry [:alumiini_git, :ls_remote, :exception]")
 
     waiting =
       for options <- credentials do
@@ -239,8 +219,8 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
 
     in_flight = length(credentials)
     assert :ok = OsProcess.await(fn -> Server.info(git).in_flight == in_flight end, 5_000)
-    note_server(witness, git)
-    for task <- waiting, do: Witness.note_process(witness, "caller", task.pid)
+    note_server(recorder, git)
+    for task <- waiting, do: LeakRecorder.note_process(recorder, "caller", task.pid)
 
     capture_log(fn ->
       monitor = Process.monitor(git)
@@ -250,27 +230,27 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
         &%{&1 | pending: nil, options: Map.put(&1.options, :kept, &1.pending)}
       )
 
-      assert {:error, _down} = Witness.note(witness, "crash", Git.refs(ssh, server: git))
+      assert {:error, _down} = LeakRecorder.note(recorder, "crash", Git.refs(ssh, server: git))
       assert_receive {:DOWN, ^monitor, :process, _pid, _reason}, 5_000
 
       for task <- waiting,
-          do: assert({:error, %Error{}} = Witness.note(witness, "crash", Task.await(task)))
+          do: assert({:error, %Error{}} = LeakRecorder.note(recorder, "crash", Task.await(task)))
 
       Logger.flush()
     end)
 
     Supervisor.stop(supervisor)
-    assert Enum.any?(Witness.notes(witness, "log"), &(&1 =~ "start_link"))
-    assert Enum.any?(Witness.notes(witness, "log"), &(&1 =~ "terminating"))
-    assert [_ | _] = Witness.notes(witness, "telemetry [:alumiini_git, :refs, :stop]")
-    assert Witness.places(witness, secret) == []
+    assert Enum.any?(LeakRecorder.notes(recorder, "log"), &(&1 =~ "start_link"))
+    assert Enum.any?(LeakRecorder.notes(recorder, "log"), &(&1 =~ "terminating"))
+    assert [_ | _] = LeakRecorder.notes(recorder, "telemetry [:alumiini_git, :refs, :stop]")
+    assert LeakRecorder.places(recorder, secret) == []
   end
 
   test "what a function that raises was given, or closes over, is not in the trace", context do
-    %{witness: witness, secret: secret, directory: directory, origin: origin} = context
+    %{recorder: recorder, secret: secret, dir: dir, origin: origin} = context
     Repository.commit!(origin, %{"a.yaml" => "a"})
     git = server!()
-    path = Path.join(directory, "work")
+    path = Path.join(dir, "work")
 
     # No clause of it matches: its arguments are in the trace, and the values that it closes over
     # are among them.
@@ -283,16 +263,16 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
           fn -> Server.call(git, request, on_event: progress) end,
           fn -> Git.sync(origin, "main", path, server: git, progress: &progress.("", &1)) end
         ] do
-      raised = Witness.note(witness, "raised", raised(call))
+      raised = LeakRecorder.note(recorder, "raised", raised(call))
       assert {:error, :function_clause, [{_module, _function, arity, place} | _]} = raised
       assert is_integer(arity) and is_integer(place[:line])
     end
 
-    assert Witness.places(witness, secret) == []
+    assert LeakRecorder.places(recorder, secret) == []
   end
 
   test "a server that crashes with requests in it tells nothing of them", context do
-    %{witness: witness, secret: secret, directory: directory} = context
+    %{recorder: recorder, secret: secret, dir: dir} = context
     {:ok, silent} = ScriptedTcp.start_link([:hold])
     url = String.replace(ScriptedTcp.url(silent), "://", "://ann:#{secret}@")
     options = [allow_insecure: true]
@@ -318,7 +298,7 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
 
           call =
             Task.async(fn ->
-              Git.sync(url, "main", Path.join(directory, "c#{n}"), [server: git] ++ options)
+              Git.sync(url, "main", Path.join(dir, "c#{n}"), [server: git] ++ options)
             end)
 
           assert_receive {ScriptedTcp, ^silent, :accepted}, 5_000
@@ -336,14 +316,14 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
                      5_000
                    )
 
-          Witness.note_process(witness, "suspended server", git)
+          LeakRecorder.note_process(recorder, "suspended server", git)
           :sys.resume(git)
           crash.(git)
           assert_receive {:DOWN, ^monitor, :process, _pid, _reason}, 5_000
 
           for task <- [call, late] do
             assert {:error, %Error{reason: reason}} =
-                     Witness.note(witness, "crash", Task.await(task))
+                     LeakRecorder.note(recorder, "crash", Task.await(task))
 
             assert reason in [:worker_unavailable, :timeout]
           end
@@ -351,18 +331,18 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
           Logger.flush()
         end)
 
-      Witness.note(witness, "captured log", log)
+      LeakRecorder.note(recorder, "captured log", log)
       stop_supervised(Git)
     end
 
-    assert Enum.any?(Witness.notes(witness, "log"), &(&1 =~ "crash_report"))
-    assert Enum.any?(Witness.notes(witness, "log"), &(&1 =~ "terminating"))
-    Witness.note_files(witness, directory)
-    assert Witness.places(witness, secret) == []
+    assert Enum.any?(LeakRecorder.notes(recorder, "log"), &(&1 =~ "crash_report"))
+    assert Enum.any?(LeakRecorder.notes(recorder, "log"), &(&1 =~ "terminating"))
+    LeakRecorder.note_files(recorder, dir)
+    assert LeakRecorder.places(recorder, secret) == []
   end
 
   test "a writer that waits for a worker which does not read shows no frame", context do
-    %{witness: witness, secret: secret} = context
+    %{recorder: recorder, secret: secret} = context
     git = server!()
     assert {:error, _not_there} = Git.head("/nowhere", server: git)
     %{os_pid: os_pid} = Server.info(git)
@@ -382,9 +362,9 @@ defmodule Alumiini.Git.SecretsInTheBeamTest do
                5_000
              )
 
-    note_server(witness, git)
-    assert [_ | _] = Witness.notes(witness, "writer")
+    note_server(recorder, git)
+    assert [_ | _] = LeakRecorder.notes(recorder, "writer")
     stop_supervised!(Git)
-    assert Witness.places(witness, secret) == []
+    assert LeakRecorder.places(recorder, secret) == []
   end
 end

@@ -3,61 +3,37 @@ defmodule Alumiini.Git.SecretsRemoteTest do
   # keys of SSH, their passphrases, keys of TLS, passwords of proxies. Beside SecretsEndToEndTest,
   # which is about passwords and tokens. Not async: the logger and the events of the whole VM are
   # watched.
-  use ExUnit.Case, async: false
+  use Alumiini.Git.Test.SecretCase, async: false
 
-  alias Alumiini.Git
-  alias Alumiini.Git.{Auth, Error, Server}
-
-  alias Alumiini.Git.Test.{
-    Certificates,
-    HttpServer,
-    OsProcess,
-    Proxy,
-    Relay,
-    Repository,
-    SshKeys,
-    SshServer,
-    TempDir,
-    Witness
-  }
+  alias Alumiini.Git.Test.{Proxy, Relay, SshKeys, SshServer}
 
   @moduletag timeout: 120_000
 
-  setup do
-    dir = TempDir.create!("secrets")
-    [root, work, tmp, keys] = for name <- ~w(root work tmp keys), do: Path.join(dir, name)
-    for path <- [root, work, tmp, keys], do: File.mkdir_p!(path)
-    origin = Repository.create!(root, "app.git")
+  setup [
+    :dir,
+    :origin,
+    :large_commit,
+    :work,
+    :keys,
+    :own_stderr,
+    :secret,
+    :git_of_binary,
+    :recorder
+  ]
 
-    commit =
-      Repository.commit!(origin, %{"a.yaml" => "a: 1\n", "b" => :crypto.strong_rand_bytes(100_000)})
+  defp large_commit(context) do
+    files = %{"a.yaml" => "a: 1\n", "b" => :crypto.strong_rand_bytes(100_000)}
+    %{commit: Repository.commit!(context.origin, files)}
+  end
 
-    # What it writes and says is kept apart: files of its own go where TMPDIR and HOME say.
-    {:ok, real} = Git.Server.Binary.locate(nil)
-    stderr = Path.join(dir, "stderr")
-    binary = Path.join(dir, "worker")
+  defp keys(context) do
+    keys = Path.join(context.dir, "keys")
+    File.mkdir!(keys)
+    %{keys: keys}
+  end
 
-    File.write!(
-      binary,
-      "#!/bin/sh\nTMPDIR='#{tmp}' HOME='#{tmp}' exec '#{real}' \"$@\" 2>>'#{stderr}'\n"
-    )
-
-    File.chmod!(binary, 0o755)
-
-    %{
-      dir: dir,
-      root: root,
-      work: work,
-      tmp: tmp,
-      keys: keys,
-      stderr: stderr,
-      binary: binary,
-      origin: origin,
-      commit: commit,
-      secret: "s3cr3t" <> Base.encode16(:crypto.strong_rand_bytes(8), case: :lower),
-      git: start_supervised!({Git, name: nil, binary: binary}),
-      witness: Witness.start!()
-    }
+  defp git_of_binary(context) do
+    %{git: start_supervised!({Git, name: nil, binary: context.binary})}
   end
 
   # The lines of a key in PEM or in OpenSSH's format that are its secret, each as a text to look
@@ -77,7 +53,7 @@ defmodule Alumiini.Git.SecretsRemoteTest do
 
   # A sync and what comes after it, with everything taken down that can be seen of it.
   defp run(context, name, url, options, expected) do
-    %{witness: witness, git: git} = context
+    %{recorder: recorder, git: git} = context
     path = Path.join(context.work, "#{System.unique_integer([:positive])}")
     options = [server: git] ++ options
     os_pid = Server.info(git).os_pid
@@ -88,34 +64,34 @@ defmodule Alumiini.Git.SecretsRemoteTest do
           {"ls_remote", fn -> Git.ls_remote(url, "main", options) end},
           {"refs", fn -> Git.refs(url, options) end}
         ] do
-      result = Witness.note(witness, "#{name}: #{what}", call.())
+      result = LeakRecorder.note(recorder, "#{name}: #{what}", call.())
       assert {name, what, reason(result)} == {name, what, expected}
-      Witness.note(witness, "#{name}: process", OsProcess.visible_strings(os_pid))
+      LeakRecorder.note(recorder, "#{name}: process", OsProcess.visible_strings(os_pid))
     end
 
-    Witness.note(witness, "state", :sys.get_state(git))
-    Witness.note(witness, "status", :sys.get_status(git))
-    Witness.note_process(witness, "server", git)
+    LeakRecorder.note(recorder, "state", :sys.get_state(git))
+    LeakRecorder.note(recorder, "status", :sys.get_status(git))
+    LeakRecorder.note_process(recorder, "server", git)
   end
 
-  defp reason({:ok, _value}), do: :ok
-  defp reason({:error, %Error{reason: reason}}), do: reason
-
   defp assert_nowhere(context, secrets) do
-    %{witness: witness} = context
+    %{recorder: recorder} = context
     stop_supervised!(Git)
-    files = Witness.note_files(witness, context.work)
+    files = LeakRecorder.note_files(recorder, context.work)
     assert Enum.any?(files, &String.ends_with?(&1, ".git/config"))
-    Witness.note_files(witness, context.tmp)
-    if File.exists?(context.stderr), do: Witness.note(witness, "stderr", File.read!(context.stderr))
-    assert [_ | _] = Witness.notes(witness, "telemetry [:alumiini_git, :sync, :stop]")
-    assert [_ | _] = Witness.notes(witness, "log")
+    LeakRecorder.note_files(recorder, context.tmp)
+
+    note_stderr(recorder, context.stderr)
+
+    assert [_ | _] = LeakRecorder.notes(recorder, "telemetry [:alumiini_git, :sync, :stop]")
+    assert [_ | _] = LeakRecorder.notes(recorder, "log")
     # They would be seen if they were there.
-    Witness.note(witness, "on purpose", hd(secrets))
-    assert [{"on purpose", _} | _] = Witness.places(witness, hd(secrets))
+    LeakRecorder.note(recorder, "on purpose", hd(secrets))
+    assert [{"on purpose", _} | _] = LeakRecorder.places(recorder, hd(secrets))
 
     for secret <- secrets do
-      assert Enum.reject(Witness.places(witness, secret), &match?({"on purpose", _}, &1)) == []
+      assert Enum.reject(LeakRecorder.places(recorder, secret), &match?({"on purpose", _}, &1)) ==
+               []
     end
   end
 
@@ -178,7 +154,7 @@ defmodule Alumiini.Git.SecretsRemoteTest do
     run(
       context,
       "http",
-      "https://127.0.0.1:1/app.git",
+      "https://127.0.0.1:1/origin.git",
       auth.(locked, passphrase: passphrase),
       :invalid
     )
@@ -203,8 +179,8 @@ defmodule Alumiini.Git.SecretsRemoteTest do
       log_level: :none
     ]
 
-    https = start_supervised!({HttpServer, root: context.root, tls: certificate.tls ++ wanted})
-    url = HttpServer.url(https, "app.git")
+    https = start_supervised!({HttpServer, root: context.dir, tls: certificate.tls ++ wanted})
+    url = HttpServer.url(https, "origin.git")
     pair = [cert: client.cert, key: client.key]
 
     run(context, "tls", url, [tls: [ca: certificate.ca] ++ pair], :ok)
@@ -239,13 +215,11 @@ defmodule Alumiini.Git.SecretsRemoteTest do
 
   test "the password of a proxy, whatever became of the call", context do
     password = context.secret
-    http = start_supervised!({HttpServer, root: context.root})
+    http = start_supervised!({HttpServer, root: context.dir})
     certificate = Certificates.build(:good)
 
     https =
-      start_supervised!(
-        {HttpServer, root: context.root, tls: certificate.tls ++ [log_level: :none]}
-      )
+      start_supervised!({HttpServer, root: context.dir, tls: certificate.tls ++ [log_level: :none]})
 
     tls = [tls: [ca: certificate.ca]]
 
@@ -256,7 +230,7 @@ defmodule Alumiini.Git.SecretsRemoteTest do
       {:ok, refusing} = Proxy.start_link(kind: kind, auth: {"ann", password}, refuse: refuse)
 
       for server <- [http, https] do
-        url = HttpServer.url(server, "app.git")
+        url = HttpServer.url(server, "origin.git")
         through = fn proxy, auth -> [proxy: Proxy.url(proxy, auth: auth)] ++ tls end
         run(context, "#{kind}", url, through.(open, {"ann", password}), :ok)
         run(context, "#{kind}, wrong", url, through.(open, {"ann", password <> "x"}), :auth)
@@ -267,12 +241,12 @@ defmodule Alumiini.Git.SecretsRemoteTest do
         Proxy.start_link(tls: certificate.tls ++ [log_level: :none], auth: {"ann", password})
 
       untrusted = [proxy: Proxy.url(with_tls, auth: {"ann", password})]
-      run(context, "untrusted", HttpServer.url(https, "app.git"), untrusted, :certificate)
+      run(context, "untrusted", HttpServer.url(https, "origin.git"), untrusted, :certificate)
       refute Proxy.bytes_seen(with_tls) =~ password
     end
 
     for server <- [http, https], entry <- HttpServer.log(server) do
-      Witness.note(context.witness, "what the server was sent", entry)
+      LeakRecorder.note(context.recorder, "what the server was sent", entry)
     end
 
     assert_nowhere(context, [password])

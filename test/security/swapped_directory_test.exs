@@ -2,11 +2,9 @@ defmodule Alumiini.Git.SwappedDirectoryTest do
   # Who can rename a directory that is synced puts another one in its place, in the middle of the
   # work. The directory that was locked is the one that is worked in: nothing of the other one is
   # read, written or removed.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.GitCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.Error
-  alias Alumiini.Git.Test.{Directory, GitCommand, OsProcess, Oracle, RawWorker, Repository, TempDir}
+  alias Alumiini.Git.Test.{OsProcess, RawWorker}
 
   @moduletag timeout: 240_000
   # The phases of a clone, of an update, of one of its owner's.
@@ -14,23 +12,21 @@ defmodule Alumiini.Git.SwappedDirectoryTest do
   @update ~w(connect pack shallow installed marker refs checkout index-written unmark)
   @owner ~w(connect pack installed marker checkout refs unmark)
 
-  setup do
-    dir = TempDir.create!("swapped")
-    origin = Repository.create!(dir)
-    first = Repository.commit!(origin, %{"app.yaml" => "a: 1\n", "deploy/x.yaml" => "x: 1\n"})
-    git = start_supervised!({Git, name: nil})
-    context = %{dir: dir, origin: origin, url: "file://" <> origin, first: first, git: git}
+  @moduletag files: %{"app.yaml" => "a: 1\n", "deploy/x.yaml" => "x: 1\n"}
 
-    # A clone of ours, too, of something else: what a sync takes for its own. And more, which a sync
-    # would remove.
+  setup [:dir, :origin, :commit, :git, :stranger]
+
+  # A clone of ours, too, of something else: what a sync takes for its own. And more, which a sync
+  # would remove.
+  defp stranger(%{dir: dir} = context) do
     other = Repository.create!(dir, "other.git")
     Repository.commit!(other, %{"secret.yaml" => "s: 1", "deploy/x.yaml" => "secret"})
     stranger = Path.join(dir, "stranger")
-    {:ok, secret} = Git.sync("file://" <> other, "main", stranger, server: git)
+    {:ok, secret} = sync(context, url: "file://" <> other, path: stranger)
     File.write!(Path.join(stranger, "notes.yaml"), "theirs\n")
     File.write!(Path.join(stranger, ".git/index.lock"), "theirs\n")
     File.mkdir!(Path.join(stranger, ".git.alumiini-theirs"))
-    Map.merge(context, %{stranger: stranger, secret: secret, before: look(stranger)})
+    %{stranger: stranger, secret: secret, before: look(stranger)}
   end
 
   # Of all that is there which it is, when its content changed and what it is; of `path` itself that
@@ -66,7 +62,7 @@ defmodule Alumiini.Git.SwappedDirectoryTest do
     path
   end
 
-  defp sync(context, path),
+  defp sync_request(context, path),
     do: %{"op" => "sync", "url" => context.url, "branch" => "main", "path" => path}
 
   # Stops the worker when the request comes to the phase, runs `fun`, and lets it go on.
@@ -94,7 +90,7 @@ defmodule Alumiini.Git.SwappedDirectoryTest do
         sha = Repository.commit!(context.origin, %{"new.yaml" => "n: #{phase}\n"})
 
         result =
-          stopped(sync(context, path), phase, fn ->
+          stopped(sync_request(context, path), phase, fn ->
             swap(path, aside, &File.ln_s!(context.stranger, &1))
           end)
 
@@ -113,7 +109,7 @@ defmodule Alumiini.Git.SwappedDirectoryTest do
         sha = Repository.commit!(context.origin, %{"new.yaml" => "n: #{phase}\n"})
 
         result =
-          stopped(sync(context, path), phase, fn ->
+          stopped(sync_request(context, path), phase, fn ->
             swap(path, aside, &File.rename!(context.stranger, &1))
           end)
 
@@ -133,7 +129,7 @@ defmodule Alumiini.Git.SwappedDirectoryTest do
       assert {:ok, _sha} =
                Git.sync(context.url, "main", path, server: context.git, depth: :infinity)
 
-      request = %{"op" => "checkout", "path" => path, "rev" => context.first}
+      request = %{"op" => "checkout", "path" => path, "rev" => context.commit}
 
       result =
         stopped(request, phase, fn ->
@@ -141,8 +137,8 @@ defmodule Alumiini.Git.SwappedDirectoryTest do
         end)
 
       assert_untouched(context)
-      assert {phase, result} == {phase, {:ok, context.first}}
-      assert Repository.rev_parse(path <> "-aside") == context.first
+      assert {phase, result} == {phase, {:ok, context.commit}}
+      assert Repository.rev_parse(path <> "-aside") == context.commit
       assert File.read!(Path.join(path <> "-aside", "app.yaml")) == "a: 1\n"
     end
   end
@@ -155,7 +151,7 @@ defmodule Alumiini.Git.SwappedDirectoryTest do
     moved = path <> "-moved"
 
     assert {:ok, ^sha} =
-             stopped(sync(context, path), "connect", fn -> File.rename!(path, moved) end)
+             stopped(sync_request(context, path), "connect", fn -> File.rename!(path, moved) end)
 
     assert GitCommand.run!(["status", "--porcelain"], cd: moved) == ""
     Oracle.fsck!(moved)
@@ -165,7 +161,7 @@ defmodule Alumiini.Git.SwappedDirectoryTest do
     Repository.commit!(context.origin, %{"new.yaml" => "n: 2\n"})
     # A directory where a file of the new commit's `.git` is to be.
     File.mkdir_p!(Path.join(path, ".git/alumiini-checkout.lock/x"))
-    assert {:error, %Error{} = error} = Git.sync(context.url, "main", path, server: context.git)
+    assert {:error, %Error{} = error} = sync(context, path: path)
     refute inspect(error) =~ "/proc/"
     assert error.message =~ path
   end
@@ -208,7 +204,7 @@ defmodule Alumiini.Git.SwappedDirectoryTest do
               do: Repository.commit!(context.origin, %{"new.yaml" => "n: #{round}\n"})
 
             Git.sync(context.url, "main", path, options)
-            Git.checkout(path, context.first, options)
+            Git.checkout(path, context.commit, options)
             if stranger == context.stranger, do: read_all(path, context, options)
           end
         end)

@@ -1,10 +1,6 @@
 defmodule Alumiini.Git.SshAlgorithmsTest do
   # Real sshds, each of which has one algorithm only.
-  use ExUnit.Case, async: true
-
-  alias Alumiini.Git
-  alias Alumiini.Git.{Auth, Error}
-  alias Alumiini.Git.Test.{Repository, SshKeys, SshServer, TempDir}
+  use Alumiini.Git.Test.SshCase, async: true
 
   @moduletag timeout: 240_000
 
@@ -23,33 +19,15 @@ defmodule Alumiini.Git.SshAlgorithmsTest do
     {"rsa-sha2-256", {:rsa, 2048}}
   ]
 
-  setup do
-    dir = TempDir.create!("ssh-algorithms")
-    key = SshKeys.generate!(dir, :ed25519)
-    origin = Repository.create!(dir, "app.git")
-    commit = Repository.commit!(origin, %{"a.yaml" => "a: 1\n"})
-    # Only its key is used: what it has of algorithms is set anew for each.
-    server = start_supervised!({SshServer, dir: dir, authorized: [key]})
-    :ok = SshServer.stop(server)
+  # Of the server only its key is used: what it has of algorithms is set anew for each.
+  setup [:dir, :origin, :commit, :key, :sshd, :stopped, :git]
 
-    %{
-      dir: dir,
-      key: key,
-      origin: origin,
-      commit: commit,
-      server: server,
-      git: start_supervised!({Git, name: nil})
-    }
-  end
+  defp stopped(context), do: SshServer.stop(context.sshd)
 
-  defp ask(%{server: server} = context, options) do
-    :ok = SshServer.start(server, options)
-    auth = Auth.ssh_key(context.key.private, known_hosts: SshServer.known_hosts(server))
-
-    answer =
-      Git.ls_remote(SshServer.url(server, context.origin), "main", server: context.git, auth: auth)
-
-    :ok = SshServer.stop(server)
+  defp ask(%{sshd: sshd} = context, options) do
+    :ok = SshServer.start(sshd, options)
+    answer = ls_remote(context, sshd, auth(sshd, context.key))
+    :ok = SshServer.stop(sshd)
     answer
   end
 

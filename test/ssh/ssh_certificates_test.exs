@@ -1,28 +1,16 @@
 defmodule Alumiini.Git.SshCertificatesTest do
   # Who logs in with a certificate that an ssh-agent holds beside its key. `git` over `ssh`, with
   # the same agent, says who is let in.
-  use ExUnit.Case, async: true
-
-  alias Alumiini.Git
-  alias Alumiini.Git.{Auth, Error}
-  alias Alumiini.Git.Test.{GitCommand, Oracle, Repository, SshKeys, SshServer, TempDir}
+  use Alumiini.Git.Test.SshCase, async: true
 
   @moduletag timeout: 120_000
 
-  setup do
-    dir = TempDir.create!("ssh-certificates")
-    origin = Repository.create!(dir, "app.git")
-    commit = Repository.commit!(origin, %{"a.yaml" => "a: 1\n"})
-    %{dir: dir, origin: origin, commit: commit, git: start_supervised!({Git, name: nil})}
-  end
+  setup [:dir, :origin, :commit, :git]
 
   # Nobody's key is known there: who gets in does so by a certificate.
-  defp sshd!(context, authority, options \\ []) do
+  defp trusting_sshd!(context, authority, options \\ []) do
     config = ["TrustedUserCAKeys #{authority.path}.pub" | options[:config] || []]
-
-    start_supervised!(
-      {SshServer, Keyword.merge([dir: context.dir], Keyword.put(options, :config, config))}
-    )
+    sshd!(context, Keyword.put(options, :config, config))
   end
 
   # A key with a certificate beside it.
@@ -76,7 +64,7 @@ defmodule Alumiini.Git.SshCertificatesTest do
          context do
       for authority_type <- [:ed25519, {:ecdsa, 384}, {:rsa, 2048}] do
         authority = SshKeys.generate!(context.dir, authority_type)
-        server = sshd!(context, authority)
+        server = trusting_sshd!(context, authority)
         key = certified!(context, authority, unquote(Macro.escape(type)))
         assert_let_in(context, server, SshKeys.agent!(context.dir, [key]), authority_type)
       end
@@ -85,19 +73,21 @@ defmodule Alumiini.Git.SshCertificatesTest do
 
   test "clones and polls go over the connection that it opened", context do
     authority = SshKeys.generate!(context.dir, :ed25519)
-    server = sshd!(context, authority)
+    server = trusting_sshd!(context, authority)
     socket = SshKeys.agent!(context.dir, [certified!(context, authority, :ed25519)])
     auth = Auth.ssh_agent(socket: socket, known_hosts: SshServer.known_hosts(server))
-    path = Path.join(context.dir, "work")
 
     sync = fn ->
-      Git.sync(SshServer.url(server, context.origin), "main", path, server: context.git, auth: auth)
+      Git.sync(SshServer.url(server, context.origin), "main", context.path,
+        server: context.git,
+        auth: auth
+      )
     end
 
     assert sync.() == {:ok, context.commit}
     new = Repository.commit!(context.origin, %{"new.yaml" => "new: 1\n"})
     for _ <- 1..3, do: assert(sync.() == {:ok, new})
-    Oracle.assert_synced(path, context.origin, new)
+    Oracle.assert_synced(context.path, context.origin, new)
     assert SshServer.count(server, :accepted) in 1..2
   end
 
@@ -123,7 +113,7 @@ defmodule Alumiini.Git.SshCertificatesTest do
     socket = SshKeys.agent!(context.dir, [certified!(context, authority, {:rsa, 2048})])
 
     server =
-      sshd!(context, authority,
+      trusting_sshd!(context, authority,
         config: ["PubkeyAcceptedAlgorithms rsa-sha2-512-cert-v01@openssh.com"]
       )
 
@@ -131,7 +121,7 @@ defmodule Alumiini.Git.SshCertificatesTest do
 
     # As far as ssh itself gets: many an sshd tells of what it knows, not of what it takes.
     for algorithm <- ["rsa-sha2-256-cert-v01@openssh.com", "ssh-rsa-cert-v01@openssh.com"] do
-      server = sshd!(context, authority, config: ["PubkeyAcceptedAlgorithms #{algorithm}"])
+      server = trusting_sshd!(context, authority, config: ["PubkeyAcceptedAlgorithms #{algorithm}"])
       {git, ours} = {git_says(context, server, socket), we_say(context, server, socket)}
       assert {algorithm, elem(git, 0)} == {algorithm, elem(ours, 0)}
     end
@@ -148,7 +138,7 @@ defmodule Alumiini.Git.SshCertificatesTest do
            ["is for nobody-of-that-name, another"]},
           {stranger, [], []}
         ] do
-      server = sshd!(context, authority)
+      server = trusting_sshd!(context, authority)
       key = certified!(context, signer, :ed25519, options)
       socket = SshKeys.agent!(context.dir, [key])
 

@@ -1,49 +1,30 @@
 defmodule Alumiini.Git.SshHangsTest do
   # A server that falls silent, at each step up to the pack: the deadline holds, and nothing of it
   # stays.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.SshCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.{Auth, Error, Server}
-
-  alias Alumiini.Git.Test.{
-    Oracle,
-    OsProcess,
-    Relay,
-    Repository,
-    ScriptedTcp,
-    SshKeys,
-    SshServer,
-    TempDir
-  }
+  alias Alumiini.Git.Server
+  alias Alumiini.Git.Test.{OsProcess, Relay, ScriptedTcp}
 
   @moduletag timeout: 180_000
 
   @deadline 400
 
-  setup do
-    dir = TempDir.create!("ssh")
-    origin = Repository.create!(dir, "app.git")
+  setup [:dir, :origin, :large_commit, :key, :sshd, :relay]
 
-    commit =
-      Repository.commit!(origin, %{
-        "large" => :rand.bytes_s(100_000, :rand.seed_s(:exsss, 1)) |> elem(0)
-      })
+  defp large_commit(context) do
+    {bytes, _} = :rand.bytes_s(100_000, :rand.seed_s(:exsss, 1))
+    %{commit: Repository.commit!(context.origin, %{"large" => bytes})}
+  end
 
-    key = SshKeys.generate!(dir, :ed25519)
-    server = start_supervised!({SshServer, dir: dir, authorized: [key]})
-    relay = start_supervised!({Relay, to: SshServer.port(server)})
-    known_hosts = SshServer.known_hosts(server, port: Relay.port(relay))
+  defp relay(%{sshd: sshd} = context) do
+    relay = start_supervised!({Relay, to: SshServer.port(sshd)})
+    known_hosts = SshServer.known_hosts(sshd, port: Relay.port(relay))
 
     %{
-      dir: dir,
-      origin: origin,
-      commit: commit,
-      key: key,
-      server: server,
       relay: relay,
-      url: SshServer.url(server, origin, port: Relay.port(relay)),
-      auth: Auth.ssh_key(key.private, known_hosts: known_hosts)
+      url: SshServer.url(sshd, context.origin, port: Relay.port(relay)),
+      auth: auth(sshd, context.key, known_hosts: known_hosts)
     }
   end
 
@@ -107,7 +88,7 @@ defmodule Alumiini.Git.SshHangsTest do
                {bytes, :ok}
 
       Relay.await(context.relay, {:open, 0})
-      assert {bytes, SshServer.await_open(context.server, 0)} == {bytes, :ok}
+      assert {bytes, SshServer.await_open(context.sshd, 0)} == {bytes, :ok}
 
       # The server is well again, and so are we.
       Relay.stall_after(context.relay, :never)
@@ -140,7 +121,7 @@ defmodule Alumiini.Git.SshHangsTest do
         ] do
       {:ok, peer} = ScriptedTcp.start_link(script)
       git = start_supervised!({Git, name: nil}, id: make_ref())
-      url = "ssh://git@127.0.0.1:#{ScriptedTcp.port(peer)}/app.git"
+      url = "ssh://git@127.0.0.1:#{ScriptedTcp.port(peer)}/origin.git"
       options = [server: git, auth: context.auth]
       {caller, monitor} = spawn_monitor(fn -> Git.ls_remote(url, "main", options) end)
       assert_receive {ScriptedTcp, ^peer, :accepted}, 5_000
@@ -164,7 +145,7 @@ defmodule Alumiini.Git.SshHangsTest do
           [:reset]
         ] do
       {:ok, peer} = ScriptedTcp.start_link(script)
-      url = "ssh://git@127.0.0.1:#{ScriptedTcp.port(peer)}/app.git"
+      url = "ssh://git@127.0.0.1:#{ScriptedTcp.port(peer)}/origin.git"
       answer = Git.ls_remote(url, "main", server: git, auth: context.auth, timeout: 10_000)
       assert {^script, {:error, %Error{reason: reason}}} = {script, answer}
       assert {script, reason in [:protocol, :network], reason} == {script, true, reason}
@@ -184,7 +165,7 @@ defmodule Alumiini.Git.SshHangsTest do
 
     assert Enum.all?(answers, &match?({:error, %Error{reason: :timeout}}, &1))
     Relay.await(context.relay, {:open, 0})
-    assert SshServer.await_open(context.server, 0) == :ok
+    assert SshServer.await_open(context.sshd, 0) == :ok
     assert %{pending: 0} = Server.info(git)
   end
 end

@@ -1,10 +1,6 @@
 defmodule Alumiini.Git.SshHostKeysTest do
   # Whether the server is the one that we know, before anything is said to it.
-  use ExUnit.Case, async: true
-
-  alias Alumiini.Git
-  alias Alumiini.Git.{Auth, Error}
-  alias Alumiini.Git.Test.{Repository, SshKeys, SshServer, TempDir}
+  use Alumiini.Git.Test.SshCase, async: true
 
   @moduletag timeout: 120_000
 
@@ -24,17 +20,10 @@ defmodule Alumiini.Git.SshHostKeysTest do
     }
   end
 
-  setup context do
-    dir = TempDir.create!("ssh")
-    origin = Repository.create!(dir, "app.git")
-    commit = Repository.commit!(origin, %{"a.yaml" => "a: 1\n"})
-    git = start_supervised!({Git, name: nil})
-    Map.merge(context, %{dir: dir, origin: origin, commit: commit, git: git})
-  end
+  setup [:dir, :origin, :commit, :git]
 
-  defp sshd!(context, options \\ []) do
-    defaults = [dir: context.dir, authorized: [context.key], host_keys: [context.ed25519]]
-    server = start_supervised!({SshServer, Keyword.merge(defaults, options)})
+  defp named_sshd!(context, options \\ []) do
+    server = sshd!(context, Keyword.merge([host_keys: [context.ed25519]], options))
     {server, "[127.0.0.1]:#{SshServer.port(server)}"}
   end
 
@@ -67,7 +56,7 @@ defmodule Alumiini.Git.SshHostKeysTest do
     test "is refused with its fingerprint and the line to add, and that line makes it known",
          context do
       for key <- [context.ed25519, context.ecdsa, context.ecdsa521, context.rsa] do
-        {server, _name} = sshd!(context, host_keys: [key])
+        {server, _name} = named_sshd!(context, host_keys: [key])
         fingerprint = SshKeys.fingerprint(key)
 
         for known_hosts <- ["", "# nobody\n\n", SshKeys.line("elsewhere.example", key)] do
@@ -84,7 +73,7 @@ defmodule Alumiini.Git.SshHostKeysTest do
     end
 
     test "is one by that name: another name for the same server is not known", context do
-      {server, _name} = sshd!(context)
+      {server, _name} = named_sshd!(context)
       known_hosts = SshServer.known_hosts(server)
       error = assert_refused(context, server, known_hosts, ["localhost"], host: "localhost")
       assert error.detail.line == String.trim(SshServer.known_hosts(server, host: "localhost"))
@@ -93,7 +82,7 @@ defmodule Alumiini.Git.SshHostKeysTest do
   end
 
   test "a host whose key has changed is refused, and said to have", context do
-    {server, name} = sshd!(context)
+    {server, name} = named_sshd!(context)
 
     for key <- [context.stranger, context.ecdsa] do
       error =
@@ -115,7 +104,7 @@ defmodule Alumiini.Git.SshHostKeysTest do
   end
 
   test "an RSA key is known by the names of its signatures, too, as to ssh", context do
-    {server, name} = sshd!(context, host_keys: [context.rsa])
+    {server, name} = named_sshd!(context, host_keys: [context.rsa])
 
     for kind <- ["ssh-rsa", "rsa-sha2-256", "rsa-sha2-512"] do
       line = String.replace(SshKeys.line(name, context.rsa), "ssh-rsa", kind)
@@ -125,7 +114,7 @@ defmodule Alumiini.Git.SshHostKeysTest do
   end
 
   test "a server that comes back with another key is refused on the next connection", context do
-    {server, _name} = sshd!(context)
+    {server, _name} = named_sshd!(context)
     known_hosts = SshServer.known_hosts(server)
     assert_accepted(context, server, known_hosts)
     SshServer.stop(server)
@@ -135,7 +124,7 @@ defmodule Alumiini.Git.SshHostKeysTest do
 
   describe "a revoked key" do
     test "is refused wherever that is said", context do
-      {server, name} = sshd!(context)
+      {server, name} = named_sshd!(context)
       known = SshKeys.line(name, context.ed25519)
 
       for hosts <- [name, "*", "127.0.0.*,#{name}"] do
@@ -156,7 +145,7 @@ defmodule Alumiini.Git.SshHostKeysTest do
     end
 
     test "of a host is not used where it shows another one", context do
-      {server, name} = sshd!(context, host_keys: [context.ed25519, context.ecdsa])
+      {server, name} = named_sshd!(context, host_keys: [context.ed25519, context.ecdsa])
       lines = SshKeys.line(name, context.ed25519, "@revoked") <> SshKeys.line(name, context.ecdsa)
       assert_accepted(context, server, lines)
     end
@@ -164,7 +153,7 @@ defmodule Alumiini.Git.SshHostKeysTest do
 
   describe "the names in a line" do
     test "may be hashed", context do
-      {server, _name} = sshd!(context)
+      {server, _name} = named_sshd!(context)
       hashed = SshKeys.hashed!(context.dir, SshServer.known_hosts(server))
       assert "|1|" <> _ = hashed
       assert_accepted(context, server, hashed)
@@ -183,7 +172,7 @@ defmodule Alumiini.Git.SshHostKeysTest do
     end
 
     test "may be patterns, several, and negated: as ssh itself takes them", context do
-      {server, name} = sshd!(context)
+      {server, name} = named_sshd!(context)
       port = SshServer.port(server)
 
       accepted =
@@ -245,7 +234,7 @@ defmodule Alumiini.Git.SshHostKeysTest do
     end
 
     test "do not mind case; and lines that make no sense are not in the way", context do
-      {server, _name} = sshd!(context)
+      {server, _name} = named_sshd!(context)
       known = SshServer.known_hosts(server, host: "localhost")
 
       assert_accepted(context, server, String.replace(known, "localhost", "LocalHost"),
@@ -276,7 +265,7 @@ defmodule Alumiini.Git.SshHostKeysTest do
   describe "of several host keys" do
     test "the one that is known is negotiated, whichever it is", context do
       keys = [context.ed25519, context.ecdsa, context.ecdsa521, context.rsa]
-      {server, name} = sshd!(context, host_keys: keys)
+      {server, name} = named_sshd!(context, host_keys: keys)
 
       for key <- keys do
         assert_accepted(context, server, SshKeys.line(name, key))
@@ -288,14 +277,14 @@ defmodule Alumiini.Git.SshHostKeysTest do
     test "a known one of RSA is enough for a server that signs with SHA-2 of one kind", context do
       for algorithm <- ["rsa-sha2-256", "rsa-sha2-512"] do
         {server, name} =
-          sshd!(context, host_keys: [context.rsa], config: ["HostKeyAlgorithms #{algorithm}"])
+          named_sshd!(context, host_keys: [context.rsa], config: ["HostKeyAlgorithms #{algorithm}"])
 
         assert_accepted(context, server, SshKeys.line(name, context.rsa))
       end
     end
 
     test "none that is known is not made one by those of other hosts", context do
-      {server, name} = sshd!(context, host_keys: [context.ed25519, context.ecdsa])
+      {server, name} = named_sshd!(context, host_keys: [context.ed25519, context.ecdsa])
 
       lines =
         SshKeys.line("elsewhere.example", context.ecdsa) <> SshKeys.line(name, context.stranger)
@@ -312,7 +301,7 @@ defmodule Alumiini.Git.SshHostKeysTest do
       certificate =
         SshKeys.sign_host!(authority, host_key, Keyword.merge([principals: ["127.0.0.1"]], options))
 
-      {server, name} = sshd!(context, host_keys: [host_key], host_certificates: [certificate])
+      {server, name} = named_sshd!(context, host_keys: [host_key], host_certificates: [certificate])
       {server, name, host_key}
     end
 
@@ -392,7 +381,7 @@ defmodule Alumiini.Git.SshHostKeysTest do
       ]
 
       {_output, 0} = System.cmd("ssh-keygen", sign, stderr_to_stdout: true)
-      {server, name} = sshd!(context, host_keys: [host_key], host_certificates: [])
+      {server, name} = named_sshd!(context, host_keys: [host_key], host_certificates: [])
       assert_refused(context, server, SshKeys.line(name, context.authority, "@cert-authority"), [])
     end
   end
@@ -402,15 +391,12 @@ defmodule Alumiini.Git.SshHostKeysTest do
       home = home || Path.join(context.dir, "home-#{System.unique_integer([:positive])}")
       File.mkdir_p!(Path.join(home, ".ssh"))
       for {name, text} <- files, do: File.write!(Path.join([home, ".ssh", name]), text)
-      {:ok, real} = Git.Server.Binary.locate(nil)
-      binary = Path.join(home, "worker")
-      File.write!(binary, "#!/bin/sh\nHOME='#{home}' exec '#{real}' \"$@\"\n")
-      File.chmod!(binary, 0o755)
+      binary = WrappedWorker.write!(home, %{"HOME" => home})
       start_supervised!({Git, name: nil, binary: binary}, id: make_ref())
     end
 
     test "say which hosts are known, where the credentials do not", context do
-      {server, _name} = sshd!(context)
+      {server, _name} = named_sshd!(context)
       known = SshServer.known_hosts(server)
 
       for files <- [
@@ -427,7 +413,7 @@ defmodule Alumiini.Git.SshHostKeysTest do
     end
 
     test "that are not there, or know others, make none known", context do
-      {server, name} = sshd!(context)
+      {server, name} = named_sshd!(context)
       known = SshServer.known_hosts(server)
 
       for files <- [
@@ -442,7 +428,7 @@ defmodule Alumiini.Git.SshHostKeysTest do
 
     test "are read anew for each connection, and never for credentials with hosts of their own",
          context do
-      {server, _name} = sshd!(context)
+      {server, _name} = named_sshd!(context)
       known = SshServer.known_hosts(server)
       home = Path.join(context.dir, "home")
       git = at_home!(context, %{}, home)

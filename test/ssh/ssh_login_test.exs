@@ -1,10 +1,8 @@
 defmodule Alumiini.Git.SshLoginTest do
   # A real sshd: who may log in, and with what.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.SshCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.{Auth, Error}
-  alias Alumiini.Git.Test.{HttpServer, Oracle, Repository, SshKeys, SshServer, TempDir}
+  alias Alumiini.Git.Test.HttpServer
 
   @moduletag timeout: 120_000
 
@@ -35,42 +33,11 @@ defmodule Alumiini.Git.SshLoginTest do
     %{keys: Map.new(keys), key: keys |> hd() |> elem(1), other: SshKeys.generate!(dir, :ed25519)}
   end
 
-  setup context do
-    dir = TempDir.create!("ssh")
-    origin = Repository.create!(dir, "app.git")
-    Repository.history!(origin, 30)
-    commit = Repository.commit!(origin, %{"a.yaml" => "a: 1\n"})
-    git = start_supervised!({Git, name: nil})
+  setup [:dir, :origin, :long_history, :commit, :git]
 
-    Map.merge(context, %{
-      dir: dir,
-      origin: origin,
-      commit: commit,
-      git: git,
-      work: Path.join(dir, "work")
-    })
-  end
-
-  defp sshd!(context, options \\ []) do
-    start_supervised!(
-      {SshServer, Keyword.merge([dir: context.dir, authorized: [context.key]], options)}
-    )
-  end
-
-  defp auth(server, key, options \\ []) do
-    Auth.ssh_key(key.private, Keyword.merge([known_hosts: SshServer.known_hosts(server)], options))
-  end
-
-  defp ls_remote(context, server, auth, options \\ []) do
-    {url, options} = Keyword.pop(options, :url, SshServer.url(server, context.origin))
-    Git.ls_remote(url, "main", [server: context.git, auth: auth] ++ options)
-  end
-
-  defp assert_refused(result, reason, words \\ []) do
-    assert {:error, %Error{} = error} = result
-    assert {reason, error.message} == {error.reason, error.message}
-    for word <- words, do: assert(error.message =~ word)
-    error
+  defp long_history(context) do
+    Repository.history!(context.origin, 30)
+    :ok
   end
 
   describe "a key" do
@@ -210,13 +177,13 @@ defmodule Alumiini.Git.SshLoginTest do
       socket = SshKeys.agent!(context.dir, [rsa, context.other, context.key])
       auth = Auth.ssh_agent(socket: socket, known_hosts: known_hosts)
 
-      assert Git.sync(SshServer.url(server, context.origin), "main", context.work,
+      assert Git.sync(SshServer.url(server, context.origin), "main", context.path,
                server: context.git,
                auth: auth
              ) ==
                {:ok, context.commit}
 
-      Oracle.assert_synced(context.work, context.origin, context.commit)
+      Oracle.assert_synced(context.path, context.origin, context.commit)
     end
 
     test "signs with keys of each type", context do
@@ -259,7 +226,9 @@ defmodule Alumiini.Git.SshLoginTest do
 
       for {value, result} <- [{socket, {:ok, context.commit}}, {"", :auth}] do
         git =
-          start_supervised!({Git, name: nil, binary: worker!(context, "SSH_AUTH_SOCK='#{value}'")},
+          start_supervised!(
+            {Git,
+             name: nil, binary: WrappedWorker.write!(context.dir, %{"SSH_AUTH_SOCK" => value})},
             id: make_ref()
           )
 
@@ -271,14 +240,6 @@ defmodule Alumiini.Git.SshLoginTest do
     end
   end
 
-  defp worker!(context, environment) do
-    {:ok, real} = Git.Server.Binary.locate(nil)
-    binary = Path.join(context.dir, "worker-#{System.unique_integer([:positive])}")
-    File.write!(binary, "#!/bin/sh\n#{environment} exec '#{real}' \"$@\"\n")
-    File.chmod!(binary, 0o755)
-    binary
-  end
-
   test "credentials of another kind are the caller's mistake", context do
     server = sshd!(context)
     http = start_supervised!({HttpServer, root: context.dir})
@@ -288,7 +249,7 @@ defmodule Alumiini.Git.SshLoginTest do
 
     result =
       ls_remote(context, server, auth(server, context.key),
-        url: HttpServer.url(http, "app.git"),
+        url: HttpServer.url(http, "origin.git"),
         allow_insecure: true
       )
 

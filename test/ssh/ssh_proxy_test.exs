@@ -1,51 +1,23 @@
 defmodule Alumiini.Git.SshProxyTest do
   # A real sshd behind a proxy, which is how companies let SSH out.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.SshCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.{Auth, Error}
-
-  alias Alumiini.Git.Test.{
-    Certificates,
-    Daemon,
-    Oracle,
-    Proxy,
-    Repository,
-    ScriptedTcp,
-    SshKeys,
-    SshServer,
-    TempDir,
-    Tinyproxy
-  }
+  alias Alumiini.Git.Test.{Certificates, Daemon, Proxy, ScriptedTcp, Tinyproxy}
 
   @moduletag timeout: 120_000
   @password "p:@/%ä #?"
 
-  setup do
-    dir = TempDir.create!("ssh-proxy")
-    origin = Repository.create!(dir, "app.git")
-    commit = Repository.commit!(origin, %{"a.yaml" => "a: 1\n"})
-    key = SshKeys.generate!(dir, :ed25519)
-    server = start_supervised!({SshServer, dir: dir, authorized: [key]})
+  setup [:dir, :origin, :commit, :key, :sshd, :git]
 
-    %{
-      dir: dir,
-      origin: origin,
-      commit: commit,
-      key: key,
-      server: server,
-      url: SshServer.url(server, origin),
-      at: "127.0.0.1:#{SshServer.port(server)}",
-      auth: Auth.ssh_key(key.private, known_hosts: SshServer.known_hosts(server)),
-      git: start_supervised!({Git, name: nil})
-    }
+  setup context do
+    %{at: "127.0.0.1:#{SshServer.port(context.sshd)}"}
   end
 
   defp options(context, options),
     do: Keyword.merge([server: context.git, auth: context.auth], options)
 
-  defp ls_remote(context, options), do: ls_remote(context, context.url, options)
-  defp ls_remote(context, url, options), do: Git.ls_remote(url, "main", options(context, options))
+  defp ask(context, options), do: ask(context, context.url, options)
+  defp ask(context, url, options), do: Git.ls_remote(url, "main", options(context, options))
 
   # A clone, something new, and nothing new.
   defp assert_syncs(context, url, options) do
@@ -57,19 +29,12 @@ defmodule Alumiini.Git.SshProxyTest do
     Oracle.assert_synced(path, context.origin, new)
   end
 
-  defp assert_refused(result, reason, words) do
-    assert {:error, %Error{} = error} = result
-    assert {reason, error.message} == {error.reason, error.message}
-    for word <- words, do: assert(error.message =~ word)
-    error
-  end
-
   defp asked(proxy), do: for(entry <- Proxy.log(proxy), do: {entry.method, entry.target})
 
   # As many as went there through the proxy, and no others.
   defp assert_only_through(context, proxy, connections) do
     assert length(Proxy.log(proxy)) == connections
-    assert SshServer.count(context.server, :connections) == connections
+    assert SshServer.count(context.sshd, :connections) == connections
   end
 
   # {kind, scheme}
@@ -94,8 +59,8 @@ defmodule Alumiini.Git.SshProxyTest do
         assert_only_through(context, proxy, connections)
 
         # One that is dropped is made again on the same way.
-        SshServer.drop(context.server)
-        assert {:ok, _commit} = ls_remote(context, proxy: Proxy.url(proxy, scheme: context.scheme))
+        SshServer.drop(context.sshd)
+        assert {:ok, _commit} = ask(context, proxy: Proxy.url(proxy, scheme: context.scheme))
         assert_only_through(context, proxy, connections + 1)
       end
 
@@ -103,13 +68,13 @@ defmodule Alumiini.Git.SshProxyTest do
         proxy = start_supervised!({Proxy, kind: context.kind, auth: {"ann", @password}})
         right = Proxy.url(proxy, scheme: context.scheme, auth: {"ann", @password})
         assert_syncs(context, context.url, proxy: right)
-        reached = SshServer.count(context.server, :connections)
+        reached = SshServer.count(context.sshd, :connections)
 
         for wrong <- [nil, {"ann", "s3cr3tofproxy"}] do
           url = Proxy.url(proxy, scheme: context.scheme, auth: wrong)
 
           error =
-            assert_refused(ls_remote(context, proxy: url), :auth, [
+            assert_refused(ask(context, proxy: url), :auth, [
               "the proxy #{Proxy.url(proxy, scheme: context.scheme)} "
             ])
 
@@ -118,7 +83,7 @@ defmodule Alumiini.Git.SshProxyTest do
           assert error.detail.url == context.url
         end
 
-        assert SshServer.count(context.server, :connections) == reached
+        assert SshServer.count(context.sshd, :connections) == reached
       end
 
       test "that does not connect says so, and nobody is let in elsewhere", context do
@@ -127,32 +92,32 @@ defmodule Alumiini.Git.SshProxyTest do
         for refusal <- refusals do
           proxy = start_supervised!({Proxy, kind: context.kind, refuse: refusal})
           url = Proxy.url(proxy, scheme: context.scheme)
-          error = assert_refused(ls_remote(context, proxy: url), :network, ["the proxy #{url} "])
+          error = assert_refused(ask(context, proxy: url), :network, ["the proxy #{url} "])
           assert error.retryable?
           assert Enum.uniq(for entry <- Proxy.log(proxy), do: entry.answer) == [refusal]
         end
 
-        assert SshServer.count(context.server, :connections) == 0
+        assert SshServer.count(context.sshd, :connections) == 0
       end
 
       test "may pass on what the server says first together with its own answer", context do
         proxy = start_supervised!({Proxy, kind: context.kind, after_server: true})
         options = [proxy: Proxy.url(proxy, scheme: context.scheme), timeout: 20_000]
-        assert ls_remote(context, options) == {:ok, context.commit}
+        assert ask(context, options) == {:ok, context.commit}
       end
 
       test "that is not there, and that answers nothing", context do
         {port, _socket} = ScriptedTcp.refusing()
-        gone = ls_remote(context, proxy: "#{context.scheme}://127.0.0.1:#{port}")
+        gone = ask(context, proxy: "#{context.scheme}://127.0.0.1:#{port}")
         error = assert_refused(gone, :network, ["127.0.0.1:#{port}", "proxy"])
         assert error.retryable?
 
         {:ok, peer} = ScriptedTcp.start_link([:hold])
         silent = "#{context.scheme}://127.0.0.1:#{ScriptedTcp.port(peer)}"
-        assert_refused(ls_remote(context, proxy: silent, timeout: 300), :timeout, [])
+        assert_refused(ask(context, proxy: silent, timeout: 300), :timeout, [])
         assert_receive {ScriptedTcp, ^peer, :accepted}
         assert_receive {ScriptedTcp, ^peer, {:closed, 1}}, 5_000
-        assert SshServer.count(context.server, :connections) == 0
+        assert SshServer.count(context.sshd, :connections) == 0
       end
     end
   end
@@ -162,10 +127,10 @@ defmodule Alumiini.Git.SshProxyTest do
 
     auth =
       Auth.ssh_key(context.key.private,
-        known_hosts: SshServer.known_hosts(context.server, host: "git.internal", port: 22)
+        known_hosts: SshServer.known_hosts(context.sshd, host: "git.internal", port: 22)
       )
 
-    hosts = %{"git.internal" => SshServer.port(context.server)}
+    hosts = %{"git.internal" => SshServer.port(context.sshd)}
 
     for {kind, scheme} <- @ways,
         url <- [
@@ -176,7 +141,7 @@ defmodule Alumiini.Git.SshProxyTest do
       options = [auth: auth, proxy: Proxy.url(proxy, scheme: scheme)]
 
       if scheme == "socks5" do
-        assert_refused(ls_remote(context, url, options), :network, ["git.internal"])
+        assert_refused(ask(context, url, options), :network, ["git.internal"])
         assert Proxy.log(proxy) == []
       else
         assert_syncs(context, url, options)
@@ -195,21 +160,21 @@ defmodule Alumiini.Git.SshProxyTest do
       ]
 
       error =
-        assert_refused(ls_remote(context, options), :host_key, [
-          SshKeys.fingerprint(hd(SshServer.host_keys(context.server)))
+        assert_refused(ask(context, options), :host_key, [
+          SshKeys.fingerprint(hd(SshServer.host_keys(context.sshd)))
         ])
 
-      assert error.detail.line == String.trim(SshServer.known_hosts(context.server))
+      assert error.detail.line == String.trim(SshServer.known_hosts(context.sshd))
     end
 
-    assert SshServer.count(context.server, :accepted) == 0
+    assert SshServer.count(context.sshd, :accepted) == 0
   end
 
   test "no_proxy and :none are another way, with connections of its own", context do
     proxy = start_supervised!(Proxy)
     git = start_supervised!({Git, name: nil, proxy: Proxy.url(proxy)}, id: :with_proxy)
     context = %{context | git: git}
-    assert {:ok, _commit} = ls_remote(context, [])
+    assert {:ok, _commit} = ask(context, [])
     assert_only_through(context, proxy, 1)
 
     for options <- [
@@ -218,31 +183,31 @@ defmodule Alumiini.Git.SshProxyTest do
           [no_proxy: "10.0.0.0/8, 127.0.0.0/8"],
           [no_proxy: "*"]
         ] do
-      assert ls_remote(context, options) == {:ok, context.commit}
+      assert ask(context, options) == {:ok, context.commit}
     end
 
     # The first made a connection, which served the others.
-    assert {length(Proxy.log(proxy)), SshServer.count(context.server, :connections)} == {1, 2}
+    assert {length(Proxy.log(proxy)), SshServer.count(context.sshd, :connections)} == {1, 2}
 
     for no_proxy <- ["127.0.0.2", "10.0.0.0/8", "localhost"],
-        do: assert({:ok, _} = ls_remote(context, no_proxy: no_proxy))
+        do: assert({:ok, _} = ask(context, no_proxy: no_proxy))
 
-    assert {length(Proxy.log(proxy)), SshServer.count(context.server, :connections)} == {1, 2}
+    assert {length(Proxy.log(proxy)), SshServer.count(context.sshd, :connections)} == {1, 2}
 
     # Nobody listens there: who is reached was reached without.
     {port, _socket} = ScriptedTcp.refusing()
     dead = "http://127.0.0.1:#{port}"
     assert_syncs(context, context.url, proxy: dead, no_proxy: "127.0.0.1")
-    assert_refused(ls_remote(context, proxy: dead, no_proxy: "127.0.0.2"), :network, ["proxy"])
+    assert_refused(ask(context, proxy: dead, no_proxy: "127.0.0.2"), :network, ["proxy"])
   end
 
   test "tinyproxy, with a password", context do
     {daemon, proxy} = Tinyproxy.start!(context.dir, auth: {"ann", "open"})
     assert_syncs(context, context.url, proxy: String.replace(proxy, "://", "://ann:open@"))
     assert Daemon.count(daemon, ~r/CONNECT #{Regex.escape(context.at)}/) > 0
-    reached = SshServer.count(context.server, :connections)
+    reached = SshServer.count(context.sshd, :connections)
 
-    assert_refused(ls_remote(context, proxy: proxy), :auth, [
+    assert_refused(ask(context, proxy: proxy), :auth, [
       "the proxy #{proxy} asks for credentials"
     ])
 
@@ -251,13 +216,13 @@ defmodule Alumiini.Git.SshProxyTest do
     wrong = String.replace(proxy, "://", "://ann:s3cr3tofproxy@")
 
     error =
-      assert_refused(ls_remote(context, proxy: wrong), :network, [
+      assert_refused(ask(context, proxy: wrong), :network, [
         "the proxy #{proxy} ",
         "its credentials"
       ])
 
     refute inspect(error) =~ "s3cr3tofproxy"
-    assert SshServer.count(context.server, :connections) == reached
+    assert SshServer.count(context.sshd, :connections) == reached
   end
 
   test "a proxy that speaks TLS is said to be none for SSH", context do
@@ -265,8 +230,8 @@ defmodule Alumiini.Git.SshProxyTest do
       start_supervised!({Proxy, tls: Certificates.build(:good).tls, auth: {"ann", "s3cr3tofproxy"}})
 
     options = [proxy: Proxy.url(proxy, auth: {"ann", "s3cr3tofproxy"})]
-    error = assert_refused(ls_remote(context, options), :unsupported, ["https://", "socks5://"])
+    error = assert_refused(ask(context, options), :unsupported, ["https://", "socks5://"])
     refute inspect(error) =~ "s3cr3tofproxy"
-    assert {Proxy.bytes_seen(proxy), SshServer.count(context.server, :connections)} == {"", 0}
+    assert {Proxy.bytes_seen(proxy), SshServer.count(context.sshd, :connections)} == {"", 0}
   end
 end

@@ -1,10 +1,9 @@
 defmodule Alumiini.Git.SshTest do
   # A real sshd: what is fetched, and how few connections that takes.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.SshCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.{Auth, Error, Server}
-  alias Alumiini.Git.Test.{GitCommand, Oracle, Relay, Repository, SshKeys, SshServer, TempDir}
+  alias Alumiini.Git.Server
+  alias Alumiini.Git.Test.Relay
 
   @moduletag timeout: 120_000
 
@@ -13,49 +12,18 @@ defmodule Alumiini.Git.SshTest do
     %{key: SshKeys.generate!(dir, :ed25519), other: SshKeys.generate!(dir, :ed25519)}
   end
 
-  setup context do
-    dir = TempDir.create!("ssh")
-    origin = Repository.create!(dir, "app.git")
-    Repository.history!(origin, 30)
-    commit = Repository.commit!(origin, %{"a.yaml" => "a: 1\n"})
-    git = start_supervised!({Git, name: nil})
+  setup [:dir, :origin, :long_history, :commit, :git]
 
-    Map.merge(context, %{
-      dir: dir,
-      origin: origin,
-      commit: commit,
-      git: git,
-      work: Path.join(dir, "work")
-    })
-  end
-
-  defp sshd!(context, options \\ []) do
-    start_supervised!(
-      {SshServer, Keyword.merge([dir: context.dir, authorized: [context.key]], options)}
-    )
-  end
-
-  defp auth(server, key, options \\ []) do
-    Auth.ssh_key(key.private, Keyword.merge([known_hosts: SshServer.known_hosts(server)], options))
-  end
-
-  defp ls_remote(context, server, auth, options \\ []) do
-    {url, options} = Keyword.pop(options, :url, SshServer.url(server, context.origin))
-    Git.ls_remote(url, "main", [server: context.git, auth: auth] ++ options)
-  end
-
-  defp assert_refused(result, reason, words \\ []) do
-    assert {:error, %Error{} = error} = result
-    assert {reason, error.message} == {error.reason, error.message}
-    for word <- words, do: assert(error.message =~ word)
-    error
+  defp long_history(context) do
+    Repository.history!(context.origin, 30)
+    :ok
   end
 
   describe "a repository" do
     test "that is not there", context do
       server = sshd!(context)
 
-      for absent <- ["absent.git", "app.git/refs", "../absent"] do
+      for absent <- ["absent.git", "origin.git/refs", "../absent"] do
         url = SshServer.url(server, Path.join(context.dir, absent))
         result = ls_remote(context, server, auth(server, context.key), url: url)
         error = assert_refused(result, :repo_not_found, [absent])
@@ -91,14 +59,7 @@ defmodule Alumiini.Git.SshTest do
     test "is fetched as git fetches it, shallow and whole", context do
       server = sshd!(context)
       url = SshServer.url(server, context.origin)
-      known_hosts = Path.join(context.dir, "known_hosts")
-      File.write!(known_hosts, SshServer.known_hosts(server))
-
-      ssh =
-        "ssh -F none -i #{context.key.path} -o IdentitiesOnly=yes -o " <>
-          "UserKnownHostsFile=#{known_hosts}"
-
-      env = [{"GIT_SSH_COMMAND", ssh}, {"SSH_AUTH_SOCK", nil}]
+      env = git_env!(context, SshServer.known_hosts(server))
 
       for depth <- [1, 3, :infinity] do
         ours = Path.join(context.dir, "ours-#{depth}")
@@ -218,7 +179,7 @@ defmodule Alumiini.Git.SshTest do
       for how <- [:close, :reset] do
         Relay.stall_after(relay, 100_000)
         git = start_supervised!({Git, name: nil}, id: make_ref())
-        sync = fn -> Git.sync(url, "main", context.work, Keyword.put(options, :server, git)) end
+        sync = fn -> Git.sync(url, "main", context.path, Keyword.put(options, :server, git)) end
         call = Task.async(sync)
         Relay.await(relay, {:stalled, 1})
         Relay.cut(relay, how)
@@ -226,8 +187,8 @@ defmodule Alumiini.Git.SshTest do
         assert error.retryable?
         Relay.stall_after(relay, :never)
         assert {:ok, commit} = sync.()
-        Oracle.assert_synced(context.work, context.origin, commit)
-        TempDir.remove!(context.work)
+        Oracle.assert_synced(context.path, context.origin, commit)
+        TempDir.remove!(context.path)
       end
     end
 
@@ -238,7 +199,7 @@ defmodule Alumiini.Git.SshTest do
       fleet =
         for n <- 1..30 do
           origin = Path.join(context.dir, "app#{n}.git")
-          File.ln_s!("app.git", origin)
+          File.ln_s!("origin.git", origin)
           {SshServer.url(server, origin), Path.join(context.dir, "work#{n}")}
         end
 
@@ -319,14 +280,14 @@ defmodule Alumiini.Git.SshTest do
         cd: context.origin
       )
 
-      assert Git.sync(url, "main", context.work, options) == {:ok, context.commit}
-      assert Git.sync(url, "main", context.work, options) == {:ok, context.commit}
+      assert Git.sync(url, "main", context.path, options) == {:ok, context.commit}
+      assert Git.sync(url, "main", context.path, options) == {:ok, context.commit}
       sessions = SshServer.count(server, :sessions)
 
       bytes =
         for n <- 1..3 do
           Relay.reset(relay)
-          assert Git.sync(url, "main", context.work, options) == {:ok, context.commit}
+          assert Git.sync(url, "main", context.path, options) == {:ok, context.commit}
           assert %{connections: 0, up: up, down: down} = Relay.stats(relay)
           SshServer.await(server, :sessions, sessions + n)
           max(up, down)

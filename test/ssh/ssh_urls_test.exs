@@ -1,47 +1,21 @@
 defmodule Alumiini.Git.SshUrlsTest do
   # The forms that Git has for a host with a port, and for a user that is a mail address. Each leads
   # to a real sshd, for `git` and for us.
-  use ExUnit.Case, async: true
-
-  alias Alumiini.Git
-  alias Alumiini.Git.{Auth, Error}
-  alias Alumiini.Git.Test.{GitCommand, Repository, SshKeys, SshServer, TempDir}
+  use Alumiini.Git.Test.SshCase, async: true
 
   @moduletag timeout: 120_000
 
-  setup do
-    dir = TempDir.create!("ssh-urls")
-    key = SshKeys.generate!(dir, :ed25519)
-    origin = Repository.create!(dir, "my app.git")
-    commit = Repository.commit!(origin, %{"a.yaml" => "a: 1\n"})
-    server = start_supervised!({SshServer, dir: dir, authorized: [key]})
-    file = Path.join(dir, "known_hosts")
-    File.write!(file, SshServer.known_hosts(server))
+  setup [:dir, :origin_with_a_space, :commit, :key, :sshd, :git]
 
-    ssh =
-      "ssh -F none -i #{key.path} -o IdentitiesOnly=yes -o UserKnownHostsFile=#{file} -o " <>
-        "BatchMode=yes"
-
+  setup context do
     %{
-      origin: origin,
-      commit: commit,
-      server: server,
       user: SshServer.user(),
-      at: "127.0.0.1:#{SshServer.port(server)}",
-      auth: Auth.ssh_key(key.private, known_hosts: SshServer.known_hosts(server)),
-      env: [{"GIT_SSH_COMMAND", ssh}, {"SSH_AUTH_SOCK", nil}],
-      git: start_supervised!({Git, name: nil})
+      at: "127.0.0.1:#{SshServer.port(context.sshd)}",
+      env: git_env!(context, context.known_hosts)
     }
   end
 
-  defp git_says(context, url) do
-    case GitCommand.run(["ls-remote", url, "refs/heads/main"], env: context.env) do
-      {<<commit::binary-size(40), "\trefs/heads/main\n">>, 0} -> {:ok, commit}
-      {output, _status} -> {:error, output}
-    end
-  end
-
-  defp we_say(context, url), do: Git.ls_remote(url, "main", server: context.git, auth: context.auth)
+  defp origin_with_a_space(context), do: %{origin: Repository.create!(context.dir, "my app.git")}
 
   test "lead where git says that they do", %{user: user, at: at, origin: origin} = context do
     escaped = String.replace(origin, " ", "%20")
@@ -62,10 +36,10 @@ defmodule Alumiini.Git.SshUrlsTest do
     end
 
     # All of them are one place.
-    assert SshServer.count(context.server, :connections) == 9 + 1
+    assert SshServer.count(context.sshd, :connections) == 9 + 1
   end
 
-  test "may have a mail address as user", %{at: at, server: server} = context do
+  test "may have a mail address as user", %{at: at, sshd: sshd} = context do
     for url <- [
           "ann@dom.example@[#{at}]:x",
           "[ann@dom.example@#{at}]:x",
@@ -75,6 +49,6 @@ defmodule Alumiini.Git.SshUrlsTest do
       assert error.message =~ "ann@dom.example@127.0.0.1"
     end
 
-    assert Enum.count(SshServer.log(server), &(&1 =~ "Invalid user ann@dom.example from")) == 3
+    assert Enum.count(SshServer.log(sshd), &(&1 =~ "Invalid user ann@dom.example from")) == 3
   end
 end

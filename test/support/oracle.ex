@@ -25,6 +25,15 @@ defmodule Alumiini.Git.Test.Oracle do
     end
   end
 
+  @doc "The commits at which the history of a clone ends; none where it has all."
+  @spec shallow(Path.t()) :: [String.t()]
+  def shallow(path) do
+    case File.read(Path.join(path, ".git/shallow")) do
+      {:ok, text} -> text |> String.split() |> Enum.sort()
+      {:error, :enoent} -> []
+    end
+  end
+
   @doc "The bytes of one file of a commit."
   @spec cat_file(Path.t(), String.t(), binary) :: binary
   def cat_file(repository, revision, path) do

@@ -24,7 +24,7 @@ defmodule Alumiini.Git.Test.Versions do
   commits.
   """
   @spec create!(Path.t(), String.t()) :: {Repository.path(), %{version => Repository.id()}}
-  def create!(dir, name \\ "versions.git") do
+  def create!(dir, name \\ "origin.git") do
     origin = Repository.create!(dir, name)
 
     ids =

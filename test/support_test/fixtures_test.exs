@@ -1,27 +1,16 @@
 defmodule Alumiini.Git.Test.FixturesTest do
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.GitCase, async: true
 
-  alias Alumiini.Git.Test.{
-    GitCommand,
-    Manifests,
-    OddFiles,
-    Oracle,
-    RandomHistory,
-    Repository,
-    TempDir
-  }
+  alias Alumiini.Git.Test.{Manifests, OddFiles, RandomHistory}
 
-  setup do
-    dir = TempDir.create!()
-    %{dir: dir, origin: Repository.create!(dir), clone: Path.join(dir, "clone")}
-  end
+  setup [:dir, :origin]
 
   # A checkout of the committed bytes, which git itself does only when told.
   defp clone!(context) do
-    GitCommand.run!(["clone", "--quiet", "--no-checkout", context.origin, context.clone])
+    GitCommand.run!(["clone", "--quiet", "--no-checkout", context.origin, context.path])
     attributes = "* -text -eol -ident -filter -working-tree-encoding\n"
-    File.write!(Path.join(context.clone, ".git/info/attributes"), attributes)
-    GitCommand.run!(["checkout", "--quiet", "HEAD"], cd: context.clone)
+    File.write!(Path.join(context.path, ".git/info/attributes"), attributes)
+    GitCommand.run!(["checkout", "--quiet", "HEAD"], cd: context.path)
   end
 
   test "odd files are committed as given, and the same on every run", context do
@@ -37,13 +26,13 @@ defmodule Alumiini.Git.Test.FixturesTest do
     assert Oracle.cat_file(context.origin, id, "lines/mixed.yaml") == "a: 1\r\nb: 2\n\r\r\n"
 
     clone!(context)
-    Oracle.assert_synced(context.clone, context.origin, id)
+    Oracle.assert_synced(context.path, context.origin, id)
   end
 
   test "every difference of a working tree is found", context do
     id = Repository.commit!(context.origin, OddFiles.all())
     clone!(context)
-    at = &Path.join(context.clone, &1)
+    at = &Path.join(context.path, &1)
 
     File.write!(at.("lines/windows.yaml"), "a: 1\nb: 2\n")
     File.rm!(at.("empty.yaml"))
@@ -56,7 +45,7 @@ defmodule Alumiini.Git.Test.FixturesTest do
     File.write!(at.("ignored.log"), "")
     File.write!(at.("names/stray-\xff"), "")
 
-    assert Enum.sort(Oracle.differences(context.clone, context.origin, id)) == [
+    assert Enum.sort(Oracle.differences(context.path, context.origin, id)) == [
              content: "lines/windows.yaml",
              content: "links/dangling",
              empty_directory: "left/over",
@@ -68,10 +57,10 @@ defmodule Alumiini.Git.Test.FixturesTest do
            ]
 
     assert_raise ExUnit.AssertionError, fn ->
-      Oracle.assert_tree_equals(context.clone, context.origin, id)
+      Oracle.assert_tree_equals(context.path, context.origin, id)
     end
 
-    assert_raise ExUnit.AssertionError, fn -> Oracle.status!(context.clone) end
+    assert_raise ExUnit.AssertionError, fn -> Oracle.status!(context.path) end
   end
 
   test "fsck finds a broken repository", context do
@@ -116,14 +105,14 @@ defmodule Alumiini.Git.Test.FixturesTest do
       ])
 
     assert [%{path: ".."}, %{path: ".git"}] = Oracle.ls_tree(context.origin, id)
-    assert {_, 128} = GitCommand.run(["clone", "--quiet", context.origin, context.clone])
+    assert {_, 128} = GitCommand.run(["clone", "--quiet", context.origin, context.path])
   end
 
   test "thousands of manifests in one go", context do
     id = Repository.commit!(context.origin, Manifests.many(3_000))
     clone!(context)
     assert length(Oracle.ls_tree(context.origin, id)) == 3_000
-    Oracle.assert_tree_equals(context.clone, context.origin, id)
+    Oracle.assert_tree_equals(context.path, context.origin, id)
   end
 
   test "random histories follow their seed, and their model is true", context do

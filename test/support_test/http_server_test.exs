@@ -1,14 +1,12 @@
 defmodule Alumiini.Git.Test.HttpServerTest do
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.HttpCase, async: true
 
-  alias Alumiini.Git.Test.{Certificates, GitCommand, HttpServer, Oracle, Repository, TempDir}
+  setup [:dir, :origin, :commits]
 
-  setup do
-    dir = TempDir.create!()
-    origin = Repository.create!(dir)
+  defp commits(%{origin: origin}) do
     first = Repository.commit!(origin, %{"deploy/app.yaml" => "kind: A\n"})
     second = Repository.commit!(origin, %{"deploy/app.yaml" => "kind: B\n", "large.bin" => large()})
-    %{dir: dir, origin: origin, first: first, second: second, clone: Path.join(dir, "clone")}
+    %{first: first, second: second}
   end
 
   # Does not compress, so that a pack of it has a known order of size.
@@ -20,8 +18,8 @@ defmodule Alumiini.Git.Test.HttpServerTest do
   describe "a well-behaved server" do
     test "serves a clone on one connection, in protocol v2", context do
       server = serve(context)
-      GitCommand.run!(["clone", HttpServer.url(server, "origin.git"), context.clone])
-      Oracle.assert_synced(context.clone, context.origin, context.second)
+      GitCommand.run!(["clone", HttpServer.url(server, "origin.git"), context.path])
+      Oracle.assert_synced(context.path, context.origin, context.second)
 
       assert [:info_refs, :upload_pack, :upload_pack] =
                for(request <- HttpServer.log(server), do: request.service)
@@ -35,11 +33,11 @@ defmodule Alumiini.Git.Test.HttpServerTest do
     test "serves protocol v0, and a fetch of what is new", context do
       server = serve(context)
       HttpServer.rule(server, :no_v2)
-      GitCommand.run!(["clone", HttpServer.url(server, "origin.git"), context.clone])
+      GitCommand.run!(["clone", HttpServer.url(server, "origin.git"), context.path])
       third = Repository.commit!(context.origin, %{"new.yaml" => "a: 1\n"})
       sent = HttpServer.stats(server).pack_bytes
-      GitCommand.run!(["pull", "--ff-only"], cd: context.clone)
-      Oracle.assert_synced(context.clone, context.origin, third)
+      GitCommand.run!(["pull", "--ff-only"], cd: context.path)
+      Oracle.assert_synced(context.path, context.origin, third)
       assert HttpServer.stats(server).pack_bytes - sent < 2_000
 
       # v0 advertises in the answer to the first request; v2 would have asked with a command.
@@ -49,36 +47,36 @@ defmodule Alumiini.Git.Test.HttpServerTest do
     test "serves shallow clones and deepens them", context do
       server = serve(context)
 
-      GitCommand.run!(["clone", "--depth", "1", HttpServer.url(server, "origin.git"), context.clone])
+      GitCommand.run!(["clone", "--depth", "1", HttpServer.url(server, "origin.git"), context.path])
 
-      assert GitCommand.run!(["rev-list", "HEAD"], cd: context.clone) == context.second <> "\n"
-      GitCommand.run!(["fetch", "--unshallow"], cd: context.clone)
+      assert GitCommand.run!(["rev-list", "HEAD"], cd: context.path) == context.second <> "\n"
+      GitCommand.run!(["fetch", "--unshallow"], cd: context.path)
 
-      assert GitCommand.run!(["rev-list", "HEAD"], cd: context.clone) ==
+      assert GitCommand.run!(["rev-list", "HEAD"], cd: context.path) ==
                "#{context.second}\n#{context.first}\n"
     end
 
     test "filters, which can be refused", context do
       server = serve(context)
       url = HttpServer.url(server, "origin.git")
-      GitCommand.run!(["clone", "--no-checkout", "--filter=blob:none", url, context.clone])
+      GitCommand.run!(["clone", "--no-checkout", "--filter=blob:none", url, context.path])
       assert HttpServer.stats(server).pack_bytes < 2_000
 
       HttpServer.rule(server, {:config, [{"uploadpack.allowFilter", "false"}]})
-      GitCommand.run!(["clone", "--no-checkout", "--filter=blob:none", url, context.clone <> "2"])
+      GitCommand.run!(["clone", "--no-checkout", "--filter=blob:none", url, context.path <> "2"])
       assert HttpServer.stats(server).pack_bytes > 300_000
     end
 
     test "takes a push, with a body in chunks", context do
       server = serve(context)
       url = HttpServer.url(server, "origin.git")
-      GitCommand.run!(["clone", url, context.clone])
-      File.write!(Path.join(context.clone, "pushed.bin"), :rand.bytes(200_000))
-      GitCommand.run!(["add", "."], cd: context.clone)
-      GitCommand.run!(["commit", "-m", "Pushed"], cd: context.clone)
-      GitCommand.run!(["push"], cd: context.clone, config: [{"http.postBuffer", "1000"}])
+      GitCommand.run!(["clone", url, context.path])
+      File.write!(Path.join(context.path, "pushed.bin"), :rand.bytes(200_000))
+      GitCommand.run!(["add", "."], cd: context.path)
+      GitCommand.run!(["commit", "-m", "Pushed"], cd: context.path)
+      GitCommand.run!(["push"], cd: context.path, config: [{"http.postBuffer", "1000"}])
 
-      assert Repository.rev_parse!(context.origin, "main") == Repository.rev_parse!(context.clone)
+      assert Repository.rev_parse!(context.origin, "main") == Repository.rev_parse!(context.path)
       assert Enum.any?(HttpServer.log(server), &(&1.headers["transfer-encoding"] == "chunked"))
     end
 
@@ -90,11 +88,11 @@ defmodule Alumiini.Git.Test.HttpServerTest do
             do: %{branch: "topic-#{n}", files: %{"n.yaml" => "n: #{n}\n"}, from: context.first}
 
       Repository.commits!(context.origin, topics)
-      GitCommand.run!(["clone", HttpServer.url(server, "origin.git"), context.clone])
+      GitCommand.run!(["clone", HttpServer.url(server, "origin.git"), context.path])
 
       assert Enum.any?(HttpServer.log(server), &(&1.headers["content-encoding"] == "gzip"))
 
-      assert Repository.rev_parse!(context.clone, "origin/topic-40") ==
+      assert Repository.rev_parse!(context.path, "origin/topic-40") ==
                Repository.rev_parse!(context.origin, "topic-40")
     end
 
@@ -115,14 +113,14 @@ defmodule Alumiini.Git.Test.HttpServerTest do
       url = HttpServer.url(server, "origin.git")
 
       1..24
-      |> Task.async_stream(fn n -> GitCommand.run!(["clone", url, "#{context.clone}-#{n}"]) end,
+      |> Task.async_stream(fn n -> GitCommand.run!(["clone", url, "#{context.path}-#{n}"]) end,
         max_concurrency: 24,
         timeout: 60_000
       )
       |> Enum.each(fn {:ok, _} -> :ok end)
 
       for n <- 1..24,
-          do: Oracle.assert_tree_equals("#{context.clone}-#{n}", context.origin, context.second)
+          do: Oracle.assert_tree_equals("#{context.path}-#{n}", context.origin, context.second)
     end
 
     test "comes back on its old port", context do
@@ -156,8 +154,8 @@ defmodule Alumiini.Git.Test.HttpServerTest do
       certificate = Certificates.build(:good)
       server = serve(context, tls: certificate.tls)
       "https://" <> _ = url = HttpServer.url(server, "origin.git")
-      GitCommand.run!(["clone", url, context.clone], trusting(certificate, context.dir))
-      Oracle.assert_synced(context.clone, context.origin, context.second)
+      GitCommand.run!(["clone", url, context.path], trusting(certificate, context.dir))
+      Oracle.assert_synced(context.path, context.origin, context.second)
     end
 
     test "is good for the address too", context do
@@ -192,7 +190,7 @@ defmodule Alumiini.Git.Test.HttpServerTest do
 
       assert {_, 128} =
                GitCommand.run(
-                 ["clone", HttpServer.url(server, "origin.git"), context.clone],
+                 ["clone", HttpServer.url(server, "origin.git"), context.path],
                  options
                )
 

@@ -1,48 +1,31 @@
 defmodule Alumiini.Git.Test.NginxTest do
   # nginx and tinyproxy as the tests run them, by git's own client.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.HttpCase, async: true
 
-  alias Alumiini.Git.Test.{
-    Certificates,
-    Daemon,
-    GitCommand,
-    Nginx,
-    OsProcess,
-    Repository,
-    TempDir,
-    Tinyproxy
-  }
+  alias Alumiini.Git.Test.{Daemon, Nginx, OsProcess, Tinyproxy}
 
-  setup do
-    dir = TempDir.create!("nginx")
-    root = Path.join(dir, "root")
-    File.mkdir_p!(root)
-    origin = Repository.create!(root, "app.git")
-    commit = Repository.commit!(origin, %{"a.yaml" => "a: 1\n"})
-    ca = Path.join(dir, "ca.pem")
-    certificate = Certificates.build(:good)
-    File.write!(ca, certificate.ca)
-    %{dir: dir, root: root, commit: commit, ca: ca, certificate: certificate}
-  end
+  setup [:dir, :origin, :commit, :certificate]
 
   defp clone(context, url, config \\ []) do
     work = Path.join(context.dir, "work-#{System.unique_integer([:positive])}")
 
     result =
-      GitCommand.run(["clone", "-q", url, work], config: [{"http.sslCAInfo", context.ca} | config])
+      GitCommand.run(["clone", "-q", url, work],
+        config: [{"http.sslCAInfo", context.ca_file} | config]
+      )
 
     {result, if(File.dir?(work), do: Repository.rev_parse(work))}
   end
 
   test "serves HTTP, and ends without leaving a process", context do
-    {:ok, server} = Nginx.start_link(root: context.root, dir: context.dir, gzip: true)
-    assert {{"", 0}, commit} = clone(context, Nginx.url(server, "app.git"))
+    {:ok, server} = Nginx.start_link(root: context.dir, dir: context.dir, gzip: true)
+    assert {{"", 0}, commit} = clone(context, Nginx.url(server, "origin.git"))
     assert commit == context.commit
     Nginx.await(server, 3)
 
     assert [
              %{method: "GET", protocol: "HTTP/1.1", encoding: "gzip", status: 200},
-             %{method: "POST", path: "/app.git/git-upload-pack"},
+             %{method: "POST", path: "/origin.git/git-upload-pack"},
              %{method: "POST", encoding: "gzip", client: nil}
            ] = Nginx.log(server)
 
@@ -55,19 +38,19 @@ defmodule Alumiini.Git.Test.NginxTest do
   test "answers again what was asked before, where it has a cache", context do
     [fresh, cached] =
       for cache <- [false, true],
-          do: start_supervised!({Nginx, root: context.root, dir: context.dir, cache: cache})
+          do: start_supervised!({Nginx, root: context.dir, dir: context.dir, cache: cache})
 
-    {{"", 0}, first} = clone(context, Nginx.url(cached, "app.git"))
-    new = Repository.commit!(Path.join(context.root, "app.git"), %{"a.yaml" => "a: 2\n"})
-    assert {{"", 0}, ^first} = clone(context, Nginx.url(cached, "app.git"))
-    assert {{"", 0}, ^new} = clone(context, Nginx.url(fresh, "app.git"))
+    {{"", 0}, first} = clone(context, Nginx.url(cached, "origin.git"))
+    new = Repository.commit!(Path.join(context.dir, "origin.git"), %{"a.yaml" => "a: 2\n"})
+    assert {{"", 0}, ^first} = clone(context, Nginx.url(cached, "origin.git"))
+    assert {{"", 0}, ^new} = clone(context, Nginx.url(fresh, "origin.git"))
   end
 
   test "serves HTTPS by HTTP/2, and by HTTP/1.1", context do
     for {http2, protocol} <- [{true, "HTTP/2.0"}, {false, "HTTP/1.1"}] do
-      options = [root: context.root, dir: context.dir, tls: context.certificate, http2: http2]
+      options = [root: context.dir, dir: context.dir, tls: context.certificate, http2: http2]
       server = start_supervised!({Nginx, options})
-      assert {{"", 0}, commit} = clone(context, Nginx.url(server, "app.git"))
+      assert {{"", 0}, commit} = clone(context, Nginx.url(server, "origin.git"))
       assert commit == context.commit
       Nginx.await(server, 3)
       assert [%{protocol: ^protocol} | _] = Nginx.log(server)
@@ -79,11 +62,10 @@ defmodule Alumiini.Git.Test.NginxTest do
 
     server =
       start_supervised!(
-        {Nginx,
-         root: context.root, dir: context.dir, tls: context.certificate, client_ca: client.ca}
+        {Nginx, root: context.dir, dir: context.dir, tls: context.certificate, client_ca: client.ca}
       )
 
-    url = Nginx.url(server, "app.git")
+    url = Nginx.url(server, "origin.git")
     assert {{output, 128}, nil} = clone(context, url)
     assert output =~ "400"
 
@@ -101,17 +83,17 @@ defmodule Alumiini.Git.Test.NginxTest do
   end
 
   test "can be reached through tinyproxy", context do
-    plain = start_supervised!({Nginx, root: context.root, dir: context.dir})
-    tls = start_supervised!({Nginx, root: context.root, dir: context.dir, tls: context.certificate})
+    plain = start_supervised!({Nginx, root: context.dir, dir: context.dir})
+    tls = start_supervised!({Nginx, root: context.dir, dir: context.dir, tls: context.certificate})
     {daemon, proxy} = Tinyproxy.start!(context.dir, auth: {"ann", "open"})
 
     for server <- [plain, tls] do
       with_password = [{"http.proxy", String.replace(proxy, "://", "://ann:open@")}]
-      assert {{"", 0}, commit} = clone(context, Nginx.url(server, "app.git"), with_password)
+      assert {{"", 0}, commit} = clone(context, Nginx.url(server, "origin.git"), with_password)
       assert commit == context.commit
 
       assert {{output, 128}, nil} =
-               clone(context, Nginx.url(server, "app.git"), [{"http.proxy", proxy}])
+               clone(context, Nginx.url(server, "origin.git"), [{"http.proxy", proxy}])
 
       assert output =~ "407" or output =~ "could not read Username"
     end

@@ -1,40 +1,16 @@
 defmodule Alumiini.Git.Test.ProxyTest do
   # The tests' own proxies, by git's own client.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.HttpCase, async: true
 
-  alias Alumiini.Git.Test.{
-    Certificates,
-    GitCommand,
-    HttpServer,
-    Proxy,
-    Repository,
-    ScriptedTcp,
-    TempDir
-  }
+  alias Alumiini.Git.Test.{Proxy, ScriptedTcp}
 
-  setup do
-    dir = TempDir.create!("proxy")
-    origin = Repository.create!(dir, "app.git")
-    commit = Repository.commit!(origin, %{"a.yaml" => "a: 1\n"})
-    certificate = Certificates.build(:good)
-    ca = Path.join(dir, "ca.pem")
-    File.write!(ca, certificate.ca)
-
-    %{
-      dir: dir,
-      commit: commit,
-      ca: ca,
-      tls: certificate.tls,
-      http: start_supervised!({HttpServer, root: dir}),
-      https: start_supervised!({HttpServer, root: dir, tls: certificate.tls})
-    }
-  end
+  setup [:dir, :origin, :commit, :certificate, :http, :https]
 
   defp ls_remote(context, url, proxy, options \\ []) do
     config = [
       {"http.proxy", proxy},
-      {"http.sslCAInfo", context.ca},
-      {"http.proxySSLCAInfo", context.ca}
+      {"http.sslCAInfo", context.ca_file},
+      {"http.proxySSLCAInfo", context.ca_file}
     ]
 
     GitCommand.run(["ls-remote", url, "refs/heads/main"], config: config ++ options)
@@ -44,7 +20,9 @@ defmodule Alumiini.Git.Test.ProxyTest do
     proxy = start_supervised!({Proxy, kind: :http})
 
     for server <- [context.http, context.https] do
-      assert {output, 0} = ls_remote(context, HttpServer.url(server, "app.git"), Proxy.url(proxy))
+      assert {output, 0} =
+               ls_remote(context, HttpServer.url(server, "origin.git"), Proxy.url(proxy))
+
       assert output =~ context.commit
     end
 
@@ -57,7 +35,7 @@ defmodule Alumiini.Git.Test.ProxyTest do
   test "HTTP: names that only it knows, a password, refusals, and TLS", context do
     options = [hosts: %{"git.internal" => HttpServer.port(context.http)}, auth: {"ann", "p:w"}]
     proxy = start_supervised!({Proxy, options})
-    url = "http://git.internal/app.git"
+    url = "http://git.internal/origin.git"
     assert {output, 0} = ls_remote(context, url, Proxy.url(proxy, auth: {"ann", "p:w"}))
     assert output =~ context.commit
 
@@ -72,11 +50,11 @@ defmodule Alumiini.Git.Test.ProxyTest do
     assert %{answer: 407, credentials: {"ann", "no"}} = List.last(Proxy.log(proxy))
 
     refusing = start_supervised!({Proxy, refuse: 403})
-    https = HttpServer.url(context.https, "app.git")
+    https = HttpServer.url(context.https, "origin.git")
     assert {output, 128} = ls_remote(context, https, Proxy.url(refusing))
     assert output =~ "403"
 
-    tls = start_supervised!({Proxy, tls: context.tls})
+    tls = start_supervised!({Proxy, tls: context.certificate.tls})
     assert "https://localhost:" <> _ = Proxy.url(tls)
     assert {_output, 0} = ls_remote(context, https, Proxy.url(tls))
     assert [_ | _] = Proxy.log(tls)
@@ -84,10 +62,10 @@ defmodule Alumiini.Git.Test.ProxyTest do
 
   test "SOCKS5: names and addresses, a password, refusals", context do
     proxy = start_supervised!({Proxy, kind: :socks5})
-    url = HttpServer.url(context.http, "app.git")
+    url = HttpServer.url(context.http, "origin.git")
     assert {output, 0} = ls_remote(context, url, Proxy.url(proxy))
     assert output =~ context.commit
-    https = HttpServer.url(context.https, "app.git")
+    https = HttpServer.url(context.https, "origin.git")
     assert {_output, 0} = ls_remote(context, https, Proxy.url(proxy, scheme: "socks5h"))
 
     assert ["127.0.0.1:" <> _, "localhost:" <> _] =

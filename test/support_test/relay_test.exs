@@ -1,21 +1,15 @@
 defmodule Alumiini.Git.Test.RelayTest do
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.HttpCase, async: true
 
-  alias Alumiini.Git.Test.{GitCommand, HttpServer, Relay, Repository, ScriptedTcp, TempDir}
+  alias Alumiini.Git.Test.{Relay, ScriptedTcp}
 
-  setup do
-    dir = TempDir.create!("relay")
-    origin = Repository.create!(dir, "app.git")
+  @moduletag files: %{"a.yaml" => "a: 1\n", "b" => String.duplicate("noise", 40_000)}
 
-    commit =
-      Repository.commit!(origin, %{"a.yaml" => "a: 1\n", "b" => String.duplicate("noise", 40_000)})
-
-    %{dir: dir, commit: commit, http: start_supervised!({HttpServer, root: dir})}
-  end
+  setup [:dir, :origin, :commit, :http]
 
   defp relay!(context, options \\ []) do
     relay = start_supervised!({Relay, [to: HttpServer.port(context.http)] ++ options})
-    {relay, "http://127.0.0.1:#{Relay.port(relay)}/app.git"}
+    {relay, "http://127.0.0.1:#{Relay.port(relay)}/origin.git"}
   end
 
   defp connect!(relay) do
@@ -26,9 +20,9 @@ defmodule Alumiini.Git.Test.RelayTest do
 
   test "passes everything on, and counts it", context do
     {relay, url} = relay!(context)
-    work = Path.join(context.dir, "work")
-    assert {"", 0} = GitCommand.run(["clone", "-q", url, work])
-    assert Repository.rev_parse(work) == context.commit
+    path = Path.join(context.dir, "work")
+    assert {"", 0} = GitCommand.run(["clone", "-q", url, path])
+    assert Repository.rev_parse(path) == context.commit
     Relay.await(relay, {:open, 0})
     http = HttpServer.stats(context.http)
     assert %{connections: 1, stalled: 0, up: up, down: down} = Relay.stats(relay)
@@ -50,7 +44,7 @@ defmodule Alumiini.Git.Test.RelayTest do
       :ok =
         :gen_tcp.send(
           socket,
-          "GET /app.git/info/refs?service=git-upload-pack HTTP/1.1\r\nhost: x\r\n\r\n"
+          "GET /origin.git/info/refs?service=git-upload-pack HTTP/1.1\r\nhost: x\r\n\r\n"
         )
 
       if bytes > 0, do: assert({:ok, <<"H", _::binary>>} = :gen_tcp.recv(socket, bytes, 5_000))
@@ -63,7 +57,7 @@ defmodule Alumiini.Git.Test.RelayTest do
 
     Relay.stall_after(relay, :never)
     socket = connect!(relay)
-    :ok = :gen_tcp.send(socket, "GET /app.git/HEAD HTTP/1.1\r\nhost: x\r\n\r\n")
+    :ok = :gen_tcp.send(socket, "GET /origin.git/HEAD HTTP/1.1\r\nhost: x\r\n\r\n")
     assert {:ok, "HTTP/1.1" <> _} = :gen_tcp.recv(socket, 0, 5_000)
   end
 

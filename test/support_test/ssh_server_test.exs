@@ -1,16 +1,8 @@
 defmodule Alumiini.Git.Test.SshServerTest do
   # The server that the tests of SSH run against, by git's own client.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.SshCase, async: true
 
-  alias Alumiini.Git.Test.{GitCommand, Repository, SshKeys, SshServer, TempDir}
-
-  setup do
-    dir = TempDir.create!("ssh")
-    origin = Repository.create!(dir, "app.git")
-    commit = Repository.commit!(origin, %{"a.yaml" => "a: 1\n"})
-    key = SshKeys.generate!(dir, :ed25519)
-    %{dir: dir, origin: origin, commit: commit, key: key}
-  end
+  setup [:dir, :origin, :commit, :key]
 
   # What `ssh` does of itself is out of reach: the user's configuration, keys and agent.
   defp git(args, context, known_hosts, options \\ []) do
@@ -27,11 +19,11 @@ defmodule Alumiini.Git.Test.SshServerTest do
   end
 
   test "serves a clone, and counts connections and sessions", context do
-    server = start_supervised!({SshServer, dir: context.dir, authorized: [context.key]})
-    work = Path.join(context.dir, "work")
-    clone = ["clone", "-q", SshServer.url(server, context.origin), work]
+    server = sshd!(context)
+    path = Path.join(context.dir, "work")
+    clone = ["clone", "-q", SshServer.url(server, context.origin), path]
     assert {"", 0} = git(clone, context, SshServer.known_hosts(server))
-    assert Repository.rev_parse(work) == context.commit
+    assert Repository.rev_parse(path) == context.commit
     assert :ok = SshServer.await_open(server, 0)
 
     for event <- [:connections, :accepted, :sessions],
@@ -57,7 +49,7 @@ defmodule Alumiini.Git.Test.SshServerTest do
   end
 
   test "refuses keys and users that it does not know", context do
-    server = start_supervised!({SshServer, dir: context.dir})
+    server = sshd!(context, authorized: [])
     known_hosts = SshServer.known_hosts(server)
 
     assert {output, 128} =
@@ -77,7 +69,7 @@ defmodule Alumiini.Git.Test.SshServerTest do
   end
 
   test "lets in who has a key in an agent", context do
-    server = start_supervised!({SshServer, dir: context.dir, authorized: [context.key]})
+    server = sshd!(context)
     ls_remote = ["ls-remote", SshServer.url(server, context.origin)]
 
     for {keys, status} <- [{[context.key], 0}, {[], 128}] do
@@ -89,7 +81,7 @@ defmodule Alumiini.Git.Test.SshServerTest do
   end
 
   test "comes back on its port with another host key", context do
-    server = start_supervised!({SshServer, dir: context.dir, authorized: [context.key]})
+    server = sshd!(context)
     known_hosts = SshServer.known_hosts(server)
     ls_remote = ["ls-remote", SshServer.url(server, context.origin)]
     SshServer.stop(server)
@@ -129,7 +121,7 @@ defmodule Alumiini.Git.Test.SshServerTest do
   end
 
   test "drops the connections that it has", context do
-    server = start_supervised!({SshServer, dir: context.dir, authorized: [context.key]})
+    server = sshd!(context)
     # A session of upload-pack that waits for what the client wants.
     known_hosts = SshServer.known_hosts(server)
 

@@ -1,28 +1,17 @@
 defmodule Alumiini.Git.BranchNamesTest do
   # Names of branches are bytes to Git, and here.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.GitCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.{Auth, Error, OneLine}
-
-  alias Alumiini.Git.Test.{
-    GitCommand,
-    Oracle,
-    RawWorker,
-    Remotes,
-    Repository,
-    SshKeys,
-    SshServer,
-    TempDir
-  }
+  alias Alumiini.Git.{Auth, OneLine}
+  alias Alumiini.Git.Test.{RawWorker, Remotes, SshKeys, SshServer}
 
   # In Latin-1, in a directory of the same kind.
   @latin <<"caf", 0xE9, "/cr", 0xE8, "me">>
   @other <<"caf", 0xE9, "/th", 0xE9>>
 
-  setup do
-    dir = TempDir.create!("branch-names")
-    origin = Repository.create!(dir)
+  setup [:dir, :origin, :commits, :git]
+
+  defp commits(%{origin: origin}) do
     Repository.history!(origin, 3)
 
     commit =
@@ -31,7 +20,7 @@ defmodule Alumiini.Git.BranchNamesTest do
     # Where file systems take no such name, packed-refs does.
     refs = for name <- [@latin, @other], do: [commit, " refs/heads/", name, "\n"]
     File.write!(Path.join(origin, "packed-refs"), refs)
-    %{dir: dir, origin: origin, commit: commit, git: start_supervised!({Git, name: nil})}
+    %{commit: commit}
   end
 
   defp remote(:ssh, context) do
@@ -58,7 +47,7 @@ defmodule Alumiini.Git.BranchNamesTest do
         %{commit: commit, git: git, origin: origin} = context
         {url, options} = remote(unquote(kind), context)
         options = [server: git] ++ options
-        work = Path.join(context.dir, "work")
+        path = Path.join(context.dir, "work")
 
         assert Git.ls_remote(url, @latin, options) == {:ok, commit}
         assert Git.ls_remote(url, {:branch, @other}, options) == {:ok, commit}
@@ -70,38 +59,38 @@ defmodule Alumiini.Git.BranchNamesTest do
                  Git.refs(url, [prefix: "refs/heads/" <> @latin] ++ options)
 
         for ref <- [@latin, {:branch, @latin}], depth <- [1, :infinity] do
-          assert Git.sync(url, ref, work, [depth: depth] ++ options) == {:ok, commit}
-          Oracle.assert_synced(work, origin, commit)
+          assert Git.sync(url, ref, path, [depth: depth] ++ options) == {:ok, commit}
+          Oracle.assert_synced(path, origin, commit)
 
-          assert heads(work) == [
+          assert heads(path) == [
                    "*refs/heads/#{@latin} #{commit}",
                    " refs/remotes/origin/#{@latin} #{commit}"
                  ]
 
-          assert {:ok, %{branch: @latin, sha: ^commit}} = Git.head(work, server: git)
+          assert {:ok, %{branch: @latin, sha: ^commit}} = Git.head(path, server: git)
         end
 
-        assert {:error, %Error{reason: :ref_not_found}} = Git.checkout(work, @other, server: git)
-        assert Git.checkout(work, @latin <> "^{commit}", server: git) == {:ok, commit}
-        assert {:ok, %{branch: nil}} = Git.head(work, server: git)
+        assert {:error, %Error{reason: :ref_not_found}} = Git.checkout(path, @other, server: git)
+        assert Git.checkout(path, @latin <> "^{commit}", server: git) == {:ok, commit}
+        assert {:ok, %{branch: nil}} = Git.head(path, server: git)
         # To another branch, to a name that is in the way of both, and back: what was there goes.
-        assert {:ok, main} = Git.sync(url, "main", work, options)
-        assert heads(work) == ["*refs/heads/main #{main}", " refs/remotes/origin/main #{main}"]
-        assert Git.sync(url, @other, work, options) == {:ok, commit}
-        assert Git.sync(url, @latin, work, options) == {:ok, commit}
+        assert {:ok, main} = Git.sync(url, "main", path, options)
+        assert heads(path) == ["*refs/heads/main #{main}", " refs/remotes/origin/main #{main}"]
+        assert Git.sync(url, @other, path, options) == {:ok, commit}
+        assert Git.sync(url, @latin, path, options) == {:ok, commit}
 
-        assert heads(work) == [
+        assert heads(path) == [
                  "*refs/heads/#{@latin} #{commit}",
                  " refs/remotes/origin/#{@latin} #{commit}"
                ]
 
-        Oracle.assert_synced(work, origin, commit)
+        Oracle.assert_synced(path, origin, commit)
 
         # One that is not there is named as it was asked for, and so is what is near.
         absent = @latin <> "s"
 
         assert {:error, %Error{reason: :ref_not_found} = error} =
-                 Git.sync(url, absent, work, options)
+                 Git.sync(url, absent, path, options)
 
         assert {error.detail.ref, hd(error.detail.near)} == {absent, @latin}
         assert String.valid?(error.message) and error.message =~ ~S(caf\xe9/cr\xe8mes)
@@ -110,24 +99,24 @@ defmodule Alumiini.Git.BranchNamesTest do
 
     test "that are not UTF-8, in a repository of somebody's own", context do
       %{origin: origin, commit: commit, git: git} = context
-      work = Path.join(context.dir, "own")
-      GitCommand.run!(["clone", "-q", "file://" <> origin, work])
-      assert Git.sync("file://" <> origin, @latin, work, server: git) == {:ok, commit}
-      assert "*refs/heads/#{@latin} #{commit}" in heads(work)
-      assert GitCommand.run!(["status", "--porcelain"], cd: work) == ""
+      path = Path.join(context.dir, "own")
+      GitCommand.run!(["clone", "-q", "file://" <> origin, path])
+      assert Git.sync("file://" <> origin, @latin, path, server: git) == {:ok, commit}
+      assert "*refs/heads/#{@latin} #{commit}" in heads(path)
+      assert GitCommand.run!(["status", "--porcelain"], cd: path) == ""
 
-      assert GitCommand.run!(["reflog", "-1", "--format=%gs", "HEAD"], cd: work) =~
+      assert GitCommand.run!(["reflog", "-1", "--format=%gs", "HEAD"], cd: path) =~
                "checkout: moving from main"
 
-      Oracle.fsck!(work)
+      Oracle.fsck!(path)
     end
 
     test "that are not UTF-8, when the worker is killed in the middle", context do
       url = "file://" <> context.origin
 
       for phase <- ["marker", "refs", "checkout", "unmark"] do
-        work = Path.join(context.dir, phase)
-        request = %{"op" => "sync", "url" => url, "branch" => @latin, "path" => work}
+        path = Path.join(context.dir, phase)
+        request = %{"op" => "sync", "url" => url, "branch" => @latin, "path" => path}
 
         RawWorker.with_worker(fn worker ->
           fault = %{"at" => phase, "do" => "kill"}
@@ -136,11 +125,11 @@ defmodule Alumiini.Git.BranchNamesTest do
         end)
 
         RawWorker.with_worker(fn worker ->
-          assert {:ok, _} = RawWorker.call(worker, %{"op" => "head", "path" => work})
+          assert {:ok, _} = RawWorker.call(worker, %{"op" => "head", "path" => path})
           assert RawWorker.call(worker, request) == {:ok, context.commit}
         end)
 
-        Oracle.assert_synced(work, context.origin, context.commit)
+        Oracle.assert_synced(path, context.origin, context.commit)
       end
     end
   end
@@ -158,10 +147,10 @@ defmodule Alumiini.Git.BranchNamesTest do
         ] do
       {_, status} = GitCommand.run(["check-ref-format", "refs/heads/" <> name])
       assert status == 1
-      work = Path.join(context.dir, "none")
+      path = Path.join(context.dir, "none")
 
       assert {:error, %Error{reason: :invalid} = error} =
-               Git.sync(url, name, work, server: context.git)
+               Git.sync(url, name, path, server: context.git)
 
       assert {error.detail.ref, String.valid?(error.message)} == {OneLine.escape(name), true}
     end

@@ -1,28 +1,23 @@
 defmodule Alumiini.Git.CheckoutTest do
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.HttpCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.Error
-  alias Alumiini.Git.Test.{Directory, GitCommand, HttpServer, OddFiles, Oracle, Repository, TempDir}
+  alias Alumiini.Git.Test.OddFiles
 
-  setup do
-    dir = TempDir.create!("checkout")
-    origin = Repository.create!(dir)
+  setup [:dir, :origin, :commits, :http, :git, :synced]
+
+  defp commits(%{origin: origin}) do
     first = Repository.commit!(origin, OddFiles.all())
     second = Repository.commit!(origin, %{"lines" => "now a file\n", "new/deep.yaml" => "d\n"})
     third = Repository.commit!(origin, %{"lines" => :delete, "app.yaml" => "a\n"})
-    server = start_supervised!({HttpServer, root: dir})
-    git = start_supervised!({Git, name: nil})
-    path = Path.join(dir, "clone")
-    url = HttpServer.url(server, "origin.git")
-    context = %{dir: dir, origin: origin, server: server, git: git, path: path, url: url}
-    assert sync(context) == {:ok, third}
-    Map.put(context, :commits, [first, second, third])
+    %{commits: [first, second, third]}
   end
 
-  defp sync(context, depth \\ :infinity) do
-    Git.sync(context.url, "main", context.path, server: context.git, depth: depth)
+  defp synced(context) do
+    assert sync_all(context) == {:ok, List.last(context.commits)}
+    :ok
   end
+
+  defp sync_all(context), do: sync(context, depth: :infinity)
 
   defp checkout(context, rev), do: Git.checkout(context.path, rev, server: context.git)
 
@@ -41,7 +36,7 @@ defmodule Alumiini.Git.CheckoutTest do
         assert Repository.rev_parse(context.path, branch) == newest
       end
 
-      assert sync(context) == {:ok, newest}
+      assert sync_all(context) == {:ok, newest}
       assert GitCommand.run!(["symbolic-ref", "HEAD"], cd: context.path) == "refs/heads/main\n"
       Oracle.assert_synced(context.path, context.origin, newest)
     end
@@ -82,11 +77,11 @@ defmodule Alumiini.Git.CheckoutTest do
       assert Directory.touched(before, Directory.contents(context.path)) == []
     end
 
-    assert sync(context, 1) == {:ok, List.last(context.commits)}
+    assert sync(context) == {:ok, List.last(context.commits)}
     # git still has the objects of older syncs; a fresh clone has not.
     path = Path.join(context.dir, "shallow")
     context = %{context | path: path}
-    assert {:ok, _} = sync(context, 1)
+    assert {:ok, _} = sync(context)
     before = Directory.contents(path)
     assert {:error, %Error{reason: :ref_not_found} = error} = checkout(context, hd(context.commits))
     assert error.message =~ "shallow" and error.message =~ "depth"

@@ -1,10 +1,7 @@
 defmodule Alumiini.Git.FixedModesTest do
   # File systems that keep no modes (SMB, many in user space): all files are executable there, or
   # none is. `bindfs` shows a directory like that, which takes FUSE and root.
-  use ExUnit.Case, async: true
-
-  alias Alumiini.Git
-  alias Alumiini.Git.Test.{Directory, GitCommand, HttpServer, Oracle, Repository, TempDir}
+  use Alumiini.Git.Test.HttpCase, async: true
 
   # Files and directories as each of the two shows them.
   @kinds [all: "0777", none: "a=rw,a+D"]
@@ -24,13 +21,7 @@ defmodule Alumiini.Git.FixedModesTest do
   File.rmdir(probe)
   unless mounted?, do: @moduletag(skip: "a file system without modes takes bindfs, FUSE and root")
 
-  setup do
-    dir = TempDir.create!("modes")
-    origin = Repository.create!(dir)
-    server = start_supervised!({HttpServer, root: dir})
-    git = start_supervised!({Git, name: nil})
-    %{dir: dir, origin: origin, server: server, git: git, url: HttpServer.url(server, "origin.git")}
-  end
+  setup [:dir, :origin, :http, :git]
 
   defp mount!(context, kind) do
     [from, volume] = for name <- ["below", "volume"], do: Path.join(context.dir, "#{name}-#{kind}")
@@ -40,8 +31,6 @@ defmodule Alumiini.Git.FixedModesTest do
     on_exit(fn -> {_, 0} = System.cmd("umount", ["-l", volume]) end)
     Map.put(context, :path, Path.join(volume, "clone"))
   end
-
-  defp sync(context), do: Git.sync(context.url, "main", context.path, server: context.git)
 
   defp commit!(context, n) do
     files = %{
@@ -60,9 +49,9 @@ defmodule Alumiini.Git.FixedModesTest do
     end
 
     before = files.()
-    HttpServer.reset(context.server)
+    HttpServer.reset(context.http)
     assert {:ok, _same} = sync(context)
-    assert HttpServer.stats(context.server).pack_bytes == 0
+    assert HttpServer.stats(context.http).pack_bytes == 0
     assert Directory.touched(before, files.()) == []
   end
 

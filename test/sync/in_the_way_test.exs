@@ -1,26 +1,21 @@
 defmodule Alumiini.Git.InTheWayTest do
   # What lies in its owner's repository where a move would write. A refusal touches nothing, inside
   # and outside, and no link leads out.
-  use ExUnit.Case, async: true
-
-  alias Alumiini.Git
-  alias Alumiini.Git.Error
-  alias Alumiini.Git.Test.{Directory, GitCommand, Oracle, Repository, TempDir}
+  use Alumiini.Git.Test.GitCase, async: true
 
   @moduletag timeout: 120_000
 
-  setup do
-    dir = TempDir.create!("in-the-way")
-    source = Path.join(dir, "source")
+  setup [:dir, :source, :git, :cloned]
+
+  # Its owner works in the remote, too.
+  defp source(context) do
+    source = Path.join(context.dir, "source")
     GitCommand.run!(["init", "-q", "-b", "main", source])
-    git = start_supervised!({Git, name: nil})
-    path = Path.join(dir, "own")
-    outside = Path.join(dir, "outside")
+    outside = Path.join(context.dir, "outside")
     File.mkdir_p!(outside)
-    context = %{dir: dir, source: source, git: git, path: path, outside: outside}
-    commit(context, %{"app.yaml" => "a\n", "dir/x.yaml" => "x\n"})
-    GitCommand.run!(["clone", "-q", "file://" <> source, path])
-    context
+    added = %{source: source, url: "file://" <> source, outside: outside}
+    commit_files(Map.merge(context, added), %{"app.yaml" => "a\n", "dir/x.yaml" => "x\n"})
+    added
   end
 
   defp put(root, files) do
@@ -31,7 +26,7 @@ defmodule Alumiini.Git.InTheWayTest do
     end
   end
 
-  defp commit(context, files, remove \\ []) do
+  defp commit_files(context, files, remove \\ []) do
     for name <- remove, do: GitCommand.run!(["rm", "-rq", "--cached", name], cd: context.source)
     for name <- remove, do: File.rm_rf!(Path.join(context.source, name))
     put(context.source, files)
@@ -39,13 +34,6 @@ defmodule Alumiini.Git.InTheWayTest do
     GitCommand.run!(["commit", "-q", "--allow-empty", "-m", "Next"], cd: context.source)
     Repository.rev_parse(context.source)
   end
-
-  defp sync(context, options \\ []),
-    do:
-      Git.sync("file://" <> context.source, "main", context.path, [server: context.git] ++ options)
-
-  defp git(context, args), do: GitCommand.run!(args, cd: context.path)
-  defp file(context, name), do: Path.join(context.path, name)
 
   # All of both directories, but for objects that may have come.
   defp seen(context),
@@ -72,7 +60,7 @@ defmodule Alumiini.Git.InTheWayTest do
 
     test "an untracked file (#{what}) stays where another one is in the way, too", context do
       put(context.path, %{"new" => @content, "other" => "mine\n"})
-      commit(context, %{"new" => "hello\n", "other" => "theirs\n"})
+      commit_files(context, %{"new" => "hello\n", "other" => "theirs\n"})
       assert_refused(context)
       File.rm!(file(context, "other"))
       assert_refused(context)
@@ -83,8 +71,8 @@ defmodule Alumiini.Git.InTheWayTest do
     @edit edit
 
     test "an edit that is #{what} stays where a sync or a checkout is refused", context do
-      next = commit(context, %{"app.yaml" => "a\nb\n", "dir/x.yaml" => "y\n"})
-      git(context, ["fetch", "-q"])
+      next = commit_files(context, %{"app.yaml" => "a\nb\n", "dir/x.yaml" => "y\n"})
+      run_git(context, ["fetch", "-q"])
       put(context.path, %{"app.yaml" => @edit, "dir/x.yaml" => "mine\n"})
       assert_refused(context)
       {before, _} = seen(context)
@@ -99,7 +87,7 @@ defmodule Alumiini.Git.InTheWayTest do
   test "what is behind a link is no file of the repository, without force and with it", context do
     put(context.outside, %{"q" => "the", "gone.yaml" => "x\n"})
     File.ln_s!(context.outside, file(context, "link"))
-    commit(context, %{"link/q" => "theirs\n", "link/new" => "new\n"})
+    commit_files(context, %{"link/q" => "theirs\n", "link/new" => "new\n"})
     assert_refused(context)
 
     outside = Directory.contents(context.outside)
@@ -113,7 +101,7 @@ defmodule Alumiini.Git.InTheWayTest do
     File.rm_rf!(file(context, "dir"))
     File.ln_s!(context.outside, file(context, "dir"))
     outside = Directory.contents(context.outside)
-    commit(context, %{"z.yaml" => "z\n"}, ["dir/x.yaml"])
+    commit_files(context, %{"z.yaml" => "z\n"}, ["dir/x.yaml"])
     assert_refused(context)
     assert {:ok, _commit} = sync(context, force: true)
     assert Directory.touched(outside, Directory.contents(context.outside)) == []
@@ -130,7 +118,7 @@ defmodule Alumiini.Git.InTheWayTest do
         :socket -> {:ok, _socket} = :gen_tcp.listen(0, [:local, ifaddr: {:local, place}])
       end
 
-      next = commit(context, %{"new" => "hello\n"})
+      next = commit_files(context, %{"new" => "hello\n"})
       assert {:error, %Error{reason: :dirty}} = sync(context, timeout: 20_000)
       refute File.exists?(file(context, ".git/alumiini-checkout"))
       assert sync(context, force: true, timeout: 20_000) == {:ok, next}
@@ -146,7 +134,7 @@ defmodule Alumiini.Git.InTheWayTest do
       GitCommand.run!(["add", "-A"], cd: module)
       GitCommand.run!(["commit", "-qm", "Module"], cd: module)
       GitCommand.run!(["clone", "-q", module, Path.join(context.source, "sub")])
-      commit(context, %{})
+      commit_files(context, %{})
       Map.put(context, :module, module)
     end
 
@@ -162,15 +150,15 @@ defmodule Alumiini.Git.InTheWayTest do
     test "that goes leaves what is in its directory", context do
       populate(context)
       sub = Directory.contents(file(context, "sub"))
-      commit = commit(context, %{}, ["sub"])
+      commit = commit_files(context, %{}, ["sub"])
       assert sync(context) == {:ok, commit}
       assert Directory.touched(sub, Directory.contents(file(context, "sub"))) == []
-      assert git(context, ["status", "--porcelain"]) == "?? sub/\n"
+      assert run_git(context, ["status", "--porcelain"]) == "?? sub/\n"
     end
 
     test "that goes takes its empty directory along", context do
       assert {:ok, _commit} = sync(context)
-      commit = commit(context, %{}, ["sub"])
+      commit = commit_files(context, %{}, ["sub"])
       assert sync(context) == {:ok, commit}
       Oracle.assert_synced(context.path, context.source, commit)
     end
@@ -182,7 +170,7 @@ defmodule Alumiini.Git.InTheWayTest do
              "force, too",
            context do
         populate(context)
-        commit = commit(context, @files, ["sub"])
+        commit = commit_files(context, @files, ["sub"])
         assert_refused(context)
         assert_refused(context, force: true)
         File.rm_rf!(file(context, "sub"))
@@ -200,11 +188,11 @@ defmodule Alumiini.Git.InTheWayTest do
         cd: Path.join(context.source, "sub")
       )
 
-      commit = commit(context, %{})
+      commit = commit_files(context, %{})
       assert sync(context) == {:ok, commit}
       assert Directory.touched(sub, Directory.contents(file(context, "sub"))) == []
 
-      assert git(context, ["ls-files", "-s", "sub"]) ==
+      assert run_git(context, ["ls-files", "-s", "sub"]) ==
                GitCommand.run!(["ls-files", "-s", "sub"], cd: context.source)
     end
 
@@ -226,7 +214,7 @@ defmodule Alumiini.Git.InTheWayTest do
 
   test "a directory that becomes a file keeps what its owner put there", context do
     put(context.path, %{"dir/mine" => "mine\n"})
-    commit = commit(context, %{"dir" => "now a file\n"}, ["dir"])
+    commit = commit_files(context, %{"dir" => "now a file\n"}, ["dir"])
     assert_refused(context)
     File.rm!(file(context, "dir/mine"))
     assert sync(context) == {:ok, commit}
@@ -234,22 +222,22 @@ defmodule Alumiini.Git.InTheWayTest do
   end
 
   test "files and directories that change places outside of a sparse checkout", context do
-    git(context, ["sparse-checkout", "set", "--no-cone", "/app.yaml"])
-    assert git(context, ["ls-files", "-t"]) == "H app.yaml\nS dir/x.yaml\n"
-    commit = commit(context, %{"dir" => "now a file\n"}, ["dir"])
+    run_git(context, ["sparse-checkout", "set", "--no-cone", "/app.yaml"])
+    assert run_git(context, ["ls-files", "-t"]) == "H app.yaml\nS dir/x.yaml\n"
+    commit = commit_files(context, %{"dir" => "now a file\n"}, ["dir"])
     assert sync(context) == {:ok, commit}
-    assert git(context, ["ls-files", "-t"]) == "H app.yaml\nS dir\n"
-    assert git(context, ["status", "--porcelain"]) == ""
-    commit = commit(context, %{"dir/x.yaml" => "again\n"}, ["dir"])
+    assert run_git(context, ["ls-files", "-t"]) == "H app.yaml\nS dir\n"
+    assert run_git(context, ["status", "--porcelain"]) == ""
+    commit = commit_files(context, %{"dir/x.yaml" => "again\n"}, ["dir"])
     assert sync(context) == {:ok, commit}
-    assert git(context, ["ls-files", "-t"]) == "H app.yaml\nS dir/x.yaml\n"
-    assert git(context, ["status", "--porcelain"]) == ""
+    assert run_git(context, ["ls-files", "-t"]) == "H app.yaml\nS dir/x.yaml\n"
+    assert run_git(context, ["status", "--porcelain"]) == ""
   end
 
   test "an edit of what the index says to skip counts where the commit changes it", context do
-    git(context, ["update-index", "--skip-worktree", "app.yaml"])
+    run_git(context, ["update-index", "--skip-worktree", "app.yaml"])
     put(context.path, %{"app.yaml" => "mine\n"})
-    commit(context, %{"app.yaml" => "b\n"})
+    commit_files(context, %{"app.yaml" => "b\n"})
     assert_refused(context)
   end
 
@@ -257,44 +245,44 @@ defmodule Alumiini.Git.InTheWayTest do
     File.rm!(file(context, "app.yaml"))
     File.rm!(Path.join(context.source, "app.yaml"))
     File.ln_s!("dir/x.yaml", Path.join(context.source, "app.yaml"))
-    commit = commit(context, %{})
+    commit = commit_files(context, %{})
     assert sync(context, force: true) == {:ok, commit}
     Oracle.assert_synced(context.path, context.source, commit)
   end
 
   test "a branch that is checked out in another working tree is left there", context do
-    git(context, ["checkout", "-q", "-b", "dev"])
-    git(context, ["worktree", "add", "-q", Path.join(context.dir, "linked"), "main"])
-    commit(context, %{"app.yaml" => "b\n"})
+    run_git(context, ["checkout", "-q", "-b", "dev"])
+    run_git(context, ["worktree", "add", "-q", Path.join(context.dir, "linked"), "main"])
+    commit_files(context, %{"app.yaml" => "b\n"})
     assert_refused(context)
     assert_refused(context, force: true)
   end
 
   test "with force a merge in the middle of its conflicts is over", context do
-    git(context, ["checkout", "-q", "-b", "other"])
+    run_git(context, ["checkout", "-q", "-b", "other"])
     put(context.path, %{"app.yaml" => "other\n"})
-    git(context, ["commit", "-qam", "Other"])
-    git(context, ["checkout", "-q", "main"])
+    run_git(context, ["commit", "-qam", "Other"])
+    run_git(context, ["checkout", "-q", "main"])
     put(context.path, %{"app.yaml" => "mine\n"})
-    git(context, ["commit", "-qam", "Mine"])
+    run_git(context, ["commit", "-qam", "Mine"])
     assert {_output, 1} = GitCommand.run(["merge", "-q", "other"], cd: context.path)
     assert_refused(context)
-    commit = commit(context, %{"app.yaml" => "b\n"})
+    commit = commit_files(context, %{"app.yaml" => "b\n"})
     assert sync(context, force: true) == {:ok, commit}
     Oracle.assert_synced(context.path, context.source, commit)
-    assert git(context, ["status", "--porcelain=v2", "--branch"]) =~ "branch.oid #{commit}"
-    next = commit(context, %{"app.yaml" => "c\n"})
+    assert run_git(context, ["status", "--porcelain=v2", "--branch"]) =~ "branch.oid #{commit}"
+    next = commit_files(context, %{"app.yaml" => "c\n"})
     assert sync(context) == {:ok, next}
   end
 
   test "a branch that is another one by a symbolic ref stays so", context do
-    git(context, ["branch", "-m", "main", "trunk"])
-    git(context, ["symbolic-ref", "refs/heads/main", "refs/heads/trunk"])
-    git(context, ["symbolic-ref", "HEAD", "refs/heads/main"])
-    commit = commit(context, %{"app.yaml" => "b\n"})
+    run_git(context, ["branch", "-m", "main", "trunk"])
+    run_git(context, ["symbolic-ref", "refs/heads/main", "refs/heads/trunk"])
+    run_git(context, ["symbolic-ref", "HEAD", "refs/heads/main"])
+    commit = commit_files(context, %{"app.yaml" => "b\n"})
     assert sync(context) == {:ok, commit}
-    assert git(context, ["symbolic-ref", "refs/heads/main"]) == "refs/heads/trunk\n"
-    assert git(context, ["rev-parse", "trunk"]) == commit <> "\n"
+    assert run_git(context, ["symbolic-ref", "refs/heads/main"]) == "refs/heads/trunk\n"
+    assert run_git(context, ["rev-parse", "trunk"]) == commit <> "\n"
   end
 
   for {kind, option} <- [
@@ -317,26 +305,26 @@ defmodule Alumiini.Git.InTheWayTest do
   test "commits of a fork that is `origin` are its owner's for every other remote", context do
     fork = Path.join(context.dir, "fork.git")
     GitCommand.run!(["clone", "-q", "--bare", context.source, fork])
-    git(context, ["remote", "set-url", "origin", fork])
+    run_git(context, ["remote", "set-url", "origin", fork])
     put(context.path, %{"mine.yaml" => "mine\n"})
-    git(context, ["add", "-A"])
-    git(context, ["commit", "-qm", "Mine"])
-    git(context, ["push", "-q", "origin", "main"])
+    run_git(context, ["add", "-A"])
+    run_git(context, ["commit", "-qm", "Mine"])
+    run_git(context, ["push", "-q", "origin", "main"])
     mine = Repository.rev_parse(context.path)
-    commit(context, %{"app.yaml" => "b\n"})
+    commit_files(context, %{"app.yaml" => "b\n"})
     assert_refused(context)
     assert {:ok, commit} = sync(context, force: true)
     assert Repository.rev_parse(context.path) == commit
-    assert git(context, ["rev-parse", "refs/remotes/origin/main"]) == mine <> "\n"
+    assert run_git(context, ["rev-parse", "refs/remotes/origin/main"]) == mine <> "\n"
   end
 
   test "a ref of origin's in the way of another one stays", context do
-    git(context, ["update-ref", "-d", "refs/remotes/origin/main"])
-    git(context, ["update-ref", "refs/remotes/origin/main/old", "HEAD"])
-    commit = commit(context, %{"app.yaml" => "b\n"})
+    run_git(context, ["update-ref", "-d", "refs/remotes/origin/main"])
+    run_git(context, ["update-ref", "refs/remotes/origin/main/old", "HEAD"])
+    commit = commit_files(context, %{"app.yaml" => "b\n"})
     assert sync(context) == {:ok, commit}
 
-    assert git(context, ["for-each-ref", "--format=%(refname)", "refs/remotes/origin/main/"]) ==
+    assert run_git(context, ["for-each-ref", "--format=%(refname)", "refs/remotes/origin/main/"]) ==
              "refs/remotes/origin/main/old\n"
   end
 
@@ -345,11 +333,11 @@ defmodule Alumiini.Git.InTheWayTest do
 
     test "a commit that is missing is named, and nothing is begun (#{inspect(options)})", context do
       put(context.path, %{"mine.yaml" => "mine\n"})
-      git(context, ["add", "-A"])
-      git(context, ["commit", "-qm", "Mine"])
+      run_git(context, ["add", "-A"])
+      run_git(context, ["commit", "-qm", "Mine"])
       <<two::binary-size(2), rest::binary>> = Repository.rev_parse(context.path)
       File.rm!(file(context, ".git/objects/#{two}/#{rest}"))
-      commit(context, %{"app.yaml" => "b\n"})
+      commit_files(context, %{"app.yaml" => "b\n"})
       assert {:error, %Error{reason: :corrupt} = error} = sync(context, @options)
       assert error.message =~ two <> rest
       refute File.exists?(file(context, ".git/alumiini-checkout"))

@@ -1,27 +1,15 @@
 defmodule Alumiini.Git.LocalRemotesTest do
   # Repositories of this machine, by file:// and by path: what `git clone file://` and
   # `git ls-remote` make of them.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.GitCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.{Error, Ref}
-  alias Alumiini.Git.Test.{Directory, GitCommand, Oracle, Repository, TempDir}
+  alias Alumiini.Git.Ref
 
-  setup do
-    dir = TempDir.create!("local-remotes")
-    origin = Repository.create!(dir)
-    git = start_supervised!({Git, name: nil})
-    %{dir: dir, origin: origin, url: "file://" <> origin, work: Path.join(dir, "work"), git: git}
-  end
-
-  defp sync(context, options \\ []) do
-    {url, options} = Keyword.pop(options, :url, context.url)
-    Git.sync(url, "main", context.work, [server: context.git] ++ options)
-  end
+  setup [:dir, :origin, :git]
 
   defp synced!(context, commit, options \\ []) do
     assert sync(context, options) == {:ok, commit}
-    Oracle.assert_synced(context.work, context.origin, commit)
+    Oracle.assert_synced(context.path, context.origin, commit)
   end
 
   defp git!(path, args), do: args |> GitCommand.run!(cd: path) |> String.trim()
@@ -32,13 +20,6 @@ defmodule Alumiini.Git.LocalRemotesTest do
     path
     |> lines(["cat-file", "--batch-all-objects", "--batch-check=%(objectname)"])
     |> MapSet.new()
-  end
-
-  defp shallow(path) do
-    case File.read(Path.join(path, ".git/shallow")) do
-      {:ok, text} -> text |> String.split() |> Enum.sort()
-      {:error, :enoent} -> []
-    end
   end
 
   defp write_ref(context, name, content) do
@@ -58,9 +39,9 @@ defmodule Alumiini.Git.LocalRemotesTest do
       Repository.tag!(context.origin, "v1", "main~4", message: "tagged")
 
       for url <- [context.url, context.origin], depth <- [1, 2, 3, 4, 20, :infinity] do
-        context = %{context | work: Path.join(context.dir, "#{System.unique_integer([:positive])}")}
+        context = %{context | path: Path.join(context.dir, "#{System.unique_integer([:positive])}")}
         synced!(context, tip, url: url, depth: depth)
-        oracle = context.work <> "-oracle"
+        oracle = context.path <> "-oracle"
         depth = if depth == :infinity, do: [], else: ["--depth", "#{depth}"]
 
         GitCommand.run!(
@@ -70,8 +51,8 @@ defmodule Alumiini.Git.LocalRemotesTest do
         named =
           for line <- lines(oracle, ["rev-list", "--objects", "HEAD"]), do: hd(String.split(line))
 
-        assert objects(context.work) == MapSet.new(named)
-        assert shallow(context.work) == shallow(oracle)
+        assert objects(context.path) == MapSet.new(named)
+        assert Oracle.shallow(context.path) == Oracle.shallow(oracle)
       end
     end
 
@@ -80,16 +61,16 @@ defmodule Alumiini.Git.LocalRemotesTest do
       Repository.commit!(context.origin, files)
       Repository.history!(context.origin, 20)
       synced!(context, Repository.rev_parse!(context.origin, "main"), depth: :infinity)
-      packs = packs(context.work)
+      packs = packs(context.path)
       new = Repository.commit!(context.origin, %{"d3/f3.yaml" => "changed\n"})
       synced!(context, new, depth: :infinity)
       # A commit, two trees and a file.
-      assert [4] = counts = packs(context.work) -- packs
+      assert [4] = counts = packs(context.path) -- packs
       Repository.commit!(context.origin, %{"side.yaml" => "s\n"}, branch: "side", from: "main~10")
       merged = Repository.commit!(context.origin, %{"m.yaml" => "m\n"}, merge: "refs/heads/side")
       synced!(context, merged, depth: :infinity)
       # Two commits, the top of each, and what is new in them.
-      assert [6] = (packs(context.work) -- packs) -- counts
+      assert [6] = (packs(context.path) -- packs) -- counts
     end
 
     # How many objects each pack has: the last number of the first table of its index.
@@ -108,23 +89,23 @@ defmodule Alumiini.Git.LocalRemotesTest do
       tip = List.last(commits)
 
       for {depth, count} <- [{1, 1}, {3, 3}, {6, 4}, {:infinity, 4}] do
-        context = %{context | work: Path.join(context.dir, "#{depth}")}
+        context = %{context | path: Path.join(context.dir, "#{depth}")}
         synced!(context, tip, url: url, depth: depth)
-        assert length(lines(context.work, ["rev-list", "HEAD"])) == count
-        oracle = context.work <> "-oracle"
+        assert length(lines(context.path, ["rev-list", "HEAD"])) == count
+        oracle = context.path <> "-oracle"
         depth = if depth == :infinity, do: [], else: ["--depth", "#{depth}"]
         GitCommand.run!(["clone", "-q", "--single-branch", "--no-tags"] ++ depth ++ [url, oracle])
-        assert shallow(context.work) == shallow(oracle)
+        assert Oracle.shallow(context.path) == Oracle.shallow(oracle)
       end
 
       # History that is here stays, whatever the remote lacks; and what it comes to have is fetched.
       synced!(context, tip, depth: :infinity)
-      assert shallow(context.work) == []
+      assert Oracle.shallow(context.path) == []
       Repository.history!(context.origin, 1)
       GitCommand.run!(["-C", mirror, "fetch", "-q", context.url, "main:main"])
       synced!(context, Repository.rev_parse!(mirror, "main"), url: url, depth: :infinity)
-      assert shallow(context.work) == []
-      assert length(lines(context.work, ["rev-list", "HEAD"])) == 9
+      assert Oracle.shallow(context.path) == []
+      assert length(lines(context.path, ["rev-list", "HEAD"])) == 9
     end
   end
 
@@ -209,7 +190,7 @@ defmodule Alumiini.Git.LocalRemotesTest do
       ])
 
       for path <- paths do
-        context = %{context | work: path <> "-work"}
+        context = %{context | path: path <> "-work"}
         synced!(context, tip, url: "file://" <> path)
         assert Git.ls_remote(path, "HEAD", server: context.git) == {:ok, tip}
       end
@@ -221,7 +202,7 @@ defmodule Alumiini.Git.LocalRemotesTest do
     test "that lacks an object of the branch: `corrupt`, and what is here stays", context do
       [_, tip] = Repository.history!(context.origin, 2)
       synced!(context, tip)
-      before = Directory.contents(context.work)
+      before = Directory.contents(context.path)
       Repository.commit!(context.origin, %{"dir/new.yaml" => "new\n"})
 
       for object <- ["main:dir/new.yaml", "main:dir", "main"] do
@@ -229,16 +210,16 @@ defmodule Alumiini.Git.LocalRemotesTest do
         file = Path.join([context.origin, "objects", binary_part(id, 0, 2), binary_part(id, 2, 38)])
         File.rename!(file, file <> ".away")
 
-        for context <- [context, %{context | work: context.work <> "-new"}] do
+        for context <- [context, %{context | path: context.path <> "-new"}] do
           assert {:error, %Error{reason: :corrupt} = error} = sync(context)
 
           assert {error.message, true} ==
                    {error.message, error.message =~ context.origin and error.message =~ id}
 
-          refute File.exists?(context.work <> "-new")
+          refute File.exists?(context.path <> "-new")
         end
 
-        assert Directory.touched(before, Directory.contents(context.work)) == []
+        assert Directory.touched(before, Directory.contents(context.path)) == []
         File.rename!(file <> ".away", file)
       end
 
@@ -249,7 +230,7 @@ defmodule Alumiini.Git.LocalRemotesTest do
       Repository.commit!(context.origin, %{"large.bin" => :binary.copy(<<0>>, 65 * 1_048_576)})
       assert {:error, %Error{reason: :too_large} = error} = sync(context)
       assert error.message =~ "large.bin"
-      refute File.exists?(context.work)
+      refute File.exists?(context.path)
     end
 
     test "that is repacked, and pushed to, at every moment", context do
@@ -267,11 +248,11 @@ defmodule Alumiini.Git.LocalRemotesTest do
         end)
 
       until = fn until, count ->
-        work = Path.join(context.dir, "work-#{rem(count, 5)}")
-        File.rm_rf!(work)
+        path = Path.join(context.dir, "work-#{rem(count, 5)}")
+        File.rm_rf!(path)
 
         assert {:ok, _} =
-                 Git.sync(context.url, "main", work, depth: rem(count, 3) + 1, server: context.git)
+                 Git.sync(context.url, "main", path, depth: rem(count, 3) + 1, server: context.git)
 
         if Process.alive?(writer), do: until.(until, count + 1), else: count
       end

@@ -1,10 +1,7 @@
 defmodule Alumiini.Git.OddCommitsTest do
   # Commits that Git takes and libgit2 does not: older tools wrote them, and they are in the history
   # of well-known repositories.
-  use ExUnit.Case, async: true
-
-  alias Alumiini.Git
-  alias Alumiini.Git.Test.{GitCommand, HttpServer, Oracle, Repository, TempDir}
+  use Alumiini.Git.Test.HttpCase, async: true
 
   @moduletag timeout: 280_000
 
@@ -55,21 +52,10 @@ defmodule Alumiini.Git.OddCommitsTest do
     <<"Latin ", 0xE9, " <latin@example.com> 1700000000 +0000">>
   ]
 
-  setup do
-    dir = TempDir.create!("odd-commits")
-    origin = Repository.create!(dir)
-    server = start_supervised!({HttpServer, root: dir})
-    git = start_supervised!({Git, name: nil})
-    tree = tree!(origin, "a: 1\n")
+  setup [:dir, :origin, :http, :git]
 
-    %{
-      dir: dir,
-      origin: origin,
-      server: server,
-      git: git,
-      url: HttpServer.url(server, "origin.git"),
-      tree: tree
-    }
+  setup context do
+    %{tree: tree!(context.origin, "a: 1\n")}
   end
 
   defp tree!(origin, content) do
@@ -84,9 +70,6 @@ defmodule Alumiini.Git.OddCommitsTest do
 
   defp publish(context, commit),
     do: GitCommand.run!(["update-ref", "refs/heads/main", commit], cd: context.origin)
-
-  defp sync(context, path, options),
-    do: Git.sync(context.url, "main", path, [server: context.git] ++ options)
 
   # What `git log` shows.
   defp log(path) do
@@ -151,13 +134,13 @@ defmodule Alumiini.Git.OddCommitsTest do
     for person <- @people, {author, committer} <- [{person, @good}, {@good, person}] do
       commit = commit!(context, author: author, committer: committer)
       publish(context, commit)
-      assert {person, sync(context, path, [])} == {person, {:ok, commit}}
+      assert {person, sync(context, path: path)} == {person, {:ok, commit}}
       assert {person, head(context, path)} == {person, log(path)}
     end
 
-    HttpServer.reset(context.server)
-    assert {:ok, _same} = sync(context, path, [])
-    assert HttpServer.stats(context.server).pack_bytes == 0
+    HttpServer.reset(context.http)
+    assert {:ok, _same} = sync(context, path: path)
+    assert HttpServer.stats(context.http).pack_bytes == 0
   end
 
   test "a history of nothing else is fetched, shallow and whole, from its server and from a " <>
@@ -195,7 +178,7 @@ defmodule Alumiini.Git.OddCommitsTest do
     publish(context, next)
     path = Path.join(context.dir, "clone-next")
     GitCommand.run!(["clone", "-q", "--bare", context.url, context.dir <> "/mirror.git"])
-    assert sync(context, path, depth: :infinity) == {:ok, next}
+    assert sync(context, path: path, depth: :infinity) == {:ok, next}
     assert Oracle.differences(path, context.origin, next) == []
   end
 
@@ -220,7 +203,7 @@ defmodule Alumiini.Git.OddCommitsTest do
         ] do
       commit = commit!(context, headers, message)
       publish(context, commit)
-      assert {message, sync(context, path, [])} == {message, {:ok, commit}}
+      assert {message, sync(context, path: path)} == {message, {:ok, commit}}
 
       assert {headers, %{head(context, path) | message: nil}} ==
                {headers, %{log(path) | message: nil}}
@@ -250,7 +233,7 @@ defmodule Alumiini.Git.OddCommitsTest do
       headers = [author: person, committer: person, encoding: encoding]
       commit = commit!(context, headers, [bytes, "\n"])
       publish(context, commit)
-      assert {encoding, sync(context, path, [])} == {encoding, {:ok, commit}}
+      assert {encoding, sync(context, path: path)} == {encoding, {:ok, commit}}
       assert {encoding, head(context, path)} == {encoding, log(path)}
       assert {:ok, %{author: ^text}} = Git.head(path, server: context.git)
     end
@@ -263,7 +246,7 @@ defmodule Alumiini.Git.OddCommitsTest do
       message = String.duplicate("m", size)
       commit = commit!(context, [author: @good, committer: @good], message)
       publish(context, commit)
-      assert sync(context, path, []) == {:ok, commit}
+      assert sync(context, path: path) == {:ok, commit}
 
       if answered?,
         do: assert({:ok, %{message: ^message}} = Git.head(path, server: context.git)),
@@ -278,7 +261,10 @@ defmodule Alumiini.Git.OddCommitsTest do
       parent = commit!(context, parent: bad, author: @good, committer: @good)
       publish(context, parent)
       path = Path.join(context.dir, "clone-#{System.unique_integer([:positive])}")
-      assert {:error, %{reason: reason, message: message}} = sync(context, path, depth: :infinity)
+
+      assert {:error, %{reason: reason, message: message}} =
+               sync(context, path: path, depth: :infinity)
+
       assert reason in [:corrupt, :network, :protocol]
       refute message =~ "did not send everything"
     end

@@ -1,29 +1,9 @@
 defmodule Alumiini.Git.OddTreesTest do
   # Trees as older tools wrote them, and names that are like ours: what `git` checks out of them is
   # what is there.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.HttpCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.Test.{Directory, GitCommand, HttpServer, Oracle, Repository, TempDir}
-
-  setup do
-    dir = TempDir.create!("odd-trees")
-    origin = Repository.create!(dir)
-    server = start_supervised!({HttpServer, root: dir})
-    git = start_supervised!({Git, name: nil})
-
-    %{
-      dir: dir,
-      origin: origin,
-      server: server,
-      git: git,
-      url: HttpServer.url(server, "origin.git"),
-      path: Path.join(dir, "clone")
-    }
-  end
-
-  defp sync(context, options \\ []),
-    do: Git.sync(context.url, "main", context.path, [server: context.git] ++ options)
+  setup [:dir, :origin, :http, :git]
 
   defp tree(context, entries) do
     commit = Repository.commit_raw_tree!(context.origin, "inner", entries)
@@ -55,9 +35,9 @@ defmodule Alumiini.Git.OddTreesTest do
 
   defp assert_untouched(context) do
     before = Directory.contents(context.path)
-    HttpServer.reset(context.server)
+    HttpServer.reset(context.http)
     assert {:ok, _commit} = sync(context)
-    assert HttpServer.stats(context.server).pack_bytes == 0
+    assert HttpServer.stats(context.http).pack_bytes == 0
     # The index may be as young as its files, and is written once more then.
     assert Directory.touched(before, Directory.contents(context.path)) -- [".git/index"] == []
   end

@@ -1,21 +1,9 @@
 defmodule Alumiini.Git.OwnerTest do
   # A repository that its owner works in while a sync fails there, or is killed: nothing of theirs
   # is ever lost, whoever comes next.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.HttpCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.Error
-
-  alias Alumiini.Git.Test.{
-    Directory,
-    GitCommand,
-    HttpServer,
-    Oracle,
-    OsProcess,
-    RawWorker,
-    Repository,
-    TempDir
-  }
+  alias Alumiini.Git.Test.{OsProcess, RawWorker}
 
   @moduletag timeout: 280_000
 
@@ -23,24 +11,14 @@ defmodule Alumiini.Git.OwnerTest do
   # HEAD, before the marker goes.
   @moments [{"marker", 1}, {"checkout", 1}, {"checkout", 2}, {"refs", 1}, {"unmark", 1}]
 
-  setup do
-    dir = TempDir.create!("owner")
-    origin = Repository.create!(dir)
+  setup [:dir, :origin, :commits, :http, :git]
 
-    old =
-      Repository.commit!(origin, %{
-        "app.yaml" => "a: 1\n",
-        "deploy/x.yaml" => "x: 1\n",
-        "same.yaml" => "s\n"
-      })
-
-    server = start_supervised!({HttpServer, root: dir})
-    git = start_supervised!({Git, name: nil})
-    url = HttpServer.url(server, "origin.git")
-    path = Path.join(dir, "own")
-    GitCommand.run!(["clone", "-q", url, path])
-    context = %{dir: dir, origin: origin, server: server, git: git, url: url, path: path, old: old}
-    Map.put(context, :new, advance(context))
+  # The clone is at the first of two commits.
+  defp commits(context) do
+    files = %{"app.yaml" => "a: 1\n", "deploy/x.yaml" => "x: 1\n", "same.yaml" => "s\n"}
+    old = Repository.commit!(context.origin, files)
+    cloned(context)
+    %{old: old, new: advance(context)}
   end
 
   # Changes, adds and deletes.
@@ -52,13 +30,7 @@ defmodule Alumiini.Git.OwnerTest do
     )
   end
 
-  defp sync(context, options \\ []),
-    do: Git.sync(context.url, "main", context.path, [server: context.git] ++ options)
-
-  defp git(context, args), do: GitCommand.run!(args, cd: context.path)
-  defp file(context, name), do: Path.join(context.path, name)
-  defp write(context, name, content), do: File.write!(file(context, name), content)
-  defp status(context), do: git(context, ["status", "--porcelain"])
+  defp status(context), do: run_git(context, ["status", "--porcelain"])
   # Objects may have come: none of them is reachable from a ref.
   defp own(context), do: Directory.contents(context.path, except: [".git/objects"])
 
@@ -81,7 +53,7 @@ defmodule Alumiini.Git.OwnerTest do
 
       File.rm!(file(context, ".git/#{@lock}.lock"))
       write(context, "app.yaml", "mine\n")
-      git(context, ["commit", "-qam", "Mine"])
+      run_git(context, ["commit", "-qam", "Mine"])
       mine = Repository.rev_parse(context.path)
       write(context, "same.yaml", "edited\n")
 
@@ -120,7 +92,7 @@ defmodule Alumiini.Git.OwnerTest do
       RawWorker.with_worker(fn worker ->
         id = RawWorker.ask(worker, request(context, {@moment, 1}, "stop"))
         OsProcess.await_state(worker.os_pid, ["T"])
-        if @lock == "HEAD", do: git(context, ["checkout", "-q", "--detach"])
+        if @lock == "HEAD", do: run_git(context, ["checkout", "-q", "--detach"])
         write(context, ".git/#{@lock}.lock", "")
         OsProcess.kill(worker.os_pid, :CONT)
         assert {:error, kind, sentence} = RawWorker.await(worker, id)
@@ -129,7 +101,7 @@ defmodule Alumiini.Git.OwnerTest do
 
       File.rm!(file(context, ".git/#{@lock}.lock"))
       refute marker?(context)
-      if @lock == "HEAD", do: git(context, ["checkout", "-q", "main"])
+      if @lock == "HEAD", do: run_git(context, ["checkout", "-q", "main"])
       assert status(context) == ""
       assert Repository.rev_parse(context.path) == context.old
 
@@ -202,14 +174,14 @@ defmodule Alumiini.Git.OwnerTest do
   defp act(:nothing, _context), do: fn _context, _what -> :ok end
 
   defp act(:reset, context) do
-    git(context, ["reset", "-q", "--hard"])
+    run_git(context, ["reset", "-q", "--hard"])
     fn _context, _what -> :ok end
   end
 
   defp act(:commit, context) do
     write(context, "mine.yaml", "mine\n")
-    git(context, ["add", "-A"])
-    git(context, ["commit", "-qm", "Mine"])
+    run_git(context, ["add", "-A"])
+    run_git(context, ["commit", "-qm", "Mine"])
     mine = Repository.rev_parse(context.path)
 
     fn context, what ->
@@ -225,11 +197,11 @@ defmodule Alumiini.Git.OwnerTest do
 
   defp act(:stage, context) do
     write(context, "app.yaml", "mine\n")
-    git(context, ["add", "app.yaml"])
+    run_git(context, ["add", "app.yaml"])
     write(context, "app.yaml", "a: 2\n")
 
     fn context, what ->
-      assert {what, git(context, ["show", ":app.yaml"])} == {what, "mine\n"}
+      assert {what, run_git(context, ["show", ":app.yaml"])} == {what, "mine\n"}
     end
   end
 
@@ -240,8 +212,8 @@ defmodule Alumiini.Git.OwnerTest do
 
   defp act(:branch, context) do
     # What was written by then comes along.
-    git(context, ["checkout", "-q", "-b", "mine"])
-    git(context, ["commit", "-q", "--allow-empty", "-m", "Mine"])
+    run_git(context, ["checkout", "-q", "-b", "mine"])
+    run_git(context, ["commit", "-q", "--allow-empty", "-m", "Mine"])
     mine = Repository.rev_parse(context.path)
 
     fn context, what ->
@@ -277,7 +249,7 @@ defmodule Alumiini.Git.OwnerTest do
     assert Repository.rev_parse(context.path) == context.old
     assert status(context) == " M same.yaml\n"
     assert Git.read(context.path, "app.yaml", server: context.git) == {:ok, "a: 1\n"}
-    git(context, ["checkout", "-q", "same.yaml"])
+    run_git(context, ["checkout", "-q", "same.yaml"])
     assert sync(context) == {:ok, context.new}
   end
 
@@ -307,23 +279,23 @@ defmodule Alumiini.Git.OwnerTest do
 
   test "a branch whose name is in the way of the new one's is the owner's", context do
     GitCommand.run!(["branch", "team/a", context.new], cd: context.origin)
-    git(context, ["checkout", "-q", "-b", "team"])
-    git(context, ["commit", "-q", "--allow-empty", "-m", "Mine"])
-    git(context, ["checkout", "-q", "main"])
+    run_git(context, ["checkout", "-q", "-b", "team"])
+    run_git(context, ["commit", "-q", "--allow-empty", "-m", "Mine"])
+    run_git(context, ["checkout", "-q", "main"])
     before = own(context)
-    result = Git.sync(context.url, "team/a", context.path, server: context.git)
+    result = sync(context, ref: "team/a")
     assert {:error, %Error{reason: :dirty} = error} = result
     assert error.message =~ "`team`"
     assert Directory.touched(before, own(context)) == []
   end
 
   test "a merge that is not finished is not interrupted", context do
-    git(context, ["checkout", "-q", "-b", "other"])
+    run_git(context, ["checkout", "-q", "-b", "other"])
     write(context, "other.yaml", "o\n")
-    git(context, ["add", "-A"])
-    git(context, ["commit", "-qm", "Other"])
-    git(context, ["checkout", "-q", "main"])
-    git(context, ["merge", "-q", "--no-ff", "--no-commit", "-s", "ours", "other"])
+    run_git(context, ["add", "-A"])
+    run_git(context, ["commit", "-qm", "Other"])
+    run_git(context, ["checkout", "-q", "main"])
+    run_git(context, ["merge", "-q", "--no-ff", "--no-commit", "-s", "ours", "other"])
     before = own(context)
     assert {:error, %Error{reason: :dirty} = error} = sync(context)
     assert error.message =~ "a merge is not finished"
@@ -337,7 +309,7 @@ defmodule Alumiini.Git.OwnerTest do
 
     test "a sparse checkout (#{kind}) is clean, follows, and stays sparse", context do
       assert sync(context) == {:ok, context.new}
-      git(context, ["sparse-checkout", "set"] ++ @arguments)
+      run_git(context, ["sparse-checkout", "set"] ++ @arguments)
       names = fn -> for name <- Directory.names(context.path), name != ".git", do: name end
       assert status(context) == ""
       assert sync(context) == {:ok, context.new}
@@ -358,20 +330,20 @@ defmodule Alumiini.Git.OwnerTest do
       assert File.read!(file(context, "deploy/y.yaml")) == "y: 1\n"
       refute File.exists?(file(context, "new/n.yaml"))
       assert (names.() -- before) -- ["deploy", "docs"] == []
-      here = git(context, ["ls-files", "-t"])
-      git(context, ["sparse-checkout", "reapply"])
-      assert git(context, ["ls-files", "-t"]) == here
+      here = run_git(context, ["ls-files", "-t"])
+      run_git(context, ["sparse-checkout", "reapply"])
+      assert run_git(context, ["ls-files", "-t"]) == here
       assert status(context) == ""
 
       # And back to everything.
-      git(context, ["sparse-checkout", "disable"])
+      run_git(context, ["sparse-checkout", "disable"])
       assert sync(context) == {:ok, commit}
       Oracle.assert_synced(context.path, context.origin, commit)
     end
   end
 
   test "an edit within a sparse checkout is the owner's", context do
-    git(context, ["sparse-checkout", "set", "--cone", "deploy"])
+    run_git(context, ["sparse-checkout", "set", "--cone", "deploy"])
     write(context, "app.yaml", "mine\n")
     before = own(context)
     assert {:error, %Error{reason: :dirty}} = sync(context)
@@ -379,7 +351,7 @@ defmodule Alumiini.Git.OwnerTest do
   end
 
   test "with force a sparse checkout stays sparse", context do
-    git(context, ["sparse-checkout", "set", "--cone", "deploy"])
+    run_git(context, ["sparse-checkout", "set", "--cone", "deploy"])
     write(context, "app.yaml", "mine\n")
     assert sync(context, force: true) == {:ok, context.new}
     assert status(context) == ""
@@ -388,13 +360,13 @@ defmodule Alumiini.Git.OwnerTest do
   end
 
   test "what is assumed to be unchanged counts where the commit changes it", context do
-    git(context, ["update-index", "--assume-unchanged", "same.yaml", "app.yaml"])
+    run_git(context, ["update-index", "--assume-unchanged", "same.yaml", "app.yaml"])
     write(context, "same.yaml", "mine\n")
     assert status(context) == ""
     assert sync(context) == {:ok, context.new}
     assert File.read!(file(context, "same.yaml")) == "mine\n"
     write(context, "app.yaml", "mine\n")
-    git(context, ["update-index", "--assume-unchanged", "app.yaml"])
+    run_git(context, ["update-index", "--assume-unchanged", "app.yaml"])
     Repository.commit!(context.origin, %{"app.yaml" => "a: 3\n"})
     before = own(context)
     assert {:error, %Error{reason: :dirty}} = sync(context)
@@ -411,7 +383,7 @@ defmodule Alumiini.Git.OwnerTest do
 
     test "#{name} is refused as what it is", context do
       advance(context)
-      git(context, @set_up)
+      run_git(context, @set_up)
       before = own(context)
 
       for options <- [[], [force: true]] do
@@ -426,8 +398,8 @@ defmodule Alumiini.Git.OwnerTest do
   end
 
   test "an index of version 4 and an untracked cache are as any other", context do
-    git(context, ["update-index", "--index-version", "4"])
-    git(context, ["update-index", "--force-untracked-cache"])
+    run_git(context, ["update-index", "--index-version", "4"])
+    run_git(context, ["update-index", "--force-untracked-cache"])
     assert status(context) == ""
     assert sync(context) == {:ok, context.new}
     assert status(context) == ""

@@ -1,35 +1,22 @@
 defmodule Alumiini.Git.RefsTest do
   # The refs of real remotes, held against what git itself says of them.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.GitCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.{Error, Ref}
-  alias Alumiini.Git.Test.{GitCommand, Remotes, Repository, TempDir}
+  alias Alumiini.Git.Ref
+  alias Alumiini.Git.Test.Remotes
 
-  setup do
-    directory = TempDir.create!("refs")
-    origin = Repository.create!(directory)
+  setup [:dir, :origin, :commits, :git]
+
+  defp commits(%{origin: origin}) do
     first = Repository.commit!(origin, %{"a" => "1"})
     second = Repository.commit!(origin, %{"a" => "2"})
     in_origin = fn arguments -> GitCommand.run!(["-C", origin] ++ arguments) end
     in_origin.(["tag", "light", first])
-
-    in_origin.([
-      "-c",
-      "user.name=A",
-      "-c",
-      "user.email=a@example.com",
-      "tag",
-      "-m",
-      "x",
-      "v1.0.0",
-      first
-    ])
-
+    me = ["-c", "user.name=A", "-c", "user.email=a@example.com"]
+    in_origin.(me ++ ["tag", "-m", "x", "v1.0.0", first])
     in_origin.(["update-ref", "refs/pull/7/head", second])
     in_origin.(["branch", "topic/x", first])
-    git = start_supervised!({Git, name: nil})
-    %{directory: directory, first: first, second: second, in_origin: in_origin, git: git}
+    %{first: first, second: second, in_origin: in_origin}
   end
 
   # As `git ls-remote` has it: what a tag is peeled to in a line of its own.
@@ -49,7 +36,7 @@ defmodule Alumiini.Git.RefsTest do
   for kind <- Remotes.kinds() do
     test "over #{kind} are those that git lists", context do
       %{git: git, first: first, second: second} = context
-      %{url: url} = Remotes.serve!(unquote(kind), context.directory)
+      %{url: url} = Remotes.serve!(unquote(kind), context.dir)
       url = url.("origin.git")
       expected = oracle(url)
       assert [%Ref{name: "HEAD", symref_target: "refs/heads/main"} | _] = expected
@@ -83,10 +70,10 @@ defmodule Alumiini.Git.RefsTest do
   end
 
   test "are no more bytes than allowed, wherever they are", context do
-    %{git: git, directory: directory} = context
+    %{git: git, dir: dir} = context
 
     for kind <- Remotes.kinds() do
-      %{url: url} = Remotes.serve!(kind, directory)
+      %{url: url} = Remotes.serve!(kind, dir)
       url = url.("origin.git")
       assert {:ok, heads} = Git.refs(url, server: git, prefix: "refs/heads/")
       bytes = heads |> Enum.map(&(byte_size(&1.name) + 40)) |> Enum.sum()
@@ -99,9 +86,9 @@ defmodule Alumiini.Git.RefsTest do
     end
   end
 
-  test "of a remote that is not there, and of one that is empty", %{directory: directory, git: git} do
-    %{url: url} = Remotes.serve!(:v2, directory)
-    Repository.create!(directory, "empty.git")
+  test "of a remote that is not there, and of one that is empty", %{dir: dir, git: git} do
+    %{url: url} = Remotes.serve!(:v2, dir)
+    Repository.create!(dir, "empty.git")
     assert {:ok, refs} = Git.refs(url.("empty.git"), server: git)
     # Whether HEAD of an empty repository is told depends on the server.
     assert Enum.all?(refs, &(&1.name == "HEAD"))

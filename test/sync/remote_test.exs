@@ -4,7 +4,8 @@ defmodule Alumiini.Git.RemoteTest do
   use ExUnit.Case, async: false
 
   alias Alumiini.Git
-  alias Alumiini.Git.{Auth, Error, ScriptedWorker, Telemetry}
+  alias Alumiini.Git.{Auth, Error, Telemetry}
+  alias Alumiini.Git.Test.{ScriptedWorker, Vm}
 
   import ScriptedWorker, only: [hello: 0]
 
@@ -41,9 +42,7 @@ defmodule Alumiini.Git.RemoteTest do
 
   defp put_env(variables) do
     known = ~w(http_proxy HTTP_PROXY https_proxy HTTPS_PROXY all_proxy ALL_PROXY no_proxy NO_PROXY)
-    before = for name <- known, do: {name, System.get_env(name)}
-    on_exit(fn -> System.put_env(before) end)
-    System.put_env(for name <- known, do: {name, variables[name]})
+    Vm.put_env!(for name <- known, do: {name, variables[name]})
   end
 
   describe "the limits of a server" do

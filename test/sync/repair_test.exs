@@ -1,37 +1,19 @@
 defmodule Alumiini.Git.RepairTest do
   # A managed repository that is damaged is built anew by the next sync; nothing else makes a sync
   # do that.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.HttpCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.Error
+  alias Alumiini.Git.Test.{Manifests, OddFiles}
 
-  alias Alumiini.Git.Test.{
-    Directory,
-    GitCommand,
-    HttpServer,
-    Manifests,
-    OddFiles,
-    Oracle,
-    Repository,
-    TempDir
-  }
+  setup [:dir, :origin, :history, :http, :git, :follow_healing]
 
-  setup do
-    dir = TempDir.create!("repair")
-    origin = Repository.create!(dir)
-    Repository.history!(origin, 3)
-    commit = Repository.commit!(origin, OddFiles.all())
-    server = start_supervised!({HttpServer, root: dir})
-    git = start_supervised!({Git, name: nil})
-    path = Path.join(dir, "clone")
-    url = HttpServer.url(server, "origin.git")
-    follow_healing(path)
-    %{dir: dir, origin: origin, server: server, git: git, path: path, url: url, commit: commit}
+  defp history(context) do
+    Repository.history!(context.origin, 3)
+    %{commit: Repository.commit!(context.origin, OddFiles.all())}
   end
 
   # Tests of other modules run at the same time: only our path counts.
-  defp follow_healing(path) do
+  defp follow_healing(%{path: path}) do
     test = self()
     id = make_ref()
 
@@ -45,10 +27,6 @@ defmodule Alumiini.Git.RepairTest do
     )
 
     on_exit(fn -> :telemetry.detach(id) end)
-  end
-
-  defp sync(context, depth \\ 1) do
-    Git.sync(context.url, "main", context.path, server: context.git, depth: depth)
   end
 
   defp git_file(context, name), do: Path.join([context.path, ".git", name])
@@ -115,7 +93,7 @@ defmodule Alumiini.Git.RepairTest do
   end
 
   defp assert_repaired(context, commit, depth \\ 1) do
-    assert sync(context, depth) == {:ok, commit}
+    assert sync(context, depth: depth) == {:ok, commit}
     assert_received {:repaired, reason}
     assert is_binary(reason) and reason != ""
     refute_received {:repaired, _}
@@ -124,9 +102,9 @@ defmodule Alumiini.Git.RepairTest do
 
     # It is a managed repository as any other: nothing more is to repair, and what comes later
     # comes.
-    assert sync(context, depth) == {:ok, commit}
+    assert sync(context, depth: depth) == {:ok, commit}
     later = Repository.commit!(context.origin, %{"later.yaml" => "later\n"})
-    assert sync(context, depth) == {:ok, later}
+    assert sync(context, depth: depth) == {:ok, later}
     refute_received {:repaired, _}
     Oracle.assert_synced(context.path, context.origin, later)
   end
@@ -165,7 +143,7 @@ defmodule Alumiini.Git.RepairTest do
       assert sync(context) == {:ok, context.commit}
       damage(context, @where, @how)
       before = Directory.contents(context.path)
-      rule = HttpServer.rule(context.server, {:status, 503})
+      rule = HttpServer.rule(context.http, {:status, 503})
       assert {:error, %Error{reason: :network, retryable?: true}} = sync(context)
       later = Directory.contents(context.path)
 
@@ -177,13 +155,13 @@ defmodule Alumiini.Git.RepairTest do
                []
 
       refute_received {:repaired, _}
-      HttpServer.remove(context.server, rule)
+      HttpServer.remove(context.http, rule)
       assert_repaired(context, context.commit)
     end
   end
 
   test "the whole history repairs to the whole history", context do
-    assert sync(context, :infinity) == {:ok, context.commit}
+    assert sync(context, depth: :infinity) == {:ok, context.commit}
     noise(pack(context, "pack"))
     assert_repaired(context, context.commit, :infinity)
     assert GitCommand.run!(["rev-list", "--count", "HEAD"], cd: context.path) == "5\n"
@@ -239,8 +217,8 @@ defmodule Alumiini.Git.RepairTest do
           {:status, 500},
           :html
         ] do
-      HttpServer.reset(context.server)
-      HttpServer.rule(context.server, action)
+      HttpServer.reset(context.http)
+      HttpServer.rule(context.http, action)
       assert {:error, %Error{}} = sync(context)
       assert Directory.touched(before, Directory.contents(context.path)) == []
     end
@@ -251,11 +229,11 @@ defmodule Alumiini.Git.RepairTest do
   test "while a damaged repository is built anew, its files can be read", context do
     assert sync(context) == {:ok, context.commit}
     noise(pack(context, "pack"))
-    gate = HttpServer.rule(context.server, {:stop, {:pack, 1_000}, :hold}, on: :upload_pack)
+    gate = HttpServer.rule(context.http, {:stop, {:pack, 1_000}, :hold}, on: :upload_pack)
     task = Task.async(fn -> sync(context) end)
-    HttpServer.await(context.server, {:parked, gate, 1})
+    HttpServer.await(context.http, {:parked, gate, 1})
     assert Git.read(context.path, "lines/unix.yaml", server: context.git) == {:ok, "a: 1\nb: 2\n"}
-    HttpServer.release(context.server, gate)
+    HttpServer.release(context.http, gate)
     assert Task.await(task) == {:ok, context.commit}
     assert_received {:repaired, _}
     Oracle.assert_synced(context.path, context.origin, context.commit)

@@ -1,21 +1,14 @@
 defmodule Alumiini.Git.ShallowSourceTest do
   # A remote that is shallow itself: Git clones it, and its boundary becomes the clone's.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.HttpCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.Test.{GitCommand, HttpServer, Oracle, Repository, TempDir}
+  setup [:dir, :origin, :mirror, :http, :git]
 
-  setup do
-    dir = TempDir.create!("shallow-source")
-    root = Path.join(dir, "root")
-    File.mkdir_p!(root)
-    origin = Repository.create!(root, "app.git")
+  defp mirror(%{dir: dir, origin: origin}) do
     for n <- 1..4, do: Repository.commit!(origin, %{"a.yaml" => "a: #{n}\n"})
-    mirror = Path.join(root, "mirror.git")
+    mirror = Path.join(dir, "mirror.git")
     GitCommand.run!(["clone", "-q", "--bare", "--depth", "2", "file://" <> origin, mirror])
-    http = start_supervised!({HttpServer, root: root})
-    git = start_supervised!({Git, name: nil})
-    %{dir: dir, origin: origin, mirror: mirror, http: http, git: git}
+    %{mirror: mirror}
   end
 
   defp sync(context, name, work, depth) do
@@ -67,7 +60,7 @@ defmodule Alumiini.Git.ShallowSourceTest do
       %{origin: origin, dir: dir} = context
       if unquote(version) == :v0, do: HttpServer.rule(context.http, :no_v2)
       work = Path.join(dir, "work")
-      assert {:ok, _} = sync(context, "app.git", work, :infinity)
+      assert {:ok, _} = sync(context, "origin.git", work, :infinity)
       new = Repository.commit!(origin, %{"a.yaml" => "a: 5\n"})
       pull!(context)
       assert sync(context, "mirror.git", work, :infinity) == {:ok, new}

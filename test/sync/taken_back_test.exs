@@ -1,30 +1,13 @@
 defmodule Alumiini.Git.TakenBackTest do
   # A commit that cannot be checked out leaves the one before where it was, whole and readable.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.HttpCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.Error
-  alias Alumiini.Git.Test.{Directory, HttpServer, Leftovers, Oracle, RawWorker, Repository, TempDir}
+  alias Alumiini.Git.Test.{Leftovers, RawWorker}
 
   # No file system takes a name of more than 255 bytes; Git's objects do.
   @name String.duplicate("n", 300) <> ".yaml"
 
-  setup do
-    dir = TempDir.create!("taken-back")
-    origin = Repository.create!(dir)
-    server = start_supervised!({HttpServer, root: dir})
-    git = start_supervised!({Git, name: nil})
-    path = Path.join(dir, "clone")
-
-    %{
-      origin: origin,
-      server: server,
-      git: git,
-      url: HttpServer.url(server, "origin.git"),
-      path: path,
-      dir: dir
-    }
-  end
+  setup [:dir, :origin, :http, :git]
 
   defp good(context), do: Repository.commit!(context.origin, files(1))
 
@@ -37,9 +20,6 @@ defmodule Alumiini.Git.TakenBackTest do
         into: %{},
         do: {name, "n: #{n} of #{name}\n"}
   end
-
-  defp sync(context, options \\ []),
-    do: Git.sync(context.url, "main", context.path, [server: context.git] ++ options)
 
   defp assert_at(context, commit) do
     Oracle.assert_synced(context.path, context.origin, commit)
@@ -58,11 +38,11 @@ defmodule Alumiini.Git.TakenBackTest do
       new = bad(context)
 
       for n <- 1..3 do
-        HttpServer.reset(context.server)
+        HttpServer.reset(context.http)
         assert {:error, %Error{reason: :io} = error} = sync(context, depth: @depth)
         assert error.message =~ "name too long" and error.message =~ @name
         assert_at(context, old)
-        if n > 1, do: assert(HttpServer.stats(context.server).pack_bytes == 0)
+        if n > 1, do: assert(HttpServer.stats(context.http).pack_bytes == 0)
       end
 
       assert Repository.rev_parse(context.path, "refs/remotes/origin/main") == new
@@ -79,16 +59,14 @@ defmodule Alumiini.Git.TakenBackTest do
     bad = bad(context)
     Repository.move_branch!(context.origin, "bad", bad)
 
-    assert {:error, %Error{reason: :io}} =
-             Git.sync(context.url, "bad", context.path, server: context.git)
+    assert {:error, %Error{reason: :io}} = sync(context, ref: "bad")
 
     assert Repository.rev_parse(context.path, "refs/heads/main") == old
     assert_at(context, old)
 
-    assert {:error, %Error{reason: :io}} =
-             Git.sync(context.url, "bad", context.path, server: context.git)
+    assert {:error, %Error{reason: :io}} = sync(context, ref: "bad")
 
-    assert Git.sync(context.url, "other", context.path, server: context.git) == {:ok, old}
+    assert sync(context, ref: "other") == {:ok, old}
   end
 
   test "a first clone leaves nothing", context do

@@ -1,39 +1,29 @@
 defmodule Alumiini.Git.TelemetryTest do
   # The events of real work, held against the table in the documentation of Alumiini.Git.Telemetry.
-  # What scripted workers do on demand (garbage, another protocol version) is in server_test.exs.
-  use ExUnit.Case, async: true
+  # What scripted workers do on demand (garbage, another protocol version) is in events_test.exs.
+  use Alumiini.Git.Test.HttpCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.{Error, Server, Telemetry}
-  alias Alumiini.Git.Test.{HttpServer, OsProcess, Repository, TempDir}
+  alias Alumiini.Git.{Server, Telemetry}
+  alias Alumiini.Git.Test.{DocumentedEvents, OsProcess}
 
-  setup do
-    directory = TempDir.create!("telemetry")
-    origin = Repository.create!(directory)
+  setup [:dir, :origin, :big_file, :http, :listening_git]
 
-    first =
-      Repository.commit!(origin, %{
-        "deploy/app.yaml" => "app: 1\n",
-        "deploy/big.bin" => :crypto.strong_rand_bytes(50_000)
-      })
+  defp big_file(context) do
+    files = %{
+      "deploy/app.yaml" => "app: 1\n",
+      "deploy/big.bin" => :crypto.strong_rand_bytes(50_000)
+    }
 
-    http = start_supervised!({HttpServer, root: directory})
+    %{commit: Repository.commit!(context.origin, files)}
+  end
+
+  # Its worker comes up at once: somebody must listen before.
+  defp listening_git(_context) do
     git = :"#{__MODULE__}.#{System.unique_integer([:positive])}"
     id = {__MODULE__, make_ref()}
     :ok = :telemetry.attach_many(id, Telemetry.events(), &__MODULE__.tell/4, {self(), git})
     on_exit(fn -> :telemetry.detach(id) end)
-    # Not before somebody listens: its worker comes up at once.
-    pid = start_supervised!({Git, name: git})
-
-    %{
-      pid: pid,
-      origin: origin,
-      first: first,
-      http: http,
-      git: git,
-      url: HttpServer.url(http, "origin.git"),
-      path: Path.join(directory, "clone")
-    }
+    %{pid: start_supervised!({Git, name: git}), git: git}
   end
 
   def tell(event, measurements, %{server: server} = metadata, {test, server}) do
@@ -45,7 +35,7 @@ defmodule Alumiini.Git.TelemetryTest do
   # The next event of this name, which has exactly the keys that are documented.
   defp event!(name) do
     assert_receive {:event, ^name, measurements, metadata, executed_in}, 10_000
-    documented = Map.fetch!(documented(), name)
+    documented = Map.fetch!(DocumentedEvents.all(), name)
     assert keys(measurements) == documented.measurements
     assert keys(metadata) == documented.metadata
     assert Enum.all?(Map.values(measurements), &(is_integer(&1) or &1 == nil))
@@ -72,21 +62,21 @@ defmodule Alumiini.Git.TelemetryTest do
   end
 
   test "a table of all events is documented" do
-    assert Enum.sort(Map.keys(documented())) == Enum.sort(Telemetry.events())
+    assert Enum.sort(Map.keys(DocumentedEvents.all())) == Enum.sort(Telemetry.events())
   end
 
   test "every operation starts and stops, with what it was about and the bytes of it", context do
-    %{git: git, http: http, url: url, path: path, origin: origin, first: first} = context
+    %{git: git, http: http, url: url, path: path, origin: origin, commit: commit} = context
     options = [server: git]
 
-    assert {{:ok, ^first},
+    assert {{:ok, ^commit},
             %{result: :ok, url: ^url, path: ^path, ref: "main", bytes: bytes, change: :cloned}} =
              call!(:sync, fn -> Git.sync(url, "main", path, options) end)
 
     assert bytes == HttpServer.stats(http).pack_bytes
     assert bytes > 50_000
 
-    assert {{:ok, ^first}, %{result: :ok, bytes: 0, objects: 0, change: :none}} =
+    assert {{:ok, ^commit}, %{result: :ok, bytes: 0, objects: 0, change: :none}} =
              call!(:sync, fn -> Git.sync(url, "main", path, options) end)
 
     second = Repository.commit!(origin, %{"deploy/app.yaml" => "app: 2\n"})
@@ -150,7 +140,7 @@ defmodule Alumiini.Git.TelemetryTest do
   test "credentials that are asked for again are one call; a function that raises makes an " <>
          "exception of it",
        context do
-    %{git: git, http: http, url: url, first: first} = context
+    %{git: git, http: http, url: url, commit: commit} = context
     HttpServer.rule(http, {:require, {:bearer, "good"}})
     asked = :counters.new(1, [])
 
@@ -161,7 +151,7 @@ defmodule Alumiini.Git.TelemetryTest do
 
     options = [server: git, allow_insecure: true]
 
-    assert {{:ok, ^first}, %{result: :ok}} =
+    assert {{:ok, ^commit}, %{result: :ok}} =
              call!(:ls_remote, fn -> Git.ls_remote(url, "HEAD", [auth: auth] ++ options) end)
 
     assert :counters.get(asked, 1) == 2
@@ -231,8 +221,8 @@ defmodule Alumiini.Git.TelemetryTest do
   end
 
   test "a repository that was built anew is told once", context do
-    %{git: git, pid: pid, url: url, path: path, origin: origin, first: first} = context
-    assert {:ok, ^first} = Git.sync(url, "main", path, server: git)
+    %{git: git, pid: pid, url: url, path: path, origin: origin, commit: commit} = context
+    assert {:ok, ^commit} = Git.sync(url, "main", path, server: git)
     [pack] = Path.wildcard(Path.join(path, ".git/objects/pack/*.pack"))
     :ok = File.chmod(pack, 0o644)
     :ok = File.write(pack, "not a pack")
@@ -248,26 +238,5 @@ defmodule Alumiini.Git.TelemetryTest do
     refute_received {:event, [:alumiini_git, :repo, :repaired], _, _, _}
   end
 
-  ## The table
-
   defp keys(map), do: map |> Map.keys() |> Enum.sort()
-
-  defp documented do
-    {:docs_v1, _, _, _, %{"en" => doc}, _, _} = Code.fetch_docs(Telemetry)
-
-    for "| `[" <> _ = row <- String.split(doc, "\n"),
-        [event, measurements, metadata] =
-          row |> String.split("|", trim: true) |> Enum.map(&words/1),
-        event <- each(event),
-        into: %{} do
-      {event, %{measurements: Enum.sort(measurements), metadata: Enum.sort(metadata)}}
-    end
-  end
-
-  defp words(cell), do: for([word] <- Regex.scan(~r/\w+/, cell), do: String.to_existing_atom(word))
-
-  defp each([:alumiini_git, :op, event]),
-    do: for(op <- Alumiini.Git.Ops.all(), do: [:alumiini_git, op, event])
-
-  defp each(event), do: [event]
 end

@@ -1,42 +1,21 @@
 defmodule Alumiini.Git.TruthHistoryTest do
   # Whatever happens to a remote, a sync ends where `git clone` ends.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.HttpCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.Error
-
-  alias Alumiini.Git.Test.{
-    Directory,
-    GitCommand,
-    HttpServer,
-    Oracle,
-    RandomHistory,
-    Remotes,
-    Repository,
-    TempDir
-  }
+  alias Alumiini.Git.Test.{RandomHistory, Remotes}
 
   @depths [1, 2, 3, 7, :infinity]
 
-  setup context do
-    dir = TempDir.create!("history")
-    origins = Path.join(dir, "origins")
-    File.mkdir_p!(origins)
-    origin = Repository.create!(origins)
-    remote = Remotes.serve!(context[:remote] || :v2, origins)
-    git = start_supervised!({Git, name: nil})
-    base = %{dir: dir, origins: origins, origin: origin, git: git, path: Path.join(dir, "clone")}
-    Map.merge(remote, base)
-  end
+  setup [:dir, :origin, :remote, :git]
 
-  defp sync(context, branch \\ "main", depth \\ 1, name \\ "origin.git") do
+  defp sync_branch(context, branch \\ "main", depth \\ 1, name \\ "origin.git") do
     options = [
       server: context.git,
       depth: depth,
       working_tree: Map.get(context, :working_tree, true)
     ]
 
-    Git.sync(context.url.(name), branch, context.path, options)
+    Git.sync(context.remote_url.(name), branch, context.path, options)
   end
 
   defp count(path, revision \\ "HEAD") do
@@ -55,22 +34,15 @@ defmodule Alumiini.Git.TruthHistoryTest do
         ["clone", "-q", "--single-branch", "--no-checkout", "--no-tags", "--branch", branch] ++
           depth
 
-      GitCommand.run!(args ++ ["file://" <> Path.join(context.origins, name), dir <> "/clone"])
-      {count(dir <> "/clone"), shallow(dir <> "/clone")}
+      GitCommand.run!(args ++ ["file://" <> Path.join(context.dir, name), dir <> "/clone"])
+      {count(dir <> "/clone"), Oracle.shallow(dir <> "/clone")}
     end)
   end
 
-  defp shallow(path) do
-    case File.read(Path.join(path, ".git/shallow")) do
-      {:ok, text} -> text |> String.split() |> Enum.sort()
-      {:error, :enoent} -> []
-    end
-  end
-
   defp assert_as_cloned(context, branch, depth, name \\ "origin.git") do
-    origin = Path.join(context.origins, name)
+    origin = Path.join(context.dir, name)
     commit = Repository.rev_parse!(origin, "refs/heads/#{branch}")
-    assert sync(context, branch, depth, name) == {:ok, commit}
+    assert sync_branch(context, branch, depth, name) == {:ok, commit}
 
     if Map.get(context, :working_tree, true),
       do: Oracle.assert_synced(context.path, origin, commit),
@@ -79,7 +51,7 @@ defmodule Alumiini.Git.TruthHistoryTest do
     {commits, ends} = expected(context, branch, depth, name)
     assert count(context.path) == commits
     # A repository that had other depths before may have ends of what it had, too.
-    assert ends -- shallow(context.path) == []
+    assert ends -- Oracle.shallow(context.path) == []
     # HEAD's branch has a star. What keeps the commit before is ours.
     refs =
       ["for-each-ref", "--format=%(HEAD)%(refname) %(objectname)"]
@@ -87,7 +59,7 @@ defmodule Alumiini.Git.TruthHistoryTest do
       |> String.replace(~r{^ refs/alumiini/kept/0 .*\n}, "")
 
     assert refs == "*refs/heads/#{branch} #{commit}\n refs/remotes/origin/#{branch} #{commit}\n"
-    url = String.replace_prefix(context.url.(name), "file://", "")
+    url = String.replace_prefix(context.remote_url.(name), "file://", "")
     assert File.read!(Path.join(context.path, ".git/config")) =~ "url = #{url}\n"
   end
 
@@ -152,7 +124,7 @@ defmodule Alumiini.Git.TruthHistoryTest do
         Repository.delete_branch!(context.origin, "topic/one")
 
         assert {:error, %Error{reason: :ref_not_found, retryable?: false} = error} =
-                 sync(context, "topic/one")
+                 sync_branch(context, "topic/one")
 
         assert error.message =~ "topic/one" and error.message =~ "topic/ones"
         assert error.detail.near == ["topic/ones"]
@@ -182,11 +154,11 @@ defmodule Alumiini.Git.TruthHistoryTest do
           "-q",
           "--mirror",
           context.origin,
-          Path.join(context.origins, "moved.git")
+          Path.join(context.dir, "moved.git")
         ])
 
         assert_as_cloned(context, "main", 2, "moved.git")
-        other = Repository.create!(context.origins, "other.git")
+        other = Repository.create!(context.dir, "other.git")
 
         Repository.commit!(other, %{"other.yaml" => "o\n"},
           author: "Somebody Else <else@example.com>"
@@ -228,7 +200,7 @@ defmodule Alumiini.Git.TruthHistoryTest do
         counts =
           for commit <- Enum.drop(commits, 2) do
             Repository.move_branch!(context.origin, "main", commit)
-            assert sync(context, "main", 2) == {:ok, commit}
+            assert sync_branch(context, "main", 2) == {:ok, commit}
             packs.()
           end
 
@@ -252,21 +224,21 @@ defmodule Alumiini.Git.TruthHistoryTest do
   test "the server that refuses protocol v2 is really asked in v0", context do
     Repository.history!(context.origin, 3)
     assert_as_cloned(context, "main", 1)
-    HttpServer.reset(context.server)
-    HttpServer.rule(context.server, :no_v2)
+    HttpServer.reset(context.http)
+    HttpServer.rule(context.http, :no_v2)
     assert_as_cloned(context, "main", 1)
     # v0 has no ls-refs: what is new is asked with a GET.
-    assert [%{service: :info_refs}] = HttpServer.log(context.server)
+    assert [%{service: :info_refs}] = HttpServer.log(context.http)
   end
 
   test "a server that comes to speak v2, and one that ceases to", context do
     Repository.history!(context.origin, 3)
 
     for _ <- 1..2 do
-      rule = HttpServer.rule(context.server, :no_v2)
+      rule = HttpServer.rule(context.http, :no_v2)
       Repository.history!(context.origin, 2)
       assert_as_cloned(context, "main", 2)
-      HttpServer.remove(context.server, rule)
+      HttpServer.remove(context.http, rule)
       Repository.history!(context.origin, 2)
       assert_as_cloned(context, "main", 3)
     end
@@ -274,32 +246,32 @@ defmodule Alumiini.Git.TruthHistoryTest do
 
   test "identical syncs that wait share one that starts after they came", context do
     Repository.history!(context.origin, 2)
-    assert {:ok, old} = sync(context)
-    HttpServer.reset(context.server)
-    gate = HttpServer.rule(context.server, :hold, first: 1)
-    first = Task.async(fn -> sync(context) end)
-    HttpServer.await(context.server, {:parked, gate, 1})
+    assert {:ok, old} = sync_branch(context)
+    HttpServer.reset(context.http)
+    gate = HttpServer.rule(context.http, :hold, first: 1)
+    first = Task.async(fn -> sync_branch(context) end)
+    HttpServer.await(context.http, {:parked, gate, 1})
 
     # The first has its answer's content still to come; those who ask now have a reason that may be
     # newer.
-    waiting = for _ <- 1..20, do: Task.async(fn -> sync(context) end)
+    waiting = for _ <- 1..20, do: Task.async(fn -> sync_branch(context) end)
     # An answer to a later request of each kind of thread: the others were read before it.
     for _ <- 1..8, do: assert({:ok, %{sha: ^old}} = Git.head(context.path, server: context.git))
     [new] = Repository.history!(context.origin, 1)
-    HttpServer.release(context.server, gate)
+    HttpServer.release(context.http, gate)
 
     assert {:ok, sha} = Task.await(first)
     assert sha in [old, new]
     assert Enum.uniq(Task.await_many(waiting)) == [{:ok, new}]
     Oracle.assert_synced(context.path, context.origin, new)
     # Two or three conversations of at most a refs and a pack request each, for twenty-one calls.
-    assert length(HttpServer.log(context.server)) <= 6
+    assert length(HttpServer.log(context.http)) <= 6
   end
 
   defp run_random(context, seeds, steps) do
     for seed <- seeds do
       names = for n <- 1..2, do: "random-#{seed}-#{n}.git"
-      origins = for name <- names, do: Repository.create!(context.origins, name)
+      origins = for name <- names, do: Repository.create!(context.dir, name)
 
       histories =
         for {origin, n} <- Enum.with_index(origins), do: RandomHistory.new(origin, seed * 10 + n)
@@ -346,7 +318,7 @@ defmodule Alumiini.Git.TruthHistoryTest do
       assert_as_cloned(context, branch, depth, next)
     else
       before = Directory.contents(context.path)
-      assert {:error, %Error{reason: :ref_not_found}} = sync(context, branch, depth, next)
+      assert {:error, %Error{reason: :ref_not_found}} = sync_branch(context, branch, depth, next)
       assert Directory.touched(before, Directory.contents(context.path)) == []
     end
 

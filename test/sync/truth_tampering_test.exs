@@ -1,59 +1,42 @@
 defmodule Alumiini.Git.TruthTamperingTest do
   # Whatever somebody does to a managed working tree, a sync with nothing new puts it right.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.HttpCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.Test.{Directory, GitCommand, HttpServer, OddFiles, Oracle, Repository, TempDir}
+  alias Alumiini.Git.Test.OddFiles
 
-  setup do
-    dir = TempDir.create!("tampering")
-    origin = Repository.create!(dir)
-    Repository.history!(origin, 3)
-    commit = Repository.commit!(origin, OddFiles.all())
-    server = start_supervised!({HttpServer, root: dir})
-    git = start_supervised!({Git, name: nil})
-    path = Path.join(dir, "clone")
-    url = HttpServer.url(server, "origin.git")
+  setup [:dir, :origin, :history, :http, :git, :synced]
 
-    context = %{
-      dir: dir,
-      origin: origin,
-      server: server,
-      git: git,
-      path: path,
-      url: url,
-      commit: commit
-    }
-
-    assert sync(context) == {:ok, commit}
-    context
+  defp history(context) do
+    Repository.history!(context.origin, 3)
+    %{commit: Repository.commit!(context.origin, OddFiles.all())}
   end
 
-  defp sync(context), do: Git.sync(context.url, "main", context.path, server: context.git)
+  defp synced(context) do
+    assert sync(context) == {:ok, context.commit}
+    :ok
+  end
 
   # The tampering must show before, so that a test of it can fail.
   defp assert_put_right(context, tamper, shows? \\ &tree_differs?/1) do
     tamper.(context.path)
     assert shows?.(context), "the tampering changed nothing"
-    HttpServer.reset(context.server)
+    HttpServer.reset(context.http)
     assert sync(context) == {:ok, context.commit}
     Oracle.assert_synced(context.path, context.origin, context.commit)
     # All that is needed was there: an empty pack has 32 bytes.
-    assert HttpServer.stats(context.server).pack_bytes <= 32
+    assert HttpServer.stats(context.http).pack_bytes <= 32
   end
 
   defp tree_differs?(context),
     do: Oracle.differences(context.path, context.origin, context.commit) != []
 
   defp git_differs?(context) do
-    git(context.path, ["status", "--porcelain", "--ignored"]) != "" or
+    run_git(context, ["status", "--porcelain", "--ignored"]) != "" or
       Repository.rev_parse(context.path) != context.commit or
-      git(context.path, ["for-each-ref", "--format=%(refname)"]) !=
+      run_git(context, ["for-each-ref", "--format=%(refname)"]) !=
         "refs/heads/main\nrefs/remotes/origin/main\n" or
       GitCommand.run(["symbolic-ref", "HEAD"], cd: context.path) != {"refs/heads/main\n", 0}
   end
-
-  defp git(path, args), do: GitCommand.run!(args, cd: path)
 
   @unix "lines/unix.yaml"
 
@@ -122,10 +105,10 @@ defmodule Alumiini.Git.TruthTamperingTest do
     for name <- ["nested", "ignored/nested", "a/very/nested"] do
       assert_put_right(context, fn path ->
         nested = Path.join(path, name)
-        git(context.dir, ["init", "-q", nested])
+        run_git(context.dir, ["init", "-q", nested])
         File.write!(Path.join(nested, "mine.yaml"), "mine\n")
-        git(nested, ["add", "-A"])
-        git(nested, ["commit", "-q", "-m", "Nested"])
+        run_git(nested, ["add", "-A"])
+        run_git(nested, ["commit", "-q", "-m", "Nested"])
       end)
     end
   end
@@ -187,43 +170,43 @@ defmodule Alumiini.Git.TruthTamperingTest do
 
     staged.(fn path ->
       File.write!(Path.join(path, @unix), "staged\n")
-      git(path, ["add", "-A"])
+      run_git(path, ["add", "-A"])
     end)
 
     staged.(fn path ->
       File.write!(Path.join(path, "new.yaml"), "staged\n")
-      git(path, ["add", "new.yaml"])
+      run_git(path, ["add", "new.yaml"])
     end)
 
     # In the index only, so that the working tree looks untouched.
     staged.(fn path ->
       File.write!(Path.join(path, "new.yaml"), "staged\n")
-      git(path, ["add", "new.yaml"])
+      run_git(path, ["add", "new.yaml"])
       File.rm!(Path.join(path, "new.yaml"))
     end)
 
-    staged.(&git(&1, ["rm", "-q", "--cached", @unix]))
-    staged.(&git(&1, ["rm", "-q", "-r", "lines"]))
-    staged.(&git(&1, ["update-index", "--chmod=+x", @unix]))
+    staged.(&run_git(&1, ["rm", "-q", "--cached", @unix]))
+    staged.(&run_git(&1, ["rm", "-q", "-r", "lines"]))
+    staged.(&run_git(&1, ["update-index", "--chmod=+x", @unix]))
 
     staged.(fn path ->
       File.write!(Path.join(path, "intended.yaml"), "")
-      git(path, ["add", "-N", "intended.yaml"])
+      run_git(path, ["add", "-N", "intended.yaml"])
     end)
 
-    staged.(&git(&1, ["mv", @unix, "moved.yaml"]))
+    staged.(&run_git(&1, ["mv", @unix, "moved.yaml"]))
   end
 
   test "changes that git was told not to see", context do
     for flag <- ["--assume-unchanged", "--skip-worktree"] do
       assert_put_right(context, fn path ->
-        git(path, ["update-index", flag, @unix])
+        run_git(path, ["update-index", flag, @unix])
         File.write!(Path.join(path, @unix), "hidden\n")
       end)
 
       # And it sees again what comes later.
       File.write!(Path.join(context.path, @unix), "later\n")
-      assert git(context.path, ["status", "--porcelain"]) =~ @unix
+      assert run_git(context, ["status", "--porcelain"]) =~ @unix
       assert sync(context) == {:ok, context.commit}
     end
   end
@@ -233,9 +216,9 @@ defmodule Alumiini.Git.TruthTamperingTest do
       context,
       fn path ->
         for {branch, content} <- [{"ours", "ours\n"}, {"theirs", "theirs\n"}] do
-          git(path, ["checkout", "-q", "-B", branch, context.commit])
+          run_git(path, ["checkout", "-q", "-B", branch, context.commit])
           File.write!(Path.join(path, @unix), content)
-          git(path, ["commit", "-q", "-a", "-m", branch])
+          run_git(path, ["commit", "-q", "-a", "-m", branch])
         end
 
         assert {_, 1} = GitCommand.run(["merge", "ours"], cd: path)
@@ -243,32 +226,32 @@ defmodule Alumiini.Git.TruthTamperingTest do
       &git_differs?/1
     )
 
-    assert git(context.path, ["status"]) =~ "nothing to commit"
-    refute git(context.path, ["status"]) =~ "merg"
+    assert run_git(context, ["status"]) =~ "nothing to commit"
+    refute run_git(context, ["status"]) =~ "merg"
   end
 
   test "branches, HEAD and commits that somebody moved or made", context do
     moved = fn change -> assert_put_right(context, change, &git_differs?/1) end
-    moved.(&git(&1, ["checkout", "-q", "-b", "mine"]))
-    moved.(&git(&1, ["checkout", "-q", "--detach"]))
-    moved.(&git(&1, ["commit", "-q", "--allow-empty", "-m", "Mine"]))
-    moved.(&git(&1, ["checkout", "-q", "--orphan", "new"]))
-    moved.(&git(&1, ["update-ref", "-d", "refs/heads/main"]))
-    moved.(&git(&1, ["update-ref", "-d", "refs/remotes/origin/main"]))
-    moved.(&git(&1, ["branch", "other"]))
+    moved.(&run_git(&1, ["checkout", "-q", "-b", "mine"]))
+    moved.(&run_git(&1, ["checkout", "-q", "--detach"]))
+    moved.(&run_git(&1, ["commit", "-q", "--allow-empty", "-m", "Mine"]))
+    moved.(&run_git(&1, ["checkout", "-q", "--orphan", "new"]))
+    moved.(&run_git(&1, ["update-ref", "-d", "refs/heads/main"]))
+    moved.(&run_git(&1, ["update-ref", "-d", "refs/remotes/origin/main"]))
+    moved.(&run_git(&1, ["branch", "other"]))
 
     # Where refs/heads/main has to be a file.
     moved.(fn path ->
-      git(path, ["checkout", "-q", "--detach"])
-      git(path, ["branch", "-D", "main"])
-      git(path, ["branch", "main/below"])
+      run_git(path, ["checkout", "-q", "--detach"])
+      run_git(path, ["branch", "-D", "main"])
+      run_git(path, ["branch", "main/below"])
     end)
 
     moved.(fn path ->
       File.write!(Path.join(path, "mine.yaml"), "mine\n")
-      git(path, ["add", "-A"])
-      git(path, ["commit", "-q", "-m", "Mine"])
-      git(path, ["update-ref", "refs/remotes/origin/main", "HEAD"])
+      run_git(path, ["add", "-A"])
+      run_git(path, ["commit", "-q", "-m", "Mine"])
+      run_git(path, ["update-ref", "refs/remotes/origin/main", "HEAD"])
     end)
   end
 
@@ -279,12 +262,12 @@ defmodule Alumiini.Git.TruthTamperingTest do
           ["repack", "-a", "-d", "-q"],
           ["reset", "-q", "--hard"]
         ] do
-      git(context.path, args)
+      run_git(context, args)
       assert sync(context) == {:ok, context.commit}
       Oracle.assert_synced(context.path, context.origin, context.commit)
     end
 
-    git(context.path, ["pack-refs", "--all"])
+    run_git(context, ["pack-refs", "--all"])
     commit = Repository.commit!(context.origin, %{"later.yaml" => "later\n"})
     assert sync(context) == {:ok, commit}
     Oracle.assert_synced(context.path, context.origin, commit)

@@ -1,24 +1,10 @@
 defmodule Alumiini.Git.TruthTest do
   # After a sync, the working tree is the commit, whatever is in it and whatever was done to it.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.HttpCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.Test.{Directory, GitCommand, OddFiles, Oracle, Remotes, Repository, TempDir}
+  alias Alumiini.Git.Test.{OddFiles, Remotes}
 
-  setup context do
-    dir = TempDir.create!("truth")
-    origins = Path.join(dir, "origins")
-    File.mkdir_p!(origins)
-    origin = Repository.create!(origins)
-    remote = Remotes.serve!(context[:remote] || :v2, origins)
-    git = start_supervised!({Git, name: nil})
-
-    Map.merge(remote, %{dir: dir, origin: origin, git: git, path: Path.join(dir, "clone")})
-  end
-
-  defp sync(context, options \\ []) do
-    Git.sync(context.url.("origin.git"), "main", context.path, [server: context.git] ++ options)
-  end
+  setup [:dir, :origin, :remote, :git]
 
   for remote <- Remotes.kinds() do
     describe "over #{remote}" do
@@ -118,7 +104,7 @@ defmodule Alumiini.Git.TruthTest do
     Repository.tag!(context.origin, "v1", "main")
     assert {:ok, commit} = sync(context)
     clone = Path.join(context.dir, "git-clone")
-    GitCommand.run!(["clone", "-q", "--depth", "1", "--no-tags", context.url.("origin.git"), clone])
+    GitCommand.run!(["clone", "-q", "--depth", "1", "--no-tags", context.url, clone])
 
     for args <- [
           ["rev-parse", "HEAD", "HEAD^{tree}", "refs/heads/main", "refs/remotes/origin/main"],

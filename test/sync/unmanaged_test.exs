@@ -1,36 +1,18 @@
 defmodule Alumiini.Git.UnmanagedTest do
   # Somebody's own repository is moved only where nothing of theirs can be lost.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.HttpCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.Error
-  alias Alumiini.Git.Test.{Directory, GitCommand, HttpServer, Oracle, Repository, TempDir}
+  setup [:dir, :origin, :commits, :http, :git, :cloned]
 
-  setup do
-    dir = TempDir.create!("unmanaged")
-    origin = Repository.create!(dir)
-
-    Repository.commit!(origin, %{
+  defp commits(context) do
+    Repository.commit!(context.origin, %{
       "app.yaml" => "a: 1\n",
       "deploy/x.yaml" => "x: 1\n",
       ".gitignore" => "*.log\n"
     })
 
-    commit = Repository.commit!(origin, %{"app.yaml" => "a: 2\n"})
-    server = start_supervised!({HttpServer, root: dir})
-    git = start_supervised!({Git, name: nil})
-    url = HttpServer.url(server, "origin.git")
-    path = Path.join(dir, "own")
-    GitCommand.run!(["clone", "-q", url, path])
-    %{dir: dir, origin: origin, server: server, git: git, path: path, url: url, commit: commit}
+    %{commit: Repository.commit!(context.origin, %{"app.yaml" => "a: 2\n"})}
   end
-
-  defp sync(context, options \\ []) do
-    Git.sync(context.url, "main", context.path, [server: context.git] ++ options)
-  end
-
-  defp git(context, args), do: GitCommand.run!(args, cd: context.path)
-  defp write(context, name, content), do: File.write!(Path.join(context.path, name), content)
 
   defp assert_never_marked(context) do
     assert {"", 1} = GitCommand.run(["config", "--get-regexp", "^alumiini"], cd: context.path)
@@ -67,8 +49,8 @@ defmodule Alumiini.Git.UnmanagedTest do
     commit = advance(context)
     assert sync(context) == {:ok, commit}
     Oracle.assert_synced(context.path, context.origin, commit)
-    assert git(context, ["symbolic-ref", "HEAD"]) == "refs/heads/main\n"
-    assert git(context, ["rev-list", "--count", "HEAD"]) == "3\n"
+    assert run_git(context, ["symbolic-ref", "HEAD"]) == "refs/heads/main\n"
+    assert run_git(context, ["rev-list", "--count", "HEAD"]) == "3\n"
     assert_never_marked(context)
   end
 
@@ -83,7 +65,7 @@ defmodule Alumiini.Git.UnmanagedTest do
     write(context, "mine.yaml", "untracked\n")
     write(context, "some.log", "ignored\n")
     File.mkdir_p!(Path.join(context.path, "empty/dir"))
-    git(context, ["init", "-q", "nested"])
+    run_git(context, ["init", "-q", "nested"])
     commit = advance(context)
 
     for options <- [[], [force: true]] do
@@ -106,8 +88,11 @@ defmodule Alumiini.Git.UnmanagedTest do
 
   def edit(context), do: write(context, "app.yaml", "edited\n")
   def delete(context), do: File.rm!(Path.join(context.path, "app.yaml"))
-  def stage(context), do: edit(context) && git(context, ["add", "-A"])
-  def stage_new(context), do: write(context, "staged.yaml", "s\n") && git(context, ["add", "-A"])
+  def stage(context), do: edit(context) && run_git(context, ["add", "-A"])
+
+  def stage_new(context),
+    do: write(context, "staged.yaml", "s\n") && run_git(context, ["add", "-A"])
+
   def chmod(context), do: File.chmod!(Path.join(context.path, "app.yaml"), 0o755)
 
   for {name, change, path} <- changes do
@@ -128,8 +113,8 @@ defmodule Alumiini.Git.UnmanagedTest do
 
   test "commits that the remote lacks are refused, and dropped by force", context do
     write(context, "mine.yaml", "mine\n")
-    git(context, ["add", "-A"])
-    git(context, ["commit", "-q", "-m", "Mine"])
+    run_git(context, ["add", "-A"])
+    run_git(context, ["commit", "-q", "-m", "Mine"])
     mine = Repository.rev_parse(context.path)
     assert_dirty(context, [mine])
     commit = advance(context)
@@ -141,15 +126,15 @@ defmodule Alumiini.Git.UnmanagedTest do
 
   test "commits under a detached HEAD are refused; those on another branch are safe there",
        context do
-    git(context, ["checkout", "-q", "-b", "mine"])
-    git(context, ["commit", "-q", "--allow-empty", "-m", "Mine"])
+    run_git(context, ["checkout", "-q", "-b", "mine"])
+    run_git(context, ["commit", "-q", "--allow-empty", "-m", "Mine"])
     mine = Repository.rev_parse(context.path)
     assert sync(context) == {:ok, context.commit}
-    assert git(context, ["symbolic-ref", "HEAD"]) == "refs/heads/main\n"
+    assert run_git(context, ["symbolic-ref", "HEAD"]) == "refs/heads/main\n"
     assert Repository.rev_parse(context.path, "refs/heads/mine") == mine
 
-    git(context, ["checkout", "-q", "--detach"])
-    git(context, ["commit", "-q", "--allow-empty", "-m", "Detached"])
+    run_git(context, ["checkout", "-q", "--detach"])
+    run_git(context, ["commit", "-q", "--allow-empty", "-m", "Detached"])
     assert_dirty(context, [Repository.rev_parse(context.path)])
     advance(context)
     assert_dirty(context, [Repository.rev_parse(context.path)])
@@ -178,7 +163,7 @@ defmodule Alumiini.Git.UnmanagedTest do
     commit = advance(context)
     assert sync(context, depth: :infinity) == {:ok, commit}
     Oracle.assert_synced(path, context.origin, commit)
-    assert git(context, ["rev-list", "--count", "HEAD"]) == "2\n"
+    assert run_git(context, ["rev-list", "--count", "HEAD"]) == "2\n"
     assert_never_marked(context)
   end
 
@@ -237,7 +222,7 @@ defmodule Alumiini.Git.UnmanagedTest do
 
   test "a linked working tree and a submodule are refused", context do
     linked = Path.join(context.dir, "linked")
-    git(context, ["worktree", "add", "-q", "-b", "linked", linked])
+    run_git(context, ["worktree", "add", "-q", "-b", "linked", linked])
     before = {Directory.contents(linked), Directory.contents(context.path)}
     result = sync(%{context | path: linked})
     assert {:error, %Error{reason: :unsupported, retryable?: false} = error} = result

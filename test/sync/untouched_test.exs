@@ -1,10 +1,9 @@
 defmodule Alumiini.Git.UntouchedTest do
   # A repository in which nothing was touched for some seconds is not opened by a poll. Whatever is
   # touched then, or wished for otherwise, must show all the same.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.HttpCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.Test.{GitCommand, HttpServer, Oracle, OsProcess, Repository, TempDir}
+  alias Alumiini.Git.Test.OsProcess
 
   # What a worker reads, Linux alone counts.
   @moduletag skip: not File.exists?("/proc/self/io") && "there is no /proc/<pid>/io here"
@@ -12,12 +11,7 @@ defmodule Alumiini.Git.UntouchedTest do
   @nothing 3_000
   @file_name "apps/shop/50.yaml"
 
-  setup do
-    dir = TempDir.create!("untouched")
-    http = start_supervised!({HttpServer, root: dir})
-    git = start_supervised!({Git, name: nil})
-    %{dir: dir, http: http, git: git}
-  end
+  setup [:dir, :http, :git]
 
   # A repository of its own for each case, and a clone of it.
   defp clone!(context, name) do
@@ -30,11 +24,7 @@ defmodule Alumiini.Git.UntouchedTest do
     %{origin: origin, commit: commit, path: Path.join(context.dir, name), url: url}
   end
 
-  defp sync(context, clone, options \\ []) do
-    {branch, options} = Keyword.pop(options, :branch, "main")
-    {url, options} = Keyword.pop(options, :url, clone.url)
-    Git.sync(url, branch, clone.path, [server: context.git] ++ options)
-  end
+  defp sync_clone(context, clone, options \\ []), do: sync(Map.merge(context, clone), options)
 
   defp read_by(context, fun) do
     counted = fn ->
@@ -52,7 +42,8 @@ defmodule Alumiini.Git.UntouchedTest do
   # time.
   defp settle!(context, clones) do
     reads_nothing? = fn clone ->
-      read_by(context, fn -> assert sync(context, clone) == {:ok, clone.commit} end) < @nothing
+      read_by(context, fn -> assert sync_clone(context, clone) == {:ok, clone.commit} end) <
+        @nothing
     end
 
     all? = fn -> clones |> Enum.map(reads_nothing?) |> Enum.all?() end
@@ -75,7 +66,7 @@ defmodule Alumiini.Git.UntouchedTest do
       "a commit less" => fn clone ->
         Repository.move_branch!(clone.origin, "main", "main~1") && []
       end,
-      "another branch" => fn _clone -> [branch: "release"] end,
+      "another branch" => fn _clone -> [ref: "release"] end,
       "another depth" => fn _clone -> [depth: :infinity] end,
       "a file that is edited, with its size and times kept" => fn clone -> edit.(clone) && [] end,
       "a file more" => fn clone ->
@@ -111,10 +102,10 @@ defmodule Alumiini.Git.UntouchedTest do
 
     for {name, change, clone} <- cases do
       options = change.(clone)
-      branch = Keyword.get(options, :branch, "main")
+      branch = Keyword.get(options, :ref, "main")
       wanted = Repository.rev_parse!(clone.origin, branch)
       HttpServer.reset(context.http)
-      assert {name, sync(context, clone, options)} == {name, {:ok, wanted}}
+      assert {name, sync_clone(context, clone, options)} == {name, {:ok, wanted}}
       Oracle.assert_synced(clone.path, clone.origin, wanted)
       {head, 0} = GitCommand.run(["symbolic-ref", "HEAD"], cd: clone.path)
       assert {name, head} == {name, "refs/heads/#{branch}\n"}
@@ -138,12 +129,12 @@ defmodule Alumiini.Git.UntouchedTest do
     File.rename!(clone.path, clone.path <> ".away")
     File.mkdir!(clone.path)
     File.write!(Path.join(clone.path, "precious"), "mine")
-    assert {:error, %Git.Error{reason: :occupied}} = sync(context, clone)
+    assert {:error, %Git.Error{reason: :occupied}} = sync_clone(context, clone)
     assert File.ls!(clone.path) == ["precious"]
     # And is known again by what it is, not by where it was.
     TempDir.remove!(clone.path)
     File.rename!(clone.path <> ".away", clone.path)
-    assert sync(context, clone) == {:ok, clone.commit}
+    assert sync_clone(context, clone) == {:ok, clone.commit}
   end
 
   test "is read as it is, at any time", context do
@@ -160,10 +151,10 @@ defmodule Alumiini.Git.UntouchedTest do
     assert {:error, %Git.Error{reason: :path_not_found}} = read.()
     File.ln_s!("51.yaml", file)
     assert read.() == {:ok, "n: 51\n"}
-    assert {:ok, _} = sync(context, clone)
+    assert {:ok, _} = sync_clone(context, clone)
     assert read.() == {:ok, "n: 50\n"}
     Repository.commit!(clone.origin, %{@file_name => "n: new\n"})
-    assert {:ok, _} = sync(context, clone)
+    assert {:ok, _} = sync_clone(context, clone)
     assert read.() == {:ok, "n: new\n"}
 
     assert {:error, %Git.Error{reason: :too_large}} =
@@ -174,7 +165,7 @@ defmodule Alumiini.Git.UntouchedTest do
     clone = clone!(context, "url")
     settle!(context, [clone])
     url = String.replace(clone.url, "127.0.0.1", "localhost")
-    assert sync(context, clone, url: url) == {:ok, clone.commit}
+    assert sync_clone(context, clone, url: url) == {:ok, clone.commit}
     assert GitCommand.run!(["config", "remote.origin.url"], cd: clone.path) == url <> "\n"
   end
 end

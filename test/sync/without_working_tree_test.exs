@@ -1,43 +1,12 @@
 defmodule Alumiini.Git.WithoutWorkingTreeTest do
   # `working_tree: false`: the same commits, the same answers, and nothing on disk but `.git`.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.HttpCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.Error
+  alias Alumiini.Git.Test.OddFiles
 
-  alias Alumiini.Git.Test.{
-    Directory,
-    GitCommand,
-    HttpServer,
-    OddFiles,
-    Oracle,
-    Repository,
-    TempDir
-  }
+  setup [:dir, :origin, :http, :git]
 
-  setup do
-    dir = TempDir.create!("bare")
-    origins = Path.join(dir, "origins")
-    File.mkdir_p!(origins)
-    origin = Repository.create!(origins)
-    server = start_supervised!({HttpServer, root: origins})
-    git = start_supervised!({Git, name: nil})
-    url = HttpServer.url(server, "origin.git")
-    %{dir: dir, origin: origin, server: server, git: git, url: url, path: Path.join(dir, "clone")}
-  end
-
-  defp bare(context, options \\ []) do
-    Git.sync(
-      context.url,
-      "main",
-      context.path,
-      [server: context.git, working_tree: false] ++ options
-    )
-  end
-
-  defp full(context, options \\ []) do
-    Git.sync(context.url, "main", context.path, [server: context.git] ++ options)
-  end
+  defp bare(context, options \\ []), do: sync(context, [working_tree: false] ++ options)
 
   defp read(context, file, options \\ []),
     do: Git.read(context.path, file, [server: context.git] ++ options)
@@ -69,9 +38,9 @@ defmodule Alumiini.Git.WithoutWorkingTreeTest do
     commit = Repository.commit!(context.origin, OddFiles.all())
     for _ <- 1..2, do: assert(bare(context) == {:ok, commit})
     before = Directory.contents(context.path)
-    requests = length(HttpServer.log(context.server))
+    requests = length(HttpServer.log(context.http))
     assert bare(context) == {:ok, commit}
-    assert length(HttpServer.log(context.server)) == requests + 1
+    assert length(HttpServer.log(context.http)) == requests + 1
     assert Directory.touched(before, Directory.contents(context.path)) == []
   end
 
@@ -84,7 +53,7 @@ defmodule Alumiini.Git.WithoutWorkingTreeTest do
       assert bare(context) == {:ok, commit}
       assert_bare(context, commit)
       assert read(context, "n.yaml") == {:ok, "#{n}\n"}
-      assert full(context) == {:ok, commit}
+      assert sync(context) == {:ok, commit}
       Oracle.assert_synced(context.path, context.origin, commit)
       assert read(context, "n.yaml") == {:ok, "#{n}\n"}
     end
@@ -106,7 +75,7 @@ defmodule Alumiini.Git.WithoutWorkingTreeTest do
       assert File.read!(Path.join(context.path, "a.yaml")) == "not committed\n"
     end
 
-    assert {:ok, commit} = full(context)
+    assert {:ok, commit} = sync(context)
     Oracle.assert_synced(context.path, context.origin, commit)
   end
 
@@ -174,7 +143,7 @@ defmodule Alumiini.Git.WithoutWorkingTreeTest do
     commit = Repository.commit!(context.origin, files)
     tree = Path.join(context.dir, "with")
     none = Path.join(context.dir, "none")
-    assert full(%{context | path: tree}) == {:ok, commit}
+    assert sync(%{context | path: tree}) == {:ok, commit}
     assert bare(%{context | path: none}) == {:ok, commit}
 
     names =
@@ -256,7 +225,7 @@ defmodule Alumiini.Git.WithoutWorkingTreeTest do
 
   test "a working tree that is damaged repairs into none", context do
     commit = Repository.commit!(context.origin, OddFiles.all())
-    assert full(context) == {:ok, commit}
+    assert sync(context) == {:ok, commit}
 
     for pack <- Path.wildcard(Path.join(context.path, ".git/objects/pack/*.pack")),
         do: File.rm!(pack)
@@ -280,7 +249,7 @@ defmodule Alumiini.Git.WithoutWorkingTreeTest do
     long = String.duplicate("n", 300)
     later = Repository.commit!(context.origin, %{"a.yaml" => "later\n", long => "x"})
     # A name that no file system takes.
-    assert {:error, %Error{}} = full(context)
+    assert {:error, %Error{}} = sync(context)
     assert read(context, "a.yaml") == {:ok, "a\n"}
     assert_bare_at(context, commit)
     assert bare(context) == {:ok, later}

@@ -1,4 +1,4 @@
-defmodule Alumiini.Git.Bench.Floor do
+defmodule Alumiini.Git.Bench.Baseline do
   @moduledoc """
   What the server alone needs to tell what a branch is at: the one request that a sync with nothing
   new consists of, on a connection that is open already, with nothing done to the answer. No client

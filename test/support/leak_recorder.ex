@@ -1,10 +1,10 @@
-defmodule Alumiini.Git.Test.Witness do
+defmodule Alumiini.Git.Test.LeakRecorder do
   @moduledoc """
   Takes down what is printed or told while a test runs, and looks for a secret in it.
 
-      witness = Witness.start!()
-      Witness.note(witness, "the answer", Alumiini.Git.sync(…))
-      assert Witness.places(witness, secret) == []
+      recorder = LeakRecorder.start!()
+      LeakRecorder.note(recorder, "the answer", Alumiini.Git.sync(…))
+      assert LeakRecorder.places(recorder, secret) == []
 
   All telemetry of the library and all events of the logger are noted by themselves, the latter also
   as they are before anybody has formatted them. Use it in tests that are not async: it sees the
@@ -16,15 +16,15 @@ defmodule Alumiini.Git.Test.Witness do
   @doc "Begins to take notes; ends with the test."
   @spec start!() :: pid
   def start! do
-    {:ok, witness} = Agent.start_link(fn -> [] end)
+    {:ok, recorder} = Agent.start_link(fn -> [] end)
     id = :"#{__MODULE__}.#{System.unique_integer([:positive])}"
 
-    :ok = :telemetry.attach_many(id, Alumiini.Git.Telemetry.events(), &__MODULE__.event/4, witness)
+    :ok = :telemetry.attach_many(id, Alumiini.Git.Telemetry.events(), &__MODULE__.event/4, recorder)
 
     # Elixir's filter drops reports of OTP's own processes before any handler sees them.
     %{filters: filters, level: level} = :logger.get_primary_config()
     :ok = :logger.set_primary_config(%{:logger.get_primary_config() | filters: [], level: :all})
-    :ok = :logger.add_handler(id, __MODULE__, %{level: :all, config: %{witness: witness}})
+    :ok = :logger.add_handler(id, __MODULE__, %{level: :all, config: %{recorder: recorder}})
 
     ExUnit.Callbacks.on_exit(fn ->
       :telemetry.detach(id)
@@ -32,38 +32,38 @@ defmodule Alumiini.Git.Test.Witness do
       :logger.set_primary_config(%{:logger.get_primary_config() | filters: filters, level: level})
     end)
 
-    witness
+    recorder
   end
 
   @doc "Takes down a term in every way in which somebody might print it, or a text as it is."
   @spec note(pid, String.t(), term) :: term
-  def note(witness, place, term) do
+  def note(recorder, place, term) do
     text = if is_binary(term), do: term, else: Enum.join(printed(term), "\n")
-    Agent.update(witness, &[{place, text} | &1])
+    Agent.update(recorder, &[{place, text} | &1])
     term
   end
 
   @doc "All regular files below a directory, and their names."
   @spec note_files(pid, Path.t()) :: [Path.t()]
-  def note_files(witness, directory) do
+  def note_files(recorder, directory) do
     {names, 0} = System.cmd("find", [directory, "-print0"])
     paths = String.split(names, <<0>>, trim: true)
-    note(witness, "the names of files", names)
-    for path <- paths, File.regular?(path), do: note(witness, path, File.read!(path))
+    note(recorder, "the names of files", names)
+    for path <- paths, File.regular?(path), do: note(recorder, path, File.read!(path))
     paths
   end
 
   @doc "What a process shows of itself."
   @spec note_process(pid, String.t(), pid) :: term
-  def note_process(witness, place, pid) do
+  def note_process(recorder, place, pid) do
     keys = [:messages, :dictionary, :backtrace, :current_stacktrace, :initial_call, :links]
-    note(witness, place, Process.info(pid, keys))
+    note(recorder, place, Process.info(pid, keys))
   end
 
   @doc "Every note so far about places that begin like this."
   @spec notes(pid, String.t()) :: [String.t()]
-  def notes(witness, place) do
-    for {at, text} <- Agent.get(witness, & &1), String.starts_with?(at, place), do: text
+  def notes(recorder, place) do
+    for {at, text} <- Agent.get(recorder, & &1), String.starts_with?(at, place), do: text
   end
 
   @doc """
@@ -71,10 +71,10 @@ defmodule Alumiini.Git.Test.Witness do
   no escaped form.
   """
   @spec places(pid, String.t()) :: [{String.t(), String.t()}]
-  def places(witness, secret) do
+  def places(recorder, secret) do
     forms = forms(secret)
 
-    for {place, text} <- Agent.get(witness, & &1),
+    for {place, text} <- Agent.get(recorder, & &1),
         form <- forms,
         found = :binary.match(text, form),
         found != :nomatch,
@@ -110,15 +110,15 @@ defmodule Alumiini.Git.Test.Witness do
   end
 
   @doc false
-  def event(event, measurements, metadata, witness) do
-    overheard(fn -> note(witness, "telemetry #{inspect(event)}", {measurements, metadata}) end)
+  def event(event, measurements, metadata, recorder) do
+    overheard(fn -> note(recorder, "telemetry #{inspect(event)}", {measurements, metadata}) end)
   end
 
   @doc false
-  def log(event, %{config: %{witness: witness}}) do
+  def log(event, %{config: %{recorder: recorder}}) do
     overheard(fn ->
-      note(witness, "log", event)
-      note(witness, "log", event |> :logger_formatter.format(%{}) |> IO.chardata_to_string())
+      note(recorder, "log", event)
+      note(recorder, "log", event |> :logger_formatter.format(%{}) |> IO.chardata_to_string())
     end)
   end
 
@@ -126,7 +126,7 @@ defmodule Alumiini.Git.Test.Witness do
   defp overheard(note) do
     note.()
   catch
-    :exit, _the_witness_is_gone -> :ok
+    :exit, _the_recorder_is_gone -> :ok
   end
 
   defp printed(term) do

@@ -1,4 +1,4 @@
-defmodule Alumiini.Git.Test.Refused do
+defmodule Alumiini.Git.Test.ErrorAssertions do
   @moduledoc """
   What every refusal owes to whoever meets it: its reason, whether to try again, a sentence, and
   nothing touched.

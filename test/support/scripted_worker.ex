@@ -1,4 +1,4 @@
-defmodule Alumiini.Git.ScriptedWorker do
+defmodule Alumiini.Git.Test.ScriptedWorker do
   @moduledoc """
   Peers that follow a script, for what a real worker does not do on demand. Each is a shell script
   that takes the place of the binary.
