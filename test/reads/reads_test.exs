@@ -1,20 +1,11 @@
 defmodule Alumiini.Git.ReadsTest do
   # What each read says of a commit in which there is everything, and of what is not there; with a
   # working tree and without.
-  use ExUnit.Case, async: true
+  use Alumiini.Git.Test.GitCase, async: true
 
-  alias Alumiini.Git
-  alias Alumiini.Git.{Change, Error, Snapshot, Status}
+  alias Alumiini.Git.{Change, Snapshot, Status}
 
-  alias Alumiini.Git.Test.{
-    GitCommand,
-    OddFiles,
-    Oracle,
-    ReadOracle,
-    Repository,
-    TangledHistory,
-    TempDir
-  }
+  alias Alumiini.Git.Test.{OddFiles, ReadOracle, TangledHistory}
 
   @module "0123456789abcdef0123456789abcdef01234567"
 
@@ -39,9 +30,13 @@ defmodule Alumiini.Git.ReadsTest do
     })
   end
 
-  setup do
-    dir = TempDir.create!("reads")
-    origin = Repository.create!(dir)
+  setup [:dir, :origin, :commits, :git]
+
+  setup context do
+    %{server: [server: context.git]}
+  end
+
+  defp commits(%{origin: origin}) do
     first = Repository.commit!(origin, files(), message: "First\n")
     Repository.tag!(origin, "v1.0.0", first, message: "One\n")
     Repository.tag!(origin, "light", first)
@@ -63,17 +58,7 @@ defmodule Alumiini.Git.ReadsTest do
 
     # Nothing changes in the last one.
     third = Repository.commit!(origin, %{}, message: "Third\n")
-    git = start_supervised!({Git, name: nil})
-
-    %{
-      dir: dir,
-      origin: origin,
-      first: first,
-      second: second,
-      third: third,
-      server: [server: git],
-      path: Path.join(dir, "clone")
-    }
+    %{first: first, second: second, third: third}
   end
 
   defp sync!(context, options) do

@@ -4,7 +4,6 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use git2::ObjectType;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Key, Kind, Name, Result};
@@ -15,6 +14,7 @@ use crate::ops::stable_read::enclosing;
 use crate::port::fields::Fields;
 use crate::port::reply::{Answer, Export as Told};
 use crate::reference::shown;
+use crate::repo::blobs::Blobs;
 use crate::repo::export::{Archive, Dest, Export as Place, Sink};
 use crate::repo::lock::DirLock;
 use crate::repo::selection::Selection;
@@ -181,7 +181,7 @@ fn write(
     commit: git2::Oid,
     sink: &mut impl Sink,
 ) -> Result<(Count, String)> {
-    let odb = objects.odb()?;
+    let mut blobs = Blobs::of(objects.repo)?;
     // Paths are those below the subpath.
     let directory = objects.directory(commit, &ask.subpath)?.into_root();
     let (mut count, mut digest) = (Count::default(), Sha256::new());
@@ -195,20 +195,17 @@ fn write(
             sink.submodule(path)?;
             return Ok(ControlFlow::Continue(()));
         }
-        let size = match odb.read_header(id).map_err(raw_object::unreadable(id))? {
-            (size, ObjectType::Blob) => size as u64,
-            _ => return Err(raw_object::damaged(id, "it is not a file")),
-        };
+        let size = blobs.size(id)?;
         count.bytes += size;
         for (is, limit) in [(size, MAX_CONTENT), (count.bytes, ask.max_bytes)] {
             if is > limit {
                 return Err(too_large(path, is, limit));
             }
         }
-        let content = odb.read(id).map_err(raw_object::unreadable(id))?;
+        let content = blobs.content(id, size)?;
         match mode & KIND {
-            LINK => sink.link(path, content.data())?,
-            _ => sink.file(path, mode & 0o100 != 0, content.data())?,
+            LINK => sink.link(path, &content)?,
+            _ => sink.file(path, mode & 0o100 != 0, &content)?,
         }
         Ok(ControlFlow::Continue(()))
     })?;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use git2::{ObjectType, Odb, Oid};
+use git2::Oid;
 use serde_bytes::ByteBuf;
 
 use crate::error::{Error, Key, Kind, Name, Result};
@@ -14,6 +14,7 @@ use crate::ops::sized::Sized;
 use crate::port::cursor::Cursor;
 use crate::port::fields::Fields;
 use crate::port::reply::{Answer, LfsPointer, Page, Snapshot as Files, SnapshotFile};
+use crate::repo::blobs::Blobs;
 use crate::repo::selection::Selection;
 use crate::repo::tree_files::{GITLINK, KIND, TreeFile};
 use crate::repo::{lfs, raw_object, revision};
@@ -81,11 +82,10 @@ fn page(objects: &Objects<'_>, ask: &Snapshot, allowance: u64) -> Result<Sized<P
         Some(tree) => tree,
         None => raw_object::empty_tree()?,
     };
-    let odb = objects.odb()?;
     let mut told = ask.after.clone();
     told.pin(&[commit]);
     let mut filling = Filling {
-        odb,
+        blobs: Blobs::of(objects.repo)?,
         ask,
         allowance,
         files: Vec::new(),
@@ -119,7 +119,7 @@ enum End {
 
 /// A page that is being made.
 struct Filling<'a> {
-    odb: Odb<'a>,
+    blobs: Blobs<'a>,
     ask: &'a Snapshot,
     allowance: u64,
     files: Vec<SnapshotFile>,
@@ -134,7 +134,7 @@ impl Filling<'_> {
         let is_submodule = file.is.mode & KIND == GITLINK;
         let size = match is_submodule {
             true => None,
-            false => Some(size(&self.odb, &file)?),
+            false => Some(self.blobs.size(file.is.id)?),
         };
         let wanted = self.ask.content && !self.ask.known.contains(&file.is.id);
         let bytes = size.filter(|_| wanted).unwrap_or(0);
@@ -151,13 +151,14 @@ impl Filling<'_> {
             return Ok(ControlFlow::Break(()));
         }
         let (content, lfs) = match size {
-            Some(_) if wanted => {
-                let content = content(&self.odb, file.is.id)?;
+            Some(size) if wanted => {
+                let content = self.blobs.content(file.is.id, size)?;
                 let lfs = lfs::pointer(&content);
                 (Some(ByteBuf::from(content)), lfs)
             }
             Some(size) if lfs::may_be(size) => {
-                (None, lfs::pointer(&content(&self.odb, file.is.id)?))
+                let content = self.blobs.content(file.is.id, size)?;
+                (None, lfs::pointer(&content))
             }
             _ => (None, None),
         };
@@ -208,17 +209,4 @@ impl Filling<'_> {
             .with(Key::File, Name::new(path))
             .with(Key::Limit, limit))
     }
-}
-
-fn size(odb: &Odb<'_>, file: &TreeFile) -> Result<u64> {
-    let id = file.is.id;
-    match odb.read_header(id).map_err(raw_object::unreadable(id))? {
-        (size, ObjectType::Blob) => Ok(size as u64),
-        _ => Err(raw_object::damaged(id, "it is not a file")),
-    }
-}
-
-fn content(odb: &Odb<'_>, id: Oid) -> Result<Vec<u8>> {
-    let object = odb.read(id).map_err(raw_object::unreadable(id))?;
-    Ok(object.data().to_vec())
 }

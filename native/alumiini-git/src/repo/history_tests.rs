@@ -18,7 +18,7 @@ fn repository(dir: &std::path::Path) {
     for n in 0..80 {
         if n > 3 {
             let branch = format!("b{}", below(4));
-            let exists = git(dir, &["branch", "--list", &branch]) != "";
+            let exists = !git(dir, &["branch", "--list", &branch]).is_empty();
             match exists {
                 true => git(dir, &["checkout", "-q", "-f", &branch]),
                 false => git(dir, &["checkout", "-q", "-f", "-b", &branch]),
@@ -55,7 +55,7 @@ fn repository(dir: &std::path::Path) {
             .unwrap();
         if n > 10 && below(3) == 0 {
             let other = format!("b{}", below(4));
-            if git(dir, &["branch", "--list", &other]) != "" {
+            if !git(dir, &["branch", "--list", &other]).is_empty() {
                 let strategy = ["-X", "ours", "--no-edit", "-q"];
                 let merge = [&["merge"], &strategy[..], &[&other]].concat();
                 let merged = std::process::Command::new("git")

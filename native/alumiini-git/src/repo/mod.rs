@@ -1,5 +1,6 @@
 //! Repositories on disk. Everything here blocks; nothing here touches the network.
 
+pub(crate) mod blobs;
 pub(crate) mod byte_refs;
 pub(crate) mod cached_read;
 pub(crate) mod cleanup;

@@ -18,6 +18,7 @@ mod header;
 mod idx;
 pub(crate) mod install;
 pub(crate) mod links;
+pub(crate) mod reader;
 mod resolve;
 mod thin;
 
