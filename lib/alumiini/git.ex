@@ -760,13 +760,13 @@ defmodule Alumiini.Git do
       top
     * `:format` - `:directory` or `:tar_gz`. An archive of the same files is the same, byte for
       byte, wherever it is made, so that it can be served by its digest. Default: `:directory`
-    * `:link` - with `true`, `dest` is a symbolic link to a directory in the one beside it, and it is
-      the link that is replaced, as git-sync does it. A program that opened the directory before
+    * `:link` - with `true`, `dest` is a symbolic link to a directory in the one beside it, and it
+      is the link that is replaced, as git-sync does it. A program that opened the directory before
       goes on reading there. Default: `false`
     * `:grace` - for how many milliseconds a directory that was replaced stays for the programs that
       still read there. Default: 0, at most a day
-    * `:max_bytes` - files that are larger altogether are answered with `:too_large`. Default: 4 GiB,
-      at most 1 TiB
+    * `:max_bytes` - files that are larger altogether are answered with `:too_large`. Default:
+      4 GiB, at most 1 TiB
     * `:server`, `:timeout` - see "Options of every call"
 
   ## Errors
@@ -789,8 +789,8 @@ defmodule Alumiini.Git do
   What differs from the commit that HEAD is at in the working tree: a list of `Alumiini.Git.Status`,
   sorted by path. Nothing is put right, and nothing is written: the next `sync/4` does that.
 
-  What a `.gitignore` names is untracked here in a working tree that this library made, where it is in
-  the way like anything else. In a repository of somebody's own it is left out.
+  What a `.gitignore` names is untracked here in a working tree that this library made, where it is
+  in the way like anything else. In a repository of somebody's own it is left out.
 
   ## Options
 

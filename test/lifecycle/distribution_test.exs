@@ -127,4 +127,29 @@ defmodule Alumiini.Git.DistributionTest do
   defp pending(server) do
     if Git.Server.info(server).pending == 0, do: pending(server), else: :ok
   end
+
+  test "a lease is kept on the server's node, and ends with its process on this one", context do
+    out = Path.join(context.tmp_dir, "frames")
+    take = [:read, {:shell, ~s(echo $frame >> "#{out}")}, {:answer, true}]
+    server = start!(context.node, context.tmp_dir, take ++ take ++ [:serve])
+    test = self()
+
+    {:ok, owner} =
+      Task.start(fn ->
+        send(test, Git.lease("/x", String.duplicate("a", 40), server: server))
+        receive do: (:end -> :ok)
+      end)
+
+    assert_receive {:ok, %Git.Lease{keeper: keeper, id: id}}, 5_000
+    assert node(keeper) == context.node
+    ref = Process.monitor(keeper)
+    send(owner, :end)
+    assert_receive {:DOWN, ^ref, :process, ^keeper, :normal}, 5_000
+
+    assert [%{"op" => "lease", "lease" => ^id}, %{"op" => "release", "lease" => ^id}] =
+             for(
+               line <- out |> File.read!() |> String.split("\n", trim: true),
+               do: line |> Base.decode16!(case: :lower) |> Msgpax.unpack!()
+             )
+  end
 end

@@ -33,11 +33,12 @@ defmodule Alumiini.Git.ReadsOracleTest do
     reads = %{origin: origin, path: path, server: [server: git], dest: Path.join(dir, "dest")}
     :rand.seed(:exsss, seed)
 
-    for commit <- Enum.take_random(commits, some) do
+    for {commit, n} <- commits |> Enum.take_random(some) |> Enum.with_index() do
       assert_snapshot(reads, commit)
       assert_diff(reads, Enum.random(commits), commit)
       assert_log(reads, commit)
-      assert_export(reads, commit)
+      # These wait for the disk.
+      if n < 30, do: assert_export(reads, commit)
     end
 
     assert_log(reads, hd(commits))

@@ -14,7 +14,7 @@ defmodule Alumiini.Git.Test.TangledHistory do
   @names ~w(app.yaml config.yml values.json run.sh .hidden.yaml README.md a+b.yaml) ++
            ["with space.yaml", "grüße.yaml", "latin1-\xfc.yaml", "new\nline.yaml", "-dash.yaml"]
 
-  @doc "Makes `count` commits and as many tags as fit, and returns the ids of those that `main` has."
+  @doc "Makes `count` commits, and tags; returns the ids of the commits that `main` has."
   @spec create!(Path.t(), pos_integer, integer) :: [String.t()]
   def create!(repository, count, seed) do
     random = :rand.seed_s(:exsss, seed)

@@ -37,7 +37,8 @@ defmodule Alumiini.Git.Telemetry do
       nothing new; files may have been put right), `:updated`, `:cloned` or `:repaired`; otherwise
       `nil`
     * `bytes` - for `read` the size of the file; for `snapshot` that of all contents that it holds,
-      for `export` that of all files that were written; for `sync` and `update` what came over the network for it; otherwise 0
+      for `export` that of all files that were written; for `sync` and `update` what came over the
+      network for it; otherwise 0
     * `objects` - for `sync` and `update` how many objects came; otherwise 0
     * `kind`, `reason`, `stacktrace` - what was raised, as `try`/`catch` has it, without the
       arguments of functions
