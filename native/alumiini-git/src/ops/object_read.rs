@@ -24,7 +24,7 @@ use crate::worker::Worker;
 /// An open repository, and the directory in it that is meant.
 pub(super) struct Objects<'a> {
     pub(super) repo: &'a Repository,
-    pub(super) job: &'a Job,
+    pub(super) job: &'a Arc<Job>,
     worker: &'a Worker,
     root: &'a Path,
     below: &'a Path,
@@ -114,7 +114,7 @@ fn is_of_a_move(error: &Error) -> bool {
 
 fn at<T>(
     worker: &Worker,
-    job: &Job,
+    job: &Arc<Job>,
     path: &Path,
     read: impl Fn(&Objects<'_>) -> Result<T>,
 ) -> Result<T> {

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use git2::Oid;
 use serde_bytes::ByteBuf;
@@ -14,10 +15,12 @@ use crate::ops::sized::Sized;
 use crate::port::cursor::Cursor;
 use crate::port::fields::Fields;
 use crate::port::reply::{Answer, LfsPointer, Page, Snapshot as Files, SnapshotFile};
+use crate::reference::shown;
 use crate::repo::blobs::Blobs;
 use crate::repo::selection::Selection;
 use crate::repo::tree_files::{GITLINK, KIND, TreeFile};
 use crate::repo::{lfs, raw_object, revision};
+use crate::task::job::Job;
 
 const DEFAULT_MAX_BYTES: u64 = 64 << 20;
 const MAX_BYTES: u64 = 4 << 30;
@@ -93,20 +96,22 @@ fn page(objects: &Objects<'_>, ask: &Snapshot, allowance: u64) -> Result<Sized<P
         // What is told of the commit itself.
         cost: OVERHEAD,
         end: End::All,
+        wanted: Vec::new(),
     };
     let after = ask.after.after();
     objects.visit(&directory, &ask.selection, after, |file| filling.add(file))?;
-    match filling.end {
-        End::TooSmall(bytes) => Ok(Sized::Larger(bytes)),
-        end => Ok(Sized::Whole(Page {
-            of: Files {
-                commit: commit.to_string(),
-                tree: tree.to_string(),
-                files: filling.files,
-            },
-            next: matches!(end, End::Full).then_some(filling.told),
-        })),
+    if let End::TooSmall(bytes) = filling.end {
+        return Ok(Sized::Larger(bytes));
     }
+    filling.read(objects.job)?;
+    Ok(Sized::Whole(Page {
+        of: Files {
+            commit: commit.to_string(),
+            tree: tree.to_string(),
+            files: filling.files,
+        },
+        next: matches!(filling.end, End::Full).then_some(filling.told),
+    }))
 }
 
 /// Why a page ends.
@@ -127,6 +132,8 @@ struct Filling<'a> {
     told: Cursor,
     cost: u64,
     end: End,
+    /// What is to be read: the place of each file, its id and size, and whether its content is told.
+    wanted: Vec<(usize, Oid, u64, bool)>,
 }
 
 impl Filling<'_> {
@@ -150,18 +157,12 @@ impl Filling<'_> {
             self.end = End::TooSmall((3 * PAGE).max(self.cost));
             return Ok(ControlFlow::Break(()));
         }
-        let (content, lfs) = match size {
-            Some(size) if wanted => {
-                let content = self.blobs.content(file.is.id, size)?;
-                let lfs = lfs::pointer(&content);
-                (Some(ByteBuf::from(content)), lfs)
-            }
-            Some(size) if lfs::may_be(size) => {
-                let content = self.blobs.content(file.is.id, size)?;
-                (None, lfs::pointer(&content))
-            }
-            _ => (None, None),
-        };
+        // Or it may be a pointer, which is small.
+        let is_read = size.filter(|size| wanted || lfs::may_be(*size));
+        if let Some(size) = is_read {
+            self.wanted
+                .push((self.files.len(), file.is.id, size, wanted));
+        }
         self.told.path = Some(Name(file.path.clone()));
         self.told.count += 1;
         self.told.bytes += bytes;
@@ -170,19 +171,38 @@ impl Filling<'_> {
             oid: file.is.id.to_string(),
             mode: file.is.mode,
             size,
-            content,
-            lfs: lfs.map(|lfs| LfsPointer {
-                oid: lfs.oid,
-                size: lfs.size,
-            }),
+            content: None,
+            lfs: None,
         });
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// Reads what the files of the page hold.
+    fn read(&mut self, job: &Arc<Job>) -> Result<()> {
+        let wanted = std::mem::take(&mut self.wanted);
+        let files = wanted.iter().map(|(_, id, size, _)| (*id, *size)).collect();
+        let contents = self.blobs.contents(files, job)?;
+        for ((place, _, _, is_told), content) in wanted.into_iter().zip(contents) {
+            let file = &mut self.files[place];
+            file.lfs = lfs::pointer(&content).map(|lfs| LfsPointer {
+                oid: lfs.oid,
+                size: lfs.size,
+            });
+            file.content = is_told.then(|| ByteBuf::from(content));
+        }
+        Ok(())
     }
 
     /// What is asked for is bounded as a whole, not by page.
     fn bound(&self, path: &[u8], bytes: u64) -> Result<()> {
         let (max_bytes, max_files) = (self.ask.max_bytes, self.ask.max_files);
-        let shown = crate::reference::shown(path);
+        let is_within = self.told.count < max_files
+            && self.told.bytes + bytes <= max_bytes
+            && bytes <= MAX_CONTENT;
+        if is_within {
+            return Ok(());
+        }
+        let shown = shown(path);
         let (message, limit) = if self.told.count >= max_files {
             let what = format!(
                 "more than {max_files} files are selected, the limit max_files: nothing from \
@@ -195,13 +215,11 @@ impl Filling<'_> {
                  max_bytes: `{shown}`, with {bytes}, is where it is passed"
             );
             (what, max_bytes)
-        } else if bytes > MAX_CONTENT {
+        } else {
             let what = format!(
                 "`{shown}` has {bytes} bytes, more than the {MAX_CONTENT} that one file may have"
             );
             (what, MAX_CONTENT)
-        } else {
-            return Ok(());
         };
         let advice = "ask for less by a subpath, match or ignore, for names and sizes only by \
                       content: false, or raise the limit";

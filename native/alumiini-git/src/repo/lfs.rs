@@ -2,8 +2,8 @@
 
 /// The specification's bound: a pointer is shorter (git-lfs, `docs/spec.md`).
 const LONGEST: usize = 1_024;
-/// The version, the id and the size, with nothing else.
-const SHORTEST: usize = 100;
+/// The version, the id and a size of one digit, with nothing else.
+const SHORTEST: usize = 120;
 
 /// What a pointer says.
 #[derive(Debug, PartialEq, Eq)]

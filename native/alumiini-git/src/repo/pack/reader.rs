@@ -10,6 +10,7 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
 
 use flate2::{Decompress, FlushDecompress, Status};
 use git2::{ObjectType, Oid};
@@ -26,18 +27,13 @@ const MAX_BASES: usize = 8 << 20;
 /// Of an index: its own head and the table of first bytes.
 const HEAD: u64 = 8;
 const FANOUT: u64 = 4 * 256;
+/// Objects of a pack whose index is small.
+const SMALL: u64 = 1 << 14;
 /// What is read of a pack at once.
 const PIECE: usize = 8 << 10;
 
-pub(crate) struct PackReader {
-    packs: Vec<Pack>,
-    /// The one that an object was found in.
-    last: usize,
-    inflate: Decompress,
-    input: Vec<u8>,
-    bases: HashMap<(usize, u64), Rc<Vec<u8>>>,
-    bytes_of_bases: usize,
-}
+/// The packs of a repository, for any number of readers.
+pub(crate) struct Packs(Vec<Pack>);
 
 /// A pack and its index.
 struct Pack {
@@ -46,8 +42,9 @@ struct Pack {
     index: File,
     /// How many ids begin with this byte or a smaller one.
     fanout: Vec<u32>,
-    /// The ids that begin with a byte, and the places of their objects.
-    buckets: HashMap<u8, Bucket>,
+    /// The ids that begin with a byte, or all, and the places of their objects: read when one is
+    /// looked for.
+    buckets: Vec<OnceLock<Option<Bucket>>>,
 }
 
 struct Bucket {
@@ -55,12 +52,23 @@ struct Bucket {
     offsets: Vec<u8>,
 }
 
+/// One who reads, in one thread.
+pub(crate) struct PackReader {
+    packs: Arc<Packs>,
+    /// The one that an object was found in.
+    last: usize,
+    inflate: Decompress,
+    input: Vec<u8>,
+    bases: HashMap<(usize, u64), Rc<Vec<u8>>>,
+    bytes_of_bases: usize,
+}
+
 /// Where an object is.
 type Place = (usize, u64);
 
-impl PackReader {
+impl Packs {
     /// Of the packs in `git_dir`, as far as they can be read.
-    pub(crate) fn open(git_dir: &Path) -> PackReader {
+    pub(crate) fn open(git_dir: &Path) -> Packs {
         let entries = fs::read_dir(git_dir.join("objects/pack"));
         let indexes = entries
             .into_iter()
@@ -68,11 +76,15 @@ impl PackReader {
             .flatten()
             .map(|entry| entry.path())
             .filter(|path| path.extension().is_some_and(|extension| extension == "idx"));
+        let packs = indexes.take(MAX_PACKS).filter_map(|path| Pack::open(&path));
+        Packs(packs.collect())
+    }
+}
+
+impl PackReader {
+    pub(crate) fn new(packs: Arc<Packs>) -> PackReader {
         PackReader {
-            packs: indexes
-                .take(MAX_PACKS)
-                .filter_map(|path| Pack::open(&path))
-                .collect(),
+            packs,
             last: 0,
             inflate: Decompress::new(true),
             input: vec![0; PIECE],
@@ -156,9 +168,10 @@ impl PackReader {
 
     fn find(&mut self, id: Oid) -> Option<Place> {
         // Most likely in the one that the last was in.
-        let others = (0..self.packs.len()).filter(|pack| *pack != self.last);
+        let packs = &self.packs.0;
+        let others = (0..packs.len()).filter(|pack| *pack != self.last);
         for pack in [self.last].into_iter().chain(others) {
-            if let Some(offset) = self.packs.get_mut(pack).and_then(|pack| pack.find(id)) {
+            if let Some(offset) = packs.get(pack).and_then(|pack| pack.find(id)) {
                 self.last = pack;
                 return Some((pack, offset));
             }
@@ -168,7 +181,7 @@ impl PackReader {
 
     /// The header of an entry, and how many bytes it has.
     fn header(&mut self, (pack, offset): Place) -> Option<(Header, u64)> {
-        let pack = &self.packs[pack];
+        let pack = &self.packs.0[pack];
         // Two sizes, and an id.
         let mut bytes = [0; 40];
         let there = pack.end.checked_sub(offset)?.min(bytes.len() as u64) as usize;
@@ -179,7 +192,7 @@ impl PackReader {
     }
 
     fn inflate(&mut self, (pack, offset): Place, size: u64) -> Option<Vec<u8>> {
-        let pack = &self.packs[pack];
+        let pack = &self.packs.0[pack];
         let size = usize::try_from(size).ok()?;
         self.inflate.reset(true);
         // One more, since nothing is inflated into no room, not even nothing.
@@ -236,18 +249,23 @@ impl Pack {
             end: length.checked_sub(20)?,
             index,
             fanout,
-            buckets: HashMap::new(),
+            buckets: (0..256).map(|_| OnceLock::new()).collect(),
         })
     }
 
-    fn find(&mut self, id: Oid) -> Option<u64> {
-        let first = id.as_bytes()[0];
+    fn find(&self, id: Oid) -> Option<u64> {
         let count = u64::from(self.fanout[255]);
-        if !self.buckets.contains_key(&first) {
-            let bucket = self.bucket(first)?;
-            self.buckets.insert(first, bucket);
-        }
-        let bucket = self.buckets.get(&first)?;
+        // Of a small one all is read at once.
+        let (place, first, last) = match count <= SMALL {
+            true => (0, 0, 255),
+            false => (
+                usize::from(id.as_bytes()[0]),
+                id.as_bytes()[0],
+                id.as_bytes()[0],
+            ),
+        };
+        let bucket = self.buckets[place].get_or_init(|| self.bucket(first, last));
+        let bucket = bucket.as_ref()?;
         let ids = |place: usize| &bucket.ids[place * 20..(place + 1) * 20];
         let (mut low, mut high) = (0, bucket.ids.len() / 20);
         while low < high {
@@ -268,9 +286,9 @@ impl Pack {
         None
     }
 
-    fn bucket(&self, first: u8) -> Option<Bucket> {
+    fn bucket(&self, first: u8, last: u8) -> Option<Bucket> {
         let count = u64::from(self.fanout[255]);
-        let end = self.fanout[usize::from(first)];
+        let end = self.fanout[usize::from(last)];
         let begin = match first {
             0 => 0,
             _ => self.fanout[usize::from(first) - 1],

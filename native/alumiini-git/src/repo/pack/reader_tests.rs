@@ -6,6 +6,10 @@ use git2::Repository;
 use super::*;
 use crate::repo::test_git::git;
 
+fn reader(git_dir: &Path) -> PackReader {
+    PackReader::new(Arc::new(Packs::open(git_dir)))
+}
+
 /// A repository with a pack of files of many versions, and the ids of all its files.
 fn repository(dir: &Path, repack: &[&str]) -> Vec<Oid> {
     git(dir, &["init", "-q"]);
@@ -47,7 +51,7 @@ fn what_is_read_is_what_libgit2_reads() {
         let ids = repository(dir.path(), repack);
         let repo = Repository::open(dir.path()).unwrap();
         let odb = repo.odb().unwrap();
-        let mut reader = PackReader::open(repo.path());
+        let mut reader = reader(repo.path());
         let mut sizes = 0;
         for id in &ids {
             let expected = odb.read(*id).unwrap();
@@ -71,7 +75,7 @@ fn what_is_not_a_file_or_too_large_or_not_there_is_left_to_others() {
     let dir = tempfile::tempdir().unwrap();
     let ids = repository(dir.path(), &["repack", "-a", "-d", "-q"]);
     let repo = Repository::open(dir.path()).unwrap();
-    let mut reader = PackReader::open(repo.path());
+    let mut reader = reader(repo.path());
     let head = repo.revparse_single("HEAD").unwrap().id();
     assert_eq!(reader.content(head, 1 << 20), None);
     assert_eq!(reader.size(head), None);
@@ -120,7 +124,7 @@ fn damage_is_not_taken_for_content() {
             let at = ids_end + n * 7_919 % (bytes.len() - ids_end);
             bytes[at] ^= 1 << (n % 8);
             fs::write(file, &bytes).unwrap();
-            let mut reader = PackReader::open(repo.path());
+            let mut reader = reader(repo.path());
             for (id, expected) in ids.iter().zip(&expected) {
                 match reader.content(*id, 1 << 20) {
                     Some(read) if file.extension().unwrap() == "pack" => {
@@ -132,7 +136,7 @@ fn damage_is_not_taken_for_content() {
             }
         }
         fs::write(file, &whole[..whole.len() / 2]).unwrap();
-        let mut reader = PackReader::open(repo.path());
+        let mut reader = reader(repo.path());
         for id in &ids {
             let _ = reader.content(*id, 1 << 20);
         }
@@ -171,7 +175,7 @@ fn deltas_of_each_other_end() {
     let packs = dir.path().join(".git/objects/pack");
     fs::write(packs.join("pack-1.pack"), pack).unwrap();
     fs::write(packs.join("pack-1.idx"), index).unwrap();
-    let mut reader = PackReader::open(&dir.path().join(".git"));
+    let mut reader = reader(&dir.path().join(".git"));
     assert_eq!(
         reader.content(Oid::from_bytes(&ids[0]).unwrap(), 1 << 20),
         None
@@ -185,5 +189,5 @@ fn deltas_of_each_other_end() {
         .unwrap();
     assert!(made.success());
     fs::copy(packs.join("pack-1.idx"), packs.join("pack-2.idx")).unwrap();
-    assert_eq!(PackReader::open(&dir.path().join(".git")).packs.len(), 1);
+    assert_eq!(Packs::open(&dir.path().join(".git")).0.len(), 1);
 }
