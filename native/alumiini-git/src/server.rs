@@ -3,11 +3,12 @@
 //! Standard input and output have OS threads of their own. Requests with an id run as tasks, as
 //! many as [`MAX_IN_FLIGHT`]; requests without one are answered by one task, in order.
 
-use std::collections::HashMap;
+mod in_flight;
+
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -26,6 +27,7 @@ use crate::port::reply::{self, Answer};
 use crate::task::job::{Job, Listener};
 use crate::task::progress::{Event, Stats};
 use crate::worker::Worker;
+use in_flight::{InFlight, cancelled, expired};
 
 pub(crate) const MAX_IN_FLIGHT: usize = 4096;
 /// Requests without an id that are read ahead of the one being answered.
@@ -34,20 +36,8 @@ const MAX_SEQUENTIAL: usize = 1024;
 struct Server {
     worker: Arc<Worker>,
     outbox: Arc<Outbox>,
-    /// Who takes a request out of here answers it.
-    in_flight: Mutex<HashMap<u64, InFlight>>,
+    in_flight: InFlight,
     slots: Arc<Semaphore>,
-}
-
-enum InFlight {
-    /// A task sees to the request's cancellation and deadline.
-    Task(CancellationToken),
-    /// A thread is reading the disk for it and sees to nothing else.
-    Read {
-        what: String,
-        arrived: Instant,
-        timeout: Duration,
-    },
 }
 
 /// How often it is looked whether all is answered after the end of the input.
@@ -102,7 +92,7 @@ fn run(connection: Connection, runtime: &Handle) {
     let server = Arc::new(Server {
         worker: Worker::new(),
         outbox: connection.outbox,
-        in_flight: Mutex::default(),
+        in_flight: InFlight::default(),
         slots: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
     });
     let (sequential, requests) = mpsc::channel(MAX_SEQUENTIAL);
@@ -144,7 +134,12 @@ impl Server {
             };
             let arrived = Instant::now();
             match request {
-                Ok(Message::Cancel { id }) => self.cancel(id),
+                Ok(Message::Cancel { id }) => {
+                    if let Some(error) = self.in_flight.cancel(id) {
+                        self.outbox
+                            .answer(reply::reply(Some(id), &Err(error)), Held::new());
+                    }
+                }
                 // By this thread, so that the answer says that requests are read; it waits for no
                 // work.
                 Ok(Message::Request(Request {
@@ -169,47 +164,11 @@ impl Server {
         }
     }
 
-    fn in_flight(&self) -> MutexGuard<'_, HashMap<u64, InFlight>> {
-        self.in_flight
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn cancel(&self, id: u64) {
-        let mut in_flight = self.in_flight();
-        match in_flight.get(&id) {
-            Some(InFlight::Task(token)) => token.cancel(),
-            Some(InFlight::Read { .. }) => {
-                if let Some(InFlight::Read { what, .. }) = in_flight.remove(&id) {
-                    drop(in_flight);
-                    self.outbox
-                        .answer(reply::reply(Some(id), &Err(cancelled(&what))), Held::new());
-                }
-            }
-            None => {}
-        }
-    }
-
     /// Answers reads whose deadline has passed while the disk does not answer.
     async fn expire_reads(self: Arc<Self>) {
         loop {
             tokio::time::sleep(EXPIRY_TICK).await;
-            let late: Vec<(u64, Error)> = {
-                let mut in_flight = self.in_flight();
-                in_flight
-                    .extract_if(|_, request| match request {
-                        InFlight::Read {
-                            arrived, timeout, ..
-                        } => arrived.elapsed() >= *timeout,
-                        InFlight::Task(_) => false,
-                    })
-                    .filter_map(|(id, request)| match request {
-                        InFlight::Read { what, timeout, .. } => Some((id, expired(&what, timeout))),
-                        InFlight::Task(_) => None,
-                    })
-                    .collect()
-            };
-            for (id, error) in late {
+            for (id, error) in self.in_flight.expire() {
                 self.outbox
                     .answer(reply::reply(Some(id), &Err(error)), Held::new());
             }
@@ -230,7 +189,7 @@ impl Server {
             Error::new(Kind::Overloaded, message).with(Key::Limit, MAX_IN_FLIGHT as u64)
         })?;
         // Nobody else adds any, so it need not be locked from here on.
-        if self.in_flight().contains_key(&id) {
+        if self.in_flight.contains(id) {
             return Err(Error::new(
                 Kind::Invalid,
                 format!("the id {id} is still in flight; use another"),
@@ -246,14 +205,7 @@ impl Server {
         let server = self.clone();
         if let Some(place) = place {
             let (what, timeout) = (request.op.describe(), request.timeout);
-            self.in_flight().insert(
-                id,
-                InFlight::Read {
-                    what,
-                    arrived,
-                    timeout,
-                },
-            );
+            self.in_flight.add_read(id, what, arrived, timeout);
             // Straight to a thread: most reads are done there before a task would have been
             // scheduled.
             runtime.spawn_blocking(move || {
@@ -263,7 +215,7 @@ impl Server {
                 drop(place);
                 match read.unwrap_or_else(|_| Some(Err(panicked()))) {
                     Some(result) => {
-                        if server.in_flight().remove(&id).is_some() {
+                        if server.in_flight.take(id) {
                             let result = result.map(|answer| (answer, None));
                             server
                                 .outbox
@@ -275,8 +227,7 @@ impl Server {
                 }
             });
         } else {
-            self.in_flight()
-                .insert(id, InFlight::Task(CancellationToken::new()));
+            self.in_flight.add_task(id);
             server.task(id, request, arrived, slot, runtime);
         }
         Ok(())
@@ -291,11 +242,9 @@ impl Server {
         slot: OwnedSemaphorePermit,
         runtime: &Handle,
     ) {
-        let token = CancellationToken::new();
-        match self.in_flight().get_mut(&id) {
-            Some(entry) => *entry = InFlight::Task(token.clone()),
-            None => return,
-        }
+        let Some(token) = self.in_flight.begin_task(id) else {
+            return;
+        };
         runtime.spawn(async move {
             let listener = Requester {
                 id,
@@ -305,7 +254,7 @@ impl Server {
             let (result, mut held) = self
                 .run(request, arrived, token, Some(Arc::new(listener)))
                 .await;
-            self.in_flight().remove(&id);
+            self.in_flight.take(id);
             held.push(slot);
             self.outbox.answer(reply::reply(Some(id), &result), held);
         });
@@ -377,18 +326,6 @@ impl Server {
             }
         }
     }
-}
-
-fn cancelled(what: &str) -> Error {
-    Error::new(Kind::Cancelled, format!("{what} was cancelled"))
-}
-
-fn expired(what: &str, timeout: Duration) -> Error {
-    let ms = timeout.as_millis();
-    Error::new(
-        Kind::Timeout,
-        format!("{what} did not end within its timeout of {ms} ms"),
-    )
 }
 
 /// The request that events are for.

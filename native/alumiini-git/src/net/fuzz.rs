@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::git::advertised::Wanted;
 use super::git::capabilities::advertisement;
 use super::git::pkt_line::{Chunks, PktLineReader};
-use super::git::{fetch, ls_refs};
+use super::git::{fetch_answer, ls_refs};
 use super::url::RemoteUrl;
 use crate::error::Result;
 use crate::task::pool::Pool;
@@ -62,7 +62,7 @@ pub fn lists(bytes: &[u8]) {
 
 /// The answer to a fetch, up to the pack and with it, in the forms of v2 and v0.
 pub fn fetches(bytes: &[u8]) {
-    run(fetch::fuzz(|| reader(bytes)));
+    run(fetch_answer::fuzz(|| reader(bytes)));
 }
 
 pub fn pkt_lines(bytes: &[u8]) {

@@ -22,6 +22,8 @@ pub(crate) mod host_limits;
 mod http;
 mod http_answer;
 mod http_clients;
+mod http_url;
+mod identity;
 mod interim;
 pub(crate) mod pauses;
 mod pem;

@@ -15,7 +15,8 @@ use crate::error::{Error, Hint, Key, Kind, Result};
 use crate::net::Endpoint;
 use crate::net::git::capabilities::Capabilities;
 use crate::net::http::Connections;
-use crate::net::url::{Identity, NetUrl};
+use crate::net::identity::Identity;
+use crate::net::url::NetUrl;
 
 /// At so many it starts anew: it saves one request per URL, and no more.
 const MAX_KNOWN: usize = 4096;

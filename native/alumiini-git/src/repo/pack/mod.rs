@@ -12,15 +12,19 @@
 
 mod arriving;
 mod children;
+mod deltas;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
 mod header;
 mod idx;
 pub(crate) mod install;
 pub(crate) mod links;
+mod memory;
 pub(crate) mod reader;
 mod resolve;
 mod thin;
+mod thread_state;
+mod turns;
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
@@ -35,9 +39,9 @@ use tokio::sync::mpsc;
 use crate::error::{Error, Key, Kind, Result};
 use crate::repo::{git_failure, open};
 use crate::task::job::Job;
-use crate::task::pool::Pool;
 use crate::task::progress::Stats;
 use links::Links;
+pub(crate) use turns::Turns;
 
 /// Below `.git`: where packs are until they are whole.
 pub(crate) const INCOMING: &str = "alumiini-incoming";
@@ -77,25 +81,6 @@ impl Pack {
     pub(crate) fn kind(&self, id: Oid) -> Option<ObjectType> {
         let place = self.objects.binary_search_by_key(&id, |(id, _)| *id).ok()?;
         Some(self.objects[place].1)
-    }
-}
-
-/// The turns that packs take at the work that needs the processor: so many threads for all of them
-/// together, and none for long while another waits.
-pub(crate) struct Turns {
-    threads: Pool,
-    /// For those that take a lot of memory.
-    large: Pool,
-    most: usize,
-}
-
-impl Turns {
-    pub(crate) fn new(cores: usize) -> Turns {
-        Turns {
-            threads: Pool::new(cores),
-            large: Pool::new(2),
-            most: cores.min(8),
-        }
     }
 }
 

@@ -5,38 +5,27 @@
 //! needed any more: what is in memory at once grows with the logarithm of a pack's objects, not
 //! with their number.
 
-use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use flate2::{Decompress, FlushDecompress, Status};
-use git2::{ObjectType, Odb, Oid};
-use tokio::runtime::Handle;
-use tokio::sync::OwnedSemaphorePermit;
+use git2::{Odb, Oid};
 
 use super::arriving::Arrived;
-use super::children::Children;
-use super::header::Delta;
+use super::deltas::Deltas;
 use super::links::Links;
-use super::{Base, Entry, MAX_FILE, Turns, checked_size, corrupt, hasher, id, read_at, thin};
-use crate::error::{Error, Key, Kind, Result};
+use super::memory::Memory;
+use super::thread_state::{Task, ThreadState};
+use super::turns::{TURN, Turns};
+use super::{Base, Entry, corrupt, thin};
+use crate::error::{Error, Result};
 use crate::task::job::Job;
-use crate::task::pool::Pool;
 use crate::task::progress::Phase;
 
 /// Fewer deltas are not worth a second thread.
 const WORTH_HELP: usize = 256;
-/// What makes more bytes is left to the leading thread.
-const LARGE: usize = 8 << 20;
-/// Bytes of one pack's objects in memory that need no leave.
-const FREE: u64 = 64 << 20;
-/// And that may be there at all: the largest object, what it is made of, and some small ones.
-const MAX_ALIVE: u64 = 2 * MAX_FILE as u64 + FREE;
-/// How long a thread works before it looks whether another pack waits for one.
-const TURN: Duration = Duration::from_millis(50);
 
 /// A pack whose objects are all known.
 pub(super) struct Resolved {
@@ -76,28 +65,28 @@ pub(super) fn run(
         } else {
             turns.most - 1
         };
-        let hands = std::thread::scope(|scope| {
+        let states = std::thread::scope(|scope| {
             let helpers: Vec<_> = (0..helpers).map(|_| scope.spawn(|| work.help())).collect();
-            let mut hand = Hand::default();
+            let mut state = ThreadState::default();
             let result = work
-                .lead(&mut hand)
-                .and_then(|()| work.complete(&mut hand, file, odb, &mut end, &mut added));
+                .lead(&mut state)
+                .and_then(|()| work.complete(&mut state, file, odb, &mut end, &mut added));
             work.end();
-            let mut hands = vec![hand];
+            let mut states = vec![state];
             for helper in helpers {
                 match helper.join() {
-                    Ok(hand) => hands.push(hand),
+                    Ok(state) => states.push(state),
                     Err(panic) => std::panic::resume_unwind(panic),
                 }
             }
-            result.map(|()| hands)
+            result.map(|()| states)
         })?;
-        for hand in hands {
-            for (place, id, kind) in hand.found {
+        for state in states {
+            for (place, id, kind) in state.found {
                 let entry = &mut entries[place as usize];
                 (entry.id, entry.kind) = (id, kind);
             }
-            links.merge(hand.links);
+            links.merge(state.links);
         }
     }
     let count = added.len();
@@ -137,71 +126,14 @@ fn refuse_ambiguous(entries: &[Entry]) -> Result<()> {
     }
 }
 
-/// An object in memory that deltas wait for.
-struct Known {
-    kind: ObjectType,
-    bytes: Vec<u8>,
-    _charge: Charge,
-}
-
-/// Bytes in memory, for as long as this is there.
-struct Charge {
-    alive: Arc<AtomicU64>,
-    bytes: u64,
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.alive.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
-/// A delta whose base is there.
-struct Task {
-    entry: u32,
-    base: Arc<Known>,
-}
-
-/// What one thread has.
-struct Hand {
-    inflate: Decompress,
-    packed: Vec<u8>,
-    delta: Vec<u8>,
-    /// To do next: the last first.
-    tasks: Vec<Task>,
-    found: Vec<(u32, Oid, ObjectType)>,
-    links: Links,
-}
-
-impl Default for Hand {
-    fn default() -> Hand {
-        Hand {
-            inflate: Decompress::new(true),
-            packed: Vec::new(),
-            delta: Vec::new(),
-            tasks: Vec::new(),
-            found: Vec::new(),
-            links: Links::default(),
-        }
-    }
-}
-
 struct Work<'a> {
-    file: &'a File,
-    entries: &'a [Entry],
-    end: u64,
-    children: Children,
-    /// Deltas of objects that are known by id only, until those are found; and how many ids that
-    /// are.
-    waiting: Mutex<HashMap<Oid, Vec<u32>>>,
-    ids_waiting: AtomicUsize,
+    deltas: Deltas<'a>,
     shared: Mutex<Shared>,
     changed: Condvar,
     /// Helpers that have nothing to do.
     idle: AtomicUsize,
     is_over: AtomicBool,
-    alive: Arc<AtomicU64>,
-    leave: Mutex<Option<OwnedSemaphorePermit>>,
+    memory: Memory<'a>,
     done: AtomicU64,
     total: u64,
     received: u64,
@@ -217,12 +149,6 @@ struct Shared {
     /// Helpers that have something to do.
     at_work: usize,
     error: Option<Error>,
-}
-
-/// A thread's turn at the processor.
-struct Turn {
-    _place: OwnedSemaphorePermit,
-    began: Instant,
 }
 
 /// A helper that has something to do, until this is dropped.
@@ -245,25 +171,13 @@ impl<'a> Work<'a> {
         turns: &'a Turns,
         job: &'a Job,
     ) -> Work<'a> {
-        let mut waiting: HashMap<Oid, Vec<u32>> = HashMap::new();
-        for (place, entry) in entries.iter().enumerate() {
-            if let Base::Id(id) = entry.base {
-                waiting.entry(id).or_default().push(place as u32);
-            }
-        }
         Work {
-            file,
-            entries,
-            end,
-            children: Children::new(entries),
-            ids_waiting: AtomicUsize::new(waiting.len()),
-            waiting: Mutex::new(waiting),
+            deltas: Deltas::new(entries, end, file),
             shared: Mutex::default(),
             changed: Condvar::new(),
             idle: AtomicUsize::new(0),
             is_over: AtomicBool::new(false),
-            alive: Arc::default(),
-            leave: Mutex::new(None),
+            memory: Memory::new(turns, job),
             done: AtomicU64::new(0),
             total,
             received,
@@ -276,26 +190,23 @@ impl<'a> Work<'a> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashMap<Oid, Vec<u32>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// All that is below whole objects of the pack.
-    fn lead(&self, hand: &mut Hand) -> Result<()> {
+    fn lead(&self, state: &mut ThreadState) -> Result<()> {
         self.job
             .progress(Phase::Index, 0, self.total, self.received);
-        let mut wholes = self.entries.iter().enumerate();
-        self.until_done(hand, |hand| {
+        let mut wholes = self.deltas.entries.iter().enumerate();
+        self.until_done(state, |state| {
             for (place, entry) in wholes.by_ref() {
                 if entry.base != Base::None {
                     continue;
                 }
-                let next = self.next(place, entry.id);
+                let next = self.deltas.next(place, entry.id);
                 if !next.is_empty() {
-                    let charge = self.charge(entry.size as usize, true)?;
+                    let charge = self.memory.charge(entry.size as usize, true)?;
                     let mut bytes = Vec::new();
-                    self.inflate(hand, place, &mut bytes)?;
-                    self.push(hand, next, entry.kind, bytes, charge);
+                    self.deltas
+                        .inflate(&mut state.inflater, place, &mut bytes)?;
+                    state.push(&self.deltas, next, entry.kind, bytes, charge);
                     return Ok(true);
                 }
             }
@@ -306,23 +217,17 @@ impl<'a> Work<'a> {
     /// All that is below objects of the repository, which are put behind the pack's.
     fn complete(
         &self,
-        hand: &mut Hand,
+        state: &mut ThreadState,
         file: &File,
         odb: &Odb<'_>,
         end: &mut u64,
         added: &mut Vec<Entry>,
     ) -> Result<()> {
-        let mut wanted: Vec<(u32, Oid)> = self
-            .waiting()
-            .iter()
-            .map(|(id, deltas)| (deltas[0], *id))
-            .collect();
-        wanted.sort_unstable();
-        let mut wanted = wanted.into_iter();
-        self.until_done(hand, |hand| {
-            for (_, id) in wanted.by_ref() {
+        let mut wanted = self.deltas.wanted().into_iter();
+        self.until_done(state, |state| {
+            for id in wanted.by_ref() {
                 // What is above may have made it meanwhile.
-                if !self.waiting().contains_key(&id) {
+                if !self.deltas.is_wanted(id) {
                     continue;
                 }
                 self.job.check()?;
@@ -330,15 +235,15 @@ impl<'a> Work<'a> {
                     continue;
                 };
                 *end = behind;
-                let (kind, charge) = (entry.kind, self.charge(bytes.len(), true)?);
+                let (kind, charge) = (entry.kind, self.memory.charge(bytes.len(), true)?);
                 added.push(entry);
-                let next = self.take_waiting(id);
-                self.push(hand, next, kind, bytes, charge);
+                let next = self.deltas.take_waiting(id);
+                state.push(&self.deltas, next, kind, bytes, charge);
                 return Ok(true);
             }
             Ok(false)
         })?;
-        match self.waiting().keys().min() {
+        match self.deltas.wanted().iter().min() {
             None => Ok(()),
             Some(id) => Err(corrupt(&format!(
                 "it lacks the object {id}, of which one in it is a delta"
@@ -346,23 +251,23 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Resolves what `more` puts into the hand, and all that is below, until it has no more.
+    /// Resolves what `more` puts into `state`, and all that is below, until it has no more.
     fn until_done(
         &self,
-        hand: &mut Hand,
-        mut more: impl FnMut(&mut Hand) -> Result<bool>,
+        state: &mut ThreadState,
+        mut more: impl FnMut(&mut ThreadState) -> Result<bool>,
     ) -> Result<()> {
         let mut has_more = true;
-        let mut turn = self.turn()?;
+        let mut turn = self.turns.begin(self.job)?;
         loop {
             self.job.check()?;
-            if turn.began.elapsed() > TURN {
+            if turn.is_over() {
                 drop(turn);
-                turn = self.turn()?;
+                turn = self.turns.begin(self.job)?;
             }
-            if let Some(task) = hand.tasks.pop() {
-                self.resolve(hand, task, true)?;
-                self.share(hand);
+            if let Some(task) = state.tasks.pop() {
+                self.resolve(state, task, true)?;
+                self.share(state);
                 continue;
             }
             let mut shared = self.lock();
@@ -370,13 +275,13 @@ impl<'a> Work<'a> {
                 return Err(error);
             }
             if let Some(task) = shared.large.pop() {
-                hand.tasks.push(task);
+                state.tasks.push(task);
             } else if has_more && shared.tasks.len() < 2 * self.turns.most {
                 drop(shared);
-                has_more = more(hand)?;
-                self.share(hand);
+                has_more = more(state)?;
+                self.share(state);
             } else if let Some(task) = shared.tasks.pop() {
-                hand.tasks.push(task);
+                state.tasks.push(task);
             } else if shared.at_work == 0 {
                 return Ok(());
             } else {
@@ -394,8 +299,8 @@ impl<'a> Work<'a> {
     }
 
     /// What the other threads do, until it is over.
-    fn help(&self) -> Hand {
-        let mut hand = Hand::default();
+    fn help(&self) -> ThreadState {
+        let mut state = ThreadState::default();
         let mut shared = self.lock();
         while !self.is_over.load(Ordering::Acquire) {
             let turn = match shared.tasks.is_empty() {
@@ -415,17 +320,17 @@ impl<'a> Work<'a> {
             drop(shared);
             let at_work = AtWork(self);
             let began = Instant::now();
-            hand.tasks.push(task);
-            while let Some(task) = hand.tasks.pop() {
+            state.tasks.push(task);
+            while let Some(task) = state.tasks.pop() {
                 if self.is_over.load(Ordering::Relaxed) || self.job.is_cancelled() {
-                    hand.tasks.clear();
-                } else if let Err(error) = self.resolve(&mut hand, task, false) {
-                    hand.tasks.clear();
+                    state.tasks.clear();
+                } else if let Err(error) = self.resolve(&mut state, task, false) {
+                    state.tasks.clear();
                     self.lock().error.get_or_insert(error);
                 } else if began.elapsed() > TURN {
-                    self.lock().tasks.append(&mut hand.tasks);
+                    self.lock().tasks.append(&mut state.tasks);
                 } else {
-                    self.share(&mut hand);
+                    self.share(&mut state);
                 }
             }
             drop(turn);
@@ -433,174 +338,29 @@ impl<'a> Work<'a> {
             shared = self.lock();
         }
         drop(shared);
-        hand
-    }
-
-    fn turn(&self) -> Result<Turn> {
-        Ok(Turn {
-            _place: self.place(&self.turns.threads)?,
-            began: Instant::now(),
-        })
-    }
-
-    /// Waits for a place, unless the job is cancelled.
-    fn place(&self, pool: &Pool) -> Result<OwnedSemaphorePermit> {
-        if let Some(place) = pool.try_take() {
-            return Ok(place);
-        }
-        Handle::current().block_on(async {
-            tokio::select! {
-                place = pool.take(1) => place,
-                () = self.job.token().cancelled() => Err(Error::new(Kind::Cancelled, "cancelled")),
-            }
-        })
+        state
     }
 
     /// Gives half of what a thread has to do to others that have nothing: the oldest, which have
     /// most below them.
-    fn share(&self, hand: &mut Hand) {
-        if hand.tasks.len() > 1 && self.idle.load(Ordering::Relaxed) > 0 {
-            let half = hand.tasks.len() / 2;
-            self.lock().tasks.extend(hand.tasks.drain(..half));
+    fn share(&self, state: &mut ThreadState) {
+        if state.tasks.len() > 1 && self.idle.load(Ordering::Relaxed) > 0 {
+            let half = state.tasks.len() / 2;
+            self.lock().tasks.extend(state.tasks.drain(..half));
             self.changed.notify_all();
         }
     }
 
-    /// Room for so many bytes in memory.
-    fn charge(&self, bytes: usize, leads: bool) -> Result<Charge> {
-        let bytes = bytes as u64;
-        let alive = self.alive.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let charge = Charge {
-            alive: self.alive.clone(),
-            bytes,
-        };
-        if alive > MAX_ALIVE {
-            let message = format!(
-                "the deltas that the remote sent take more than {MAX_ALIVE} bytes of memory"
-            );
-            return Err(Error::new(Kind::TooLarge, message).with(Key::Limit, MAX_ALIVE));
-        }
-        if alive > FREE && leads {
-            let mut leave = self.leave.lock().unwrap_or_else(PoisonError::into_inner);
-            if leave.is_none() {
-                *leave = Some(self.place(&self.turns.large)?);
-            }
-        }
-        Ok(charge)
-    }
-
-    /// Resolves one delta, and puts those that wait for what it makes into the hand.
-    fn resolve(&self, hand: &mut Hand, task: Task, leads: bool) -> Result<()> {
-        let place = task.entry as usize;
-        if !leads && self.entries[place].size as usize > LARGE {
-            self.lock().large.push(task);
+    /// Resolves one delta, or leaves it to the leading thread.
+    fn resolve(&self, state: &mut ThreadState, task: Task, leads: bool) -> Result<()> {
+        if let Some(large) = state.resolve(&self.deltas, &self.memory, task, leads)? {
+            self.lock().large.push(large);
             return Ok(());
         }
-        let mut delta = std::mem::take(&mut hand.delta);
-        self.inflate(hand, place, &mut delta)?;
-        let parsed =
-            Delta::new(&delta).filter(|parsed| parsed.base == task.base.bytes.len() as u64);
-        let Some(parsed) = parsed else {
-            return Err(corrupt("a delta in it does not fit what it is of"));
-        };
-        let kind = task.base.kind;
-        let size = checked_size(
-            Some(kind).filter(|kind| *kind != ObjectType::Blob),
-            parsed.result,
-        )?;
-        if !leads && size > LARGE {
-            self.lock().large.push(task);
-            return Ok(());
-        }
-        let charge = self.charge(size, leads)?;
-        let mut bytes = Vec::with_capacity(size);
-        if parsed.apply(&task.base.bytes, &mut bytes).is_none() {
-            return Err(corrupt("a delta in it does not do what it says"));
-        }
-        drop(task);
-        if delta.capacity() <= LARGE {
-            hand.delta = delta;
-        }
-        let mut hash = hasher(kind, size);
-        hash.update(&bytes);
-        let id = id(hash)?;
-        hand.links.add(kind, id, &bytes);
-        hand.found.push((place as u32, id, kind));
-        let next = self.next(place, id);
-        self.push(hand, next, kind, bytes, charge);
         let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
         self.job.reach("index");
         self.job
             .progress(Phase::Index, done, self.total, self.received);
-        Ok(())
-    }
-
-    /// The deltas of the entry at `place`, whose id is `id`.
-    fn next(&self, place: usize, id: Oid) -> Vec<u32> {
-        let mut next = self.children.of(place).to_vec();
-        next.append(&mut self.take_waiting(id));
-        next
-    }
-
-    fn take_waiting(&self, id: Oid) -> Vec<u32> {
-        if self.ids_waiting.load(Ordering::Acquire) == 0 {
-            return Vec::new();
-        }
-        let mut waiting = self.waiting();
-        let deltas = waiting.remove(&id).unwrap_or_default();
-        self.ids_waiting.store(waiting.len(), Ordering::Release);
-        deltas
-    }
-
-    fn push(
-        &self,
-        hand: &mut Hand,
-        mut next: Vec<u32>,
-        kind: ObjectType,
-        bytes: Vec<u8>,
-        charge: Charge,
-    ) {
-        if next.is_empty() {
-            return;
-        }
-        next.sort_unstable_by_key(|entry| Reverse(self.children.weight[*entry as usize]));
-        let base = Arc::new(Known {
-            kind,
-            bytes,
-            _charge: charge,
-        });
-        hand.tasks.extend(next.into_iter().map(|entry| Task {
-            entry,
-            base: base.clone(),
-        }));
-    }
-
-    /// Inflates what the entry at `place` holds into `out`, in place of what is there.
-    fn inflate(&self, hand: &mut Hand, place: usize, out: &mut Vec<u8>) -> Result<()> {
-        let entry = &self.entries[place];
-        let end = self
-            .entries
-            .get(place + 1)
-            .map_or(self.end, |next| next.offset);
-        let begin = entry.offset + u64::from(entry.head);
-        read_at(self.file, begin, (end - begin) as usize, &mut hand.packed)?;
-        out.clear();
-        // One more, since nothing is inflated into no room, not even nothing.
-        out.reserve_exact(entry.size as usize + 1);
-        hand.inflate.reset(true);
-        let whole = hand
-            .inflate
-            .decompress_vec(&hand.packed, out, FlushDecompress::Finish);
-        // It was inflated before, as it arrived: what differs now is the disk.
-        if !matches!(whole, Ok(Status::StreamEnd)) || out.len() != entry.size as usize {
-            return Err(Error::new(
-                Kind::Io,
-                "cannot read the pack back as it was written",
-            ));
-        }
-        if hand.packed.capacity() > LARGE {
-            hand.packed = Vec::new();
-        }
         Ok(())
     }
 }

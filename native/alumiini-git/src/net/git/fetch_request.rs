@@ -1,0 +1,142 @@
+//! What a fetch asks for, as the request that a server gets in one round, in both protocols
+//! (gitprotocol-v2(5), "fetch"; gitprotocol-pack(5), "Packfile Negotiation").
+
+use bytes::Bytes;
+use git2::Oid;
+
+use crate::error::{Error, Key, Kind, Result};
+use crate::net::git::capabilities::{AGENT, V0, V2};
+use crate::net::git::pkt_line::PktLineWriter;
+use crate::net::server_cache::ServerInfo;
+
+/// The pack bytes that a fetch takes unless told otherwise.
+pub(crate) const DEFAULT_MAX_BYTES: u64 = 8 << 30;
+/// As `depth`: the whole history, also of what was shallow before (Git's INFINITE_DEPTH).
+pub(crate) const UNSHALLOW: u32 = 2_147_483_647;
+
+/// What to fetch.
+#[derive(Debug, Clone)]
+pub(crate) struct FetchRequest {
+    /// The commits (or tag objects) to fetch, at least one.
+    pub(crate) wants: Vec<Oid>,
+    /// Commits that are here whole, up to what `shallow` cuts off.
+    pub(crate) haves: Vec<Oid>,
+    /// All entries of `.git/shallow`.
+    pub(crate) shallow: Vec<Oid>,
+    /// Commits of history from `want` on. None asks for all that is not here, and leaves what is
+    /// shallow shallow; [`UNSHALLOW`] completes it.
+    pub(crate) depth: Option<u32>,
+    /// Whether the pack may hold deltas against objects that are here: whoever indexes it must be
+    /// able to complete it.
+    pub(crate) thin: bool,
+    /// Pack bytes after which the fetch ends with `too_large`; see [`DEFAULT_MAX_BYTES`].
+    pub(crate) max_bytes: u64,
+}
+
+pub(super) fn body_v2(server: &ServerInfo, v2: &V2, fetch: &FetchRequest) -> Result<Bytes> {
+    if !v2.fetch {
+        return Err(lacks(server, "fetch", "use another server"));
+    }
+    let mut request = PktLineWriter::default();
+    request.line("command=fetch")?;
+    if v2.agent {
+        request.line(AGENT)?;
+    }
+    if v2.object_format {
+        request.line("object-format=sha1")?;
+    }
+    request.delimiter();
+    if fetch.thin {
+        request.line("thin-pack")?;
+    }
+    request.line("ofs-delta")?;
+    request.line("no-progress")?;
+    for want in &fetch.wants {
+        request.line(&format!("want {want}"))?;
+    }
+    shallow_lines(&mut request, server, v2.shallow, fetch, fetch.depth)?;
+    have_lines(&mut request, fetch)?;
+    request.flush();
+    Ok(request.finish())
+}
+
+/// The depth to ask a v0 server for. One that is shallow itself says where the history that it
+/// sends ends only to who asks for a depth.
+pub(super) fn depth_v0(v0: &V0, fetch: &FetchRequest) -> Option<u32> {
+    let all = v0.is_shallow && v0.shallow && fetch.shallow.is_empty();
+    fetch.depth.or(all.then_some(UNSHALLOW))
+}
+
+pub(super) fn body_v0(
+    server: &ServerInfo,
+    v0: &V0,
+    fetch: &FetchRequest,
+    depth: Option<u32>,
+) -> Result<Bytes> {
+    let mut capabilities = String::new();
+    // Of each kind the first that the server has.
+    for (capability, has) in [
+        ("multi_ack_detailed", v0.multi_ack_detailed),
+        ("multi_ack", v0.multi_ack && !v0.multi_ack_detailed),
+        ("side-band-64k", v0.side_band_64k),
+        ("side-band", v0.side_band && !v0.side_band_64k),
+        ("ofs-delta", v0.ofs_delta),
+        ("thin-pack", v0.thin_pack && fetch.thin),
+        ("no-progress", v0.no_progress),
+        (AGENT, v0.agent),
+    ] {
+        if has {
+            capabilities.push(' ');
+            capabilities.push_str(capability);
+        }
+    }
+    let mut request = PktLineWriter::default();
+    for want in &fetch.wants {
+        // With the first.
+        let capabilities = std::mem::take(&mut capabilities);
+        request.line(&format!("want {want}{capabilities}"))?;
+    }
+    shallow_lines(&mut request, server, v0.shallow, fetch, depth)?;
+    request.flush();
+    have_lines(&mut request, fetch)?;
+    Ok(request.finish())
+}
+
+fn shallow_lines(
+    request: &mut PktLineWriter,
+    server: &ServerInfo,
+    able: bool,
+    fetch: &FetchRequest,
+    depth: Option<u32>,
+) -> Result<()> {
+    if !able && (depth.is_some() || !fetch.shallow.is_empty()) {
+        return Err(lacks(server, "shallow", "use depth: :infinity"));
+    }
+    for oid in &fetch.shallow {
+        request.line(&format!("shallow {oid}"))?;
+    }
+    match depth {
+        Some(0) => Err(Error::new(
+            Kind::Invalid,
+            "a depth of 0 cannot be asked for",
+        )),
+        Some(depth) => request.line(&format!("deepen {}", depth.min(UNSHALLOW))),
+        None => Ok(()),
+    }
+}
+
+fn have_lines(request: &mut PktLineWriter, fetch: &FetchRequest) -> Result<()> {
+    for oid in &fetch.haves {
+        request.line(&format!("have {oid}"))?;
+    }
+    request.line("done")
+}
+
+fn lacks(server: &ServerInfo, capability: &str, advice: &str) -> Error {
+    let sentence = format!("the server of {} lacks {capability}: {advice}", server.base);
+    Error::new(Kind::Unsupported, sentence).with(Key::Url, server.base.redacted())
+}
+
+#[cfg(test)]
+#[path = "fetch_request_tests.rs"]
+mod tests;

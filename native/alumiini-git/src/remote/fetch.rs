@@ -1,0 +1,182 @@
+//! A fetch: the remote sends its pack, a thread indexes it as it arrives, and it moves in.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use git2::Oid;
+use tokio::sync::mpsc;
+
+use super::{Remote, Wanted};
+use crate::error::{Key, Kind, Result};
+use crate::net::git::fetch::{DEFAULT_MAX_BYTES, FetchRequest, UNSHALLOW, fetch};
+use crate::repo::pack;
+use crate::repo::pack::install::{self, Boundary};
+use crate::repo::rev_list::Depth;
+use crate::repo::source::Order;
+use crate::repo::{git_failure, open, refs};
+use crate::task::job::Job;
+use crate::task::progress::{Phase, Stats};
+use crate::worker::Worker;
+
+impl Remote {
+    /// Brings what `wanted` needs into the repository at `git_dir`. Moves no ref. `held` is what
+    /// must not be let go while a thread is still at work there.
+    pub(crate) async fn fetch<H>(
+        &self,
+        worker: &Arc<Worker>,
+        git_dir: &Path,
+        wanted: &Wanted<'_>,
+        job: &Arc<Job>,
+        held: &Arc<H>,
+    ) -> Result<Stats>
+    where
+        H: Send + Sync + 'static,
+    {
+        let git_dir = git_dir.to_owned();
+        let wants: Vec<Oid> = wanted.tips.iter().map(|tip| tip.commit).collect();
+        let (sender, chunks) = mpsc::channel(16);
+        let (ready, begun) = tokio::sync::oneshot::channel();
+        let complete = Arc::new(AtomicBool::new(false));
+        let indexed = {
+            let (git_dir, complete) = (git_dir.clone(), complete.clone());
+            let (job, held, shared) = (job.clone(), held.clone(), worker.clone());
+            worker.indexing.run(move || {
+                let _held = held;
+                let _ = ready.send(());
+                pack::index(&git_dir, chunks, &complete, &shared.resolving, &job)
+            })
+        };
+        let sent = async {
+            if let Remote::Local(_) = self {
+                // Whoever makes a pack holds a place: not before somebody listens.
+                let _ = begun.await;
+            }
+            let boundary = self
+                .send(worker, &git_dir, wanted, &sender, job, held)
+                .await;
+            complete.store(boundary.is_ok(), Ordering::Release);
+            drop(sender);
+            boundary
+        };
+        job.progress(Phase::Receive, 0, 0, 0);
+        let (sent, indexed) = tokio::join!(sent, indexed);
+        let boundary = match sent {
+            Ok(boundary) => boundary,
+            // The indexer closed its end: its own error says why.
+            Err(error) if error.kind == Kind::Cancelled => {
+                return Err(indexed
+                    .err()
+                    .unwrap_or(error)
+                    .with(Key::Url, self.redacted()));
+            }
+            Err(error) => return Err(error),
+        };
+        let pack = indexed.map_err(|error| error.with(Key::Url, self.redacted()))?;
+        let (job, held) = (job.clone(), held.clone());
+        let all = wanted.depth.is_none_or(|depth| depth == 0);
+        let shared = worker.clone();
+        let install = move || {
+            let _held = held;
+            let boundary = if all {
+                only_new(&git_dir, boundary)?
+            } else {
+                boundary
+            };
+            install::install(
+                &git_dir,
+                &pack,
+                &boundary,
+                &wants,
+                &shared.checked_trees,
+                &job,
+            )
+            .map(|()| pack.stats)
+        };
+        worker.disk.run(install).await
+    }
+
+    /// Has the remote's pack sent to `sink`.
+    async fn send<H>(
+        &self,
+        worker: &Arc<Worker>,
+        git_dir: &Path,
+        wanted: &Wanted<'_>,
+        sink: &mpsc::Sender<Bytes>,
+        job: &Arc<Job>,
+        held: &Arc<H>,
+    ) -> Result<Boundary>
+    where
+        H: Send + Sync + 'static,
+    {
+        let (dir, keep) = (git_dir.to_owned(), held.clone());
+        let depth = wanted.depth;
+        match self {
+            Remote::Network(endpoint) => {
+                let wants = wanted.tips.iter().map(|tip| tip.id).collect();
+                let request = worker.disk.run(move || {
+                    let _keep = keep;
+                    request(&dir, wants, depth)
+                });
+                let outcome = fetch(&worker.net, endpoint, &request.await?, sink).await?;
+                Ok(Boundary {
+                    shallow: outcome.shallow,
+                    unshallow: outcome.unshallow,
+                })
+            }
+            Remote::Local(local) => {
+                let (local, job, sink) = (local.clone(), job.clone(), sink.clone());
+                let order = Order {
+                    name: wanted.name.map(<[u8]>::to_vec),
+                    tip: wanted.tips[0].clone(),
+                    depth: match depth {
+                        None => Depth::AsItIs,
+                        Some(0) => Depth::All,
+                        Some(depth) => Depth::Commits(depth),
+                    },
+                    git_dir: dir,
+                    max_bytes: DEFAULT_MAX_BYTES,
+                };
+                let send = move || {
+                    let _keep = keep;
+                    local.send(&order, &sink, &job)
+                };
+                worker.packing.run(send).await
+            }
+        }
+    }
+}
+
+fn request(git_dir: &Path, wants: Vec<Oid>, depth: Option<u32>) -> Result<FetchRequest> {
+    let repo = open::managed(git_dir)?;
+    let shallow = open::shallow(git_dir)?;
+    let deepen = match depth {
+        Some(0) if shallow.is_empty() => None,
+        Some(0) => Some(UNSHALLOW),
+        other => other,
+    };
+    Ok(FetchRequest {
+        wants,
+        haves: refs::haves(&repo)?,
+        shallow,
+        depth: deepen,
+        thin: true,
+        max_bytes: DEFAULT_MAX_BYTES,
+    })
+}
+
+/// The boundary without commits that are here with their parents: asked for all history, a remote
+/// that is shallow itself says only what it cannot send.
+fn only_new(git_dir: &Path, mut boundary: Boundary) -> Result<Boundary> {
+    if !boundary.shallow.is_empty() {
+        let repo = open::managed(git_dir)?;
+        let odb = repo.odb().map_err(git_failure("open the objects"))?;
+        let shallow: HashSet<Oid> = open::shallow(git_dir)?.into_iter().collect();
+        boundary
+            .shallow
+            .retain(|oid| shallow.contains(oid) || !odb.exists(*oid));
+    }
+    Ok(boundary)
+}
