@@ -5,5 +5,7 @@
     "examples/*/mix.exs",
     "examples/*/lib/*.ex"
   ],
-  line_length: 100
+  line_length: 100,
+  # The variants with `!` in lib/alumiini/git.ex.
+  locals_without_parens: [bang: 1]
 ]

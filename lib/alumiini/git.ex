@@ -37,52 +37,10 @@ defmodule Alumiini.Git do
       the value alone, and raises the error.
     * No secret is in any error, log line, telemetry event or file. See `Alumiini.Git.Auth`.
 
-  ## Options of every call
+  ## Options
 
-    * `:server` - which server: a pid, a name, `{name, node}`, `{:global, term}` or
-      `{:via, module, term}`. Default: `Alumiini.Git`
-    * `:timeout` - in milliseconds, the time in queues included. Default: 300,000
-
-  ## Options of calls to a remote
-
-  `sync/4`, `ls_remote/3` and `refs/2` take these, too:
-
-    * `:auth` - credentials from `Alumiini.Git.Auth`, or a function that returns some (see
-      "Credentials that expire" there). They stand above those in the URL
-    * `:allow_insecure` - send credentials over plain `http://`, too. Default: `false`
-    * `:tls` - a keyword list or a map of PEM texts: `:ca`, certificates to trust beside the
-      system's, and `:cert` and `:key`, a client certificate with its chain and its private key.
-      They stand above those of the credentials (`Alumiini.Git.Auth.from_secret/1`), and those above
-      the server's; what one does not say, the next one may
-    * `:proxy` - the URL of a proxy (`http://`, `https://`, `socks5://`, or `socks5h://` where the
-      proxy shall resolve names; with `user:password@` if it wants that), `:none`, or
-      `:environment`: for `https://` the variables `https_proxy`, `HTTPS_PROXY`, `all_proxy`,
-      `ALL_PROXY`, for `http://` only `http_proxy` and the last two (see
-      [httpoxy.org](https://httpoxy.org) for why), none for SSH. The environment is that of the
-      server's node. Default: the server's, which is `:none`
-    * `:no_proxy` - the hosts that are reached without the proxy: a list, or a string with commas.
-      Names stand for all below them, too; IP addresses, CIDR ranges and `*` will do. Default: the
-      server's, or with `:environment` the variables `no_proxy`, `NO_PROXY`
-
-  `:tls`, `:proxy` and `:no_proxy` can be given to `start_link/1`, for all calls that do not say
-  otherwise.
-
-  ## Options of calls that read a commit
-
-  `snapshot/3` and `export/3` take these, and so do `files/3` and `read/3`, which look at the
-  working tree without `:at`. The guide [Reading repositories](reading.md) has examples.
-
-    * `:at` - the commit: a full or an abbreviated id, a branch or tag, a full ref name, or what else
-      gitrevisions(7) has but a search (`":/text"`). It has to be in the repository: nothing is
-      fetched, and a sync brings no tags and no branch but its own. Default: HEAD
-    * `:match` - only the files that these patterns take: a string or a list of strings, each as a
-      line of a `.gitignore` (`"*.yaml"` in any directory, `"/deploy/*.yaml"` from the top,
-      `"charts/**/values.yaml"`; `"!*.test.yaml"` takes files out again). Default: all
-    * `:ignore` - without the files that these patterns take: the lines of a file such as Flux's
-      `.sourceignore`, as a list or as the text of that file. They stand above `:match`
-
-  There may be 256 patterns of each, of at most 1,024 bytes and UTF-8; others are `:invalid`. They
-  are about paths as the answer has them.
+  Those of `start_link/1`, and those that several functions share (`:server`, `:timeout`, `:auth`,
+  `:at` and the like), are in `Alumiini.Git.Options`. The others are with their functions.
 
   ## Several nodes
 
@@ -100,7 +58,9 @@ defmodule Alumiini.Git do
   Events for metrics and logs are documented in `Alumiini.Git.Telemetry`.
   """
 
-  alias Alumiini.Git.{Auth, Change, Commit, Error, Export, Lease, Ops, Options, Ref, Response}
+  import Alumiini.Git.Bang, only: [bang: 1]
+
+  alias Alumiini.Git.{Change, Commit, Error, Export, Lease, Ops, Options, Ref}
   alias Alumiini.Git.{Server, Snapshot, Status, Update}
 
   @typedoc """
@@ -112,13 +72,10 @@ defmodule Alumiini.Git do
           | {:branch, String.t()}
           | {:tag, String.t()}
           | {:semver, String.t()}
-          | {:semver, String.t(), [semver_option]}
+          | {:semver, String.t(), [Options.semver()]}
           | {:commit, String.t()}
           | {:ref, String.t()}
           | :default
-
-  @typedoc "An option of `{:semver, requirement, options}`. See \"Refs\" at `sync/4`."
-  @type semver_option :: {:prefix, String.t()} | {:filter, Regex.t()} | {:pre, boolean}
 
   @typedoc "The id of a commit, in hex."
   @type sha :: String.t()
@@ -140,105 +97,6 @@ defmodule Alumiini.Git do
           bytes: non_neg_integer
         }
 
-  @typedoc "An option of `start_link/1`."
-  @type start_option ::
-          {:name, GenServer.name() | nil}
-          | {:binary, Path.t()}
-          | {:max_pending, pos_integer}
-          | {:max_requests, pos_integer}
-          | {:max_requests_per_host, pos_integer}
-          | {:schemes, [:https | :http | :ssh | :file]}
-          | {:allow_local, [Path.t()]}
-          | {:addresses, addresses}
-          | {:root, Path.t()}
-          | {:tls, tls}
-          | {:proxy, proxy}
-          | {:no_proxy, String.t() | [String.t()]}
-          | {:grace, pos_integer}
-          | {:handshake_timeout, pos_integer}
-          | {:heartbeat, pos_integer}
-          | {:backoff_initial, pos_integer}
-          | {:backoff_max, pos_integer}
-
-  @typedoc "Which addresses may be connected to. See \"Addresses\" at `start_link/1`."
-  @type addresses ::
-          :any
-          | :public
-          | [{:default, :any | :public | :none} | {:allow, [String.t()]} | {:deny, [String.t()]}]
-
-  @typedoc "An option of every call."
-  @type call_option :: {:server, GenServer.server()} | {:timeout, pos_integer}
-
-  @typedoc "An option of the calls that talk to a remote."
-  @type remote_option ::
-          {:auth, Auth.t() | (() -> Auth.t()) | {module, atom, [term]}}
-          | {:allow_insecure, boolean}
-          | {:tls, tls}
-          | {:proxy, proxy}
-          | {:no_proxy, String.t() | [String.t()]}
-
-  @typedoc "PEM texts: `:ca`, `:cert`, `:key`. See \"Options of calls to a remote\"."
-  @type tls :: [{:ca | :cert | :key, String.t()}] | %{optional(:ca | :cert | :key) => String.t()}
-
-  @typedoc "The URL of a proxy, or where to look for one. See \"Options of calls to a remote\"."
-  @type proxy :: String.t() | :environment | :none
-
-  @typedoc "See \"Options of calls that read a commit\"."
-  @type commit_option ::
-          {:at, String.t()}
-          | {:match, String.t() | [String.t()]}
-          | {:ignore, String.t() | [String.t()]}
-
-  @type files_option :: call_option | commit_option | {:recursive, boolean}
-
-  @type read_option :: call_option | {:at, String.t()} | {:max_bytes, pos_integer}
-
-  @type checkout_option :: call_option | {:force, boolean} | {:progress, (progress -> any)}
-
-  @type ls_remote_option :: call_option | remote_option
-
-  @type refs_option ::
-          call_option
-          | remote_option
-          | {:prefix, String.t() | [String.t()]}
-          | {:max_bytes, pos_integer}
-
-  @type snapshot_option ::
-          call_option
-          | commit_option
-          | {:known, [sha] | MapSet.t(sha)}
-          | {:content, boolean}
-          | {:max_bytes, pos_integer}
-          | {:max_files, pos_integer}
-
-  @type diff_option ::
-          call_option
-          | {:paths, Path.t() | [Path.t()]}
-          | {:match, String.t() | [String.t()]}
-          | {:ignore, String.t() | [String.t()]}
-          | {:renames, boolean}
-
-  @type log_option ::
-          call_option | {:from, String.t()} | {:limit, pos_integer} | {:path, Path.t()}
-
-  @type export_option ::
-          call_option
-          | commit_option
-          | {:subpath, Path.t()}
-          | {:format, :directory | :tar_gz}
-          | {:link, boolean}
-          | {:grace, non_neg_integer}
-          | {:max_bytes, pos_integer}
-
-  @type sync_option ::
-          call_option
-          | remote_option
-          | {:depth, pos_integer | :infinity}
-          | {:force, boolean}
-          | {:keep, pos_integer}
-          | {:progress, (progress -> any)}
-          | {:working_tree, boolean}
-
   @doc """
   A child specification. Its id is the `:name`, so several servers fit under one supervisor:
 
@@ -247,14 +105,14 @@ defmodule Alumiini.Git do
         {Alumiini.Git, name: MyApp.OtherGit, max_pending: 100}
       ]
   """
-  @spec child_spec([start_option]) :: Supervisor.child_spec()
+  @spec child_spec([Options.start()]) :: Supervisor.child_spec()
   def child_spec(options) do
     # Wrong options are for start_link/1 to refuse.
     name = if Keyword.keyword?(options), do: options[:name]
 
     %{
       id: name || __MODULE__,
-      start: {__MODULE__, :start_link, [Options.seal(options)]},
+      start: {__MODULE__, :start_link, [Options.Check.seal(options)]},
       type: :worker
     }
   end
@@ -263,87 +121,11 @@ defmodule Alumiini.Git do
   Starts a server, linked to the caller. It does not wait for its worker, and a worker that cannot
   be started does not take it down: calls then tell why.
 
-  ## Options
-
-    * `:name` - what to register it as: an atom, `{:global, term}` or `{:via, module, term}`; `nil`
-      for no name. Default: `Alumiini.Git`
-    * `:binary` - the absolute path of the worker's binary. Default: the application environment's
-      `config :alumiini_git, binary: path`, else the one in the `priv/` of this library's build
-    * `:max_pending` - how many requests may be pending before further ones are answered
-      `:overloaded`. Default: 4096
-    * `:max_requests`, `:max_requests_per_host` - how many requests may talk to remotes at a time,
-      altogether and with one host. The others wait for their turn, within their timeouts. Defaults:
-      256 and 32
-    * `:schemes` - which remotes may be reached: some of `:https`, `:http`, `:ssh` and `:file`
-      (paths of this machine, too). Others are `:unsupported`. Default: all. Where somebody else
-      chooses URLs, a controller's tenants for one, `[:https, :ssh]` is what to give
-    * `:allow_local` - the directories in which repositories of this machine may be read as remotes,
-      whatever `:schemes` says; what is below them only, also by what it borrows from. `[]` for
-      none. Default: anywhere, if `:file` is among the schemes and the repository belongs to the
-      user that the BEAM runs as (elsewhere Git calls that `safe.directory`)
-    * `:addresses` - which addresses the worker may connect to: `:any` (the default), `:public`, or
-      rules. See "Addresses"
-    * `:root` - the one directory, given by its absolute path, that the `path` of every call has to
-      be below. It has to exist; it is not made, and is no `path` itself. A path that leads out of
-      it, by `..` or by a link, also by one that takes its place in the middle of a call, is
-      `:unsafe_path`. Absolute links are followed if they begin with the root. Give it where paths
-      are joined from what others choose, and where others can write into the directories that are
-      synced, a shared volume for one. For two volumes, start two servers. Remotes on this machine
-      are not meant: see `:allow_local`. Default: any path
-    * `:tls`, `:proxy`, `:no_proxy` - for all calls to remotes, see "Options of calls to a remote".
-      Under a supervisor, give them in `{Alumiini.Git, options}`, as above: `child_spec/1` keeps
-      them out of what a supervisor logs
-    * `:grace` - how long, in milliseconds, the worker may take to let go of a request that timed
-      out or was cancelled, before it is killed and replaced. Default: 5,000
-    * `:handshake_timeout` - how long, in milliseconds, a worker may take to start. Default: 5,000
-    * `:heartbeat` - how long, in milliseconds, the worker may be silent, at least 100. It is asked
-      twice in that time whether it still reads requests; one that says nothing at all is killed and
-      replaced, and what was in flight is run again. That is noticed within half of the time more.
-      Default: 10,000
-    * `:backoff_initial`, `:backoff_max` - the first and the longest pause, in milliseconds, between
-      two attempts to start a worker. Each is twice as long as the one before, and up to half of it
-      is left out at random. Defaults: 100 and 10,000
-
-  Raises `ArgumentError` for an option that is none or has a wrong value.
-
-  ## Addresses
-
-  Whoever may choose a URL can have the worker connect to whatever it can reach: the services of the
-  node, the cloud's metadata. The text of a URL does not tell: `https://0x7f000001/` and
-  `https://127.1/` are `127.0.0.1`, a name leads to what its owner says, and a server may redirect.
-  So `:addresses` is asked about the address itself, after names are resolved, for each connection
-  over HTTP, HTTPS and SSH, also to where a server redirects, and the address that was asked about
-  is the one that is connected to. A remote that leads only to others is `:unsupported`; the error
-  does not tell its address.
-
-    * `:public` - those that are reachable from everywhere. Not loopback, link-local
-      (`169.254.0.0/16`, where clouds have their metadata, and `fe80::/10`), private (RFC 1918,
-      `fc00::/7`), shared (`100.64.0.0/10`), multicast, reserved and documentation, nor any of these
-      within IPv6 (mapped, NAT64, 6to4)
-    * rules: `allow:` and `deny:`, lists of ranges (`"10.1.0.0/16"`, `"fd00::/8"`, `"10.1.2.3"`),
-      and `default:`, for what is in none: `:public` (the default), `:any` or `:none`. Of the ranges
-      that an address is in, the smallest decides; where the same range is in both, it is denied. An
-      address of IPv4 within IPv6 is that of IPv4
-
-  Some examples:
-
-      # Public ones, and the forge of one's own.
-      {Alumiini.Git, schemes: [:https, :ssh], addresses: [allow: ["10.1.2.0/24"]]}
-      # Nothing but that.
-      {Alumiini.Git, addresses: [default: :none, allow: ["10.1.2.0/24"]]}
-      # All but the cloud's metadata and the node itself.
-      {Alumiini.Git, addresses: [default: :any, deny: ["169.254.0.0/16", "127.0.0.0/8", "::1"]]}
-
-  A proxy's own address is not asked about: you chose it. Proxies of the kinds `http`, `https` and
-  `socks5h` resolve the names that they are asked for, so only hosts that are addresses, and
-  `localhost`, are checked then. Let the proxy refuse the rest. With `socks5` names are resolved,
-  and checked, by the worker.
-
-  There is no function that decides: the worker would have to wait for an answer of the BEAM while
-  it connects.
+  The options are in `Alumiini.Git.Options`, "Of a server". Raises `ArgumentError` for an option that
+  is unknown or has a wrong value.
   """
-  @spec start_link([start_option]) :: GenServer.on_start()
-  def start_link(options \\ []), do: options |> Options.start!() |> Server.start_link()
+  @spec start_link([Options.start()]) :: GenServer.on_start()
+  def start_link(options \\ []), do: options |> Options.Check.start!() |> Server.start_link()
 
   @doc """
   Makes `path` equal to the newest commit of `ref` at `url`, and returns that commit's id.
@@ -394,8 +176,8 @@ defmodule Alumiini.Git do
       tree. See "Without a working tree". Default: `true`
     * `:progress` - a function that is called, in the calling process, with a `t:progress/0` now and
       then. If it raises, the work is stopped and the call raises the same
-    * `:auth`, `:allow_insecure`, `:tls`, `:proxy`, `:no_proxy` - see "Options of calls to a remote"
-    * `:server`, `:timeout` - see "Options of every call"
+    * `:auth`, `:allow_insecure`, `:tls`, `:proxy`, `:no_proxy` - see `Alumiini.Git.Options`
+    * `:server`, `:timeout` - see `Alumiini.Git.Options`
 
   ## Without a working tree
 
@@ -430,7 +212,7 @@ defmodule Alumiini.Git do
         progress: fn p -> IO.puts("\#{p.phase} \#{p.done}/\#{p.total}") end
       )
   """
-  @spec sync(String.t(), ref, Path.t(), pos_integer | [sync_option]) ::
+  @spec sync(String.t(), ref, Path.t(), pos_integer | [Options.sync()]) ::
           {:ok, sha} | {:error, Error.t()}
   def sync(url, ref, path, depth_or_options \\ 1)
 
@@ -454,7 +236,8 @@ defmodule Alumiini.Git do
       iex> {update.changed?, update.ref}
       {true, "refs/tags/v1.2.3"}
   """
-  @spec update(String.t(), ref, Path.t(), [sync_option]) :: {:ok, Update.t()} | {:error, Error.t()}
+  @spec update(String.t(), ref, Path.t(), [Options.sync()]) ::
+          {:ok, Update.t()} | {:error, Error.t()}
   def update(url, ref, path, options \\ []), do: Ops.Update.run(url, ref, path, options)
 
   @doc """
@@ -472,9 +255,9 @@ defmodule Alumiini.Git do
 
     * `:recursive` - also those in directories below it, hidden ones left out, with their paths from
       that directory. Default: `false`
-    * `:at`, `:match`, `:ignore` - see "Options of calls that read a commit". With `:match` it is
-      the files that it takes, whatever their names end in, hidden ones among them
-    * `:server`, `:timeout` - see "Options of every call"
+    * `:at`, `:match`, `:ignore` - see `Alumiini.Git.Options`. With `:match` it is the files that it
+      takes, whatever their names end in, hidden ones among them
+    * `:server`, `:timeout` - see `Alumiini.Git.Options`
 
   ## Errors
 
@@ -490,7 +273,7 @@ defmodule Alumiini.Git do
       iex> Alumiini.Git.files("/var/lib/app", at: "HEAD~1", recursive: true, match: "*.json")
       {:ok, ["dashboards/app.json"]}
   """
-  @spec files(Path.t(), Path.t() | nil | [files_option], [files_option]) ::
+  @spec files(Path.t(), Path.t() | nil | [Options.files()], [Options.files()]) ::
           {:ok, [binary]} | {:error, Error.t()}
   def files(path, subpath \\ nil, options \\ [])
 
@@ -507,10 +290,10 @@ defmodule Alumiini.Git do
 
   ## Options
 
-    * `:at` - see "Options of calls that read a commit"
+    * `:at` - see `Alumiini.Git.Options`
     * `:max_bytes` - a file that is larger is answered with `:too_large`. Default: 16 MiB, at most
       64 MiB
-    * `:server`, `:timeout` - see "Options of every call"
+    * `:server`, `:timeout` - see `Alumiini.Git.Options`
 
   ## Errors
 
@@ -525,7 +308,7 @@ defmodule Alumiini.Git do
       iex> Alumiini.Git.read("/var/lib/app", "deploy/configmap.yaml", at: "HEAD~1")
       {:ok, "kind: Secret\\n"}
   """
-  @spec read(Path.t(), Path.t(), [read_option]) :: {:ok, binary} | {:error, Error.t()}
+  @spec read(Path.t(), Path.t(), [Options.read()]) :: {:ok, binary} | {:error, Error.t()}
   def read(path, file, options \\ []), do: Ops.Read.run(path, file, options)
 
   @doc """
@@ -533,7 +316,7 @@ defmodule Alumiini.Git do
 
   ## Options
 
-    * `:server`, `:timeout` - see "Options of every call"
+    * `:server`, `:timeout` - see `Alumiini.Git.Options`
 
   ## Errors
 
@@ -546,7 +329,7 @@ defmodule Alumiini.Git do
       iex> {commit.author, DateTime.from_unix!(commit.timestamp)}
       {"Grace Hopper", ~U[2024-05-01 12:00:00Z]}
   """
-  @spec head(Path.t(), [call_option]) :: {:ok, Commit.t()} | {:error, Error.t()}
+  @spec head(Path.t(), [Options.call()]) :: {:ok, Commit.t()} | {:error, Error.t()}
   def head(path, options \\ []), do: Ops.Head.run(path, options)
 
   @doc """
@@ -561,7 +344,7 @@ defmodule Alumiini.Git do
     * `:force` - overwrite local changes in a repository that this library did not clone. Default:
       `false`
     * `:progress` - see `sync/4`
-    * `:server`, `:timeout` - see "Options of every call"
+    * `:server`, `:timeout` - see `Alumiini.Git.Options`
 
   ## Errors
 
@@ -572,7 +355,7 @@ defmodule Alumiini.Git do
       iex> Alumiini.Git.checkout("/var/lib/app", "7fd1a60b01f91b314f59955a4e4d4e80d8edf11d")
       {:ok, "7fd1a60b01f91b314f59955a4e4d4e80d8edf11d"}
   """
-  @spec checkout(Path.t(), String.t(), [checkout_option]) :: {:ok, sha} | {:error, Error.t()}
+  @spec checkout(Path.t(), String.t(), [Options.checkout()]) :: {:ok, sha} | {:error, Error.t()}
   def checkout(path, rev, options \\ []), do: Ops.Checkout.run(path, rev, options)
 
   @doc """
@@ -584,8 +367,8 @@ defmodule Alumiini.Git do
 
   ## Options
 
-    * `:auth`, `:allow_insecure`, `:tls`, `:proxy`, `:no_proxy` - see "Options of calls to a remote"
-    * `:server`, `:timeout` - see "Options of every call"
+    * `:auth`, `:allow_insecure`, `:tls`, `:proxy`, `:no_proxy` - see `Alumiini.Git.Options`
+    * `:server`, `:timeout` - see `Alumiini.Git.Options`
 
   ## Errors
 
@@ -597,7 +380,7 @@ defmodule Alumiini.Git do
       iex> Alumiini.Git.ls_remote("https://git.example.com/team/app.git", {:tag, "v1.0.0"})
       {:ok, "7fd1a60b01f91b314f59955a4e4d4e80d8edf11d"}
   """
-  @spec ls_remote(String.t(), ref | [ls_remote_option], [ls_remote_option]) ::
+  @spec ls_remote(String.t(), ref | [Options.ls_remote()], [Options.ls_remote()]) ::
           {:ok, sha} | {:error, Error.t()}
   def ls_remote(url, ref \\ "HEAD", options \\ [])
 
@@ -612,14 +395,13 @@ defmodule Alumiini.Git do
   ## Options
 
     * `:prefix` - only refs whose names in full begin like this: a string such as `"refs/tags/v1."`,
-      or a list of at most
-      256. Servers that know protocol version 2 send only those; without it all are sent, which may
-           be many. Default: all refs
+      or a list of at most 256. Servers that know protocol version 2 send only those; without it all
+      are sent, which may be many. Default: all refs
     * `:max_bytes` - a list whose names and ids have more bytes is answered with `:too_large`. Each
       byte takes some 40 of memory here while the list is made. Default: 4 MiB, some 40,000 refs; at
       most 64 MiB
-    * `:auth`, `:allow_insecure`, `:tls`, `:proxy`, `:no_proxy` - see "Options of calls to a remote"
-    * `:server`, `:timeout` - see "Options of every call"
+    * `:auth`, `:allow_insecure`, `:tls`, `:proxy`, `:no_proxy` - see `Alumiini.Git.Options`
+    * `:server`, `:timeout` - see `Alumiini.Git.Options`
 
   ## Errors
 
@@ -639,7 +421,7 @@ defmodule Alumiini.Git do
          }
        ]}
   """
-  @spec refs(String.t(), [refs_option]) :: {:ok, [Ref.t()]} | {:error, Error.t()}
+  @spec refs(String.t(), [Options.refs()]) :: {:ok, [Ref.t()]} | {:error, Error.t()}
   def refs(url, options \\ []), do: Ops.Refs.run(url, options)
 
   @doc """
@@ -654,14 +436,14 @@ defmodule Alumiini.Git do
 
   ## Options
 
-    * `:at`, `:match`, `:ignore` - see "Options of calls that read a commit"
+    * `:at`, `:match`, `:ignore` - see `Alumiini.Git.Options`
     * `:known` - the ids (`oid`) of contents that the caller has already, as a list or a `MapSet`:
       files with these come without their content. Ids that nothing has do no harm. Default: none
     * `:content` - with `false` no file comes with its content. Default: `true`
     * `:max_bytes` - contents that are larger altogether are answered with `:too_large`; those that
       are known count nothing. Default: 64 MiB, at most 4 GiB. One file may have 64 MiB
     * `:max_files` - more files are answered with `:too_large`. Default: 100,000, at most 1,000,000
-    * `:server`, `:timeout` - see "Options of every call"
+    * `:server`, `:timeout` - see `Alumiini.Git.Options`
 
   ## Errors
 
@@ -675,7 +457,7 @@ defmodule Alumiini.Git do
       iex> for file <- snapshot.files, do: {file.path, file.content}
       [{"deploy/app.yaml", "kind: Deployment\\n"}, {"deploy/base/app.yaml", "kind: Service\\n"}]
   """
-  @spec snapshot(Path.t(), Path.t() | nil | [snapshot_option], [snapshot_option]) ::
+  @spec snapshot(Path.t(), Path.t() | nil | [Options.snapshot()], [Options.snapshot()]) ::
           {:ok, Snapshot.t()} | {:error, Error.t()}
   def snapshot(path, subpath \\ nil, options \\ [])
 
@@ -686,17 +468,17 @@ defmodule Alumiini.Git do
   @doc """
   What differs between two commits: a list of `Alumiini.Git.Change`, sorted by path.
 
-  `from` and `to` are revisions as `:at` takes them ("Options of calls that read a commit"). A
-  commit has to be in the repository: after a sync, the one before is (see `:keep` at `sync/4`).
+  `from` and `to` are revisions as `:at` takes them (`Alumiini.Git.Options`). A commit has to be in
+  the repository: after a sync, the one before is (see `:keep` at `sync/4`).
 
   ## Options
 
     * `:paths` - only these files and directories, with all that is in them: one path from the top,
       or a list. Default: all
-    * `:match`, `:ignore` - see "Options of calls that read a commit"
+    * `:match`, `:ignore` - see `Alumiini.Git.Options`
     * `:renames` - with `true`, a file that was deleted and one that was added with the same or a
       similar content are one change, as with `git diff -M`. Default: `false`
-    * `:server`, `:timeout` - see "Options of every call"
+    * `:server`, `:timeout` - see `Alumiini.Git.Options`
 
   ## Errors
 
@@ -708,7 +490,7 @@ defmodule Alumiini.Git do
       iex> for change <- changes, do: {change.status, change.path}
       [{:modified, "deploy/app.yaml"}, {:deleted, "deploy/old.yaml"}]
   """
-  @spec diff(Path.t(), String.t(), String.t(), [diff_option]) ::
+  @spec diff(Path.t(), String.t(), String.t(), [Options.diff()]) ::
           {:ok, [Change.t()]} | {:error, Error.t()}
   def diff(path, from, to, options \\ []), do: Ops.Diff.run(path, from, to, options)
 
@@ -721,11 +503,11 @@ defmodule Alumiini.Git do
 
   ## Options
 
-    * `:from` - the commit, as `:at` has it ("Options of calls that read a commit"). Default: HEAD
+    * `:from` - the commit, as `:at` has it (`Alumiini.Git.Options`). Default: HEAD
     * `:limit` - how many commits at most. Default: 100, at most 100,000
     * `:path` - only the commits that changed this file, or anything in this directory, as
       `git log -- path` shows them. Default: all
-    * `:server`, `:timeout` - see "Options of every call"
+    * `:server`, `:timeout` - see `Alumiini.Git.Options`
 
   ## Errors
 
@@ -737,7 +519,7 @@ defmodule Alumiini.Git do
       iex> for commit <- commits, do: {commit.author, commit.message}
       [{"Grace Hopper", "Scale up\\n"}, {"Ada Lovelace", "Add the app\\n"}]
   """
-  @spec log(Path.t(), [log_option]) :: {:ok, [Commit.t()]} | {:error, Error.t()}
+  @spec log(Path.t(), [Options.log()]) :: {:ok, [Commit.t()]} | {:error, Error.t()}
   def log(path, options \\ []), do: Ops.Log.run(path, options)
 
   @doc """
@@ -755,7 +537,7 @@ defmodule Alumiini.Git do
 
   ## Options
 
-    * `:at`, `:match`, `:ignore` - see "Options of calls that read a commit"
+    * `:at`, `:match`, `:ignore` - see `Alumiini.Git.Options`
     * `:subpath` - only what is in this directory of the commit, with paths from there. Default: its
       top
     * `:format` - `:directory` or `:tar_gz`. An archive of the same files is the same, byte for
@@ -767,7 +549,7 @@ defmodule Alumiini.Git do
       still read there. Default: 0, at most a day
     * `:max_bytes` - files that are larger altogether are answered with `:too_large`. Default:
       4 GiB, at most 1 TiB
-    * `:server`, `:timeout` - see "Options of every call"
+    * `:server`, `:timeout` - see `Alumiini.Git.Options`
 
   ## Errors
 
@@ -782,7 +564,7 @@ defmodule Alumiini.Git do
       iex> {export.digest, export.files}
       {"sha256:cf5e7eb3b9b8b6f1d8a09a06d4a26d4a3b4b8e0f1c3f0c5f4c9c9d4d1c3f6f4e", 12}
   """
-  @spec export(Path.t(), Path.t(), [export_option]) :: {:ok, Export.t()} | {:error, Error.t()}
+  @spec export(Path.t(), Path.t(), [Options.export()]) :: {:ok, Export.t()} | {:error, Error.t()}
   def export(path, dest, options \\ []), do: Ops.Export.run(path, dest, options)
 
   @doc """
@@ -794,7 +576,7 @@ defmodule Alumiini.Git do
 
   ## Options
 
-    * `:server`, `:timeout` - see "Options of every call"
+    * `:server`, `:timeout` - see `Alumiini.Git.Options`
 
   ## Errors
 
@@ -807,7 +589,7 @@ defmodule Alumiini.Git do
       iex> for one <- drift, do: {one.status, one.path}
       [{:modified, "deploy/app.yaml"}, {:untracked, "deploy/app.yaml.orig"}]
   """
-  @spec status(Path.t(), [call_option]) :: {:ok, [Status.t()]} | {:error, Error.t()}
+  @spec status(Path.t(), [Options.call()]) :: {:ok, [Status.t()]} | {:error, Error.t()}
   def status(path, options \\ []), do: Ops.Status.run(path, options)
 
   @doc """
@@ -825,7 +607,7 @@ defmodule Alumiini.Git do
 
   ## Options
 
-    * `:server`, `:timeout` - see "Options of every call"
+    * `:server`, `:timeout` - see `Alumiini.Git.Options`
 
   ## Errors
 
@@ -839,7 +621,7 @@ defmodule Alumiini.Git do
       iex> Alumiini.Git.release(lease)
       :ok
   """
-  @spec lease(Path.t(), sha, [call_option]) :: {:ok, Lease.t()} | {:error, Error.t()}
+  @spec lease(Path.t(), sha, [Options.call()]) :: {:ok, Lease.t()} | {:error, Error.t()}
   def lease(path, sha, options \\ []), do: Ops.Lease.run(path, sha, options)
 
   @doc """
@@ -847,7 +629,7 @@ defmodule Alumiini.Git do
 
   ## Options
 
-    * `:timeout` - see "Options of every call"
+    * `:timeout` - see `Alumiini.Git.Options`
 
   ## Errors
 
@@ -858,68 +640,49 @@ defmodule Alumiini.Git do
 
   ## The same, for who wants the value or an exception
 
-  @doc "The same as `sync/4`, but returns the value alone, and raises an `Alumiini.Git.Error`."
-  @spec sync!(String.t(), ref, Path.t(), pos_integer | [sync_option]) :: sha
-  def sync!(url, ref, path, depth_or_options \\ 1),
-    do: sync(url, ref, path, depth_or_options) |> Response.value!()
+  @spec sync!(String.t(), ref, Path.t(), pos_integer | [Options.sync()]) :: sha
+  bang sync!(url, ref, path, depth_or_options \\ 1)
 
-  @doc "The same as `update/4`, but returns the value alone, and raises an `Alumiini.Git.Error`."
-  @spec update!(String.t(), ref, Path.t(), [sync_option]) :: Update.t()
-  def update!(url, ref, path, options \\ []),
-    do: update(url, ref, path, options) |> Response.value!()
+  @spec update!(String.t(), ref, Path.t(), [Options.sync()]) :: Update.t()
+  bang update!(url, ref, path, options \\ [])
 
-  @doc "The same as `files/3`, but returns the value alone, and raises an `Alumiini.Git.Error`."
-  @spec files!(Path.t(), Path.t() | nil | [files_option], [files_option]) :: [binary]
-  def files!(path, subpath \\ nil, options \\ []),
-    do: files(path, subpath, options) |> Response.value!()
+  @spec files!(Path.t(), Path.t() | nil | [Options.files()], [Options.files()]) :: [binary]
+  bang files!(path, subpath \\ nil, options \\ [])
 
-  @doc "The same as `read/3`, but returns the value alone, and raises an `Alumiini.Git.Error`."
-  @spec read!(Path.t(), Path.t(), [read_option]) :: binary
-  def read!(path, file, options \\ []), do: read(path, file, options) |> Response.value!()
+  @spec read!(Path.t(), Path.t(), [Options.read()]) :: binary
+  bang read!(path, file, options \\ [])
 
-  @doc "The same as `head/2`, but returns the value alone, and raises an `Alumiini.Git.Error`."
-  @spec head!(Path.t(), [call_option]) :: Commit.t()
-  def head!(path, options \\ []), do: head(path, options) |> Response.value!()
+  @spec head!(Path.t(), [Options.call()]) :: Commit.t()
+  bang head!(path, options \\ [])
 
-  @doc "The same as `checkout/3`, but returns the value alone, and raises an `Alumiini.Git.Error`."
-  @spec checkout!(Path.t(), String.t(), [checkout_option]) :: sha
-  def checkout!(path, rev, options \\ []), do: checkout(path, rev, options) |> Response.value!()
+  @spec checkout!(Path.t(), String.t(), [Options.checkout()]) :: sha
+  bang checkout!(path, rev, options \\ [])
 
-  @doc "The same as `ls_remote/3`, but returns the value alone, and raises an `Alumiini.Git.Error`."
-  @spec ls_remote!(String.t(), ref | [ls_remote_option], [ls_remote_option]) :: sha
-  def ls_remote!(url, ref \\ "HEAD", options \\ []),
-    do: ls_remote(url, ref, options) |> Response.value!()
+  @spec ls_remote!(String.t(), ref | [Options.ls_remote()], [Options.ls_remote()]) :: sha
+  bang ls_remote!(url, ref \\ "HEAD", options \\ [])
 
-  @doc "The same as `refs/2`, but returns the value alone, and raises an `Alumiini.Git.Error`."
-  @spec refs!(String.t(), [refs_option]) :: [Ref.t()]
-  def refs!(url, options \\ []), do: refs(url, options) |> Response.value!()
+  @spec refs!(String.t(), [Options.refs()]) :: [Ref.t()]
+  bang refs!(url, options \\ [])
 
-  @doc "The same as `snapshot/3`, but returns the value alone, and raises an `Alumiini.Git.Error`."
-  @spec snapshot!(Path.t(), Path.t() | nil | [snapshot_option], [snapshot_option]) :: Snapshot.t()
-  def snapshot!(path, subpath \\ nil, options \\ []),
-    do: snapshot(path, subpath, options) |> Response.value!()
+  @spec snapshot!(Path.t(), Path.t() | nil | [Options.snapshot()], [Options.snapshot()]) ::
+          Snapshot.t()
+  bang snapshot!(path, subpath \\ nil, options \\ [])
 
-  @doc "The same as `diff/4`, but returns the value alone, and raises an `Alumiini.Git.Error`."
-  @spec diff!(Path.t(), String.t(), String.t(), [diff_option]) :: [Change.t()]
-  def diff!(path, from, to, options \\ []), do: diff(path, from, to, options) |> Response.value!()
+  @spec diff!(Path.t(), String.t(), String.t(), [Options.diff()]) :: [Change.t()]
+  bang diff!(path, from, to, options \\ [])
 
-  @doc "The same as `log/2`, but returns the value alone, and raises an `Alumiini.Git.Error`."
-  @spec log!(Path.t(), [log_option]) :: [Commit.t()]
-  def log!(path, options \\ []), do: log(path, options) |> Response.value!()
+  @spec log!(Path.t(), [Options.log()]) :: [Commit.t()]
+  bang log!(path, options \\ [])
 
-  @doc "The same as `export/3`, but returns the value alone, and raises an `Alumiini.Git.Error`."
-  @spec export!(Path.t(), Path.t(), [export_option]) :: Export.t()
-  def export!(path, dest, options \\ []), do: export(path, dest, options) |> Response.value!()
+  @spec export!(Path.t(), Path.t(), [Options.export()]) :: Export.t()
+  bang export!(path, dest, options \\ [])
 
-  @doc "The same as `status/2`, but returns the value alone, and raises an `Alumiini.Git.Error`."
-  @spec status!(Path.t(), [call_option]) :: [Status.t()]
-  def status!(path, options \\ []), do: status(path, options) |> Response.value!()
+  @spec status!(Path.t(), [Options.call()]) :: [Status.t()]
+  bang status!(path, options \\ [])
 
-  @doc "The same as `lease/3`, but returns the value alone, and raises an `Alumiini.Git.Error`."
-  @spec lease!(Path.t(), sha, [call_option]) :: Lease.t()
-  def lease!(path, sha, options \\ []), do: lease(path, sha, options) |> Response.value!()
+  @spec lease!(Path.t(), sha, [Options.call()]) :: Lease.t()
+  bang lease!(path, sha, options \\ [])
 
-  @doc "The same as `release/2`, but returns the value alone, and raises an `Alumiini.Git.Error`."
   @spec release!(Lease.t(), [{:timeout, pos_integer}]) :: :ok
-  def release!(lease, options \\ []), do: release(lease, options) |> Response.done!()
+  bang release!(lease, options \\ [])
 end

@@ -46,7 +46,7 @@ defmodule Alumiini.Git.DistributionTest do
   defp start!(node, directory, script) do
     name = :"server_#{System.unique_integer([:positive])}"
     binary = ScriptedWorker.write!(directory, [hello() ++ script])
-    options = Git.Options.start!(name: name, binary: binary, grace: 100)
+    options = Git.Options.Check.start!(name: name, binary: binary, grace: 100)
     # Not linked, for the process that does this there ends with it.
     {:ok, _pid} = :erpc.call(node, GenServer, :start, [Git.Server, options, [name: name]])
     {name, node}

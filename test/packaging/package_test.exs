@@ -7,6 +7,9 @@ defmodule Alumiini.Git.Precompiled.PackageTest do
   alias Alumiini.Git.Test.{Consumer, TempDir, Vm}
   alias Mix.Tasks.AlumiiniGit.Package, as: PackageTask
 
+  # What it weighs, with some room: with all reads it has 359 KiB.
+  @most 384 * 1024
+
   describe "of a Rust file, the package has" do
     test "no comments, and each line and column where it was" do
       source = """
@@ -165,10 +168,10 @@ defmodule Alumiini.Git.Precompiled.PackageTest do
              )
     end
 
-    test "weighs at most 320 KiB, with a lock that cargo takes as it is" do
+    test "weighs at most 384 KiB, with a lock that cargo takes as it is" do
       directory = Path.join(TempDir.create!("package"), "package")
       PackageTask.run([directory])
-      assert told() =~ ~r/: \d+ bytes as a package, of at most 327680/
+      assert told() =~ ~r/: \d+ bytes as a package, of at most #{@most}/
 
       # As in a release: checksums do not compress.
       project = Mix.Project.config()
@@ -180,7 +183,7 @@ defmodule Alumiini.Git.Precompiled.PackageTest do
 
       File.write!(Path.join(directory, Checksums.file_name()), Checksums.format(checksums))
       size = Package.size(directory, Enum.uniq(files() ++ [Checksums.file_name()]), project)
-      assert size <= 320 * 1024
+      assert size <= @most
 
       locked = fn arguments ->
         System.cmd("cargo", arguments, cd: directory, stderr_to_stdout: true)

@@ -299,7 +299,7 @@ defmodule Alumiini.Git.ApiTest do
 
     test "the default name is the module", %{tmp_dir: directory} do
       assert %{id: Git, start: {Git, :start_link, [[]]}} = Git.child_spec([])
-      assert Alumiini.Git.Options.start!([]).name == Git
+      assert Alumiini.Git.Options.Check.start!([]).name == Git
       assert directory
     end
 

@@ -38,7 +38,7 @@ defmodule Alumiini.Git.Operation do
   @doc "Makes a request, with the options of a call; to a remote, if there is one."
   @spec request(map, keyword, Remote.t() | nil) :: {:ok, map} | {:error, Error.t()}
   def request(request, options, remote \\ nil) do
-    call = [timeout: Options.timeout(options)]
+    call = [timeout: Options.Check.timeout(options)]
 
     {request, call} =
       case options[:progress] do
@@ -54,7 +54,7 @@ defmodule Alumiini.Git.Operation do
   @doc "Takes a lease: a request that a process on the server's node makes, and goes on with."
   @spec lease(map, keyword) :: {:ok, map} | {:error, Error.t()}
   def lease(request, options),
-    do: Call.run(server(options), request, timeout: Options.timeout(options), as: :lease)
+    do: Call.run(server(options), request, timeout: Options.Check.timeout(options), as: :lease)
 
   @doc """
   Makes a request whose answer may come in pages, all within the time of the one call. `take` gets
@@ -65,7 +65,7 @@ defmodule Alumiini.Git.Operation do
           {:ok, taken} | {:error, Error.t()} | :error
         when taken: term
   def pages(request, options, taken, take) do
-    timeout = Options.timeout(options)
+    timeout = Options.Check.timeout(options)
     pages(request, options, taken, take, {timeout, now() + timeout})
   end
 

@@ -1,342 +1,248 @@
 defmodule Alumiini.Git.Options do
-  @moduledoc false
+  @moduledoc """
+  The options of `Alumiini.Git.start_link/1`, and those that several functions of `Alumiini.Git`
+  share. What one function has for itself is in its own documentation.
 
-  # What callers may pass. Whatever is wrong raises ArgumentError in their own process, before
-  # anything is sent. A message names keys and what would be right; it never shows a value that
-  # could be a secret.
+  ## Of every call
 
-  alias Alumiini.Git.{Addresses, Auth, Remote, Secret}
-  alias Alumiini.Git.Options.{Read, Value}
-  alias Alumiini.Git.Remote.{Proxy, Tls}
+    * `:server` - which server: a pid, a name, `{name, node}`, `{:global, term}` or
+      `{:via, module, term}`. Default: `Alumiini.Git`
+    * `:timeout` - in milliseconds, the time in queues included. Default: 300,000
 
-  import Value, only: [boolean!: 2, positive!: 3, wrong!: 3]
+  ## Of calls to a remote
 
-  # Erlang's timers go to 2^32-1 ms; past 24 days nobody waits for Git.
-  @longest 2_147_483_647
-  # The worker's limits, as `protocol/README.md` has them.
-  @most_bytes 67_108_864
-  @deepest 2_147_483_646
-  @most_prefixes 256
-  @most_kept 1_000
+  `Alumiini.Git.sync/4`, `Alumiini.Git.ls_remote/3` and `Alumiini.Git.refs/2` take these, too:
 
-  @start [
-           :name,
-           :binary,
-           :max_pending,
-           :max_requests,
-           :max_requests_per_host,
-           :grace,
-           :handshake_timeout
-         ] ++
-           [
-             :heartbeat,
-             :backoff_initial,
-             :backoff_max,
-             :tls,
-             :proxy,
-             :no_proxy,
-             :schemes,
-             :allow_local,
-             :addresses,
-             :root
-           ]
-  # Of `start_link/1`: what may hold a secret.
-  @secret [:tls, :proxy]
-  @common [:server, :timeout]
-  @remote [:auth, :allow_insecure, :tls, :proxy, :no_proxy]
-  @default_timeout 300_000
-  @schemes [:https, :http, :ssh, :file]
-  @read Read.keys()
+    * `:auth` - credentials from `Alumiini.Git.Auth`, or a function that returns some (see
+      "Credentials that expire" there). They stand above those in the URL
+    * `:allow_insecure` - send credentials over plain `http://`, too. Default: `false`
+    * `:tls` - a keyword list or a map of PEM texts: `:ca`, certificates to trust beside the
+      system's, and `:cert` and `:key`, a client certificate with its chain and its private key.
+      They stand above those of the credentials (`Alumiini.Git.Auth.from_secret/1`), and those above
+      the server's; what one does not say, the next one may
+    * `:proxy` - the URL of a proxy (`http://`, `https://`, `socks5://`, or `socks5h://` where the
+      proxy shall resolve names; with `user:password@` if it wants that), `:none`, or
+      `:environment`: for `https://` the variables `https_proxy`, `HTTPS_PROXY`, `all_proxy`,
+      `ALL_PROXY`, for `http://` only `http_proxy` and the last two (see
+      [httpoxy.org](https://httpoxy.org) for why), none for SSH. The environment is that of the
+      server's node. Default: the server's, which is `:none`
+    * `:no_proxy` - the hosts that are reached without the proxy: a list, or a string with commas.
+      Names stand for all below them, too; IP addresses, CIDR ranges and `*` will do. Default: the
+      server's, or with `:environment` the variables `no_proxy`, `NO_PROXY`
 
-  @type start :: %{
-          name: GenServer.name() | nil,
-          binary: Path.t() | nil,
-          max_pending: pos_integer,
-          max_requests: pos_integer,
-          max_requests_per_host: pos_integer,
-          schemes: [atom] | nil,
-          allow_local: [Path.t()] | nil,
-          addresses: Addresses.rules() | nil,
-          root: Path.t() | nil,
-          grace: pos_integer,
-          handshake_timeout: pos_integer,
-          heartbeat: pos_integer,
-          backoff_initial: pos_integer,
-          backoff_max: pos_integer,
-          remote: map
-        }
+  `:tls`, `:proxy` and `:no_proxy` can be given to `Alumiini.Git.start_link/1`, for all calls that do
+  not say otherwise.
 
-  @doc """
-  The same options with what may be secret sealed, for a child specification: supervisors print
-  theirs. `start!/1` takes both.
+  ## Of calls that read a commit
+
+  `Alumiini.Git.snapshot/3` and `Alumiini.Git.export/3` take these. So do `Alumiini.Git.files/3` and
+  `Alumiini.Git.read/3`, which look at the working tree without `:at`. The guide
+  [Reading repositories](reading.md) has examples.
+
+    * `:at` - the commit: a full or an abbreviated id, a branch or tag, a full ref name, or what else
+      gitrevisions(7) has but a search (`":/text"`). It has to be in the repository: nothing is
+      fetched, and a sync brings no tags and no branch but its own. Default: HEAD
+    * `:match` - only the files that these patterns take: a string or a list of strings, each as a
+      line of a `.gitignore` (`"*.yaml"` in any directory, `"/deploy/*.yaml"` from the top,
+      `"charts/**/values.yaml"`; `"!*.test.yaml"` takes files out again). Default: all
+    * `:ignore` - without the files that these patterns take: the lines of a file such as Flux's
+      `.sourceignore`, as a list or as the text of that file. They stand above `:match`
+
+  There may be 256 patterns of each, of at most 1,024 bytes and UTF-8; others are `:invalid`. They
+  are about paths as the answer has them.
+
+  ## Of a server
+
+  `Alumiini.Git.start_link/1` and a child specification take these:
+
+    * `:name` - what to register it as: an atom, `{:global, term}` or `{:via, module, term}`; `nil`
+      for no name. Default: `Alumiini.Git`
+    * `:binary` - the absolute path of the worker's binary. Default: the application environment's
+      `config :alumiini_git, binary: path`, else the one in the `priv/` of this library's build
+    * `:max_pending` - how many requests may be pending before further ones are answered
+      `:overloaded`. Default: 4096
+    * `:max_requests`, `:max_requests_per_host` - how many requests may talk to remotes at a time,
+      altogether and with one host. The others wait for their turn, within their timeouts. Defaults:
+      256 and 32
+    * `:schemes` - which remotes may be reached: some of `:https`, `:http`, `:ssh` and `:file`
+      (paths of this machine, too). Others are `:unsupported`. Default: all. Where somebody else
+      chooses URLs, a controller's tenants for one, `[:https, :ssh]` is what to give
+    * `:allow_local` - the directories in which repositories of this machine may be read as remotes,
+      whatever `:schemes` says; what is below them only, also by what it borrows from. `[]` for
+      none. Default: anywhere, if `:file` is among the schemes and the repository belongs to the
+      user that the BEAM runs as (elsewhere Git calls that `safe.directory`)
+    * `:addresses` - which addresses the worker may connect to: `:any` (the default), `:public`, or
+      rules. See "Addresses"
+    * `:root` - the one directory, given by its absolute path, that the `path` of every call has to
+      be below. It has to exist; it is not made, and is no `path` itself. A path that leads out of
+      it, by `..` or by a link, also by one that takes its place in the middle of a call, is
+      `:unsafe_path`. Absolute links are followed if they begin with the root. Give it where paths
+      are joined from what others choose, and where others can write into the directories that are
+      synced, a shared volume for one. For two volumes, start two servers. Remotes on this machine
+      are not meant: see `:allow_local`. Default: any path
+    * `:tls`, `:proxy`, `:no_proxy` - for all calls to remotes, see "Of calls to a remote". Under a
+      supervisor, give them in `{Alumiini.Git, options}`: `Alumiini.Git.child_spec/1` keeps them out
+      of what a supervisor logs
+    * `:grace` - how long, in milliseconds, the worker may take to let go of a request that timed
+      out or was cancelled, before it is killed and replaced. Default: 5,000
+    * `:handshake_timeout` - how long, in milliseconds, a worker may take to start. Default: 5,000
+    * `:heartbeat` - how long, in milliseconds, the worker may be silent, at least 100. It is asked
+      twice in that time whether it still reads requests; one that says nothing at all is killed and
+      replaced, and what was in flight is run again. That is noticed within half of the time more.
+      Default: 10,000
+    * `:backoff_initial`, `:backoff_max` - the first and the longest pause, in milliseconds, between
+      two attempts to start a worker. Each is twice as long as the one before, and up to half of it
+      is left out at random. Defaults: 100 and 10,000
+
+  ## Addresses
+
+  Whoever may choose a URL can have the worker connect to whatever it can reach: the services of the
+  node, the cloud's metadata. The text of a URL does not tell: `https://0x7f000001/` and
+  `https://127.1/` are `127.0.0.1`, a name leads to what its owner says, and a server may redirect.
+  So `:addresses` is asked about the address itself, after names are resolved, for each connection
+  over HTTP, HTTPS and SSH, also to where a server redirects, and the address that was asked about
+  is the one that is connected to. A remote that leads only to others is `:unsupported`; the error
+  does not tell its address.
+
+    * `:public` - those that are reachable from everywhere. Not loopback, link-local
+      (`169.254.0.0/16`, where clouds have their metadata, and `fe80::/10`), private (RFC 1918,
+      `fc00::/7`), shared (`100.64.0.0/10`), multicast, reserved and documentation, nor any of these
+      within IPv6 (mapped, NAT64, 6to4)
+    * rules: `allow:` and `deny:`, lists of ranges (`"10.1.0.0/16"`, `"fd00::/8"`, `"10.1.2.3"`),
+      and `default:`, for what is in none: `:public` (the default), `:any` or `:none`. Of the ranges
+      that an address is in, the smallest decides; where the same range is in both, it is denied. An
+      address of IPv4 within IPv6 is that of IPv4
+
+  Some examples:
+
+      # Public ones, and the forge of one's own.
+      {Alumiini.Git, schemes: [:https, :ssh], addresses: [allow: ["10.1.2.0/24"]]}
+      # Nothing but that.
+      {Alumiini.Git, addresses: [default: :none, allow: ["10.1.2.0/24"]]}
+      # All but the cloud's metadata and the node itself.
+      {Alumiini.Git, addresses: [default: :any, deny: ["169.254.0.0/16", "127.0.0.0/8", "::1"]]}
+
+  A proxy's own address is not asked about: you chose it. Proxies of the kinds `http`, `https` and
+  `socks5h` resolve the names that they are asked for, so only hosts that are addresses, and
+  `localhost`, are checked then. Let the proxy refuse the rest. With `socks5` names are resolved,
+  and checked, by the worker.
+
+  There is no function that decides: the worker would have to wait for an answer of the BEAM while
+  it connects.
   """
-  @spec seal(term) :: term
-  def seal(options) do
-    if Keyword.keyword?(options) do
-      Enum.map(options, fn {key, value} ->
-        if key in @secret and not Secret.sealed?(value),
-          do: {key, Secret.seal(value)},
-          else: {key, value}
-      end)
-    else
-      options
-    end
-  end
 
-  defp unseal({key, value}) when key in @secret and is_function(value, 0) do
-    {:ok, value} = Secret.reveal(value)
-    {key, value}
-  end
+  alias Alumiini.Git
+  alias Alumiini.Git.Auth
 
-  defp unseal(option), do: option
+  @typedoc "An option of `{:semver, requirement, options}`. See \"Refs\" at `Alumiini.Git.sync/4`."
+  @type semver :: {:prefix, String.t()} | {:filter, Regex.t()} | {:pre, boolean}
 
-  @doc "The options of `Alumiini.Git.start_link/1`, checked and complete."
-  @spec start!(keyword) :: start
-  def start!(options) do
-    known!(options, @start, "Alumiini.Git.start_link/1")
-    options = Enum.map(options, &unseal/1)
-    Enum.each(options, fn {key, value} -> start_option!(key, value) end)
+  @typedoc "An option of `Alumiini.Git.start_link/1`."
+  @type start ::
+          {:name, GenServer.name() | nil}
+          | {:binary, Path.t()}
+          | {:max_pending, pos_integer}
+          | {:max_requests, pos_integer}
+          | {:max_requests_per_host, pos_integer}
+          | {:schemes, [:https | :http | :ssh | :file]}
+          | {:allow_local, [Path.t()]}
+          | {:addresses, addresses}
+          | {:root, Path.t()}
+          | {:tls, tls}
+          | {:proxy, proxy}
+          | {:no_proxy, String.t() | [String.t()]}
+          | {:grace, pos_integer}
+          | {:handshake_timeout, pos_integer}
+          | {:heartbeat, pos_integer}
+          | {:backoff_initial, pos_integer}
+          | {:backoff_max, pos_integer}
 
-    Map.merge(
-      %{
-        name: Alumiini.Git,
-        binary: nil,
-        remote: Remote.defaults(options),
-        max_pending: 4096,
-        max_requests: 256,
-        max_requests_per_host: 32,
-        schemes: nil,
-        allow_local: nil,
-        addresses: nil,
-        root: nil,
-        grace: 5_000,
-        handshake_timeout: 5_000,
-        heartbeat: 10_000,
-        backoff_initial: 100,
-        backoff_max: 10_000
-      },
-      # The first of two counts, as everywhere with keywords.
-      options |> Keyword.drop([:tls, :proxy, :no_proxy]) |> Enum.reverse() |> Map.new()
-    )
-  end
+  @typedoc "Which addresses may be connected to. See \"Addresses\"."
+  @type addresses ::
+          :any
+          | :public
+          | [{:default, :any | :public | :none} | {:allow, [String.t()]} | {:deny, [String.t()]}]
 
-  defp start_option!(:name, name) do
-    case name do
-      name when is_atom(name) ->
-        :ok
+  @typedoc "An option of every call."
+  @type call :: {:server, GenServer.server()} | {:timeout, pos_integer}
 
-      {:global, _term} ->
-        :ok
+  @typedoc "An option of the calls that talk to a remote."
+  @type remote ::
+          {:auth, Auth.t() | (() -> Auth.t()) | {module, atom, [term]}}
+          | {:allow_insecure, boolean}
+          | {:tls, tls}
+          | {:proxy, proxy}
+          | {:no_proxy, String.t() | [String.t()]}
 
-      {:via, module, _term} when is_atom(module) ->
-        :ok
+  @typedoc "PEM texts: `:ca`, `:cert`, `:key`. See \"Of calls to a remote\"."
+  @type tls :: [{:ca | :cert | :key, String.t()}] | %{optional(:ca | :cert | :key) => String.t()}
 
-      _other ->
-        wrong!(:name, "an atom, {:global, term}, {:via, module, term}, or nil for none", name)
-    end
-  end
+  @typedoc "The URL of a proxy, or where to look for one. See \"Of calls to a remote\"."
+  @type proxy :: String.t() | :environment | :none
 
-  defp start_option!(:binary, path) do
-    if path != nil and not (is_binary(path) and Path.type(path) == :absolute) do
-      wrong!(:binary, "an absolute path", path)
-    end
-  end
+  @typedoc "An option of the calls that read a commit."
+  @type commit ::
+          {:at, String.t()}
+          | {:match, String.t() | [String.t()]}
+          | {:ignore, String.t() | [String.t()]}
 
-  defp start_option!(:schemes, schemes) do
-    if not (is_list(schemes) and schemes != [] and Enum.all?(schemes, &(&1 in @schemes))) do
-      wrong!(:schemes, "a list of some of #{inspect(@schemes)}", schemes)
-    end
-  end
+  @typedoc "An option of `Alumiini.Git.files/3`."
+  @type files :: call | commit | {:recursive, boolean}
 
-  defp start_option!(:allow_local, dirs) do
-    absolute? = &(is_binary(&1) and Path.type(&1) == :absolute)
+  @typedoc "An option of `Alumiini.Git.read/3`."
+  @type read :: call | {:at, String.t()} | {:max_bytes, pos_integer}
 
-    if not (is_list(dirs) and Enum.all?(dirs, absolute?)) do
-      wrong!(:allow_local, "a list of absolute paths of directories", dirs)
-    end
-  end
+  @typedoc "An option of `Alumiini.Git.checkout/3`."
+  @type checkout :: call | {:force, boolean} | {:progress, (Git.progress() -> any)}
 
-  defp start_option!(:addresses, rules) do
-    if not Addresses.valid?(rules) do
-      right =
-        ":any, :public, or a keyword list of :default (:any, :public or :none), :allow and :deny " <>
-          ~s|(lists of ranges such as "10.0.0.0/8" and "fd00::/8", without bits beyond their length)|
+  @typedoc "An option of `Alumiini.Git.ls_remote/3`."
+  @type ls_remote :: call | remote
 
-      wrong!(:addresses, right, rules)
-    end
-  end
+  @typedoc "An option of `Alumiini.Git.refs/2`."
+  @type refs ::
+          call
+          | remote
+          | {:prefix, String.t() | [String.t()]}
+          | {:max_bytes, pos_integer}
 
-  defp start_option!(:root, root) do
-    # Paths are held against it step by step.
-    if not (is_binary(root) and Path.type(root) == :absolute and ".." not in Path.split(root)) do
-      wrong!(:root, "the absolute path of a directory, without `..`", root)
-    end
-  end
+  @typedoc "An option of `Alumiini.Git.snapshot/3`."
+  @type snapshot ::
+          call
+          | commit
+          | {:known, [Git.sha()] | MapSet.t(Git.sha())}
+          | {:content, boolean}
+          | {:max_bytes, pos_integer}
+          | {:max_files, pos_integer}
 
-  # A worker on a machine that is busy may take as long as that to answer.
-  defp start_option!(:heartbeat, value) do
-    positive!(:heartbeat, value, @longest)
-    if value < 100, do: wrong!(:heartbeat, "at least 100 ms", value)
-  end
+  @typedoc "An option of `Alumiini.Git.diff/4`."
+  @type diff ::
+          call
+          | {:paths, Path.t() | [Path.t()]}
+          | {:match, String.t() | [String.t()]}
+          | {:ignore, String.t() | [String.t()]}
+          | {:renames, boolean}
 
-  defp start_option!(key, value) when key in [:tls, :proxy, :no_proxy],
-    do: remote_option!(key, value)
+  @typedoc "An option of `Alumiini.Git.log/2`."
+  @type log ::
+          call | {:from, String.t()} | {:limit, pos_integer} | {:path, Path.t()}
 
-  defp start_option!(key, value), do: positive!(key, value, @longest)
+  @typedoc "An option of `Alumiini.Git.export/3`."
+  @type export ::
+          call
+          | commit
+          | {:subpath, Path.t()}
+          | {:format, :directory | :tar_gz}
+          | {:link, boolean}
+          | {:grace, non_neg_integer}
+          | {:max_bytes, pos_integer}
 
-  @doc "Those of every call."
-  @spec common() :: [atom]
-  def common, do: @common
-
-  @doc "Those of calls to a remote."
-  @spec remote() :: [atom]
-  def remote, do: @remote
-
-  @doc "Checks the options of a call of `Alumiini.Git`'s `function`, which knows those in `known`."
-  @spec call!(atom, [atom], keyword) :: :ok
-  def call!(function, known, options) do
-    known!(options, known, "Alumiini.Git.#{function}")
-
-    Enum.each(options, fn
-      {:max_bytes, value} when function in [:snapshot, :export] -> Read.max_bytes!(function, value)
-      {key, value} when key in @read -> Read.check!(key, value)
-      {key, value} -> call_option!(key, value)
-    end)
-  end
-
-  defp call_option!(:timeout, value), do: positive!(:timeout, value, @longest)
-  defp call_option!(:max_bytes, value), do: positive!(:max_bytes, value, @most_bytes)
-  defp call_option!(:keep, value), do: positive!(:keep, value, @most_kept)
-  defp call_option!(:depth, :infinity), do: :ok
-
-  defp call_option!(:depth, value) do
-    if not (is_integer(value) and value in 1..@deepest) do
-      wrong!(:depth, "a positive number of commits, or :infinity for the full history", value)
-    end
-  end
-
-  defp call_option!(key, value) when key in [:force, :allow_insecure, :working_tree],
-    do: boolean!(key, value)
-
-  defp call_option!(:progress, value) do
-    if not is_function(value, 1), do: wrong!(:progress, "a function of one argument", value)
-  end
-
-  defp call_option!(:auth, %Auth{}), do: :ok
-  defp call_option!(:auth, function) when is_function(function, 0), do: :ok
-  defp call_option!(:auth, {m, f, a}) when is_atom(m) and is_atom(f) and is_list(a), do: :ok
-
-  defp call_option!(:auth, _perhaps_a_secret) do
-    raise ArgumentError,
-          "option :auth must be made by a function of Alumiini.Git.Auth, such as " <>
-            "Alumiini.Git.Auth.token/2, " <>
-            "or be a function of no arguments or {module, function, arguments} that returns " <>
-            "such a value"
-  end
-
-  defp call_option!(key, value) when key in [:tls, :proxy, :no_proxy],
-    do: remote_option!(key, value)
-
-  defp call_option!(:prefix, value) do
-    list? = is_list(value) and Enum.all?(value, &is_binary/1) and length(value) <= @most_prefixes
-
-    if not (is_binary(value) or list?) do
-      wrong!(:prefix, "a string, or a list of at most #{@most_prefixes} strings", value)
-    end
-  end
-
-  defp call_option!(:server, server) do
-    case server do
-      server when is_pid(server) ->
-        :ok
-
-      server when is_atom(server) and server not in [nil, true, false] ->
-        :ok
-
-      {name, node} when is_atom(name) and is_atom(node) ->
-        :ok
-
-      {:global, _term} ->
-        :ok
-
-      {:via, module, _term} when is_atom(module) ->
-        :ok
-
-      _other ->
-        wrong!(
-          :server,
-          "a pid, a name, {name, node}, {:global, term} or {:via, module, term}",
-          server
-        )
-    end
-  end
-
-  # What these make of the value is made again where it is needed; here it is whether they raise.
-  defp remote_option!(:tls, value), do: Tls.seal!(value)
-  defp remote_option!(:proxy, value), do: Proxy.seal!(value)
-  defp remote_option!(:no_proxy, value), do: Proxy.no_proxy!(value)
-
-  @doc "How long a call may take, in milliseconds."
-  @spec timeout(keyword) :: pos_integer
-  def timeout(options), do: Keyword.get(options, :timeout, @default_timeout)
-
-  @doc "The URL of a remote, as it was given."
-  @spec url!(term) :: binary
-  def url!(url) do
-    # Not the value: there may be a password in it.
-    if not (is_binary(url) and url != "") do
-      raise ArgumentError, "the URL must be a string that is not empty"
-    end
-
-    url
-  end
-
-  @doc "The absolute path of a repository. The worker has a current directory of its own."
-  @spec path!(term, String.t()) :: binary
-  def path!(path, what \\ "the path of the repository") do
-    if not (is_binary(path) and path != "") do
-      raise ArgumentError, "#{what} must be a string that is not empty, got: #{shown(path)}"
-    end
-
-    # Not Path.absname/1, which takes no names that are not UTF-8.
-    case Path.type(path) do
-      :relative -> below(File.cwd!(), path)
-      _absolute -> path
-    end
-  end
-
-  # Where the current directory is in a working tree, these lead out of it, and are meant: the
-  # worker takes none that does.
-  defp below(dir, ".."), do: Path.dirname(dir)
-  defp below(dir, "../" <> path), do: dir |> Path.dirname() |> below(path)
-  defp below(dir, path), do: dir <> "/" <> path
-
-  @doc "Checks a name within a repository."
-  @spec name!(term, String.t()) :: :ok
-  def name!(name, what) do
-    if not is_binary(name),
-      do: raise(ArgumentError, "#{what} must be a string, got: #{shown(name)}")
-
-    :ok
-  end
-
-  defp known!(options, known, function) do
-    if not Keyword.keyword?(options) do
-      raise ArgumentError, "the options of #{function} must be a keyword list"
-    end
-
-    case Enum.find(options, fn {key, _value} -> key not in known end) do
-      nil ->
-        :ok
-
-      {key, _value} ->
-        raise ArgumentError,
-              "unknown option #{inspect(key)} of #{function}; the known ones are " <>
-                Enum.map_join(known, ", ", &inspect/1)
-    end
-  end
-
-  @doc "See `Alumiini.Git.Options.Value.shown/1`."
-  @spec shown(term) :: String.t()
-  defdelegate shown(value), to: Value
+  @typedoc "An option of `Alumiini.Git.sync/4` and `Alumiini.Git.update/4`."
+  @type sync ::
+          call
+          | remote
+          | {:depth, pos_integer | :infinity}
+          | {:force, boolean}
+          | {:keep, pos_integer}
+          | {:progress, (Git.progress() -> any)}
+          | {:working_tree, boolean}
 end

@@ -100,7 +100,7 @@ defmodule Alumiini.Git.Reference do
       "refs/tags/" <> tag = ref.name
       found = %{"tag" => tag, "id" => ref.sha, "commit" => ref.peeled || ref.sha}
       passed = System.monotonic_time(:millisecond) - began
-      {:ok, found, Keyword.put(options, :timeout, max(Options.timeout(options) - passed, 1))}
+      {:ok, found, Keyword.put(options, :timeout, max(Options.Check.timeout(options) - passed, 1))}
     else
       {:error, %Error{reason: :too_large} = error} -> {:error, too_many(error, semver, op, remote)}
       {:error, %Error{} = error} -> {:error, %{error | op: op}}
@@ -132,6 +132,6 @@ defmodule Alumiini.Git.Reference do
 
   @spec wrong!(term, String.t()) :: no_return
   defp wrong!(ref, right) do
-    raise ArgumentError, "the ref must be #{right}, got: #{Options.shown(ref)}"
+    raise ArgumentError, "the ref must be #{right}, got: #{Options.Check.shown(ref)}"
   end
 end

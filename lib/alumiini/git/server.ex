@@ -28,7 +28,7 @@ defmodule Alumiini.Git.Server do
 
   import State, only: [log: 3, now: 0, put_worker: 2, send_to: 3, take: 2]
 
-  @spec start_link(Options.start()) :: GenServer.on_start()
+  @spec start_link(Options.Check.start()) :: GenServer.on_start()
   def start_link(options) do
     registration = if options.name, do: [name: options.name], else: []
     GenServer.start_link(__MODULE__, options, registration)

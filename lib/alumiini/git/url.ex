@@ -51,7 +51,7 @@ defmodule Alumiini.Git.Url do
 
   ## Options
 
-    * `:server`, `:timeout` - see "Options of every call" of `Alumiini.Git`
+    * `:server`, `:timeout` - see `Alumiini.Git.Options`
 
   ## Errors
 
@@ -64,11 +64,11 @@ defmodule Alumiini.Git.Url do
       iex> {url.scheme, url.host, url.port, url.path}
       {"https", "127.0.0.1", 443, "/team/r.git"}
   """
-  @spec normalize(String.t(), [Alumiini.Git.call_option()]) :: {:ok, t} | {:error, Error.t()}
+  @spec normalize(String.t(), [Options.call()]) :: {:ok, t} | {:error, Error.t()}
   def normalize(url, options \\ []) do
-    Options.call!(:"Url.normalize", Options.common(), options)
+    Options.Check.call!(:"Url.normalize", Options.Check.common(), options)
     # Its credentials stay here.
-    {bare, _auth} = url |> Options.url!() |> RedactedUrl.split()
+    {bare, _auth} = url |> Options.Check.url!() |> RedactedUrl.split()
 
     case Operation.request(%{"op" => "normalize", "url" => bare}, options) do
       {:ok, %{"ok" => %{"scheme" => scheme, "host" => host, "port" => port, "path" => path} = ok}} ->

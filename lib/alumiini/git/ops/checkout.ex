@@ -3,13 +3,13 @@ defmodule Alumiini.Git.Ops.Checkout do
 
   alias Alumiini.Git.{Error, Operation, Options, Response}
 
-  @options Options.common() ++ [:force, :progress]
+  @options Options.Check.common() ++ [:force, :progress]
 
   @spec run(Path.t(), String.t(), keyword) :: {:ok, String.t()} | {:error, Error.t()}
   def run(path, rev, options) do
-    Options.call!(:checkout, @options, options)
-    path = Options.path!(path)
-    Options.name!(rev, "the revision")
+    Options.Check.call!(:checkout, @options, options)
+    path = Options.Check.path!(path)
+    Options.Check.name!(rev, "the revision")
 
     request = %{
       "op" => "checkout",

@@ -3,15 +3,15 @@ defmodule Alumiini.Git.Ops.Diff do
 
   alias Alumiini.Git.{Change, Error, Operation, Options, Response}
 
-  @options Options.common() ++ [:paths, :match, :ignore, :renames]
+  @options Options.Check.common() ++ [:paths, :match, :ignore, :renames]
 
   @spec run(Path.t(), String.t(), String.t(), keyword) ::
           {:ok, [Change.t()]} | {:error, Error.t()}
   def run(path, from, to, options) do
-    Options.call!(:diff, @options, options)
-    path = Options.path!(path)
-    Options.name!(from, "the revision to compare")
-    Options.name!(to, "the revision to compare with")
+    Options.Check.call!(:diff, @options, options)
+    path = Options.Check.path!(path)
+    Options.Check.name!(from, "the revision to compare")
+    Options.Check.name!(to, "the revision to compare with")
 
     request =
       Map.merge(Options.Read.selection(options), %{

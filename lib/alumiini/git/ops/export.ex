@@ -3,13 +3,14 @@ defmodule Alumiini.Git.Ops.Export do
 
   alias Alumiini.Git.{Error, Export, Operation, Options, Response}
 
-  @options Options.common() ++ [:at, :subpath, :match, :ignore, :format, :link, :grace, :max_bytes]
+  @options Options.Check.common() ++
+             [:at, :subpath, :match, :ignore, :format, :link, :grace, :max_bytes]
 
   @spec run(Path.t(), Path.t(), keyword) :: {:ok, Export.t()} | {:error, Error.t()}
   def run(path, dest, options) do
-    Options.call!(:export, @options, options)
-    path = Options.path!(path)
-    dest = Options.path!(dest, "the destination")
+    Options.Check.call!(:export, @options, options)
+    path = Options.Check.path!(path)
+    dest = Options.Check.path!(dest, "the destination")
 
     request =
       Map.merge(Options.Read.selection(options), %{

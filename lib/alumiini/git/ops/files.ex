@@ -3,13 +3,13 @@ defmodule Alumiini.Git.Ops.Files do
 
   alias Alumiini.Git.{Error, Operation, Options, Response}
 
-  @options Options.common() ++ [:at, :match, :ignore, :recursive]
+  @options Options.Check.common() ++ [:at, :match, :ignore, :recursive]
 
   @spec run(Path.t(), Path.t() | nil, keyword) :: {:ok, [binary]} | {:error, Error.t()}
   def run(path, subpath, options) do
-    Options.call!(:files, @options, options)
-    path = Options.path!(path)
-    :ok = if subpath == nil, do: :ok, else: Options.name!(subpath, "the subpath")
+    Options.Check.call!(:files, @options, options)
+    path = Options.Check.path!(path)
+    :ok = if subpath == nil, do: :ok, else: Options.Check.name!(subpath, "the subpath")
 
     request =
       Map.merge(Options.Read.selection(options), %{

@@ -3,12 +3,12 @@ defmodule Alumiini.Git.Ops.Head do
 
   alias Alumiini.Git.{Commit, Error, Operation, Options, Response}
 
-  @options Options.common()
+  @options Options.Check.common()
 
   @spec run(Path.t(), keyword) :: {:ok, Commit.t()} | {:error, Error.t()}
   def run(path, options) do
-    Options.call!(:head, @options, options)
-    path = Options.path!(path)
+    Options.Check.call!(:head, @options, options)
+    path = Options.Check.path!(path)
 
     Operation.call(:head, %{path: path}, options, fn ->
       with {:ok, %{"ok" => wire}} <- Operation.request(%{"op" => "head", "path" => path}, options),

@@ -3,13 +3,13 @@ defmodule Alumiini.Git.Ops.Lease do
 
   alias Alumiini.Git.{Error, Lease, Operation, Options, Response}
 
-  @options Options.common()
+  @options Options.Check.common()
 
   @spec run(Path.t(), String.t(), keyword) :: {:ok, Lease.t()} | {:error, Error.t()}
   def run(path, sha, options) do
-    Options.call!(:lease, @options, options)
-    path = Options.path!(path)
-    Options.name!(sha, "the commit")
+    Options.Check.call!(:lease, @options, options)
+    path = Options.Check.path!(path)
+    Options.Check.name!(sha, "the commit")
     request = %{"op" => "lease", "path" => path, "sha" => sha}
 
     Operation.call(:lease, %{path: path, ref: sha}, options, fn ->

@@ -3,12 +3,12 @@ defmodule Alumiini.Git.Ops.Log do
 
   alias Alumiini.Git.{Commit, Error, Operation, Options, Response}
 
-  @options Options.common() ++ [:from, :limit, :path]
+  @options Options.Check.common() ++ [:from, :limit, :path]
 
   @spec run(Path.t(), keyword) :: {:ok, [Commit.t()]} | {:error, Error.t()}
   def run(path, options) do
-    Options.call!(:log, @options, options)
-    path = Options.path!(path)
+    Options.Check.call!(:log, @options, options)
+    path = Options.Check.path!(path)
 
     request = %{
       "op" => "log",

@@ -3,12 +3,12 @@ defmodule Alumiini.Git.Ops.LsRemote do
 
   alias Alumiini.Git.{Error, Operation, Options, Reference, Remote, Response}
 
-  @options Options.common() ++ Options.remote()
+  @options Options.Check.common() ++ Options.Check.remote()
 
   @spec run(String.t(), Alumiini.Git.ref(), keyword) :: {:ok, String.t()} | {:error, Error.t()}
   def run(url, ref, options) do
-    Options.call!(:ls_remote, @options, options)
-    remote = url |> Options.url!() |> Remote.new(options)
+    Options.Check.call!(:ls_remote, @options, options)
+    remote = url |> Options.Check.url!() |> Remote.new(options)
     reference = Reference.ls_remote!(ref)
 
     Operation.call(:ls_remote, %{url: remote.shown, ref: ref}, options, fn ->

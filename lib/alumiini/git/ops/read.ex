@@ -3,13 +3,13 @@ defmodule Alumiini.Git.Ops.Read do
 
   alias Alumiini.Git.{Error, Operation, Options, Response}
 
-  @options Options.common() ++ [:at, :max_bytes]
+  @options Options.Check.common() ++ [:at, :max_bytes]
 
   @spec run(Path.t(), Path.t(), keyword) :: {:ok, binary} | {:error, Error.t()}
   def run(path, file, options) do
-    Options.call!(:read, @options, options)
-    path = Options.path!(path)
-    Options.name!(file, "the name of the file")
+    Options.Check.call!(:read, @options, options)
+    path = Options.Check.path!(path)
+    Options.Check.name!(file, "the name of the file")
 
     request = %{
       "op" => "read",

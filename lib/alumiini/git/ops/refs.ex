@@ -3,12 +3,12 @@ defmodule Alumiini.Git.Ops.Refs do
 
   alias Alumiini.Git.{Error, Operation, Options, Ref, Remote, Response}
 
-  @options Options.common() ++ Options.remote() ++ [:prefix, :max_bytes]
+  @options Options.Check.common() ++ Options.Check.remote() ++ [:prefix, :max_bytes]
 
   @spec run(String.t(), keyword) :: {:ok, [Ref.t()]} | {:error, Error.t()}
   def run(url, options) do
-    Options.call!(:refs, @options, options)
-    remote = url |> Options.url!() |> Remote.new(options)
+    Options.Check.call!(:refs, @options, options)
+    remote = url |> Options.Check.url!() |> Remote.new(options)
 
     prefixes =
       case List.wrap(options[:prefix]) do

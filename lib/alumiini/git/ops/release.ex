@@ -8,7 +8,7 @@ defmodule Alumiini.Git.Ops.Release do
 
   @spec run(Lease.t(), keyword) :: :ok | {:error, Error.t()}
   def run(%Lease{} = lease, options) do
-    Options.call!(:release, @options, options)
+    Options.Check.call!(:release, @options, options)
     options = [server: lease.server] ++ options
 
     fields = %{path: lease.path, ref: lease.sha}
@@ -20,11 +20,12 @@ defmodule Alumiini.Git.Ops.Release do
   end
 
   def run(other, _options) do
-    raise ArgumentError, "the lease must be an Alumiini.Git.Lease, got: #{Options.shown(other)}"
+    raise ArgumentError,
+          "the lease must be an Alumiini.Git.Lease, got: #{Options.Check.shown(other)}"
   end
 
   defp release(lease, options) do
-    timeout = Options.timeout(options)
+    timeout = Options.Check.timeout(options)
 
     result =
       case LeaseKeeper.release(lease.keeper, timeout) do

@@ -3,13 +3,14 @@ defmodule Alumiini.Git.Ops.Snapshot do
 
   alias Alumiini.Git.{Error, Operation, Options, Response, Snapshot}
 
-  @options Options.common() ++ [:at, :match, :ignore, :known, :content, :max_bytes, :max_files]
+  @options Options.Check.common() ++
+             [:at, :match, :ignore, :known, :content, :max_bytes, :max_files]
 
   @spec run(Path.t(), Path.t() | nil, keyword) :: {:ok, Snapshot.t()} | {:error, Error.t()}
   def run(path, subpath, options) do
-    Options.call!(:snapshot, @options, options)
-    path = Options.path!(path)
-    :ok = if subpath == nil, do: :ok, else: Options.name!(subpath, "the subpath")
+    Options.Check.call!(:snapshot, @options, options)
+    path = Options.Check.path!(path)
+    :ok = if subpath == nil, do: :ok, else: Options.Check.name!(subpath, "the subpath")
     {known, unsent} = Options.Read.known(options)
 
     request =

@@ -3,12 +3,12 @@ defmodule Alumiini.Git.Ops.Status do
 
   alias Alumiini.Git.{Error, Operation, Options, Response, Status}
 
-  @options Options.common()
+  @options Options.Check.common()
 
   @spec run(Path.t(), keyword) :: {:ok, [Status.t()]} | {:error, Error.t()}
   def run(path, options) do
-    Options.call!(:status, @options, options)
-    path = Options.path!(path)
+    Options.Check.call!(:status, @options, options)
+    path = Options.Check.path!(path)
     request = %{"op" => "status", "path" => path}
 
     Operation.call(:status, %{path: path}, options, fn ->

@@ -3,7 +3,8 @@ defmodule Alumiini.Git.Ops.Update do
 
   alias Alumiini.Git.{Error, Operation, Options, Reference, Remote, Response, Update}
 
-  @options Options.common() ++ Options.remote() ++ [:depth, :force, :keep, :progress, :working_tree]
+  @options Options.Check.common() ++
+             Options.Check.remote() ++ [:depth, :force, :keep, :progress, :working_tree]
 
   @spec run(String.t(), Alumiini.Git.ref(), Path.t(), keyword) ::
           {:ok, Update.t()} | {:error, Error.t()}
@@ -13,9 +14,9 @@ defmodule Alumiini.Git.Ops.Update do
   @spec run(:sync | :update, String.t(), Alumiini.Git.ref(), Path.t(), keyword) ::
           {:ok, Update.t()} | {:error, Error.t()}
   def run(op, url, ref, path, options) do
-    Options.call!(op, @options, options)
-    remote = url |> Options.url!() |> Remote.new(options)
-    path = Options.path!(path)
+    Options.Check.call!(op, @options, options)
+    remote = url |> Options.Check.url!() |> Remote.new(options)
+    path = Options.Check.path!(path)
     reference = Reference.sync!(ref)
 
     Operation.call(op, %{url: remote.shown, path: path, ref: ref}, options, fn ->

@@ -30,7 +30,7 @@ defmodule Alumiini.Git.Server.State do
 
   @type t :: %__MODULE__{
           name: term,
-          options: Options.start(),
+          options: Options.Check.start(),
           starts: Backoff.t(),
           isolated_starts: Backoff.t(),
           main: port | nil,
@@ -42,7 +42,7 @@ defmodule Alumiini.Git.Server.State do
           attempts: non_neg_integer
         }
 
-  @spec new(Options.start()) :: t
+  @spec new(Options.Check.start()) :: t
   def new(options) do
     %__MODULE__{
       name: options.name || self(),

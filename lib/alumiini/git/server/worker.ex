@@ -80,7 +80,7 @@ defmodule Alumiini.Git.Server.Worker do
   @build "Compile the dependency again (`mix deps.compile alumiini_git --force`), or give " <>
            "another one with the :binary option"
 
-  @spec open(Options.start(), job, pos_integer, pos_integer) :: {:ok, t} | {:error, cause}
+  @spec open(Options.Check.start(), job, pos_integer, pos_integer) :: {:ok, t} | {:error, cause}
   def open(options, job, attempt, hello_id) do
     with {:ok, path} <- locate(options.binary),
          {:ok, port} <- open_port(path) do
