@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Name, Result};
+use crate::ops::fit::Fit;
 use crate::ops::object_read::{self, Objects};
 use crate::ops::operation::{Context, Done, Operation};
-use crate::ops::sized::Sized;
 use crate::port::cursor::Cursor;
 use crate::port::fields::Fields;
 use crate::port::reply::{Answer, Change as Told, Page};
@@ -65,7 +65,7 @@ impl Operation for Diff {
     }
 }
 
-fn page(objects: &Objects<'_>, ask: &Diff, allowance: u64) -> Result<Sized<Page<Vec<Told>>>> {
+fn page(objects: &Objects<'_>, ask: &Diff, allowance: u64) -> Result<Fit<Page<Vec<Told>>>> {
     let to = objects.commit(ask.after.rev(0, Some(&ask.to)))?;
     let from = match ask.after.rev(1, ask.from.as_deref()) {
         Some(from) => Some(objects.commit(Some(from))?),
@@ -104,10 +104,10 @@ fn page(objects: &Objects<'_>, ask: &Diff, allowance: u64) -> Result<Sized<Page<
         cost += OVERHEAD
             + 2 * (changed.path.len() + changed.old_path.as_ref().map_or(0, Vec::len)) as u64;
         if cost > allowance && allowance < PAGE {
-            return Ok(Sized::Larger(PAGE));
+            return Ok(Fit::Needs(PAGE));
         }
         if cost > PAGE {
-            return Ok(Sized::Whole(Page {
+            return Ok(Fit::Whole(Page {
                 of: told,
                 next: Some(next),
             }));
@@ -115,7 +115,7 @@ fn page(objects: &Objects<'_>, ask: &Diff, allowance: u64) -> Result<Sized<Page<
         next.count += 1;
         told.push(tell(changed));
     }
-    Ok(Sized::Whole(Page {
+    Ok(Fit::Whole(Page {
         of: told,
         next: None,
     }))

@@ -7,9 +7,9 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Key, Kind, Name, Result};
+use crate::ops::fit::Fit;
 use crate::ops::object_read::{self, Objects};
 use crate::ops::operation::{Context, Done, Operation};
-use crate::ops::sized::Sized;
 use crate::ops::stable_read::enclosing;
 use crate::port::fields::Fields;
 use crate::port::reply::{Answer, Export as Told};
@@ -98,7 +98,7 @@ impl Operation for Export {
         let (path, pool) = (self.path.clone(), &worker.disk);
         let (grace, later) = (self.grace, (worker.clone(), dest.clone()));
         let told = object_read::read_in(context, pool, path, move |objects, _| {
-            export(objects, &self, &dest, &lock).map(Sized::Whole)
+            export(objects, &self, &dest, &lock).map(Fit::Whole)
         });
         let told = told.await?;
         if !grace.is_zero() {

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Dir, FileType, statat};
 
 use crate::error::{Error, Key, Kind, Name, Result};
+use crate::ops::fit::{self, Fit};
 use crate::ops::object_read::{self, Objects};
 use crate::ops::operation::{Context, Done, Operation};
-use crate::ops::sized::{self, Sized};
-use crate::ops::stable_read::{self, Seen};
+use crate::ops::stable_read::{self, Source};
 use crate::port::fields::Fields;
 use crate::port::reply::Answer;
 use crate::repo::revision;
@@ -72,7 +72,7 @@ impl Operation for Files {
         let job = Job::unattended();
         let names = stable_read::read_now(worker, &self.path, |seen| list(seen, self, &job, FREE))?;
         names
-            .map(Sized::whole)
+            .map(Fit::whole)
             .transpose()
             .map(|names| names.map(Answer::Names))
     }
@@ -92,29 +92,29 @@ impl Operation for Files {
             }
             false => {
                 let hold = job.hold();
-                let list = move |seen: &Seen<'_>, allowance| {
+                let list = move |seen: &Source<'_>, allowance| {
                     let _hold = &hold;
                     list(seen, &self, &job, allowance)
                 };
-                sized::read(context, path, list).await?
+                fit::read(context, path, list).await?
             }
         };
         Ok((Answer::Names(names), None))
     }
 }
 
-fn list(seen: &Seen<'_>, ask: &Files, job: &Job, allowance: u64) -> Result<Sized<Vec<Name>>> {
+fn list(seen: &Source<'_>, ask: &Files, job: &Job, allowance: u64) -> Result<Fit<Vec<Name>>> {
     match seen {
-        Seen::Files(path) => {
+        Source::Directory(path) => {
             let mut names = Names::new(ask, job, allowance);
             names.of_directory(path)?;
             names.end()
         }
-        Seen::Commit {
+        Source::Commit {
             worker,
             root,
             below,
-        } => Seen::of_tree(worker, root, below, |tree| {
+        } => Source::of_tree(worker, root, below, |tree| {
             let mut names = Names::new(ask, job, allowance);
             names.of_tree(tree)?;
             names.end()
@@ -174,12 +174,12 @@ impl<'a> Names<'a> {
         Ok(())
     }
 
-    fn end(mut self) -> Result<Sized<Vec<Name>>> {
+    fn end(mut self) -> Result<Fit<Vec<Name>>> {
         if self.needed > self.allowance {
-            return Ok(Sized::Larger(self.needed));
+            return Ok(Fit::Needs(self.needed));
         }
         self.found.sort();
-        Ok(Sized::Whole(self.found))
+        Ok(Fit::Whole(self.found))
     }
 
     fn of_tree(&mut self, tree: &TreeReader<'_>) -> Result<()> {

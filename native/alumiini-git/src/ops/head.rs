@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use git2::{ErrorCode, Odb, Oid, Repository};
 
 use crate::error::{Error, Key, Kind, Name, Result};
+use crate::ops::fit::{self, Fit};
 use crate::ops::operation::{Context, Done, Operation};
-use crate::ops::sized::{self, Sized};
-use crate::ops::stable_read::{self, Seen};
+use crate::ops::stable_read::{self, Source};
 use crate::port::fields::Fields;
 use crate::port::reply::{Answer, Commit};
 use crate::repo::{git_failure, open, raw_object};
@@ -38,38 +38,38 @@ impl Operation for Head {
 
     fn blocking(&self, worker: &Worker) -> Option<Result<Answer>> {
         let commit = stable_read::read_now(worker, &self.path, |at| seen(at, FREE))?;
-        let commit = commit.map(Sized::whole).transpose()?;
+        let commit = commit.map(Fit::whole).transpose()?;
         Some(commit.map(|commit| Answer::Commit(Box::new(commit))))
     }
 
     async fn queued(self, context: Context<'_>) -> Result<Done> {
-        let commit = sized::read(context, self.path, seen).await?;
+        let commit = fit::read(context, self.path, seen).await?;
         Ok((Answer::Commit(Box::new(commit)), None))
     }
 }
 
-fn seen(seen: &Seen<'_>, allowance: u64) -> Result<Sized<Commit>> {
+fn seen(seen: &Source<'_>, allowance: u64) -> Result<Fit<Commit>> {
     match seen {
-        Seen::Files(path) => {
+        Source::Directory(path) => {
             let dir = open::dir(path)?;
             open::any(dir.at())
                 .and_then(|repo| commit(&repo, allowance))
                 .map_err(|error| dir.named(error))
         }
-        Seen::Commit {
+        Source::Commit {
             worker,
             root,
             below,
         } if below.as_os_str().is_empty() => {
             worker.trees.read(root, |repo| commit(repo, allowance))
         }
-        Seen::Commit {
+        Source::Commit {
             worker,
             root,
             below,
         } => {
             let path = root.join(below);
-            Seen::of_tree(worker, root, below, |_| Err(open::not_a_repository(&path)))
+            Source::of_tree(worker, root, below, |_| Err(open::not_a_repository(&path)))
         }
     }
 }
@@ -80,7 +80,7 @@ const MAX_BYTES: usize = 4 << 20;
 /// What it takes for each of its bytes: the object, its parts, and the frame.
 pub(super) const COST: u64 = 3;
 
-fn commit(repo: &Repository, allowance: u64) -> Result<Sized<Commit>> {
+fn commit(repo: &Repository, allowance: u64) -> Result<Fit<Commit>> {
     let head = repo.head().map_err(|error| match error.code() {
         ErrorCode::UnbornBranch => Error::new(
             Kind::RefNotFound,
@@ -94,7 +94,7 @@ fn commit(repo: &Repository, allowance: u64) -> Result<Sized<Commit>> {
     let (id, _) = raw_object::peel(&odb, id)?;
     let needed = COST * size(&odb, id)?;
     if needed > allowance {
-        return Ok(Sized::Larger(needed));
+        return Ok(Fit::Needs(needed));
     }
     // The history of a shallow clone begins here.
     let parents = match open::shallow(repo.path())?.contains(&id) {
@@ -104,7 +104,7 @@ fn commit(repo: &Repository, allowance: u64) -> Result<Sized<Commit>> {
     let branch = head
         .is_branch()
         .then(|| Name(head.shorthand_bytes().to_vec()));
-    told(&odb, id, parents, branch).map(Sized::Whole)
+    told(&odb, id, parents, branch).map(Fit::Whole)
 }
 
 /// How many bytes the commit `id` has, which are no more than are answered.

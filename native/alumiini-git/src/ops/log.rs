@@ -5,10 +5,10 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
+use crate::ops::fit::Fit;
 use crate::ops::head;
 use crate::ops::object_read::{self, Objects};
 use crate::ops::operation::{Context, Done, Operation};
-use crate::ops::sized::Sized;
 use crate::port::cursor::Cursor;
 use crate::port::fields::Fields;
 use crate::port::reply::{Answer, Commit, Page};
@@ -60,7 +60,7 @@ impl Operation for Log {
     }
 }
 
-fn page(objects: &Objects<'_>, ask: &Log, allowance: u64) -> Result<Sized<Page<Vec<Commit>>>> {
+fn page(objects: &Objects<'_>, ask: &Log, allowance: u64) -> Result<Fit<Page<Vec<Commit>>>> {
     let from = objects.commit(ask.after.rev(0, ask.from.as_deref()))?;
     let odb = objects.odb()?;
     let shallow: HashSet<_> = open::shallow(objects.repo.path())?.into_iter().collect();
@@ -94,8 +94,8 @@ fn page(objects: &Objects<'_>, ask: &Log, allowance: u64) -> Result<Sized<Page<V
         Ok(ControlFlow::Continue(()))
     })?;
     match needs {
-        Some(bytes) => Ok(Sized::Larger(bytes)),
-        None => Ok(Sized::Whole(Page {
+        Some(bytes) => Ok(Fit::Needs(bytes)),
+        None => Ok(Fit::Whole(Page {
             of: commits,
             next: is_full.then_some(next),
         })),

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use git2::{Odb, Oid, Repository};
 
 use crate::error::{Error, Kind, Result};
+use crate::ops::fit::{self, Fit};
 use crate::ops::operation::Context;
-use crate::ops::sized::{self, Sized};
 use crate::ops::stable_read::{ATTEMPTS, enclosing, refuse_unborn};
 use crate::repo::selection::Selection;
 use crate::repo::tree_files::{self, Part, TreeFile};
@@ -52,7 +52,7 @@ impl Directory {
 pub(super) async fn read<T, F>(context: Context<'_>, path: PathBuf, read: F) -> Result<T>
 where
     T: Send + 'static,
-    F: Fn(&Objects<'_>, u64) -> Result<Sized<T>> + Send + Sync + 'static,
+    F: Fn(&Objects<'_>, u64) -> Result<Fit<T>> + Send + Sync + 'static,
 {
     let worker = context.worker.clone();
     read_in(context, &worker.reads, path, read).await
@@ -67,10 +67,10 @@ pub(super) async fn read_in<T, F>(
 ) -> Result<T>
 where
     T: Send + 'static,
-    F: Fn(&Objects<'_>, u64) -> Result<Sized<T>> + Send + Sync + 'static,
+    F: Fn(&Objects<'_>, u64) -> Result<Fit<T>> + Send + Sync + 'static,
 {
     let (worker, job, read) = (context.worker.clone(), context.job.clone(), Arc::new(read));
-    sized::fit(context, |allowance| {
+    fit::fit(context, |allowance| {
         let (worker, job, path, read) = (worker.clone(), job.clone(), path.clone(), read.clone());
         async move {
             let mut attempts = 0;

@@ -4,10 +4,10 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Key, Kind, Name, Result};
+use crate::ops::fit::{self, Fit};
 use crate::ops::object_read::{self, Objects};
 use crate::ops::operation::{Context, Done, Operation};
-use crate::ops::sized::{self, Sized};
-use crate::ops::stable_read::{self, Seen};
+use crate::ops::stable_read::{self, Source};
 use crate::port::fields::Fields;
 use crate::port::reply::Answer;
 use crate::repo::revision;
@@ -70,7 +70,7 @@ impl Operation for Read {
         if self.at.is_some() {
             return None;
         }
-        let read = |seen: &Seen<'_>| content(seen, self, FREE);
+        let read = |seen: &Source<'_>| content(seen, self, FREE);
         match stable_read::read_now(worker, &self.path, read)? {
             Ok(content) => content.whole().map(|content| {
                 worker.cached_reads.learn(&self.path);
@@ -92,8 +92,8 @@ impl Operation for Read {
                 object_read::read(context, path, of_commit).await?
             }
             false => {
-                let read = move |seen: &Seen<'_>, allowance| content(seen, &self, allowance);
-                sized::read(context, path, read).await?
+                let read = move |seen: &Source<'_>, allowance| content(seen, &self, allowance);
+                fit::read(context, path, read).await?
             }
         };
         Ok((Answer::content(content, raw), None))
@@ -111,10 +111,10 @@ impl Read {
     }
 }
 
-fn content(seen: &Seen<'_>, read: &Read, allowance: u64) -> Result<Sized<Vec<u8>>> {
+fn content(seen: &Source<'_>, read: &Read, allowance: u64) -> Result<Fit<Vec<u8>>> {
     match seen {
-        Seen::Files(path) => of_file(path, read, allowance),
-        Seen::Commit {
+        Source::Directory(path) => of_file(path, read, allowance),
+        Source::Commit {
             worker,
             root,
             below,
@@ -125,8 +125,9 @@ fn content(seen: &Seen<'_>, read: &Read, allowance: u64) -> Result<Sized<Vec<u8>
                 .is_empty()
                 .then(|| worker.cached_reads.at(root))
                 .flatten();
-            let found = Seen::of_tree(worker, root, below, |tree| of_tree(tree, read, allowance))?;
-            if let (Some(at), Sized::Whole(content)) = (at, &found)
+            let found =
+                Source::of_tree(worker, root, below, |tree| of_tree(tree, read, allowance))?;
+            if let (Some(at), Fit::Whole(content)) = (at, &found)
                 && content.len() as u64 <= FREE
             {
                 worker.cached_reads.keep(root, at, &read.file, content);
@@ -136,16 +137,16 @@ fn content(seen: &Seen<'_>, read: &Read, allowance: u64) -> Result<Sized<Vec<u8>
     }
 }
 
-fn of_tree(tree: &TreeReader<'_>, read: &Read, allowance: u64) -> Result<Sized<Vec<u8>>> {
+fn of_tree(tree: &TreeReader<'_>, read: &Read, allowance: u64) -> Result<Fit<Vec<u8>>> {
     let found = tree.file(&read.file)?;
     let size = tree.size(found)?;
     if size > read.max_bytes {
         return Err(too_large(tree.path(), &read.file, size, read.max_bytes));
     }
     if read.cost(size) > allowance {
-        return Ok(Sized::Larger(read.cost(size)));
+        return Ok(Fit::Needs(read.cost(size)));
     }
-    tree.content(found).map(Sized::Whole)
+    tree.content(found).map(Fit::Whole)
 }
 
 fn too_large(path: &Path, file: &Path, size: u64, max_bytes: u64) -> Error {
@@ -160,7 +161,7 @@ fn too_large(path: &Path, file: &Path, size: u64, max_bytes: u64) -> Error {
         .with(Key::Limit, max_bytes)
 }
 
-fn of_file(path: &Path, read: &Read, allowance: u64) -> Result<Sized<Vec<u8>>> {
+fn of_file(path: &Path, read: &Read, allowance: u64) -> Result<Fit<Vec<u8>>> {
     let file = &read.file;
     let mut opened = Root::open(path)?.file(file)?;
     let fail = |error: std::io::Error| {
@@ -174,7 +175,7 @@ fn of_file(path: &Path, read: &Read, allowance: u64) -> Result<Sized<Vec<u8>>> {
         return Err(too_large(path, file, size, read.max_bytes));
     }
     if read.cost(size) > allowance {
-        return Ok(Sized::Larger(read.cost(size)));
+        return Ok(Fit::Needs(read.cost(size)));
     }
     let mut content = Vec::with_capacity(size as usize);
     // A file that grows while it is read is read as far as it was.
@@ -183,5 +184,5 @@ fn of_file(path: &Path, read: &Read, allowance: u64) -> Result<Sized<Vec<u8>>> {
         .take(size)
         .read_to_end(&mut content)
         .map_err(fail)?;
-    Ok(Sized::Whole(content))
+    Ok(Fit::Whole(content))
 }

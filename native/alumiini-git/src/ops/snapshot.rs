@@ -9,9 +9,9 @@ use git2::Oid;
 use serde_bytes::ByteBuf;
 
 use crate::error::{Error, Key, Kind, Name, Result};
+use crate::ops::fit::Fit;
 use crate::ops::object_read::{self, Objects};
 use crate::ops::operation::{Context, Done, Operation};
-use crate::ops::sized::Sized;
 use crate::port::cursor::Cursor;
 use crate::port::fields::Fields;
 use crate::port::reply::{Answer, LfsPointer, Page, Snapshot as Files, SnapshotFile};
@@ -78,7 +78,7 @@ impl Operation for Snapshot {
     }
 }
 
-fn page(objects: &Objects<'_>, ask: &Snapshot, allowance: u64) -> Result<Sized<Page<Files>>> {
+fn page(objects: &Objects<'_>, ask: &Snapshot, allowance: u64) -> Result<Fit<Page<Files>>> {
     let commit = objects.commit(ask.after.rev(0, ask.at.as_deref()))?;
     let directory = objects.directory(commit, &ask.subpath)?;
     let tree = match directory.tree {
@@ -101,10 +101,10 @@ fn page(objects: &Objects<'_>, ask: &Snapshot, allowance: u64) -> Result<Sized<P
     let after = ask.after.after();
     objects.visit(&directory, &ask.selection, after, |file| filling.add(file))?;
     if let End::TooSmall(bytes) = filling.end {
-        return Ok(Sized::Larger(bytes));
+        return Ok(Fit::Needs(bytes));
     }
     filling.read(objects.job)?;
-    Ok(Sized::Whole(Page {
+    Ok(Fit::Whole(Page {
         of: Files {
             commit: commit.to_string(),
             tree: tree.to_string(),

@@ -16,9 +16,9 @@ use crate::task::pool::Pool;
 use crate::worker::Worker;
 
 /// What a read is of.
-pub(crate) enum Seen<'a> {
+pub(crate) enum Source<'a> {
     /// A directory: a working tree, or any other.
-    Files(&'a Path),
+    Directory(&'a Path),
     /// A repository without a working tree, and the directory in it that is meant.
     Commit {
         worker: &'a Worker,
@@ -27,7 +27,7 @@ pub(crate) enum Seen<'a> {
     },
 }
 
-impl Seen<'_> {
+impl Source<'_> {
     /// Runs `read` on the tree of the commit at HEAD.
     pub(crate) fn of_tree<T>(
         worker: &Worker,
@@ -44,8 +44,9 @@ impl Seen<'_> {
     }
 }
 
-/// Why a read did not happen.
-enum Unsettled {
+/// What came of an attempt to read.
+enum Attempt<T> {
+    Read(T),
     /// Somebody of this process is moving the working tree.
     Moving(Arc<Repo>),
     /// A checkout was interrupted, or another process is at one.
@@ -62,7 +63,7 @@ pub(super) const ATTEMPTS: usize = 8;
 pub(crate) async fn read<T, F>(worker: &Arc<Worker>, path: PathBuf, read: F) -> Result<T>
 where
     T: Send + 'static,
-    F: Fn(&Seen<'_>) -> Result<T> + Send + Sync + 'static,
+    F: Fn(&Source<'_>) -> Result<T> + Send + Sync + 'static,
 {
     let read = Arc::new(read);
     for _ in 0..ATTEMPTS {
@@ -73,10 +74,10 @@ where
                 .await?
         };
         match attempt {
-            Ok(answer) => return Ok(answer),
-            Err(Unsettled::Moving(repo)) => drop(repo.tree.clone().read_owned().await),
-            Err(Unsettled::Unfinished(repo)) => finish_checkout(worker, repo).await?,
-            Err(Unsettled::Moved) => {}
+            Attempt::Read(answer) => return Ok(answer),
+            Attempt::Moving(repo) => drop(repo.tree.clone().read_owned().await),
+            Attempt::Unfinished(repo) => finish_checkout(worker, repo).await?,
+            Attempt::Moved => {}
         }
     }
     Err(incomplete(&path, "another process keeps changing it"))
@@ -86,11 +87,11 @@ where
 pub(crate) fn read_now<T>(
     worker: &Worker,
     path: &Path,
-    read: impl Fn(&Seen<'_>) -> Result<T>,
+    read: impl Fn(&Source<'_>) -> Result<T>,
 ) -> Option<Result<T>> {
     match try_read(worker, path, read) {
-        Ok(Ok(answer)) => Some(Ok(answer)),
-        Ok(Err(_)) => None,
+        Ok(Attempt::Read(answer)) => Some(Ok(answer)),
+        Ok(_) => None,
         Err(error) => Some(Err(error)),
     }
 }
@@ -98,8 +99,8 @@ pub(crate) fn read_now<T>(
 fn try_read<T>(
     worker: &Worker,
     path: &Path,
-    read: impl Fn(&Seen<'_>) -> Result<T>,
-) -> Result<Result<T, Unsettled>> {
+    read: impl Fn(&Source<'_>) -> Result<T>,
+) -> Result<Attempt<T>> {
     let place = worker.repo_at(path)?;
     let root = worker.allowed.now().root.clone();
     // A directory of a working tree moves with it.
@@ -112,30 +113,31 @@ fn try_read<T>(
         }
     };
     let Ok(_reading) = repo.tree.clone().try_read_owned() else {
-        return Ok(Err(Unsettled::Moving(repo)));
+        return Ok(Attempt::Moving(repo));
     };
     // A move may have put a link on the way until now; from here on none can.
     if place::find(path, root.as_deref())? != place.path {
-        return Ok(Err(Unsettled::Moved));
+        return Ok(Attempt::Moved);
     }
     let git_dir = open::git_dir(&repo.path);
-    let Some(before) = generation(&git_dir) else {
-        return Ok(Err(Unsettled::Unfinished(repo)));
-    };
+    let before = Generation::of(&git_dir);
+    if before == Generation::Unfinished {
+        return Ok(Attempt::Unfinished(repo));
+    }
     let below = place.path.strip_prefix(&repo.path).unwrap_or(Path::new(""));
     let bare = worker.trees.is_bare(&repo.path);
     let answer = if bare {
-        read(&Seen::Commit {
+        read(&Source::Commit {
             worker,
             root: &repo.path,
             below,
         })
     } else {
-        read(&Seen::Files(&place.path))
+        read(&Source::Directory(&place.path))
     };
     // Our own lock keeps this process away; another one is only seen by what it changed.
-    if generation(&git_dir) != Some(before) || worker.trees.is_bare(&repo.path) != bare {
-        return Ok(Err(Unsettled::Moved));
+    if Generation::of(&git_dir) != before || worker.trees.is_bare(&repo.path) != bare {
+        return Ok(Attempt::Moved);
     }
     match answer {
         Err(error) if bare && error.kind == Kind::Corrupt => {
@@ -145,18 +147,30 @@ fn try_read<T>(
             worker.status_cache.forget(&repo.path);
             Err(error)
         }
-        answer => answer.map(Ok),
+        answer => answer.map(Attempt::Read),
     }
 }
 
 /// What changes when a checkout happens: the index is replaced by each, within the time that the
-/// marker is there. `None`: one is unfinished. `Some(None)`: there is no index.
-fn generation(git_dir: &Path) -> Option<Option<(u64, i64, i64)>> {
-    if marker::is_set(git_dir) {
-        return None;
+/// marker is there.
+#[derive(PartialEq)]
+enum Generation {
+    Unfinished,
+    /// Which index there is: its inode, and when it was written.
+    Index(u64, i64, i64),
+    NoIndex,
+}
+
+impl Generation {
+    fn of(git_dir: &Path) -> Generation {
+        if marker::is_set(git_dir) {
+            return Generation::Unfinished;
+        }
+        match fs::metadata(git_dir.join("index")) {
+            Ok(index) => Generation::Index(index.ino(), index.mtime(), index.mtime_nsec()),
+            Err(_) => Generation::NoIndex,
+        }
     }
-    let index = fs::metadata(git_dir.join("index")).ok();
-    Some(index.map(|index| (index.ino(), index.mtime(), index.mtime_nsec())))
 }
 
 /// The working tree that `path` is in, if it is in one; a server with a root looks at nothing that

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use git2::{Delta, DiffOptions, Repository};
 
 use crate::error::{Error, Kind, Name, Result};
+use crate::ops::fit::{self, Fit};
 use crate::ops::operation::{Context, Done, Operation};
-use crate::ops::sized::{self, Sized};
-use crate::ops::stable_read::Seen;
+use crate::ops::stable_read::Source;
 use crate::port::cursor::Cursor;
 use crate::port::fields::Fields;
 use crate::port::reply::{Answer, Drift as Told, Page};
@@ -45,7 +45,7 @@ impl Operation for Status {
     async fn queued(self, context: Context<'_>) -> Result<Done> {
         let (path, job) = (self.path.clone(), context.job.clone());
         let hold = job.hold();
-        let page = sized::read(context, path, move |seen, allowance| {
+        let page = fit::read(context, path, move |seen, allowance| {
             let _hold = &hold;
             let found = find(seen, &job)?;
             Ok(page(found, &self.after, allowance))
@@ -54,8 +54,8 @@ impl Operation for Status {
     }
 }
 
-fn find(seen: &Seen<'_>, job: &Job) -> Result<Vec<(Vec<u8>, Drift)>> {
-    let Seen::Files(path) = seen else {
+fn find(seen: &Source<'_>, job: &Job) -> Result<Vec<(Vec<u8>, Drift)>> {
+    let Source::Directory(path) = seen else {
         let message = "the repository has no working tree: there is nothing that may have changed";
         return Err(Error::new(Kind::Unsupported, message));
     };
@@ -106,7 +106,7 @@ fn of_owner(repo: &Repository) -> Result<Vec<(Vec<u8>, Drift)>> {
     Ok(found)
 }
 
-fn page(found: Vec<(Vec<u8>, Drift)>, after: &Cursor, allowance: u64) -> Sized<Page<Vec<Told>>> {
+fn page(found: Vec<(Vec<u8>, Drift)>, after: &Cursor, allowance: u64) -> Fit<Page<Vec<Told>>> {
     let (mut told, mut next, mut cost) = (Vec::new(), after.clone(), 0);
     let after = after.after();
     let rest = found
@@ -115,10 +115,10 @@ fn page(found: Vec<(Vec<u8>, Drift)>, after: &Cursor, allowance: u64) -> Sized<P
     for (path, drift) in rest {
         cost += OVERHEAD + 2 * path.len() as u64;
         if cost > allowance && allowance < PAGE {
-            return Sized::Larger(PAGE);
+            return Fit::Needs(PAGE);
         }
         if cost > PAGE {
-            return Sized::Whole(Page {
+            return Fit::Whole(Page {
                 of: told,
                 next: Some(next),
             });
@@ -135,7 +135,7 @@ fn page(found: Vec<(Vec<u8>, Drift)>, after: &Cursor, allowance: u64) -> Sized<P
             path: Name(path),
         });
     }
-    Sized::Whole(Page {
+    Fit::Whole(Page {
         of: told,
         next: None,
     })

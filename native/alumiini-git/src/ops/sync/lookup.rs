@@ -22,12 +22,12 @@ use crate::task::job::Job;
 /// What is at the path.
 pub(super) enum Found {
     Empty,
-    Managed(Seen),
+    Managed(Polled),
     Unmanaged,
 }
 
 /// What is known of a repository of ours.
-pub(super) enum Seen {
+pub(super) enum Polled {
     /// All is as it was found last time, which is this; and the ref is at this commit.
     Unchanged(State, Tip),
     /// It has to be looked at. What the ref is at may have been asked meanwhile.
@@ -93,7 +93,7 @@ impl Plan {
 impl SyncRun {
     pub(super) async fn find(&self) -> Result<Found> {
         let tip = match self.poll().await? {
-            Seen::Unknown(tip) => tip,
+            Polled::Unknown(tip) => tip,
             unchanged => return Ok(Found::Managed(unchanged)),
         };
         let found = self.guard.disk(|path, _| {
@@ -119,17 +119,17 @@ impl SyncRun {
             There::Empty => Ok(Found::Empty),
             There::Unmanaged if self.spec.is_bare() => Err(self.has_an_owner()),
             There::Unmanaged => Ok(Found::Unmanaged),
-            There::Managed => Ok(Found::Managed(Seen::Unknown(tip))),
+            There::Managed => Ok(Found::Managed(Polled::Unknown(tip))),
         }
     }
 
     /// Whether what is at the path is as it was found last time: then there is no need to find it
     /// again. Where the remote's answer is a new commit, the files are left alone: they are asked
     /// for while the remote makes its pack.
-    async fn poll(&self) -> Result<Seen> {
+    async fn poll(&self) -> Result<Polled> {
         let worker = self.guard.worker.clone();
         let Some(known) = self.known() else {
-            return Ok(Seen::Unknown(None));
+            return Ok(Polled::Unknown(None));
         };
         let (state, reference, key) = (
             known.state.clone(),
@@ -156,9 +156,9 @@ impl SyncRun {
         };
         let (is_unchanged, tip) = tokio::try_join!(local, asked)?;
         Ok(if is_unchanged {
-            Seen::Unchanged(state, tip)
+            Polled::Unchanged(state, tip)
         } else {
-            Seen::Unknown(Some(tip))
+            Polled::Unknown(Some(tip))
         })
     }
 
@@ -169,10 +169,10 @@ impl SyncRun {
     }
 
     /// What there is to do in a repository of ours.
-    pub(super) async fn managed(&self, seen: Seen) -> Result<Next> {
+    pub(super) async fn managed(&self, seen: Polled) -> Result<Next> {
         let (state, is_clean, tip) = match seen {
-            Seen::Unchanged(state, tip) => (state, true, tip),
-            Seen::Unknown(tip) => {
+            Polled::Unchanged(state, tip) => (state, true, tip),
+            Polled::Unknown(tip) => {
                 let asked = async {
                     match tip {
                         Some(tip) => Ok(tip),

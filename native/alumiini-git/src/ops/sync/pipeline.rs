@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use git2::Oid;
 
 use super::arrival::{Place, arrive};
-use super::lookup::{Found, Next, Objects, Plan, Seen};
+use super::lookup::{Found, Next, Objects, Plan, Polled};
 use super::run::{SyncRun, fetching};
 use crate::error::{Error, Hint, Kind, Name, Result};
 use crate::net::pauses::Pauses;
@@ -55,7 +55,7 @@ impl SyncRun {
 
     /// An update of a repository of ours; where that is damaged, a new one. What is there stays
     /// until the new one is whole.
-    async fn update_or_repair(&self, seen: Seen) -> Result<Synced> {
+    async fn update_or_repair(&self, seen: Polled) -> Result<Synced> {
         let updated = async { self.go_on(self.managed(seen).await?).await };
         let damage = match updated.await {
             // Where all is back as it was, it is the new commit that is damaged.

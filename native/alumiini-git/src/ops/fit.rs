@@ -5,20 +5,20 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::ops::operation::Context;
-use crate::ops::stable_read::{self, Seen};
+use crate::ops::stable_read::{self, Source};
 use crate::task::share::FREE;
 
-pub(crate) enum Sized<T> {
+pub(crate) enum Fit<T> {
     Whole(T),
     /// Not made, since it needs so many bytes, more than it was allowed.
-    Larger(u64),
+    Needs(u64),
 }
 
-impl<T> Sized<T> {
+impl<T> Fit<T> {
     pub(super) fn whole(self) -> Option<T> {
         match self {
-            Sized::Whole(whole) => Some(whole),
-            Sized::Larger(_) => None,
+            Fit::Whole(whole) => Some(whole),
+            Fit::Needs(_) => None,
         }
     }
 }
@@ -27,13 +27,13 @@ impl<T> Sized<T> {
 pub(super) async fn read<T, F>(context: Context<'_>, path: PathBuf, read: F) -> Result<T>
 where
     T: Send + 'static,
-    F: Fn(&Seen<'_>, u64) -> Result<Sized<T>> + Send + Sync + 'static,
+    F: Fn(&Source<'_>, u64) -> Result<Fit<T>> + Send + Sync + 'static,
 {
     let (worker, read) = (context.worker.clone(), Arc::new(read));
     fit(context, |allowance| {
         let (worker, path, read) = (worker.clone(), path.clone(), read.clone());
         async move {
-            let read = move |seen: &Seen<'_>| read(seen, allowance);
+            let read = move |seen: &Source<'_>| read(seen, allowance);
             stable_read::read(&worker, path, read).await
         }
     })
@@ -45,13 +45,13 @@ where
 /// client.
 pub(super) async fn fit<T, A>(context: Context<'_>, mut attempt: impl FnMut(u64) -> A) -> Result<T>
 where
-    A: Future<Output = Result<Sized<T>>>,
+    A: Future<Output = Result<Fit<T>>>,
 {
     let mut allowance = FREE;
     loop {
         match attempt(allowance).await? {
-            Sized::Whole(whole) => return Ok(whole),
-            Sized::Larger(bytes) => {
+            Fit::Whole(whole) => return Ok(whole),
+            Fit::Needs(bytes) => {
                 // It may have grown; who holds some and waits for more could wait for ever.
                 context.held.clear();
                 context
