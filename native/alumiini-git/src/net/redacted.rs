@@ -6,6 +6,7 @@
 
 use percent_encoding::percent_decode;
 
+/// What is shown in place of something that may be secret.
 pub(crate) const HIDDEN: &str = "[hidden]";
 
 /// Words that begin a URL. Others before a colon may be a user, or a token.

@@ -1,5 +1,5 @@
-//! Names, resolved to the addresses that connections may be made to. Whoever connects takes these,
-//! so none is connected to that was not asked for.
+//! Names, resolved to the addresses that connections may be made to. All connections are made to
+//! these, so the address that was checked is the one that is connected to.
 
 use std::error::Error as StdError;
 use std::net::SocketAddr;
