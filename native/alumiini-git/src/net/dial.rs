@@ -1,5 +1,5 @@
-//! A plain connection to a host and port, through a proxy where one stands between: for SSH, and
-//! for those who look step by step.
+//! A TCP connection to a host and port, through the proxy if there is one: for SSH, and for
+//! `probe`.
 
 use std::error::Error as StdError;
 use std::io;

@@ -1,4 +1,4 @@
-//! Whom to talk to, how to get there, and as whom.
+//! A remote over the network: its URL, the way to it, and the credentials.
 
 use std::sync::Arc;
 

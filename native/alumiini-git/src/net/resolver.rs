@@ -38,7 +38,7 @@ impl Resolver {
     }
 
     /// The addresses of `host`, an address or a name, that may be connected to.
-    /// [`Denied`](super::addresses::Denied) where there are only others.
+    /// [`Denied`](crate::policy::addresses::Denied) where there are only others.
     pub(super) async fn lookup(&self, host: &str) -> Result<Vec<SocketAddr>, BoxError> {
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let found = GaiResolver::new().call(host.parse::<Name>()?).await?;
