@@ -22,6 +22,7 @@ macro_rules! kinds {
             #[cfg(test)]
             pub(crate) const ALL: &[Kind] = &[$(Kind::$name,)*];
 
+            /// Its name in replies, such as `not_a_repository`.
             pub(crate) fn as_str(self) -> &'static str {
                 match self { $(Kind::$name => $wire,)* }
             }
@@ -76,19 +77,21 @@ pub(crate) struct Error {
 /// What an error tells those on its way within this process; it does not travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hint {
-    /// The ref moved while it was being fetched, or what was listed did not come: ask again.
+    /// The ref moved while it was fetched, or the remote did not send what it listed: ask again.
     Moved,
-    /// The answer was there, and nothing in it.
+    /// The server answered, and its answer was empty.
     Silent,
     /// No connection could be made.
     Unreachable,
-    /// What went wrong while refs and working tree moved; they are back where they were.
+    /// The move of refs and working tree failed; they are back where they were.
     RolledBack,
 }
 
+/// What everything here that can fail returns.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
+    /// `message` is a sentence for people: it says what failed, on what, and what to do about it.
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
         Error {
             kind,
@@ -112,6 +115,7 @@ impl Error {
         .with(Key::Path, Name::of(path))
     }
 
+    /// Adds what callers within this process act on.
     pub(crate) fn hinted(mut self, hint: Hint) -> Self {
         self.hint = Some(hint);
         self
@@ -123,15 +127,15 @@ impl Error {
         self
     }
 
-    /// As it travels: names and URLs of others are in it, and a line break of theirs would be a
-    /// line of somebody's log.
+    /// Escapes line breaks and other control characters in the message and the detail. Both quote
+    /// names and URLs that others chose, and a line break in one would add a line to a log.
     pub(crate) fn on_one_line(mut self) -> Self {
         self.message = on_one_line(&self.message);
         self.detail.values_mut().for_each(Detail::escape);
         self
     }
 
-    /// Puts what was being done before what went wrong: `context: message`.
+    /// Puts what was being done in front of the message: `context: message`.
     pub(crate) fn context(mut self, context: impl fmt::Display) -> Self {
         self.message = format!("{context}: {}", self.message);
         self
@@ -154,8 +158,8 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// `text` with escapes for what ends a line, moves a terminal's cursor, or turns the direction of
-/// what follows.
+/// `text` with escapes for each character that ends a line, moves a terminal's cursor or changes
+/// the direction of the text after it.
 pub(crate) fn on_one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for char in text.chars() {

@@ -21,7 +21,7 @@ const SCHEMES: [&str; 4] = ["https", "http", "ssh", "file"];
 /// Repositories whose objects another one borrows, one from the other, as in Git.
 const MAX_ALTERNATES: usize = 100;
 
-/// What `hello` says. All that is left open is allowed.
+/// The rules that `hello` gives. What they leave open is allowed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Allow {
     /// None: all of them.
@@ -29,7 +29,7 @@ pub(crate) struct Allow {
     /// Where repositories of this machine may be. None: anywhere, if they are the user's own and
     /// `file` is among the schemes.
     pub(crate) local: Option<Vec<PathBuf>>,
-    /// Asked of each connection, by who makes it.
+    /// Which addresses may be connected to. Whoever makes a connection asks it.
     pub(crate) addresses: Arc<Addresses>,
     /// The directory that the `path` of each request is below. None: anywhere.
     pub(crate) root: Option<PathBuf>,
@@ -40,10 +40,12 @@ pub(crate) struct Allow {
 pub(crate) struct Allowed(RwLock<Arc<Allow>>);
 
 impl Allowed {
+    /// Replaces the rules. Requests that have begun keep those that they began with.
     pub(crate) fn set(&self, allow: Allow) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(allow);
     }
 
+    /// The rules as they are now.
     pub(crate) fn now(&self) -> Arc<Allow> {
         self.0
             .read()
@@ -53,7 +55,8 @@ impl Allowed {
 }
 
 impl Allow {
-    /// `invalid` where a scheme is none that could be allowed.
+    /// From the fields of `hello`. `invalid` where a scheme is not one of those that this worker
+    /// speaks.
     pub(crate) fn new(
         schemes: Option<Vec<Vec<u8>>>,
         local: Option<Vec<PathBuf>>,
@@ -78,8 +81,8 @@ impl Allow {
         })
     }
 
-    /// `unsupported` where a remote of this scheme may not be reached at all; one of this machine
-    /// has `file`. `redacted` is its URL in errors.
+    /// `unsupported` where no remote of this scheme may be reached. A repository of this machine
+    /// has the scheme `file`. `redacted` is the remote's URL in errors.
     pub(crate) fn check(&self, scheme: &str, redacted: &str) -> Result<()> {
         if scheme == "file"
             && let Some(dirs) = &self.local
@@ -105,8 +108,9 @@ impl Allow {
         }
     }
 
-    /// The directory of a repository of this machine, without links. `unsupported` where it may not
-    /// be read. `shown` is the remote in errors.
+    /// The directory of a repository of this machine, with all symbolic links resolved. A path
+    /// that does not exist is returned as it is, if it may be read. `unsupported` where it may not
+    /// be. `shown` is the remote's URL in errors.
     pub(crate) fn local(&self, path: &Path, shown: &str) -> Result<PathBuf> {
         // What is not there is for who opens it to tell.
         let Ok(real) = path.canonicalize() else {
@@ -134,8 +138,9 @@ impl Allow {
         }
     }
 
-    /// Whether an opened repository reads nothing that it may not: where its `.git` and its objects
-    /// really are.
+    /// Checks where the `.git` and the objects of an opened repository really are, those that it
+    /// borrows from other repositories (gitrepository-layout(5), `objects/info/alternates`)
+    /// included. `unsupported` where one of them may not be read.
     pub(crate) fn parts(&self, git_dirs: &[&Path], shown: &str) -> Result<()> {
         if self.local.is_none() {
             return Ok(());

@@ -11,6 +11,7 @@ use crate::error::{Error, Key, Name, Result, on_one_line};
 pub(crate) struct Branch(Vec<u8>);
 
 impl Branch {
+    /// From a short name, such as `main`. Nothing checks it: see [`Reference::full`].
     pub(crate) fn new(name: impl Into<Vec<u8>>) -> Branch {
         Branch(name.into())
     }
@@ -20,6 +21,7 @@ impl Branch {
         full.strip_prefix(b"refs/heads/").map(Branch::new)
     }
 
+    /// The short name, without `refs/heads/`.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -47,8 +49,7 @@ impl fmt::Debug for Branch {
     }
 }
 
-/// A ref's name in a sentence: as it is, but for what no terminal should get and for bytes that are
-/// no text.
+/// A ref's name for messages: control characters, and bytes that are not UTF-8, are escaped.
 pub(crate) fn shown(name: &[u8]) -> String {
     let mut text = String::new();
     for chunk in name.utf8_chunks() {
@@ -75,16 +76,16 @@ pub(crate) enum Reference {
 /// What a ref is at.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Tip {
-    /// What the ref itself holds: of an annotated tag, that.
+    /// What the ref itself holds: for an annotated tag, the tag object.
     pub(crate) id: Oid,
-    /// The commit that this stands for.
+    /// The commit that `id` leads to: `id` itself, unless it is a tag object.
     pub(crate) commit: Oid,
-    /// The ref that it stands for, where it is symbolic.
+    /// The full name of the ref that this one points to, if it is symbolic.
     pub(crate) symref_target: Option<Vec<u8>>,
 }
 
 impl Tip {
-    /// Of what is a commit by itself.
+    /// For a commit that no ref need be at.
     pub(crate) fn of(commit: Oid) -> Tip {
         Tip {
             id: commit,
@@ -95,11 +96,12 @@ impl Tip {
 }
 
 impl Reference {
+    /// The branch of this short name.
     pub(crate) fn branch(name: impl Into<Vec<u8>>) -> Reference {
         Reference::Branch(Branch::new(name))
     }
 
-    /// As it was given.
+    /// The name as the request gave it: a short one of a branch or tag, the id of a commit.
     pub(crate) fn name(&self) -> Vec<u8> {
         match self {
             Reference::Branch(branch) => branch.as_bytes().to_vec(),
@@ -111,8 +113,8 @@ impl Reference {
         }
     }
 
-    /// The full ref name, which a commit has none of; `invalid` where one was to be given and is
-    /// not.
+    /// The full ref name, such as `refs/heads/main`; `None` for a commit. `invalid` where Git does
+    /// not take the name (git-check-ref-format(1)), or where it is short and has to be full.
     pub(crate) fn full(&self) -> Result<Option<Vec<u8>>> {
         let full = match self {
             Reference::Branch(branch) => branch.local(),
@@ -162,7 +164,8 @@ fn valid_ref(full: &[u8]) -> Result<()> {
     Err(Error::invalid(message).with(Key::Ref, Name::new(short)))
 }
 
-/// What a ref is called to people: what it is, and its name.
+/// A full ref name in two parts for messages: what it is (`branch`, `tag` or `ref`), and its short
+/// name.
 pub(crate) fn named(full: &[u8]) -> (&'static str, &[u8]) {
     for (prefix, what) in [(&b"refs/heads/"[..], "branch"), (b"refs/tags/", "tag")] {
         if let Some(short) = full.strip_prefix(prefix) {

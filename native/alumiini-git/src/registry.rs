@@ -16,8 +16,9 @@ use crate::task::single_flight::SingleFlight;
 #[derive(Default)]
 pub(crate) struct Repos(Mutex<HashMap<PathBuf, Weak<Repo>>>);
 
+/// One repository in use, and what its users wait for.
 pub(crate) struct Repo {
-    /// Canonical as far as it exists.
+    /// Without symbolic links, as far as it exists.
     pub(crate) path: PathBuf,
     /// Held by the one sync or checkout that is at work, until all its blocking work has let go.
     pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
@@ -54,7 +55,8 @@ pub(crate) enum Change {
 }
 
 impl Repos {
-    /// The repository at `path`, which need not exist, and is without links as far as it does.
+    /// The repository at `path`. The path need not exist; as far as it does, it is without
+    /// symbolic links. Equal paths give the same [`Repo`] while anybody holds it.
     pub(crate) fn at(&self, path: PathBuf) -> Arc<Repo> {
         let mut repos = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(repo) = repos.get(&path).and_then(Weak::upgrade) {

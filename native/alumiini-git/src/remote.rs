@@ -29,6 +29,7 @@ use local::Local;
 /// How long a question may take before the next one for the same does not wait for it any more.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Where a request reads from.
 pub(crate) enum Remote {
     Network(Box<Endpoint>),
     Local(Local),
@@ -38,14 +39,19 @@ pub(crate) enum Remote {
 pub(crate) struct Wanted<'a> {
     /// At least one; the first is what is to be checked out.
     pub(crate) tips: &'a [Tip],
-    /// The full name of the ref that is, or was, at the first; none of a commit that no ref need be
-    /// at.
+    /// The full name of the ref that is, or was, at the first. `None` where a commit is asked for
+    /// that no ref need be at.
     pub(crate) name: Option<&'a [u8]>,
-    /// `None`: leave the depth of the repository as it is.
+    /// Commits of history; 0 is all of it. `None`: leave the depth of the repository as it is.
     pub(crate) depth: Option<u32>,
 }
 
 impl Remote {
+    /// Takes the URL apart and applies the rules of [`crate::policy`]. Asks nobody yet.
+    ///
+    /// `invalid`: a URL, proxy or credentials that cannot be used. `unsupported`: a scheme that
+    /// this worker does not speak, or that its rules forbid. `auth`: an SSH URL without
+    /// credentials.
     pub(crate) fn new(worker: &Worker, request: &RemoteSpec) -> Result<Remote> {
         let url = RemoteUrl::parse(&request.url)?;
         let allow = worker.allowed.now();
@@ -84,7 +90,11 @@ impl Remote {
         }
     }
 
-    /// What the remote has for `name`: `HEAD`, or a ref in full.
+    /// What the remote's ref `name` is at: `HEAD`, or a full ref name. Requests that ask the same
+    /// at the same time share the answer; it is never older than the call.
+    ///
+    /// `ref_not_found`, with the names of near ones; else the errors of [`ls_refs`] or, for a
+    /// repository of this machine, of [`Source::find`](crate::repo::source::Source::find).
     pub(crate) async fn resolve(
         &self,
         worker: &Arc<Worker>,
@@ -118,6 +128,8 @@ impl Remote {
         }
     }
 
+    /// The refs that are `wanted`; none where nothing matches. `too_large` where they have more
+    /// bytes than `wanted` allows; else as for [`Remote::resolve`].
     pub(crate) async fn refs(
         &self,
         worker: &Arc<Worker>,
@@ -144,7 +156,8 @@ impl Remote {
         }
     }
 
-    /// What all branches and tags are at, branches first.
+    /// What all branches and tags are at, branches first; each object once. Errors as for
+    /// [`Remote::refs`].
     pub(crate) async fn tips(&self, worker: &Arc<Worker>) -> Result<Vec<Tip>> {
         let share = Share::of(&worker.net.lists);
         let prefixes = [b"refs/heads/".to_vec(), b"refs/tags/".to_vec()];
@@ -204,12 +217,14 @@ fn tip(found: RemoteRef) -> Tip {
     }
 }
 
-/// Whether the remote does not give what it listed, which may be over when it is asked again.
+/// Whether the remote did not send what it listed. That may succeed when it is asked again: the ref
+/// moved, or one of several servers is behind the others.
 pub(crate) fn is_denied(error: &Error) -> bool {
     error.hint == Some(Hint::Moved) || net_fetch::is_denied(error)
 }
 
-/// What is left to say when the remote goes on denying what it lists.
+/// The error for a remote that still does not send what it lists, after it was asked again: a
+/// `network` error, which callers may retry later.
 pub(crate) fn denied(mut error: Error, commit: Oid) -> Error {
     if error.hint == Some(Hint::Moved) {
         return error;

@@ -8,11 +8,16 @@ use crate::reference::Reference;
 /// A remote and how to get in. Shown by its URL without credentials.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct RemoteSpec {
+    /// Bytes: the path of a repository of this machine need not be UTF-8.
     pub(crate) url: Vec<u8>,
+    /// Takes precedence over credentials in the URL.
     pub(crate) auth: Option<Auth>,
+    /// Whether credentials may go over plain `http`.
     pub(crate) allow_insecure: bool,
     pub(crate) tls: Tls,
+    /// A URL. `None`: no proxy; the environment is never asked.
     pub(crate) proxy: Option<String>,
+    /// Hosts that are reached without the proxy, separated by commas.
     pub(crate) no_proxy: Option<String>,
 }
 
@@ -30,6 +35,7 @@ pub(crate) struct SyncSpec {
     pub(crate) reference: Reference,
     /// Commits of history; 0 is all of it.
     pub(crate) depth: u32,
+    /// Whether changes of the owner's may be overwritten in a repository that is not ours.
     pub(crate) force: bool,
     /// How many of the commits that were synced stay readable, the newest among them.
     pub(crate) keep: u32,

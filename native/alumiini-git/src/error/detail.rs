@@ -14,15 +14,17 @@ use crate::error::on_one_line;
 pub(crate) struct Name(pub(crate) Vec<u8>);
 
 impl Name {
+    /// From bytes as they are in Git or on the disk.
     pub(crate) fn new(bytes: &[u8]) -> Name {
         Name(bytes.to_vec())
     }
 
+    /// From a path or a part of one.
     pub(crate) fn of(path: impl AsRef<OsStr>) -> Name {
         Name::new(path.as_ref().as_bytes())
     }
 
-    /// None where it is no text.
+    /// `None` where the bytes are not UTF-8.
     pub(crate) fn as_str(&self) -> Option<&str> {
         std::str::from_utf8(&self.0).ok()
     }
@@ -74,6 +76,7 @@ pub(crate) enum Key {
 }
 
 impl Key {
+    /// Its name in replies, such as `retry_after`.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Key::Url => "url",
@@ -113,6 +116,7 @@ pub(crate) enum Detail {
 }
 
 impl Detail {
+    /// The number, if it is one.
     #[cfg(test)]
     pub(crate) fn as_u64(&self) -> Option<u64> {
         match self {
@@ -121,6 +125,7 @@ impl Detail {
         }
     }
 
+    /// The text, if it is one and UTF-8.
     pub(crate) fn as_str(&self) -> Option<&str> {
         match self {
             Detail::Text(text) => text.as_str(),

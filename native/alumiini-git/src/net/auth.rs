@@ -1,4 +1,4 @@
-//! Who we are to a server: what a request gave, above what the URL holds.
+//! Who we are to a server: the credentials of a request or of its URL.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -22,10 +22,11 @@ pub(crate) enum Auth {
 /// Credentials for SSH.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct SshLogin {
-    /// Above the URL's.
+    /// Takes precedence over the URL's.
     pub(crate) username: Option<String>,
     pub(crate) proof: SshCredential,
-    /// Text as in the file of that name. None: the user's and the system's files.
+    /// Text in the form of sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT". `None`: the user's and the
+    /// system's files.
     pub(crate) known_hosts: Option<String>,
 }
 
@@ -85,8 +86,8 @@ impl Auth {
 }
 
 impl Auth {
-    /// Adds what a server that repeats what it was sent might show. `own`: see
-    /// [`Secrets::add_login`].
+    /// Adds the secrets among these credentials to `secrets`: a server may repeat what it was sent.
+    /// `own`: see [`Secrets::add_login`].
     pub(crate) fn add_secrets(&self, secrets: &mut Secrets, own: &str) {
         match self {
             Auth::Basic { username, password } => secrets.add_login(username, password, own),

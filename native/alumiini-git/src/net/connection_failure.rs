@@ -12,7 +12,7 @@ use crate::net::proxy::Proxy;
 use crate::net::url::HttpUrl;
 use crate::policy::addresses::Denied;
 
-/// A remote that leads to an address where this server makes no connection.
+/// The error for a remote whose addresses are all forbidden.
 pub(super) fn denied(denied: &Denied, shown: &str) -> Error {
     let host = sanitised(denied.host.as_bytes());
     let sentence = format!(

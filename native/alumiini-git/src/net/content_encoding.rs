@@ -1,5 +1,5 @@
-//! Bodies that come compressed. We ask for none, since packs are compressed already; some proxies
-//! compress whatever passes, and Git takes that.
+//! Compressed bodies. We do not ask for them, since packs are compressed already. Some proxies
+//! compress all that passes, and Git accepts that.
 
 use std::io::{self, Write};
 
@@ -8,14 +8,15 @@ use flate2::write::{DeflateDecoder, GzDecoder, ZlibDecoder};
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 
-/// Input that is unfolded at a time: at most about a thousand times as much comes of it.
+/// The bytes of input that are decompressed at a time; they become at most about a thousand times
+/// as many.
 const STEP: usize = 1024;
 
-/// A body that is being unfolded.
+/// A body that is being decompressed.
 pub(super) struct Unfolding {
     decoder: Decoder,
     input: Bytes,
-    /// What comes after the end is nothing, as curl has it.
+    /// Bytes after the end are ignored, as curl does.
     ended: bool,
 }
 

@@ -1,5 +1,5 @@
-//! A plain connection to a host and port, through a proxy where one stands between: for SSH, and
-//! for those who look step by step.
+//! A TCP connection to a host and port, through the proxy if there is one: for SSH, and for
+//! `probe`.
 
 use std::error::Error as StdError;
 use std::io;
@@ -133,9 +133,8 @@ impl Service<Uri> for Sparing {
     }
 }
 
-/// Gives what comes one byte at a time. Who scheme to the proxy for us drops what it has read
-/// beyond the proxy's answer, and in SSH the server scheme first: of what it says nothing may come
-/// with that answer.
+/// Reads one byte at a time. The library that speaks to the proxy drops what it reads beyond the
+/// proxy's answer. In SSH the server speaks first, so the bytes after that answer are its own.
 struct ByteByByte(TokioIo<TcpStream>);
 
 impl Read for ByteByByte {

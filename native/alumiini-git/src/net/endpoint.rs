@@ -1,4 +1,4 @@
-//! Whom to talk to, how to get there, and as whom.
+//! A remote over the network: its URL, the way to it, and the credentials.
 
 use std::sync::Arc;
 
@@ -22,10 +22,10 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// `explicit`: the credentials of the request; they stand above those in `url`.
+    /// `explicit`: the credentials of the request; they take precedence over those in `url`.
     ///
     /// `invalid` where credentials would go over plain `http` without `allow_insecure`, or cannot
-    /// be sent at all.
+    /// be sent at all, such as a password over SSH. `auth` for an SSH URL without credentials.
     pub(crate) fn new(
         url: NetUrl,
         explicit: Option<Auth>,
@@ -97,7 +97,8 @@ impl Endpoint {
     }
 }
 
-/// The credentials that count: `explicit`, those of the request, stand above those in `url`.
+/// The credentials that count: `explicit`, those of the request, take precedence over those in
+/// `url`.
 fn effective(explicit: Option<Auth>, url: &HttpUrl) -> Option<Auth> {
     explicit.or_else(|| url.auth().cloned())
 }

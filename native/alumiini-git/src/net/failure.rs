@@ -14,7 +14,7 @@ use crate::net::url::HttpUrl;
 pub(super) enum Credentials {
     None,
     Sent,
-    /// There are some, but the server redirected to another one, where they do not go.
+    /// There are credentials, but the server redirected to another one, which does not get them.
     Withheld,
 }
 
@@ -134,13 +134,13 @@ pub(super) fn status(
     }
 }
 
-/// The seconds that a server asks to be left alone for.
+/// After how many seconds a server wants to be asked again.
 fn wait(headers: &HeaderMap) -> Option<u64> {
     retry_after(headers).or_else(|| is_used_up(headers).then(|| reset(headers)).flatten())
 }
 
-/// Whether none of the requests is left that a server allows in its time (the headers of GitHub,
-/// GitLab, Gitea and others).
+/// Whether a server says that its limit of requests is used up (the headers of GitHub, GitLab,
+/// Gitea and others).
 fn is_used_up(headers: &HeaderMap) -> bool {
     let left = |name| {
         headers
@@ -153,7 +153,7 @@ fn is_used_up(headers: &HeaderMap) -> bool {
         .any(|name| left(name) == Some("0"))
 }
 
-/// When there are some again: seconds, or a time in seconds since 1970.
+/// When there are requests again: in so many seconds, or at a time in seconds since 1970.
 fn reset(headers: &HeaderMap) -> Option<u64> {
     let names = ["x-ratelimit-reset", "ratelimit-reset"];
     let value = names

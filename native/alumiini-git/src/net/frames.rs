@@ -1,10 +1,10 @@
-//! What servers send beside their answers, bounded.
+//! Bounds what servers send beside their answers.
 //!
-//! A frame of HTTP/2 that is no answer costs its sender next to nothing, and needs no request: one
-//! that sends them without end would keep a thread busy for as long as its connection is kept. The
-//! HTTP client keeps its connections to itself, so this looks at what TLS decrypts of them, and
-//! ends them there. HTTP/2 is spoken over TLS only. Of HTTP/1 it counts informational answers,
-//! which cost as little.
+//! A server can send frames of HTTP/2 that belong to no answer, at almost no cost and without a
+//! request. Without a bound they would keep a thread busy for as long as the connection is kept.
+//! The HTTP client gives no access to its connections, so this file looks at the bytes that TLS
+//! decrypts, and ends a connection there. That is enough, since HTTP/2 is spoken over TLS only. Of
+//! HTTP/1 it counts informational answers, which cost as little.
 
 use std::cell::Cell;
 use std::sync::OnceLock;

@@ -1,8 +1,9 @@
-//! A server's own certificate, given as one to trust: what `openssl req -x509` makes, which is no
-//! certificate of an authority.
+//! A server's own certificate that a request gives as one to trust, such as `openssl req -x509`
+//! makes. It is not the certificate of an authority.
 //!
-//! OpenSSL, and with it Git, trusts such a one as what it is. webpki builds paths to authorities
-//! only, and says of it that a CA is used as a server, or that its issuer is not known.
+//! OpenSSL, and with it Git, trusts such a certificate by itself. webpki trusts only what an
+//! authority has signed, and reports it as a CA that is used as a server, or as one of an unknown
+//! issuer.
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};

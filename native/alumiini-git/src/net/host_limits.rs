@@ -1,9 +1,9 @@
-//! How many requests are under way at a time, to one host and in all. It keeps us a polite client,
-//! and a host that is down from using up what others need.
+//! How many requests are under way at a time, to one host and in all. So no server gets more
+//! requests than it should, and a host that is down does not use up what others need.
 //!
-//! A host that has answered is asked by as many as the limit says. One that has not yet, by a few.
-//! One that could not be reached, by one at a time, and its failure is the answer to all who waited
-//! for it.
+//! A host that has answered gets as many requests at a time as the limit says, and one that has not
+//! answered yet a quarter of that. One that could not be reached gets one at a time, whose failure
+//! is the answer to all that waited for it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,7 +23,7 @@ const HALF_OPEN: usize = 4;
 /// Hosts whose circuit is remembered.
 const MAX_HOSTS: usize = 4096;
 
-/// How many requests may be talking to remotes at a time. None: as before.
+/// How many requests may talk to remotes at the same time. `None` changes nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Limits {
     pub(crate) all: Option<usize>,
@@ -86,7 +86,7 @@ impl Default for HostLimits {
 }
 
 impl HostLimits {
-    /// Takes new limits. What is under way stays so.
+    /// Takes new limits. Requests that are under way go on.
     pub(crate) fn limit(&self, limits: Limits) {
         if let Some(all) = limits.all {
             self.all.limit.store(all, Ordering::Relaxed);

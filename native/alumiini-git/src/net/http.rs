@@ -19,11 +19,10 @@ use crate::net::http_clients::{Clients, Pending};
 use crate::net::url::{HttpUrl, NetUrl};
 
 const GIT_PROTOCOL: &str = "git-protocol";
-/// Redirects followed before it counts as a loop.
+/// The most redirects that are followed; more count as a loop.
 const MAX_HOPS: usize = 5;
-/// How long a redirect is believed without asking again. HTTP lets one that is permanent be
-/// remembered (RFC 9110, 15.4); one that is not, only from the question to the fetch that follows
-/// it.
+/// How long a permanent redirect is believed without asking again, as HTTP allows (RFC 9110, 15.4).
+/// Any other is believed only until the fetch that follows the question.
 const PERMANENT: Duration = Duration::from_secs(300);
 const TEMPORARY: Duration = Duration::from_secs(10);
 /// Servers that are remembered for not taking HTTP/2.
@@ -36,7 +35,7 @@ pub(super) struct Http {
     without_http2: Mutex<HashSet<String>>,
 }
 
-/// The repository's own URL, where the redirects ended, and the answer that was found there.
+/// Where the redirects of a repository's URL ended, and the answer from there.
 pub(super) struct Found {
     pub(super) base: HttpUrl,
     pub(super) answer: Answer,
@@ -165,8 +164,8 @@ impl Http {
         }
     }
 
-    /// One request to the repository at `base`, which `first` led to, credentials only where they
-    /// belong, asked twice only where nothing of an answer came.
+    /// Sends one request to the repository at `base`, which `first` led to. Credentials go only to
+    /// the origin of `first`. Where nothing of an answer came, it is sent once more.
     async fn send(
         &self,
         endpoint: &Endpoint,
@@ -252,7 +251,8 @@ impl Http {
     }
 }
 
-/// Where a redirect of `asked`, which belongs to `from`, leads; None where `response` is none.
+/// Where a redirect of `asked`, which belongs to `from`, leads. `None` where `response` is not a
+/// redirect.
 fn redirected(response: &Response, from: &HttpUrl, asked: &HttpUrl) -> Result<Option<HttpUrl>> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return Ok(None);

@@ -15,7 +15,7 @@ use crate::net::http_clients::Pending;
 use crate::net::url::HttpUrl;
 use crate::net::{Endpoint, refusal};
 
-/// Bytes that are read of an answer that says why not, and how long they are waited for.
+/// How many bytes of an error's body are read, and how long they are waited for.
 const MAX_SAID: usize = 4096;
 const SAID_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -55,7 +55,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// An answer of status 200; the error that any other is.
+    /// An answer of status 200. Any other is returned as an error.
     pub(super) async fn check(
         endpoint: &Endpoint,
         response: Response,
@@ -252,8 +252,8 @@ impl Chunks for Answer {
         }
     }
 
-    /// Without unfolding what is not wanted. All that was asked for has come, so whoever gives up
-    /// waiting gives up no request.
+    /// Reads the rest without decompressing it. All that was asked for has come, so a caller that
+    /// stops waiting gives up no request.
     async fn end(&mut self) {
         self.pending.ended();
         while let Ok(Some(piece)) = self.response.chunk().await

@@ -44,10 +44,10 @@ struct Used<K, V> {
     most: usize,
 }
 
-/// What connections have in common that may serve the same requests.
+/// What connections that may serve the same requests have in common.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct ClientKey {
-    /// One server's only: a client can be given up without doing anything to requests to others.
+    /// One server. A client that is given up then disturbs no requests to others.
     server: String,
     /// None: without TLS, so that plain `http` works on a system without roots, and costs none of
     /// their memory.
@@ -72,7 +72,7 @@ struct Configuration {
 pub(super) struct Pending {
     clients: Arc<Mutex<Used<ClientKey, Client>>>,
     client: Weak<OnceCell<Client>>,
-    /// None: it has ended.
+    /// `None` once it has ended.
     key: Option<Box<ClientKey>>,
 }
 

@@ -107,6 +107,7 @@ impl HttpUrl {
         url.into()
     }
 
+    /// What makes two remotes the same one. See [`Identity`].
     pub(crate) fn identity(&self) -> Identity {
         // Equal keys must show the same, and only the key has its slash for certain.
         let shown = self.redacted();

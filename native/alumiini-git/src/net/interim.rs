@@ -1,5 +1,5 @@
-//! Informational answers (1xx) by HTTP/1, which the HTTP client reads and forgets, one after the
-//! other for as long as they come. They are found in what TLS decrypts, as frames of HTTP/2 are.
+//! Counts informational answers (1xx) of HTTP/1. The HTTP client reads and drops them for as long
+//! as they come. They are found in the bytes that TLS decrypts, as frames of HTTP/2 are.
 
 use memchr::memmem;
 

@@ -1,9 +1,9 @@
-//! The fetch conversation with a remote, in async Rust. libgit2 never touches the network (DESIGN:
-//! its HTTP client cannot be cancelled, pools nothing and reads the whole ref advertisement).
+//! The fetch conversation with a remote, in async Rust. libgit2 never touches the network
+//! (ARCHITECTURE.md, "Why libgit2 does not talk to the network").
 //!
-//! Cancelling anything here is dropping its future: sockets close, or go back to the pool where
-//! they are reusable. Nothing here has a deadline of its own but the connection's making: the
-//! caller drops the future at the request's. The phase `connect` of a request lasts until the first
+//! Dropping a future here cancels its work: sockets close, or go back to the pool where they are
+//! reusable. Only making a connection has a deadline of its own; at a request's deadline the caller
+//! drops the future. The phase `connect` of a request lasts until the first
 //! chunk of a pack arrives in its sink.
 
 pub(crate) mod auth;
@@ -58,7 +58,8 @@ use url::NetUrl;
 
 use crate::task::pool::Pool;
 
-/// Of all lists of refs that arrive at a time. One that may be longer than this has it for itself.
+/// Bytes of all lists of refs that arrive at the same time. A list that may be longer than this
+/// arrives alone.
 const MAX_LISTS: usize = 128 << 20;
 
 /// All that the network layer keeps between requests: connections, and what each URL speaks. One
@@ -68,8 +69,8 @@ pub(crate) struct Net {
     ssh: Ssh,
     server_cache: ServerCache,
     pub(crate) host_limits: HostLimits,
-    /// Bytes that lists of refs may take while they arrive. Apart from what waits for the client: a
-    /// slow remote stops no read.
+    /// Bytes that lists of refs may take while they arrive. What waits for the client is counted
+    /// elsewhere, so a slow remote holds up no read.
     pub(crate) lists: Arc<Pool>,
 }
 
@@ -133,8 +134,7 @@ impl Net {
                     shown,
                     limit,
                 );
-                // It says what it capabilities, and for v0 what it has, before it reads what it was
-                // asked.
+                // It says what it speaks, and in v0 which refs it has, before it reads the request.
                 let line = reader.line().await?;
                 if v2 != (line.text() == Some(b"version 2")) {
                     return Err(

@@ -7,11 +7,12 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(250);
-/// Tries after the first: some 16 seconds in all.
+/// Attempts after the first request. Their pauses are some 16 seconds in all.
 const MAX: u32 = 7;
 
-/// None at first, then growing; by chance up to half longer or shorter, so that those who were
-/// denied together do not come back together.
+/// The pauses before each further attempt: none before the first one, then growing ones. Each is by
+/// chance up to half longer or shorter, so that requests that failed together do not all come back
+/// at the same moment.
 #[derive(Default)]
 pub(crate) struct Pauses {
     taken: u32,

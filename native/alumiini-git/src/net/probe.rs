@@ -1,5 +1,4 @@
-//! The way to a remote one step at a time, each on its own, for people who want to know where it
-//! ends.
+//! The way to a remote, one step at a time, for people who want to know which step fails.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,6 +37,7 @@ pub(crate) enum Step {
 }
 
 impl Step {
+    /// Its name in replies.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Step::Resolve => "resolve",
@@ -51,8 +51,8 @@ impl Step {
     }
 }
 
-/// A walk to `endpoint`, over connections of its own: nothing that a worker has kept makes it look
-/// better.
+/// A walk to `endpoint`. It makes connections of its own, so those that the worker has kept do not
+/// hide a failure.
 pub(crate) struct Walk {
     endpoint: Endpoint,
     net: Net,
@@ -62,6 +62,7 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
+    /// Takes no step yet. Memory for the list of refs is taken from `lists`, a pool of bytes.
     pub(crate) fn new(endpoint: Endpoint, lists: Arc<Pool>) -> Walk {
         Walk {
             endpoint,
@@ -91,7 +92,8 @@ impl Walk {
         steps
     }
 
-    /// Takes a step, those before it having been taken. Answers what there is to know of it.
+    /// Takes a step, after all those before it. Returns a sentence for people on what it found. The
+    /// errors are those that a fetch would have there.
     pub(crate) async fn take(&mut self, step: Step) -> Result<String> {
         match step {
             Step::Resolve => self.resolve().await,

@@ -1,5 +1,4 @@
-//! The proxy of a request: what it is, for whom it is left out, and what a connection through it
-//! looks like.
+//! The proxy of a request: how it is spoken to, and which hosts are reached without it.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -47,7 +46,9 @@ pub(crate) struct ProxySettings {
 }
 
 impl ProxySettings {
-    /// From the request's `proxy` and `no_proxy`. None: no proxy.
+    /// From the request's `proxy`, a URL, and `no_proxy`, hosts separated by commas. `None` where
+    /// there is no proxy. `invalid` where `proxy` is not a URL of a proxy; the error does not
+    /// repeat it.
     pub(crate) fn new(
         proxy: Option<&str>,
         no_proxy: Option<&str>,
@@ -71,7 +72,7 @@ impl ProxySettings {
         }))
     }
 
-    /// Adds what must not be shown of it.
+    /// Adds the proxy's credentials to `secrets`. `own`: see [`Secrets::add_login`].
     pub(crate) fn add_secrets(&self, secrets: &mut Secrets, own: &str) {
         if let Some((user, password)) = &self.proxy.login {
             secrets.add_login(user, password, own);

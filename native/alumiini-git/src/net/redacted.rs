@@ -1,11 +1,12 @@
-//! What may be shown of a URL where that is in doubt: one that was mistyped may be taken for
-//! another thing that holds the password.
+//! What may be shown of a URL. A mistyped URL may be read as something else, such as a path, that
+//! holds the password.
 //!
-//! In doubt it is less rather than more. `protocol/shown_urls.txt` has the cases, for the library,
-//! too.
+//! In doubt less is shown rather than more. `protocol/shown_urls.txt` has the cases; the tests of
+//! the Elixir library read it, too.
 
 use percent_encoding::percent_decode;
 
+/// What is shown in place of something that may be secret.
 pub(crate) const HIDDEN: &str = "[hidden]";
 
 /// Words that begin a URL. Others before a colon may be a user, or a token.
@@ -27,7 +28,7 @@ pub(super) fn is_scheme(word: &str) -> bool {
     SCHEMES.contains(&word.to_ascii_lowercase().as_str())
 }
 
-/// Whether there may be a URL, or credentials, in what has the place of a path.
+/// Whether a path may hold a URL or credentials.
 pub(super) fn is_doubtful(path: &[u8]) -> bool {
     let path: Vec<u8> = percent_decode(path).collect();
     let has = |text: &[u8]| path.windows(text.len()).any(|part| part == text);

@@ -1,5 +1,5 @@
-//! Names, resolved to the addresses that connections may be made to. Whoever connects takes these,
-//! so none is connected to that was not asked for.
+//! Names, resolved to the addresses that connections may be made to. All connections are made to
+//! these, so the address that was checked is the one that is connected to.
 
 use std::error::Error as StdError;
 use std::net::SocketAddr;
@@ -38,7 +38,7 @@ impl Resolver {
     }
 
     /// The addresses of `host`, an address or a name, that may be connected to.
-    /// [`Denied`](super::addresses::Denied) where there are only others.
+    /// [`Denied`](crate::policy::addresses::Denied) where there are only others.
     pub(super) async fn lookup(&self, host: &str) -> Result<Vec<SocketAddr>, BoxError> {
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let found = GaiResolver::new().call(host.parse::<Name>()?).await?;

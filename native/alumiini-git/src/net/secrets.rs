@@ -40,7 +40,8 @@ const NOBODY: &[&str] = &[
 pub(crate) struct Secrets(Vec<Vec<u8>>);
 
 impl Secrets {
-    /// One that is nothing else.
+    /// Adds a secret. One of less than [`SHORTEST`] bytes is left out: it would be found in many
+    /// words.
     pub(crate) fn add(&mut self, secret: &str) {
         if secret.len() < SHORTEST {
             return;
@@ -56,8 +57,8 @@ impl Secrets {
         }
     }
 
-    /// A user with a password. `own` is what the request itself says of remote, path and ref: a
-    /// name that stands there is shown anyway.
+    /// Adds a user and a password. `own` is what the request itself says of remote, path and ref: a
+    /// user's name in it is shown anyway.
     pub(crate) fn add_login(&mut self, user: &str, password: &str, own: &str) {
         let is_nobody = |name: &str| NOBODY.contains(&name.to_ascii_lowercase().as_str());
         // First, so that it is hidden as the one thing that it is.
@@ -74,7 +75,7 @@ impl Secrets {
         }
     }
 
-    /// The text without them, in whatever form a server may have given them.
+    /// `text` with [`HIDDEN`] in place of each secret, also where it is escaped or in base64.
     pub(crate) fn hide(&self, text: &str) -> String {
         let bytes = text.as_bytes();
         let mut shown = vec![];
@@ -99,7 +100,7 @@ impl Secrets {
         String::from_utf8(shown).unwrap_or_else(|_| HIDDEN.to_owned())
     }
 
-    /// The error without them: its sentence, and all that is beside it.
+    /// The same for an error's message and detail.
     pub(crate) fn hide_in(&self, mut error: Error) -> Error {
         error.message = self.hide(&error.message);
         for value in error.detail.values_mut() {

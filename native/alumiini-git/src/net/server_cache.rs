@@ -18,7 +18,7 @@ use crate::net::http::Connections;
 use crate::net::identity::Identity;
 use crate::net::url::NetUrl;
 
-/// At so many it starts anew: it saves one request per URL, and no more.
+/// Servers that are remembered. At so many, all are forgotten: each saves one request.
 const MAX_KNOWN: usize = 4096;
 
 /// A repository's server: where it is after redirects, and what it can do.
@@ -26,9 +26,9 @@ const MAX_KNOWN: usize = 4096;
 pub(super) struct ServerInfo {
     pub(super) base: NetUrl,
     pub(super) capabilities: Capabilities,
-    /// How long the redirects that led there hold.
+    /// Until when the redirects that led there are believed.
     pub(super) until: Option<Instant>,
-    /// Whether what it says in v0 before it is asked anything is too much to be listened to.
+    /// Whether the list that it sends unasked in v0 is too long to be worth reading.
     pub(super) v0_too_long: AtomicBool,
 }
 
@@ -99,7 +99,7 @@ impl ServerCache {
         self.change(endpoint, |memory| memory.server = Some(server));
     }
 
-    /// Forgets what is known, and trusts no kept connection until a call has succeeded.
+    /// Forgets what is known, and uses no kept connection until a call has succeeded.
     pub(super) fn doubt(&self, endpoint: &Endpoint) {
         self.change(endpoint, |memory| {
             *memory = Memory {

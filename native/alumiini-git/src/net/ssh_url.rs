@@ -10,8 +10,10 @@ use reqwest::Url;
 use crate::error::{Error, Result};
 use crate::net::redacted;
 
+/// The port of SSH where the URL has none (RFC 4253, 4.1).
 pub(crate) const DEFAULT_PORT: u16 = 22;
 
+/// A repository over SSH.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct SshUrl {
     /// None where the URL names none.

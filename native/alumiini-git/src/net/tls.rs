@@ -1,4 +1,4 @@
-//! How servers prove who they are over TLS, and how we do where they ask.
+//! TLS: how a server's certificate is verified, and the certificate that we show where it asks.
 
 use std::fmt;
 use std::sync::Arc;

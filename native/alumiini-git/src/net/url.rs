@@ -73,7 +73,7 @@ impl RemoteUrl {
         Ok(RemoteUrl { location })
     }
 
-    /// What it is reached by: `https`, `http`, `ssh`, or `file`, which a path is of, too.
+    /// `https`, `http`, `ssh` or `file`. A path has the scheme `file`, too.
     pub(crate) fn scheme(&self) -> &'static str {
         match &self.location {
             Location::Network(NetUrl::Http(http)) if http.is_plaintext() => "http",
@@ -174,6 +174,7 @@ impl NetUrl {
         }
     }
 
+    /// What makes two remotes the same one. See [`Identity`].
     pub(crate) fn identity(&self) -> Identity {
         match self {
             NetUrl::Http(url) => url.identity(),
@@ -182,7 +183,7 @@ impl NetUrl {
     }
 }
 
-/// What may be shown of the text of a request, be it a URL or none.
+/// The part of a remote's text that may be shown, whether or not it is a URL.
 pub(crate) fn redacted(text: &[u8]) -> String {
     RemoteUrl::parse(text).map_or_else(|_| redacted::hidden(text), |url| url.redacted())
 }

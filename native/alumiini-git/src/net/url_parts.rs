@@ -1,4 +1,4 @@
-//! What a URL comes to: for those who decide by it, before anything is connected to.
+//! The parts of a URL, as they are used: callers decide by them before anything is connected to.
 
 use std::net::Ipv6Addr;
 
@@ -20,6 +20,7 @@ pub(crate) struct Parts {
 }
 
 impl RemoteUrl {
+    /// The parts that a connection would be made with. Asks nobody and reads nothing.
     pub(crate) fn parts(&self) -> Parts {
         let shown = self.redacted();
         let may_show = |path: &str| match shown.contains(HIDDEN) {

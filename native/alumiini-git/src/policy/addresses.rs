@@ -1,6 +1,5 @@
-//! Which addresses connections may be made to. The rules are asked of the very address that is
-//! connected to: after a name is resolved, for every connection. What a URL says is only where that
-//! begins.
+//! Which addresses connections may be made to. The rules are asked for every connection, with the
+//! address that is connected to: after a name is resolved, and after redirects.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -31,8 +30,8 @@ struct Range {
     length: u8,
 }
 
-/// Where `host` leads, no connection may be made. It does not tell the address: who chose the name
-/// need not know it.
+/// No connection may be made to where `host` leads. The address is left out: whoever chose the name
+/// need not learn it.
 #[derive(Debug)]
 pub(crate) struct Denied {
     pub(crate) host: String,
@@ -87,8 +86,8 @@ const SPECIAL_V6: [([u16; 8], u8); 4] = [
 ];
 
 impl Addresses {
-    /// From the field of `hello`: `default` is `any`, `public` (which it is where it is not said)
-    /// or `none`. Ranges are `address/length`, or an address.
+    /// From the fields of `hello`: `default` is `any`, `public` or `none`, and `public` where it is
+    /// missing. Ranges are `address/length`, or an address. `invalid` for anything else.
     pub(crate) fn new(
         default: Option<&str>,
         allow: &[Vec<u8>],
@@ -114,19 +113,21 @@ impl Addresses {
         Ok(Addresses { otherwise, rules })
     }
 
-    /// Whether there is nothing to ask.
+    /// Whether all addresses are allowed.
     pub(crate) fn is_any(&self) -> bool {
         self.otherwise == Otherwise::Any && self.rules.is_empty()
     }
 
+    /// Whether `address` may be connected to. An address that stands for another one, such as an
+    /// IPv4 address within an IPv6 one, counts as both.
     pub(crate) fn allows(&self, address: IpAddr) -> bool {
         let address = reached(address);
         self.decides(address)
             && carried(address).is_none_or(|inner| self.decides(IpAddr::V4(inner)))
     }
 
-    /// Whether `host` may be connected to as far as it tells by itself: it may be an address. A
-    /// name is asked again when it is resolved.
+    /// Refuses `host` where it is an address that is not allowed. A name passes: its addresses are
+    /// checked when it is resolved.
     pub(crate) fn check(&self, host: &str) -> Result<(), Denied> {
         match literal(host) {
             Some(address) if !self.allows(address) => Err(self.denied(host)),
@@ -134,8 +135,8 @@ impl Addresses {
         }
     }
 
-    /// The same where a proxy resolves names: none that stands for a machine itself, which would be
-    /// the proxy's.
+    /// The same where a proxy resolves names. `localhost` would be the proxy itself, so it is
+    /// refused where loopback addresses are.
     pub(crate) fn check_behind_proxy(&self, host: &str) -> Result<(), Denied> {
         let name = host.trim_end_matches('.').to_ascii_lowercase();
         let is_local = name == "localhost" || name.ends_with(".localhost");
@@ -146,6 +147,7 @@ impl Addresses {
         self.check(host)
     }
 
+    /// What to answer where `host` leads to no address that is allowed.
     pub(crate) fn denied(&self, host: &str) -> Denied {
         Denied {
             host: host.to_owned(),

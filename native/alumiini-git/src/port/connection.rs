@@ -14,6 +14,7 @@ use crate::port::outbox::{Outbox, Output};
 /// Where requests are read from.
 pub(crate) type Input = Box<dyn Read + Send>;
 
+/// A client's connection.
 pub(crate) struct Connection {
     pub(crate) input: Input,
     pub(crate) outbox: Arc<Outbox>,
@@ -122,6 +123,7 @@ pub(crate) mod memory {
     }
 
     impl Client {
+        /// Sends the bytes of a frame.
         pub(crate) fn send(&self, frame: Vec<u8>) {
             self.requests.as_ref().unwrap().send(frame).unwrap();
         }

@@ -1,4 +1,4 @@
-//! Where an answer goes on that is told in several replies.
+//! Where the next page of an answer begins.
 
 use git2::Oid;
 use serde::Serialize;
@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::error::{Name, Result};
 use crate::port::fields::Fields;
 
-/// What the pages before have told. The client sends it back as it is.
+/// What the pages so far contained. The client sends it back unchanged to get the next one.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(crate) struct Cursor {
     /// The last path of them.

@@ -10,6 +10,7 @@ use rmpv::Value;
 
 use crate::error::{Error, Kind, Result};
 
+/// The most that `max_bytes` may say.
 const MAX_BYTES_LIMIT: u64 = 64 << 20;
 /// Of an array, such as `prefixes`: each name that a server sends is held against all of them.
 const MAX_ELEMENTS: usize = 256;
@@ -19,6 +20,7 @@ const MAX_ELEMENTS: usize = 256;
 pub(crate) struct Fields(BTreeMap<Vec<u8>, Value>);
 
 impl Fields {
+    /// From the pairs of a map. Keys that are not text are left out.
     pub(crate) fn new(pairs: Vec<(Value, Value)>) -> Self {
         let named = pairs.into_iter().filter_map(|(key, value)| match key {
             Value::String(key) => Some((key.into_bytes(), value)),
@@ -27,6 +29,7 @@ impl Fields {
         Fields(named.collect())
     }
 
+    /// The field's value; `None` where it is missing or nil, as for all of these.
     pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
         self.0
             .remove(name.as_bytes())
@@ -49,6 +52,7 @@ impl Fields {
         )))
     }
 
+    /// A positive integer. `invalid` for anything else.
     pub(crate) fn id(&mut self, name: &str) -> Result<Option<u64>> {
         match self.take(name) {
             None => Ok(None),
@@ -59,6 +63,7 @@ impl Fields {
         }
     }
 
+    /// An integer of at least 0. `invalid` for anything else.
     pub(crate) fn integer(&mut self, name: &str) -> Result<Option<u64>> {
         match self.take(name) {
             None => Ok(None),
@@ -69,10 +74,12 @@ impl Fields {
         }
     }
 
+    /// A boolean; false where the field is missing. `invalid` for anything else.
     pub(crate) fn flag(&mut self, name: &str) -> Result<bool> {
         self.flag_or(name, false)
     }
 
+    /// A boolean; `otherwise` where the field is missing. `invalid` for anything else.
     pub(crate) fn flag_or(&mut self, name: &str, otherwise: bool) -> Result<bool> {
         match self.take(name) {
             None => Ok(otherwise),
@@ -81,6 +88,7 @@ impl Fields {
         }
     }
 
+    /// A number of requests, at least 1. `invalid` for anything else.
     pub(crate) fn limit(&mut self, name: &str) -> Result<Option<usize>> {
         match self.integer(name)? {
             // As many as a semaphore can count are no limit.
@@ -94,16 +102,18 @@ impl Fields {
         }
     }
 
+    /// Whether the field is a map. It stays among those that have not been asked for.
     pub(crate) fn is_map(&self, name: &str) -> bool {
         matches!(self.0.get(name.as_bytes()), Some(Value::Map(_)))
     }
 
-    /// A number of bytes that an answer may have.
+    /// The field `max_bytes`: how many bytes an answer may have, at most [`MAX_BYTES_LIMIT`].
+    /// `invalid` where it is more.
     pub(crate) fn max_bytes(&mut self, default: u64) -> Result<u64> {
         self.at_most("max_bytes", default, MAX_BYTES_LIMIT)
     }
 
-    /// A number that is not greater than `limit`.
+    /// A number; `default` where the field is missing. `invalid` where it is greater than `limit`.
     pub(crate) fn at_most(&mut self, name: &str, default: u64, limit: u64) -> Result<u64> {
         match self.integer(name)?.unwrap_or(default) {
             max if max <= limit => Ok(max),
@@ -113,7 +123,8 @@ impl Fields {
         }
     }
 
-    /// Ids of objects, each 20 bytes or 40 hexadecimal digits.
+    /// An array of ids of objects, each 20 bytes or 40 hexadecimal digits; empty where the field is
+    /// missing. `invalid` for anything else.
     pub(crate) fn ids(&mut self, name: &str) -> Result<HashSet<Oid>> {
         let values = match self.take(name) {
             None => return Ok(HashSet::new()),
@@ -136,10 +147,14 @@ impl Fields {
         ids.ok_or_else(|| Error::invalid(format!("field `{name}` holds what is no id")))
     }
 
+    /// An array of strings; empty where the field is missing. `invalid` as for
+    /// [`names_if`](Self::names_if).
     pub(crate) fn names(&mut self, name: &str) -> Result<Vec<Vec<u8>>> {
         self.names_if(name).map(Option::unwrap_or_default)
     }
 
+    /// An array of strings, as bytes. `invalid` for anything else, and for more than
+    /// [`MAX_ELEMENTS`].
     pub(crate) fn names_if(&mut self, name: &str) -> Result<Option<Vec<Vec<u8>>>> {
         let values = match self.take(name) {
             None => return Ok(None),
@@ -160,6 +175,7 @@ impl Fields {
             .map(Some)
     }
 
+    /// The pairs of a map. `invalid` for anything else.
     pub(crate) fn map(&mut self, name: &str) -> Result<Option<Vec<(Value, Value)>>> {
         match self.take(name) {
             None => Ok(None),
@@ -168,6 +184,7 @@ impl Fields {
         }
     }
 
+    /// A string or a binary, as bytes. `invalid` for anything else.
     pub(crate) fn bytes_if(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
         match self.take(name) {
             None => Ok(None),
@@ -177,10 +194,12 @@ impl Fields {
         }
     }
 
+    /// The same. `invalid` also where the field is missing.
     pub(crate) fn bytes(&mut self, name: &str) -> Result<Vec<u8>> {
         self.bytes_if(name)?.ok_or_else(|| missing(name))
     }
 
+    /// A string of UTF-8. `invalid` for anything else; the error does not repeat it.
     pub(crate) fn text_if(&mut self, name: &str) -> Result<Option<String>> {
         // Not `from_utf8`'s own error: it would carry the bytes, and these may be a password.
         self.bytes_if(name)?
@@ -191,10 +210,13 @@ impl Fields {
             .transpose()
     }
 
+    /// The same. `invalid` also where the field is missing.
     pub(crate) fn text(&mut self, name: &str) -> Result<String> {
         self.text_if(name)?.ok_or_else(|| missing(name))
     }
 
+    /// A path; empty where the field is missing. `invalid` where it is not a string, `unsafe_path`
+    /// where it holds a NUL.
     pub(crate) fn path_or_empty(&mut self, name: &str) -> Result<PathBuf> {
         let bytes = self.bytes_if(name)?.unwrap_or_default();
         if bytes.contains(&0) {
@@ -206,6 +228,7 @@ impl Fields {
         Ok(OsString::from_vec(bytes).into())
     }
 
+    /// The same. `invalid` also where the field is missing or empty.
     pub(crate) fn path(&mut self, name: &str) -> Result<PathBuf> {
         if !self.0.contains_key(name.as_bytes()) {
             return Err(missing(name));
@@ -219,6 +242,7 @@ impl Fields {
     }
 }
 
+/// `invalid`: the field `name` has to be there.
 pub(crate) fn missing(name: &str) -> Error {
     Error::invalid(format!("field `{name}` is missing"))
 }

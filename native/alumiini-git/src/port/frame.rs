@@ -18,8 +18,8 @@ pub(crate) enum Frame {
     Truncated,
 }
 
-/// Reads the next frame; `None` at the end of the input. Never allocates more than has really
-/// arrived asks for.
+/// Reads the next frame; `None` at the end of the input. Memory grows with the bytes that arrive,
+/// not with the length that the frame claims.
 pub(crate) fn read(input: &mut impl Read) -> io::Result<Option<Frame>> {
     let mut head = [0; 4];
     match fill(input, &mut head)? {

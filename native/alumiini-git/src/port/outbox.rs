@@ -33,6 +33,7 @@ pub(crate) trait Output: Send + Sync {
     fn is_closed(&self, timeout: Duration) -> bool;
 }
 
+/// The frames that wait to be written, in the order in which they are written.
 pub(crate) struct Outbox {
     output: Box<dyn Output>,
     queue: Mutex<Queue>,
@@ -53,6 +54,7 @@ struct Waiting {
 }
 
 impl Outbox {
+    /// Writes to `output`. A thread has to call [`write_waiting`](Self::write_waiting).
     pub(crate) fn new(output: impl Output + 'static) -> Outbox {
         Outbox {
             output: Box::new(output),
@@ -88,7 +90,7 @@ impl Outbox {
         self.push(&mut self.lock(), frame, held);
     }
 
-    /// Sends an event, or drops it.
+    /// Sends an event. Drops it while many frames wait.
     pub(crate) fn event(&self, frame: Vec<u8>) {
         let mut queue = self.lock();
         if queue.frames.len() < EVENTS_UP_TO {

@@ -6,7 +6,8 @@ use crate::net::tls::Tls;
 use crate::port::fields::Fields;
 use crate::spec::RemoteSpec;
 
-/// What a request to a remote says of it.
+/// Decodes the remote of a request. `invalid` where a field is missing or of the wrong type,
+/// `unsupported` where the credentials are of an unknown type.
 pub(crate) fn spec(fields: &mut Fields) -> Result<RemoteSpec> {
     Ok(RemoteSpec {
         url: fields.bytes("url")?,

@@ -45,6 +45,7 @@ impl Answer {
         }
     }
 
+    /// A file's content: as bytes where the request says `raw`, else in base64.
     pub(crate) fn content(content: Vec<u8>, raw: bool) -> Answer {
         if raw {
             Answer::Bytes(content)
@@ -54,6 +55,7 @@ impl Answer {
     }
 }
 
+/// What this worker is.
 #[derive(Debug, Serialize)]
 pub(crate) struct Hello {
     pub(crate) protocol: u64,
@@ -79,6 +81,8 @@ pub(crate) struct Synced {
     pub(crate) objects: u64,
 }
 
+/// A commit. Times are seconds since 1970, offsets are minutes east of UTC; `None` where the commit
+/// holds what is no time.
 #[derive(Debug, Serialize)]
 pub(crate) struct Commit {
     pub(crate) sha: String,
@@ -114,6 +118,7 @@ pub(crate) struct Snapshot {
     pub(crate) files: Vec<SnapshotFile>,
 }
 
+/// A file of a commit. Its size is in bytes.
 #[derive(Debug, Serialize)]
 pub(crate) struct SnapshotFile {
     pub(crate) path: Name,
@@ -166,6 +171,7 @@ pub(crate) struct Export {
     pub(crate) bytes: u64,
 }
 
+/// A ref of a remote.
 #[derive(Debug, Serialize)]
 pub(crate) struct Ref {
     pub(crate) name: Name,

@@ -9,12 +9,13 @@ use crate::error::{Error, Result};
 use crate::port::fields::{Fields, missing};
 use crate::task::fault::Fault;
 
+/// The version of the contract in `protocol/README.md`; `hello` tells it.
 pub(crate) const PROTOCOL: u64 = 1;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
-/// Past a year it is "never" for all purposes, and far from overflowing a clock.
+/// A year. A longer timeout counts as this one, which no clock overflows by.
 const MAX_TIMEOUT_MS: u64 = 365 * 24 * 3600 * 1000;
-/// A frame nests two maps (`auth` in the request); deeper than this is somebody's attack on the
-/// stack.
+/// The most levels of nesting in a frame. Requests have two (`auth` in the request); many more
+/// could exhaust the stack.
 const MAX_DEPTH: usize = 16;
 
 /// What a frame says.

@@ -22,8 +22,12 @@ use crate::task::progress::{Phase, Stats};
 use crate::worker::Worker;
 
 impl Remote {
-    /// Brings what `wanted` needs into the repository at `git_dir`. Moves no ref. `held` is what
-    /// must not be let go while a thread is still at work there.
+    /// Brings the objects that `wanted` needs into the repository at `git_dir`. Moves no ref.
+    /// `held` is kept until no thread is at work there any more. Returns how many bytes and objects
+    /// came.
+    ///
+    /// The errors of [`fetch`] or [`Source::send`](crate::repo::source::Source::send), and of the
+    /// pack that came: `too_large`, `corrupt`, `io`.
     pub(crate) async fn fetch<H>(
         &self,
         worker: &Arc<Worker>,

@@ -3,8 +3,7 @@
 use crate::error::{Error, Key, Kind, Name};
 use crate::reference::shown;
 
-/// The longest name that is taken for a near one, or is looked for: that of a file has no more
-/// bytes on most systems.
+/// The most bytes of a name that is compared: most file systems take no longer names.
 const LONGEST_NEAR: usize = 255;
 /// The most steps that comparing names takes, each about 10 ns.
 const MAX_STEPS: usize = 4_000_000;
@@ -52,8 +51,9 @@ pub(super) fn among_many(url: String, what: &str, short: &[u8]) -> Error {
         .with(Key::Ref, Name::new(short))
 }
 
-/// The three names that somebody most likely meant. Of longer names, and of what is left when so
-/// many steps were taken, nothing is said: a server chooses both.
+/// The three names that somebody most likely meant, the nearest first. Names of more than
+/// [`LONGEST_NEAR`] bytes are left out, and so are those that are left after [`MAX_STEPS`]: a
+/// server chooses the names, and how many there are.
 pub(super) fn near(name: &[u8], names: &[Vec<u8>]) -> Vec<Vec<u8>> {
     if name.len() > LONGEST_NEAR {
         return vec![];

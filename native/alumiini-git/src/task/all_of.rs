@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Whether `is_so` says yes to each number below `count`. So many `helpers` of the runtime that
-/// calls take part, when they come; the calling thread does what they do not.
+/// Whether `is_so` is true for each number below `count`. Up to `helpers` blocking threads of the
+/// current runtime take part; the calling thread does the rest. Blocks.
 pub(crate) fn all_of<F>(count: usize, helpers: usize, is_so: F) -> bool
 where
     F: Fn(usize) -> bool + Send + Sync + 'static,

@@ -7,6 +7,7 @@ mod injected {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
+    /// What happens at the moment.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
     pub(crate) enum Act {
         Kill,
@@ -16,6 +17,7 @@ mod injected {
         Wedge,
     }
 
+    /// What a request asks to happen, and when. Unset for all but some requests of tests.
     #[derive(Debug, Clone, Default)]
     pub(crate) struct Fault(Option<Arc<Plan>>);
 
@@ -28,6 +30,8 @@ mod injected {
     }
 
     impl Fault {
+        /// `act` happens when the moment `at` is reached for the `after`th time, counted
+        /// from 1.
         pub(crate) fn new(at: String, act: Act, after: u64) -> Self {
             Fault(Some(Arc::new(Plan {
                 at,
@@ -58,6 +62,7 @@ mod injected {
     pub(crate) struct Fault {}
 
     impl Fault {
+        /// Never.
         pub(crate) fn is_set(&self) -> bool {
             false
         }

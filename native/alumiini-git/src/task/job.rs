@@ -42,6 +42,7 @@ pub(crate) type Hold = TaskTrackerToken;
 const PROGRESS_EVERY: Duration = Duration::from_millis(50);
 
 impl Job {
+    /// Work that ends early when `cancel` is cancelled.
     pub(crate) fn new(cancel: CancellationToken, fault: Fault) -> Self {
         Job {
             cancel,
@@ -59,6 +60,7 @@ impl Job {
         Job::new(CancellationToken::new(), Fault::default())
     }
 
+    /// Adds a listener, which hears the events from now on.
     pub(crate) fn listen(&self, listener: Arc<dyn Listener>) {
         self.listeners
             .lock()
@@ -66,28 +68,30 @@ impl Job {
             .push(listener);
     }
 
+    /// Whether nobody wants the result any more.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.cancel.is_cancelled()
     }
 
+    /// For async code, which waits for the cancellation beside its work.
     pub(crate) fn token(&self) -> &CancellationToken {
         &self.cancel
     }
 
-    /// To be kept by what the work does in other threads, for as long as it does: a cancel is
-    /// answered when nothing is held any more.
+    /// Work in another thread keeps this until it ends. A cancel is answered when nothing is held
+    /// any more.
     pub(crate) fn hold(&self) -> Hold {
         self.holds.token()
     }
 
-    /// Nobody else is in the work `shared`, which was cancelled: what it still holds is this one's.
+    /// Takes over what the cancelled work `shared` still holds: this request was the last in it.
     pub(crate) fn leave(&self, shared: &Job) {
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         left.push(shared.holds.clone());
     }
 
-    /// Waits until nothing is held any more. What C code holds that does not come back, it holds
-    /// for ever.
+    /// Waits until nothing is held any more. That is for ever where C code holds something and does
+    /// not return.
     pub(crate) async fn released(&self) {
         let left = std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner));
         for holds in left.iter().chain([&self.holds]) {
@@ -96,7 +100,7 @@ impl Job {
         }
     }
 
-    /// For loops in blocking code: the way out when nobody waits for the result any more.
+    /// For loops in blocking code. `cancelled` when nobody waits for the result any more.
     pub(crate) fn check(&self) -> Result<()> {
         if self.is_cancelled() {
             Err(Error::new(Kind::Cancelled, "cancelled"))
@@ -138,8 +142,9 @@ impl Job {
         }
     }
 
-    /// Tells how far a phase is. At most about twenty times a second, but always the first (`done`
-    /// 0) and the last.
+    /// Tells listeners how far a phase is: `done` of `total` objects, deltas or files, as
+    /// `protocol/README.md` says under "Events", and the `bytes` of a pack that have arrived. At
+    /// most about twenty times a second, but always the first (`done` 0) and the last.
     pub(crate) fn progress(&self, phase: Phase, done: u64, total: u64, bytes: u64) {
         let now = self.started.elapsed().as_micros() as u64;
         let edge = done == 0 || done == total;

@@ -1,4 +1,4 @@
-//! A share of the blocking threads.
+//! Bounds: how many blocking threads one kind of work has, or how many bytes.
 
 use std::sync::Arc;
 
@@ -6,12 +6,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Result, panicked};
 
+/// So many places, for threads or for bytes. Those who wait get them in order.
 pub(crate) struct Pool {
     places: Arc<Semaphore>,
     size: usize,
 }
 
 impl Pool {
+    /// `size`: how many places there are.
     pub(crate) fn new(size: usize) -> Pool {
         Pool {
             places: Arc::new(Semaphore::new(size)),
@@ -19,8 +21,10 @@ impl Pool {
         }
     }
 
-    /// Runs `work` on a blocking thread once a place is free. Dropping the future before that gives
-    /// the place up; after that the work goes on to its end, and keeps its place.
+    /// Runs `work` on a blocking thread once a place is free. If the future is dropped before, the
+    /// work never runs; if later, the work runs to its end and keeps its place until then.
+    ///
+    /// The errors of `work`; `internal` where it panicked.
     pub(crate) async fn run<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
@@ -40,7 +44,7 @@ impl Pool {
         self.places.clone().try_acquire_owned().ok()
     }
 
-    /// Waits for `count` places; more than there are count as all.
+    /// Waits for `count` places, or for all where there are not as many.
     pub(crate) async fn take(&self, count: usize) -> Result<OwnedSemaphorePermit> {
         let count = u32::try_from(count.min(self.size)).unwrap_or(u32::MAX);
         self.places

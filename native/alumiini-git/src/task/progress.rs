@@ -21,6 +21,7 @@ impl Stats {
     }
 }
 
+/// What a sync is doing. The names are those of `protocol/README.md`, "Events".
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Phase {
@@ -30,6 +31,7 @@ pub(crate) enum Phase {
     Checkout,
 }
 
+/// What is told of a request while it runs, in the form in which it travels.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 pub(crate) enum Event {

@@ -7,7 +7,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::error::Result;
 use crate::task::pool::Pool;
 
-/// What each request may hold without asking: almost every manifest, commit and list is smaller.
+/// Bytes that each request may hold without a share: almost every manifest, commit and list is
+/// smaller.
 pub(crate) const FREE: u64 = 64 << 10;
 
 /// A part of a pool of bytes. It is taken once and in whole, before what it is for is made: who
@@ -18,6 +19,7 @@ pub(crate) struct Share<'a> {
 }
 
 impl<'a> Share<'a> {
+    /// A share of `pool`, whose places are bytes. Nothing is taken yet.
     pub(crate) fn of(pool: &'a Pool) -> Share<'a> {
         Share {
             pool,
@@ -25,7 +27,7 @@ impl<'a> Share<'a> {
         }
     }
 
-    /// Waits for so many bytes, unless it has got some.
+    /// Waits for so many bytes. Does nothing where some were taken before.
     pub(crate) async fn take(&self, bytes: u64) -> Result<()> {
         if self
             .held
@@ -42,7 +44,8 @@ impl<'a> Share<'a> {
         Ok(())
     }
 
-    /// What is held, of which no more than `bytes` are still needed. None where none was asked for.
+    /// Gives back what is held beyond `bytes`, and returns the rest. `None` where nothing was
+    /// taken.
     pub(crate) fn into_permit(self, bytes: u64) -> Option<OwnedSemaphorePermit> {
         let mut permit = self
             .held

@@ -98,9 +98,10 @@ where
     K: Eq + Hash + Clone + Send + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// The answer of a flight for `key` that begins after this call: of one that waits to begin, or
-    /// else of `go`, which says when it begins. Dropping this future leaves the flight, which goes
-    /// on while others are in it. A request with a fault flies alone.
+    /// The answer of a flight for `key` that begins after this call. Where one waits to begin, this
+    /// joins it; else `go` starts one, and calls [`Lead::begin`] when nobody may join any more.
+    /// Dropping this future leaves the flight, which goes on while others are in it. A request
+    /// with a fault shares with nobody.
     ///
     /// # Errors
     /// Those of the work; `internal` where it panicked.

@@ -39,12 +39,13 @@ const COST: u64 = 4;
 #[derive(Clone, Copy)]
 pub(crate) struct Wanted<'a> {
     pub(crate) names: Names<'a>,
-    /// Names and ids of these, above which it is `too_large`.
+    /// Bytes of their names and ids; with more the list is `too_large`.
     pub(crate) max_bytes: u64,
     /// Where a list that is longer than [`FREE`] has its memory from. None where none is that long.
     share: Option<&'a Share<'a>>,
 }
 
+/// Which refs are wanted, by their full names.
 #[derive(Clone, Copy)]
 pub(crate) enum Names<'a> {
     /// These.
@@ -54,7 +55,7 @@ pub(crate) enum Names<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    /// The one of this name.
+    /// The one ref of this full name.
     pub(crate) fn named(name: &'a [u8]) -> Self {
         Wanted {
             names: Names::Exactly(name),
@@ -64,6 +65,8 @@ impl<'a> Wanted<'a> {
         }
     }
 
+    /// Those whose names begin with one of `prefixes`, and all where there is none. Their names and
+    /// ids have at most `max_bytes`; memory for them is taken from `share`.
     pub(crate) fn within(prefixes: &'a [Vec<u8>], max_bytes: u64, share: &'a Share<'a>) -> Self {
         Wanted {
             names: Names::Prefixes(prefixes),
@@ -81,12 +84,13 @@ impl<'a> Wanted<'a> {
         }
     }
 
-    /// For who counts them: as many as a list may have.
+    /// The same without a limit of the caller's, for counting them.
     pub(crate) fn every(prefixes: &'a [Vec<u8>], share: &'a Share<'a>) -> Self {
         Wanted::within(prefixes, MAX_ADVERTISEMENT, share)
     }
 
-    /// Waits until so much may be held. While it waits nothing is read, so the remote waits, too.
+    /// Waits until `bytes` may be held in memory. Nothing is read meanwhile, so the remote waits,
+    /// too.
     pub(crate) async fn allow(&self, bytes: u64) -> Result<()> {
         match self.share {
             Some(share) if bytes > FREE => share.take(self.max_bytes.saturating_mul(COST)).await,
@@ -103,7 +107,7 @@ impl<'a> Wanted<'a> {
         }
     }
 
-    /// What the server is told, to spare it work.
+    /// The prefixes that a server is asked for (gitprotocol-v2(5), `ref-prefix`). It may list more.
     pub(crate) fn prefixes(&self) -> impl Iterator<Item = &'a [u8]> {
         let (name, prefixes) = match self.names {
             Names::Exactly(name) => (Some(name), &[][..]),
@@ -114,7 +118,7 @@ impl<'a> Wanted<'a> {
 }
 
 impl RemoteRef {
-    /// What it counts against a limit: its names and ids in hex.
+    /// The bytes that it counts against a limit: its names, and its ids in hexadecimal.
     pub(crate) fn bytes(&self) -> u64 {
         let ids = if self.peeled.is_some() { 80 } else { 40 };
         (self.name.len() + self.symref_target.as_ref().map_or(0, Vec::len) + ids) as u64
@@ -242,7 +246,7 @@ impl<'a> Kept<'a> {
     }
 }
 
-/// What is wrong with a remote that lists too much.
+/// What an error says of a remote whose refs have more than `limit` bytes.
 pub(crate) fn too_many_bytes(limit: u64) -> String {
     format!(
         "lists more than {limit} bytes of refs: ask for fewer by prefix, or allow more by max_bytes"

@@ -1,5 +1,5 @@
-//! What a server says at the beginning: the version of the protocol that it capabilities, and what
-//! it can do in it.
+//! What a server says at the beginning: the version of the protocol that it speaks, and what it
+//! can do in it.
 
 use crate::error::{Kind, Result};
 use crate::net::git::advertised::{Advertised, RemoteRef, Wanted};

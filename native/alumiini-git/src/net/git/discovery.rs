@@ -1,4 +1,4 @@
-//! What a repository's server capabilities, and where it is: found out from its URL.
+//! What a repository's server speaks, and where it is: found out from its URL.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -15,7 +15,7 @@ use crate::net::server_cache::ServerInfo;
 use crate::net::url::HttpUrl;
 use crate::net::{Endpoint, Net, NetUrl};
 
-/// Asks `endpoint` what it capabilities, beginning at its URL, and remembers it. A v0 server
+/// Asks `endpoint` what it speaks, beginning at its URL, and remembers it. A v0 server
 /// answers with its refs at once: those that are wanted come with it.
 pub(in crate::net) async fn discover(
     net: &Net,

@@ -15,11 +15,12 @@ use crate::net::git::fetch_request::{body_v0, body_v2, depth_v0};
 use crate::net::server_cache::{ServerInfo, could_cause};
 use crate::net::{Endpoint, Net};
 
-/// Fetches into `sink`: the pack's bytes in order, as they arrive. A full channel holds the
-/// connection back. Only when this returns `Ok` is the pack complete; the channel stays open, so
+/// Fetches into `sink`: the pack's bytes in order, as they arrive. While the channel is full,
+/// nothing more is read. The pack is complete only when this returns `Ok`. The channel stays open:
 /// its owner must drop the sender then.
 ///
-/// `ref_not_found` means only that the server no longer has (or offers) `want`: see [`is_denied`].
+/// `ref_not_found` means only that the server no longer has (or offers) one of the wants: see
+/// [`is_denied`].
 /// `cancelled` means that the receiver of `sink` is gone, whose own error says why. Others:
 /// `network`, `rate_limited`, `certificate`, `auth`, `repo_not_found`, `protocol`, `unsupported` (a
 /// server without `shallow`), `too_large`, `invalid` (a depth of 0).
@@ -50,9 +51,9 @@ pub(crate) async fn fetch(
     net.server_cache.judge(endpoint, done).map(|()| outcome)
 }
 
-/// Whether a fetch failed because the server denies what it listed: the ref has moved since it was
-/// asked for, or the server stands for several of which some are behind. So ask again and fetch
-/// once more.
+/// Whether a fetch failed because the server does not have what it listed: the ref has moved since
+/// then, or the server stands for several of which some are behind. The caller asks for the ref
+/// again and fetches once more.
 pub(crate) fn is_denied(error: &Error) -> bool {
     matches!(error.kind, Kind::RefNotFound | Kind::RepoNotFound)
 }

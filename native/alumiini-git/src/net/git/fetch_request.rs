@@ -19,12 +19,12 @@ pub(crate) const UNSHALLOW: u32 = 2_147_483_647;
 pub(crate) struct FetchRequest {
     /// The commits (or tag objects) to fetch, at least one.
     pub(crate) wants: Vec<Oid>,
-    /// Commits that are here whole, up to what `shallow` cuts off.
+    /// Commits that are here with their whole history, or as much of it as `shallow` leaves.
     pub(crate) haves: Vec<Oid>,
     /// All entries of `.git/shallow`.
     pub(crate) shallow: Vec<Oid>,
-    /// Commits of history from `want` on. None asks for all that is not here, and leaves what is
-    /// shallow shallow; [`UNSHALLOW`] completes it.
+    /// Commits of history from the wants on, at least 1. `None` asks for all commits that are not
+    /// here, and leaves what is shallow shallow; [`UNSHALLOW`] completes it.
     pub(crate) depth: Option<u32>,
     /// Whether the pack may hold deltas against objects that are here: whoever indexes it must be
     /// able to complete it.

@@ -19,10 +19,12 @@ const MAX_V0: u64 = 4 << 10;
 
 /// The refs of `endpoint` that are wanted, in the server's order.
 ///
-/// One request where the endpoint is known to speak v2; else one to find out, and for v2 a second.
-/// Over SSH, what is known to speak v2 is listened to in v0 as long as it has few refs. What fails
-/// where it may be for what is known is asked again, from the URL, once. A ref that is not there is
-/// no error; an empty repository has none.
+/// A server that is known to speak v2 is asked in one request. Any other is first asked what it
+/// speaks; v2 then takes a second request. Over SSH, a server that is known to speak v2 is asked in
+/// v0 as long as it has few refs, since that takes one round trip less. Where a failure may come
+/// from what is remembered of the server, it is asked once more, from the URL.
+///
+/// A ref that the server does not have is no error; an empty repository has none.
 ///
 /// Errors: `network`, `rate_limited`, `certificate`, `auth`, `repo_not_found`, `protocol`,
 /// `unsupported`, `too_large`.

@@ -382,14 +382,17 @@ impl PktLineWriter {
         Ok(())
     }
 
+    /// Adds a flush packet, which ends a list.
     pub(crate) fn flush(&mut self) {
         self.bytes.extend_from_slice(b"0000");
     }
 
+    /// Adds a delimiter packet, which ends a section (gitprotocol-v2(5)).
     pub(crate) fn delimiter(&mut self) {
         self.bytes.extend_from_slice(b"0001");
     }
 
+    /// The bytes of all that was added.
     pub(crate) fn finish(self) -> Bytes {
         self.bytes.into()
     }

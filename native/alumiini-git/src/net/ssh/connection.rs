@@ -1,4 +1,4 @@
-//! One SSH connection: from the TCP connection to a user who is let in.
+//! One SSH connection, from TCP to a user who is logged in.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -26,10 +26,10 @@ use super::wire::{Use, Uses, Wire};
 /// full, the socket is no longer read.
 const WINDOW: u32 = 2 << 20;
 const WAITING_PACKETS: usize = 64;
-/// How many signs of life a server may leave out. One more, and the connection is given up.
+/// How many keepalives a server may leave unanswered. After one more the connection is given up.
 const MAX_UNANSWERED: usize = 3;
 
-/// A user who is let in. When it is dropped, its socket closes, whatever it is at.
+/// A connection on which a user is logged in. Dropping it closes its socket at once.
 pub(super) struct Connection {
     handle: Handle<Checker>,
     cut: DropGuard,

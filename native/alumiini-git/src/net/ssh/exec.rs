@@ -14,7 +14,7 @@ use crate::net::refusal;
 
 use super::session::{Lease, Session};
 
-/// What is kept of what a server says for people: the end of it.
+/// How many bytes are kept of what a server says to people; the last ones are.
 const MAX_SAID: usize = 4096;
 /// How long a server may take to close a session that has nothing more to say.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);

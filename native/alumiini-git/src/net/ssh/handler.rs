@@ -1,5 +1,5 @@
-//! What a server is asked and told while a connection is made: its host key, and what it may not
-//! open.
+//! What happens while a connection is made: the server's host key is checked, and channels that the
+//! server opens are refused.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -47,7 +47,7 @@ impl From<russh::Error> for Failed {
     }
 }
 
-/// Of what a server may open on a client, nothing is wanted: a handle that is dropped says no.
+/// A server may open nothing on this client: dropping the handle refuses it.
 macro_rules! refuse {
     ($($name:ident($($argument:ty),*);)*) => {
         $(async fn $name(

@@ -1,4 +1,4 @@
-//! Whether a server's host key is taken, and what is said where it is not.
+//! Whether a server's host key is accepted, and the error where it is not.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -54,8 +54,7 @@ fn files(home: Option<PathBuf>, system: PathBuf) -> Vec<String> {
     of_user.chain(of_system).filter_map(read).collect()
 }
 
-/// Of a server, for those who look step by step: what it calls itself, and the key by which it was
-/// recognised.
+/// A server, for `probe`: what it calls itself, and the key by which it was recognised.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Greeting {
     /// `SSH-2.0-OpenSSH_9.2p1`. Without control characters, and no longer than 255 bytes.

@@ -1,5 +1,5 @@
-//! Private keys as people have them: OpenSSH's own form, PEM (PKCS#1, PKCS#8, SEC1) and PuTTY's,
-//! encrypted or not.
+//! Private keys in the forms that are in use: OpenSSH's own, PEM (PKCS#1, PKCS#8, SEC1) and
+//! PuTTY's, encrypted or not.
 
 use russh::keys::{Algorithm, Error as KeyError, PrivateKey, ssh_key};
 

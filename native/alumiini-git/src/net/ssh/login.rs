@@ -1,4 +1,4 @@
-//! How a user is let in: by a key, or by an agent that has some.
+//! How a user logs in: with a key, or with an agent that holds keys.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Whom a connection leads to, and as whom.
+//! The server that a connection is made to, and the user.
 
 use std::sync::Arc;
 

@@ -152,10 +152,10 @@ impl Session {
         });
     }
 
-    /// After a session that was given up: whether anyone is there. If not, whoever else is on this
-    /// connection waits in vain, so it ends; and what made it fall silent (a firewall that forgot
-    /// it, a host that is gone) has mostly exclusive the others to that target, too, so they serve
-    /// no new requests.
+    /// Asks, after a session was given up, whether the server is still there. If not, all other
+    /// requests on this connection wait in vain, so it ends. What made it silent (a firewall that
+    /// forgot it, a host that is gone) has usually ended the other connections to that target, too,
+    /// so they serve no new requests.
     pub(super) async fn check(&self) {
         if tokio::time::timeout(SILENCE, self.connection.ping())
             .await
@@ -190,7 +190,7 @@ impl Drop for Session {
     }
 }
 
-/// `Err`: whether the server is there, and said no.
+/// `Err`: true where the server is there and refused.
 async fn try_open(connection: &Connection) -> Result<Channel<Msg>, bool> {
     match tokio::time::timeout(OPEN_TIMEOUT, connection.open()).await {
         Ok(Ok(channel)) => Ok(channel),

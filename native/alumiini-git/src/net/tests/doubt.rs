@@ -200,7 +200,7 @@ fn a_busy_server_is_not_asked_again() {
         assert_eq!(
             server.asked().len(),
             4,
-            "GET and three POSTs: what it capabilities is still known"
+            "GET and three POSTs: what it speaks is still known"
         );
     }
 }

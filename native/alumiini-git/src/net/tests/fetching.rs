@@ -193,7 +193,7 @@ fn packs_are_whole() {
             clone.index(&pack, &[]);
             assert_eq!(clone.commits(next), 6);
         });
-        // One round each, and one question what the server capabilities.
+        // One round each, and one question what the server speaks.
         assert_eq!(
             server
                 .asked()
