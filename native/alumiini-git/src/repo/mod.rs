@@ -37,6 +37,7 @@ pub(crate) mod rev_list;
 pub(crate) mod revision;
 pub(crate) mod safe_path;
 pub(crate) mod selection;
+mod similarity;
 pub(crate) mod source;
 pub(crate) mod staging;
 pub(crate) mod state;
