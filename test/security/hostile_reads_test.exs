@@ -53,8 +53,6 @@ defmodule Alumiini.Git.HostileReadsTest do
       assert answers == Keyword.drop(@too_large, [:diff, :renames])
     end
 
-    # It is taken for 1,000,001 changes, each page of which is made from the beginning.
-    @tag skip: "diff neither refuses so many changes nor tells them in time: #13"
     test "more than a million changes", context do
       %{hostile: path, git: git} = context
 
@@ -69,8 +67,6 @@ defmodule Alumiini.Git.HostileReadsTest do
       assert OsProcess.memory(Server.info(git).os_pid, :peak) < @memory
     end
 
-    # One takes some 140 MiB, and nothing bounds what several take together.
-    @tag skip: "reads of huge trees have no share of the memory: #13"
     test "more than a million entries of a tree, many times at once", context do
       %{hostile: path, git: git} = context
       sha = commit!(path, millions!(path))
@@ -119,8 +115,6 @@ defmodule Alumiini.Git.HostileReadsTest do
       end
     end
 
-    # All that it says is taken for it and summed up, before that shows that it is not there.
-    @tag skip: "the size of a loose tree or commit is not looked at before it is read: #13"
     test "a tree, and a commit, that say that they have 4 GiB", context do
       %{hostile: path} = context
       huge = 4 * 1024 * 1024 * 1024
@@ -220,18 +214,18 @@ defmodule Alumiini.Git.HostileReadsTest do
     blob = object!(path, "blob", "app: 1\n")
     dir = object!(path, "tree", entry("100644", "app.yaml", blob))
     nowhere = String.duplicate("1", 40)
-    # What is told of a change is no path that a read takes, or one that is there once.
+    # What is told of a change is one path of the two.
     told = answers(@unsafe, diff: :ok, renames: :ok)
     # The root is sound, and `log` looks no further.
     unread = answers(@corrupt, log: :ok)
 
     entries =
       for {what, reads, entries, file} <- [
-            {"twice", told, [{"100644", "app.yaml", blob}, {"100644", "app.yaml", blob}],
+            {"twice", @unsafe, [{"100644", "app.yaml", blob}, {"100644", "app.yaml", blob}],
              "app.yaml"},
             {"a file and a directory", told, [{"100644", "app", blob}, {"40000", "app", dir}],
              "app/app.yaml"},
-            {"a slash", told, [{"100644", "a/app.yaml", blob}], "a/app.yaml"},
+            {"a slash", @unsafe, [{"100644", "a/app.yaml", blob}], "a/app.yaml"},
             {"out", @unsafe, [{"100644", "../app.yaml", blob}], "../app.yaml"},
             {"from the top", @unsafe, [{"100644", "/app.yaml", blob}], "/app.yaml"},
             {"..", @unsafe, [{"40000", "..", dir}], "../app.yaml"},

@@ -49,7 +49,6 @@ defmodule Alumiini.Git.ReadBoundsTest do
     end
   end
 
-  @tag skip: "a name of more than 1,024 bytes is taken for damage: #13"
   test "a long name is one of no ref", context do
     {:ok, _sha} = sync(context)
 

@@ -16,8 +16,10 @@ use crate::repo::selection::Selection;
 use crate::repo::tree_files::{self, KIND};
 use crate::repo::{raw_object, revision, tree_check};
 
+/// They are found anew for each page.
+const MAX_CHANGES: usize = 100_000;
 /// Of one page.
-const PAGE: u64 = 8 << 20;
+const PAGE: u64 = 32 << 20;
 /// What a change takes in memory beside its paths, its part of the frame included.
 const OVERHEAD: u64 = 500;
 
@@ -80,19 +82,17 @@ fn page(objects: &Objects<'_>, ask: &Diff, allowance: u64) -> Result<Fit<Page<Ve
     };
     let odb = objects.odb()?;
     let enters = |dir: &[u8]| ask.paths.enter(dir) && ask.selection.enters(dir);
-    let mut changes = tree_files::changes(&odb, old, new, objects.job, enters)?;
-    changes.retain(|change| ask.paths.take(&change.path) && ask.selection.takes(&change.path));
-    let mut before: &[u8] = b"";
+    let takes = |path: &[u8]| ask.paths.take(path) && ask.selection.takes(path);
+    let changes = tree_files::changes(&odb, old, new, objects.job, MAX_CHANGES, enters, takes)?;
     for change in &changes {
         objects.job.reach("object");
-        if !tree_check::is_path(&change.path) || change.path == before {
+        if !tree_check::is_path(&change.path) {
             let message = format!(
                 "one of the commits holds the path `{}` as no working tree may have it",
                 shown(&change.path)
             );
             return Err(Error::new(Kind::UnsafePath, message));
         }
-        before = &change.path;
     }
     let changed = match ask.renames {
         true => renames::find(&odb, changes, objects.job)?,

@@ -197,10 +197,19 @@ fn write(
         }
         let size = blobs.size(id)?;
         count.bytes += size;
-        for (is, limit) in [(size, MAX_CONTENT), (count.bytes, ask.max_bytes)] {
-            if is > limit {
-                return Err(too_large(path, is, limit));
-            }
+        if size > MAX_CONTENT {
+            let advice = "leave it out by match or ignore";
+            return Err(too_large(path, "has", size, MAX_CONTENT, advice));
+        }
+        if count.bytes > ask.max_bytes {
+            let advice = "export less by a subpath, match or ignore, or raise max_bytes";
+            return Err(too_large(
+                path,
+                "would make",
+                count.bytes,
+                ask.max_bytes,
+                advice,
+            ));
         }
         let content = blobs.content(id, size)?;
         match mode & KIND {
@@ -214,10 +223,9 @@ fn write(
     Ok((count, list))
 }
 
-fn too_large(path: &[u8], bytes: u64, limit: u64) -> Error {
+fn too_large(path: &[u8], does: &str, bytes: u64, limit: u64, advice: &str) -> Error {
     let message = format!(
-        "`{}` would make {bytes} bytes, more than the limit of {limit}; export less by a subpath, \
-         match or ignore, or raise max_bytes",
+        "`{}` {does} {bytes} bytes, more than the limit of {limit}; {advice}",
         shown(path)
     );
     Error::new(Kind::TooLarge, message)

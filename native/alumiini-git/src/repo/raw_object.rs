@@ -5,9 +5,10 @@
 
 use git2::{ObjectType, Odb, OdbObject, Oid, Repository};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Key, Kind, Result};
 use crate::repo::commit::{self, Text};
 use crate::repo::git_failure;
+use crate::repo::pack::MAX_LISTING;
 
 /// Tags of tags, and so on, that are followed.
 const MAX_TAGS: usize = 1_000;
@@ -29,7 +30,18 @@ pub(crate) struct RawEntry<'a> {
 }
 
 pub(crate) fn read_commit(odb: &Odb<'_>, id: Oid) -> Result<RawCommit> {
-    commit_in(&odb.read(id).map_err(unreadable(id))?, id)
+    commit_in(&read(odb, id)?, id)
+}
+
+/// Reads a commit, a tree or a tag, whose size is looked at before: libgit2 takes as much memory as
+/// an object says that it has.
+fn read<'a>(odb: &'a Odb<'_>, id: Oid) -> Result<OdbObject<'a>> {
+    let (size, _) = odb.read_header(id).map_err(unreadable(id))?;
+    if size > MAX_LISTING {
+        let message = format!("the object {id} says that it has {size} bytes, which is too many");
+        return Err(Error::new(Kind::TooLarge, message).with(Key::Limit, MAX_LISTING as u64));
+    }
+    odb.read(id).map_err(unreadable(id))
 }
 
 pub(crate) fn parse_commit(data: &[u8]) -> Option<RawCommit> {
@@ -62,7 +74,7 @@ pub(crate) fn parse_commit(data: &[u8]) -> Option<RawCommit> {
 
 /// The commit `id`, and what it says of itself.
 pub(crate) fn read_text(odb: &Odb<'_>, id: Oid) -> Result<(RawCommit, Text)> {
-    let object = odb.read(id).map_err(unreadable(id))?;
+    let object = read(odb, id)?;
     Ok((commit_in(&object, id)?, commit::text(object.data())))
 }
 
@@ -93,7 +105,7 @@ pub(crate) fn read_tree(
     id: Oid,
     mut each: impl FnMut(RawEntry<'_>) -> Result<()>,
 ) -> Result<()> {
-    let object = odb.read(id).map_err(unreadable(id))?;
+    let object = read(odb, id)?;
     if object.kind() != ObjectType::Tree {
         return Err(damaged(id, "it is not a tree"));
     }
@@ -115,7 +127,7 @@ pub(crate) fn find<T>(
     name: &[u8],
     take: impl FnOnce(RawEntry<'_>) -> T,
 ) -> Result<(Option<T>, u64)> {
-    let object = odb.read(id).map_err(unreadable(id))?;
+    let object = read(odb, id)?;
     if object.kind() != ObjectType::Tree {
         return Err(damaged(id, "it is not a tree"));
     }
@@ -182,7 +194,7 @@ pub(crate) fn peel(odb: &Odb<'_>, id: Oid) -> Result<(Oid, ObjectType)> {
         if kind != ObjectType::Tag {
             return Ok((at, kind));
         }
-        let tag = odb.read(at).map_err(unreadable(at))?;
+        let tag = read(odb, at)?;
         (at, _) =
             tagged(tag.data()).ok_or_else(|| damaged(at, "its header is not that of a tag"))?;
     }

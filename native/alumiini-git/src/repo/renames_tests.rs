@@ -90,7 +90,16 @@ fn ours(dir: &Path, old: &str, new: &str) -> String {
             .id()
     };
     let job = Job::unattended();
-    let changes = tree_files::changes(&odb, tree(old), tree(new), &job, |_| true).unwrap();
+    let changes = tree_files::changes(
+        &odb,
+        tree(old),
+        tree(new),
+        &job,
+        usize::MAX,
+        |_| true,
+        |_| true,
+    )
+    .unwrap();
     let changed = find(&odb, changes, &job).unwrap();
     let text = |path: &[u8]| String::from_utf8(path.to_vec()).unwrap();
     let line = |changed: &Changed| match (&changed.old_path, changed.old, changed.new) {

@@ -40,7 +40,12 @@ pub(crate) fn decode(rev: Option<Vec<u8>>) -> Result<Option<Vec<u8>>> {
 /// `ref_not_found` where there is none, with why; `corrupt` where it cannot be read.
 pub(crate) fn commit(repo: &Repository, path: &Path, rev: &[u8]) -> Result<Oid> {
     let unknown = |error: git2::Error| match error.code() {
-        ErrorCode::NotFound | ErrorCode::InvalidSpec | ErrorCode::Ambiguous | ErrorCode::Peel => {
+        ErrorCode::NotFound
+        // No file of a ref has so long a name.
+        | ErrorCode::BufSize
+        | ErrorCode::InvalidSpec
+        | ErrorCode::Ambiguous
+        | ErrorCode::Peel => {
             let why = match error.code() {
                 ErrorCode::Ambiguous => {
                     "more than one object begins like that; give more of the id"

@@ -7,6 +7,7 @@
 //! looks into each tree once, ever, as long as it can be remembered.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use git2::{ObjectType, Oid, Repository};
@@ -136,9 +137,16 @@ fn walk(
     Ok(known)
 }
 
+/// Bytes of a tree from which on one is looked at after the other, by all threads: it takes as many
+/// again to remember its names.
+const LARGE: usize = 4 << 20;
+static LARGE_ONE: Mutex<()> = Mutex::new(());
+
 fn look(repo: &Repository, id: Oid, name: Vec<u8>, above: &[Open]) -> Result<Open> {
     let odb = raw_object::odb(repo)?;
-    let mut names: HashSet<Vec<u8>> = HashSet::new();
+    let (size, _) = odb.read_header(id).map_err(raw_object::unreadable(id))?;
+    let _turn = (size > LARGE).then(|| LARGE_ONE.lock().unwrap_or_else(PoisonError::into_inner));
+    let mut names = Names::default();
     let mut below = Vec::new();
     let mut extent = Extent {
         levels: 1,
@@ -165,16 +173,20 @@ fn look(repo: &Repository, id: Oid, name: Vec<u8>, above: &[Open]) -> Result<Ope
         {
             return Err(refused("is where a sync puts a .git that it replaces"));
         }
-        if !names.insert(entry_name.to_vec()) {
+        if !names.add(entry_name) {
             return Err(refused("is there twice"));
         }
         match entry.kind {
+            ObjectType::Tree if below.len() as u64 >= MAX_FILES => {
+                return Err(too_large("files and directories", MAX_FILES));
+            }
             ObjectType::Tree => below.push((entry.id, entry_name.to_vec())),
             _ => {
                 let length = entry_name.len() as u64;
                 extent.files += 1;
                 extent.bytes += length;
                 extent.longest = extent.longest.max(length);
+                extent.check()?;
             }
         }
         Ok(())
@@ -187,6 +199,22 @@ fn look(repo: &Repository, id: Oid, name: Vec<u8>, above: &[Open]) -> Result<Ope
         next: 0,
         extent,
     })
+}
+
+/// The names of a tree: what each is, in few bytes, since there may be a million of them. That two
+/// of these come to the same by chance is as good as impossible.
+#[derive(Default)]
+struct Names {
+    seen: HashSet<u128>,
+    keys: (RandomState, RandomState),
+}
+
+impl Names {
+    /// Whether it is a new one.
+    fn add(&mut self, name: &[u8]) -> bool {
+        let (one, other) = (self.keys.0.hash_one(name), self.keys.1.hash_one(name));
+        self.seen.insert(u128::from(one) << 64 | u128::from(other))
+    }
 }
 
 fn shown(above: &[Open], name: &[u8], last: &[u8]) -> String {

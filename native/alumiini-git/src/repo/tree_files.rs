@@ -80,6 +80,17 @@ fn items(odb: &Odb<'_>, tree: Oid) -> Result<Vec<Item>> {
     if !items.is_sorted_by(|one, next| one.key().le(next.key())) {
         items.sort_by(|one, other| one.key().cmp(other.key()));
     }
+    let is_twice = items
+        .windows(2)
+        .any(|two| two[0].name == two[1].name && two[0].mode.is_none() == two[1].mode.is_none());
+    if is_twice
+        || items
+            .iter()
+            .any(|item| item.name.is_empty() || item.name.contains(&b'/'))
+    {
+        let message = format!("the tree {tree} holds a name twice, or one that is none");
+        return Err(Error::new(Kind::UnsafePath, message));
+    }
     Ok(items)
 }
 
@@ -209,17 +220,24 @@ pub(crate) struct Change {
 }
 
 /// What changes from the tree `old` to the tree `new`, by path. Looks only into directories that
-/// differ, and that `enters` does not refuse (their paths end with a slash).
+/// differ, and that `enters` does not refuse (their paths end with a slash). `too_large` with more
+/// than `max` changes that `takes` takes.
 pub(crate) fn changes(
     odb: &Odb<'_>,
     old: Oid,
     new: Oid,
     job: &Job,
+    max: usize,
     enters: impl Fn(&[u8]) -> bool,
+    takes: impl Fn(&[u8]) -> bool,
 ) -> Result<Vec<Change>> {
-    let mut changes = Vec::new();
+    let mut changes = Changes {
+        found: Vec::new(),
+        max,
+        takes,
+    };
     if old == new {
-        return Ok(changes);
+        return Ok(changes.found);
     }
     let mut come = Come::of(2);
     let mut pairs = vec![(Vec::new(), old, new)];
@@ -253,11 +271,7 @@ pub(crate) fn changes(
             let (was, old_dir) = was.map_or((None, None), Item::file_or_dir);
             let (is, new_dir) = is.map_or((None, None), Item::file_or_dir);
             if was.is_some() || is.is_some() {
-                changes.push(Change {
-                    path,
-                    old: was,
-                    new: is,
-                });
+                changes.add(path, was, is)?;
             }
             if (old_dir.is_some() || new_dir.is_some()) && !enters(&inner) {
                 continue;
@@ -269,25 +283,41 @@ pub(crate) fn changes(
             match (old_dir, new_dir) {
                 (Some(was), Some(is)) => pairs.push((inner, was, is)),
                 (Some(was), None) => below(odb, was, part, job, &mut come, &enters, &mut |file| {
-                    changes.push(Change {
-                        path: file.path,
-                        old: Some(file.is),
-                        new: None,
-                    });
+                    changes.add(file.path, Some(file.is), None)?;
                     Ok(ControlFlow::Continue(()))
                 })?,
                 (None, Some(is)) => below(odb, is, part, job, &mut come, &enters, &mut |file| {
-                    changes.push(Change {
-                        path: file.path,
-                        old: None,
-                        new: Some(file.is),
-                    });
+                    changes.add(file.path, None, Some(file.is))?;
                     Ok(ControlFlow::Continue(()))
                 })?,
                 (None, None) => {}
             }
         }
     }
-    changes.sort_unstable_by(|one, other| one.path.cmp(&other.path));
-    Ok(changes)
+    let mut found = changes.found;
+    found.sort_unstable_by(|one, other| one.path.cmp(&other.path));
+    Ok(found)
+}
+
+struct Changes<F> {
+    found: Vec<Change>,
+    max: usize,
+    takes: F,
+}
+
+impl<F: Fn(&[u8]) -> bool> Changes<F> {
+    fn add(&mut self, path: Vec<u8>, old: Option<Is>, new: Option<Is>) -> Result<()> {
+        if !(self.takes)(&path) {
+            return Ok(());
+        }
+        if self.found.len() >= self.max {
+            let message = format!(
+                "more than {} files differ; ask for those of some paths, or that match",
+                self.max
+            );
+            return Err(Error::new(Kind::TooLarge, message).with(Key::Limit, self.max as u64));
+        }
+        self.found.push(Change { path, old, new });
+        Ok(())
+    }
 }

@@ -56,7 +56,7 @@ pub(crate) const MAX_FILE: usize = if cfg!(fuzzing) {
     512 << 20
 };
 /// Bytes of one commit, tree or tag, which is looked into.
-const MAX_LISTING: usize = if cfg!(feature = "fault-injection") {
+pub(crate) const MAX_LISTING: usize = if cfg!(feature = "fault-injection") {
     16 << 20
 } else {
     128 << 20

@@ -33,7 +33,7 @@ pub(crate) fn advance(
         return Ok(None);
     };
     let odb = raw_object::odb(repo)?;
-    let changes = tree_files::changes(&odb, old, new, job, |_| true)?;
+    let changes = tree_files::changes(&odb, old, new, job, usize::MAX, |_| true, |_| true)?;
     let Some(mut change) = Change::new(index.entries, changes, job) else {
         return Ok(None);
     };

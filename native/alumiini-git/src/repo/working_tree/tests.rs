@@ -334,8 +334,8 @@ fn trees_that_name_each_other_without_end_are_given_up() {
     let job = Job::unattended();
     let found = [
         super::files(&odb, pair[0], &job).map(drop),
-        tree_files::changes(&odb, empty, pair[0], &job, |_| true).map(drop),
-        tree_files::changes(&odb, pair[0], pair[1], &job, |_| true).map(drop),
+        tree_files::changes(&odb, empty, pair[0], &job, usize::MAX, |_| true, |_| true).map(drop),
+        tree_files::changes(&odb, pair[0], pair[1], &job, usize::MAX, |_| true, |_| true).map(drop),
     ];
     for found in found {
         assert_eq!(found.map_err(|error| error.kind), Err(Kind::TooLarge));
