@@ -61,10 +61,10 @@ defmodule Alumiini.Git.ReadsPagesTest do
              Git.snapshot(path, [timeout: 1] ++ server)
   end
 
-  test "a diff of 20,000 files", context do
+  test "a diff of 70,000 files", context do
     %{origin: origin, path: path, server: server} = context
     first = Repository.commit!(origin, %{"app.yaml" => "a: 1\n"})
-    files = for n <- 1..20_000, do: {"files/#{rem(n, 100)}/#{n}.yaml", "n: #{rem(n, 7)}\n"}
+    files = for n <- 1..70_000, do: {"files/#{rem(n, 100)}/#{n}.yaml", "n: #{rem(n, 7)}\n"}
     second = Repository.commit!(origin, files)
     sync!(context)
     assert pages(context, %{"op" => "diff", "from" => first, "to" => second}) > 1
