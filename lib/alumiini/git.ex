@@ -482,7 +482,8 @@ defmodule Alumiini.Git do
 
   ## Errors
 
-  Among others: `:ref_not_found`, `:not_a_repository`, `:too_large`, `:corrupt`.
+  Among others: `:ref_not_found`, `:not_a_repository`, `:too_large` (more than 100,000 changes),
+  `:unsafe_path`, `:corrupt`.
 
   ## Examples
 
@@ -528,9 +529,8 @@ defmodule Alumiini.Git do
 
   `dest` is a directory, or with `format: :tar_gz` an archive; it is outside of any working tree. It
   is written in a directory beside it, `.<name>.alumiini`, and put into its place by one rename: who
-  reads there finds all of what was there before, or all of the new, never half of it, also if a
-  machine goes down. What an export left that was killed goes with the next one. The directory
-  beside stays.
+  reads there finds all of what was there before, or all of the new, never half of it, also where
+  the worker is killed. What that left goes with the next export. The directory beside stays.
 
   Files are the committed bytes, and executable where the commit says so. Symbolic links are made as
   they are in the commit. A submodule is an empty directory.
