@@ -98,26 +98,24 @@ fn page(objects: &Objects<'_>, ask: &Diff, allowance: u64) -> Result<Fit<Page<Ve
         true => renames::find(&odb, changes, objects.job)?,
         false => changes.into_iter().map(Changed::from).collect(),
     };
-    let (mut told, mut cost) = (Vec::new(), 0);
-    let rest = changed.into_iter().skip(ask.after.count as usize);
-    for changed in rest {
-        cost += OVERHEAD
-            + 2 * (changed.path.len() + changed.old_path.as_ref().map_or(0, Vec::len)) as u64;
-        if cost > allowance && allowance < PAGE {
-            return Ok(Fit::Needs(PAGE));
+    let (mut told, mut cost, mut is_full) = (Vec::new(), 0, false);
+    for changed in changed.into_iter().skip(ask.after.count as usize) {
+        let paths = changed.path.len() + changed.old_path.as_ref().map_or(0, Vec::len);
+        let more = OVERHEAD + 2 * paths as u64;
+        is_full = cost + more > PAGE;
+        if is_full {
+            break;
         }
-        if cost > PAGE {
-            return Ok(Fit::Whole(Page {
-                of: told,
-                next: Some(next),
-            }));
-        }
+        cost += more;
         next.count += 1;
         told.push(tell(changed));
     }
+    if cost > allowance {
+        return Ok(Fit::Needs(cost));
+    }
     Ok(Fit::Whole(Page {
         of: told,
-        next: None,
+        next: is_full.then_some(next),
     }))
 }
 

@@ -90,18 +90,18 @@ fn page(objects: &Objects<'_>, ask: &Snapshot, allowance: u64) -> Result<Fit<Pag
     let mut filling = Filling {
         blobs: Blobs::of(objects.repo)?,
         ask,
-        allowance,
         files: Vec::new(),
         told,
         // What is told of the commit itself.
         cost: OVERHEAD,
-        end: End::All,
+        is_full: false,
         wanted: Vec::new(),
     };
     let after = ask.after.after();
     objects.visit(&directory, &ask.selection, after, |file| filling.add(file))?;
-    if let End::TooSmall(bytes) = filling.end {
-        return Ok(Fit::Needs(bytes));
+    // Nothing has been read yet but names and sizes.
+    if filling.cost > allowance {
+        return Ok(Fit::Needs(filling.cost));
     }
     filling.read(objects.job)?;
     Ok(Fit::Whole(Page {
@@ -110,28 +110,20 @@ fn page(objects: &Objects<'_>, ask: &Snapshot, allowance: u64) -> Result<Fit<Pag
             tree: tree.to_string(),
             files: filling.files,
         },
-        next: matches!(filling.end, End::Full).then_some(filling.told),
+        next: filling.is_full.then_some(filling.told),
     }))
-}
-
-/// Why a page ends.
-enum End {
-    All,
-    Full,
-    /// It needs so many bytes.
-    TooSmall(u64),
 }
 
 /// A page that is being made.
 struct Filling<'a> {
     blobs: Blobs<'a>,
     ask: &'a Snapshot,
-    allowance: u64,
     files: Vec<SnapshotFile>,
     /// With the pages before.
     told: Cursor,
     cost: u64,
-    end: End,
+    /// There is more, for the next page.
+    is_full: bool,
     /// What is to be read: the place of each file, its id and size, and whether its content is told.
     wanted: Vec<(usize, Oid, u64, bool)>,
 }
@@ -149,14 +141,10 @@ impl Filling<'_> {
         // What is made of it: the object, its copy, and the frame.
         let cost = OVERHEAD + 2 * file.path.len() as u64 + 3 * bytes;
         if !self.files.is_empty() && self.cost + cost > 3 * PAGE {
-            self.end = End::Full;
+            self.is_full = true;
             return Ok(ControlFlow::Break(()));
         }
         self.cost += cost;
-        if self.cost > self.allowance {
-            self.end = End::TooSmall((3 * PAGE).max(self.cost));
-            return Ok(ControlFlow::Break(()));
-        }
         // Or it may be a pointer, which is small.
         let is_read = size.filter(|size| wanted || lfs::may_be(*size));
         if let Some(size) = is_read {

@@ -107,22 +107,19 @@ fn of_owner(repo: &Repository) -> Result<Vec<(Vec<u8>, Drift)>> {
 }
 
 fn page(found: Vec<(Vec<u8>, Drift)>, after: &Cursor, allowance: u64) -> Fit<Page<Vec<Told>>> {
-    let (mut told, mut next, mut cost) = (Vec::new(), after.clone(), 0);
+    let (mut told, mut next) = (Vec::new(), after.clone());
+    let (mut cost, mut is_full) = (0, false);
     let after = after.after();
     let rest = found
         .into_iter()
         .filter(|(path, _)| after.is_none_or(|after| &path[..] > after));
     for (path, drift) in rest {
-        cost += OVERHEAD + 2 * path.len() as u64;
-        if cost > allowance && allowance < PAGE {
-            return Fit::Needs(PAGE);
+        let more = OVERHEAD + 2 * path.len() as u64;
+        is_full = cost + more > PAGE;
+        if is_full {
+            break;
         }
-        if cost > PAGE {
-            return Fit::Whole(Page {
-                of: told,
-                next: Some(next),
-            });
-        }
+        cost += more;
         next.count += 1;
         next.path = Some(Name(path.clone()));
         told.push(Told {
@@ -135,8 +132,11 @@ fn page(found: Vec<(Vec<u8>, Drift)>, after: &Cursor, allowance: u64) -> Fit<Pag
             path: Name(path),
         });
     }
+    if cost > allowance {
+        return Fit::Needs(cost);
+    }
     Fit::Whole(Page {
         of: told,
-        next: None,
+        next: is_full.then_some(next),
     })
 }
