@@ -15,7 +15,7 @@ defmodule Alumiini.Git.Bench.Fixtures do
   @type t :: %__MODULE__{origins: Path.t(), work: Path.t(), binary: Path.t(), http: pid, web: pid}
 
   @files 3_000
-  # Longer than the ticks of file systems' clocks (`repo/glance.rs`), ms.
+  # Longer than the ticks of file systems' clocks (`repo/status_cache.rs`), ms.
   @settle 4_000
   # Data that does not compress, in each of them.
   @bytes 1_024

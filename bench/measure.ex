@@ -12,7 +12,7 @@ defmodule Alumiini.Git.Bench.Measure do
 
   @doc """
   Runs the contenders in turn, `rounds` times (A B C A B C …), and sums up what each took. Round 0
-  warms up and counts for nothing. `ROUNDS` in the environment stands above `rounds`.
+  warms up and counts for nothing. `ROUNDS` in the environment takes precedence over `rounds`.
   """
   @spec interleave(String.t(), pos_integer, [{atom, contender}]) :: %{atom => Statistics.summary()}
   def interleave(title, rounds, contenders) do

@@ -121,8 +121,8 @@ defmodule Alumiini.Git do
   Starts a server, linked to the caller. It does not wait for its worker, and a worker that cannot
   be started does not take it down: calls then tell why.
 
-  The options are in `Alumiini.Git.Options`, "Of a server". Raises `ArgumentError` for an option that
-  is unknown or has a wrong value.
+  The options are in `Alumiini.Git.Options`, "Of a server". Raises `ArgumentError` for an option
+  that is unknown or has a wrong value.
   """
   @spec start_link([Options.start()]) :: GenServer.on_start()
   def start_link(options \\ []), do: options |> Options.Check.start!() |> Server.start_link()
@@ -361,7 +361,7 @@ defmodule Alumiini.Git do
   @doc """
   The id of the commit that a remote has for a ref, without fetching anything.
 
-  `ref` is `"HEAD"`, the name of a branch, a name in full such as `"refs/heads/main"`, or one of the
+  `ref` is `"HEAD"`, the name of a branch, a full name such as `"refs/heads/main"`, or one of the
   forms that `sync/4` takes ("Refs"), but for `{:commit, sha}`. Of an annotated tag it is the commit
   that the tag is of.
 
@@ -394,7 +394,7 @@ defmodule Alumiini.Git do
 
   ## Options
 
-    * `:prefix` - only refs whose names in full begin like this: a string such as `"refs/tags/v1."`,
+    * `:prefix` - only refs whose full names begin like this: a string such as `"refs/tags/v1."`,
       or a list of at most 256. Servers that know protocol version 2 send only those; without it all
       are sent, which may be many. Default: all refs
     * `:max_bytes` - a list whose names and ids have more bytes is answered with `:too_large`. Each

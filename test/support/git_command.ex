@@ -116,7 +116,7 @@ defmodule Alumiini.Git.Test.GitCommand do
     inherited ++ @isolation ++ @identity
   end
 
-  @doc "Configuration as environment variables, which stands above any file."
+  @doc "Configuration as environment variables, which takes precedence over any file."
   @spec config([{String.t(), String.t()}]) :: [{String.t(), String.t()}]
   def config(pairs) do
     entries =

@@ -15,8 +15,8 @@ defmodule Alumiini.Git.Auth do
   writes it to disk.
 
   Credentials are sent over `https://` and SSH only. Over plain `http://` a call that has some is
-  refused with the reason `:invalid`, unless it also says `allow_insecure: true`. They stand above
-  credentials in the URL (`https://user:password@host/…`).
+  refused with the reason `:invalid`, unless it also says `allow_insecure: true`. They take
+  precedence over credentials in the URL (`https://user:password@host/…`).
 
   ## Credentials that expire
 
@@ -150,7 +150,7 @@ defmodule Alumiini.Git.Auth do
 
   A secret may hold several of these: the scheme of a call's URL decides which are used. One that
   holds only certificates gives no credentials, just those certificates; the `:tls` option of a call
-  stands above them.
+  takes precedence over them.
 
   Raises `ArgumentError` if there is nothing of use in `data`, or only a part of what belongs
   together; the message has names of keys, never values. The secrets of GitHub Apps (`githubAppID`,

@@ -14,12 +14,12 @@ defmodule Alumiini.Git.Options do
   `Alumiini.Git.sync/4`, `Alumiini.Git.ls_remote/3` and `Alumiini.Git.refs/2` take these, too:
 
     * `:auth` - credentials from `Alumiini.Git.Auth`, or a function that returns some (see
-      "Credentials that expire" there). They stand above those in the URL
+      "Credentials that expire" there). They take precedence over those in the URL
     * `:allow_insecure` - send credentials over plain `http://`, too. Default: `false`
     * `:tls` - a keyword list or a map of PEM texts: `:ca`, certificates to trust beside the
       system's, and `:cert` and `:key`, a client certificate with its chain and its private key.
-      They stand above those of the credentials (`Alumiini.Git.Auth.from_secret/1`), and those above
-      the server's; what one does not say, the next one may
+      They take precedence over those of the credentials (`Alumiini.Git.Auth.from_secret/1`), and
+      those over the server's. Unset keys fall back to the next source
     * `:proxy` - the URL of a proxy (`http://`, `https://`, `socks5://`, or `socks5h://` where the
       proxy shall resolve names; with `user:password@` if it wants that), `:none`, or
       `:environment`: for `https://` the variables `https_proxy`, `HTTPS_PROXY`, `all_proxy`,
@@ -30,8 +30,8 @@ defmodule Alumiini.Git.Options do
       Names stand for all below them, too; IP addresses, CIDR ranges and `*` will do. Default: the
       server's, or with `:environment` the variables `no_proxy`, `NO_PROXY`
 
-  `:tls`, `:proxy` and `:no_proxy` can be given to `Alumiini.Git.start_link/1`, for all calls that do
-  not say otherwise.
+  `:tls`, `:proxy` and `:no_proxy` can be given to `Alumiini.Git.start_link/1`, for all calls that
+  do not say otherwise.
 
   ## Of calls that read a commit
 
@@ -39,14 +39,14 @@ defmodule Alumiini.Git.Options do
   `Alumiini.Git.read/3`, which look at the working tree without `:at`. The guide
   [Reading repositories](reading.md) has examples.
 
-    * `:at` - the commit: a full or an abbreviated id, a branch or tag, a full ref name, or what else
-      gitrevisions(7) has but a search (`":/text"`). It has to be in the repository: nothing is
+    * `:at` - the commit: a full or an abbreviated id, a branch or tag, a full ref name, or what
+      else gitrevisions(7) has but a search (`":/text"`). It has to be in the repository: nothing is
       fetched, and a sync brings no tags and no branch but its own. Default: HEAD
     * `:match` - only the files that these patterns take: a string or a list of strings, each as a
       line of a `.gitignore` (`"*.yaml"` in any directory, `"/deploy/*.yaml"` from the top,
       `"charts/**/values.yaml"`; `"!*.test.yaml"` takes files out again). Default: all
     * `:ignore` - without the files that these patterns take: the lines of a file such as Flux's
-      `.sourceignore`, as a list or as the text of that file. They stand above `:match`
+      `.sourceignore`, as a list or as the text of that file. They take precedence over `:match`
 
   There may be 256 patterns of each, of at most 1,024 bytes and UTF-8; others are `:invalid`. They
   are about paths as the answer has them.

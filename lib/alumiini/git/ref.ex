@@ -4,7 +4,7 @@ defmodule Alumiini.Git.Ref do
 
   | field | |
   | --- | --- |
-  | `name` | its name in full: `"HEAD"`, `"refs/heads/main"`, `"refs/tags/v1.0.0"`, … |
+  | `name` | its full name: `"HEAD"`, `"refs/heads/main"`, `"refs/tags/v1.0.0"`, … |
   | `sha` | the id of the object that it holds, in hex |
   | `peeled` | for an annotated tag, the id of what it points to in the end, most likely a commit; otherwise `nil` |
   | `symref_target` | for a symbolic ref such as `"HEAD"`, the name of the ref that it stands for; otherwise `nil` |

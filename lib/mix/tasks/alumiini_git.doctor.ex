@@ -36,7 +36,7 @@ defmodule Mix.Tasks.AlumiiniGit.Doctor do
   Arguments can be read by every process of a machine, so none of these is a secret: secrets come
   from environment variables, by their names, and from files.
 
-    * `--ref REF` - also look for this ref: `HEAD`, the name of a branch, or a name in full
+    * `--ref REF` - also look for this ref: `HEAD`, the name of a branch, or a full name
     * `--username USER` - with one of the next two, or for SSH
     * `--password-env VAR` - a password, as `Alumiini.Git.Auth.basic/2`
     * `--token-env VAR` - an access token, as `Alumiini.Git.Auth.token/2`

@@ -381,7 +381,8 @@ fn reads_see_nothing_of_an_unfinished_clone() {
     );
 }
 
-/// A subdirectory named as the place to read in is still part of the work tree that it belongs to.
+/// A subdirectory named as the place to read in is still part of the working tree that it belongs
+/// to.
 #[test]
 fn reads_below_a_work_tree_wait_for_its_unfinished_checkout() {
     let dir = tempfile::tempdir().unwrap();

@@ -41,7 +41,7 @@ struct OfOne {
 /// the branch, of the packed refs, and of the config, which goes with the repository.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct At {
-    /// Its name in full. None where HEAD is detached.
+    /// Its full name. None where HEAD is detached.
     branch: Option<String>,
     stats: [Option<Stat>; 4],
 }

@@ -160,7 +160,7 @@ impl RefFiles {
             .ok_or_else(|| damaged(name))
     }
 
-    /// What lies in `dir` (`refs/…/`): names in full, those of directories with a slash at the end.
+    /// What lies in `dir` (`refs/…/`): full names, those of directories with a slash at the end.
     fn entries(&self, dir: &[u8]) -> Result<Vec<(Vec<u8>, bool)>> {
         let mut found = Vec::new();
         let mut roots = vec![&self.common_dir];

@@ -231,7 +231,7 @@ fn too_large(what: &str, limit: u64) -> Error {
 }
 
 /// Refuses what Git itself never checks out: no name, a name with a slash, `.`, `..`, and `.git`
-/// under any of the names by which a file system may know it. Work trees are on volumes of all
+/// under any of the names by which a file system may know it. Working trees are on volumes of all
 /// kinds, so it is asked for all of them everywhere.
 fn is_allowed(name: &[u8]) -> bool {
     !(name.is_empty() || name.contains(&b'/') || name == b"." || name == b".." || is_dot_git(name))
