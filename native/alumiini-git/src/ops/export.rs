@@ -15,10 +15,10 @@ use crate::port::fields::Fields;
 use crate::port::reply::{Answer, Export as Told};
 use crate::reference::shown;
 use crate::repo::blobs::Blobs;
-use crate::repo::export::{Archive, Dest, Export as Place, Sink};
+use crate::repo::export::{Archive, Dest, Export as Place, Sink, hex};
 use crate::repo::lock::DirLock;
 use crate::repo::selection::Selection;
-use crate::repo::tree_files::{GITLINK, KIND, LINK};
+use crate::repo::tree_files::{GITLINK, KIND, LINK, link_target};
 use crate::repo::{raw_object, revision};
 use crate::worker::Worker;
 
@@ -213,14 +213,12 @@ fn write(
         }
         let content = blobs.content(id, size)?;
         match mode & KIND {
-            LINK => sink.link(path, &content)?,
+            LINK => sink.link(path, link_target(&content))?,
             _ => sink.file(path, mode & 0o100 != 0, &content)?,
         }
         Ok(ControlFlow::Continue(()))
     })?;
-    let list = digest.finalize();
-    let list = list.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok((count, list))
+    Ok((count, hex(&digest.finalize())))
 }
 
 fn too_large(path: &[u8], does: &str, bytes: u64, limit: u64, advice: &str) -> Error {

@@ -26,6 +26,8 @@ use crate::worker::Worker;
 
 /// The names of one answer.
 const MAX_BYTES: usize = 16 << 20;
+/// Names of directories that are to be listed, in memory.
+const MAX_WAITING: usize = 64 << 20;
 /// What a name takes in memory, its own copy in the frame included, beside its bytes.
 const OVERHEAD: u64 = 100;
 
@@ -130,6 +132,8 @@ struct Names<'a> {
     found: Vec<Name>,
     bytes: usize,
     needed: u64,
+    /// Bytes of memory for the directories that were found, whether listed by now or not.
+    waiting: usize,
 }
 
 impl<'a> Names<'a> {
@@ -141,6 +145,7 @@ impl<'a> Names<'a> {
             found: Vec::new(),
             bytes: 0,
             needed: 0,
+            waiting: 0,
         }
     }
 
@@ -269,7 +274,13 @@ impl<'a> Names<'a> {
                 kind => kind,
             };
             match kind {
-                FileType::Directory if self.ask.recursive && self.enters(&name) => dirs.push(name),
+                FileType::Directory if self.ask.recursive && self.enters(&name) => {
+                    self.waiting += name.len() + OVERHEAD as usize;
+                    if self.waiting > MAX_WAITING {
+                        return Err(too_many_directories(&path.join(subpath)));
+                    }
+                    dirs.push(name);
+                }
                 FileType::RegularFile if self.wants(&name) => {
                     self.job.reach("object");
                     self.add(name)?;
@@ -297,6 +308,14 @@ fn bounded(bytes: usize) -> Result<()> {
          below, or for those that match"
     );
     Err(Error::new(Kind::TooLarge, message).with(Key::Limit, MAX_BYTES as u64))
+}
+
+fn too_many_directories(path: &Path) -> Error {
+    let message = format!(
+        "{} has more directories below it than are listed; ask for one of them",
+        path.display()
+    );
+    Error::new(Kind::TooLarge, message).with(Key::Limit, MAX_WAITING as u64)
 }
 
 fn is_hidden(name: &[u8]) -> bool {

@@ -15,6 +15,8 @@ const RUN: usize = 32;
 /// With less to read, other threads would come too late.
 const WORTH_HELP: u64 = 128 << 10;
 const MAX_HELPERS: usize = 3;
+/// Larger files are libgit2's, which has fewer copies of what they are made of.
+const LARGE: u64 = 8 << 20;
 
 pub(crate) struct Blobs<'a> {
     odb: Odb<'a>,
@@ -133,6 +135,9 @@ impl Work {
 }
 
 fn packed(reader: &mut PackReader, id: Oid, size: u64) -> Option<Vec<u8>> {
+    if size > LARGE {
+        return None;
+    }
     // Most of what it is made of is not much larger.
     let max = size.saturating_mul(2).max(1 << 20);
     let content = reader.content(id, max)?;

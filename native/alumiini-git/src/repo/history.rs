@@ -8,10 +8,13 @@ use git2::{Odb, Oid};
 
 use crate::error::{Error, Key, Kind, Result};
 use crate::repo::raw_object::{self, RawCommit};
+use crate::repo::tree_files::KIND;
 use crate::task::job::Job;
 
 /// Commits that one walk looks at; what it remembers of them is some 100 MiB.
 const MAX_COMMITS: usize = 1_000_000;
+/// What a tree has a directory's mode as, without permissions.
+const DIRECTORY: u32 = 0o040_000;
 /// Trees whose entry at the path is remembered.
 const MAX_TREES: usize = 1 << 16;
 
@@ -69,6 +72,11 @@ impl<'a> History<'a> {
             self.job.check()?;
             let mut parents = Vec::with_capacity(raw.parents.len());
             for parent in &raw.parents {
+                self.job.check()?;
+                // What it has at the path is asked of each.
+                if self.path.is_none() && seen.contains(parent) {
+                    continue;
+                }
                 parents.push((*parent, self.read(*parent)?));
             }
             let is_shown = match self.path {
@@ -139,7 +147,7 @@ impl<'a> History<'a> {
         let mut found: Entry = Some((0, tree));
         for step in path.split(|byte| *byte == b'/') {
             let Some((mode, dir)) = found else { break };
-            let is_dir = mode == 0 || mode & 0o170_000 == 0o040_000;
+            let is_dir = mode == 0 || mode & KIND == DIRECTORY;
             found = match is_dir {
                 true => raw_object::find(self.odb, dir, step, |entry| (entry.mode, entry.id))?.0,
                 false => None,

@@ -11,10 +11,9 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use git2::{ErrorCode, ObjectType, Oid, Repository};
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
 
 use crate::error::{Error, Key, Kind, Result};
-use crate::repo::{byte_refs, git_failure, raw_object};
+use crate::repo::{byte_refs, git_failure, raw_object, touch};
 
 const PREFIX: &str = "refs/alumiini/";
 const LEASES: &str = "refs/alumiini/leases/";
@@ -97,16 +96,7 @@ pub(crate) fn lease(repo: &Repository, id: &str, commit: Oid) -> Result<()> {
         byte_refs::write(repo, name.as_bytes(), commit, "lease")
             .map_err(git_failure("write a ref"))?;
     }
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: UTIME_NOW,
-    };
-    let times = Timestamps {
-        last_access: now,
-        last_modification: now,
-    };
-    utimensat(CWD, &file, &times, AtFlags::SYMLINK_NOFOLLOW)
-        .map_err(|errno| Error::io("refresh the lease", &file, &errno.into()))
+    touch(&file).map_err(|error| Error::io("refresh the lease", &file, &error))
 }
 
 /// Ends the lease `id`. One that is not there has ended.

@@ -53,6 +53,7 @@ pub(crate) mod working_tree;
 use std::path::Path;
 
 use git2::{ErrorClass, ErrorCode, ObjectType};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
 
 use crate::error::{Error, Kind};
 
@@ -96,6 +97,20 @@ pub(crate) fn make_hermetic() -> Result<(), git2::Error> {
 pub(crate) fn libgit2_version() -> String {
     let (major, minor, patch) = git2::Version::get().libgit2_version();
     format!("{major}.{minor}.{patch}")
+}
+
+/// Makes what is at `path`, not what a link there leads to, as young as if it were written now.
+fn touch(path: &Path) -> std::io::Result<()> {
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_NOW,
+    };
+    let times = Timestamps {
+        last_access: now,
+        last_modification: now,
+    };
+    utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(())
 }
 
 /// Turns a libgit2 error into ours: `what` was being done, as in "cannot `what`".

@@ -42,6 +42,11 @@ fn canonical(mode: u32) -> u32 {
     }
 }
 
+/// A link's target ends at the first NUL, as in Git, which hands it on as a C string.
+pub(crate) fn link_target(blob: &[u8]) -> &[u8] {
+    blob.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
 /// One entry of a tree.
 #[derive(Debug, PartialEq, Eq)]
 struct Item {

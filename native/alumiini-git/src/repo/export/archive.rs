@@ -170,6 +170,6 @@ impl<W: Write> Write for Gzip<W> {
 }
 
 /// In lower case.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

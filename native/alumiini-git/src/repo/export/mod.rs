@@ -15,16 +15,16 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{CWD, RenameFlags, Timespec, Timestamps, renameat_with, utimensat};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use crate::error::{Error, Key, Kind, Name, Result};
 use crate::repo::held_dir::HeldDir;
 use crate::repo::lock::{DirLock, make_dir};
-use crate::repo::place;
+use crate::repo::{place, touch};
 use crate::task::job::Job;
 
-pub(crate) use archive::Archive;
+pub(crate) use archive::{Archive, hex};
 pub(crate) use directory::Directory;
 
 /// In the directory beside: which directories were made here, by device and inode.
@@ -209,6 +209,7 @@ impl<'a> Export<'a> {
                 }
             }
             if let Present::Link(old) = &present {
+                // From now on it is old.
                 let _ = touch(&self.parent.at().join(old));
             }
             Ok(written)
@@ -356,20 +357,6 @@ enum Present {
 
 fn id_of(found: &fs::Metadata) -> String {
     format!("{} {}", found.dev(), found.ino())
-}
-
-/// From now on it is old.
-fn touch(path: &Path) -> io::Result<()> {
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: rustix::fs::UTIME_NOW,
-    };
-    let times = Timestamps {
-        last_access: now,
-        last_modification: now,
-    };
-    utimensat(CWD, path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
-    Ok(())
 }
 
 #[cfg(test)]

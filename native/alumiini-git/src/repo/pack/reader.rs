@@ -22,6 +22,8 @@ use crate::repo::open_flags::FILE_ITSELF;
 const MAX_PACKS: usize = 256;
 /// Deltas that one file is made of (`pack.depth` is 50 by default, and at most 4,095).
 const MAX_CHAIN: usize = 4_096;
+/// Bytes that are made for one file, on the way to it.
+const MAX_WORK: u64 = 256 << 20;
 /// Files that others are deltas of, kept while a page is made.
 const MAX_BASES: usize = 8 << 20;
 /// Of an index: its own head and the table of first bytes.
@@ -118,8 +120,11 @@ impl PackReader {
                 break Vec::new();
             }
             let (header, length) = self.header(place)?;
+            if header.size > max || deltas.len() >= MAX_CHAIN {
+                return None;
+            }
             unfolded += header.size;
-            if header.size > max || unfolded > max.saturating_mul(4) || deltas.len() >= MAX_CHAIN {
+            if unfolded > MAX_WORK {
                 return None;
             }
             let data = self.inflate((place.0, place.1 + length), header.size)?;
@@ -140,7 +145,9 @@ impl PackReader {
         let mut deltas = deltas.into_iter().rev().peekable();
         while let Some((at, delta)) = deltas.next() {
             let delta = Delta::new(&delta)?;
-            if delta.base != content.len() as u64 || delta.result > max {
+            // A few bytes may make many, at each step of a chain.
+            unfolded += delta.result.min(max);
+            if delta.base != content.len() as u64 || delta.result > max || unfolded > MAX_WORK {
                 return None;
             }
             let mut result = Vec::with_capacity(delta.result as usize);

@@ -21,6 +21,7 @@ use super::{FILE, KIND, LINK};
 use crate::error::{Error, Kind, Result};
 use crate::repo::git_failure;
 use crate::repo::open_flags::{DIR_ITSELF, FILE_ITSELF};
+use crate::repo::tree_files::link_target;
 use crate::task::job::Job;
 
 const CREATE: OFlags = OFlags::WRONLY
@@ -164,7 +165,7 @@ impl<'a> Content<'a> {
         }
         let fail = |error: io::Error| Error::io("write", &shown(), &error);
         if entry.mode & KIND == LINK && self.keeps.links.load(Ordering::Relaxed) {
-            match rustix::fs::symlinkat(OsStr::from_bytes(target(blob.data())), dir, name) {
+            match rustix::fs::symlinkat(OsStr::from_bytes(link_target(blob.data())), dir, name) {
                 Ok(()) => {
                     let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
                     return stat
@@ -207,7 +208,7 @@ impl<'a> Content<'a> {
         if size > 1 << 16 {
             return Ok(Vec::new());
         }
-        Ok(target(self.odb.read(id).map_err(&fail)?.data()).to_vec())
+        Ok(link_target(self.odb.read(id).map_err(&fail)?.data()).to_vec())
     }
 
     fn is_same_kind(&self, mode: u32, stat: &Stat) -> bool {
@@ -249,11 +250,6 @@ impl<'a> Content<'a> {
         }
         rustix::fs::unlinkat(dir, os, AtFlags::REMOVEDIR).map_err(fail)
     }
-}
-
-/// A link's target ends at the first NUL, as in Git, which hands it on as a C string.
-fn target(blob: &[u8]) -> &[u8] {
-    blob.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 /// What no path of a commit may have as one of its parts. A commit was asked before; this is where

@@ -72,15 +72,18 @@ struct Search<'a> {
 impl Search<'_> {
     fn add(&mut self, path: Vec<u8>, drift: Drift) -> Result<()> {
         if self.found.len() >= MAX_DRIFT {
-            let message = format!(
-                "more than {MAX_DRIFT} files of {} are not as the commit has them; sync it",
-                self.content.work.display()
-            );
-            let limit = MAX_DRIFT as u64;
-            return Err(Error::new(Kind::TooLarge, message).with(Key::Limit, limit));
+            return Err(self.too_large());
         }
         self.found.push((path, drift));
         Ok(())
+    }
+
+    fn too_large(&self) -> Error {
+        let message = format!(
+            "more than {MAX_DRIFT} files of {} are not as the commit has them; sync it",
+            self.content.work.display()
+        );
+        Error::new(Kind::TooLarge, message).with(Key::Limit, MAX_DRIFT as u64)
     }
 
     /// One directory: `range` are the wanted entries below it, whose first `prefix` bytes of path
@@ -158,6 +161,9 @@ impl Search<'_> {
                 kind => kind,
             };
             names.insert(name.to_vec(), kind);
+            if names.len() > 2 * MAX_DRIFT {
+                return Err(self.too_large());
+            }
         }
         Ok(names)
     }
