@@ -26,6 +26,7 @@ defmodule Alumiini.Git.Bench do
     poll: Scenarios.Poll,
     distance: Scenarios.Distance,
     clone: Scenarios.Clone,
+    paths: Scenarios.Paths,
     growth: Scenarios.Growth,
     history: Scenarios.History,
     fleet: Scenarios.Fleet,

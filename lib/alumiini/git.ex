@@ -168,9 +168,17 @@ defmodule Alumiini.Git do
     * `:depth` - how many commits of history to have, or `:infinity` for all. Default: 1
     * `:force` - overwrite local changes and commits in a repository that this library did not clone
       (one that it did is always overwritten). Default: `false`
+    * `:hint` - the full id of a commit that the ref may be at by now, as a webhook says: it is
+      fetched while the remote is asked what the ref is at, rather than after that. It is never
+      believed: where the ref is at another commit, that is what is synced
     * `:keep` - how many of the commits that were synced stay readable, the newest among them, in a
       repository that this library cloned: their objects are kept when newer ones arrive. Default:
       2, at most 1,000
+    * `:paths` - only these directories and files, as a list of their paths from the top. See "Some
+      paths of a repository". Default: all
+    * `:ignore` - without the files that these patterns take, as a list of lines of a `.gitignore`,
+      or the text of a file such as Flux's `.sourceignore`. They are not fetched either, as with
+      `:paths`. Default: none
     * `:working_tree` - with `false` no file is checked out: `path` holds `.git` and nothing else,
       and `head/2`, `files/3` and `read/3` answer from the commit itself, the same as with a working
       tree. See "Without a working tree". Default: `true`
@@ -191,6 +199,30 @@ defmodule Alumiini.Git do
   else lay there. What somebody puts beside `.git` after that is neither looked at nor touched. A
   repository that this library did not clone keeps its working tree: `:unsupported`, and nothing is
   touched.
+
+  ## Some paths of a repository
+
+  With `paths: ["deploy/", "charts/app"]` a repository has what is at and below these paths, and
+  nothing else: for a monorepo, of which one directory is read. From a server that can filter
+  (GitHub, GitLab, Gitea, Forgejo, Bitbucket, and Git's own with `uploadpack.allowFilter`) the first
+  request brings commits and directories without any content of files, the second one the files at
+  the paths. Where nothing changed there, the second is not made, and `update/4` says
+  `changed?: false` with the new commit. Another server sends all, and the working tree is the same:
+  `mix alumiini_git.doctor URL` tells which it is.
+
+  To Git the repository is a partial, sparse clone: `git status` and `git fsck` find nothing to
+  complain of, and `git checkout` fetches what it needs.
+
+  The next sync may have other paths: what is new among them is fetched, and what is left out goes.
+  Without the option all of the repository is fetched anew. `files/3`, `read/3`, `snapshot/3` and
+  `export/3` know what is at the paths; to ask for something else is a `:path_not_found` that says
+  so. `diff/4` and `log/2` see all paths. Of commits with other paths than those that they were
+  synced with, not all files may be there.
+
+  There may be 16,384 paths, of 64 KiB together with the rules.
+
+  A path that is not in the commit is no error: it may come. A repository that this library did not
+  clone takes no paths: `:unsupported`.
 
   ## Errors
 

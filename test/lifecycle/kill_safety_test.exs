@@ -130,6 +130,40 @@ defmodule Alumiini.Git.KillSafetyTest do
     end
   end
 
+  # In two packs: commits and directories, then files.
+  @parts @once ++ @short ++ [{"pack", 2}, {"installed", 2}, {"index", 42}]
+
+  describe "a sync of some paths," do
+    setup do: %{paths: ["app", "deploy"]}
+
+    test("a clone that is killed", context,
+      do: sweep(context, :clone, @parts ++ @only_clone, [1, 0])
+    )
+
+    test("a fetch that is killed", context, do: sweep(context, :fetch, @parts, [0, 1]))
+    test("a repair that is killed", context, do: sweep(context, :repair, @repair, [1]))
+
+    test("without a working tree, a fetch that is killed", context) do
+      context = Map.put(context, :working_tree, false)
+      sweep(context, :fetch, without_checkout(@parts), [1, 0])
+    end
+
+    test "from outside, while the server is at work", context do
+      files = {:request, 2}
+      for gate <- @gates ++ [files], do: killed_at_gate(context, :fetch, gate)
+    end
+
+    test("a sync that takes other files away", context) do
+      sweep(context, :narrow, @switch, [1, 0])
+      sweep(context, :fetch_and_narrow, @switch, [1, 0])
+    end
+
+    test("a sync that brings other files", context) do
+      sweep(context, :widen, @switch ++ [{"installed", 1}, {"checkout", 1}], [1, 0])
+      sweep(context, :fetch_and_widen, @switch ++ [{"installed", 2}], [1, 0])
+    end
+  end
+
   describe "a sync that brings the working tree back" do
     test("when it is killed", context) do
       sweep(context, :switch, @switch ++ [{"checkout", Versions.count()}], [1, 0])
@@ -169,7 +203,10 @@ defmodule Alumiini.Git.KillSafetyTest do
   # The worker is a new one: it asks what the server speaks, then for refs, then for a pack.
   defp gate(server, :info_refs), do: HttpServer.rule(server, :hold, on: :info_refs)
   defp gate(server, :ls_refs), do: HttpServer.rule(server, :hold, on: :upload_pack)
-  defp gate(server, :fetch), do: HttpServer.rule(server, :hold, on: :upload_pack, skip: 1)
+  defp gate(server, :fetch), do: gate(server, {:request, 1})
+
+  defp gate(server, {:request, n}),
+    do: HttpServer.rule(server, :hold, on: :upload_pack, skip: n)
 
   defp gate(server, {:pack, n}),
     do: HttpServer.rule(server, {:stop, {:pack, n}, :hold}, on: :upload_pack)
@@ -179,7 +216,7 @@ defmodule Alumiini.Git.KillSafetyTest do
     path = Path.join(context.dir, "work-#{System.unique_integer([:positive])}")
     request = sync_request(context, path, depth)
     before(context, what, request)
-    new = if what in [:clone, :switch], do: 1, else: 2
+    new = if what in [:clone, :switch, :narrow, :widen], do: 1, else: 2
     publish!(context, new)
 
     RawWorker.with_worker(fn worker -> kill.(worker, request) end)
@@ -189,6 +226,8 @@ defmodule Alumiini.Git.KillSafetyTest do
 
     RawWorker.with_worker(fn worker ->
       old = if what == :clone, do: [], else: [1]
+      # There is another part of it before.
+      old = if what in [:widen, :fetch_and_widen], do: old ++ ["part of 1"], else: old
       # Where the objects are all there is, damage shows until it is repaired.
       unread = if what == :repair and not request["working_tree"], do: ["corrupt"], else: []
       expect_whole(worker, path, old ++ [new], "#{what} killed at #{inspect(moment)}", unread)
@@ -203,6 +242,15 @@ defmodule Alumiini.Git.KillSafetyTest do
   end
 
   defp before(_context, :clone, _request), do: :ok
+
+  # A reader finds what is there of either end.
+  defp before(context, what, request) when what in [:narrow, :fetch_and_narrow] do
+    before(context, :fetch, Map.put(request, "paths", ["app", "deploy", "run.sh"]))
+  end
+
+  defp before(context, what, request) when what in [:widen, :fetch_and_widen] do
+    before(context, :fetch, Map.put(request, "paths", ["app/1.yaml", "deploy"]))
+  end
 
   defp before(context, what, request) when what in [:switch, :fetch_and_switch] do
     before(context, :fetch, Map.update!(request, "working_tree", &not/1))
@@ -236,7 +284,8 @@ defmodule Alumiini.Git.KillSafetyTest do
       "depth" => depth
     }
 
-    Map.put(request, "working_tree", working_tree)
+    request = Map.put(request, "working_tree", working_tree)
+    if paths = context[:paths], do: Map.put(request, "paths", paths), else: request
   end
 
   ## What must hold
@@ -264,7 +313,7 @@ defmodule Alumiini.Git.KillSafetyTest do
     assert WholeCommit.version(contents) == version
 
     if request["working_tree"],
-      do: Oracle.assert_synced(path, context.origin, id),
+      do: Oracle.assert_synced(path, context.origin, id, request["paths"] || []),
       else: Oracle.assert_synced_bare(path, context.origin, id)
   end
 end

@@ -12,11 +12,11 @@ defmodule Alumiini.Git.Test.Oracle do
   @type difference ::
           {:missing | :unexpected | :empty_directory | :content | :kind | :executable_bit, binary}
 
-  @doc "All entries of a commit's tree, directories gone into."
-  @spec ls_tree(Path.t(), String.t()) :: [entry]
-  def ls_tree(repository, revision) do
+  @doc "All entries of a commit's tree, directories gone into; or those at and below some paths."
+  @spec ls_tree(Path.t(), String.t(), [binary]) :: [entry]
+  def ls_tree(repository, revision, paths \\ []) do
     for line <-
-          git!(repository, ["ls-tree", "-r", "-z", "--full-tree", revision])
+          git!(repository, ["ls-tree", "-r", "-z", "--full-tree", revision, "--" | paths])
           |> :binary.split(<<0>>, [:global]),
         line != "" do
       [meta, path] = :binary.split(line, "\t")
@@ -108,17 +108,17 @@ defmodule Alumiini.Git.Test.Oracle do
   end
 
   @doc """
-  Raises unless `path` holds exactly the files of `commit` as `origin` has them, and git is content
-  with it.
+  Raises unless `path` holds exactly the files of `commit` as `origin` has them, or those at and
+  below some paths, and git is content with it.
   """
-  @spec assert_synced(Path.t(), Path.t(), String.t()) :: :ok
-  def assert_synced(path, origin, commit) do
+  @spec assert_synced(Path.t(), Path.t(), String.t(), [binary]) :: :ok
+  def assert_synced(path, origin, commit, paths \\ []) do
     case Repository.rev_parse(path) do
       ^commit -> :ok
       other -> flunk("HEAD of #{path} is #{inspect(other)}, not #{commit}")
     end
 
-    assert_tree_equals(path, origin, commit)
+    assert_tree_equals(path, origin, commit, paths)
     status!(path)
     fsck!(path)
   end
@@ -154,21 +154,21 @@ defmodule Alumiini.Git.Test.Oracle do
   end
 
   @doc """
-  Raises unless the working tree at `path` is the commit, byte for byte: contents, modes, links, and
-  nothing else.
+  Raises unless the working tree at `path` is the commit, or some paths of it, byte for byte:
+  contents, modes, links, and nothing else.
   """
-  @spec assert_tree_equals(Path.t(), Path.t(), String.t()) :: :ok
-  def assert_tree_equals(path, origin, commit) do
-    case differences(path, origin, commit) do
+  @spec assert_tree_equals(Path.t(), Path.t(), String.t(), [binary]) :: :ok
+  def assert_tree_equals(path, origin, commit, paths \\ []) do
+    case differences(path, origin, commit, paths) do
       [] -> :ok
       some -> flunk("#{path} is not #{commit}: #{inspect(Enum.take(some, 20), limit: :infinity)}")
     end
   end
 
-  @doc "How the working tree at `path` differs from the commit."
-  @spec differences(Path.t(), Path.t(), String.t()) :: [difference]
-  def differences(path, origin, commit) do
-    entries = ls_tree(origin, commit)
+  @doc "How the working tree at `path` differs from the commit, or from some paths of it."
+  @spec differences(Path.t(), Path.t(), String.t(), [binary]) :: [difference]
+  def differences(path, origin, commit, paths \\ []) do
+    entries = ls_tree(origin, commit, paths)
     # A submodule's place is an empty directory, and its commit is not the origin's to know.
     {submodules, files} = Enum.split_with(entries, &(&1.type == "commit"))
     contents = cat_files(origin, Enum.map(files, & &1.oid))

@@ -13,13 +13,15 @@ defmodule Alumiini.Git.Test.Remotes do
 
   @doc """
   Serves the repositories in `root` for the running test. `url` makes the URL of one; `server` is
-  the HTTP server, nil for `:file`.
+  the HTTP server, nil for `:file`, with the options of `HttpServer.start_link/1`.
   """
-  @spec serve!(kind, Path.t()) :: %{url: (String.t() -> String.t()), server: pid | nil}
-  def serve!(:file, root), do: %{url: &("file://" <> Path.join(root, &1)), server: nil}
+  @spec serve!(kind, Path.t(), keyword) :: %{url: (String.t() -> String.t()), server: pid | nil}
+  def serve!(kind, root, options \\ [])
 
-  def serve!(kind, root) do
-    server = ExUnit.Callbacks.start_supervised!({HttpServer, root: root})
+  def serve!(:file, root, _options), do: %{url: &("file://" <> Path.join(root, &1)), server: nil}
+
+  def serve!(kind, root, options) do
+    server = ExUnit.Callbacks.start_supervised!({HttpServer, [root: root] ++ options})
     if kind == :v0, do: HttpServer.rule(server, :no_v2)
     %{url: &HttpServer.url(server, &1), server: server}
   end

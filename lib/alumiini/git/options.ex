@@ -184,6 +184,7 @@ defmodule Alumiini.Git.Options do
   @type commit ::
           {:at, String.t()}
           | {:match, String.t() | [String.t()]}
+          | {:hint, String.t() | nil}
           | {:ignore, String.t() | [String.t()]}
 
   @typedoc "An option of `Alumiini.Git.files/3`."
@@ -242,7 +243,9 @@ defmodule Alumiini.Git.Options do
           | remote
           | {:depth, pos_integer | :infinity}
           | {:force, boolean}
+          | {:ignore, String.t() | [String.t()]}
           | {:keep, pos_integer}
+          | {:paths, Path.t() | [Path.t()]}
           | {:progress, (Git.progress() -> any)}
           | {:working_tree, boolean}
 end

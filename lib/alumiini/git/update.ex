@@ -6,7 +6,7 @@ defmodule Alumiini.Git.Update do
   | --- | --- |
   | `sha` | the id of the commit that the directory is at now, in hex |
   | `previous` | the id of the commit that it was at before; `nil` where there was none, or it could not be read |
-  | `changed?` | whether these two differ |
+  | `changed?` | whether these two differ; with `:paths` or `:ignore`, whether they do in what is taken |
   | `ref` | the full name of the ref that was synced: `"refs/heads/main"`, `"refs/tags/v1.2.3"`, …; `nil` for `{:commit, sha}` |
   | `tag` | of an annotated tag, the id of the tag itself; otherwise `nil` |
   | `cloned?` | whether there was no repository before |

@@ -11,6 +11,7 @@ mod reference;
 mod registry;
 mod remote;
 mod repo;
+mod selection;
 mod server;
 mod spec;
 mod task;

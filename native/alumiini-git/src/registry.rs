@@ -37,6 +37,8 @@ pub(crate) struct Synced {
     pub(crate) branch: Option<Branch>,
     /// The commit that was there before; none where there was none, or it could not be read.
     pub(crate) previous: Option<Oid>,
+    /// Whether what the sync is of differs between the two.
+    pub(crate) changed: bool,
     pub(crate) change: Change,
     pub(crate) stats: Stats,
 }

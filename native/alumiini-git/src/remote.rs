@@ -44,6 +44,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) name: Option<&'a [u8]>,
     /// Commits of history; 0 is all of it. `None`: leave the depth of the repository as it is.
     pub(crate) depth: Option<u32>,
+    /// Whether the content of files is to stay away, where the remote can leave it out.
+    pub(crate) without_files: bool,
 }
 
 impl Remote {

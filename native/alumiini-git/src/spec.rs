@@ -4,6 +4,7 @@ use crate::net::auth::Auth;
 use crate::net::tls::Tls;
 use crate::net::url;
 use crate::reference::Reference;
+use crate::selection::scope::Scope;
 
 /// A remote and how to get in. Shown by its URL without credentials.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -41,6 +42,8 @@ pub(crate) struct SyncSpec {
     pub(crate) keep: u32,
     /// Whether files are checked out.
     pub(crate) working_tree: bool,
+    /// Which files are fetched, as far as the remote lets choose, and checked out.
+    pub(crate) scope: Scope,
 }
 
 impl SyncSpec {

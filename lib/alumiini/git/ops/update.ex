@@ -4,7 +4,8 @@ defmodule Alumiini.Git.Ops.Update do
   alias Alumiini.Git.{Error, Operation, Options, Reference, Remote, Response, Update}
 
   @options Options.Check.common() ++
-             Options.Check.remote() ++ [:depth, :force, :keep, :progress, :working_tree]
+             Options.Check.remote() ++
+             [:depth, :force, :hint, :ignore, :keep, :paths, :progress, :working_tree]
 
   @spec run(String.t(), Alumiini.Git.ref(), Path.t(), keyword) ::
           {:ok, Update.t()} | {:error, Error.t()}
@@ -41,6 +42,9 @@ defmodule Alumiini.Git.Ops.Update do
       "force" => Keyword.get(options, :force, false),
       "keep" => options[:keep],
       "working_tree" => Keyword.get(options, :working_tree, true),
+      "paths" => Options.Read.list(options[:paths]),
+      "ignore" => Options.Read.lines(options[:ignore]),
+      "hint" => options[:hint],
       "details" => true
     }
   end

@@ -215,6 +215,11 @@ defmodule Alumiini.Git.Options.Check do
     end
   end
 
+  defp call_option!(:hint, value) do
+    if not (is_nil(value) or (is_binary(value) and value =~ ~r/\A[0-9a-fA-F]{40}\z/)),
+      do: wrong!(:hint, "the full id of a commit: 40 hexadecimal digits", value)
+  end
+
   defp call_option!(key, value) when key in [:force, :allow_insecure, :working_tree],
     do: boolean!(key, value)
 

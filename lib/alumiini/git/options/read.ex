@@ -95,11 +95,14 @@ defmodule Alumiini.Git.Options.Read do
   def list(nil), do: nil
   def list(one_or_more), do: List.wrap(one_or_more)
 
-  # A whole file of rules may be given as it was read. What says nothing is not sent: there is a
-  # limit to how many lines may be.
-  defp lines(nil), do: nil
+  @doc """
+  The lines of rules. A whole file of them may be given as it was read. What says nothing is not
+  sent: there is a limit to how many lines may be.
+  """
+  @spec lines(binary | [binary] | nil) :: [binary] | nil
+  def lines(nil), do: nil
 
-  defp lines(texts) do
+  def lines(texts) do
     for text <- List.wrap(texts),
         line <- :binary.split(text, ["\r\n", "\n"], [:global]),
         line != "" and not String.starts_with?(line, "#"),

@@ -269,7 +269,11 @@ impl Walk {
             None => "without credentials",
             Some(_) => "the credentials were accepted",
         };
-        Ok(format!("{who}; Git protocol v{version}{led}"))
+        let part = match server.capabilities.can_filter() {
+            true => "sends some paths only where `paths` asks for them",
+            false => "sends all files, also where `paths` asks for some",
+        };
+        Ok(format!("{who}; Git protocol v{version}{led}; {part}"))
     }
 
     async fn refs(&mut self) -> Result<String> {

@@ -110,6 +110,7 @@ fn want(oid: git2::Oid) -> FetchRequest {
         shallow: vec![],
         depth: None,
         thin: true,
+        filter: None,
         max_bytes: DEFAULT_MAX_BYTES,
     }
 }

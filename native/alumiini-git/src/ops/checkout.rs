@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::Result;
+use git2::Oid;
+
+use crate::error::{Error, Kind, Result};
 use crate::ops::operation::{Context, Done, Operation};
 use crate::ops::sync::{Place, arrive};
 use crate::ops::sync_guard::{Missing, SyncGuard};
@@ -11,7 +13,8 @@ use crate::port::reply::Answer;
 use crate::repo::marker::Target;
 use crate::repo::tree_check::CheckedTrees;
 use crate::repo::unmanaged::{self, Checks};
-use crate::repo::{cleanup, finish, open, raw_object, refs, revision};
+use crate::repo::{cleanup, finish, open, partial, raw_object, refs, revision, scope_file};
+use crate::selection::scope::Scope;
 use crate::task::job::Job;
 
 #[derive(Debug)]
@@ -88,11 +91,22 @@ fn check_out(
     };
     let commit = revision::commit(&repo, path, rev)?;
     // A sync asked this of the newest commit only.
-    checked.check(&repo, raw_object::tree_of(&repo, commit)?, job)?;
+    let tree = raw_object::tree_of(&repo, commit)?;
+    checked.check(&repo, tree, job)?;
+    let scope = match is_managed {
+        true => scope_file::read(&git_dir)?,
+        false => Scope::default(),
+    };
+    if partial::is_partial(&git_dir)
+        && !partial::missing(&repo, tree, &scope.filter()?, job)?.is_empty()
+    {
+        return Err(not_fetched(commit));
+    }
     let to = Target {
         commit,
         branch: None,
         bare: is_managed && open::is_bare(&git_dir),
+        scope,
     };
     let place = if is_managed {
         Place::Managed {
@@ -111,4 +125,12 @@ fn check_out(
     drop(repo);
     arrive(path, to, place, None, job)?;
     Ok(commit.to_string())
+}
+
+fn not_fetched(commit: Oid) -> Error {
+    let message = format!(
+        "files of {commit} were not fetched: only those of some paths were, of the commits that \
+         were synced; sync that commit"
+    );
+    Error::new(Kind::PathNotFound, message)
 }

@@ -10,11 +10,11 @@ use crate::port::cursor::Cursor;
 use crate::port::fields::Fields;
 use crate::port::reply::{Answer, Change as Told, Page};
 use crate::reference::shown;
-use crate::repo::paths::Paths;
 use crate::repo::renames::{self, Changed};
-use crate::repo::selection::Selection;
 use crate::repo::tree_files::{self, KIND};
-use crate::repo::{raw_object, revision, tree_check};
+use crate::repo::{partial, raw_object, revision, tree_check};
+use crate::selection::Selection;
+use crate::selection::paths::Paths;
 
 /// They are found anew for each page.
 const MAX_CHANGES: usize = 100_000;
@@ -95,7 +95,12 @@ fn page(objects: &Objects<'_>, ask: &Diff, allowance: u64) -> Result<Fit<Page<Ve
         }
     }
     let changed = match ask.renames {
-        true => renames::find(&odb, changes, objects.job)?,
+        true => renames::find(
+            &odb,
+            changes,
+            partial::is_partial(objects.repo.path()),
+            objects.job,
+        )?,
         false => changes.into_iter().map(Changed::from).collect(),
     };
     let (mut told, mut cost, mut is_full) = (Vec::new(), 0, false);

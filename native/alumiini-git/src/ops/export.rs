@@ -17,9 +17,9 @@ use crate::reference::shown;
 use crate::repo::blobs::Blobs;
 use crate::repo::export::{Archive, Dest, Export as Place, Sink, hex};
 use crate::repo::lock::DirLock;
-use crate::repo::selection::Selection;
 use crate::repo::tree_files::{GITLINK, KIND, LINK, link_target};
 use crate::repo::{raw_object, revision};
+use crate::selection::Selection;
 use crate::worker::Worker;
 
 const DEFAULT_MAX_BYTES: u64 = 4 << 30;

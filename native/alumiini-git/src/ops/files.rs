@@ -15,11 +15,11 @@ use crate::ops::operation::{Context, Done, Operation};
 use crate::ops::stable_read::{self, Source};
 use crate::port::fields::Fields;
 use crate::port::reply::Answer;
-use crate::repo::revision;
 use crate::repo::safe_path::Root;
-use crate::repo::selection::Selection;
 use crate::repo::tree_files::{self, GITLINK, KIND, LINK, Part};
 use crate::repo::tree_reader::TreeReader;
+use crate::repo::{partial, revision};
+use crate::selection::Selection;
 use crate::task::job::Job;
 use crate::task::share::FREE;
 use crate::worker::Worker;
@@ -109,7 +109,8 @@ fn list(seen: &Source<'_>, ask: &Files, job: &Job, allowance: u64) -> Result<Fit
     match seen {
         Source::Directory(path) => {
             let mut names = Names::new(ask, job, allowance);
-            names.of_directory(path)?;
+            let listed = names.of_directory(path);
+            listed.map_err(|error| partial::left_out(path, &ask.subpath, error))?;
             names.end()
         }
         Source::Commit {
@@ -195,16 +196,18 @@ impl<'a> Names<'a> {
             }
             return Ok(());
         }
-        let Some(dir) = tree.dir(subpath)? else {
+        let (Some(dir), prefix) = tree.dir_at(subpath)? else {
             return Ok(());
         };
         let mut links = Vec::new();
-        let enters = |dir: &[u8]| self.enters(dir.strip_suffix(b"/").unwrap_or(dir));
+        let enters = |dir: &[u8]| {
+            self.enters(dir.strip_suffix(b"/").unwrap_or(dir)) && tree.enters(&prefix, dir)
+        };
         let mut files = Vec::new();
         let part = Part::default();
         tree_files::visit(tree.odb(), dir, part, self.job, enters, |file| {
             self.job.check()?;
-            if self.wants(&file.path) {
+            if self.wants(&file.path) && tree.takes(&prefix, &file.path) {
                 self.job.reach("object");
                 match file.is.mode & KIND {
                     GITLINK => {}

@@ -13,7 +13,8 @@ use crate::port::cursor::Cursor;
 use crate::port::fields::Fields;
 use crate::port::reply::{Answer, Commit, Page};
 use crate::repo::history::History;
-use crate::repo::{open, paths, revision};
+use crate::repo::{open, revision};
+use crate::selection::paths;
 
 const DEFAULT_LIMIT: u64 = 100;
 const MAX_LIMIT: u64 = 100_000;

@@ -13,10 +13,11 @@ use crate::error::{Error, Kind, Result};
 use crate::ops::fit::{self, Fit};
 use crate::ops::operation::Context;
 use crate::ops::stable_read::{ATTEMPTS, enclosing, refuse_unborn};
-use crate::repo::selection::Selection;
+use crate::repo::partial::{self, Within};
 use crate::repo::tree_files::{self, Part, TreeFile};
 use crate::repo::tree_reader::TreeReader;
 use crate::repo::{open, raw_object, refs, revision};
+use crate::selection::Selection;
 use crate::task::job::Job;
 use crate::task::pool::Pool;
 use crate::worker::Worker;
@@ -28,6 +29,7 @@ pub(super) struct Objects<'a> {
     worker: &'a Worker,
     root: &'a Path,
     below: &'a Path,
+    within: Option<Within>,
 }
 
 /// A directory of a commit.
@@ -36,6 +38,8 @@ pub(super) struct Directory {
     pub(super) tree: Option<Oid>,
     /// What the paths in it begin with, as the request names it: empty, or with a slash at its end.
     pub(super) prefix: Vec<u8>,
+    /// What they begin with in the repository, once links were followed.
+    place: Vec<u8>,
 }
 
 impl Directory {
@@ -128,6 +132,7 @@ fn at<T>(
     let below = place.path.strip_prefix(root).unwrap_or(Path::new(""));
     worker.trees.read(root, |repo| {
         read(&Objects {
+            within: partial::within(root, repo.path(), false)?,
             repo,
             job,
             worker,
@@ -171,7 +176,8 @@ impl<'a> Objects<'a> {
         if self.below.as_os_str().is_empty() {
             return Ok(tree);
         }
-        let reader = TreeReader::at(self.odb()?, tree, self.root, self.below)?;
+        let within = self.within.clone();
+        let reader = TreeReader::at(self.odb()?, tree, self.root, self.below, within)?;
         match reader.dir(Path::new(""))? {
             Some(tree) => Ok(tree),
             None => raw_object::empty_tree(),
@@ -180,13 +186,15 @@ impl<'a> Objects<'a> {
 
     /// What a path names in `commit`.
     pub(super) fn reader(&self, commit: Oid) -> Result<TreeReader<'a>> {
-        TreeReader::at(self.odb()?, self.tree(commit)?, self.root, self.below)
+        let (tree, within) = (self.tree(commit)?, self.within.clone());
+        TreeReader::at(self.odb()?, tree, self.root, self.below, within)
     }
 
     pub(super) fn directory(&self, commit: Oid, subpath: &Path) -> Result<Directory> {
-        let tree = self.reader(commit)?.dir(subpath)?;
+        let (tree, place) = self.reader(commit)?.dir_at(subpath)?;
         Ok(Directory {
             tree,
+            place,
             prefix: prefix(subpath),
         })
     }
@@ -207,10 +215,16 @@ impl<'a> Objects<'a> {
             prefix: &directory.prefix,
             after,
         };
-        let enters = |dir: &[u8]| selection.enters(dir);
+        // As the repository calls it.
+        let whole = |path: &[u8]| [&directory.place, &path[directory.prefix.len()..]].concat();
+        let filter = self.within.as_ref().map(|within| &within.filter);
+        let enters = |dir: &[u8]| {
+            selection.enters(dir) && filter.is_none_or(|filter| filter.enters(&whole(dir)))
+        };
         tree_files::visit(&self.odb()?, tree, part, self.job, enters, |file| {
             self.job.check()?;
-            if !selection.takes(&file.path) {
+            let is_had = filter.is_none_or(|filter| filter.takes(&whole(&file.path)));
+            if !is_had || !selection.takes(&file.path) {
                 return Ok(ControlFlow::Continue(()));
             }
             self.job.reach("object");

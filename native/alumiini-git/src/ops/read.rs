@@ -10,9 +10,9 @@ use crate::ops::operation::{Context, Done, Operation};
 use crate::ops::stable_read::{self, Source};
 use crate::port::fields::Fields;
 use crate::port::reply::Answer;
-use crate::repo::revision;
 use crate::repo::safe_path::Root;
 use crate::repo::tree_reader::TreeReader;
+use crate::repo::{partial, revision};
 use crate::task::share::FREE;
 use crate::worker::Worker;
 
@@ -163,7 +163,8 @@ fn too_large(path: &Path, file: &Path, size: u64, max_bytes: u64) -> Error {
 
 fn of_file(path: &Path, read: &Read, allowance: u64) -> Result<Fit<Vec<u8>>> {
     let file = &read.file;
-    let mut opened = Root::open(path)?.file(file)?;
+    let opened = Root::open(path)?.file(file);
+    let mut opened = opened.map_err(|error| partial::left_out(path, file, error))?;
     let fail = |error: std::io::Error| {
         Error::new(
             Kind::Io,

@@ -17,9 +17,9 @@ use crate::port::fields::Fields;
 use crate::port::reply::{Answer, LfsPointer, Page, Snapshot as Files, SnapshotFile};
 use crate::reference::shown;
 use crate::repo::blobs::Blobs;
-use crate::repo::selection::Selection;
 use crate::repo::tree_files::{GITLINK, KIND, TreeFile};
 use crate::repo::{lfs, raw_object, revision};
+use crate::selection::Selection;
 use crate::task::job::Job;
 
 const DEFAULT_MAX_BYTES: u64 = 64 << 20;

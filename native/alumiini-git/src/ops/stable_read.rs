@@ -10,7 +10,7 @@ use crate::error::{Error, Key, Kind, Name, Result};
 use crate::registry::Repo;
 use crate::repo::lock::DirLock;
 use crate::repo::tree_reader::TreeReader;
-use crate::repo::{BUILD_PREFIX, cleanup, finish, marker, open, place, raw_object, refs};
+use crate::repo::{BUILD_PREFIX, cleanup, finish, marker, open, partial, place, raw_object, refs};
 use crate::task::job::Job;
 use crate::task::pool::Pool;
 use crate::worker::Worker;
@@ -39,7 +39,14 @@ impl Source<'_> {
             let head = refs::head(repo)?
                 .ok_or_else(|| Error::new(Kind::Corrupt, "HEAD leads to no commit"))?;
             let tree = raw_object::tree_of(repo, head.commit)?;
-            read(&TreeReader::at(raw_object::odb(repo)?, tree, root, below)?)
+            let within = partial::within(root, repo.path(), true)?;
+            read(&TreeReader::at(
+                raw_object::odb(repo)?,
+                tree,
+                root,
+                below,
+                within,
+            )?)
         })
     }
 }

@@ -69,7 +69,7 @@ fn find(seen: &Source<'_>, job: &Job) -> Result<Vec<(Vec<u8>, Drift)>> {
                     Error::new(Kind::RefNotFound, "the repository has no commit yet")
                 })?;
                 let tree = raw_object::tree_of(&repo, head.commit)?;
-                drift(&repo, dir.at(), tree, job)
+                drift(&repo, dir.at(), tree, &head.scope.filter()?, job)
             }
             false => of_owner(&repo),
         }

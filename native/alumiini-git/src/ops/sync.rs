@@ -16,7 +16,7 @@ pub(crate) use arrival::{Place, arrive};
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use git2::Oid;
 
@@ -32,6 +32,7 @@ use crate::reference::{Reference, Tip, shown};
 use crate::registry::{Change, Repo, Synced};
 use crate::remote::Remote;
 use crate::repo::raw_object;
+use crate::selection::scope::Scope;
 use crate::spec::SyncSpec;
 use crate::task::job::Job;
 use crate::task::single_flight::Lead;
@@ -44,6 +45,8 @@ use run::SyncRun;
 pub(crate) struct Sync {
     pub(crate) path: PathBuf,
     pub(crate) spec: SyncSpec,
+    /// A commit that the ref is said to be at: it is fetched while the remote is asked.
+    pub(crate) hint: Option<Oid>,
     /// Whether the answer says what was done.
     pub(crate) details: bool,
 }
@@ -52,6 +55,7 @@ pub(crate) struct Sync {
 const DEFAULT_DEPTH: u64 = 1;
 const DEFAULT_KEEP: u32 = 2;
 const MAX_KEEP: u64 = 1_000;
+const MAX_PATHS: usize = 16_384;
 
 impl Operation for Sync {
     fn decode(fields: &mut Fields) -> Result<Self> {
@@ -73,12 +77,15 @@ impl Operation for Sync {
             force: fields.flag("force")?,
             keep: keep(fields)?,
             working_tree: fields.flag_or("working_tree", true)?,
+            scope: scope(fields)?,
             remote: remote::spec(fields)?,
         };
         let details = fields.flag("details")?;
+        let hint = fields.bytes_if("hint")?.as_deref().map(full_id);
         Ok(Sync {
             path,
             spec,
+            hint: hint.transpose()?,
             details,
         })
     }
@@ -115,6 +122,7 @@ impl From<Synced> for reply::Synced {
             tip,
             branch,
             previous,
+            changed,
             change,
             stats,
         } = synced;
@@ -123,13 +131,18 @@ impl From<Synced> for reply::Synced {
             branch: branch.map(|branch| Name::new(branch.as_bytes())),
             tag: (tip.id != tip.commit).then(|| tip.id.to_string()),
             previous: previous.map(|previous| previous.to_string()),
-            changed: previous != Some(tip.commit),
+            changed,
             cloned: change == Change::Cloned,
             repaired: change == Change::Repaired,
             bytes: stats.bytes,
             objects: stats.objects,
         }
     }
+}
+
+fn scope(fields: &mut Fields) -> Result<Scope> {
+    let paths = fields.names_up_to("paths", MAX_PATHS)?;
+    Scope::new(paths.unwrap_or_default(), fields.names("ignore")?)
 }
 
 fn keep(fields: &mut Fields) -> Result<u32> {
@@ -194,7 +207,9 @@ fn full_id(hex: &[u8]) -> Result<Oid> {
 }
 
 async fn run(worker: &Arc<Worker>, sync: Sync, job: &Arc<Job>) -> Result<Synced> {
-    let Sync { path, spec, .. } = sync;
+    let Sync {
+        path, spec, hint, ..
+    } = sync;
     let remote = Remote::new(worker, &spec.remote)?;
     spec.reference.full()?;
     let repo = {
@@ -202,7 +217,7 @@ async fn run(worker: &Arc<Worker>, sync: Sync, job: &Arc<Job>) -> Result<Synced>
         worker.reads.run(move || shared.repo_at(&path)).await?
     };
     let (worker, leads, wanted) = (worker.clone(), repo.clone(), spec.clone());
-    let go = |flight: Lead<SyncSpec, Synced>| lead(flight, worker, leads, remote, wanted);
+    let go = |flight: Lead<SyncSpec, Synced>| lead(flight, worker, leads, remote, wanted, hint);
     repo.syncs.run(spec, job, go).await
 }
 
@@ -213,6 +228,7 @@ async fn lead(
     repo: Arc<Repo>,
     remote: Remote,
     spec: SyncSpec,
+    hint: Option<Oid>,
 ) -> Result<Synced> {
     let turn = repo.turn.clone().lock_owned().await;
     flight.begin();
@@ -221,6 +237,8 @@ async fn lead(
         guard: guard.clone(),
         remote,
         spec,
+        hint,
+        hinted: OnceLock::new(),
     };
     guard.end(run.run().await).await
 }

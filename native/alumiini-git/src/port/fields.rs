@@ -156,13 +156,18 @@ impl Fields {
     /// An array of strings, as bytes. `invalid` for anything else, and for more than
     /// [`MAX_ELEMENTS`].
     pub(crate) fn names_if(&mut self, name: &str) -> Result<Option<Vec<Vec<u8>>>> {
+        self.names_up_to(name, MAX_ELEMENTS)
+    }
+
+    /// The same of as many as `most`.
+    pub(crate) fn names_up_to(&mut self, name: &str, most: usize) -> Result<Option<Vec<Vec<u8>>>> {
         let values = match self.take(name) {
             None => return Ok(None),
-            Some(Value::Array(values)) if values.len() <= MAX_ELEMENTS => values,
+            Some(Value::Array(values)) if values.len() <= most => values,
             Some(Value::Array(values)) => {
                 let got = values.len();
                 return Err(Error::invalid(format!(
-                    "`{name}` has at most {MAX_ELEMENTS} elements, got {got}"
+                    "`{name}` has at most {most} elements, got {got}"
                 )));
             }
             Some(value) => return Self::ill_typed(name, "an array of strings", &value),

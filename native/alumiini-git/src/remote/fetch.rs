@@ -10,13 +10,13 @@ use git2::Oid;
 use tokio::sync::mpsc;
 
 use super::{Remote, Wanted};
-use crate::error::{Key, Kind, Result};
+use crate::error::{Error, Key, Kind, Result};
 use crate::net::git::fetch::{DEFAULT_MAX_BYTES, FetchRequest, UNSHALLOW, fetch};
-use crate::repo::pack;
 use crate::repo::pack::install::{self, Boundary};
+use crate::repo::pack::{self, Pack};
 use crate::repo::rev_list::Depth;
 use crate::repo::source::Order;
-use crate::repo::{git_failure, open, refs};
+use crate::repo::{git_failure, open, partial, refs};
 use crate::task::job::Job;
 use crate::task::progress::{Phase, Stats};
 use crate::worker::Worker;
@@ -39,56 +39,24 @@ impl Remote {
     where
         H: Send + Sync + 'static,
     {
-        let git_dir = git_dir.to_owned();
         let wants: Vec<Oid> = wanted.tips.iter().map(|tip| tip.commit).collect();
-        let (sender, chunks) = mpsc::channel(16);
-        let (ready, begun) = tokio::sync::oneshot::channel();
-        let complete = Arc::new(AtomicBool::new(false));
-        let indexed = {
-            let (git_dir, complete) = (git_dir.clone(), complete.clone());
-            let (job, held, shared) = (job.clone(), held.clone(), worker.clone());
-            worker.indexing.run(move || {
-                let _held = held;
-                let _ = ready.send(());
-                pack::index(&git_dir, chunks, &complete, &shared.resolving, &job)
-            })
+        let send = async |sink: &mpsc::Sender<Bytes>| {
+            self.send(worker, git_dir, wanted, sink, job, held).await
         };
-        let sent = async {
-            if let Remote::Local(_) = self {
-                // Whoever makes a pack holds a place: not before somebody listens.
-                let _ = begun.await;
-            }
-            let boundary = self
-                .send(worker, &git_dir, wanted, &sender, job, held)
-                .await;
-            complete.store(boundary.is_ok(), Ordering::Release);
-            drop(sender);
-            boundary
-        };
-        job.progress(Phase::Receive, 0, 0, 0);
-        let (sent, indexed) = tokio::join!(sent, indexed);
-        let boundary = match sent {
-            Ok(boundary) => boundary,
-            // The indexer closed its end: its own error says why.
-            Err(error) if error.kind == Kind::Cancelled => {
-                return Err(indexed
-                    .err()
-                    .unwrap_or(error)
-                    .with(Key::Url, self.redacted()));
-            }
-            Err(error) => return Err(error),
-        };
-        let pack = indexed.map_err(|error| error.with(Key::Url, self.redacted()))?;
+        let (sent, pack) = self.receive(worker, git_dir, job, held, send).await?;
         let (job, held) = (job.clone(), held.clone());
         let all = wanted.depth.is_none_or(|depth| depth == 0);
-        let shared = worker.clone();
+        let (shared, git_dir) = (worker.clone(), git_dir.to_owned());
         let install = move || {
             let _held = held;
             let boundary = if all {
-                only_new(&git_dir, boundary)?
+                only_new(&git_dir, sent.boundary)?
             } else {
-                boundary
+                sent.boundary
             };
+            if sent.is_filtered {
+                partial::set_partial(&git_dir)?;
+            }
             install::install(
                 &git_dir,
                 &pack,
@@ -102,6 +70,101 @@ impl Remote {
         worker.disk.run(install).await
     }
 
+    /// Brings files that a fetch `without_files` left out, by their ids; at least one. Returns how
+    /// many bytes and objects came. Errors as for [`Remote::fetch`]; `unsupported` where the remote
+    /// is a repository of this machine, which leaves nothing out.
+    pub(crate) async fn fetch_files<H>(
+        &self,
+        worker: &Arc<Worker>,
+        git_dir: &Path,
+        files: &[Oid],
+        job: &Arc<Job>,
+        held: &Arc<H>,
+    ) -> Result<Stats>
+    where
+        H: Send + Sync + 'static,
+    {
+        let Remote::Network(endpoint) = self else {
+            let message = format!(
+                "{} is a repository of this machine, of which no single files are fetched",
+                self.redacted()
+            );
+            return Err(Error::new(Kind::Unsupported, message));
+        };
+        let request = FetchRequest {
+            wants: files.to_vec(),
+            haves: Vec::new(),
+            shallow: Vec::new(),
+            depth: None,
+            thin: false,
+            // Nothing but what is wanted: as Git asks for it.
+            filter: Some(partial::FILTER),
+            max_bytes: DEFAULT_MAX_BYTES,
+        };
+        let send = async |sink: &mpsc::Sender<Bytes>| {
+            fetch(&worker.net, endpoint, &request, sink).await.map(drop)
+        };
+        let ((), pack) = self.receive(worker, git_dir, job, held, send).await?;
+        let (git_dir, files) = (git_dir.to_owned(), files.to_vec());
+        let (job, held) = (job.clone(), held.clone());
+        let install = move || {
+            let _held = held;
+            install::install_files(&git_dir, &pack, &files, &job).map(|()| pack.stats)
+        };
+        worker.disk.run(install).await
+    }
+
+    /// Has a pack sent into a channel, and indexes it as it arrives.
+    async fn receive<H, T>(
+        &self,
+        worker: &Arc<Worker>,
+        git_dir: &Path,
+        job: &Arc<Job>,
+        held: &Arc<H>,
+        send: impl AsyncFnOnce(&mpsc::Sender<Bytes>) -> Result<T>,
+    ) -> Result<(T, Pack)>
+    where
+        H: Send + Sync + 'static,
+    {
+        let (sender, chunks) = mpsc::channel(16);
+        let (ready, begun) = tokio::sync::oneshot::channel();
+        let complete = Arc::new(AtomicBool::new(false));
+        let indexed = {
+            let (git_dir, complete) = (git_dir.to_owned(), complete.clone());
+            let (job, held, shared) = (job.clone(), held.clone(), worker.clone());
+            worker.indexing.run(move || {
+                let _held = held;
+                let _ = ready.send(());
+                pack::index(&git_dir, chunks, &complete, &shared.resolving, &job)
+            })
+        };
+        let sent = async {
+            if let Remote::Local(_) = self {
+                // Whoever makes a pack holds a place: not before somebody listens.
+                let _ = begun.await;
+            }
+            let sent = send(&sender).await;
+            complete.store(sent.is_ok(), Ordering::Release);
+            drop(sender);
+            sent
+        };
+        job.progress(Phase::Receive, 0, 0, 0);
+        let (sent, indexed) = tokio::join!(sent, indexed);
+        let sent = match sent {
+            Ok(sent) => sent,
+            // The indexer closed its end: its own error says why.
+            Err(error) if error.kind == Kind::Cancelled => {
+                return Err(indexed
+                    .err()
+                    .unwrap_or(error)
+                    .with(Key::Url, self.redacted()));
+            }
+            Err(error) => return Err(error),
+        };
+        let pack = indexed.map_err(|error| error.with(Key::Url, self.redacted()))?;
+        Ok((sent, pack))
+    }
+
     /// Has the remote's pack sent to `sink`.
     async fn send<H>(
         &self,
@@ -111,7 +174,7 @@ impl Remote {
         sink: &mpsc::Sender<Bytes>,
         job: &Arc<Job>,
         held: &Arc<H>,
-    ) -> Result<Boundary>
+    ) -> Result<Sent>
     where
         H: Send + Sync + 'static,
     {
@@ -120,14 +183,18 @@ impl Remote {
         match self {
             Remote::Network(endpoint) => {
                 let wants = wanted.tips.iter().map(|tip| tip.id).collect();
+                let filter = wanted.without_files.then_some(partial::FILTER);
                 let request = worker.disk.run(move || {
                     let _keep = keep;
-                    request(&dir, wants, depth)
+                    request(&dir, wants, depth, filter)
                 });
                 let outcome = fetch(&worker.net, endpoint, &request.await?, sink).await?;
-                Ok(Boundary {
-                    shallow: outcome.shallow,
-                    unshallow: outcome.unshallow,
+                Ok(Sent {
+                    boundary: Boundary {
+                        shallow: outcome.shallow,
+                        unshallow: outcome.unshallow,
+                    },
+                    is_filtered: outcome.is_filtered,
                 })
             }
             Remote::Local(local) => {
@@ -147,13 +214,29 @@ impl Remote {
                     let _keep = keep;
                     local.send(&order, &sink, &job)
                 };
-                worker.packing.run(send).await
+                let boundary = worker.packing.run(send).await?;
+                Ok(Sent {
+                    boundary,
+                    is_filtered: false,
+                })
             }
         }
     }
 }
 
-fn request(git_dir: &Path, wants: Vec<Oid>, depth: Option<u32>) -> Result<FetchRequest> {
+/// What came beside a pack.
+struct Sent {
+    boundary: Boundary,
+    /// Whether the content of files was left out.
+    is_filtered: bool,
+}
+
+fn request(
+    git_dir: &Path,
+    wants: Vec<Oid>,
+    depth: Option<u32>,
+    filter: Option<&'static str>,
+) -> Result<FetchRequest> {
     let repo = open::managed(git_dir)?;
     let shallow = open::shallow(git_dir)?;
     let deepen = match depth {
@@ -167,6 +250,7 @@ fn request(git_dir: &Path, wants: Vec<Oid>, depth: Option<u32>) -> Result<FetchR
         shallow,
         depth: deepen,
         thin: true,
+        filter,
         max_bytes: DEFAULT_MAX_BYTES,
     })
 }

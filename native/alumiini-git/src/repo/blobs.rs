@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use git2::{ObjectType, Odb, Oid, Repository};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::repo::pack::reader::{PackReader, Packs};
-use crate::repo::raw_object;
+use crate::repo::{partial, raw_object};
 use crate::task::all_of::all_of;
 use crate::task::job::Job;
 
@@ -20,6 +20,7 @@ const LARGE: u64 = 8 << 20;
 
 pub(crate) struct Blobs<'a> {
     odb: Odb<'a>,
+    repo: &'a Repository,
     packs: Arc<Packs>,
     reader: PackReader,
 }
@@ -29,6 +30,7 @@ impl<'a> Blobs<'a> {
         let packs = Arc::new(Packs::open(repo.commondir()));
         Ok(Blobs {
             odb: raw_object::odb(repo)?,
+            repo,
             reader: PackReader::new(packs.clone()),
             packs,
         })
@@ -40,7 +42,8 @@ impl<'a> Blobs<'a> {
             return Ok(size);
         }
         let header = self.odb.read_header(id);
-        match header.map_err(raw_object::unreadable(id))? {
+        let header = header.map_err(raw_object::unreadable(id));
+        match header.map_err(|error| self.explained(id, error))? {
             (size, ObjectType::Blob) => Ok(size as u64),
             _ => Err(raw_object::damaged(id, "it is not a file")),
         }
@@ -55,8 +58,16 @@ impl<'a> Blobs<'a> {
     }
 
     fn unpacked(&self, id: Oid) -> Result<Vec<u8>> {
-        let object = self.odb.read(id).map_err(raw_object::unreadable(id))?;
+        let object = self.odb.read(id).map_err(raw_object::unreadable(id));
+        let object = object.map_err(|error| self.explained(id, error))?;
         Ok(object.data().to_vec())
+    }
+
+    fn explained(&self, id: Oid, error: Error) -> Error {
+        match partial::is_partial(self.repo.commondir()) {
+            true => partial::explained(&self.odb, id, error),
+            false => error,
+        }
     }
 
     /// All of `files`, whose sizes are given, by some threads.

@@ -18,7 +18,10 @@ use crate::repo::refs::{self, Others};
 use crate::repo::state::Record;
 use crate::repo::unmanaged::{self, Checks};
 use crate::repo::working_tree::{self, Moved};
-use crate::repo::{byte_refs, cleanup, git_failure, kept_refs, open, raw_object, staging};
+use crate::repo::{
+    byte_refs, cleanup, git_failure, kept_refs, open, raw_object, scope_file, staging,
+};
+use crate::selection::scope::Filter;
 use crate::task::job::Job;
 
 /// Carries a move out, and writes `record` as soon as the marker is there. An error takes
@@ -36,7 +39,13 @@ pub(crate) fn carry_out(
 ) -> Result<Option<Moved>> {
     job.reach("marker");
     let git_dir = open::git_dir(path);
-    let from = going.from.as_ref().filter(|from| is_clean && !from.bare);
+    // Only what has the same files can be told by what changes.
+    let is_same_kind = |from: &&Target| !from.bare && from.scope == going.to.scope;
+    let from = going
+        .from
+        .as_ref()
+        .filter(|_| is_clean)
+        .filter(is_same_kind);
     let from = from.map(|from| from.commit);
     marker::set(&git_dir, going)
         .and_then(|()| match record {
@@ -130,18 +139,20 @@ fn put(path: &Path, target: &Target, from: Option<Oid>, job: &Job) -> Result<Opt
         .map(|from| raw_object::tree_of(&repo, from))
         .transpose()?;
     refs::point(&repo, target, Others::Go, job)?;
+    scope_file::write(&repo, &target.scope)?;
+    let filter = target.scope.filter()?;
     let moved = if target.bare {
         take_files_away(&repo, path, job)?;
         None
     } else {
         open::set_bare(repo.path(), false)?;
         let advanced = match old {
-            Some(old) => working_tree::advance(&repo, path, old, tree, job)?,
+            Some(old) => working_tree::advance(&repo, path, old, tree, &filter, job)?,
             None => None,
         };
         match advanced {
             Some(moved) => Some(moved),
-            None => Some(working_tree::check_out(&repo, path, tree, job)?),
+            None => Some(working_tree::check_out(&repo, path, tree, &filter, job)?),
         }
     };
     // A merge or rebase that somebody left unfinished here.
@@ -156,7 +167,13 @@ fn put(path: &Path, target: &Target, from: Option<Oid>, job: &Job) -> Result<Opt
 fn take_files_away(repo: &Repository, path: &Path, job: &Job) -> Result<()> {
     let index = repo.path().join("index");
     if !open::is_bare(repo.path()) {
-        working_tree::check_out(repo, path, raw_object::empty_tree()?, job)?;
+        working_tree::check_out(
+            repo,
+            path,
+            raw_object::empty_tree()?,
+            &Filter::default(),
+            job,
+        )?;
     }
     match fs::remove_file(&index) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -236,6 +253,7 @@ fn at_head(git_dir: &Path, branch: Option<&Branch>) -> Result<Move> {
             commit,
             branch: branch.cloned(),
             bare: open::is_bare(git_dir),
+            scope: scope_file::read(git_dir).ok()?,
         })
     };
     let to = head.or_else(tracked);

@@ -21,8 +21,8 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, open, openat, statat};
 
 use crate::error::{Error, Key, Kind, Name, Result};
-use crate::repo::MARKER;
 use crate::repo::open_flags::{DIR_ITSELF, FILE_ITSELF};
+use crate::repo::{MARKER, SCOPE};
 
 const MIB: u64 = 1 << 20;
 /// An index of a million files, which is the most that is checked out.
@@ -31,10 +31,11 @@ pub(super) const MAX_INDEX: u64 = 512 * MIB;
 pub(super) const MAX_SHALLOW: u64 = 64 * MIB;
 pub(super) const MAX_CONFIG: u64 = MIB;
 const MAX_NAMES: u64 = MIB;
+pub(super) const MAX_PATTERNS: u64 = 16 * MIB;
 /// What a ref holds is an id or the name of another one.
 const MAX_REF: u64 = 64 << 10;
 /// The files that libgit2 or we read whole, and how long each may be.
-const FILES: [(&str, u64); 9] = [
+const FILES: [(&str, u64); 11] = [
     ("HEAD", MAX_NAMES),
     ("config", MAX_CONFIG),
     ("index", MAX_INDEX),
@@ -44,6 +45,8 @@ const FILES: [(&str, u64); 9] = [
     ("info/attributes", MIB),
     ("objects/info/alternates", MAX_NAMES),
     (MARKER, MAX_NAMES),
+    (SCOPE, MAX_NAMES),
+    ("info/sparse-checkout", MAX_PATTERNS),
 ];
 const DIRECTORIES: [&str; 6] = [
     "objects",

@@ -14,6 +14,7 @@ use git2::Oid;
 use crate::error::{Error, Kind, Result};
 use crate::reference::Branch;
 use crate::repo::{MARKER, git_dir_check, locked, raw_object};
+use crate::selection::scope::Scope;
 
 const BARE: &[u8] = b"bare";
 const MAX_BYTES: u64 = 1 << 20;
@@ -27,6 +28,8 @@ pub(crate) struct Target {
     /// Whether no file is checked out: reads answer from the commit itself. Only ever of a managed
     /// repository.
     pub(crate) bare: bool,
+    /// Which files of the commit are there.
+    pub(crate) scope: Scope,
 }
 
 /// A move of refs and working tree.
@@ -47,11 +50,11 @@ pub(crate) fn is_set(git_dir: &Path) -> bool {
     fs::symlink_metadata(file(git_dir)).is_ok()
 }
 
-/// Seven lines: the commit and the branch to go to, the commit and the branch to go back to, what
-/// the branch was at; and for each end `bare` where it has no working tree. What is not there is an
-/// empty line.
+/// Nine lines: the commit and the branch to go to, the commit and the branch to go back to, what
+/// the branch was at; for each end `bare` where it has no working tree; and for each its scope, in
+/// hex. What is not there, or is all, is an empty line.
 ///
-/// Workers of earlier versions know the first five, and wrote no more.
+/// Workers of earlier versions know the first five or seven, and wrote no more.
 pub(crate) fn set(git_dir: &Path, going: &Move) -> Result<()> {
     let commit = |oid: Option<Oid>| {
         oid.map(|oid| oid.to_string().into_bytes())
@@ -65,6 +68,10 @@ pub(crate) fn set(git_dir: &Path, going: &Move) -> Result<()> {
         Some(target) if target.bare => BARE.to_vec(),
         _ => Vec::new(),
     };
+    let scope = |target: Option<&Target>| match target {
+        Some(target) => hex(&target.scope.encode()),
+        None => Vec::new(),
+    };
     let from = going.from.as_ref();
     let lines = [
         commit(Some(going.to.commit)),
@@ -74,6 +81,8 @@ pub(crate) fn set(git_dir: &Path, going: &Move) -> Result<()> {
         commit(going.branch_was),
         bare(Some(&going.to)),
         bare(from),
+        scope(Some(&going.to)),
+        scope(from),
     ];
     write_atomically(&file(git_dir), &[&lines.join(&b'\n')[..], b"\n"].concat())
 }
@@ -97,6 +106,7 @@ pub(crate) fn get(git_dir: &Path) -> Result<Option<Move>> {
             commit,
             branch,
             bare: false,
+            scope: Scope::default(),
         };
         commit.map(|commit| commit.map(target))
     };
@@ -110,14 +120,39 @@ pub(crate) fn get(git_dir: &Path) -> Result<Option<Move>> {
     };
     to.bare = is_bare()?;
     let from_is_bare = is_bare()?;
+    let mut scope = || match next() {
+        None => Ok(Scope::default()),
+        Some(hex) => unhex(hex)
+            .and_then(|bytes| Scope::decode(&bytes))
+            .ok_or_else(damaged),
+    };
+    to.scope = scope()?;
+    let from_scope = scope()?;
     if let Some(from) = &mut from {
-        from.bare = from_is_bare;
+        (from.bare, from.scope) = (from_is_bare, from_scope);
     }
     Ok(Some(Move {
         to,
         from,
         branch_was,
     }))
+}
+
+fn hex(bytes: &[u8]) -> Vec<u8> {
+    let digit = |half: u8| b"0123456789abcdef"[usize::from(half)];
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
+}
+
+fn unhex(text: &[u8]) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    let pairs = text.chunks(2).map(|pair| match pair {
+        [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+        _ => None,
+    });
+    pairs.collect()
 }
 
 pub(crate) fn clear(git_dir: &Path) -> Result<()> {
@@ -169,12 +204,19 @@ mod tests {
             commit: oid(digit),
             branch: branch.map(Branch::new),
             bare: false,
+            scope: Scope::default(),
         };
         let bare = |target| Target {
             bare: true,
             ..target
         };
+        let part = |target| Target {
+            scope: Scope::new(vec![b"a\nb".to_vec()], vec![b"*.png".to_vec()]).unwrap(),
+            ..target
+        };
         let moves = [
+            (part(target("a", None)), Some(target("b", None)), None),
+            (target("a", None), Some(part(bare(target("b", None)))), None),
             (
                 target("a", Some(b"main")),
                 Some(target("b", None)),

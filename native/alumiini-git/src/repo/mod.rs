@@ -24,7 +24,7 @@ mod open_flags;
 pub(crate) mod open_repos;
 pub(crate) mod pack;
 mod pack_objects;
-pub(crate) mod paths;
+pub(crate) mod partial;
 pub(crate) mod place;
 pub(crate) mod raw_object;
 mod real_path;
@@ -36,7 +36,7 @@ pub(crate) mod repack;
 pub(crate) mod rev_list;
 pub(crate) mod revision;
 pub(crate) mod safe_path;
-pub(crate) mod selection;
+pub(crate) mod scope_file;
 mod similarity;
 pub(crate) mod source;
 pub(crate) mod staging;
@@ -59,6 +59,8 @@ use crate::error::{Error, Kind};
 
 /// The marker of a move that is not finished, see [`marker`].
 const MARKER: &str = "alumiini-checkout";
+/// Which files a repository is to have, see [`scope_file`].
+const SCOPE: &str = "alumiini-paths";
 /// How the names of directories begin in which a new `.git` is built, beside the old one.
 pub(crate) const BUILD_PREFIX: &str = ".git.alumiini-";
 /// Where the old `.git` waits while the new one takes its name, and until the checkout is done.
@@ -79,6 +81,8 @@ pub(crate) fn make_hermetic() -> Result<(), git2::Error> {
             git2::opts::set_search_path(level, "")?;
         }
         git2::opts::set_verify_owner_validation(false)?;
+        // What lacks files on purpose, see `partial`.
+        git2::opts::set_extensions(&["partialclone"])?;
         // Packs are mapped in windows; smaller ones than libgit2's 1 GiB keep what is resident in
         // bounds.
         git2::opts::set_mwindow_size(1 << 20)?;

@@ -85,7 +85,7 @@ pub(crate) fn is_bare(git_dir: &Path) -> bool {
 
 /// The config by itself, where it is a plain file: libgit2 would wait for a pipe, and read what it
 /// includes.
-fn config(git_dir: &Path) -> std::result::Result<Config, git2::Error> {
+pub(super) fn config(git_dir: &Path) -> std::result::Result<Config, git2::Error> {
     let file = git_dir.join("config");
     let found = fs::symlink_metadata(&file).ok();
     match found.filter(|found| found.is_file() && found.len() <= git_dir_check::MAX_CONFIG) {

@@ -47,7 +47,7 @@ pub(crate) fn borrow(dir: &Path, objects: &Path) -> Result<Repository> {
 pub(crate) fn gather<'a>(
     repo: &'a Repository,
     commits: &[(Oid, Oid)],
-    is_known: impl Fn(Oid) -> bool,
+    is_known: impl Fn(Oid, ObjectType) -> bool,
     job: &'a Job,
 ) -> Result<PackBuilder<'a>> {
     let odb = repo.odb().map_err(git_failure("open the objects"))?;
@@ -80,7 +80,7 @@ pub(crate) fn gather<'a>(
     for (_, tree) in commits {
         let mut trees = vec![(*tree, Vec::new())];
         while let Some((tree, name)) = trees.pop() {
-            if !seen.insert(tree) || is_known(tree) {
+            if !seen.insert(tree) || is_known(tree, ObjectType::Tree) {
                 continue;
             }
             job.check()?;
@@ -89,7 +89,7 @@ pub(crate) fn gather<'a>(
             raw_object::read_tree(&odb, tree, |RawEntry { kind, name, id, .. }| {
                 match kind {
                     ObjectType::Tree => trees.push((id, name.to_vec())),
-                    ObjectType::Blob if seen.insert(id) && !is_known(id) => {
+                    ObjectType::Blob if seen.insert(id) && !is_known(id, kind) => {
                         files.push((id, name.to_vec()))
                     }
                     // Submodules are other repositories.

@@ -43,7 +43,7 @@ fn packed<T>(count: usize, work: impl FnOnce(&Repository, &[(Oid, Oid)]) -> T) -
 fn sent(count: usize, max_bytes: u64) -> (Result<()>, usize) {
     packed(count, |repo, commits| {
         let (job, (sink, mut chunks)) = (job(), mpsc::channel(1 << 10));
-        let mut pack = gather(repo, commits, |_| false, &job).unwrap();
+        let mut pack = gather(repo, commits, |_, _| false, &job).unwrap();
         assert_eq!(pack.object_count(), 3 * count);
         let done = send(&mut pack, max_bytes, &sink, &job);
         drop(sink);
@@ -76,7 +76,7 @@ fn a_pack_ends_at_its_limit() {
 fn a_pack_ends_with_whom_it_is_for() {
     packed(1, |repo, commits| {
         let (job, (sink, chunks)) = (job(), mpsc::channel(1));
-        let mut pack = gather(repo, commits, |_| false, &job).unwrap();
+        let mut pack = gather(repo, commits, |_, _| false, &job).unwrap();
         drop(chunks);
         assert_eq!(
             send(&mut pack, u64::MAX, &sink, &job).unwrap_err().kind,
@@ -84,13 +84,16 @@ fn a_pack_ends_with_whom_it_is_for() {
         );
         job.token().cancel();
         let (sink, _chunks) = mpsc::channel(1 << 10);
-        let mut pack = gather(repo, &commits[..0], |_| false, &job).unwrap();
+        let mut pack = gather(repo, &commits[..0], |_, _| false, &job).unwrap();
         assert_eq!(
             send(&mut pack, u64::MAX, &sink, &job).unwrap_err().kind,
             Kind::Cancelled
         );
         assert_eq!(
-            gather(repo, commits, |_| false, &job).err().unwrap().kind,
+            gather(repo, commits, |_, _| false, &job)
+                .err()
+                .unwrap()
+                .kind,
             Kind::Cancelled
         );
     });

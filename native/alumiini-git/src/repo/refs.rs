@@ -10,7 +10,7 @@ use git2::{ErrorClass, ErrorCode, ObjectType, Odb, Oid, Repository};
 use crate::error::Result;
 use crate::reference::{Branch, is_valid_name};
 use crate::repo::marker::Target;
-use crate::repo::{byte_refs, git_failure, open, raw_object};
+use crate::repo::{byte_refs, git_failure, open, raw_object, scope_file};
 use crate::task::job::Job;
 
 /// No more haves than this go into one request.
@@ -103,10 +103,13 @@ pub(crate) fn head(repo: &Repository) -> Result<Option<Target>> {
     let head = repo.find_reference("HEAD").map_err(&fail)?;
     let branch = head.symbolic_target_bytes().and_then(Branch::of_local);
     let bare = open::is_bare(repo.path());
+    // Of somebody's own repository it is Git that knows.
+    let scope = scope_file::read(repo.path())?;
     Ok(Some(Target {
         commit,
         branch,
         bare,
+        scope,
     }))
 }
 

@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 
-use git2::{Odb, Oid};
+use git2::{ErrorCode, Odb, Oid};
 
 use crate::error::Result;
 use crate::repo::raw_object;
@@ -52,9 +52,16 @@ impl From<Change> for Changed {
     }
 }
 
-/// Finds what was renamed among `changes`, which are sorted by path. So is what is answered.
-pub(crate) fn find(odb: &Odb<'_>, changes: Vec<Change>, job: &Job) -> Result<Vec<Changed>> {
+/// Finds what was renamed among `changes`, which are sorted by path. So is what is answered. In a
+/// repository that `is_partial`, files that are left out are compared by their ids alone.
+pub(crate) fn find(
+    odb: &Odb<'_>,
+    changes: Vec<Change>,
+    is_partial: bool,
+    job: &Job,
+) -> Result<Vec<Changed>> {
     let mut search = Search::new(odb, &changes, job);
+    search.is_partial = is_partial;
     search.same_content();
     search.same_name()?;
     search.similar()?;
@@ -113,6 +120,7 @@ struct Search<'a> {
     /// How often files have which pieces.
     pieces: HashMap<Oid, Option<Vec<(u32, u64)>>>,
     bytes: u64,
+    is_partial: bool,
 }
 
 impl<'a> Search<'a> {
@@ -144,6 +152,7 @@ impl<'a> Search<'a> {
             sizes: HashMap::new(),
             pieces: HashMap::new(),
             bytes: 0,
+            is_partial: false,
         }
     }
 
@@ -281,12 +290,14 @@ impl<'a> Search<'a> {
         if let Some(size) = self.sizes.get(&id) {
             return Ok(*size);
         }
-        let (size, _) = self
-            .odb
-            .read_header(id)
-            .map_err(raw_object::unreadable(id))?;
-        self.sizes.insert(id, size as u64);
-        Ok(size as u64)
+        let size = match self.odb.read_header(id) {
+            Ok((size, _)) => size as u64,
+            // It is left out; as an empty one it is like no other.
+            Err(error) if self.is_partial && error.code() == ErrorCode::NotFound => 0,
+            Err(error) => return Err(raw_object::unreadable(id)(error)),
+        };
+        self.sizes.insert(id, size);
+        Ok(size)
     }
 
     /// Cuts a file into pieces, unless there is too much to compare.

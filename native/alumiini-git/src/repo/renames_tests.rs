@@ -100,7 +100,7 @@ fn ours(dir: &Path, old: &str, new: &str) -> String {
         |_| true,
     )
     .unwrap();
-    let changed = find(&odb, changes, &job).unwrap();
+    let changed = find(&odb, changes, false, &job).unwrap();
     let text = |path: &[u8]| String::from_utf8(path.to_vec()).unwrap();
     let line = |changed: &Changed| match (&changed.old_path, changed.old, changed.new) {
         (Some(old), ..) => format!(
@@ -163,7 +163,7 @@ fn a_great_many_of_one_content_are_paired_in_no_time() {
     let new = (0..count).map(|n| change(format!("b/{:06}", count - n), false));
     let changes = old.chain(new).collect();
     let odb = repo.odb().unwrap();
-    let changed = find(&odb, changes, &Job::unattended()).unwrap();
+    let changed = find(&odb, changes, false, &Job::unattended()).unwrap();
     assert_eq!(changed.len(), count);
     let namesakes = changed
         .iter()

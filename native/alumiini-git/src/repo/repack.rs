@@ -8,12 +8,12 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use git2::Oid;
+use git2::{ObjectType, OdbLookupFlags, Oid};
 
 use crate::error::{Error, Key, Kind, Name, Result};
 use crate::repo::marker;
 use crate::repo::rev_list::{self, Depth, History};
-use crate::repo::{byte_refs, git_failure, kept_refs, open, pack, pack_objects, staging};
+use crate::repo::{byte_refs, git_failure, kept_refs, open, pack, pack_objects, partial, staging};
 use crate::task::job::Job;
 
 /// Git's own `gc.autoPackLimit` is 50 (git-config).
@@ -67,13 +67,23 @@ pub(crate) fn copy(
         .chain(held.iter().map(|(.., commit)| *commit))
         .collect();
     let needed = rev_list::missing(&old, &none, &[], &wants, Depth::AsItIs, job)?;
-    let mut pack = pack_objects::gather(&borrowed, &needed.commits, |_| false, job)?;
+    let is_partial = partial::is_partial(from.path());
+    let all = odb()?;
+    // What is left out stays so.
+    let is_left_out = |id, kind| {
+        let known = OdbLookupFlags::NO_REFRESH;
+        is_partial && kind == ObjectType::Blob && !all.exists_ext(id, known)
+    };
+    let mut pack = pack_objects::gather(&borrowed, &needed.commits, is_left_out, job)?;
     for (_, id, _) in held.iter().filter(|(_, id, commit)| id != commit) {
         pack_objects::add(&mut pack, *id)?;
     }
     let written = pack.write(&git_dir.join("objects/pack"), 0);
     job.check()?;
     written.map_err(&fail)?;
+    if is_partial {
+        partial::promise(&git_dir)?;
+    }
     let _ = fs::remove_dir_all(pack::incoming(&git_dir));
     if !needed.boundary.shallow.is_empty() {
         let text: String = needed

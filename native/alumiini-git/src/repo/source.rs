@@ -186,9 +186,9 @@ impl Source {
             _ => {}
         }
         let missing = rev_list::missing(&from, &to, &tips, &[order.tip.commit], order.depth, job)?;
-        let is_known = |id| to.odb.exists_ext(id, OdbLookupFlags::NO_REFRESH);
+        let is_known = |id, _| to.odb.exists_ext(id, OdbLookupFlags::NO_REFRESH);
         let mut pack = pack_objects::gather(&borrowed, &missing.commits, is_known, job)?;
-        if order.tip.id != order.tip.commit && !is_known(order.tip.id) {
+        if order.tip.id != order.tip.commit && !is_known(order.tip.id, ObjectType::Tag) {
             pack_objects::add(&mut pack, order.tip.id)?;
         }
         pack_objects::send(&mut pack, order.max_bytes, sink, job)?;

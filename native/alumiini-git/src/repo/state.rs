@@ -5,7 +5,8 @@ use git2::{Oid, Repository};
 use crate::error::Result;
 use crate::reference::{Branch, Reference};
 use crate::repo::marker::Target;
-use crate::repo::{byte_refs, git_failure, kept_refs, open};
+use crate::repo::{byte_refs, git_failure, kept_refs, open, partial, scope_file};
+use crate::selection::scope::Scope;
 
 const DEPTH: &str = "alumiini.depth";
 const URL: &str = "remote.origin.url";
@@ -22,6 +23,10 @@ pub(crate) struct State {
     pub(crate) url: Option<String>,
     /// Whether no file of it is checked out.
     pub(crate) bare: bool,
+    /// Which files it is to have.
+    pub(crate) scope: Scope,
+    /// Whether it may lack others.
+    pub(crate) partial: bool,
 }
 
 impl State {
@@ -38,6 +43,7 @@ impl State {
             commit,
             branch,
             bare,
+            scope: self.scope.clone(),
         })
     }
 
@@ -75,6 +81,8 @@ impl State {
                 .and_then(|depth| u32::try_from(depth).ok()),
             url: config.get_string(URL).ok(),
             bare: open::is_bare(repo.path()),
+            scope: scope_file::read(repo.path())?,
+            partial: partial::is_partial(repo.path()),
         })
     }
 }

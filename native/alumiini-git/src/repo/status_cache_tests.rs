@@ -27,6 +27,8 @@ fn status_cache() -> StatusCache {
 
 fn state() -> State {
     State {
+        scope: Default::default(),
+        partial: false,
         head: Oid::from_str(&"ab".repeat(20)).ok(),
         ..State::default()
     }

@@ -12,6 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use git2::{ObjectType, Odb, Oid};
 
 use crate::error::{Error, Key, Kind, Name, Result};
+use crate::repo::partial::{self, Within};
 use crate::repo::raw_object::{self, RawEntry};
 use crate::repo::safe_path::{MAX_LINKS, missing, refused, steps};
 
@@ -31,6 +32,9 @@ pub(crate) struct TreeReader<'a> {
     odb: Odb<'a>,
     tree: Dir,
     path: PathBuf,
+    /// Where the tree is in that of the repository: empty, or with a slash at its end.
+    prefix: Vec<u8>,
+    within: Option<Within>,
     looked_through: Cell<u64>,
 }
 
@@ -42,18 +46,33 @@ enum Node {
     File(Oid),
 }
 
+/// What a path names, and where that is in the tree of the repository once links were followed.
+struct Place {
+    node: Node,
+    path: Vec<u8>,
+}
+
 impl<'a> TreeReader<'a> {
-    /// Of the directory `below` in the tree `root`, which is that of the repository at `path`.
-    pub(crate) fn at(odb: Odb<'a>, root: Oid, path: &Path, below: &Path) -> Result<TreeReader<'a>> {
+    /// Of the directory `below` in the tree `root`, which is that of the repository at `path`. What
+    /// is not `within` is refused.
+    pub(crate) fn at(
+        odb: Odb<'a>,
+        root: Oid,
+        path: &Path,
+        below: &Path,
+        within: Option<Within>,
+    ) -> Result<TreeReader<'a>> {
         let mut reader = TreeReader {
             odb,
             tree: Some(root),
             path: path.to_owned(),
+            prefix: Vec::new(),
+            within,
             looked_through: Cell::new(0),
         };
         if !below.as_os_str().is_empty() {
             let whole = path.join(below);
-            let tree = reader.dir(below).map_err(|error| match error.kind {
+            let (tree, prefix) = reader.dir_at(below).map_err(|error| match error.kind {
                 Kind::PathNotFound => {
                     let message = format!(
                         "{} is no directory of the commit; sync the repository first",
@@ -66,6 +85,7 @@ impl<'a> TreeReader<'a> {
             reader = TreeReader {
                 tree,
                 path: whole,
+                prefix,
                 ..reader
             };
         }
@@ -89,10 +109,11 @@ impl<'a> TreeReader<'a> {
         wanted: impl Fn(&[u8]) -> bool,
     ) -> Result<Vec<Vec<u8>>> {
         let (mut names, mut links) = (Vec::new(), Vec::new());
-        if let Some(tree) = self.dir(path)? {
+        let (tree, prefix) = self.dir_at(path)?;
+        if let Some(tree) = tree {
             raw_object::read_tree(&self.odb, tree, |entry| {
                 match kind_of(&entry) {
-                    _ if !wanted(entry.name) => {}
+                    _ if !wanted(entry.name) || !self.takes(&prefix, entry.name) => {}
                     EntryKind::File => names.push(entry.name.to_vec()),
                     EntryKind::Link => links.push(entry.name.to_vec()),
                     EntryKind::Dir(_) => {}
@@ -113,7 +134,7 @@ impl<'a> TreeReader<'a> {
 
     /// The regular file `path`, as the id of its content.
     pub(crate) fn file(&self, path: &Path) -> Result<Oid> {
-        match self.walk(path, false)? {
+        match self.walk(path, false)?.node {
             Node::File(id) => Ok(id),
             Node::Dir(_) => Err(missing(&self.path, path, "is a directory, not a file")),
         }
@@ -121,10 +142,10 @@ impl<'a> TreeReader<'a> {
 
     /// How many bytes a file has.
     pub(crate) fn size(&self, file: Oid) -> Result<u64> {
-        match self
-            .odb
-            .read_header(file)
-            .map_err(raw_object::unreadable(file))?
+        let header = self.odb.read_header(file);
+        match header
+            .map_err(raw_object::unreadable(file))
+            .map_err(|error| self.explained(file, error))?
         {
             (size, ObjectType::Blob) => Ok(size as u64),
             _ => Err(raw_object::damaged(file, "it is not a file")),
@@ -132,15 +153,48 @@ impl<'a> TreeReader<'a> {
     }
 
     pub(crate) fn content(&self, file: Oid) -> Result<Vec<u8>> {
-        let object = self.odb.read(file).map_err(raw_object::unreadable(file))?;
+        let object = self.odb.read(file).map_err(raw_object::unreadable(file));
+        let object = object.map_err(|error| self.explained(file, error))?;
         Ok(object.data().to_vec())
+    }
+
+    fn explained(&self, file: Oid, error: Error) -> Error {
+        match &self.within {
+            Some(within) if !within.is_synced => partial::explained(&self.odb, file, error),
+            _ => error,
+        }
+    }
+
+    /// Whether the file `name`, in the directory `prefix` of the repository's tree, is within what
+    /// the repository has. `prefix` was entered.
+    pub(crate) fn takes(&self, prefix: &[u8], name: &[u8]) -> bool {
+        let filter = self.within.as_ref().map(|within| &within.filter);
+        filter.is_none_or(|filter| filter.takes(&[prefix, name].concat()))
+    }
+
+    /// The same of whether there may be files in a directory, whose name ends with a slash.
+    pub(crate) fn enters(&self, prefix: &[u8], name: &[u8]) -> bool {
+        let filter = self.within.as_ref().map(|within| &within.filter);
+        filter.is_none_or(|filter| filter.enters(&[prefix, name].concat()))
     }
 
     /// The directory `path`, as the id of its tree; none where it is that of a submodule.
     pub(crate) fn dir(&self, path: &Path) -> Result<Option<Oid>> {
+        self.dir_at(path).map(|(dir, _)| dir)
+    }
+
+    /// The same, and where it is in the repository's tree once links were followed: empty, or with
+    /// a slash at its end.
+    pub(crate) fn dir_at(&self, path: &Path) -> Result<(Option<Oid>, Vec<u8>)> {
         match self.walk(path, true)? {
-            Node::Dir(dir) => Ok(dir),
-            Node::File(_) => Err(missing(&self.path, path, NO_DIRECTORY)),
+            Place {
+                node: Node::Dir(dir),
+                path,
+            } => Ok((dir, path)),
+            Place {
+                node: Node::File(_),
+                ..
+            } => Err(missing(&self.path, path, NO_DIRECTORY)),
         }
     }
 
@@ -160,10 +214,36 @@ impl<'a> TreeReader<'a> {
         Ok(found)
     }
 
-    fn walk(&self, path: &Path, dir: bool) -> Result<Node> {
+    fn walk(&self, path: &Path, dir: bool) -> Result<Place> {
+        let place = self.follow(path, dir)?;
+        match (&self.within, &place.node) {
+            (None, _) => {}
+            (Some(within), Node::File(_)) if within.filter.has(&place.path) => {}
+            (Some(within), Node::Dir(_))
+                if place.path.is_empty()
+                    || within.filter.enters(&place.path)
+                        && within.filter.is_entered(&place.path) => {}
+            (Some(within), _) => {
+                return Err(partial::outside(&within.root, &place.path, &within.scope));
+            }
+        }
+        Ok(place)
+    }
+
+    fn follow(&self, path: &Path, dir: bool) -> Result<Place> {
         let mut steps = steps(&self.path, path)?;
         steps.reverse();
-        let (mut links, mut trail) = (0, Vec::new());
+        let (mut links, mut trail) = (0, Vec::<(Vec<u8>, Dir)>::new());
+        let at = |trail: &[(Vec<u8>, Dir)]| {
+            let names = trail
+                .iter()
+                .flat_map(|(name, _)| [&name[..], b"/"].concat());
+            self.prefix
+                .iter()
+                .copied()
+                .chain(names)
+                .collect::<Vec<u8>>()
+        };
         while let Some(step) = steps.pop() {
             if step == b".." {
                 // Only links bring us here.
@@ -180,17 +260,23 @@ impl<'a> TreeReader<'a> {
                 return Err(refused(&self.path, path, "it leads into .git"));
             }
             let gone = || missing(&self.path, path, "does not exist");
-            let here: Dir = trail.last().copied().unwrap_or(self.tree);
+            let here: Dir = trail.last().map_or(self.tree, |(_, tree)| *tree);
             let found = match here {
                 Some(tree) => self.find(tree, &step)?,
                 None => None,
             };
             match found.ok_or_else(gone)? {
-                (EntryKind::Dir(tree), _) => trail.push(tree),
+                (EntryKind::Dir(tree), _) => trail.push((step, tree)),
                 (EntryKind::File, _) if dir || !steps.is_empty() => {
                     return Err(missing(&self.path, path, NO_DIRECTORY));
                 }
-                (EntryKind::File, id) => return Ok(Node::File(id)),
+                (EntryKind::File, id) => {
+                    let path = [at(&trail), step].concat();
+                    return Ok(Place {
+                        node: Node::File(id),
+                        path,
+                    });
+                }
                 (EntryKind::Link, id) => {
                     links += 1;
                     if links > MAX_LINKS {
@@ -217,7 +303,10 @@ impl<'a> TreeReader<'a> {
                 }
             }
         }
-        Ok(Node::Dir(trail.pop().unwrap_or(self.tree)))
+        Ok(Place {
+            path: at(&trail),
+            node: Node::Dir(trail.last().map_or(self.tree, |(_, tree)| *tree)),
+        })
     }
 }
 

@@ -72,7 +72,7 @@ fn committed() -> (tempfile::TempDir, Repository) {
 fn reader<'a>(repo: &'a Repository, path: &Path, below: &Path) -> Result<TreeReader<'a>> {
     let head = refs::head(repo)?.unwrap();
     let tree = raw_object::tree_of(repo, head.commit)?;
-    TreeReader::at(raw_object::odb(repo)?, tree, path, below)
+    TreeReader::at(raw_object::odb(repo)?, tree, path, below, None)
 }
 
 type Answer<T> = Result<T, (Kind, String)>;
@@ -253,7 +253,8 @@ fn links_through_many_names_are_given_up() {
         bytes.extend(id.as_bytes());
     }
     let tree = odb.write(ObjectType::Tree, &bytes).unwrap();
-    let reader = || TreeReader::at(repo.odb().unwrap(), tree, dir.path(), Path::new("")).unwrap();
+    let reader =
+        || TreeReader::at(repo.odb().unwrap(), tree, dir.path(), Path::new(""), None).unwrap();
     let error = reader().names(Path::new(""), |_| true).unwrap_err();
     assert_eq!(
         (error.kind, error.detail[&Key::Limit].as_u64()),

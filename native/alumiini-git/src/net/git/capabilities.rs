@@ -14,6 +14,16 @@ pub(in crate::net) enum Capabilities {
     V0(V0),
 }
 
+impl Capabilities {
+    /// Whether objects may be left out of a pack, and be asked for by their ids later.
+    pub(in crate::net) fn can_filter(&self) -> bool {
+        match self {
+            Capabilities::V2(v2) => v2.filter,
+            Capabilities::V0(v0) => v0.filter && v0.any_want,
+        }
+    }
+}
+
 /// What protocol v2 leaves open (gitprotocol-v2, "Capability Advertisement"). A request must not
 /// name what was not advertised.
 #[derive(Debug, Default, PartialEq)]
@@ -24,6 +34,8 @@ pub(in crate::net) struct V2 {
     pub(in crate::net) fetch: bool,
     /// `fetch` takes `shallow` and `deepen`.
     pub(in crate::net) shallow: bool,
+    /// `fetch` takes `filter`. An object may be wanted by its id always.
+    pub(in crate::net) filter: bool,
 }
 
 /// The capabilities of v0 that matter here (gitprotocol-capabilities).
@@ -39,6 +51,10 @@ pub(in crate::net) struct V0 {
     pub(in crate::net) thin_pack: bool,
     pub(in crate::net) no_progress: bool,
     pub(in crate::net) shallow: bool,
+    pub(in crate::net) filter: bool,
+    /// Whether any object may be wanted by its id: without that nobody could ask for what a filter
+    /// left out.
+    pub(in crate::net) any_want: bool,
     /// Whether the repository is shallow itself: its history ends where its own `.git/shallow`
     /// says.
     pub(in crate::net) is_shallow: bool,
@@ -95,9 +111,10 @@ async fn v2<C: Chunks>(reader: &mut PktLineReader<C>) -> Result<V2> {
             b"ls-refs" => v2.ls_refs = true,
             b"fetch" => {
                 v2.fetch = true;
-                v2.shallow = value
-                    .split(|b| *b == b' ')
-                    .any(|feature| feature == b"shallow");
+                for feature in value.split(|b| *b == b' ') {
+                    v2.shallow |= feature == b"shallow";
+                    v2.filter |= feature == b"filter";
+                }
             }
             // Without a value it says nothing new.
             b"object-format" if value.is_empty() => {}
@@ -138,6 +155,9 @@ async fn v0<C: Chunks>(
                 b"thin-pack" => v0.thin_pack = true,
                 b"no-progress" => v0.no_progress = true,
                 b"shallow" => v0.shallow = true,
+                b"filter" => v0.filter = true,
+                // Files are reachable to Git, which asks no more of them than that they are there.
+                b"allow-reachable-sha1-in-want" | b"allow-any-sha1-in-want" => v0.any_want = true,
                 other => {
                     if let Some(format) = other.strip_prefix(b"object-format=") {
                         // The first counts.

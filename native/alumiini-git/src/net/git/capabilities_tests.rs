@@ -53,6 +53,7 @@ fn v2_with_and_without_the_preamble() {
         ls_refs: true,
         fetch: true,
         shallow: true,
+        filter: true,
     };
     assert_eq!(parse(&caps, &[]).unwrap().0, Capabilities::V2(expected));
     let mut with = vec!["# service=git-upload-pack\n", "0000"];

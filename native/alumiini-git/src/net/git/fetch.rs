@@ -77,6 +77,7 @@ async fn attempt(
             )
         }
     };
+    outcome.is_filtered = request.filter.is_some() && server.capabilities.can_filter();
     // Bounded by the pack's own limit, and by the number of other lines.
     let mut reader = net.ask(endpoint, server, body, u64::MAX).await?;
     answer(&mut reader, form, request.max_bytes, sink, outcome).await?;

@@ -24,6 +24,8 @@ pub(crate) struct FetchOutcome {
     pub(crate) unshallow: Vec<Oid>,
     /// Bytes of the pack.
     pub(crate) bytes: u64,
+    /// Whether the server left out what the request wanted to be left out.
+    pub(crate) is_filtered: bool,
 }
 
 /// What stands before a pack.

@@ -66,7 +66,8 @@ fn v2_answers() {
         FetchOutcome {
             shallow: vec![a],
             unshallow: vec![b],
-            bytes: 4
+            bytes: 4,
+            is_filtered: false,
         }
     );
 }

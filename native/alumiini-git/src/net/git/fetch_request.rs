@@ -17,7 +17,7 @@ pub(crate) const UNSHALLOW: u32 = 2_147_483_647;
 /// What to fetch.
 #[derive(Debug, Clone)]
 pub(crate) struct FetchRequest {
-    /// The commits (or tag objects) to fetch, at least one.
+    /// The commits (or tag objects) to fetch, at least one; or files.
     pub(crate) wants: Vec<Oid>,
     /// Commits that are here with their whole history, or as much of it as `shallow` leaves.
     pub(crate) haves: Vec<Oid>,
@@ -29,6 +29,9 @@ pub(crate) struct FetchRequest {
     /// Whether the pack may hold deltas against objects that are here: whoever indexes it must be
     /// able to complete it.
     pub(crate) thin: bool,
+    /// What is to be left out of the pack, as `--filter` of git-rev-list(1) takes it. A server that
+    /// cannot filter sends all.
+    pub(crate) filter: Option<&'static str>,
     /// Pack bytes after which the fetch ends with `too_large`; see [`DEFAULT_MAX_BYTES`].
     pub(crate) max_bytes: u64,
 }
@@ -55,6 +58,9 @@ pub(super) fn body_v2(server: &ServerInfo, v2: &V2, fetch: &FetchRequest) -> Res
         request.line(&format!("want {want}"))?;
     }
     shallow_lines(&mut request, server, v2.shallow, fetch, fetch.depth)?;
+    if let Some(filter) = fetch.filter.filter(|_| v2.filter) {
+        request.line(&format!("filter {filter}"))?;
+    }
     have_lines(&mut request, fetch)?;
     request.flush();
     Ok(request.finish())
@@ -73,6 +79,7 @@ pub(super) fn body_v0(
     fetch: &FetchRequest,
     depth: Option<u32>,
 ) -> Result<Bytes> {
+    let filter = fetch.filter.filter(|_| v0.filter && v0.any_want);
     let mut capabilities = String::new();
     // Of each kind the first that the server has.
     for (capability, has) in [
@@ -83,6 +90,7 @@ pub(super) fn body_v0(
         ("ofs-delta", v0.ofs_delta),
         ("thin-pack", v0.thin_pack && fetch.thin),
         ("no-progress", v0.no_progress),
+        ("filter", filter.is_some()),
         (AGENT, v0.agent),
     ] {
         if has {
@@ -97,6 +105,9 @@ pub(super) fn body_v0(
         request.line(&format!("want {want}{capabilities}"))?;
     }
     shallow_lines(&mut request, server, v0.shallow, fetch, depth)?;
+    if let Some(filter) = filter {
+        request.line(&format!("filter {filter}"))?;
+    }
     request.flush();
     have_lines(&mut request, fetch)?;
     Ok(request.finish())

@@ -29,6 +29,7 @@ fn request(depth: Option<u32>, shallow: bool) -> FetchRequest {
         },
         depth,
         thin: true,
+        filter: None,
         max_bytes: 10,
     }
 }
@@ -172,4 +173,40 @@ fn a_server_that_lacks_something_is_told_apart() {
             .kind,
         Kind::Invalid
     );
+}
+
+#[test]
+fn what_is_to_be_left_out_is_said_to_who_can() {
+    let server2 = server(Capabilities::V2(V2::default()));
+    let without_files = FetchRequest {
+        filter: Some("blob:none"),
+        ..request(None, false)
+    };
+    let says = |body: &[u8]| String::from_utf8_lossy(body).contains("filter blob:none\n");
+    for filter in [true, false] {
+        let v2 = V2 {
+            fetch: true,
+            filter,
+            ..V2::default()
+        };
+        let body = body_v2(&server2, &v2, &without_files).unwrap();
+        assert_eq!(says(&body), filter);
+        assert!(!says(
+            &body_v2(&server2, &v2, &request(None, false)).unwrap()
+        ));
+    }
+    let server0 = server(Capabilities::V0(V0::default()));
+    for (filter, any_want) in [(true, true), (true, false), (false, true)] {
+        let v0 = V0 {
+            filter,
+            any_want,
+            ..V0::default()
+        };
+        let body = body_v0(&server0, &v0, &without_files, None).unwrap();
+        let text = String::from_utf8_lossy(&body);
+        // As a capability, and between the wants and their end.
+        let asked = text.contains(&format!("want {A} filter\n")) && says(&body);
+        assert_eq!(asked, filter && any_want, "{text}");
+        assert_eq!(Capabilities::V0(v0).can_filter(), filter && any_want);
+    }
 }

@@ -16,7 +16,7 @@ use crate::repo::open::{self, Found as There};
 use crate::repo::state::State;
 use crate::repo::status_cache::Known;
 use crate::repo::unmanaged::{self, Checks};
-use crate::repo::{cleanup, finish, raw_object, working_tree};
+use crate::repo::{cleanup, finish, partial, raw_object, working_tree};
 use crate::task::job::Job;
 
 /// What is at the path.
@@ -29,7 +29,7 @@ pub(super) enum Found {
 /// What is known of a repository of ours.
 pub(super) enum Polled {
     /// All is as it was found last time, which is this; and the ref is at this commit.
-    Unchanged(State, Tip),
+    Unchanged(Box<State>, Tip),
     /// It has to be looked at. What the ref is at may have been asked meanwhile.
     Unknown(Option<Tip>),
 }
@@ -105,7 +105,8 @@ impl SyncRun {
             Ok((there, marker::is_set(&open::git_dir(path))))
         });
         let (there, is_unfinished) = found.await?;
-        if is_unfinished && !(self.spec.is_bare() && matches!(there, There::Unmanaged)) {
+        let is_refused = matches!(there, There::Unmanaged) && self.is_for_ours_only();
+        if is_unfinished && !is_refused {
             // Readers need not wait for the network to see a whole commit.
             let resumed = self.guard.moving(finish::resume).await;
             // Where a move of ours can neither be finished nor taken back, what follows replaces
@@ -117,7 +118,7 @@ impl SyncRun {
         match there {
             There::Occupied => Err(self.occupied()),
             There::Empty => Ok(Found::Empty),
-            There::Unmanaged if self.spec.is_bare() => Err(self.has_an_owner()),
+            There::Unmanaged if is_refused => Err(self.has_an_owner()),
             There::Unmanaged => Ok(Found::Unmanaged),
             There::Managed => Ok(Found::Managed(Polled::Unknown(tip))),
         }
@@ -154,9 +155,16 @@ impl SyncRun {
             }
             Ok(tip)
         };
-        let (is_unchanged, tip) = tokio::try_join!(local, asked)?;
+        // What the ref is said to be at comes while the remote says so itself, but not before the
+        // look: that is of what was there.
+        let looked = async {
+            let is_unchanged = local.await?;
+            self.fetch_hint().await;
+            Ok(is_unchanged)
+        };
+        let (is_unchanged, tip) = tokio::try_join!(looked, asked)?;
         Ok(if is_unchanged {
-            Polled::Unchanged(state, tip)
+            Polled::Unchanged(Box::new(state), tip)
         } else {
             Polled::Unknown(Some(tip))
         })
@@ -171,7 +179,7 @@ impl SyncRun {
     /// What there is to do in a repository of ours.
     pub(super) async fn managed(&self, seen: Polled) -> Result<Next> {
         let (state, is_clean, tip) = match seen {
-            Polled::Unchanged(state, tip) => (state, true, tip),
+            Polled::Unchanged(state, tip) => (*state, true, tip),
             Polled::Unknown(tip) => {
                 let asked = async {
                     match tip {
@@ -190,6 +198,14 @@ impl SyncRun {
             .head_branch(&tip)
             .map(|branch| branch.local());
         let on_branch = state.branch == branch;
+        if state.partial && self.spec.scope.is_all() {
+            // All of what was left out is to come, of each commit.
+            return Ok(Next {
+                before: state.head,
+                tip,
+                what: Some((Plan::New, Objects::Missing)),
+            });
+        }
         let was_at = state.tracked == Some(tip.id);
         if state.head == Some(tip.commit)
             && on_branch
@@ -197,6 +213,7 @@ impl SyncRun {
             && same_depth
             && is_clean
             && state.bare == self.spec.is_bare()
+            && state.scope == self.spec.scope
         {
             let record = self.record(&tip);
             if state.url.as_deref() != Some(&record.url) {
@@ -213,7 +230,8 @@ impl SyncRun {
         // A fetch would bring nothing: the ref was at this, to this depth, last time. A commit
         // never is at another.
         let is_commit = matches!(self.spec.reference, Reference::Commit(_));
-        let objects = if same_depth && (was_at || is_commit) {
+        let is_fetched = self.is_fetched(tip.commit);
+        let objects = if is_fetched || same_depth && (was_at || is_commit) {
             Objects::of(
                 self.is_here(&open::git_dir(self.guard.dir().at()), tip.commit)
                     .await?,
@@ -254,11 +272,20 @@ impl SyncRun {
                             &repo,
                             path,
                             raw_object::tree_of(&repo, head)?,
+                            &state.scope.filter()?,
                             job,
                         )?,
                         _ => false,
                     };
-                    Ok((state, is_clean))
+                    let is_whole = match state.head.filter(|_| is_clean && state.partial) {
+                        Some(head) => {
+                            let tree = raw_object::tree_of(&repo, head)?;
+                            let filter = state.scope.filter()?;
+                            partial::missing(&repo, tree, &filter, job)?.is_empty()
+                        }
+                        None => true,
+                    };
+                    Ok((state, is_clean && is_whole))
                 })
         };
         self.guard.disk(find).await
@@ -334,11 +361,20 @@ impl SyncRun {
         Error::new(Kind::Occupied, message).with(Key::Path, Name::of(path))
     }
 
+    /// Whether the sync is one that leaves files away, which nobody does to an owner's repository.
+    fn is_for_ours_only(&self) -> bool {
+        self.spec.is_bare() || !self.spec.scope.is_all()
+    }
+
     fn has_an_owner(&self) -> Error {
         let path = &self.guard.path;
+        let without = match self.spec.is_bare() {
+            true => "`working_tree: false`",
+            false => "`paths` and `ignore`",
+        };
         let message = format!(
             "{} holds a repository that this library did not make, whose working tree is its owner's, and nothing there was touched; \
-             sync into a directory of its own, or without `working_tree: false`",
+             sync into a directory of its own, or without {without}",
             path.display()
         );
         Error::new(Kind::Unsupported, message).with(Key::Path, Name::of(path))

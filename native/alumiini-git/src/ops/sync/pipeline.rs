@@ -16,12 +16,14 @@ use crate::remote::{Remote, Wanted, denied, is_denied};
 use crate::repo::marker;
 use crate::repo::state::State;
 use crate::repo::status_cache::Known;
-use crate::repo::{open, refs, repack, staging};
+use crate::repo::{open, partial, raw_object, refs, repack, staging};
 use crate::task::job::Job;
 use crate::task::progress::{Event, Stats};
 
 /// Depths at which a commit is looked for that is not given by its id; 0 is all.
 const SEARCHED: [u32; 3] = [64, 1024, 0];
+/// Each is a line of 50 bytes, and servers bound what they take.
+const FILES_OF_ONE_REQUEST: usize = 50_000;
 
 impl SyncRun {
     pub(super) async fn run(&self) -> Result<Synced> {
@@ -50,7 +52,7 @@ impl SyncRun {
     async fn rebuild(&self, previous: Option<Oid>, change: Change) -> Result<Synced> {
         let tip = self.resolve().await?;
         let (tip, stats) = self.advance(Plan::New, Objects::Missing, tip).await?;
-        Ok(self.synced(tip, previous, change, stats))
+        self.synced(tip, previous, change, stats).await
     }
 
     /// An update of a repository of ours; where that is damaged, a new one. What is there stays
@@ -93,17 +95,44 @@ impl SyncRun {
             None => (Change::None, (tip, Stats::default())),
             Some((plan, objects)) => (Change::Updated, self.advance(plan, objects, tip).await?),
         };
-        Ok(self.synced(tip, before, change, stats))
+        let hinted = self.hinted.get().copied().unwrap_or_default();
+        self.synced(tip, before, change, stats.and(hinted)).await
     }
 
-    fn synced(&self, tip: Tip, previous: Option<Oid>, change: Change, stats: Stats) -> Synced {
-        Synced {
+    async fn synced(
+        &self,
+        tip: Tip,
+        previous: Option<Oid>,
+        change: Change,
+        stats: Stats,
+    ) -> Result<Synced> {
+        Ok(Synced {
             branch: self.spec.reference.head_branch(&tip),
+            changed: self.is_changed(previous, tip.commit).await?,
             tip,
             previous,
             change,
             stats,
-        }
+        })
+    }
+
+    /// Whether the files that the sync is of differ between two commits.
+    async fn is_changed(&self, previous: Option<Oid>, commit: Oid) -> Result<bool> {
+        let previous = match previous {
+            Some(previous) if previous != commit && !self.spec.scope.is_all() => previous,
+            previous => return Ok(previous != Some(commit)),
+        };
+        let scope = self.spec.scope.clone();
+        let compare = move |path: &Path, job: &Job| {
+            let repo = open::managed(&open::git_dir(path))?;
+            let new = raw_object::tree_of(&repo, commit)?;
+            match raw_object::tree_of(&repo, previous) {
+                Ok(old) => partial::is_same(&repo, old, new, &scope, job).map(|same| !same),
+                // It went with a repository that was damaged.
+                Err(_) => Ok(true),
+            }
+        };
+        self.guard.disk(compare).await
     }
 
     /// Brings the path to `tip`, or to what the ref is at by the time that it is fetched.
@@ -162,7 +191,8 @@ impl SyncRun {
         depth: Option<u32>,
     ) -> Result<(Tip, Stats)> {
         if objects == Objects::Here {
-            return Ok((tip, Stats::default()));
+            let stats = self.files(git_dir, &tip).await.map_err(fetching)?;
+            return Ok((tip, stats));
         }
         let (guard, mut pauses) = (&self.guard, Pauses::default());
         let name = self.spec.reference.full()?;
@@ -172,11 +202,19 @@ impl SyncRun {
                 tips: std::slice::from_ref(&tip),
                 name: name.as_deref(),
                 depth,
+                without_files: !self.spec.scope.is_all(),
             };
             let fetched = self
                 .remote
                 .fetch(&guard.worker, git_dir, &wanted, &guard.job, guard);
-            let error = match fetched.await {
+            let fetched = match fetched.await {
+                Ok(stats) => self
+                    .files(git_dir, &tip)
+                    .await
+                    .map(|files| stats.and(files)),
+                failed => failed,
+            };
+            let error = match fetched {
                 Ok(stats) => return Ok((tip, stats)),
                 // What a repository of this machine does not give, it does not have.
                 Err(refused) if refused.kind == Kind::RefNotFound && name.is_none() => {
@@ -194,6 +232,35 @@ impl SyncRun {
             tokio::time::sleep(pause).await;
             tip = self.resolve().await?;
         }
+    }
+
+    /// Brings the files of `tip` that the sync is of, as far as a fetch has left them out.
+    async fn files(&self, git_dir: &Path, tip: &Tip) -> Result<Stats> {
+        let (guard, commit) = (&self.guard, tip.commit);
+        let (git_dir, scope) = (git_dir.to_owned(), self.spec.scope.clone());
+        let at = git_dir.clone();
+        let find = move |_: &Path, job: &Job| {
+            if !partial::is_partial(&at) {
+                return Ok(Vec::new());
+            }
+            let repo = open::managed(&at)?;
+            let tree = raw_object::tree_of(&repo, commit)?;
+            partial::missing(&repo, tree, &scope.filter()?, job)
+        };
+        let missing = guard.disk(find).await?;
+        let mut stats = Stats::default();
+        for files in missing.chunks(FILES_OF_ONE_REQUEST) {
+            guard.dir().check()?;
+            let (remote, job) = (&self.remote, &guard.job);
+            let fetched = remote.fetch_files(&guard.worker, &git_dir, files, job, guard);
+            // What it listed it does not give: it may be one of several servers.
+            let fetched = fetched.await.map_err(|error| match is_denied(&error) {
+                true => denied(error, commit).hinted(Hint::Moved),
+                false => error,
+            })?;
+            stats = stats.and(fetched);
+        }
+        Ok(stats)
     }
 
     /// Brings a commit that the remote does not give by its id: with the history of its branches
@@ -219,6 +286,7 @@ impl SyncRun {
                 tips: &tips,
                 name: None,
                 depth,
+                without_files: !self.spec.scope.is_all(),
             };
             let fetched = self
                 .remote
@@ -228,7 +296,8 @@ impl SyncRun {
                 .map_err(|error| fetching(guard.dir().named(error)))?;
             stats = stats.and(fetched);
             if self.is_here(git_dir, tip.commit).await? {
-                return Ok((tip, stats));
+                let files = self.files(git_dir, &tip).await.map_err(fetching)?;
+                return Ok((tip, stats.and(files)));
             }
         }
         let message = format!(
@@ -268,7 +337,9 @@ impl SyncRun {
                 let cache = &guard.worker.status_cache;
                 let known = known.filter(|known| cache.has_same_names(path, known, job.token()));
                 job.check()?;
-                let known = known.filter(|_| !marker::is_set(&open::git_dir(path)));
+                let known = known.filter(|known| {
+                    known.state.scope == to.scope && !marker::is_set(&open::git_dir(path))
+                });
                 let place = match plan {
                     Plan::New => Place::Staged(git_dir),
                     Plan::Managed { from, .. } => Place::Managed {

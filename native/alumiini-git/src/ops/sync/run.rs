@@ -1,25 +1,29 @@
 //! One sync that has its path for itself: what it is of, and what the remote's ref is at.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use git2::Oid;
 
 use crate::error::{Error, Kind, Result, panicked};
 use crate::ops::sync_guard::SyncGuard;
 use crate::reference::{Reference, Tip};
-use crate::remote::Remote;
+use crate::remote::{Remote, Wanted};
 use crate::repo::marker::Target;
 use crate::repo::state::Record;
 use crate::repo::{open, raw_object};
 use crate::spec::SyncSpec;
 use crate::task::job::Job;
-use crate::task::progress::Phase;
+use crate::task::progress::{Phase, Stats};
 
 pub(super) struct SyncRun {
     pub(super) guard: Arc<SyncGuard>,
     pub(super) remote: Remote,
     pub(super) spec: SyncSpec,
+    /// A commit that the ref is said to be at.
+    pub(super) hint: Option<Oid>,
+    /// What came of fetching that.
+    pub(super) hinted: OnceLock<Stats>,
 }
 
 impl SyncRun {
@@ -38,11 +42,41 @@ impl SyncRun {
             .map_err(fetching)
     }
 
+    /// Fetches the commit that the ref is said to be at, if it is not here. Whether it is, only the
+    /// remote's list of refs says; what fails here is asked for again then.
+    pub(super) async fn fetch_hint(&self) {
+        let Some(hint) = self.hint else { return };
+        let git_dir = open::git_dir(self.guard.dir().at());
+        if self.is_here(&git_dir, hint).await.unwrap_or(true) {
+            return;
+        }
+        let tip = Tip::of(hint);
+        let wanted = Wanted {
+            tips: std::slice::from_ref(&tip),
+            name: None,
+            depth: Some(self.spec.depth),
+            without_files: !self.spec.scope.is_all(),
+        };
+        let guard = &self.guard;
+        let fetch = self
+            .remote
+            .fetch(&guard.worker, &git_dir, &wanted, &guard.job, guard);
+        if let Ok(stats) = fetch.await {
+            let _ = self.hinted.set(stats);
+        }
+    }
+
+    /// Whether [`SyncRun::fetch_hint`] has brought `commit`.
+    pub(super) fn is_fetched(&self, commit: Oid) -> bool {
+        self.hint == Some(commit) && self.hinted.get().is_some()
+    }
+
     pub(super) fn target(&self, tip: &Tip) -> Target {
         Target {
             commit: tip.commit,
             branch: self.spec.reference.head_branch(tip),
             bare: self.spec.is_bare(),
+            scope: self.spec.scope.clone(),
         }
     }
 

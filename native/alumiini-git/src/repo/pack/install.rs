@@ -15,7 +15,7 @@ use crate::error::{Error, Hint, Key, Kind, Result};
 use crate::repo::pack::{INCOMING, MAX_FILE, Pack};
 use crate::repo::raw_object::{self, RawEntry};
 use crate::repo::tree_check::CheckedTrees;
-use crate::repo::{git_failure, marker, open};
+use crate::repo::{git_failure, marker, open, partial};
 use crate::task::job::Job;
 
 /// What a fetch changes in `.git/shallow`.
@@ -58,37 +58,69 @@ pub(crate) fn install(
     }
     write_shallow(git_dir, &before, &union)?;
     job.reach("shallow");
-    if let Some(name) = &pack.name {
-        // The index last: a pack counts from when its index is there.
-        for extension in ["pack", "idx"] {
-            let file = Path::new(name).with_extension(extension);
-            let (from, to) = (
-                git_dir.join(INCOMING).join(&file),
-                git_dir.join("objects/pack").join(&file),
-            );
-            fs::rename(&from, &to).map_err(|error| Error::io("move the pack to", &to, &error))?;
-        }
-    }
-    let _ = fs::remove_dir_all(git_dir.join(INCOMING));
+    let is_partial = partial::is_partial(git_dir);
+    move_in(git_dir, pack, is_partial)?;
     job.reach("installed");
     // Before the walk: libgit2 shows a commit that the file names without its parents.
     write_shallow(git_dir, &union, &after)?;
     let fresh = open::managed(git_dir)?;
-    let verified = verify(&fresh, &known, pack, wants, &boundary.unshallow, job)
-        .and_then(|tree| checked.check(&fresh, tree, job));
+    let verified = verify(
+        &fresh,
+        &known,
+        pack,
+        wants,
+        &boundary.unshallow,
+        is_partial,
+        job,
+    )
+    .and_then(|tree| checked.check(&fresh, tree, job));
     verified.inspect_err(|_| {
-        if let Some(name) = &pack.name {
-            for extension in ["idx", "pack"] {
-                let _ = fs::remove_file(
-                    git_dir
-                        .join("objects/pack")
-                        .join(name)
-                        .with_extension(extension),
-                );
-            }
-        }
+        take_out(git_dir, pack);
         let _ = write_shallow(git_dir, &after, &before);
     })
+}
+
+/// Moves a pack of files in that were left out before, and checks that all of `wants` came.
+pub(crate) fn install_files(git_dir: &Path, pack: &Pack, wants: &[Oid], job: &Job) -> Result<()> {
+    let lost = wants
+        .iter()
+        .find(|want| pack.kind(**want) != Some(ObjectType::Blob));
+    if let Some(lost) = lost {
+        let message = format!("the remote did not send the file {lost}, which it was asked for");
+        return Err(Error::new(Kind::Network, message).hinted(Hint::Moved));
+    }
+    move_in(git_dir, pack, true)?;
+    job.reach("installed");
+    Ok(())
+}
+
+/// Moves a pack to where it counts.
+fn move_in(git_dir: &Path, pack: &Pack, is_partial: bool) -> Result<()> {
+    if let Some(name) = &pack.name {
+        let (from, to) = (git_dir.join(INCOMING), git_dir.join("objects/pack"));
+        if is_partial {
+            // By this Git knows that what its objects name may be missing.
+            let promise = to.join(name).with_extension("promisor");
+            fs::write(&promise, "").map_err(|error| Error::io("write", &promise, &error))?;
+        }
+        // The index last: a pack counts from when its index is there.
+        for extension in ["pack", "idx"] {
+            let file = Path::new(name).with_extension(extension);
+            let (from, to) = (from.join(&file), to.join(&file));
+            fs::rename(&from, &to).map_err(|error| Error::io("move the pack to", &to, &error))?;
+        }
+    }
+    let _ = fs::remove_dir_all(git_dir.join(INCOMING));
+    Ok(())
+}
+
+/// The reverse.
+fn take_out(git_dir: &Path, pack: &Pack) {
+    let Some(name) = &pack.name else { return };
+    let place = git_dir.join("objects/pack").join(name);
+    for extension in ["idx", "pack", "promisor"] {
+        let _ = fs::remove_file(place.with_extension(extension));
+    }
 }
 
 fn joined(before: &[Oid], more: &[Oid]) -> Vec<Oid> {
@@ -116,6 +148,7 @@ fn verify(
     pack: &Pack,
     wants: &[Oid],
     unshallow: &[Oid],
+    is_partial: bool,
     job: &Job,
 ) -> Result<Oid> {
     let shallow: HashSet<Oid> = open::shallow(repo.path())?.into_iter().collect();
@@ -130,8 +163,17 @@ fn verify(
         job.check()?;
         commits.extend(Some(*want).filter(|_| !other(&want)));
     }
-    if !is_closed(&odb, known, pack, &commits, &shallow, unshallow, job)? {
-        walk(&odb, known, &commits, &shallow, unshallow, job)?;
+    let new = New {
+        odb: &odb,
+        known,
+        wants: &commits,
+        shallow: &shallow,
+        unshallow,
+        is_partial,
+        job,
+    };
+    if !new.is_closed(pack)? {
+        new.walk()?;
     }
     Ok(raw_object::read_commit(&odb, wants[0])?.tree)
 }
@@ -143,125 +185,145 @@ pub(crate) fn no_commit(id: Oid) -> Error {
     Error::new(Kind::Unsupported, message)
 }
 
-/// Whether all that the objects of `pack` name is in it, or was known before: then nothing can be
-/// missing. Where something is, it need not be one of `wants` that needs it.
-fn is_closed(
-    odb: &Odb<'_>,
-    known: &Odb<'_>,
-    pack: &Pack,
-    wants: &[Oid],
-    shallow: &HashSet<Oid>,
-    unshallow: &[Oid],
-    job: &Job,
-) -> Result<bool> {
-    let has = |id: Oid, kind: ObjectType| match pack.kind(id) {
-        Some(is) => is == kind,
-        None => known.exists_ext(id, OdbLookupFlags::NO_REFRESH),
-    };
-    if pack.links.is_odd || !wants.iter().all(|want| has(*want, ObjectType::Commit)) {
-        return Ok(false);
-    }
-    for (id, kind) in &pack.links.named {
-        job.check()?;
-        if !has(*id, *kind) {
-            return Ok(false);
-        }
-    }
-    for (commit, parent) in &pack.links.parents {
-        job.check()?;
-        if !shallow.contains(commit) && !has(*parent, ObjectType::Commit) {
-            return Ok(false);
-        }
-    }
-    // These were known without their parents.
-    for commit in unshallow {
-        job.check()?;
-        let Ok(commit) = raw_object::read_commit(odb, *commit) else {
-            return Ok(false);
-        };
-        if !commit
-            .parents
-            .iter()
-            .all(|parent| has(*parent, ObjectType::Commit))
-        {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+/// What came, and what it is held against.
+struct New<'a> {
+    odb: &'a Odb<'a>,
+    /// Without what came.
+    known: &'a Odb<'a>,
+    wants: &'a [Oid],
+    shallow: &'a HashSet<Oid>,
+    unshallow: &'a [Oid],
+    /// Whether files may be missing.
+    is_partial: bool,
+    job: &'a Job,
 }
 
-/// Walks what is new from `wants`: every commit down to the boundary or to what `known` holds,
-/// their trees, their blobs. Says what is missing or wrong.
-fn walk(
-    odb: &Odb<'_>,
-    known: &Odb<'_>,
-    wants: &[Oid],
-    shallow: &HashSet<Oid>,
-    unshallow: &[Oid],
-    job: &Job,
-) -> Result<()> {
-    let is_known = |oid: Oid| known.exists_ext(oid, OdbLookupFlags::NO_REFRESH);
-    let lost = |oid: Oid, error: Error| match odb.exists(oid) {
-        true => error.context("the remote sent something that cannot be read"),
-        false => {
-            let message = format!("the remote did not send everything: {oid} is missing");
-            Error::new(Kind::Corrupt, message)
-        }
-    };
-    let mut seen: HashSet<Oid> = HashSet::new();
-    let mut commits = wants.to_vec();
-    // These were known without their parents.
-    let reopened: HashSet<Oid> = unshallow.iter().copied().collect();
-    commits.extend(&reopened);
-    let mut trees = Vec::new();
-    while let Some(oid) = commits.pop() {
-        if !seen.insert(oid) || is_known(oid) && !reopened.contains(&oid) {
-            continue;
-        }
-        job.check()?;
-        let commit = raw_object::read_commit(odb, oid).map_err(|error| lost(oid, error))?;
-        trees.push(commit.tree);
-        if !shallow.contains(&oid) {
-            commits.extend(commit.parents);
-        }
-    }
-    while let Some(oid) = trees.pop() {
-        if !seen.insert(oid) || is_known(oid) {
-            continue;
-        }
-        job.check()?;
-        let entry = |RawEntry { kind, name, id, .. }: RawEntry<'_>| {
-            match kind {
-                ObjectType::Tree => trees.push(id),
-                // Not only whether it is there: what a tree calls a file may be anything.
-                ObjectType::Blob => match odb.read_header(id) {
-                    Ok((size, ObjectType::Blob)) if size > MAX_FILE => {
-                        return Err(file_too_large(name, size));
-                    }
-                    Ok((_, ObjectType::Blob)) => {}
-                    Ok((_, other)) => {
-                        let name = String::from_utf8_lossy(name);
-                        return Err(raw_object::damaged(
-                            id,
-                            &format!("it is a {other}, and `{name}` is to be a file"),
-                        ));
-                    }
-                    Err(error) => return Err(lost(id, raw_object::unreadable(id)(error))),
-                },
-                // Commits are submodules: theirs is another repository.
-                _ => {}
-            }
-            Ok(())
+impl New<'_> {
+    /// Whether all that the objects of `pack` name is in it, or was known before: then nothing can be
+    /// missing. Where something is, it need not be one of `wants` that needs it.
+    fn is_closed(&self, pack: &Pack) -> Result<bool> {
+        let New {
+            odb,
+            known,
+            wants,
+            shallow,
+            unshallow,
+            is_partial,
+            job,
+        } = *self;
+        let has = |id: Oid, kind: ObjectType| match pack.kind(id) {
+            Some(is) => is == kind,
+            None => known.exists_ext(id, OdbLookupFlags::NO_REFRESH),
         };
-        raw_object::read_tree(odb, oid, entry).map_err(|error| {
-            if odb.exists(oid) {
-                error
-            } else {
-                lost(oid, error)
+        if pack.links.is_odd || !wants.iter().all(|want| has(*want, ObjectType::Commit)) {
+            return Ok(false);
+        }
+        for (id, kind) in &pack.links.named {
+            job.check()?;
+            let may_lack = is_partial && *kind == ObjectType::Blob && pack.kind(*id).is_none();
+            if !may_lack && !has(*id, *kind) {
+                return Ok(false);
             }
-        })?;
+        }
+        for (commit, parent) in &pack.links.parents {
+            job.check()?;
+            if !shallow.contains(commit) && !has(*parent, ObjectType::Commit) {
+                return Ok(false);
+            }
+        }
+        // These were known without their parents.
+        for commit in unshallow {
+            job.check()?;
+            let Ok(commit) = raw_object::read_commit(odb, *commit) else {
+                return Ok(false);
+            };
+            if !commit
+                .parents
+                .iter()
+                .all(|parent| has(*parent, ObjectType::Commit))
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
-    Ok(())
+
+    /// Walks what is new from `wants`: every commit down to the boundary or to what `known` holds,
+    /// their trees, their blobs. Says what is missing or wrong.
+    fn walk(&self) -> Result<()> {
+        let New {
+            odb,
+            known,
+            wants,
+            shallow,
+            unshallow,
+            is_partial,
+            job,
+        } = *self;
+        let is_known = |oid: Oid| known.exists_ext(oid, OdbLookupFlags::NO_REFRESH);
+        let lost = |oid: Oid, error: Error| match odb.exists(oid) {
+            true => error.context("the remote sent something that cannot be read"),
+            false => {
+                let message = format!("the remote did not send everything: {oid} is missing");
+                Error::new(Kind::Corrupt, message)
+            }
+        };
+        let mut seen: HashSet<Oid> = HashSet::new();
+        let mut commits = wants.to_vec();
+        // These were known without their parents.
+        let reopened: HashSet<Oid> = unshallow.iter().copied().collect();
+        commits.extend(&reopened);
+        let mut trees = Vec::new();
+        while let Some(oid) = commits.pop() {
+            if !seen.insert(oid) || is_known(oid) && !reopened.contains(&oid) {
+                continue;
+            }
+            job.check()?;
+            let commit = raw_object::read_commit(odb, oid).map_err(|error| lost(oid, error))?;
+            trees.push(commit.tree);
+            if !shallow.contains(&oid) {
+                commits.extend(commit.parents);
+            }
+        }
+        while let Some(oid) = trees.pop() {
+            if !seen.insert(oid) || is_known(oid) {
+                continue;
+            }
+            job.check()?;
+            let entry = |RawEntry { kind, name, id, .. }: RawEntry<'_>| {
+                match kind {
+                    ObjectType::Tree => trees.push(id),
+                    // Not only whether it is there: what a tree calls a file may be anything.
+                    ObjectType::Blob => match odb.read_header(id) {
+                        Ok((size, ObjectType::Blob)) if size > MAX_FILE => {
+                            return Err(file_too_large(name, size));
+                        }
+                        Ok((_, ObjectType::Blob)) => {}
+                        Ok((_, other)) => {
+                            let name = String::from_utf8_lossy(name);
+                            return Err(raw_object::damaged(
+                                id,
+                                &format!("it is a {other}, and `{name}` is to be a file"),
+                            ));
+                        }
+                        Err(_) if is_partial && !odb.exists(id) => {}
+                        Err(error) => return Err(lost(id, raw_object::unreadable(id)(error))),
+                    },
+                    // Commits are submodules: theirs is another repository.
+                    _ => {}
+                }
+                Ok(())
+            };
+            raw_object::read_tree(odb, oid, entry).map_err(|error| {
+                if odb.exists(oid) {
+                    error
+                } else {
+                    lost(oid, error)
+                }
+            })?;
+        }
+        Ok(())
+    }
 }
 
 pub(crate) fn file_too_large(name: &[u8], size: usize) -> Error {

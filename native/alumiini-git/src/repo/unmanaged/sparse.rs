@@ -17,7 +17,7 @@ use git2::{IndexEntry, IndexTime, ObjectType, Oid, Repository, Tree};
 use super::SKIP_WORKTREE;
 use crate::error::{Error, Kind, Result};
 use crate::repo::git_failure;
-use crate::repo::selection::Patterns;
+use crate::selection::Patterns;
 
 /// What a sparse checkout is to hold, and what its index says it leaves out.
 pub(super) struct Sparse {

@@ -14,19 +14,21 @@ use super::content::{Keeps, refuse};
 use super::descent::{Descent, split};
 use super::index::{self, Entry, Recorded};
 use super::moved::Moved;
-use super::{GITLINK, KIND, MAX_FILES, write};
+use super::{GITLINK, KIND, MAX_FILES, apart, write};
 use crate::error::Result;
 use crate::repo::{raw_object, tree_files};
+use crate::selection::scope::Filter;
 use crate::task::job::Job;
 use crate::task::progress::Phase;
 
-/// Makes a working tree that is as `old` says equal `new`. `None` where something was found not to
+/// Makes a working tree that is as `old` says equal `new`, both as far as `filter` takes them. `None` where something was found not to
 /// be as it says: then a walk over all of it has to put it right.
 pub(crate) fn advance(
     repo: &Repository,
     work: &Path,
     old: Oid,
     new: Oid,
+    filter: &Filter,
     job: &Job,
 ) -> Result<Option<Moved>> {
     let Some(index) = index::read(repo.path()).filter(|index| !index.is_special) else {
@@ -34,7 +36,7 @@ pub(crate) fn advance(
     };
     let odb = raw_object::odb(repo)?;
     let changes = tree_files::changes(&odb, old, new, job, usize::MAX, |_| true, |_| true)?;
-    let Some(mut change) = Change::new(index.entries, changes, job) else {
+    let Some(mut change) = Change::new(index.entries, changes, filter, job) else {
         return Ok(None);
     };
     let keeps = Keeps::of(repo);
@@ -60,7 +62,8 @@ pub(crate) fn advance(
     let newest = newest(&mut descent, &change.touched);
     let written = index::write(repo.path(), &change.entries, newest)?;
     job.reach("index-written");
-    Ok(Some(Moved::new(change.entries, change.touched, written)))
+    let (entries, _) = apart(change.entries);
+    Ok(Some(Moved::new(entries, change.touched, written)))
 }
 
 struct Change<'a> {
@@ -78,7 +81,12 @@ struct Change<'a> {
 
 impl<'a> Change<'a> {
     /// Merges the changes into the entries of the index. `None` where those do not fit.
-    fn new(old: Vec<Entry>, changes: Vec<tree_files::Change>, job: &'a Job) -> Option<Change<'a>> {
+    fn new(
+        old: Vec<Entry>,
+        changes: Vec<tree_files::Change>,
+        filter: &Filter,
+        job: &'a Job,
+    ) -> Option<Change<'a>> {
         let mut change = Change {
             job,
             entries: Vec::with_capacity(old.len() + changes.len()),
@@ -92,28 +100,33 @@ impl<'a> Change<'a> {
             while let Some(other) = changes.next_if(|other| other.path < entry.path) {
                 // Something that the index did not have.
                 let new = other.new.filter(|_| other.old.is_none())?;
-                change.add(Entry::unseen(other.path, new));
+                change.add(Entry::unseen(other.path, new), filter);
             }
             match changes.next_if(|other| other.path == entry.path) {
                 None => change.entries.push(entry),
                 Some(other) => {
-                    change.gone.push(entry);
+                    if !entry.skip {
+                        change.gone.push(entry);
+                    }
                     if let Some(new) = other.new {
-                        change.add(Entry::unseen(other.path, new));
+                        change.add(Entry::unseen(other.path, new), filter);
                     }
                 }
             }
         }
         for other in changes {
             let new = other.new.filter(|_| other.old.is_none())?;
-            change.add(Entry::unseen(other.path, new));
+            change.add(Entry::unseen(other.path, new), filter);
         }
         (change.entries.len() as u64 <= MAX_FILES).then_some(change)
     }
 
-    fn add(&mut self, entry: Entry) {
+    fn add(&mut self, mut entry: Entry, filter: &Filter) {
         let place = self.entries.len();
-        if entry.mode & KIND == GITLINK {
+        entry.skip = !filter.has(&entry.path);
+        if entry.skip {
+            // Nothing of it is in the working tree.
+        } else if entry.mode & KIND == GITLINK {
             self.gitlinks.push(place);
         } else {
             self.missing.push(place);
@@ -125,9 +138,10 @@ impl<'a> Change<'a> {
     fn has_below(&self, path: &[u8]) -> bool {
         let below = [path, b"/"].concat();
         let place = self.entries.partition_point(|entry| entry.path < below);
-        self.entries
-            .get(place)
-            .is_some_and(|entry| entry.path.starts_with(&below))
+        let mut inside = self.entries[place..]
+            .iter()
+            .take_while(|entry| entry.path.starts_with(&below));
+        inside.any(|entry| !entry.skip)
     }
 
     /// Removes what goes, and directories that are left with nothing.

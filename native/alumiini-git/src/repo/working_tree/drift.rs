@@ -13,11 +13,12 @@ use rustix::io::Errno;
 
 use super::content::{Content, Keeps};
 use super::index::{self, Entry};
-use super::{files, take_stats};
+use super::{apart, files, take_stats};
 use crate::error::{Error, Key, Kind, Result};
 use crate::repo::open_flags::{DIR, DIR_ITSELF};
 use crate::repo::tree_files::{FILE, GITLINK, KIND, LINK};
 use crate::repo::{BUILD_PREFIX, raw_object};
+use crate::selection::scope::Filter;
 use crate::task::job::Job;
 
 /// What differs; with more, the answer is that.
@@ -34,16 +35,17 @@ pub(crate) enum Drift {
     Untracked,
 }
 
-/// What differs in the working tree `work` from `tree`, by path. As far as the index tells by a
+/// What differs in the working tree `work` from what `filter` takes of `tree`, by path. As far as the index tells by a
 /// file's stat that it is as it was written, it is not read.
 pub(crate) fn drift(
     repo: &Repository,
     work: &Path,
     tree: Oid,
+    filter: &Filter,
     job: &Job,
 ) -> Result<Vec<(Vec<u8>, Drift)>> {
     let odb = raw_object::odb(repo)?;
-    let mut wanted = files(&odb, tree, job)?;
+    let (mut wanted, _) = apart(files(&odb, tree, filter, job)?);
     let old = index::read(repo.path()).unwrap_or_default();
     take_stats(&mut wanted, &old);
     let keeps = Keeps::of(repo);

@@ -28,6 +28,8 @@ const ASSUME_VALID: u16 = 0x8000;
 const EXTENDED: u16 = 0x4000;
 const STAGE: u16 = 0x3000;
 const LENGTH: u16 = 0x0fff;
+/// Of the flags that follow where there are more: `git update-index --skip-worktree`.
+const SKIP_WORKTREE: u16 = 0x4000;
 
 /// One file of an index.
 #[derive(Debug, Clone)]
@@ -36,6 +38,8 @@ pub(super) struct Entry {
     pub(super) id: Oid,
     pub(super) mode: u32,
     pub(super) stat: Recorded,
+    /// Whether it is left out of the working tree.
+    pub(super) skip: bool,
 }
 
 impl Entry {
@@ -46,12 +50,14 @@ impl Entry {
             id: is.id,
             mode: is.mode,
             stat: Recorded::default(),
+            skip: false,
         }
     }
 
     /// Whether both say the same of what is at their path.
     pub(super) fn is_same(&self, other: &Entry) -> bool {
-        self.id == other.id && self.mode == other.mode && self.path == other.path
+        (self.id, self.mode, self.skip) == (other.id, other.mode, other.skip)
+            && self.path == other.path
     }
 }
 
@@ -94,8 +100,8 @@ pub(super) struct Index {
     /// When it was written. A file that is not older may have changed after its stat was recorded
     /// without its times telling ("racy git").
     pub(super) written: (i64, i64),
-    /// Somebody has put more into it than files and their stats: what is not to be looked at, what
-    /// is not to be checked out, sides of a merge.
+    /// Somebody has put more into it than files, their stats, and which of them are left out: what
+    /// is not to be looked at, what is to be added, sides of a merge.
     pub(super) is_special: bool,
 }
 
@@ -147,8 +153,12 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Index> {
         } else {
             0
         };
-        index.is_special |= flags & (ASSUME_VALID | STAGE) != 0 || more > 0;
         let after = rest.get(FIXED + more..)?;
+        let extended = match rest[FIXED..FIXED + more] {
+            [high, low] => u16::from_be_bytes([high, low]),
+            _ => 0,
+        };
+        index.is_special |= flags & (ASSUME_VALID | STAGE) != 0 || extended & !SKIP_WORKTREE != 0;
         let (path, taken) = if version == 4 {
             let (cut, digits) = varint(after)?;
             let new = &after[digits..];
@@ -182,6 +192,7 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Index> {
                 size: word(9)?,
             },
             path: path.clone(),
+            skip: extended & SKIP_WORKTREE != 0,
         });
         last = path;
     }
@@ -246,13 +257,21 @@ fn bytes(entries: &[Entry]) -> Vec<u8> {
             .sum::<usize>()
             + 32,
     );
-    bytes.extend(b"DIRC\0\0\0\x02");
+    // The least version that has what is in it.
+    let version: u32 = if entries.iter().any(|entry| entry.skip) {
+        3
+    } else {
+        2
+    };
+    bytes.extend(b"DIRC");
+    bytes.extend(version.to_be_bytes());
     bytes.extend((entries.len() as u32).to_be_bytes());
     for Entry {
         path,
         id,
         mode,
         stat,
+        skip,
     } in entries
     {
         let begin = bytes.len();
@@ -272,9 +291,15 @@ fn bytes(entries: &[Entry]) -> Vec<u8> {
         }
         bytes.extend(id.as_bytes());
         let length = u16::try_from(path.len()).unwrap_or(LENGTH).min(LENGTH);
-        bytes.extend(length.to_be_bytes());
+        let more = if *skip { 2 } else { 0 };
+        if *skip {
+            bytes.extend((length | EXTENDED).to_be_bytes());
+            bytes.extend(SKIP_WORKTREE.to_be_bytes());
+        } else {
+            bytes.extend(length.to_be_bytes());
+        }
         bytes.extend(path);
-        let padded = begin + (FIXED + path.len() + 8) / 8 * 8;
+        let padded = begin + (FIXED + more + path.len() + 8) / 8 * 8;
         bytes.resize(padded, 0);
     }
     let sum = Sha1::digest(&bytes);

@@ -18,6 +18,7 @@ mod moved;
 mod walk;
 mod write;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -28,6 +29,7 @@ use git2::{Odb, Oid, Repository};
 use crate::error::Result;
 use crate::repo::raw_object;
 use crate::repo::tree_files::{self, FILE, GITLINK, KIND, LINK, MAX_FILES, Part};
+use crate::selection::scope::Filter;
 use crate::task::job::Job;
 use crate::task::progress::Phase;
 use content::{Content, Keeps};
@@ -41,12 +43,18 @@ pub(crate) use moved::Moved;
 /// Whether the working tree is exactly what `tree` says, as far as stat tells; only files whose
 /// stat differs from what the index recorded are read. Where they turn out to be unchanged, the new
 /// stat is recorded.
-pub(crate) fn is_clean(repo: &Repository, work: &Path, tree: Oid, job: &Job) -> Result<bool> {
-    let Some(mut index) = index::read(repo.path()) else {
+pub(crate) fn is_clean(
+    repo: &Repository,
+    work: &Path,
+    tree: Oid,
+    filter: &Filter,
+    job: &Job,
+) -> Result<bool> {
+    let Some(index) = index::read(repo.path()) else {
         return Ok(false);
     };
     let odb = raw_object::odb(repo)?;
-    let wanted = files(&odb, tree, job)?;
+    let wanted = files(&odb, tree, filter, job)?;
     let is_same = wanted.len() == index.entries.len()
         && wanted
             .iter()
@@ -58,21 +66,29 @@ pub(crate) fn is_clean(repo: &Repository, work: &Path, tree: Oid, job: &Job) -> 
     }
     let keeps = Keeps::of(repo);
     let content = Content::new(&odb, work, &keeps, job);
-    let mut walk = Walk::new(content, &mut index.entries, index.written, Mode::Check);
+    let (mut entries, left_out) = apart(index.entries);
+    let mut walk = Walk::new(content, &mut entries, index.written, Mode::Check);
     if !walk.run()? {
         return Ok(false);
     }
     if walk.is_fresh {
-        index::write(repo.path(), &index.entries, (0, 0))?;
+        index::write(repo.path(), &together(&entries, left_out), (0, 0))?;
     }
     Ok(true)
 }
 
-/// Makes the working tree equal `tree`: writes what is missing or differs, removes everything else,
-/// records the stat of all files. May be interrupted anywhere and called again.
-pub(crate) fn check_out(repo: &Repository, work: &Path, tree: Oid, job: &Job) -> Result<Moved> {
+/// Makes the working tree equal what `filter` takes of `tree`: writes what is missing or differs,
+/// removes everything else, records the stat of all files. May be interrupted anywhere and called
+/// again.
+pub(crate) fn check_out(
+    repo: &Repository,
+    work: &Path,
+    tree: Oid,
+    filter: &Filter,
+    job: &Job,
+) -> Result<Moved> {
     let odb = raw_object::odb(repo)?;
-    let mut wanted = files(&odb, tree, job)?;
+    let (mut wanted, left_out) = apart(files(&odb, tree, filter, job)?);
     // It is derived from the tree: one that cannot be read is no reason to stop.
     let old = index::read(repo.path()).unwrap_or_default();
     take_stats(&mut wanted, &old);
@@ -97,7 +113,7 @@ pub(crate) fn check_out(repo: &Repository, work: &Path, tree: Oid, job: &Job) ->
         .unwrap_or_default();
     let written = index::write(
         repo.path(),
-        &wanted,
+        &together(&wanted, left_out),
         (now.as_secs() as u32, now.subsec_nanos()),
     )?;
     job.reach("index-written");
@@ -125,12 +141,32 @@ pub(super) fn fuzz_index(bytes: &[u8]) {
 #[path = "tests.rs"]
 mod tests;
 
-/// All files of `tree`, by path. Not one has a stat.
-fn files(odb: &Odb<'_>, tree: Oid, job: &Job) -> Result<Vec<Entry>> {
+/// Those that are checked out, and those that are left out.
+fn apart(entries: Vec<Entry>) -> (Vec<Entry>, Vec<Entry>) {
+    entries.into_iter().partition(|entry| !entry.skip)
+}
+
+/// Both again, by path.
+fn together(checked_out: &[Entry], left_out: Vec<Entry>) -> Cow<'_, [Entry]> {
+    if left_out.is_empty() {
+        return Cow::Borrowed(checked_out);
+    }
+    let mut all = left_out;
+    all.extend_from_slice(checked_out);
+    all.sort_unstable_by(|one, other| one.path.cmp(&other.path));
+    Cow::Owned(all)
+}
+
+/// All files of `tree`, by path; those that `filter` does not take as left out. Not one has a stat.
+fn files(odb: &Odb<'_>, tree: Oid, filter: &Filter, job: &Job) -> Result<Vec<Entry>> {
     let mut files = Vec::new();
     let (part, all) = (Part::default(), |_: &[u8]| true);
     tree_files::visit(odb, tree, part, job, all, |file| {
-        files.push(Entry::unseen(file.path, file.is));
+        let skip = !filter.has(&file.path);
+        files.push(Entry {
+            skip,
+            ..Entry::unseen(file.path, file.is)
+        });
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(files)

@@ -32,7 +32,13 @@ fn an_index_has_the_modes_that_git_makes_of_those_of_a_tree() {
             ],
         );
         let tree_id = git2::Oid::from_str(&tree).unwrap();
-        let files = super::files(&repo.odb().unwrap(), tree_id, &Job::unattended()).unwrap();
+        let files = super::files(
+            &repo.odb().unwrap(),
+            tree_id,
+            &Default::default(),
+            &Job::unattended(),
+        )
+        .unwrap();
         let ours = format!("{:06o}", files[0].mode);
         git(dir.path(), &["read-tree", &tree]);
         assert_eq!(
@@ -104,13 +110,27 @@ impl Place {
     }
 
     fn check_out(&self, tree: Oid) {
-        check_out(&self.repo, self.work(), tree, &Job::unattended()).unwrap();
+        check_out(
+            &self.repo,
+            self.work(),
+            tree,
+            &Default::default(),
+            &Job::unattended(),
+        )
+        .unwrap();
     }
 
     fn advance(&self, old: Oid, new: Oid) -> bool {
-        advance(&self.repo, self.work(), old, new, &Job::unattended())
-            .unwrap()
-            .is_some()
+        advance(
+            &self.repo,
+            self.work(),
+            old,
+            new,
+            &Default::default(),
+            &Job::unattended(),
+        )
+        .unwrap()
+        .is_some()
     }
 
     /// Holds index and files against the tree, by Git.
@@ -132,6 +152,7 @@ impl Place {
                 &self.repo,
                 self.work(),
                 Oid::from_str(&tree).unwrap(),
+                &Default::default(),
                 &Job::unattended()
             )
             .unwrap()
@@ -250,10 +271,19 @@ fn an_index_is_read_as_git_writes_it() {
         for flag in ["--assume-unchanged", "--skip-worktree"] {
             let back = flag.replace("--", "--no-");
             git(place.work(), &["update-index", flag, "d7/a file"]);
-            assert!(
-                index::read(place.repo.path()).unwrap().is_special,
-                "{flag}, version {version}"
-            );
+            let index = index::read(place.repo.path()).unwrap();
+            let left_out = index.entries.iter().filter(|entry| entry.skip);
+            let left_out: Vec<&[u8]> = left_out.map(|entry| &entry.path[..]).collect();
+            match flag {
+                "--skip-worktree" => assert_eq!(left_out, [b"d7/a file"]),
+                _ => assert!(index.is_special && left_out.is_empty()),
+            }
+            // As Git reads what was written here.
+            index::write(place.repo.path(), &index.entries, (0, 0)).unwrap();
+            let flagged = git(place.work(), &["ls-files", "-t", "--", "d6", "d7", "d8"]);
+            let expected = ["H d6/a file", "S d7/a file", "H d8/a file"].join("\n");
+            assert_eq!(flagged == expected, flag == "--skip-worktree", "{flagged}");
+            assert_eq!(git(place.work(), &["ls-files", "--stage"]), listed);
             git(place.work(), &["update-index", &back, "d7/a file"]);
         }
         std::fs::write(place.work().join("new"), "").unwrap();
@@ -333,7 +363,7 @@ fn trees_that_name_each_other_without_end_are_given_up() {
     }
     let job = Job::unattended();
     let found = [
-        super::files(&odb, pair[0], &job).map(drop),
+        super::files(&odb, pair[0], &Default::default(), &job).map(drop),
         tree_files::changes(&odb, empty, pair[0], &job, usize::MAX, |_| true, |_| true).map(drop),
         tree_files::changes(&odb, pair[0], pair[1], &job, usize::MAX, |_| true, |_| true).map(drop),
     ];

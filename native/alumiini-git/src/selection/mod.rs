@@ -1,6 +1,9 @@
 //! Which files of a commit, or of a directory, a request is about: patterns as those of
 //! gitignore(5).
 
+pub(crate) mod paths;
+pub(crate) mod scope;
+
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
@@ -124,5 +127,4 @@ fn patterns(field: &str, lines: Option<Vec<Vec<u8>>>) -> Result<Option<Patterns>
 }
 
 #[cfg(test)]
-#[path = "selection_tests.rs"]
 mod tests;
