@@ -112,7 +112,7 @@ defmodule AlumiiniGit.MixProject do
     [
       main: "readme",
       extras:
-        ~w(README.md guides/installation.md guides/authentication.md guides/reading.md ARCHITECTURE.md CHANGELOG.md SECURITY.md protocol/README.md)
+        ~w(README.md guides/installation.md guides/authentication.md guides/reading.md guides/testing.md ARCHITECTURE.md CHANGELOG.md SECURITY.md protocol/README.md)
         |> Enum.filter(&File.exists?(Path.join(__DIR__, &1)))
         |> Enum.map(&extra/1),
       # What README.md shows, and nothing else that lies below bench/.
@@ -133,6 +133,12 @@ defmodule AlumiiniGit.MixProject do
           Alumiini.Git.Snapshot.File,
           Alumiini.Git.Status,
           Alumiini.Git.Update
+        ],
+        "For tests": [
+          Alumiini.Git.Behaviour,
+          Alumiini.Git.Test,
+          Alumiini.Git.Test.Fixture,
+          Alumiini.Git.Test.NoStubError
         ],
         "Mix tasks": [~r/Mix\.Tasks\./]
       ]

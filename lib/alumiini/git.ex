@@ -55,8 +55,11 @@ defmodule Alumiini.Git do
   protocol version, calls are answered with `:worker_unavailable` or `:protocol` and the cause,
   until a start succeeds. Attempts go on, with growing pauses.
 
-  Events for metrics and logs are documented in `Alumiini.Git.Telemetry`.
+  Events for metrics and logs are documented in `Alumiini.Git.Telemetry`, and what there is for tests
+  in `Alumiini.Git.Test`.
   """
+
+  @behaviour Alumiini.Git.Behaviour
 
   import Alumiini.Git.Bang, only: [bang: 1]
 

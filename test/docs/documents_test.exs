@@ -35,11 +35,12 @@ defmodule Alumiini.Git.DocumentsTest do
     "README.md: See it at work" => "demo_test.exs",
     "README.md: See it at work (2)" => "demo_test.exs",
     "README.md: See it at work (3)" => "demo_test.exs",
-    "README.md: Use" => "examples_test.exs"
+    "README.md: Use" => "examples_test.exs",
+    "guides/testing.md: Stubs (2)" => "testing_guide_test.exs"
   }
 
-  # guide_test.exs and reading_guide_test.exs run each example of these.
-  @guides ["guides/authentication.md", "guides/reading.md"]
+  # guide_test.exs, reading_guide_test.exs and testing_guide_test.exs run each example of these.
+  @guides ["guides/authentication.md", "guides/reading.md", "guides/testing.md"]
 
   @blocks for document <- Document.all(),
               block <- Document.blocks(document),

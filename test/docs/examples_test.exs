@@ -1,15 +1,19 @@
+# The example's tests, as its users run them, are a part of these.
+for file <- ["lib/follower.ex", "test/follower_test.exs"],
+    do: Code.require_file("../../examples/follower/" <> file, __DIR__)
+
 defmodule Alumiini.Git.ExamplesTest do
-  # The GenServer of README.md and examples/follower: what people copy must outlive every error. Not
-  # async: they call the server of the default name, log, and read the environment.
+  # The GenServer of README.md, which people copy, must outlive every error; examples/follower, whose
+  # own tests are run below, becomes an image. Not async: they call the server of the default name,
+  # log, and read the environment.
   use Alumiini.Git.Test.HttpCase, async: false
 
   import ExUnit.CaptureLog
 
   alias Alumiini.Git.Server.Binary
-  alias Alumiini.Git.Test.{Consumer, Dockerfile, Document, OsProcess, Vm}
+  alias Alumiini.Git.Test.{Consumer, Dockerfile, Document, OsProcess}
 
   @moduletag :tmp_dir
-  @follower Path.expand("../../examples/follower/lib/follower.ex", __DIR__)
 
   # Milliseconds, in place of 30 seconds and 10 minutes.
   @interval 5
@@ -50,13 +54,6 @@ defmodule Alumiini.Git.ExamplesTest do
     assert_received {:applied, directory, sha}
     assert {directory, sha} == {context.path, context.commit}
     refute_received {:applied, _directory, _sha}
-  end
-
-  test "examples/follower goes on after every error, and waits longer and longer", context do
-    Vm.put_env!(%{"GIT_TOKEN" => nil})
-    module = compile!(File.read!(@follower))
-    options = [url: context.url, branch: "main", directory: context.path, interval: @interval]
-    outlives(context, {module, options})
   end
 
   defp compile!(code) do

@@ -98,10 +98,8 @@ defmodule Alumiini.Git.Error do
   @never_on_the_wire [:worker_unavailable, :worker_exited]
 
   @wire_kinds Map.new((@retryable ++ @final) -- @never_on_the_wire, &{Atom.to_string(&1), &1})
-  @wire_detail Map.new(
-                 ~w(url path file ref status near limit changed retry_after fingerprint line)a,
-                 &{Atom.to_string(&1), &1}
-               )
+  @details ~w(url path file ref status near limit changed retry_after fingerprint line)a
+  @wire_detail Map.new(@details, &{Atom.to_string(&1), &1})
 
   @typedoc "Why it failed. See the table in the module's documentation."
   @type reason ::
@@ -203,6 +201,10 @@ defmodule Alumiini.Git.Error do
   @doc false
   @spec reasons() :: %{retryable: [reason], final: [reason], never_on_the_wire: [reason]}
   def reasons, do: %{retryable: @retryable, final: @final, never_on_the_wire: @never_on_the_wire}
+
+  @doc false
+  @spec details() :: [atom]
+  def details, do: @details
 
   defp detail(detail) when is_map(detail) do
     for {key, value} <- detail, atom = @wire_detail[key], into: %{}, do: {atom, clean(atom, value)}

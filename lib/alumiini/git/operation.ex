@@ -35,10 +35,13 @@ defmodule Alumiini.Git.Operation do
   defp shown({kind, text, options}), do: {kind, shown(text), options}
   defp shown(atom) when is_atom(atom), do: atom
 
-  @doc "Makes a request, with the options of a call; to a remote, if there is one."
+  @doc """
+  Makes a request, with the options of a call; to a remote, if there is one. With `:op` among them
+  it is made for the function of that name, where the wire has another one for it.
+  """
   @spec request(map, keyword, Remote.t() | nil) :: {:ok, map} | {:error, Error.t()}
   def request(request, options, remote \\ nil) do
-    call = [timeout: Options.Check.timeout(options)]
+    call = [timeout: Options.Check.timeout(options), op: options[:op]]
 
     {request, call} =
       case options[:progress] do

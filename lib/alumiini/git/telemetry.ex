@@ -20,8 +20,8 @@ defmodule Alumiini.Git.Telemetry do
   ## Calls
 
   Executed in the process that calls. A call that returns an error stops like any other, with its
-  reason in `result`; `:exception` is for calls that raise, which only a `:progress` function or one
-  given as `:auth` can make them. A call whose `:auth` function is asked a second time is one call.
+  reason in `result`; `:exception` is for calls that raise, which only a `:progress` function, one
+  given as `:auth` or, in tests, a stub can make them. A call whose `:auth` function is asked a second time is one call.
   Wrong options raise before the start.
 
     * `op` - the function, as an atom

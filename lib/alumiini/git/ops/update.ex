@@ -23,7 +23,7 @@ defmodule Alumiini.Git.Ops.Update do
     Operation.call(op, %{url: remote.shown, path: path, ref: ref}, options, fn ->
       with {:ok, reference, options} <- Reference.locate(reference, op, options, remote),
            {:ok, %{"ok" => wire}} <-
-             Operation.request(request(reference, path, options), options, remote),
+             Operation.request(request(reference, path, options), [op: op] ++ options, remote),
            {:ok, update} <- Update.from_wire(wire, reference) do
         {{:ok, update}, %{bytes: update.bytes, objects: update.objects}, %{change: change(update)}}
       else

@@ -14,6 +14,7 @@ defmodule Alumiini.Git.Server.Call do
   #     {ref, :answer, reply}             the worker's reply
   #     {ref, :result, result}            what a keeper's own call came to
   #     {ref, :error, reason, message, final?}    the server's own; final where nothing changes by itself
+  #     {ref, :raise, kind, reason}       of a stub of tests alone (`Alumiini.Git.Test`)
   #
   # where `ref` is both a monitor of the server and an alias of the caller. When the call is over
   # the alias is gone and what was still in the mailbox is flushed: no message of it can show up
@@ -37,7 +38,7 @@ defmodule Alumiini.Git.Server.Call do
 
   @spec run(GenServer.server(), map, keyword) :: {:ok, map} | {:error, Error.t()}
   def run(server, request, options \\ []) do
-    op = Ops.name(request["op"])
+    op = options[:op] || Ops.name(request["op"])
 
     case whereis(server) do
       nil -> {:error, not_running(op, server)}
@@ -124,6 +125,9 @@ defmodule Alumiini.Git.Server.Call do
 
       {^ref, :error, reason, message, final?} ->
         {:error, reason, message, final?}
+
+      {^ref, :raise, kind, reason} ->
+        :erlang.raise(kind, reason, [])
 
       {:DOWN, ^ref, :process, _server, reason} ->
         {:down, reason}
