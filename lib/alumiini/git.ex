@@ -188,7 +188,7 @@ defmodule Alumiini.Git do
     * `:progress` - a function that is called, in the calling process, with a `t:progress/0` now and
       then. If it raises, the work is stopped and the call raises the same
     * `:auth`, `:allow_insecure`, `:tls`, `:proxy`, `:no_proxy` - see `Alumiini.Git.Options`
-    * `:server`, `:timeout` - see `Alumiini.Git.Options`
+    * `:server`, `:timeout`, `:telemetry_metadata` - see `Alumiini.Git.Options`
 
   ## Without a working tree
 
@@ -292,7 +292,7 @@ defmodule Alumiini.Git do
       that directory. Default: `false`
     * `:at`, `:match`, `:ignore` - see `Alumiini.Git.Options`. With `:match` it is the files that it
       takes, whatever their names end in, hidden ones among them
-    * `:server`, `:timeout` - see `Alumiini.Git.Options`
+    * `:server`, `:timeout`, `:telemetry_metadata` - see `Alumiini.Git.Options`
 
   ## Errors
 
@@ -328,7 +328,7 @@ defmodule Alumiini.Git do
     * `:at` - see `Alumiini.Git.Options`
     * `:max_bytes` - a file that is larger is answered with `:too_large`. Default: 16 MiB, at most
       64 MiB
-    * `:server`, `:timeout` - see `Alumiini.Git.Options`
+    * `:server`, `:timeout`, `:telemetry_metadata` - see `Alumiini.Git.Options`
 
   ## Errors
 
@@ -351,7 +351,7 @@ defmodule Alumiini.Git do
 
   ## Options
 
-    * `:server`, `:timeout` - see `Alumiini.Git.Options`
+    * `:server`, `:timeout`, `:telemetry_metadata` - see `Alumiini.Git.Options`
 
   ## Errors
 
@@ -379,7 +379,7 @@ defmodule Alumiini.Git do
     * `:force` - overwrite local changes in a repository that this library did not clone. Default:
       `false`
     * `:progress` - see `sync/4`
-    * `:server`, `:timeout` - see `Alumiini.Git.Options`
+    * `:server`, `:timeout`, `:telemetry_metadata` - see `Alumiini.Git.Options`
 
   ## Errors
 
@@ -403,7 +403,7 @@ defmodule Alumiini.Git do
   ## Options
 
     * `:auth`, `:allow_insecure`, `:tls`, `:proxy`, `:no_proxy` - see `Alumiini.Git.Options`
-    * `:server`, `:timeout` - see `Alumiini.Git.Options`
+    * `:server`, `:timeout`, `:telemetry_metadata` - see `Alumiini.Git.Options`
 
   ## Errors
 
@@ -436,7 +436,7 @@ defmodule Alumiini.Git do
       byte takes some 40 of memory here while the list is made. Default: 4 MiB, some 40,000 refs; at
       most 64 MiB
     * `:auth`, `:allow_insecure`, `:tls`, `:proxy`, `:no_proxy` - see `Alumiini.Git.Options`
-    * `:server`, `:timeout` - see `Alumiini.Git.Options`
+    * `:server`, `:timeout`, `:telemetry_metadata` - see `Alumiini.Git.Options`
 
   ## Errors
 
@@ -478,7 +478,7 @@ defmodule Alumiini.Git do
     * `:max_bytes` - contents that are larger altogether are answered with `:too_large`; those that
       are known count nothing. Default: 64 MiB, at most 4 GiB. One file may have 64 MiB
     * `:max_files` - more files are answered with `:too_large`. Default: 100,000, at most 1,000,000
-    * `:server`, `:timeout` - see `Alumiini.Git.Options`
+    * `:server`, `:timeout`, `:telemetry_metadata` - see `Alumiini.Git.Options`
 
   ## Errors
 
@@ -513,7 +513,7 @@ defmodule Alumiini.Git do
     * `:match`, `:ignore` - see `Alumiini.Git.Options`
     * `:renames` - with `true`, a file that was deleted and one that was added with the same or a
       similar content are one change, as with `git diff -M`. Default: `false`
-    * `:server`, `:timeout` - see `Alumiini.Git.Options`
+    * `:server`, `:timeout`, `:telemetry_metadata` - see `Alumiini.Git.Options`
 
   ## Errors
 
@@ -543,7 +543,7 @@ defmodule Alumiini.Git do
     * `:limit` - how many commits at most. Default: 100, at most 100,000
     * `:path` - only the commits that changed this file, or anything in this directory, as
       `git log -- path` shows them. Default: all
-    * `:server`, `:timeout` - see `Alumiini.Git.Options`
+    * `:server`, `:timeout`, `:telemetry_metadata` - see `Alumiini.Git.Options`
 
   ## Errors
 
@@ -584,7 +584,7 @@ defmodule Alumiini.Git do
       still read there. Default: 0, at most a day
     * `:max_bytes` - files that are larger altogether are answered with `:too_large`. Default:
       4 GiB, at most 1 TiB
-    * `:server`, `:timeout` - see `Alumiini.Git.Options`
+    * `:server`, `:timeout`, `:telemetry_metadata` - see `Alumiini.Git.Options`
 
   ## Errors
 
@@ -611,7 +611,7 @@ defmodule Alumiini.Git do
 
   ## Options
 
-    * `:server`, `:timeout` - see `Alumiini.Git.Options`
+    * `:server`, `:timeout`, `:telemetry_metadata` - see `Alumiini.Git.Options`
 
   ## Errors
 
@@ -642,7 +642,7 @@ defmodule Alumiini.Git do
 
   ## Options
 
-    * `:server`, `:timeout` - see `Alumiini.Git.Options`
+    * `:server`, `:timeout`, `:telemetry_metadata` - see `Alumiini.Git.Options`
 
   ## Errors
 
@@ -664,13 +664,14 @@ defmodule Alumiini.Git do
 
   ## Options
 
-    * `:timeout` - see `Alumiini.Git.Options`
+    * `:timeout`, `:telemetry_metadata` - see `Alumiini.Git.Options`
 
   ## Errors
 
   Those that any call may have. The lease is then still there, and ends with its process.
   """
-  @spec release(Lease.t(), [{:timeout, pos_integer}]) :: :ok | {:error, Error.t()}
+  @spec release(Lease.t(), [{:timeout, pos_integer} | {:telemetry_metadata, map}]) ::
+          :ok | {:error, Error.t()}
   def release(lease, options \\ []), do: Ops.Release.run(lease, options)
 
   ## The same, for who wants the value or an exception
@@ -718,6 +719,6 @@ defmodule Alumiini.Git do
   @spec lease!(Path.t(), sha, [Options.call()]) :: Lease.t()
   bang lease!(path, sha, options \\ [])
 
-  @spec release!(Lease.t(), [{:timeout, pos_integer}]) :: :ok
+  @spec release!(Lease.t(), [{:timeout, pos_integer} | {:telemetry_metadata, map}]) :: :ok
   bang release!(lease, options \\ [])
 end

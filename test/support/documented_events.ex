@@ -8,6 +8,8 @@ defmodule Alumiini.Git.Test.DocumentedEvents do
   @doc "What each event has, sorted."
   @spec all() :: %{:telemetry.event_name() => keys}
   def all do
+    # The names are atoms once it is loaded.
+    Code.ensure_loaded!(Telemetry)
     {:docs_v1, _, _, _, %{"en" => doc}, _, _} = Code.fetch_docs(Telemetry)
 
     for "| `[" <> _ = row <- String.split(doc, "\n"),

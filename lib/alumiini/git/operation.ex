@@ -28,6 +28,7 @@ defmodule Alumiini.Git.Operation do
     fields
     |> Map.new(fn {key, value} -> {key, shown(value)} end)
     |> Map.put(:server, server(options))
+    |> Map.put(:telemetry_metadata, Keyword.get(options, :telemetry_metadata, %{}))
   end
 
   defp shown(text) when is_binary(text), do: text |> RedactedUrl.clean_text() |> OneLine.escape()

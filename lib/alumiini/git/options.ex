@@ -8,6 +8,8 @@ defmodule Alumiini.Git.Options do
     * `:server` - which server: a pid, a name, `{name, node}`, `{:global, term}` or
       `{:via, module, term}`. Default: `Alumiini.Git`
     * `:timeout` - in milliseconds, the time in queues included. Default: 300,000
+    * `:telemetry_metadata` - a map of your own, such as `%{tenant: "shop"}`, that the call's events
+      have under this key (`Alumiini.Git.Telemetry`). Give it no secret. Default: an empty map
 
   ## Of calls to a remote
 
@@ -164,7 +166,8 @@ defmodule Alumiini.Git.Options do
           | [{:default, :any | :public | :none} | {:allow, [String.t()]} | {:deny, [String.t()]}]
 
   @typedoc "An option of every call."
-  @type call :: {:server, GenServer.server()} | {:timeout, pos_integer}
+  @type call ::
+          {:server, GenServer.server()} | {:timeout, pos_integer} | {:telemetry_metadata, map}
 
   @typedoc "An option of the calls that talk to a remote."
   @type remote ::

@@ -8,9 +8,9 @@ defmodule Alumiini.Git.Telemetry do
 
   | event | measurements | metadata |
   | --- | --- | --- |
-  | `[:alumiini_git, op, :start]` | `system_time` `monotonic_time` | `op` `server` `url` `path` `ref` |
-  | `[:alumiini_git, op, :stop]` | `duration` `monotonic_time` `bytes` `objects` | `op` `server` `url` `path` `ref` `result` `change` |
-  | `[:alumiini_git, op, :exception]` | `duration` `monotonic_time` | `op` `server` `url` `path` `ref` `kind` `reason` `stacktrace` |
+  | `[:alumiini_git, op, :start]` | `system_time` `monotonic_time` | `op` `server` `url` `path` `ref` `telemetry_metadata` |
+  | `[:alumiini_git, op, :stop]` | `duration` `monotonic_time` `bytes` `objects` | `op` `server` `url` `path` `ref` `result` `change` `telemetry_metadata` |
+  | `[:alumiini_git, op, :exception]` | `duration` `monotonic_time` | `op` `server` `url` `path` `ref` `kind` `reason` `stacktrace` `telemetry_metadata` |
   | `[:alumiini_git, :worker, :up]` | `system_time` `monotonic_time` `duration` | `server` `os_pid` `version` `attempt` `isolated` |
   | `[:alumiini_git, :worker, :down]` | `system_time` `monotonic_time` `uptime` | `server` `os_pid` `version` `attempt` `isolated` `reason` |
   | `[:alumiini_git, :repo, :repaired]` | `system_time` `monotonic_time` | `server` `path` `reason` |
@@ -33,6 +33,8 @@ defmodule Alumiini.Git.Telemetry do
       `lease` and `release` the commit, and for calls that take `:at` or `:from` what was given
       there; otherwise `nil`
     * `result` - `:ok`, or a `t:Alumiini.Git.Error.reason/0`
+    * `telemetry_metadata` - the `:telemetry_metadata` of the call, as it was given; an empty map if
+      there was none
     * `change` - for `sync` and `update` that did not fail, what was done: `:none` (there was
       nothing new; files may have been put right), `:updated`, `:cloned` or `:repaired`; otherwise
       `nil`
@@ -67,9 +69,14 @@ defmodule Alumiini.Git.Telemetry do
   `[:alumiini_git, :repo, :repaired]` tells that a damaged repository has been built anew: once for
   each time, however many calls shared the work. Executed in the server. `path` is its directory and
   `reason` a sentence.
+
+  ## Logs
+
+  The library logs nothing of calls by itself. `attach_default_logger/1` has each of them logged.
   """
 
   alias Alumiini.Git.{OneLine, Ops, Stacktrace}
+  alias Alumiini.Git.Telemetry.DefaultLogger
 
   @doc """
   The names of all events.
@@ -86,12 +93,53 @@ defmodule Alumiini.Git.Telemetry do
       ]
   end
 
+  @doc """
+  Has one line logged for each call that ends, each worker that starts or ends, and each repository
+  that is repaired, until `detach_default_logger/0`. Called once, when the application starts:
+
+      :ok = Alumiini.Git.Telemetry.attach_default_logger(events: [:sync, :update, :worker, :repo])
+
+  Returns `{:error, :already_exists}` where it is attached already.
+
+  ## Options
+
+    * `:level` - of calls that succeed, of workers that start, and of those that are not needed any
+      more. Default: `:info`
+    * `:error_level` - of all else. Default: `:error`
+    * `:events` - `:all`, or a list of functions (`:sync`, `:read`, …), `:worker` and `:repo`.
+      Default: `:all`
+
+  ## Lines
+
+  What is logged is in the events: no secret, no line break, and of what was raised its kind alone.
+
+      sync https://git.example.com/shop.git main /var/lib/shop: ok (updated, 5120 bytes) in 48.1 ms
+      read /var/lib/shop: path_not_found in 0.2 ms
+      the worker 4857 of Alumiini.Git is down: {:exit_status, 137}
+
+  Each has the logger metadata `domain: [:alumiini_git]`, by which a filter of a handler can take or
+  leave it (`:logger_filters.domain/2`). Calls have `op`, `result` (`:raised` for those that raise),
+  `duration_us` and `telemetry_metadata`, too.
+  """
+  @spec attach_default_logger(
+          level: Logger.level(),
+          error_level: Logger.level(),
+          events: :all | [atom]
+        ) :: :ok | {:error, :already_exists}
+  def attach_default_logger(options \\ []), do: DefaultLogger.attach(events(), options)
+
+  @doc "Ends what `attach_default_logger/1` began."
+  @spec detach_default_logger() :: :ok | {:error, :not_found}
+  def detach_default_logger, do: DefaultLogger.detach()
+
   # Runs a call. The function returns the result and the bytes it is about, or other measurements
   # and metadata.
   @doc false
   @spec call(atom, map, function) :: {:ok, term} | {:error, Alumiini.Git.Error.t()}
   def call(op, metadata, function) do
-    metadata = Map.merge(%{op: op, url: nil, path: nil, ref: nil}, metadata)
+    metadata =
+      Map.merge(%{op: op, url: nil, path: nil, ref: nil, telemetry_metadata: %{}}, metadata)
+
     start = System.monotonic_time()
 
     execute([op, :start], %{system_time: System.system_time(), monotonic_time: start}, metadata)

@@ -31,6 +31,9 @@ defmodule Alumiini.Git.Url do
 
   alias Alumiini.Git.{Error, Operation, Options, RedactedUrl, Response}
 
+  # Of the common ones; there are no events of it.
+  @options [:server, :timeout]
+
   @enforce_keys [:scheme, :host, :port, :path, :url, :hidden?]
   defstruct [:scheme, :host, :port, :path, :url, :hidden?]
 
@@ -64,9 +67,10 @@ defmodule Alumiini.Git.Url do
       iex> {url.scheme, url.host, url.port, url.path}
       {"https", "127.0.0.1", 443, "/team/r.git"}
   """
-  @spec normalize(String.t(), [Options.call()]) :: {:ok, t} | {:error, Error.t()}
+  @spec normalize(String.t(), [{:server, GenServer.server()} | {:timeout, pos_integer}]) ::
+          {:ok, t} | {:error, Error.t()}
   def normalize(url, options \\ []) do
-    Options.Check.call!(:"Url.normalize", Options.Check.common(), options)
+    Options.Check.call!(:"Url.normalize", @options, options)
     # Its credentials stay here.
     {bare, _auth} = url |> Options.Check.url!() |> RedactedUrl.split()
 

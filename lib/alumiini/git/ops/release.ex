@@ -4,7 +4,7 @@ defmodule Alumiini.Git.Ops.Release do
   alias Alumiini.Git.{Error, Lease, Operation, Options, Response}
   alias Alumiini.Git.Server.LeaseKeeper
 
-  @options [:timeout]
+  @options [:timeout, :telemetry_metadata]
 
   @spec run(Lease.t(), keyword) :: :ok | {:error, Error.t()}
   def run(%Lease{} = lease, options) do

@@ -42,7 +42,7 @@ defmodule Alumiini.Git.Options.Check do
            ]
   # Of `start_link/1`: what may hold a secret.
   @secret [:tls, :proxy]
-  @common [:server, :timeout]
+  @common [:server, :timeout, :telemetry_metadata]
   @remote [:auth, :allow_insecure, :tls, :proxy, :no_proxy]
   @default_timeout 300_000
   @schemes [:https, :http, :ssh, :file]
@@ -205,6 +205,11 @@ defmodule Alumiini.Git.Options.Check do
   end
 
   defp call_option!(:timeout, value), do: positive!(:timeout, value, @longest)
+
+  defp call_option!(:telemetry_metadata, value) do
+    if not (is_map(value) and not is_struct(value)), do: wrong!(:telemetry_metadata, "a map", value)
+  end
+
   defp call_option!(:max_bytes, value), do: positive!(:max_bytes, value, @most_bytes)
   defp call_option!(:keep, value), do: positive!(:keep, value, @most_kept)
   defp call_option!(:depth, :infinity), do: :ok
