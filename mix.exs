@@ -125,6 +125,7 @@ defmodule AlumiiniGit.MixProject do
         "What calls return": [
           Alumiini.Git.Change,
           Alumiini.Git.Commit,
+          Alumiini.Git.Doctor.Report,
           Alumiini.Git.Error,
           Alumiini.Git.Export,
           Alumiini.Git.Lease,

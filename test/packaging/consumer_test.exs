@@ -107,6 +107,18 @@ defmodule Alumiini.Git.Precompiled.ConsumerTest do
 
     assert {output, 0} = run(context, program, arguments, "/", env)
     assert output =~ "synced #{sha} read a: 1"
+
+    # The doctor, without Mix and without what only compiling takes.
+    doctor =
+      "Alumiini.Git.Doctor.run(#{inspect(url)}, ref: :default) " <>
+        "|> Alumiini.Git.Doctor.to_text() |> IO.puts()"
+
+    {program, arguments} = as_another_user(Path.join(release, "bin/shop"), ["eval", doctor])
+    assert {output, 0} = run(context, program, arguments, "/", env)
+    assert output =~ "  binary    #{carried}\n"
+    assert output =~ ~r/^  checksum  sha256:[0-9a-f]{64} when it was installed; add :crypto/m
+    assert output =~ ~r/ref +\d+\.\d ms  :default is #{sha}\n/
+    assert output =~ "The worker runs, and the remote can be read."
   end
 
   # A file system of its own where that may be mounted, which takes root on Linux; else what nobody

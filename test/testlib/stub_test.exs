@@ -259,6 +259,15 @@ defmodule Alumiini.Git.Test.StubTest do
       refute error.message =~ "s3cr3t"
     end
 
+    test "has no answer for the doctor, which says so, and goes on" do
+      server = Test.stub(fn {:head, _arguments} -> {:ok, @sha} end)
+      error = assert_raise NoStubError, fn -> Git.Doctor.run(nil, server: server) end
+      assert error.message =~ "{:request, %{}}"
+      Test.stub(server, fn {_op, _arguments} -> {:ok, "x"} end)
+      assert_raise NoStubError, fn -> Git.Doctor.run(nil, server: server) end
+      assert %Commit{sha: @sha} = Git.head!("/srv", server: Test.stub(server, head: {:ok, @sha}))
+    end
+
     test "goes with its process" do
       me = self()
       owner = spawn(fn -> send(me, {:server, Test.stub(head: {:ok, @sha})}) && hold() end)

@@ -9,7 +9,7 @@ defmodule Mix.Tasks.AlumiiniGit.Doctor do
       mix alumiini_git.doctor https://git.example.com/team/app.git --token-env GIT_TOKEN
       mix alumiini_git.doctor ssh://git@git.example.com/team/app.git --ssh-key ~/.ssh/id_ed25519 --ref main
 
-  It needs no running server. What it prints for a remote whose host key is not known:
+  It needs no running server. In a release there is `Alumiini.Git.Doctor.run/2`. What it prints for a remote whose host key is not known:
 
       The worker
         binary    /app/_build/dev/lib/alumiini_git/priv/alumiini-git
@@ -96,8 +96,10 @@ defmodule Mix.Tasks.AlumiiniGit.Doctor do
   def run(argv) do
     case Arguments.parse(argv) do
       {:ok, arguments} ->
-        {:ok, _started} = Application.ensure_all_started(:alumiini_git)
-        report = Doctor.examine(arguments)
+        # Not with the server of a project that starts: what counts is what the arguments say.
+        options = [server: nil, timeout: arguments.timeout] ++ arguments.options
+        ref = if arguments.ref, do: [ref: arguments.ref], else: []
+        report = Doctor.run(arguments.url, ref ++ options)
         # Colours are left out where the output is no terminal.
         for line <- Report.lines(report), do: Mix.shell().info(line)
         if not Report.ok?(report), do: exit({:shutdown, 1})

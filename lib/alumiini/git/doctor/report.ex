@@ -1,12 +1,22 @@
 defmodule Alumiini.Git.Doctor.Report do
-  @moduledoc false
+  @moduledoc """
+  What the doctor found, as `Alumiini.Git.Doctor.run/2` returns it.
 
-  # What the doctor found, and how it is written down. Pure.
+  | field | |
+  | --- | --- |
+  | `worker` | what is known of the worker, as a list of names and values: `"binary"`, `"origin"`, `"checksum"`, `"version"`, `"target"`, … |
+  | `url` | the remote, without credentials; `nil` if none was asked about |
+  | `steps` | how far one gets with it: maps with `name`, `us` (how long it took, in microseconds), `note` (what was found) and `error` (an `Alumiini.Git.Error`, or `nil`) |
+  | `error` | what kept the doctor from finding out more, or `nil` |
+
+  `Alumiini.Git.Doctor.ok?/1` says whether all is well.
+  """
 
   alias Alumiini.Git.Error
 
   defstruct worker: [], url: nil, steps: [], error: nil
 
+  @typedoc "A step on the way to the remote."
   @type step :: %{
           name: String.t(),
           us: non_neg_integer | nil,
@@ -24,11 +34,12 @@ defmodule Alumiini.Git.Doctor.Report do
           error: Error.t() | nil
         }
 
-  @doc "Whether all is well."
+  @doc false
   @spec ok?(t) :: boolean
   def ok?(report), do: report.error == nil and Enum.all?(report.steps, &(&1.error == nil))
 
-  @doc "The report line by line, for `IO.ANSI.format/2`."
+  # Line by line, for `IO.ANSI.format/2`.
+  @doc false
   @spec lines(t) :: [IO.ANSI.ansidata()]
   def lines(report) do
     worker = ["The worker" | Enum.map(aligned(report.worker), &["  ", &1])]

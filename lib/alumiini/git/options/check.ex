@@ -205,6 +205,8 @@ defmodule Alumiini.Git.Options.Check do
   end
 
   defp call_option!(:timeout, value), do: positive!(:timeout, value, @longest)
+  # What it may be, the one function that has it says.
+  defp call_option!(:ref, _value), do: :ok
 
   defp call_option!(:telemetry_metadata, value) do
     if not (is_map(value) and not is_struct(value)), do: wrong!(:telemetry_metadata, "a map", value)

@@ -59,8 +59,8 @@ defmodule Alumiini.Git.Precompiled.Provenance do
   """
   @spec tell(binary :: Path.t()) :: [{label :: String.t(), value :: String.t()}]
   def tell(binary) do
-    # A sum cannot be taken without :crypto.
-    :ok = Otp.load()
+    # A sum cannot be taken without :crypto, which a release may not have.
+    _ = Otp.load()
 
     case read(binary) do
       {:ok, %{"from" => from, "checksum" => checksum} = origin} ->
@@ -81,7 +81,11 @@ defmodule Alumiini.Git.Precompiled.Provenance do
   defp archive(%{"archive" => archive}), do: archive
 
   defp holds(binary, checksum) do
-    case Checksums.sum_file(binary) do
+    case if(Code.ensure_loaded?(:crypto), do: Checksums.sum_file(binary), else: :no_crypto) do
+      :no_crypto ->
+        "#{checksum} when it was installed; add :crypto to :extra_applications to see whether " <>
+          "it still is"
+
       {:ok, ^checksum} ->
         "#{checksum}, as when it was installed"
 
