@@ -31,7 +31,8 @@ defmodule Alumiini.Git.TestingGuideTest do
     assert length(blocks) == length(modules) + 2
 
     for name <- tests do
-      assert [_ | _] = Module.concat([name]).__ex_unit__().tests
+      functions = Module.concat([name]).__info__(:functions)
+      assert Enum.any?(functions, fn {name, _arity} -> to_string(name) =~ ~r/\Atest / end)
     end
   end
 
