@@ -79,7 +79,11 @@ defmodule Alumiini.Git.WebhooksGuideTest do
 
   test "the children start, and refuse what comes again" do
     {_value, bindings} = Code.eval_string(block(3))
-    start_supervised!(%{id: :guide, start: {Supervisor, :start_link, [bindings[:children], [strategy: :one_for_one]]}})
+
+    start_supervised!(%{
+      id: :guide,
+      start: {Supervisor, :start_link, [bindings[:children], [strategy: :one_for_one]]}
+    })
 
     options = Keyword.put(bindings[:plug_options], :secret, @secret)
     plug = Alumiini.Git.Webhook.Plug.init(options ++ [poke: fn %Push{} -> 1 end])

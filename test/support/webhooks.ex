@@ -47,7 +47,8 @@ defmodule Alumiini.Git.Test.Webhooks do
   def urls(_forge), do: ["https://git.example.com/team/app.git", "git@git.example.com:team/app.git"]
 
   @doc "The delivery of a push; zeros as `before` or `later` where the ref is created or deleted."
-  def push(forge, ref, before, later), do: {headers(forge, :push, ref), body(forge, ref, before, later)}
+  def push(forge, ref, before, later),
+    do: {headers(forge, :push, ref), body(forge, ref, before, later)}
 
   @doc "The headers of a delivery, without what proves that it is one."
   def headers(forge, event, ref \\ "refs/heads/main")

@@ -57,8 +57,7 @@ defmodule Alumiini.Git.WebhookForgesTest do
       # Zeros of any other length are no id.
       assert {:error, %Error{reason: :invalid}} = parse(forge, headers, body)
 
-      {headers, body} =
-        Webhooks.push(forge, "refs/heads/main", String.duplicate("0", 64), @long)
+      {headers, body} = Webhooks.push(forge, "refs/heads/main", String.duplicate("0", 64), @long)
 
       assert {:ok, %Push{before: nil, after: @long, urls: urls}} = parse(forge, headers, body)
 
@@ -84,8 +83,7 @@ defmodule Alumiini.Git.WebhookForgesTest do
             {~s("#{@two}"), "2"},
             {~s("#{@two}"), "null"},
             {~r/"(after|toHash|newObjectId|hash)"/, ~s("is_not")},
-            {~r/"(clone_url|ssh_url|git_http_url|git_ssh_url|remoteUrl|clone|html)"/,
-             ~s("is_not")},
+            {~r/"(clone_url|ssh_url|git_http_url|git_ssh_url|remoteUrl|clone|html)"/, ~s("is_not")},
             {~r/"(repository|project)"/, ~s("is_not")},
             {~r/"(changes|refUpdates|ref)"/, ~s("is_not")}
           ],
@@ -189,7 +187,9 @@ defmodule Alumiini.Git.WebhookForgesTest do
 
       # None of them, of a push that was too large.
       body = String.replace(body, ~r/"#{list}": \[.*\]/, ~s("#{list}": []))
-      assert {:ok, %Push{changes: [], ref: nil, before: nil, after: nil}} = parse(forge, headers, body)
+
+      assert {:ok, %Push{changes: [], ref: nil, before: nil, after: nil}} =
+               parse(forge, headers, body)
     end
   end
 

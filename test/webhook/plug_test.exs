@@ -90,7 +90,7 @@ defmodule Alumiini.Git.WebhookPlugTest do
   end
 
   test "a body comes in as many pieces as it takes, up to the limit" do
-    {headers, body} = push()
+    {_headers, body} = push()
     padding = String.duplicate(" ", 2_500_000)
     body = body <> padding
     headers = Webhooks.proven(:github, Webhooks.headers(:github, :push), body, @secret)

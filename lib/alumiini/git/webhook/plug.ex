@@ -56,8 +56,8 @@ if Code.ensure_loaded?(Plug) do
 
     @behaviour Plug
 
-    alias Alumiini.Git.{Error, Stacktrace}
     alias Alumiini.Git.Options.Value
+    alias Alumiini.Git.Stacktrace
     alias Alumiini.Git.Webhook.{Options, Push, Request}
 
     @own [:at, :server, :poke]

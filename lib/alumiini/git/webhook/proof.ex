@@ -82,8 +82,7 @@ defmodule Alumiini.Git.Webhook.Proof do
   def early(:none, _secrets), do: :ok
 
   def early({:token, forms}, secrets) do
-    equal =
-      for form <- forms, secret <- secrets, do: :crypto.hash_equals(hash(form), hash(secret))
+    equal = for form <- forms, secret <- secrets, do: :crypto.hash_equals(hash(form), hash(secret))
 
     if true in equal, do: :ok, else: :wrong
   end
