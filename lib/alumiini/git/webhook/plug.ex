@@ -152,9 +152,16 @@ if Code.ensure_loaded?(Plug) do
         :erlang.raise(kind, reason, Stacktrace.without_arguments(__STACKTRACE__))
     end
 
+    # A follower's commit is never the object of a tag, which a forge tells in its place.
     defp poke_by(push, %{poke: nil, server: server}) do
       follower = Module.concat(Alumiini.Git, Follower)
-      follower.poke_all(push, server: server)
+
+      push.changes
+      |> Enum.map(fn %{ref: ref, after: oid} ->
+        commit = if String.starts_with?(ref, "refs/tags/"), do: nil, else: oid
+        follower.poke_all(%{urls: push.urls, ref: ref, after: commit}, server: server)
+      end)
+      |> Enum.sum()
     end
 
     defp poke_by(push, %{poke: poke}), do: poke.(push)

@@ -14,8 +14,7 @@ defmodule Alumiini.Git.Webhook.Push do
 
   One delivery of GitHub, GitLab, Gitea, Forgejo or Gogs is about one ref. Bitbucket, Azure DevOps
   and GitLab's system hooks may tell of several: `ref`, `before` and `after` are those of the first
-  in `changes`. Bitbucket may also leave out all of them; then `changes` is empty and the three are
-  `nil`.
+  in `changes`. Where a payload names none, `changes` is empty and the three are `nil`.
   """
 
   @enforce_keys [:forge, :urls]
