@@ -38,8 +38,8 @@ defmodule Alumiini.Git.DocumentsTest do
     "README.md: Use" => "examples_test.exs"
   }
 
-  # guide_test.exs and reading_guide_test.exs run each example of these.
-  @guides ["guides/authentication.md", "guides/reading.md"]
+  # guide_test.exs, reading_guide_test.exs and webhooks_guide_test.exs run each example of these.
+  @guides ["guides/authentication.md", "guides/reading.md", "guides/webhooks.md"]
 
   @blocks for document <- Document.all(),
               block <- Document.blocks(document),
