@@ -40,7 +40,9 @@ defmodule Alumiini.Git.FollowerSecretsTest do
           Enum.map(children, &Supervisor.child_spec(&1, []))
         )
 
-        {:ok, supervisor} = Supervisor.start_link(children, strategy: :one_for_one)
+        {:ok, supervisor} =
+          Supervisor.start_link(children, strategy: :one_for_one, max_restarts: 1_000)
+
         LeakRecorder.note(recorder, "supervisor", :sys.get_state(supervisor))
         LeakRecorder.note(recorder, "children", Supervisor.which_children(supervisor))
 

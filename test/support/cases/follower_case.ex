@@ -55,7 +55,8 @@ defmodule Alumiini.Git.Test.FollowerCase do
 
   @doc "Starts a follower of `main` that polls once, and then when it is poked."
   def follow!(context, options \\ []) do
-    start_supervised!(Supervisor.child_spec({Follower, options(context, options)}, id: make_ref()))
+    child = {Follower, options(context, options)}
+    start_supervised!(Supervisor.child_spec(child, id: make_ref(), restart: :temporary))
   end
 
   @doc "The options of a follower of the test's repository, and others."
