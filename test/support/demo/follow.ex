@@ -116,10 +116,10 @@ defmodule Alumiini.Git.Test.Demo.Follow do
     manifest = Manifests.deployment("app", version: "1.5.0", replicas: 3)
     File.write!(Path.join(workstation, file), manifest)
     git.(["commit", "--quiet", "--all", "--message", "Roll out app of #{team}"])
-    git.(["push", "--quiet", "origin", "main"])
-    pushed = now()
     sha = git.(["rev-parse", "HEAD"])
     Screen.good("git push: #{git.(["log", "-1", "--format=%h %s"])}")
+    git.(["push", "--quiet", "origin", "main"])
+    pushed = now()
     poke.(%{ref: "refs/heads/main", before: before, after: sha})
 
     receive do
