@@ -41,10 +41,12 @@ defmodule Alumiini.Git.Follower.Request do
   defp start(function, argument), do: spawn_link(__MODULE__, :run, [self(), function, argument])
 
   @doc false
-  @spec run(pid, (term -> term), term) :: term
+  @spec run(pid, (term -> term), term) :: true
   def run(source, function, argument) do
     Process.flag(:sensitive, true)
     send(source, {__MODULE__, self(), function.(argument)})
+    # Its end is no news then: it would wake the source once more, for nothing.
+    Process.unlink(source)
   end
 
   @spec update_now({Settings.remote(), GenServer.server(), String.t() | nil}) ::

@@ -9,8 +9,8 @@ defmodule Alumiini.Git.Follower.Settings do
   alias Alumiini.Git.Webhook.Repository
 
   @own [:url, :ref, :path, :name, :interval, :backoff_max]
-  # A function would be called in a process that the follower's owner does not know.
-  @passed Ops.Update.options() -- [:progress]
+  # A function would be called in a process that the owner does not know, and hints come by pokes.
+  @passed Ops.Update.options() -- [:progress, :hint]
   @known @own ++ @passed
   # Erlang's timers go to 2^32-1 ms, and jitter may add to it.
   @longest 2_147_483_647
