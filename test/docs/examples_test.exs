@@ -52,15 +52,58 @@ defmodule Alumiini.Git.ExamplesTest do
     refute_received {:applied, _directory, _sha}
   end
 
-  test "examples/follower goes on after every error, and waits longer and longer", context do
-    Vm.put_env!(%{"GIT_TOKEN" => nil})
-    module = compile!(File.read!(@follower))
-    options = [url: context.url, branch: "main", directory: context.path, interval: @interval]
-    outlives(context, {module, options})
+  test "examples/follower goes on after every error, and logs each once", context do
+    Vm.put_env!(%{
+      "GIT_TOKEN" => nil,
+      "GIT_URL" => context.url,
+      "GIT_SCHEMES" => "http",
+      "GIT_DIRECTORY" => context.path,
+      # What it does by itself is that of a follower. Here it is poked.
+      "GIT_INTERVAL" => "3600"
+    })
+
+    id = {__MODULE__, :polls}
+    :ok = :telemetry.attach(id, [:alumiini_git, :follower, :poll], &__MODULE__.polled/4, self())
+    on_exit(fn -> :telemetry.detach(id) end)
+    module = load!(File.read!(@follower))
+
+    log =
+      capture_log(fn ->
+        refused = refuse(context)
+        start = {module, :start, [:normal, []]}
+        child = %{id: :application, type: :supervisor, restart: :temporary, start: start}
+        start_supervised!(child)
+        process = Process.whereis(module)
+        assert_receive {:polled, :auth}, 60_000
+        for _again <- 1..2, do: poke!(:auth)
+        HttpServer.remove(context.http, refused)
+        for _again <- 1..2, do: poke!(:ok)
+        refuse(context)
+        for _again <- 1..2, do: poke!(:auth)
+        # It has logged all that it was told of when it answers.
+        Git.Follower.status(Follower.Branch)
+        :sys.get_state(module)
+        assert Process.whereis(module) == process
+        stop_supervised!(:application)
+      end)
+
+    assert [_first, _second] = Regex.scan(~r/\[error\] update: .*origin\.git/, log)
+    assert [_first, _second] = Regex.scan(~r/\[error\]/, log)
+    assert [_once] = Regex.scan(~r/main is at #{context.commit}, with 1 YAML files/, log)
+  end
+
+  def polled(_event, _measurements, %{result: result}, test), do: send(test, {:polled, result})
+
+  defp poke!(result) do
+    Git.Follower.poke(Follower.Branch)
+    assert_receive {:polled, ^result}, 60_000
   end
 
   defp compile!(code) do
-    code = replace!(code, ":timer.minutes(10)", "#{@longest}")
+    code |> replace!(":timer.minutes(10)", "#{@longest}") |> load!()
+  end
+
+  defp load!(code) do
     [{module, _binary}] = Code.compile_string(code)
 
     on_exit(fn ->

@@ -1,9 +1,11 @@
 if Code.ensure_loaded?(Plug) do
   defmodule Alumiini.Git.Webhook.Plug do
     @moduledoc """
-    A plug that takes the webhooks of forges, and has each follower ask its remote whose repository
-    was pushed to, at once. It is there where `Plug` is among your dependencies. (If you add that
-    later, compile this library anew: `mix deps.compile alumiini_git --force`.)
+    A plug that takes the webhooks of forges, and has each `Alumiini.Git.Follower` ask its remote
+    whose repository was pushed to, at once (`Alumiini.Git.Follower.poke_all/2`).
+
+    It is there where `Plug` is among your dependencies. (If you add that later, compile this library
+    anew: `mix deps.compile alumiini_git --force`.)
 
     In a `Plug.Router` without `Plug.Parsers`:
 
@@ -56,6 +58,7 @@ if Code.ensure_loaded?(Plug) do
 
     @behaviour Plug
 
+    alias Alumiini.Git.Follower
     alias Alumiini.Git.Options.Value
     alias Alumiini.Git.Stacktrace
     alias Alumiini.Git.Webhook.{Options, Push, Request}
@@ -154,12 +157,10 @@ if Code.ensure_loaded?(Plug) do
 
     # A follower's commit is never the object of a tag, which a forge tells in its place.
     defp poke_by(push, %{poke: nil, server: server}) do
-      follower = Module.concat(Alumiini.Git, Follower)
-
       push.changes
       |> Enum.map(fn %{ref: ref, after: oid} ->
         commit = if String.starts_with?(ref, "refs/tags/"), do: nil, else: oid
-        follower.poke_all(%{urls: push.urls, ref: ref, after: commit}, server: server)
+        Follower.poke_all(%{urls: push.urls, ref: ref, after: commit}, server: server)
       end)
       |> Enum.sum()
     end
