@@ -2,6 +2,9 @@ defmodule Alumiini.Git.FollowerSharedTest do
   # What followers share, and what they may not. What counts is what the remote's server is asked.
   use Alumiini.Git.Test.FollowerCase, async: true
 
+  # However busy the machine is.
+  @soon 20_000
+
   setup [:dir, :origin, :commit, :http, :named_git, :events]
 
   @many 1_000
@@ -72,7 +75,7 @@ defmodule Alumiini.Git.FollowerSharedTest do
     poke!(first, sha)
 
     for follower <- followers,
-        do: assert_receive({:alumiini_git, ^follower, %Update{sha: ^sha, changes: [_one]}}, 5_000)
+        do: assert_receive({:alumiini_git, ^follower, %Update{sha: ^sha, changes: [_one]}}, @soon)
 
     # Those that go take nothing with them; the last one does.
     monitor = Process.monitor(source)
@@ -80,7 +83,7 @@ defmodule Alumiini.Git.FollowerSharedTest do
     await_status!(first, &(&1.followers == 1))
     refute_received {:DOWN, ^monitor, _, _, _}
     GenServer.stop(first)
-    assert_receive {:DOWN, ^monitor, :process, _pid, :normal}
+    assert_receive {:DOWN, ^monitor, :process, _pid, :normal}, @soon
     assert %{entries: none, names: none, labels: none} = :sys.get_state(context.git).shared
     assert none == %{}
   end
@@ -167,7 +170,7 @@ defmodule Alumiini.Git.FollowerSharedTest do
     {:links, [request]} = Process.info(source, :links)
     monitors = for pid <- [source, request], do: Process.monitor(pid)
     GenServer.stop(follower)
-    for monitor <- monitors, do: assert_receive({:DOWN, ^monitor, :process, _pid, _reason})
+    for monitor <- monitors, do: assert_receive({:DOWN, ^monitor, :process, _pid, _reason}, @soon)
     assert :ok = OsProcess.await(fn -> Server.info(context.git).pending == 0 end, 5_000)
     # The worker lets go of it, also where the remote does not answer.
     [worker] = Map.values(:sys.get_state(context.git).workers)
