@@ -161,6 +161,31 @@ defmodule Alumiini.Git.FollowerSharedTest do
     refute_received {:poll, _another}
   end
 
+  test "a follower that comes while a move is told is told of it, too", context do
+    follower = followed!(context)
+    {:ok, _current} = Follower.subscribe(follower, "a.yaml")
+    [source] = sources(context)
+    gate = HttpServer.rule(context.http, :hold)
+    second = Repository.commit!(context.origin, %{"a.yaml" => "2"})
+    Follower.poke(follower)
+    HttpServer.await(context.http, {:parked, gate, 1})
+    # It compares first, and hears of the other one then.
+    :sys.suspend(source)
+    HttpServer.remove(context.http, gate)
+    HttpServer.release(context.http, gate)
+    found? = fn -> Process.info(source, :message_queue_len) != {:message_queue_len, 0} end
+    assert :ok = OsProcess.await(found?, 10_000)
+    other = follow!(context)
+    {:ok, nil} = Follower.subscribe(other, "a.yaml", since: context.commit)
+    :sys.resume(source)
+
+    for pid <- [follower, other],
+        do: assert_receive({:alumiini_git, ^pid, %Update{sha: ^second}}, @soon)
+
+    moved!(other, second)
+    refute_received {:alumiini_git, _follower, _again}
+  end
+
   test "what nobody follows any more ends, with the poll that is under way", context do
     follower = followed!(context)
     [source] = sources(context)
