@@ -209,7 +209,7 @@ defmodule Alumiini.Git.Bench.Scenarios.Follow do
       :ok =
         :telemetry.attach(handler, [:alumiini_git, :follower, :poll], &__MODULE__.count/4, polls)
 
-      before = memory([server])
+      before = memory(server, [])
 
       followers =
         for n <- 1..count do
@@ -230,7 +230,7 @@ defmodule Alumiini.Git.Bench.Scenarios.Follow do
       # What is seconds old is looked at more closely (as in `Fixtures.settle/1`).
       Process.sleep(2 * @interval)
       sources = for {_path, %{pid: pid}} <- :sys.get_state(server).shared.entries, do: pid
-      each = div(memory([server | followers ++ sources]) - before, count)
+      each = div(memory(server, followers ++ sources) - before, count)
       os_pid = Alumiini.Git.Server.info(server).os_pid
       {cpu, polled, worker} = over(@interval, polls, os_pid)
       :telemetry.detach(handler)
@@ -303,9 +303,11 @@ defmodule Alumiini.Git.Bench.Scenarios.Follow do
     end
   end
 
-  # As they are between polls.
-  defp memory(pids) do
-    for pid <- pids, reduce: 0 do
+  # As followers are between polls; the server is not at rest, and has what it had to do before.
+  defp memory(server, pids) do
+    :erlang.garbage_collect(server)
+
+    for pid <- [server | pids], reduce: 0 do
       sum -> sum + elem(Process.info(pid, :memory), 1)
     end
   end

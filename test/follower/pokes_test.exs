@@ -58,7 +58,8 @@ defmodule Alumiini.Git.FollowerPokesTest do
     HttpServer.remove(context.http, gate)
     HttpServer.release(context.http, gate)
     moved!(follower, second)
-    rested!(context, follower)
+    # A question and a fetch.
+    assert rested!(context, follower) == 2
     assert %{moved: true} = poll!()
     refute_received {:poll, _second}
   end
