@@ -3,6 +3,9 @@ defmodule Alumiini.Git.FollowingGuideTest do
   # call the server of the default name, and register another.
   use ExUnit.Case, async: false
 
+  # However busy the machine is.
+  @soon 20_000
+
   alias Alumiini.Git
   alias Alumiini.Git.Follower
   alias Alumiini.Git.Test.{Document, HttpServer, Repository, TempDir}
@@ -54,7 +57,7 @@ defmodule Alumiini.Git.FollowingGuideTest do
     assert [modified: "team-a/app.yaml"] in values
     assert 1 in values
     pushed = bindings[:pushed_commit]
-    assert_receive {:alumiini_git, Monorepo, %Git.Update{sha: ^pushed}}, 10_000
+    assert_receive {:alumiini_git, Monorepo, %Git.Update{sha: ^pushed}}, @soon
     assert {status_sha, nil, 1, _next} = hd(values)
     assert status_sha in [pushed, Repository.rev_parse!(context.origin, "main~1")]
     Supervisor.stop(bindings[:_supervisor] || supervisor())
@@ -101,7 +104,7 @@ defmodule Alumiini.Git.FollowingGuideTest do
     ]
 
     {:ok, pid} = team.start_link(state)
-    assert_receive {"team-a/app.yaml", "kind: Deployment\n"}, 10_000
+    assert_receive {"team-a/app.yaml", "kind: Deployment\n"}, @soon
 
     first =
       Repository.commit!(origin, %{
@@ -111,7 +114,7 @@ defmodule Alumiini.Git.FollowingGuideTest do
       })
 
     Follower.poke(Monorepo, first)
-    assert_receive {"team-a/new.yaml", "kind: Pod\n"}, 10_000
+    assert_receive {"team-a/new.yaml", "kind: Pod\n"}, @soon
     assert_received "team-a/app.yaml"
     assert %{since: ^first} = :sys.get_state(pid)
     GenServer.stop(pid)
@@ -119,13 +122,13 @@ defmodule Alumiini.Git.FollowingGuideTest do
     second = Repository.commit!(origin, %{"team-a/new.yaml" => "kind: Job\n"})
     Follower.poke(Monorepo, second)
     {:ok, pid} = team.start_link(Keyword.put(state, :since, first))
-    assert_receive {"team-a/new.yaml", "kind: Job\n"}, 10_000
+    assert_receive {"team-a/new.yaml", "kind: Job\n"}, @soon
     refute_received _anything_else
 
     # A follower that ends takes it along, for its supervisor to start it anew.
     Process.unlink(pid)
     monitor = Process.monitor(pid)
     GenServer.stop(Monorepo)
-    assert_receive {:DOWN, ^monitor, :process, _pid, :shutdown}
+    assert_receive {:DOWN, ^monitor, :process, _pid, :shutdown}, @soon
   end
 end

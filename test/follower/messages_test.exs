@@ -2,6 +2,11 @@ defmodule Alumiini.Git.FollowerMessagesTest do
   # Who is told what. The oracle is `git diff --name-only`.
   use Alumiini.Git.Test.FollowerCase, async: true
 
+  # However busy the machine is.
+  @soon 20_000
+
+  import Alumiini.Git.Test.FollowerCase, except: [poke!: 2]
+
   @moduletag files: %{
                "deploy/a.yaml" => "a: 1\n",
                "deploy/base/b.yaml" => "b: 1\n",
@@ -24,16 +29,33 @@ defmodule Alumiini.Git.FollowerMessagesTest do
         pass_on(test, ref)
       end)
 
-    assert_receive {^ref, :subscribed, {:ok, _current}}
+    assert_receive {^ref, :subscribed, {:ok, _current}}, @soon
+    Process.put(:subscribers, [pid | Process.get(:subscribers, [])])
     {pid, ref}
   end
 
   defp pass_on(test, ref) do
     receive do
+      {:passed_on?, asked} -> send(test, {asked, :yes})
       message -> send(test, {ref, message})
     end
 
     pass_on(test, ref)
+  end
+
+  # As in the case, and what subscribers were told has been passed on.
+  defp poke!(follower, sha) do
+    move = Alumiini.Git.Test.FollowerCase.poke!(follower, sha)
+    passed_on!()
+    move
+  end
+
+  defp passed_on! do
+    for pid <- Process.get(:subscribers, []), Process.alive?(pid) do
+      asked = make_ref()
+      send(pid, {:passed_on?, asked})
+      assert_receive {^asked, :yes}, @soon
+    end
   end
 
   defp names(changes), do: Enum.map(changes, & &1.path)
@@ -157,22 +179,24 @@ defmodule Alumiini.Git.FollowerMessagesTest do
 
     assert {:ok, %Update{sha: ^second}} = Follower.subscribe(follower, "deploy", since: first)
 
-    assert_receive {:alumiini_git, ^follower, %Update{sha: ^second, previous: ^first} = update}
+    assert_receive {:alumiini_git, ^follower, %Update{sha: ^second, previous: ^first} = update},
+                   @soon
+
     assert [%Change{status: :modified, path: "deploy/a.yaml"}] = update.changes
 
     # Nothing there; and it is at the newest one.
     {_pid, foreign} = subscriber!(follower, "charts", since: first)
     {_pid, current} = subscriber!(follower, "deploy", since: second)
     {_pid, new} = subscriber!(follower, "charts", since: nil)
-    assert_receive {^new, {:alumiini_git, ^follower, %Update{sha: ^second, changes: :all}}}
+    assert_receive {^new, {:alumiini_git, ^follower, %Update{sha: ^second, changes: :all}}}, @soon
 
     third = Repository.commit!(context.origin, %{"charts/x" => "1", "deploy/a.yaml" => "a: 3\n"})
     poke!(follower, third)
-    assert_receive {^foreign, {:alumiini_git, _follower, %Update{sha: ^third} = update}}
+    assert_receive {^foreign, {:alumiini_git, _follower, %Update{sha: ^third} = update}}, @soon
     assert names(update.changes) == ["charts/x"]
-    assert_receive {^current, {:alumiini_git, _follower, %Update{previous: ^second}}}
-    assert_receive {^new, {:alumiini_git, _follower, %Update{previous: ^second}}}
-    assert_receive {:alumiini_git, ^follower, %Update{sha: ^third, previous: ^second}}
+    assert_receive {^current, {:alumiini_git, _follower, %Update{previous: ^second}}}, @soon
+    assert_receive {^new, {:alumiini_git, _follower, %Update{previous: ^second}}}, @soon
+    assert_receive {:alumiini_git, ^follower, %Update{sha: ^third, previous: ^second}}, @soon
     for ref <- [foreign, current, new], do: refute_received({^ref, _again})
     refute_received {:alumiini_git, _follower, _again}
   end
@@ -182,10 +206,17 @@ defmodule Alumiini.Git.FollowerMessagesTest do
     gone = String.duplicate("0123", 10)
     assert {:ok, %Update{}} = Follower.subscribe(follower, "deploy", since: gone)
     commit = context.commit
-    assert_receive {:alumiini_git, ^follower, %Update{sha: ^commit, previous: ^gone, changes: :all}}
+
+    assert_receive {:alumiini_git, ^follower,
+                    %Update{sha: ^commit, previous: ^gone, changes: :all}},
+                   @soon
+
     second = Repository.commit!(context.origin, %{"deploy/a.yaml" => "a: 2\n"})
     poke!(follower, second)
-    assert_receive {:alumiini_git, ^follower, %Update{sha: ^second, previous: ^commit} = update}
+
+    assert_receive {:alumiini_git, ^follower, %Update{sha: ^second, previous: ^commit} = update},
+                   @soon
+
     assert names(update.changes) == ["deploy/a.yaml"]
   end
 
@@ -199,12 +230,16 @@ defmodule Alumiini.Git.FollowerMessagesTest do
 
     forced = Repository.rewrite!(context.origin, "main", 1, %{"deploy/c.yaml" => "c\n"})
     poke!(follower, forced)
+
     assert_received {:alumiini_git, _follower, %Update{sha: ^forced, previous: ^second} = update}
+
     assert names(update.changes) == changed_names(context.origin, second, forced, ["deploy"])
 
     Repository.move_branch!(context.origin, "main", first)
     poke!(follower, first)
+
     assert_received {:alumiini_git, _follower, %Update{sha: ^first, previous: ^forced} = update}
+
     assert names(update.changes) == ["deploy/c.yaml"]
     refute_received {:alumiini_git, _follower, _again}
   end
@@ -236,6 +271,7 @@ defmodule Alumiini.Git.FollowerMessagesTest do
 
     last = List.last(commits)
     moved!(follower, last)
+    passed_on!()
     # They were told in steps, each from where the one before ended.
     positions = [context.commit | commits] |> Enum.with_index() |> Map.new()
 
@@ -279,11 +315,11 @@ defmodule Alumiini.Git.FollowerMessagesTest do
     Process.unlink(pid)
     monitor = Process.monitor(pid)
     Process.exit(pid, :kill)
-    assert_receive {:DOWN, ^monitor, :process, _pid, :killed}
+    assert_receive {:DOWN, ^monitor, :process, _pid, :killed}, @soon
     await_status!(follower, &(&1.subscribers == 1))
     sha = Repository.commit!(context.origin, %{"deploy/a.yaml" => "2", "charts/x" => "1"})
     assert %{changes: 1} = poke!(follower, sha)
-    assert_receive {^other, {:alumiini_git, _follower, %Update{sha: ^sha}}}
+    assert_receive {^other, {:alumiini_git, _follower, %Update{sha: ^sha}}}, @soon
     assert Process.info(follower, :monitors) |> elem(1) |> length() == 2
   end
 
@@ -305,8 +341,8 @@ defmodule Alumiini.Git.FollowerMessagesTest do
     {_pid, charts} = subscriber!(follower, "charts")
     :sys.resume(source)
     moved!(follower, sha)
-    assert_receive {^deploy, {:alumiini_git, _follower, %Update{sha: ^sha, changes: [_one]}}}
-    assert_receive {^charts, {:alumiini_git, _follower, %Update{sha: ^sha} = update}}
+    assert_receive {^deploy, {:alumiini_git, _follower, %Update{sha: ^sha, changes: [_one]}}}, @soon
+    assert_receive {^charts, {:alumiini_git, _follower, %Update{sha: ^sha} = update}}, @soon
     assert names(update.changes) == ["charts/x"]
     for ref <- [deploy, charts], do: refute_received({^ref, _again})
   end
@@ -318,7 +354,10 @@ defmodule Alumiini.Git.FollowerMessagesTest do
     Repository.delete_branch!(context.origin, "main")
     Follower.poke(follower)
     poll!(:ref_not_found)
-    assert_receive {^ref, {:alumiini_git, ^follower, {:error, %Error{reason: :ref_not_found}}}}
+
+    assert_receive {^ref, {:alumiini_git, ^follower, {:error, %Error{reason: :ref_not_found}}}},
+                   @soon
+
     Follower.poke(follower)
     poll!(:ref_not_found)
     assert %{error: %Error{reason: :ref_not_found}, sha: sha} = Follower.status(follower)
@@ -327,7 +366,9 @@ defmodule Alumiini.Git.FollowerMessagesTest do
 
     # One that comes now hears of it, too.
     {_pid, late} = subscriber!(follower, :all, errors: true)
-    assert_receive {^late, {:alumiini_git, ^follower, {:error, %Error{reason: :ref_not_found}}}}
+
+    assert_receive {^late, {:alumiini_git, ^follower, {:error, %Error{reason: :ref_not_found}}}},
+                   @soon
 
     # Back where it was: nothing to tell.
     point!(context.origin, context.commit)
@@ -339,13 +380,16 @@ defmodule Alumiini.Git.FollowerMessagesTest do
     Repository.delete_branch!(context.origin, "main")
     Follower.poke(follower)
     poll!(:ref_not_found)
-    assert_receive {^ref, {:alumiini_git, ^follower, {:error, %Error{reason: :ref_not_found}}}}
+
+    assert_receive {^ref, {:alumiini_git, ^follower, {:error, %Error{reason: :ref_not_found}}}},
+                   @soon
+
     back = Repository.commit!(context.origin, %{"again" => "1"})
     poke!(follower, back)
-    assert_receive {^ref, {:alumiini_git, ^follower, %Update{sha: ^back} = update}}
+    assert_receive {^ref, {:alumiini_git, ^follower, %Update{sha: ^back} = update}}, @soon
 
     assert names(update.changes) == changed_names(context.origin, context.commit, back)
-    assert_receive {^quiet, {:alumiini_git, ^follower, %Update{sha: ^back}}}
+    assert_receive {^quiet, {:alumiini_git, ^follower, %Update{sha: ^back}}}, @soon
     refute_received {^quiet, _error}
   end
 end

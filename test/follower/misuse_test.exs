@@ -52,7 +52,10 @@ defmodule Alumiini.Git.FollowerMisuseTest do
 
     assert_raise ArgumentError, fn -> Follower.unsubscribe(:nobody, since: nil) end
     assert_raise ArgumentError, fn -> Follower.poke_all(push(), name: :nobody) end
-    assert_raise ArgumentError, fn -> Follower.poke_all(%{push() | after: 1}, []) end
+
+    for push <- [%{push() | after: 1}, %{push() | urls: [1]}, %{push() | ref: nil}, %{}, []],
+        do: assert_raise(ArgumentError, fn -> Follower.poke_all(push) end)
+
     assert Follower.poke(:nobody) == :ok
     assert {:noproc, _call} = catch_exit(Follower.subscribe(:nobody))
     assert {:noproc, _call} = catch_exit(Follower.status(:nobody))

@@ -2,6 +2,9 @@ defmodule Alumiini.Git.FollowerOutlivesTest do
   # What a follower goes through: its worker, its server, its network, and its own end.
   use Alumiini.Git.Test.FollowerCase, async: true
 
+  # However busy the machine is.
+  @soon 20_000
+
   alias Alumiini.Git.Test.Relay
 
   @moduletag files: %{"deploy/a.yaml" => "a: 1\n", "charts/b.yaml" => "b: 1\n"}
@@ -13,7 +16,7 @@ defmodule Alumiini.Git.FollowerOutlivesTest do
   defp restart_git!(context) do
     monitors = for pid <- sources(context), do: Process.monitor(pid)
     stop_supervised!(context.git)
-    for monitor <- monitors, do: assert_receive({:DOWN, ^monitor, :process, _pid, :normal})
+    for monitor <- monitors, do: assert_receive({:DOWN, ^monitor, :process, _pid, :normal}, @soon)
     fn -> named!(context.git) end
   end
 
@@ -86,7 +89,7 @@ defmodule Alumiini.Git.FollowerOutlivesTest do
     Follower.poke(follower, second)
     assert %{error: %Error{reason: :worker_unavailable}, pokes: 1} = Follower.status(follower)
     start.()
-    assert_receive {:alumiini_git, ^follower, %Update{sha: ^second}}, 20_000
+    assert_receive {:alumiini_git, ^follower, %Update{sha: ^second}}, @soon
     assert %{error: nil} = Follower.status(follower)
     refute_received {:alumiini_git, _follower, _again}
   end
@@ -98,7 +101,7 @@ defmodule Alumiini.Git.FollowerOutlivesTest do
     assert %{error: %Error{reason: :worker_unavailable}} = Follower.status(follower)
     named!(context.git)
     commit = context.commit
-    assert_receive {:alumiini_git, ^follower, %Update{sha: ^commit, changes: :all}}, 20_000
+    assert_receive {:alumiini_git, ^follower, %Update{sha: ^commit, changes: :all}}, @soon
   end
 
   test "a source that is killed takes nothing with it", context do
@@ -112,7 +115,7 @@ defmodule Alumiini.Git.FollowerOutlivesTest do
     Process.exit(source, :kill)
     HttpServer.remove(context.http, gate)
     HttpServer.release(context.http, gate)
-    assert_receive {:alumiini_git, ^follower, %Update{sha: ^second}}, 20_000
+    assert_receive {:alumiini_git, ^follower, %Update{sha: ^second}}, @soon
     refute_received {:alumiini_git, _follower, _again}
     assert [another] = sources(context)
     assert another != source
@@ -142,12 +145,12 @@ defmodule Alumiini.Git.FollowerOutlivesTest do
     Relay.stall_after(relay, 0)
     Relay.cut(relay, :reset)
     second = push!(context, 2)
-    assert_receive {:alumiini_git, ^follower, {:error, %Error{retryable?: true}}}, 20_000
+    assert_receive {:alumiini_git, ^follower, {:error, %Error{retryable?: true}}}, @soon
     third = push!(context, 3)
     Relay.stall_after(relay, :never)
     Relay.cut(relay, :reset)
     first = context.commit
-    assert_receive {:alumiini_git, ^follower, %Update{sha: ^third, previous: ^first}}, 20_000
+    assert_receive {:alumiini_git, ^follower, %Update{sha: ^third, previous: ^first}}, @soon
     refute_received {:alumiini_git, ^follower, %Update{sha: ^second}}
     refute_received {:alumiini_git, ^follower, %Update{sha: ^third}}
   end
@@ -202,8 +205,8 @@ defmodule Alumiini.Git.FollowerOutlivesTest do
     monitor = Process.monitor(source)
     reference = Process.monitor(follower)
     GenServer.stop(follower)
-    assert_receive {:DOWN, ^monitor, :process, _pid, :normal}
-    assert_receive {:DOWN, ^reference, :process, _pid, :normal}
+    assert_receive {:DOWN, ^monitor, :process, _pid, :normal}, @soon
+    assert_receive {:DOWN, ^reference, :process, _pid, :normal}, @soon
     await = fn -> length(Process.list()) <= before + 5 end
     assert :ok = OsProcess.await(await, 5_000)
     {:monitors, monitors} = Process.info(Process.whereis(context.git), :monitors)
@@ -231,6 +234,6 @@ defmodule Alumiini.Git.FollowerOutlivesTest do
     pid = :proc_lib.spawn(Alumiini.Git.Follower.Source, :start, [given, %{}])
     monitor = Process.monitor(pid)
     send(pid, :unused?)
-    assert_receive {:DOWN, ^monitor, :process, _pid, :normal}
+    assert_receive {:DOWN, ^monitor, :process, _pid, :normal}, @soon
   end
 end

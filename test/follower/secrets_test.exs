@@ -3,6 +3,9 @@ defmodule Alumiini.Git.FollowerSecretsTest do
   # async: the logger and the events of the whole VM are watched.
   use Alumiini.Git.Test.SecretCase, async: false
 
+  # However busy the machine is.
+  @soon 20_000
+
   import ExUnit.CaptureLog
 
   alias Alumiini.Git.Follower
@@ -54,7 +57,7 @@ defmodule Alumiini.Git.FollowerSecretsTest do
         end
 
         for follower <- followers do
-          assert_receive {:alumiini_git, ^follower, told}, 20_000
+          assert_receive {:alumiini_git, ^follower, told}, @soon
           LeakRecorder.note(recorder, "told", told)
           LeakRecorder.note(recorder, "status", Follower.status(follower))
         end
@@ -89,7 +92,7 @@ defmodule Alumiini.Git.FollowerSecretsTest do
           :sys.replace_state(pid, &%{&1 | followers: :broken})
           Follower.Source.poke(pid, nil)
           GenServer.cast(pid, {:join, self(), %{paths: []}})
-          assert_receive {:DOWN, ^monitor, :process, _pid, reason}, 5_000
+          assert_receive {:DOWN, ^monitor, :process, _pid, reason}, @soon
           LeakRecorder.note(recorder, "crash", reason)
         end
 
@@ -98,7 +101,7 @@ defmodule Alumiini.Git.FollowerSecretsTest do
           :sys.replace_state(follower, &%{&1 | subscribers: :broken})
           Process.exit(follower, :boom)
           send(follower, {:DOWN, make_ref(), :process, self(), :x})
-          assert_receive {:DOWN, ^monitor, :process, _pid, reason}, 5_000
+          assert_receive {:DOWN, ^monitor, :process, _pid, reason}, @soon
           LeakRecorder.note(recorder, "crash", reason)
         end
 

@@ -2,6 +2,9 @@ defmodule Alumiini.Git.FollowerSharedTest do
   # What followers share, and what they may not. What counts is what the remote's server is asked.
   use Alumiini.Git.Test.FollowerCase, async: true
 
+  # However busy the machine is.
+  @soon 20_000
+
   setup [:dir, :origin, :commit, :http, :named_git, :events]
 
   @many 1_000
@@ -72,7 +75,7 @@ defmodule Alumiini.Git.FollowerSharedTest do
     poke!(first, sha)
 
     for follower <- followers,
-        do: assert_receive({:alumiini_git, ^follower, %Update{sha: ^sha, changes: [_one]}}, 5_000)
+        do: assert_receive({:alumiini_git, ^follower, %Update{sha: ^sha, changes: [_one]}}, @soon)
 
     # Those that go take nothing with them; the last one does.
     monitor = Process.monitor(source)
@@ -80,7 +83,7 @@ defmodule Alumiini.Git.FollowerSharedTest do
     await_status!(first, &(&1.followers == 1))
     refute_received {:DOWN, ^monitor, _, _, _}
     GenServer.stop(first)
-    assert_receive {:DOWN, ^monitor, :process, _pid, :normal}
+    assert_receive {:DOWN, ^monitor, :process, _pid, :normal}, @soon
     assert %{entries: none, names: none, labels: none} = :sys.get_state(context.git).shared
     assert none == %{}
   end
@@ -158,6 +161,31 @@ defmodule Alumiini.Git.FollowerSharedTest do
     refute_received {:poll, _another}
   end
 
+  test "a follower that comes while a move is told is told of it, too", context do
+    follower = followed!(context)
+    {:ok, _current} = Follower.subscribe(follower, "a.yaml")
+    [source] = sources(context)
+    gate = HttpServer.rule(context.http, :hold)
+    second = Repository.commit!(context.origin, %{"a.yaml" => "2"})
+    Follower.poke(follower)
+    HttpServer.await(context.http, {:parked, gate, 1})
+    # It compares first, and hears of the other one then.
+    :sys.suspend(source)
+    HttpServer.remove(context.http, gate)
+    HttpServer.release(context.http, gate)
+    found? = fn -> Process.info(source, :message_queue_len) != {:message_queue_len, 0} end
+    assert :ok = OsProcess.await(found?, 10_000)
+    other = follow!(context)
+    {:ok, nil} = Follower.subscribe(other, "a.yaml", since: context.commit)
+    :sys.resume(source)
+
+    for pid <- [follower, other],
+        do: assert_receive({:alumiini_git, ^pid, %Update{sha: ^second}}, @soon)
+
+    moved!(other, second)
+    refute_received {:alumiini_git, _follower, _again}
+  end
+
   test "what nobody follows any more ends, with the poll that is under way", context do
     follower = followed!(context)
     [source] = sources(context)
@@ -167,7 +195,7 @@ defmodule Alumiini.Git.FollowerSharedTest do
     {:links, [request]} = Process.info(source, :links)
     monitors = for pid <- [source, request], do: Process.monitor(pid)
     GenServer.stop(follower)
-    for monitor <- monitors, do: assert_receive({:DOWN, ^monitor, :process, _pid, _reason})
+    for monitor <- monitors, do: assert_receive({:DOWN, ^monitor, :process, _pid, _reason}, @soon)
     assert :ok = OsProcess.await(fn -> Server.info(context.git).pending == 0 end, 5_000)
     # The worker lets go of it, also where the remote does not answer.
     [worker] = Map.values(:sys.get_state(context.git).workers)

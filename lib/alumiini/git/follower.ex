@@ -253,16 +253,30 @@ defmodule Alumiini.Git.Follower do
           },
           [{:server, GenServer.server()}]
         ) :: non_neg_integer
-  def poke_all(%{urls: urls, ref: ref, after: commit}, options \\ [])
-      when is_list(urls) and is_binary(ref) do
+  def poke_all(push, options \\ []) do
     Options.Check.call!(:"Follower.poke_all", [:server], options)
-    commit!(commit)
+    {urls, ref, commit} = push!(push)
     server = Keyword.get(options, :server, Alumiini.Git)
 
     case Shared.ask(server, {:find, Enum.map(urls, &Settings.label/1)}) do
       {:ok, sources} -> Source.poke_all(sources, ref, commit)
       {:error, _not_there} -> 0
     end
+  end
+
+  defp push!(%{urls: urls, ref: ref, after: commit}) when is_list(urls) and is_binary(ref) do
+    commit!(commit)
+    if Enum.all?(urls, &is_binary/1), do: {urls, ref, commit}, else: wrong_push!()
+  end
+
+  defp push!(_other), do: wrong_push!()
+
+  # Not what it is: URLs may have passwords.
+  @spec wrong_push!() :: no_return
+  defp wrong_push! do
+    raise ArgumentError,
+          "a push must be a map or a struct with urls: a list of strings, ref: the full name of a " <>
+            "ref, and after: the id of a commit, or nil"
   end
 
   @doc """

@@ -82,7 +82,9 @@ defmodule Alumiini.Git.Follower.Pokes do
 
   @doc "How many are not answered yet."
   @spec pending(t) :: non_neg_integer
-  def pending(pokes), do: pokes.waiting + pokes.taken
+  def pending(%__MODULE__{waiting: waiting, taken: taken})
+      when is_integer(waiting) and is_integer(taken),
+      do: waiting + taken
 
   @doc "The commit to ask for, if one is looked for: the newest."
   @spec hint(t) :: String.t() | nil

@@ -16,12 +16,12 @@ defmodule Alumiini.Git.Follower.Schedule do
 
   @doc "After a poll that succeeded."
   @spec interval(pos_integer, float) :: non_neg_integer
-  def interval(interval, random \\ :rand.uniform()),
+  def interval(interval, random \\ random()),
     do: round(interval * (1 - @jitter + 2 * @jitter * random))
 
   @doc "Before the first poll, `delay` after others that were started with it."
   @spec first(non_neg_integer, pos_integer, float) :: non_neg_integer
-  def first(delay, interval, random \\ :rand.uniform())
+  def first(delay, interval, random \\ random())
   def first(delay, interval, _random) when delay <= interval, do: delay
   # More than there is room for within an interval.
   def first(_delay, interval, random), do: round(interval * random)
@@ -36,7 +36,7 @@ defmodule Alumiini.Git.Follower.Schedule do
   """
   @spec error(Error.t(), pos_integer, pos_integer, pos_integer, float) ::
           {non_neg_integer, non_neg_integer}
-  def error(error, failures, interval, max, random \\ :rand.uniform())
+  def error(error, failures, interval, max, random \\ random())
 
   def error(%Error{detail: %{retry_after: seconds}} = error, failures, interval, max, random)
       when is_integer(seconds) and seconds >= 0 do
@@ -59,6 +59,9 @@ defmodule Alumiini.Git.Follower.Schedule do
     full = min(max, first * Integer.pow(2, min(doublings, 30)))
     round(full * (0.5 + random / 2))
   end
+
+  # Not `:rand`, whose state would be half a kilobyte in each of thousands of processes.
+  defp random, do: :erlang.phash2(make_ref(), 65_536) / 65_535
 
   @doc "Before looking again for a commit that was poked; nil after the last attempt."
   @spec lag(non_neg_integer) :: pos_integer | nil

@@ -10,16 +10,13 @@ defmodule Alumiini.Git.Follower.Source do
   #                 {:since, pid, commit}                    {Source, pid, {:error, error | nil}}
   #                 {:poke, commit}
   #
-  # It waits for nothing: a poll, and a comparison of two commits, are each a process of their own
-  # (`Request`), one of a kind at a time. `newest` is what the last poll found; `told` is where
-  # followers are. A comparison leads from the one to the other, so however many moves come while one
-  # is made, the next is one. It filters by what each follower watches, so that what is sent grows
-  # with what is told.
+  # It waits for nothing: a poll, and a comparison of two commits (`Moves`), are each a process of
+  # their own (`Request`), one of a kind at a time.
 
   use GenServer, restart: :temporary
 
-  alias Alumiini.Git.{Change, Error, Telemetry, Update}
-  alias Alumiini.Git.Follower.{Paths, Pokes, Request, Schedule, Settings}
+  alias Alumiini.Git.{Error, Telemetry, Update}
+  alias Alumiini.Git.Follower.{Moves, Paths, Pokes, Request, Schedule, Settings}
 
   # Whoever it was started for says so at once; a follower that died in between does not, ms.
   @unused 5_000
@@ -33,35 +30,24 @@ defmodule Alumiini.Git.Follower.Source do
     :server_monitor,
     # Before the first poll.
     :delay,
-    :newest,
-    :told,
     :error,
     :polled_at,
-    # The requests under way, and the timer of the next poll.
+    # The request under way, and the timer of the next poll.
     :poll,
-    :comparison,
     :timer,
     # Until when nothing may be asked, in monotonic ms.
     :held_until,
     failures: 0,
     seen: [],
     pokes: %Pokes{},
-    followers: %{},
-    # The commits that followers want to know the changes since, with who does.
-    wanted: %{}
+    moves: %Moves{},
+    followers: %{}
   ]
 
   @type join :: %{
           interval: pos_integer,
           backoff_max: pos_integer,
           paths: [Paths.path()],
-          version: non_neg_integer
-        }
-
-  @type move :: %{
-          from: String.t() | nil,
-          update: Update.t(),
-          changes: [Change.t()] | :all,
           version: non_neg_integer
         }
 
@@ -128,9 +114,9 @@ defmodule Alumiini.Git.Follower.Source do
   @impl true
   def handle_cast({:join, pid, %{paths: paths} = join}, state) do
     follower = %{join | paths: MapSet.new(paths)} |> Map.put(:monitor, Process.monitor(pid))
-    first? = state.newest == nil and state.poll == nil and state.timer == nil
+    first? = newest(state) == nil and state.poll == nil and state.timer == nil
     state = %{state | followers: Map.put(state.followers, pid, follower)}
-    if state.told, do: moved(pid, nil, state.told, :all, follower.version)
+    Moves.tell_one(state.moves, pid)
     if state.error, do: send(pid, {__MODULE__, self(), {:error, state.error}})
     {:noreply, if(first?, do: first_poll(state), else: sooner(state))}
   end
@@ -148,10 +134,8 @@ defmodule Alumiini.Git.Follower.Source do
     end
   end
 
-  def handle_cast({:since, pid, commit}, state) do
-    wanted = Map.update(state.wanted, commit, [pid], &[pid | &1])
-    {:noreply, compare(%{state | wanted: wanted})}
-  end
+  def handle_cast({:since, pid, commit}, state),
+    do: {:noreply, %{state | moves: Moves.since(state.moves, pid, commit, state)}}
 
   def handle_cast({:poke, commit}, state), do: {:noreply, poked(state, commit)}
 
@@ -168,7 +152,7 @@ defmodule Alumiini.Git.Follower.Source do
   def handle_call(:status, _from, state) do
     {:reply,
      %{
-       sha: state.newest && state.newest.sha,
+       sha: newest(state),
        error: state.error,
        polled_at: state.polled_at,
        next_poll_at: next_poll_at(state),
@@ -188,8 +172,8 @@ defmodule Alumiini.Git.Follower.Source do
   def handle_info({Request, pid, {:error, %Error{} = error}}, %{poll: %{pid: pid}} = state),
     do: idle(state |> failed(error) |> told_of_poll(state, error.reason))
 
-  def handle_info({Request, pid, changes}, %{comparison: %{pid: pid}} = state),
-    do: idle(compared(state, changes))
+  def handle_info({Request, pid, changes}, %{moves: %{comparison: %{pid: pid}}} = state),
+    do: idle(%{state | moves: Moves.compared(state.moves, changes, state)})
 
   def handle_info({:DOWN, monitor, :process, _pid, _reason}, %{server_monitor: monitor} = state),
     do: {:stop, :normal, state}
@@ -210,19 +194,19 @@ defmodule Alumiini.Git.Follower.Source do
     idle(state |> failed(error) |> told_of_poll(state, error.reason))
   end
 
-  def handle_info({:EXIT, pid, _reason}, %{comparison: %{pid: pid}} = state),
-    do: idle(compared(state, :all))
+  def handle_info({:EXIT, pid, _reason}, %{moves: %{comparison: %{pid: pid}}} = state),
+    do: idle(%{state | moves: Moves.compared(state.moves, :all, state)})
 
   def handle_info(_late, state), do: {:noreply, state}
 
   @impl true
   def terminate(_reason, state) do
-    for %{pid: pid} <- [state.poll, state.comparison], do: Request.stop(pid)
+    for %{pid: pid} <- [state.poll, state.moves.comparison], do: Request.stop(pid)
     :ok
   end
 
   # There is nothing to do for as long as the interval: what was needed for a poll goes.
-  defp idle(%{poll: nil, comparison: nil} = state), do: {:noreply, state, :hibernate}
+  defp idle(%{poll: nil, moves: %{comparison: nil}} = state), do: {:noreply, state, :hibernate}
   defp idle(state), do: {:noreply, state}
 
   ## When to poll
@@ -251,7 +235,7 @@ defmodule Alumiini.Git.Follower.Source do
   end
 
   defp poked(state, commit) do
-    case Pokes.add(state.pokes, commit, state.newest && state.newest.sha) do
+    case Pokes.add(state.pokes, commit, newest(state)) do
       {:none, pokes} -> %{state | pokes: pokes}
       {:poll, pokes} -> poll_now(%{state | pokes: pokes})
     end
@@ -295,7 +279,7 @@ defmodule Alumiini.Git.Follower.Source do
   ## What a poll found
 
   defp found(state, update) do
-    seen = if state.newest, do: [state.newest.sha | state.seen], else: state.seen
+    seen = List.wrap(newest(state)) ++ state.seen
     {next, pokes} = Pokes.found(state.pokes, update.sha, seen)
     if state.error, do: to_all(state, {:error, nil})
 
@@ -303,16 +287,14 @@ defmodule Alumiini.Git.Follower.Source do
       state
       | poll: nil,
         polled_at: DateTime.utc_now(),
-        newest: update,
+        moves: Moves.found(state.moves, update, state),
         error: nil,
         failures: 0,
         pokes: pokes,
         seen: seen |> Enum.uniq() |> Enum.take(@seen)
     }
 
-    state
-    |> compare()
-    |> next_poll(next, fn state -> Schedule.interval(interval(state)) end)
+    next_poll(state, next, fn state -> Schedule.interval(interval(state)) end)
   end
 
   defp failed(state, error) do
@@ -343,101 +325,21 @@ defmodule Alumiini.Git.Follower.Source do
   defp same?(%Error{} = one, other), do: one.reason == other.reason
   defp same?(nil, _error), do: false
 
-  defp told_of_poll(state, %{poll: poll, newest: before}, result) do
+  defp told_of_poll(state, %{poll: poll} = before, result) do
     Telemetry.follower_poll(state.server, state.remote, %{
       began: poll.began,
       followers: map_size(state.followers),
       result: result,
-      moved?: result == :ok and (before == nil or before.sha != state.newest.sha),
+      moved?: newest(state) != newest(before),
       poked?: poll.poked?
     })
 
     state
   end
 
-  ## What changed
-
-  # Where followers are comes first; then what some want to know beside.
-  defp compare(%{comparison: nil, told: nil, newest: %Update{}} = state) do
-    tell(state, state.followers, nil, state.newest, :all)
-    compare(%{state | told: state.newest})
-  end
-
-  defp compare(%{comparison: nil, told: %{sha: told}, newest: %{sha: newest}} = state)
-       when told != newest,
-       do: compare(state, :moved, told, state.newest, state.followers)
-
-  defp compare(%{comparison: nil, told: %Update{}, wanted: wanted} = state) when wanted != %{} do
-    [{from, pids} | _others] = Enum.take(wanted, 1)
-    state = %{state | wanted: Map.delete(wanted, from)}
-    compare(state, :since, from, state.told, Map.take(state.followers, pids))
-  end
-
-  defp compare(state), do: state
-
-  defp compare(state, kind, from, to, followers) do
-    paths =
-      followers
-      |> Enum.reduce(MapSet.new(), fn {_pid, %{paths: paths}}, all -> MapSet.union(all, paths) end)
-      |> MapSet.to_list()
-
-    comparison = %{kind: kind, from: from, to: to, followers: followers}
-
-    # Nobody watches anything.
-    if paths == [] do
-      compared(%{state | comparison: comparison}, [])
-    else
-      pid = Request.changes(state.remote, state.server, {from, to.sha}, paths)
-      %{state | comparison: Map.put(comparison, :pid, pid)}
-    end
-  end
-
-  defp compared(%{comparison: %{kind: :moved, from: from, to: to} = comparison} = state, changes) do
-    tell(state, comparison.followers, from, to, changes)
-    Telemetry.follower_move(state.server, state.remote, from, to.sha, changes)
-    compare(%{state | comparison: nil, told: to})
-  end
-
-  defp compared(%{comparison: %{kind: :since, from: from, to: to} = comparison} = state, changes) do
-    each(comparison.followers, changes, fn pid, version, changes ->
-      move = %{from: from, update: to, changes: changes, version: version}
-      send(pid, {__MODULE__, self(), {:since, move}})
-    end)
-
-    compare(%{state | comparison: nil})
-  end
-
-  # A follower that came while the comparison was made is told where the branch is; what changed
-  # since it was last told of something, it asks for.
-  defp tell(state, compared, from, update, changes) do
-    each(compared, changes, &moved(&1, from, update, &3, &2))
-
-    for {pid, follower} <- state.followers,
-        not is_map_key(compared, pid),
-        do: moved(pid, nil, update, :all, follower.version)
-
-    :ok
-  end
-
-  defp each(followers, :all, function),
-    do: Enum.each(followers, fn {pid, follower} -> function.(pid, follower.version, :all) end)
-
-  defp each(followers, changes, function) do
-    index = Paths.index(changes)
-
-    Enum.each(followers, fn {pid, %{paths: paths, version: version}} ->
-      below = if Paths.all?(paths), do: changes, else: Paths.pick(index, paths)
-      function.(pid, version, below)
-    end)
-  end
-
-  defp moved(pid, from, update, changes, version) do
-    move = %{from: from, update: update, changes: changes, version: version}
-    send(pid, {__MODULE__, self(), {:moved, move}})
-  end
-
   defp to_all(state, message),
-    do: for({pid, _follower} <- state.followers, do: send(pid, {__MODULE__, self(), message}))
+    do:
+      Enum.each(state.followers, fn {pid, _follower} -> send(pid, {__MODULE__, self(), message}) end)
 
   ## What it follows
 
@@ -449,6 +351,8 @@ defmodule Alumiini.Git.Follower.Source do
 
   defp branch("refs/heads/" <> _branch, commit), do: commit
   defp branch(_other, _object), do: nil
+
+  defp newest(%{moves: %{newest: newest}}), do: newest && newest.sha
 
   defp next_poll_at(%{timer: nil}), do: nil
 

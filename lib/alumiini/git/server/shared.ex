@@ -95,7 +95,7 @@ defmodule Alumiini.Git.Server.Shared do
 
   @doc "Forgets the process with this monitor, if it is one of these."
   @spec down(t, reference) :: t
-  def down(shared, monitor) do
+  def down(%__MODULE__{} = shared, monitor) do
     case Map.pop(shared.names, monitor) do
       {nil, _names} ->
         shared
