@@ -64,6 +64,18 @@ defmodule Alumiini.Git.FollowerPokesTest do
     refute_received {:poll, _second}
   end
 
+  test "the commit of a poke is fetched while the remote is asked whether it is there", context do
+    %{follower: follower} = context
+    second = Repository.commit!(context.origin, %{"a.yaml" => "2"})
+    # Whichever of the two comes first waits for the other.
+    gate = HttpServer.rule(context.http, :hold)
+    Follower.poke(follower, second)
+    HttpServer.await(context.http, {:requests, 2})
+    HttpServer.release(context.http, gate)
+    moved!(follower, second)
+    assert rested!(context, follower) == 2
+  end
+
   test "a commit that the remote does not have yet is looked for again, until it has it", context do
     %{follower: follower} = context
 
@@ -72,9 +84,9 @@ defmodule Alumiini.Git.FollowerPokesTest do
         %{branch: "later", from: context.commit, files: %{"a.yaml" => "2"}}
       ])
 
-    # A replica that is behind.
+    # A replica that is behind: it gives the commit, and does not list it.
     Follower.poke(follower, second)
-    HttpServer.await(context.http, {:requests, 2})
+    HttpServer.await(context.http, {:requests, 3})
     point!(context.origin, second)
     moved!(follower, second)
     rested!(context, follower)
@@ -88,10 +100,11 @@ defmodule Alumiini.Git.FollowerPokesTest do
   test "a commit that the remote never has is not looked for without end", context do
     %{follower: follower} = context
     Follower.poke(follower, String.duplicate("0123", 10))
-    HttpServer.await(context.http, {:requests, 6}, 20_000)
+    # It is asked for once, and whether the branch is at it six times.
+    HttpServer.await(context.http, {:requests, 7}, 20_000)
     soon = &(&1.next_poll_at != nil and DateTime.diff(&1.next_poll_at, DateTime.utc_now()) > 1_000)
     await_status!(follower, soon)
-    assert requests(context) == 6
+    assert requests(context) == 7
   end
 
   test "a push pokes those that follow its repository and ref, however they are written", context do

@@ -120,9 +120,11 @@ defmodule Alumiini.Git.FollowerRulesTest do
       {:poll, pokes} = Pokes.add(%Pokes{}, "b", "a")
       {:poll, pokes} = Pokes.add(pokes, "c", "a")
       pokes = Pokes.take(pokes)
-      assert {:rest, %Pokes{wanted: []}} = Pokes.found(pokes, "c", [])
-      assert {{:soon, _pause}, pokes} = Pokes.found(pokes, "b", [])
       assert Pokes.hint(pokes) == "c"
+      assert {:rest, %Pokes{wanted: []}} = Pokes.found(pokes, "c", [])
+      assert {{:soon, _pause}, %Pokes{wanted: ["c"]} = pokes} = Pokes.found(pokes, "b", [])
+      # It was asked for by its id, and the remote does not have it yet.
+      assert Pokes.hint(pokes) == nil
       assert {:none, %Pokes{wanted: []}} = Pokes.add(pokes, "d", "d")
     end
 

@@ -133,8 +133,9 @@ defmodule Alumiini.Git.Follower do
     * `:backoff_max` - the longest pause after errors, in milliseconds. Default: 600,000
     * `:working_tree` - default: `false`, unlike that of `Alumiini.Git.sync/4`. Nothing is checked
       out: a poll looks at no file, and reads answer from the commit
-    * `:depth`, `:keep`, `:force`, `:auth`, `:allow_insecure`, `:tls`, `:proxy`, `:no_proxy`,
-      `:server`, `:timeout` - as `Alumiini.Git.update/4` has them. A poll takes at most `:timeout`
+    * `:paths`, `:ignore`, `:depth`, `:keep`, `:force`, `:auth`, `:allow_insecure`, `:tls`,
+      `:proxy`, `:no_proxy`, `:server`, `:timeout` - as `Alumiini.Git.update/4` has them. A poll
+      takes at most `:timeout`. With `:paths`, subscribers are told of changes elsewhere, too
 
   Raises `ArgumentError` for an option that is unknown or has a wrong value. Returns
   `{:error, error}` where the path is followed already with another URL, ref or options (and, as any
@@ -209,7 +210,7 @@ defmodule Alumiini.Git.Follower do
 
   @doc """
   Makes a follower poll at once, without waiting for that. For webhooks: `commit` is the commit that
-  the branch is said to be at.
+  the branch is said to be at. It is fetched while the remote is asked whether it is.
 
   Pokes that come while a poll is under way cause exactly one more. A poke with the commit that the
   branch is known to be at causes none. Where the remote does not have the commit yet (a replica that

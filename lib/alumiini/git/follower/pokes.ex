@@ -86,7 +86,11 @@ defmodule Alumiini.Git.Follower.Pokes do
       when is_integer(waiting) and is_integer(taken),
       do: waiting + taken
 
-  @doc "The commit to ask for, if one is looked for: the newest."
+  @doc """
+  The commit to ask for, if one is looked for: the newest. One that the remote did not have is not
+  asked for again until it says so.
+  """
   @spec hint(t) :: String.t() | nil
-  def hint(%__MODULE__{wanted: wanted}), do: List.first(wanted)
+  def hint(%__MODULE__{attempts: 0, wanted: wanted}), do: List.first(wanted)
+  def hint(_missed), do: nil
 end

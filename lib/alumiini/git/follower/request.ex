@@ -64,8 +64,13 @@ defmodule Alumiini.Git.Follower.Request do
     kind, reason -> {:error, Error.new(:auth, :update, raised(kind, reason))}
   end
 
-  # Where a commit that is said to be there can be asked for beside the question.
-  defp hinted(options, _hint), do: options
+  # A commit that is said to be there is fetched beside the question. What a poke names may be
+  # anything.
+  defp hinted(options, hint) do
+    if is_binary(hint) and hint =~ ~r/\A[0-9a-fA-F]{40}\z/,
+      do: [hint: hint] ++ options,
+      else: options
+  end
 
   # Not what it raised: that may hold anything.
   defp raised(:error, %module{}),
