@@ -123,6 +123,26 @@ defmodule Alumiini.Git.FollowerSharedTest do
     assert [_source] = sources(context)
   end
 
+  test "a path is free for another ref as soon as its last follower has ended", context do
+    Repository.commit!(context.origin, %{"b" => "1"}, branch: "other", from: context.commit)
+    supervisor = start_supervised!({DynamicSupervisor, strategy: :one_for_one, max_restarts: 0})
+    start = &DynamicSupervisor.start_child(supervisor, {Follower, options(context, ref: &1)})
+    {:ok, follower} = start.("main")
+    poll!()
+    [source] = sources(context)
+
+    # It has not noticed yet that nobody needs it any more.
+    :sys.suspend(source)
+    :ok = DynamicSupervisor.terminate_child(supervisor, follower)
+    other = Task.async(fn -> start.("other") end)
+    waiting = fn -> elem(Process.info(source, :message_queue_len), 1) end
+    asked? = fn -> waiting.() == 2 or Task.yield(other, 0) != nil end
+    assert :ok = OsProcess.await(asked?, 4_000)
+    :sys.resume(source)
+    assert {:ok, _follower} = Task.await(other)
+    assert %{ref: "other"} = poll!()
+  end
+
   test "equal credentials are shared, also as functions; others are others", context do
     token = fn -> Git.Auth.token("s3cr3t") end
     # Over HTTP without TLS they are refused, which is not what this is about.

@@ -39,8 +39,8 @@ defmodule Alumiini.Git.Follower do
 
   The state of the ref is what counts. Moves that come quickly may be one message, from the commit
   last told to the newest. That one is always told, and none is told twice. A force-push, and a ref
-  that goes back to an older commit, are moves as any other. After all of `path` was subscribed to,
-  each move is told, also one that changes no file.
+  that goes back to an older commit, are moves as any other. Who subscribed to `:all` is told of
+  each move, also of one that changes no file.
 
   A message is sent when the commit can be read. A reader that is slow can find that the ref is
   further on: read with `at: update.sha`, which stays readable for as long as `:keep` says (see
@@ -60,11 +60,11 @@ defmodule Alumiini.Git.Follower do
   ## When it polls
 
   The first time at once; of many that are started together, 200 begin in each second. From then on
-  in each interval, which varies by a tenth to either side. After an error that may go away by itself
-  it polls again after a second, then less and less often, down to once in `:backoff_max`. After an
-  error that somebody has to put right (`:auth`, `:ref_not_found`, …) it waits for twice the
-  interval, then for longer; it never gives up. A server that names a time (`Retry-After`) is not
-  asked before.
+  in each interval, which varies by a tenth to either side. After an error that may go away by
+  itself it polls again after a second, then less and less often, down to once in `:backoff_max`.
+  After an error that somebody has to put right (`:auth`, `:ref_not_found`, …) it waits for longer
+  than the interval from the start; it never gives up. A server that names a time (`Retry-After`) is
+  not asked before.
 
   `poke/2` makes it poll at once: see the guide [Following repositories](following.md).
 
@@ -213,8 +213,8 @@ defmodule Alumiini.Git.Follower do
   the branch is said to be at. It is fetched while the remote is asked whether it is.
 
   Pokes that come while a poll is under way cause exactly one more. A poke with the commit that the
-  branch is known to be at causes none. Where the remote does not have the commit yet (a replica that
-  is behind), it is polled a few times more within seconds.
+  branch is known to be at causes none. Where the remote does not have the commit yet (a replica
+  that is behind), it is polled a few times more within seconds.
   """
   @spec poke(follower, Alumiini.Git.sha() | nil) :: :ok
   def poke(follower, commit \\ nil) do
@@ -276,8 +276,8 @@ defmodule Alumiini.Git.Follower do
   @spec wrong_push!() :: no_return
   defp wrong_push! do
     raise ArgumentError,
-          "a push must be a map or a struct with urls: a list of strings, ref: the full name of a " <>
-            "ref, and after: the id of a commit, or nil"
+          "a push must be a map or a struct with urls: a list of strings, ref: the full name of " <>
+            "a ref, and after: the id of a commit, or nil"
   end
 
   @doc """

@@ -43,8 +43,8 @@ defmodule Alumiini.Git.Follower.Paths do
   @spec wrong!(term) :: no_return
   defp wrong!(other) do
     raise ArgumentError,
-          "the paths to subscribe to must be :all, a path, or a list of paths that is not empty, " <>
-            "got: #{Options.Check.shown(other)}"
+          "the paths to subscribe to must be :all, a path, or a list of paths that is not " <>
+            "empty, got: #{Options.Check.shown(other)}"
   end
 
   @doc "Whether these paths are all that there is."

@@ -4,7 +4,8 @@ defmodule Alumiini.Git.Follower.Publisher do
   # The process that a follower is: it holds the subscriptions and sends the messages. What it tells
   # comes from a source, which it shares with other followers (`Source` has the messages between the
   # two), and which it asks the server for. It outlives both: subscriptions, and what each
-  # subscriber was told, are here alone. So a source that is new only has to say where the branch is.
+  # subscriber was told, are here alone. So a source that is new only has to say where the branch
+  # is.
 
   use GenServer
 
@@ -104,7 +105,7 @@ defmodule Alumiini.Git.Follower.Publisher do
   defp join(%{settings: settings} = state) do
     request = Map.put(settings.request, :start, {Source, :start, settings.remote})
 
-    case Shared.ask(settings.server, {:join, request}) do
+    case find_source(settings.server, request) do
       {:ok, source} ->
         state = %{state | source: source, monitor: Process.monitor(source)}
 
@@ -127,6 +128,22 @@ defmodule Alumiini.Git.Follower.Publisher do
     end
   end
 
+  # One whose last follower has just ended, to make way for this one, is about to end.
+  defp find_source(server, request, attempts \\ 20) do
+    with {:error, {:taken, source, _others}} = taken <- Shared.ask(server, {:join, request}) do
+      if attempts > 1 and ends?(source),
+        do: find_source(server, request, attempts - 1),
+        else: taken
+    end
+  end
+
+  defp ends?(source) do
+    case Source.status(source) do
+      {:ok, %{followers: followers}} -> followers == 0
+      :gone -> true
+    end
+  end
+
   # The first time at once: a source that has just ended, or a server that was restarted.
   defp join_later(state) do
     {pause, backoff} = Backoff.died(state.backoff)
@@ -134,7 +151,7 @@ defmodule Alumiini.Git.Follower.Publisher do
     %{state | backoff: backoff}
   end
 
-  defp unreachable({:taken, others}, %{remote: remote}) do
+  defp unreachable({:taken, _source, others}, %{remote: remote}) do
     others = Enum.map_join(others, ", ", &inspect/1)
 
     Error.new(

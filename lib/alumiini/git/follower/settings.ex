@@ -80,8 +80,8 @@ defmodule Alumiini.Git.Follower.Settings do
 
     for key <- [:url, :ref, :path], not Keyword.has_key?(options, key) do
       raise ArgumentError,
-            "Alumiini.Git.Follower.start_link/1 needs the option #{inspect(key)}: a follower has " <>
-              "a URL, a ref and a path"
+            "Alumiini.Git.Follower.start_link/1 needs the option #{inspect(key)}: a follower " <>
+              "has a URL, a ref and a path"
     end
 
     # The first of two counts, as everywhere with keywords.

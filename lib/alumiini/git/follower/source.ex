@@ -337,9 +337,11 @@ defmodule Alumiini.Git.Follower.Source do
     state
   end
 
-  defp to_all(state, message),
-    do:
-      Enum.each(state.followers, fn {pid, _follower} -> send(pid, {__MODULE__, self(), message}) end)
+  defp to_all(state, message) do
+    Enum.each(state.followers, fn {pid, _follower} ->
+      send(pid, {__MODULE__, self(), message})
+    end)
+  end
 
   ## What it follows
 

@@ -65,7 +65,7 @@ defmodule Alumiini.Git.Server.Shared do
 
       %{^name => entry} ->
         others = for {field, value} <- key, entry.key[field] != value, do: field
-        {{:error, {:taken, others}}, shared}
+        {{:error, {:taken, entry.pid, others}}, shared}
 
       _none ->
         start(shared, request, server)
@@ -120,10 +120,11 @@ defmodule Alumiini.Git.Server.Shared do
 
   @doc """
   Asks a server: `{:join, request}` for the process of that name, which is started where there is
-  none; `{:find, labels}` for all processes that have one of these.
+  none; `{:find, labels}` for all processes that have one of these. A name that is taken by a process
+  with another key is refused, with that process and the fields that differ.
   """
   @spec ask(GenServer.server(), {:join, request} | {:find, [term]}) ::
-          {:ok, pid | [pid]} | {:error, {:taken, [atom]} | :unknown | :unreachable}
+          {:ok, pid | [pid]} | {:error, {:taken, pid, [atom]} | :unknown | :unreachable}
   def ask(server, question) do
     case GenServer.call(server, {__MODULE__, question}, @patience) do
       {:error, :unknown_call} -> {:error, :unknown}
