@@ -1,6 +1,6 @@
 # Rust and git must be there; `bin/setup`, which every target runs first, sees to the rest.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak bench fuzz release-check
+.PHONY: help setup demo demo-follow test soak bench fuzz release-check
 
 run := bin/in-env
 
@@ -25,6 +25,9 @@ setup: ## install what is missing (every other target does that, too)
 
 demo: setup ## see it at work, on a local sample or with URL=… BRANCH=… DIR=… on any repository
 	@$(run) mix run test/support/demo/run.exs
+
+demo-follow: setup ## see who wakes at a push to a monorepo, and how soon
+	@$(run) mix run test/support/demo/run.exs follow
 
 test: ## all checks and tests
 	@bin/setup checks

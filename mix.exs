@@ -56,12 +56,17 @@ defmodule AlumiiniGit.MixProject do
     if offline?() do
       [
         {:msgpax, path: "test/offline/msgpax"},
-        {:telemetry, path: "test/offline/telemetry"}
+        {:telemetry, path: "test/offline/telemetry"},
+        {:jason, path: "test/offline/jason", optional: true},
+        {:plug, path: "test/offline/plug", optional: true}
       ]
     else
       [
         {:msgpax, "~> 2.4"},
         {:telemetry, "~> 1.0"},
+        # Of webhooks: JSON where neither OTP nor Elixir has it, and the plug.
+        {:jason, "~> 1.4", optional: true},
+        {:plug, "~> 1.14", optional: true},
         # In an environment of its own: it needs a newer Elixir than the library does.
         {:ex_doc, "~> 0.38", only: :docs, runtime: false}
       ]
@@ -112,7 +117,7 @@ defmodule AlumiiniGit.MixProject do
     [
       main: "readme",
       extras:
-        ~w(README.md guides/installation.md guides/authentication.md guides/reading.md guides/testing.md ARCHITECTURE.md CHANGELOG.md SECURITY.md protocol/README.md)
+        ~w(README.md guides/installation.md guides/authentication.md guides/reading.md guides/following.md guides/webhooks.md guides/testing.md ARCHITECTURE.md CHANGELOG.md SECURITY.md protocol/README.md)
         |> Enum.filter(&File.exists?(Path.join(__DIR__, &1)))
         |> Enum.map(&extra/1),
       # What README.md shows, and nothing else that lies below bench/.
@@ -128,12 +133,14 @@ defmodule AlumiiniGit.MixProject do
           Alumiini.Git.Doctor.Report,
           Alumiini.Git.Error,
           Alumiini.Git.Export,
+          Alumiini.Git.Follower.Status,
           Alumiini.Git.Lease,
           Alumiini.Git.Ref,
           Alumiini.Git.Snapshot,
           Alumiini.Git.Snapshot.File,
           Alumiini.Git.Status,
-          Alumiini.Git.Update
+          Alumiini.Git.Update,
+          Alumiini.Git.Webhook.Push
         ],
         "For tests": [
           Alumiini.Git.Behaviour,

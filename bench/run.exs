@@ -3,7 +3,8 @@
 #
 #   ONLY=clone,read   runs a part, and leaves the committed results alone
 #   ROUNDS=3          takes fewer samples
-#   SIZES=300,3000    measures growth at these numbers of files only
+#   SIZES=300,3000    measures growth at these numbers of files only, and as many followers as the
+#                     largest of them
 #   BENCH_DIR=/dev/shm   has everything there, rather than on the disk of this directory
 
 # No environment but that of the tests compiles what is below test/support.
@@ -33,6 +34,7 @@ defmodule Alumiini.Git.Bench do
     many: Scenarios.Many,
     read: Scenarios.Read,
     commits: Scenarios.Commits,
+    follow: Scenarios.Follow,
     memory: Scenarios.Memory,
     size: Scenarios.Size
   ]

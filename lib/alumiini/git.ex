@@ -22,7 +22,7 @@ defmodule Alumiini.Git do
 
   Calling `sync/4` again is how a repository is kept current: if there is nothing new, that costs
   one round trip on a connection that is open already (two over SSH, where a repository has more
-  than some 50 refs).
+  than some 50 refs). An `Alumiini.Git.Follower` does that for you, and tells processes what changed.
 
   ## What to expect
 

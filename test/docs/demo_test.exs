@@ -34,6 +34,22 @@ defmodule Alumiini.Git.DemoTest do
         do: assert(output =~ ~r/✓ clone #{clone}: [0-9a-f]{12}$/m)
   end
 
+  test "make demo-follow wakes one team for each push, by the interval and by a webhook" do
+    {output, status} = run(Document.block!("README.md: See it at work (4)").code)
+    assert {status, output} == {0, output}
+    refute output =~ "✗"
+    assert for([step] <- Regex.scan(~r/^\d\. /m, output), do: step) == for(n <- 1..5, do: "#{n}. ")
+    assert output =~ "30 processes know the first commit"
+    assert output =~ ~r/the server saw 3 requests in .* for all 30 teams/
+
+    for team <- ["team-07", "team-23"] do
+      assert output =~
+               ~r/✓ #{team} woke [\d.]+ (ms|s) after the push\n +modified #{team}\/deploy\/app\/deployment.yaml\n +✓ the 29 others heard nothing/
+    end
+
+    assert output =~ "30 subscribers, 1 follower, one directory"
+  end
+
   test "make demo works on any repository, and kills the worker in the middle of its clone" do
     dir = TempDir.create!("demo-remote")
     origin = Repository.create!(dir, "shop.git", branch: "production")

@@ -255,6 +255,14 @@ defmodule Alumiini.Git.DoctorTest do
       refute printed =~ "s3cr3t"
     end
 
+    test "tells whether a server sends some paths only", %{url: url, http: http} do
+      assert {0, printed} = run([url])
+      assert printed =~ "Git protocol v2; sends some paths only where `paths` asks for them"
+      HttpServer.rule(http, {:config, [{"uploadpack.allowFilter", "false"}]})
+      assert {0, printed} = run([url])
+      assert printed =~ "Git protocol v2; sends all files, also where `paths` asks for some"
+    end
+
     test "tells where there is no worker", %{tmp_dir: directory, url: url} do
       before = Application.get_env(:alumiini_git, :binary)
       on_exit(fn -> Application.put_env(:alumiini_git, :binary, before) end)

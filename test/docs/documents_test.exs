@@ -35,12 +35,19 @@ defmodule Alumiini.Git.DocumentsTest do
     "README.md: See it at work" => "demo_test.exs",
     "README.md: See it at work (2)" => "demo_test.exs",
     "README.md: See it at work (3)" => "demo_test.exs",
+    "README.md: See it at work (4)" => "demo_test.exs",
     "README.md: Use" => "examples_test.exs",
     "guides/testing.md: Stubs (2)" => "testing_guide_test.exs"
   }
 
-  # guide_test.exs, reading_guide_test.exs and testing_guide_test.exs run each example of these.
-  @guides ["guides/authentication.md", "guides/reading.md", "guides/testing.md"]
+  # guide_test.exs, and that of each other guide's name, run each example of these.
+  @guides [
+    "guides/authentication.md",
+    "guides/reading.md",
+    "guides/following.md",
+    "guides/webhooks.md",
+    "guides/testing.md"
+  ]
 
   @blocks for document <- Document.all(),
               block <- Document.blocks(document),
@@ -118,6 +125,23 @@ defmodule Alumiini.Git.DocumentsTest do
     data = %{"username" => "flux", "password" => "s3cr3t"}
     Code.eval_string(code, key: key, known_hosts: "hosts", data: data, url: url, path: path, ca: ca)
     assert {:ok, %{sha: ^sha}} = Git.head(path)
+  end
+
+  defp run("README.md: Use: Follow", code, context) do
+    %{url: url, sha: sha} = serve(context, %{"deploy/app.yaml" => "kind: Deployment\n"})
+    path = Path.join(context.tmp_dir, "clone")
+    code = String.replace(code, "/var/lib/shop", path)
+
+    # The supervisor ends with the process that started it.
+    task =
+      Task.async(fn ->
+        {value, _bindings} = Code.eval_string(code, url: url)
+        {value, Process.whereis(Git)}
+      end)
+
+    assert {{^sha, :all}, server} = Task.await(task, 60_000)
+    monitor = Process.monitor(server)
+    assert_receive {:DOWN, ^monitor, :process, _pid, _reason}, 10_000
   end
 
   # A session of a shell: the command, and what it prints.

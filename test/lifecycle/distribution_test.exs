@@ -4,7 +4,7 @@ defmodule Alumiini.Git.DistributionTest do
 
   alias Alumiini.Git
   alias Alumiini.Git.{Auth, Error}
-  alias Alumiini.Git.Test.ScriptedWorker
+  alias Alumiini.Git.Test.{Repository, ScriptedWorker}
 
   import ScriptedWorker, only: [hello: 0]
 
@@ -151,5 +151,44 @@ defmodule Alumiini.Git.DistributionTest do
                line <- out |> File.read!() |> String.split("\n", trim: true),
                do: line |> Base.decode16!(case: :lower) |> Msgpax.unpack!()
              )
+  end
+
+  test "a follower here has its source there, and subscribers anywhere", context do
+    origin = Repository.create!(context.tmp_dir)
+    first = Repository.commit!(origin, %{"deploy/a.yaml" => "1"})
+    name = :"server_#{System.unique_integer([:positive])}"
+    options = Git.Options.Check.start!(name: name, schemes: [:file])
+    {:ok, _pid} = :erpc.call(context.node, GenServer, :start, [Git.Server, options, [name: name]])
+    server = {name, context.node}
+    path = Path.join(context.tmp_dir, "clone")
+    url = "file://" <> origin
+
+    {:ok, follower} =
+      Git.Follower.start_link(
+        url: url,
+        ref: "main",
+        path: path,
+        server: server,
+        interval: 3_600_000
+      )
+
+    {:ok, nil} = Git.Follower.subscribe(follower, "deploy")
+    assert_receive {:alumiini_git, ^follower, %Git.Update{sha: ^first, changes: :all}}, 20_000
+    second = Repository.commit!(origin, %{"deploy/a.yaml" => "2", "b" => "1"})
+
+    # As a webhook there would.
+    push = %{urls: [url], ref: "refs/heads/main", after: second}
+    assert :erpc.call(context.node, Git.Follower, :poke_all, [push, [server: name]]) == 1
+
+    assert_receive {:alumiini_git, ^follower, %Git.Update{sha: ^second, changes: [change]}}, 20_000
+    assert change.path == "deploy/a.yaml"
+    assert %{sha: ^second, followers: 1, server: ^server} = Git.Follower.status(follower)
+
+    [%{pid: source}] = Map.values(:sys.get_state(server).shared.entries)
+    assert node(source) == context.node
+    monitor = Process.monitor(source)
+    GenServer.stop(follower)
+    assert_receive {:DOWN, ^monitor, :process, _pid, :normal}, 5_000
+    GenServer.stop(server)
   end
 end

@@ -5,6 +5,9 @@ defmodule Alumiini.Git.EventsTest do
   alias Alumiini.Git.Telemetry
   alias Alumiini.Git.Test.DocumentedEvents
 
+  # Those are in test/follower/telemetry_test.exs.
+  @of_followers for event <- [:poll, :move], do: [:alumiini_git, :follower, event]
+
   describe "the table of events" do
     test "is what happens", context do
       documented = DocumentedEvents.all()
@@ -108,7 +111,7 @@ defmodule Alumiini.Git.EventsTest do
         for op <- Git.Ops.all() -- [:sync, :update, :checkout, :ls_remote, :refs],
             do: [:alumiini_git, op, :exception]
 
-      assert Enum.sort(seen ++ cannot_raise) == Enum.sort(Telemetry.events())
+      assert Enum.sort(seen ++ cannot_raise ++ @of_followers) == Enum.sort(Telemetry.events())
 
       for {event, measurements, metadata} <- events do
         assert {event, keys(measurements), keys(metadata)} ==

@@ -11,6 +11,7 @@ defmodule Alumiini.Git.DefaultLoggerTest do
   @url "https://git.example.com/shop.git"
   @secret_url "https://u:s3cr3t@git.example.com/shop.git?token=s3cr3t"
   @sha String.duplicate("a", 40)
+  @oid String.duplicate("b", 40)
 
   setup do
     on_exit(&Telemetry.detach_default_logger/0)
@@ -134,7 +135,8 @@ defmodule Alumiini.Git.DefaultLoggerTest do
     for {options, words} <- [
           {[level: :loud], ":level must be one of [:emergency"},
           {[error_level: nil], ":error_level must be one of"},
-          {[events: [:synk]], ":events must be :all, or a list of some of [:worker, :repo, "},
+          {[events: [:synk]],
+           ":events must be :all, or a list of some of [:worker, :repo, :follower, "},
           {[events: []], ":events must be"},
           {[lvl: :info], "unknown option :lvl of attach_default_logger/1"},
           {:info, "must be a keyword list"}
@@ -171,6 +173,33 @@ defmodule Alumiini.Git.DefaultLoggerTest do
              {:error, ~S|the repository /srv/a\nb | <> damaged},
              {:error, "the repository of an unknown path " <> damaged}
            ]
+  end
+
+  test "a move of a follower has a line, and its polls are those of their calls", %{ref: ref} do
+    attach!(events: [:follower])
+
+    move = %{
+      server: Git,
+      url: @url,
+      path: "/srv/shop",
+      ref: "main",
+      from: @sha,
+      to: @oid,
+      compared: true
+    }
+
+    capture_log(fn ->
+      poll = %{server: Git, url: @url, path: "/srv", ref: "main", result: :ok}
+      :telemetry.execute([:alumiini_git, :follower, :poll], %{duration: 0}, poll)
+      :telemetry.execute([:alumiini_git, :follower, :move], %{changes: 2}, move)
+
+      :telemetry.execute([:alumiini_git, :follower, :move], %{changes: 0}, %{move | compared: false})
+    end)
+
+    moved = "follower #{@url} main /srv/shop: moved from #{@sha} to #{@oid}, "
+
+    assert for({level, line, _meta} <- lines(ref), do: {level, line}) ==
+             [{:info, moved <> "2 changes"}, {:info, moved <> "anything may have changed"}]
   end
 
   describe ":telemetry_metadata" do

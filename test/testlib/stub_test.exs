@@ -313,6 +313,38 @@ defmodule Alumiini.Git.Test.StubTest do
       assert Agent.get(agent, fn _ -> head.() end) == @sha
     end
 
+    test "answers processes that the test only spawned", %{name: name, options: options} do
+      Test.stub(name, head: {:ok, @sha})
+      me = self()
+
+      spawn(fn ->
+        spawn_link(fn -> send(me, {:head, Git.head!("/srv", options).sha}) end) && hold()
+      end)
+
+      assert_receive {:head, @sha}, 10_000
+    end
+
+    test "serves a follower of the test", %{name: name, options: options} do
+      me = self()
+      moved = %Update{sha: @oid, previous: @sha, changed?: true}
+      change = %Change{status: :modified, path: "deploy/app.yaml"}
+      Test.stub(name, update: {:ok, @sha}, diff: {:ok, [change]})
+      settings = [url: @url, ref: "main", path: "/srv", interval: 3_600_000] ++ options
+      follower = start_supervised!({Git.Follower, settings})
+      {:ok, nil} = Git.Follower.subscribe(follower, :all, since: nil, errors: true)
+      assert_receive {:alumiini_git, ^follower, %{sha: @sha}}, 10_000
+
+      Test.stub(name, update: fn _ -> send(me, :asked) && {:ok, moved} end)
+      Git.Follower.poke(follower)
+      assert_receive {:alumiini_git, ^follower, %{sha: @oid, changes: [^change]}}, 10_000
+      assert_received :asked
+
+      Test.stub(name, update: Test.error(:auth))
+      Git.Follower.poke(follower)
+      assert_receive {:alumiini_git, ^follower, {:error, %{reason: :auth}}}, 10_000
+      assert [{:update, %{url: @url, path: "/srv"}} | _] = Test.calls(name)
+    end
+
     test "refuses any other process, until it is allowed", %{name: name, options: options} do
       Test.stub(name, head: {:ok, @sha})
       stranger = stranger(options)
@@ -407,12 +439,16 @@ defmodule Alumiini.Git.Test.StubTest do
 
   defp hold, do: receive(do: (:end -> :ok))
 
-  # Started by nobody that a test is.
+  # Nobody is left who started it.
   defp stranger(options) do
     me = self()
 
-    pid = spawn(fn -> asked(me, options) end)
-    pid
+    {between, monitor} =
+      spawn_monitor(fn -> send(me, {:stranger, spawn(fn -> asked(me, options) end)}) end)
+
+    assert_receive {:stranger, stranger}, 10_000
+    assert_receive {:DOWN, ^monitor, :process, ^between, :normal}, 10_000
+    stranger
   end
 
   defp asked(test, options) do

@@ -5,104 +5,95 @@ defmodule FollowerTest do
   import ExUnit.CaptureLog
 
   alias Alumiini.Git.Test, as: Stubs
+  alias Alumiini.Git.Update
 
   @url "https://git.example.com/shop.git"
-  @interval 30_000
-  @longest :timer.minutes(10)
   @first String.duplicate("a", 40)
   @second String.duplicate("b", 40)
+  @waited 60_000
 
   setup do
-    token = System.get_env("GIT_TOKEN")
-    System.delete_env("GIT_TOKEN")
-
-    on_exit(fn ->
-      if token, do: System.put_env("GIT_TOKEN", token), else: System.delete_env("GIT_TOKEN")
-    end)
-
     start_supervised!({Stubs, name: Alumiini.Git})
-    :ok
+    test = self()
+    id = {__MODULE__, test}
+    :ok = :telemetry.attach(id, [:alumiini_git, :follower, :poll], &__MODULE__.polled/4, test)
+    on_exit(fn -> :telemetry.detach(id) end)
   end
+
+  def polled(_event, _measurements, %{result: result}, test), do: send(test, {:polled, result})
 
   defp stub(stubs), do: Stubs.stub(Alumiini.Git, stubs)
+  defp at(sha), do: {:ok, %Update{sha: sha, ref: "refs/heads/main"}}
 
-  # What it has at the end of its first look.
-  defp follow do
-    options = [url: @url, branch: "main", directory: "/srv/shop", interval: @interval]
-    start_supervised!({Follower, options})
-    :sys.get_state(Follower)
+  # As the application starts them, but for the server. It polls at once, and then when it is poked.
+  defp follow(result) do
+    branch = [name: Follower.Branch, url: @url, ref: {:branch, "main"}, path: "/srv/shop"]
+    start_supervised!({Alumiini.Git.Follower, [interval: 3_600_000] ++ branch})
+    start_supervised!({Follower, "/srv/shop"})
+    polled!(result)
   end
 
-  # The same of the next one, which comes now rather than after its pause.
-  defp look_again do
-    send(Follower, :sync)
+  defp look_again(result) do
+    Alumiini.Git.Follower.poke(Follower.Branch)
+    polled!(result)
+  end
+
+  defp polled!(result) do
+    assert_receive {:polled, ^result}, @waited
+    settled!()
+  end
+
+  # What a poll found has been told, and logged, by the time that these answer.
+  defp settled! do
+    Alumiini.Git.Follower.status(Follower.Branch)
     :sys.get_state(Follower)
   end
 
   test "says when there is something new, and then only" do
-    stub(sync: {:ok, @first}, files: {:ok, ["app.yaml", "base.yaml"]})
+    stub(update: at(@first), files: {:ok, ["app.yaml", "base.yaml"]}, diff: {:ok, []})
 
-    log = capture_log(fn -> assert %{sha: @first, pause: @interval} = follow() end)
-    assert log =~ "main is at #{@first}, with 2 YAML files at its root"
-    assert [{:sync, sync}, {:files, %{path: "/srv/shop"}}] = Stubs.calls(Alumiini.Git)
-    assert %{url: @url, ref: "main", path: "/srv/shop", depth: 1} = sync
-    refute is_map_key(sync, :auth)
+    log =
+      capture_log(fn ->
+        follow(:ok)
+        look_again(:ok)
+      end)
 
-    refute capture_log(fn -> look_again() end) =~ "main is at"
-    assert [{:sync, ^sync}] = Stubs.calls(Alumiini.Git) |> Enum.drop(2)
+    assert [_once] = Regex.scan(~r/main is at #{@first}, with 2 YAML files at its root/, log)
+    calls = Stubs.calls(Alumiini.Git)
 
-    stub(sync: {:ok, @second})
-    log = capture_log(fn -> assert %{sha: @second} = look_again() end)
-    assert log =~ "main is at #{@second}"
+    assert [{:update, %{url: @url, ref: "main", path: "/srv/shop"} = update}, _again] =
+             for({:update, _} = call <- calls, do: call)
+
+    refute is_map_key(update, :auth)
+    assert {:files, %{path: "/srv/shop", at: @first}} in calls
   end
 
-  test "goes on after every error, logs each kind once, and waits longer and longer" do
-    stub(sync: {:ok, @first}, files: {:ok, []})
-    capture_log(fn -> follow() end)
+  test "goes on after every error, and logs each kind once" do
+    stub(update: at(@first), files: {:ok, []})
+    capture_log(fn -> follow(:ok) end)
     process = Process.whereis(Follower)
-
     %{retryable: retryable, final: final} = Alumiini.Git.Error.reasons()
 
     for reason <- retryable ++ final do
-      stub(sync: Stubs.error(reason, message: "the one about #{reason}"))
+      stub(update: Stubs.error(reason, message: "the one about #{reason}"))
 
       log =
         capture_log(fn ->
-          assert %{sha: @first, error: ^reason, pause: pause} = look_again()
-          assert pause == 2 * @interval
-          for _look <- 1..6, do: look_again()
-          assert %{pause: @longest} = look_again()
+          for _look <- 1..3, do: look_again(reason)
+          # It is put right by somebody.
+          stub(update: at(@first))
+          look_again(:ok)
         end)
 
-      assert [_once] = Regex.scan(~r/\[error\] sync: the one about #{reason}/, log)
-
-      # It is put right by somebody.
-      stub(sync: {:ok, @first})
-      assert %{error: nil, pause: @interval} = look_again()
+      assert [_once] = Regex.scan(~r/\[error\] update: the one about #{reason}/, log)
+      refute log =~ "main is at"
     end
 
     assert Process.whereis(Follower) == process
   end
 
-  test "tries a commit again whose files it could not list" do
-    stub(sync: {:ok, @first}, files: Stubs.error(:incomplete))
-    log = capture_log(fn -> assert %{sha: nil, error: :incomplete} = follow() end)
-    assert log =~ "[error] files: "
-
-    stub(files: {:ok, ["app.yaml"]})
-    log = capture_log(fn -> assert %{sha: @first, error: nil} = look_again() end)
-    assert log =~ "main is at #{@first}, with 1 YAML files at its root"
-  end
-
-  test "takes the token of the environment, whatever it is at the time" do
-    stub(sync: {:ok, @first}, files: {:ok, []})
-    System.put_env("GIT_TOKEN", "one")
-    log = capture_log(fn -> follow() end)
-    System.put_env("GIT_TOKEN", "another")
-    log = log <> capture_log(fn -> look_again() end)
-
-    passwords = for {:sync, %{auth: auth}} <- Stubs.calls(Alumiini.Git), do: auth["password"]
-    assert passwords == ["one", "another"]
-    refute log =~ "another"
+  test "says which commit's files it could not list" do
+    stub(update: at(@second), files: Stubs.error(:path_not_found, message: "it is not there"))
+    assert capture_log(fn -> follow(:ok) end) =~ "[error] files: it is not there"
   end
 end

@@ -23,7 +23,6 @@ defmodule Alumiini.Git.Operation do
   def call(op, fields, options, function),
     do: Telemetry.call(op, metadata(options, fields), function)
 
-  # Arguments in the wrong order make a URL of a path or ref.
   defp metadata(options, fields) do
     fields
     |> Map.new(fn {key, value} -> {key, shown(value)} end)
@@ -31,10 +30,14 @@ defmodule Alumiini.Git.Operation do
     |> Map.put(:telemetry_metadata, Keyword.get(options, :telemetry_metadata, %{}))
   end
 
-  defp shown(text) when is_binary(text), do: text |> RedactedUrl.clean_text() |> OneLine.escape()
-  defp shown({kind, text}), do: {kind, shown(text)}
-  defp shown({kind, text, options}), do: {kind, shown(text), options}
-  defp shown(atom) when is_atom(atom), do: atom
+  @doc """
+  A path or a ref as it may be shown: arguments in the wrong order make a URL of one.
+  """
+  @spec shown(shown) :: shown when shown: term
+  def shown(text) when is_binary(text), do: text |> RedactedUrl.clean_text() |> OneLine.escape()
+  def shown({kind, text}), do: {kind, shown(text)}
+  def shown({kind, text, options}), do: {kind, shown(text), options}
+  def shown(atom) when is_atom(atom), do: atom
 
   @doc """
   Makes a request, with the options of a call; to a remote, if there is one. With `:op` among them

@@ -20,6 +20,7 @@ defmodule Alumiini.Git.Server do
     Pending,
     Protocol,
     Reply,
+    Shared,
     State,
     Worker,
     Workers,
@@ -86,6 +87,11 @@ defmodule Alumiini.Git.Server do
      }, state}
   end
 
+  def handle_call({Shared, question}, _from, state) do
+    {answer, shared} = Shared.answer(state.shared, question, state.name)
+    {:reply, answer, %{state | shared: shared}}
+  end
+
   def handle_call(_unknown, _from, state), do: {:reply, {:error, :unknown_call}, state}
 
   @impl true
@@ -113,11 +119,11 @@ defmodule Alumiini.Git.Server do
     end
   end
 
-  # A caller is gone: nobody waits for its request.
+  # A caller is gone: nobody waits for its request. Or it is a process that users shared.
   def handle_info({:DOWN, monitor, :process, _pid, _reason}, state) do
     case Pending.id(state.pending, monitor) do
       {:ok, id} -> {:noreply, give_up(state, id, fn _entry -> :ok end)}
-      :error -> {:noreply, state}
+      :error -> {:noreply, %{state | shared: Shared.down(state.shared, monitor)}}
     end
   end
 
@@ -229,6 +235,7 @@ defmodule Alumiini.Git.Server do
            name: state.name,
            pending: Pending.size(state.pending),
            workers: map_size(state.workers),
+           shared: Shared.size(state.shared),
            attempts: state.attempts,
            unavailable: state.unavailable && state.unavailable.why
          }}

@@ -14,6 +14,8 @@ defmodule Alumiini.Git.Telemetry do
   | `[:alumiini_git, :worker, :up]` | `system_time` `monotonic_time` `duration` | `server` `os_pid` `version` `attempt` `isolated` |
   | `[:alumiini_git, :worker, :down]` | `system_time` `monotonic_time` `uptime` | `server` `os_pid` `version` `attempt` `isolated` `reason` |
   | `[:alumiini_git, :repo, :repaired]` | `system_time` `monotonic_time` | `server` `path` `reason` |
+  | `[:alumiini_git, :follower, :poll]` | `duration` `monotonic_time` `followers` | `server` `url` `path` `ref` `result` `moved` `poked` |
+  | `[:alumiini_git, :follower, :move]` | `system_time` `monotonic_time` `changes` | `server` `url` `path` `ref` `from` `to` `compared` |
 
   Times and durations are in native units (`System.convert_time_unit/3`).
 
@@ -21,8 +23,8 @@ defmodule Alumiini.Git.Telemetry do
 
   Executed in the process that calls. A call that returns an error stops like any other, with its
   reason in `result`; `:exception` is for calls that raise, which only a `:progress` function, one
-  given as `:auth` or, in tests, a stub can make them. A call whose `:auth` function is asked a second time is one call.
-  Wrong options raise before the start.
+  given as `:auth` or, in tests, a stub can make them. A call whose `:auth` function is asked a
+  second time is one call. Wrong options raise before the start.
 
     * `op` - the function, as an atom
     * `server` - the `:server` option as it was given
@@ -70,6 +72,24 @@ defmodule Alumiini.Git.Telemetry do
   each time, however many calls shared the work. Executed in the server. `path` is its directory and
   `reason` a sentence.
 
+  ## Followers
+
+  Executed in the process that all followers of the same share (`Alumiini.Git.Follower`), on the
+  server's node. A poll has the events of its `update` beside, and a move those of its `diff`, each
+  in a process of its own.
+
+    * `server` - the name of the server, or its pid if it has none
+    * `url`, `path`, `ref` - what is followed, as above
+    * `followers` - how many share the poll
+    * `result` - `:ok`, or a `t:Alumiini.Git.Error.reason/0`
+    * `moved` - whether the poll found another commit than the one before
+    * `poked` - whether somebody asked for the poll
+    * `from`, `to` - the commits of a move that was told to the followers. Moves that come quickly
+      are one
+    * `changes` - how many files differ below what is subscribed to
+    * `compared` - whether the two could be compared. Where not, `changes` is 0, and subscribers are
+      told that anything may have changed
+
   ## Logs
 
   The library logs nothing of calls by itself. `attach_default_logger/1` has each of them logged.
@@ -89,7 +109,9 @@ defmodule Alumiini.Git.Telemetry do
       [
         [:alumiini_git, :worker, :up],
         [:alumiini_git, :worker, :down],
-        [:alumiini_git, :repo, :repaired]
+        [:alumiini_git, :repo, :repaired],
+        [:alumiini_git, :follower, :poll],
+        [:alumiini_git, :follower, :move]
       ]
   end
 
@@ -106,8 +128,8 @@ defmodule Alumiini.Git.Telemetry do
     * `:level` - of calls that succeed, of workers that start, and of those that are not needed any
       more. Default: `:info`
     * `:error_level` - of all else. Default: `:error`
-    * `:events` - `:all`, or a list of functions (`:sync`, `:read`, …), `:worker` and `:repo`.
-      Default: `:all`
+    * `:events` - `:all`, or a list of functions (`:sync`, `:read`, …), `:worker`, `:repo` and
+      `:follower` (the moves; each poll is an `:update`). Default: `:all`
 
   ## Lines
 
@@ -198,6 +220,33 @@ defmodule Alumiini.Git.Telemetry do
   def repaired(server, path, reason) do
     execute([:repo, :repaired], now(), %{server: server, path: path, reason: OneLine.escape(reason)})
   end
+
+  @doc false
+  @spec follower_poll(term, map, map) :: :ok
+  def follower_poll(server, remote, poll) do
+    stop = System.monotonic_time()
+
+    measurements = %{
+      duration: stop - poll.began,
+      monotonic_time: stop,
+      followers: poll.followers
+    }
+
+    told = %{result: poll.result, moved: poll.moved?, poked: poll.poked?}
+    execute([:follower, :poll], measurements, Map.merge(followed(server, remote), told))
+  end
+
+  @doc false
+  @spec follower_move(term, map, String.t(), String.t(), list | :all) :: :ok
+  def follower_move(server, remote, from, to, changes) do
+    count = if is_list(changes), do: length(changes), else: 0
+    told = %{from: from, to: to, compared: is_list(changes)}
+    metadata = Map.merge(followed(server, remote), told)
+    execute([:follower, :move], Map.put(now(), :changes, count), metadata)
+  end
+
+  defp followed(server, remote),
+    do: %{server: server, url: remote.url, path: remote.shown, ref: remote.ref}
 
   defp worker_metadata(server, worker) do
     %{

@@ -26,7 +26,8 @@ defmodule Alumiini.Git.Test do
   and stub it in each test, `Alumiini.Git.Test.stub(Alumiini.Git, sync: {:ok, sha})`. Stubs belong
   to the process that calls `stub/2`, and go when it ends, so tests can be `async: true`. They count
   for that process, for those that it starts (tasks, and what `start_supervised!/1` of ExUnit
-  starts), and for those that `allow/3` names. Any other call raises.
+  starts, an `Alumiini.Git.Follower` for one), and for those that `allow/3` names. Any other call
+  raises.
 
   ## What a stub is
 

@@ -13,9 +13,12 @@ defmodule Alumiini.Git.Update do
   | `repaired?` | whether the repository was damaged and is a new one now |
   | `bytes` | how many bytes of objects came over the network |
   | `objects` | how many objects came |
+  | `changes` | what an `Alumiini.Git.Follower` tells with it: a list of `Alumiini.Git.Change`, or `:all` where anything may have changed; `nil` from `Alumiini.Git.update/4` |
 
   A call that puts changed files right, with nothing new at the remote, is not `changed?`.
   """
+
+  alias Alumiini.Git.Change
 
   @enforce_keys [:sha]
   defstruct [
@@ -23,6 +26,7 @@ defmodule Alumiini.Git.Update do
     :previous,
     :ref,
     :tag,
+    :changes,
     changed?: false,
     cloned?: false,
     repaired?: false,
@@ -39,7 +43,8 @@ defmodule Alumiini.Git.Update do
           cloned?: boolean,
           repaired?: boolean,
           bytes: non_neg_integer,
-          objects: non_neg_integer
+          objects: non_neg_integer,
+          changes: [Change.t()] | :all | nil
         }
 
   # The copies let go of the frame. `ref` is what was asked for.

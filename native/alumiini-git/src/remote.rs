@@ -46,6 +46,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) depth: Option<u32>,
     /// Whether the content of files is to stay away, where the remote can leave it out.
     pub(crate) without_files: bool,
+    /// Whether the tips are what somebody said, not the remote.
+    pub(crate) is_guess: bool,
 }
 
 impl Remote {

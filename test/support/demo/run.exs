@@ -1,5 +1,5 @@
 # What `make demo` runs: `mix run test/support/demo/run.exs`, with URL, BRANCH and DIR in the
-# environment or without.
+# environment or without; and `make demo-follow`, with the argument `follow`.
 
 # The modules of the tests and what they use are no part of the library: Mix leaves them out of
 # sight here.
@@ -13,7 +13,7 @@ end
   |> Path.wildcard()
   |> Kernel.ParallelCompiler.compile(return_diagnostics: true)
 
-alias Alumiini.Git.Test.{Demo, Demo.Screen, TempDir}
+alias Alumiini.Git.Test.{Demo, Demo.Follow, Demo.Screen, TempDir}
 
 # The URL may hold a secret, which the processes that are started need not inherit.
 [url, branch, dir] =
@@ -28,9 +28,11 @@ Logger.configure(level: :none)
 outcome =
   TempDir.with_dir("demo", fn temporary ->
     try do
-      if url,
-        do: Demo.remote(temporary, url: url, branch: branch, dir: dir),
-        else: Demo.sample(temporary)
+      cond do
+        System.argv() == ["follow"] -> Follow.run(temporary)
+        url -> Demo.remote(temporary, url: url, branch: branch, dir: dir)
+        true -> Demo.sample(temporary)
+      end
     catch
       %Alumiini.Git.Error{} = error ->
         Screen.finish_bar()

@@ -15,10 +15,7 @@ defmodule Alumiini.Git.Ops.Update do
   @spec run(:sync | :update, String.t(), Alumiini.Git.ref(), Path.t(), keyword) ::
           {:ok, Update.t()} | {:error, Error.t()}
   def run(op, url, ref, path, options) do
-    Options.Check.call!(op, @options, options)
-    remote = url |> Options.Check.url!() |> Remote.new(options)
-    path = Options.Check.path!(path)
-    reference = Reference.sync!(ref)
+    {remote, reference, path} = check!(op, url, ref, path, options)
 
     Operation.call(op, %{url: remote.shown, path: path, ref: ref}, options, fn ->
       with {:ok, reference, options} <- Reference.locate(reference, op, options, remote),
@@ -31,6 +28,20 @@ defmodule Alumiini.Git.Ops.Update do
         other -> {Response.failed(other, op), %{}, %{change: nil}}
       end
     end)
+  end
+
+  @doc "The options that both take."
+  @spec options() :: [atom]
+  def options, do: @options
+
+  @doc "Raises where a call of `op` with these would, and tells what it would ask for."
+  @spec check!(:sync | :update, String.t(), Alumiini.Git.ref(), Path.t(), keyword) ::
+          {Remote.t(), Reference.t(), binary}
+  def check!(op, url, ref, path, options) do
+    Options.Check.call!(op, @options, options)
+    remote = url |> Options.Check.url!() |> Remote.new(options)
+    path = Options.Check.path!(path)
+    {remote, Reference.sync!(ref), path}
   end
 
   defp request(reference, path, options) do

@@ -332,7 +332,9 @@ defmodule Alumiini.Git.Options.Check do
     :ok
   end
 
-  defp known!(options, known, function) do
+  @doc "Raises where `function`, which knows the options in `known`, is given others."
+  @spec known!(term, [atom], String.t()) :: :ok
+  def known!(options, known, function) do
     if not Keyword.keyword?(options) do
       raise ArgumentError, "the options of #{function} must be a keyword list"
     end

@@ -47,11 +47,9 @@ defmodule Alumiini.Git.Options.Read do
   end
 
   def check!(:known, value) do
+    # Whether they are hex shows when they are sent.
     list? = is_list(value) or is_struct(value, MapSet)
-
-    if list? and Enum.all?(value, &oid?/1),
-      do: :ok,
-      else: wrong!(:known, "a list or a MapSet of ids in hex", value)
+    if list? and Enum.all?(value, &oid?/1), do: :ok, else: wrong_known!(value)
   end
 
   def check!(:max_files, value), do: positive!(:max_files, value, @most_files)
@@ -74,11 +72,10 @@ defmodule Alumiini.Git.Options.Read do
   def max_bytes!(:snapshot, value), do: positive!(:max_bytes, value, @most_snapshot_bytes)
   def max_bytes!(:export, value), do: positive!(:max_bytes, value, @most_export_bytes)
 
-  defp oid?(oid), do: is_binary(oid) and byte_size(oid) == 40 and hex?(oid)
+  defp oid?(oid), do: is_binary(oid) and byte_size(oid) == 40
 
-  defp hex?(<<>>), do: true
-  defp hex?(<<c, rest::binary>>) when c in ?0..?9 or c in ?a..?f or c in ?A..?F, do: hex?(rest)
-  defp hex?(_other), do: false
+  @spec wrong_known!(term) :: no_return
+  defp wrong_known!(value), do: wrong!(:known, "a list or a MapSet of ids in hex", value)
 
   @doc "What the wire has for those options that name files of a commit."
   @spec selection(keyword) :: map
@@ -109,20 +106,32 @@ defmodule Alumiini.Git.Options.Read do
         do: line
   end
 
+  defp bytes!(oid) do
+    case Base.decode16(oid, case: :mixed) do
+      {:ok, bytes} -> bytes
+      :error -> wrong_known!([oid])
+    end
+  end
+
+  defp hex(bytes), do: Base.encode16(bytes, case: :lower)
+
   @doc """
   The ids that a caller has the contents of: as the wire has them, and those among them that no
   request has room for.
   """
   @spec known(keyword) :: {[binary] | nil, MapSet.t(String.t())}
   def known(options) do
-    case Enum.to_list(options[:known] || []) do
+    known = options[:known] || []
+    # A set has each once.
+    oids = if is_list(known), do: Enum.uniq(known), else: Enum.to_list(known)
+
+    case oids do
       [] ->
         {nil, MapSet.new()}
 
       oids ->
-        {sent, left} = oids |> Enum.uniq() |> Enum.split(@most_known)
-        sent = for oid <- sent, do: Base.decode16!(oid, case: :mixed)
-        {sent, MapSet.new(left, &String.downcase/1)}
+        {sent, left} = Enum.split(oids, @most_known)
+        {Enum.map(sent, &bytes!/1), MapSet.new(left, &(&1 |> bytes!() |> hex()))}
     end
   end
 end

@@ -5,11 +5,11 @@ defmodule Alumiini.Git.Server.State do
   # with requests, and `Workers`, which deals with workers.
 
   alias Alumiini.Git.{Options, Remote}
-  alias Alumiini.Git.Server.{Backoff, Pending, Worker, Writer}
+  alias Alumiini.Git.Server.{Backoff, Pending, Shared, Worker, Writer}
 
   require Logger
 
-  @enforce_keys [:name, :options, :starts, :isolated_starts, :pending]
+  @enforce_keys [:name, :options, :starts, :isolated_starts, :pending, :shared]
   defstruct [
     :name,
     :options,
@@ -17,6 +17,7 @@ defmodule Alumiini.Git.Server.State do
     :starts,
     :isolated_starts,
     :pending,
+    :shared,
     # The port of the main worker, also while it is starting.
     :main,
     # Why callers do not wait for a worker: the cause of the last start that failed.
@@ -37,6 +38,7 @@ defmodule Alumiini.Git.Server.State do
           unavailable: Worker.cause() | nil,
           isolated_paused?: boolean,
           pending: Pending.t(),
+          shared: Shared.t(),
           workers: %{port => Worker.t()},
           last_id: non_neg_integer,
           attempts: non_neg_integer
@@ -49,7 +51,8 @@ defmodule Alumiini.Git.Server.State do
       options: options,
       starts: Backoff.new(options.backoff_initial, options.backoff_max),
       isolated_starts: Backoff.new(options.backoff_initial, options.backoff_max),
-      pending: Pending.new()
+      pending: Pending.new(),
+      shared: Shared.new()
     }
   end
 

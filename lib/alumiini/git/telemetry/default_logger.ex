@@ -41,7 +41,7 @@ defmodule Alumiini.Git.Telemetry.DefaultLogger do
   end
 
   defp option!({:events, events}) do
-    known = [:worker, :repo | Ops.all()]
+    known = [:worker, :repo, :follower | Ops.all()]
 
     if events != :all and
          not (is_list(events) and events != [] and Enum.all?(events, &(&1 in known))),
@@ -53,6 +53,8 @@ defmodule Alumiini.Git.Telemetry.DefaultLogger do
   end
 
   defp wanted?([:alumiini_git, _of, :start], _events), do: false
+  # It has the events of an `update` beside.
+  defp wanted?([:alumiini_git, :follower, :poll], _events), do: false
   defp wanted?(_event, :all), do: true
   defp wanted?([:alumiini_git, of, _event], events), do: of in events
 
@@ -72,6 +74,7 @@ defmodule Alumiini.Git.Telemetry.DefaultLogger do
   defp mfa, do: {__MODULE__, :handle, 4}
 
   defp level({:worker, :up}, _metadata, config), do: config.level
+  defp level({:follower, :move}, _metadata, config), do: config.level
 
   defp level({:worker, :down}, %{reason: reason}, config) when reason in @expected,
     do: config.level
@@ -89,6 +92,15 @@ defmodule Alumiini.Git.Telemetry.DefaultLogger do
 
   defp line({:repo, :repaired}, _measurements, %{path: path, reason: reason}),
     do: {"the repository #{shown(path)} was damaged and has been built anew: #{reason}", %{}}
+
+  defp line({:follower, :move}, %{changes: changes}, %{from: from, to: to} = move) do
+    what = if move.compared, do: "#{changes} changes", else: "anything may have changed"
+
+    line =
+      "#{call(Map.put(move, :op, :follower))}: moved from #{from || "nothing"} to #{to}, #{what}"
+
+    {line, %{}}
+  end
 
   defp line({op, :stop}, measurements, call) do
     line = "#{call(call)}: #{call.result}#{work(call, measurements)} in "

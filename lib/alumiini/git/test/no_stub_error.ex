@@ -28,6 +28,17 @@ defmodule Alumiini.Git.Test.NoStubError do
   end
 
   @doc false
+  @spec no_follower(pid, term) :: t
+  def no_follower(follower, server) do
+    %__MODULE__{
+      message:
+        "the follower #{inspect(follower)} uses #{shown(server)}, and neither it nor a process " <>
+          "that started it has stubs there: " <>
+          "Alumiini.Git.Test.allow(#{shown(server)}, self(), follower)"
+    }
+  end
+
+  @doc false
   @spec no_answer(atom, map, term) :: t
   def no_answer(op, arguments, server) do
     failed(op, arguments, """

@@ -10,7 +10,9 @@ defmodule Alumiini.Git.Test.StubServer do
 
   use GenServer
 
-  alias Alumiini.Git.Server.{Call, Reply}
+  require Logger
+
+  alias Alumiini.Git.Server.{Call, Reply, Shared}
   alias Alumiini.Git.Test.{Answers, Arguments, NoStubError}
 
   @type stub :: {:any | atom, (term -> term) | term}
@@ -62,7 +64,28 @@ defmodule Alumiini.Git.Test.StubServer do
     {:reply, calls, state}
   end
 
+  # What followers share, they share with those of the same test.
+  def handle_call({Shared, question}, {asking, _tag}, state) do
+    case owner(state, asking) do
+      nil ->
+        Logger.error(Exception.message(NoStubError.no_follower(asking, name(state))))
+        {:reply, {:error, :unreachable}, state}
+
+      owner ->
+        {answer, shared} = Shared.answer(state.owners[owner].shared, question, name(state))
+
+        {:reply, answer,
+         state |> put_in([:owners, owner, :shared], shared) |> shared(answer, owner)}
+    end
+  end
+
   def handle_call(_unknown, _from, state), do: {:reply, {:error, :unknown_call}, state}
+
+  # This process starts them, and is nobody's.
+  defp shared(state, {:ok, pid}, owner) when is_pid(pid),
+    do: %{state | allowed: Enum.uniq([{pid, owner} | state.allowed])}
+
+  defp shared(state, _answer, _owner), do: state
 
   defp own(%{kind: {:of, owner}} = state, _any), do: owned(state, owner)
   defp own(state, owner), do: owned(state, owner)
@@ -71,7 +94,13 @@ defmodule Alumiini.Git.Test.StubServer do
 
   defp owned(state, owner) do
     monitor = Process.monitor(owner)
-    put_in(state, [:owners, owner], %{monitor: monitor, stubs: [], calls: []})
+
+    put_in(state, [:owners, owner], %{
+      monitor: monitor,
+      stubs: [],
+      calls: [],
+      shared: Shared.new()
+    })
   end
 
   @impl true
@@ -103,8 +132,11 @@ defmodule Alumiini.Git.Test.StubServer do
 
   def handle_info({:DOWN, monitor, :process, pid, reason}, state) do
     case pop_in(state, [:running, monitor]) do
-      {nil, state} ->
+      {nil, state} when is_map_key(state.owners, pid) ->
         owner_down(state, pid)
+
+      {nil, state} ->
+        {:noreply, shared_down(state, monitor, pid)}
 
       {running, state} ->
         _ = Process.cancel_timer(running.timer)
@@ -124,6 +156,16 @@ defmodule Alumiini.Git.Test.StubServer do
     {:noreply, %{state | owners: Map.delete(state.owners, owner), allowed: allowed}}
   end
 
+  defp shared_down(state, monitor, pid) do
+    owners =
+      Map.new(state.owners, fn {owner, of} ->
+        {owner, %{of | shared: Shared.down(of.shared, monitor)}}
+      end)
+
+    allowed = Enum.reject(state.allowed, &match?({^pid, _owner}, &1))
+    %{state | owners: owners, allowed: allowed}
+  end
+
   ## Whose stubs
 
   defp owner(%{kind: {:of, owner}}, _caller), do: owner
@@ -140,9 +182,15 @@ defmodule Alumiini.Git.Test.StubServer do
     end)
   end
 
-  # Those that `Task` and others note, and the supervisors of a process up to the test that began
-  # them. The caller waits for an answer, so it is there.
+  # Those that `Task` and others note, the supervisors of a process up to the test that began them,
+  # and whoever spawned it. The caller waits for an answer, so it is there.
   defp started_by(caller) when node(caller) == node() do
+    Enum.uniq(noted(caller) ++ spawned_by(caller, []))
+  end
+
+  defp started_by(_on_another_node), do: []
+
+  defp noted(caller) do
     case Process.info(caller, :dictionary) do
       {:dictionary, dictionary} ->
         for key <- [:"$callers", :"$ancestors"],
@@ -156,7 +204,12 @@ defmodule Alumiini.Git.Test.StubServer do
     end
   end
 
-  defp started_by(_on_another_node), do: []
+  defp spawned_by(pid, found) do
+    case node(pid) == node() and Process.info(pid, :parent) do
+      {:parent, parent} when is_pid(parent) -> spawned_by(parent, [parent | found])
+      _none -> Enum.reverse(found)
+    end
+  end
 
   defp pid(pid) when is_pid(pid), do: pid
 

@@ -111,6 +111,7 @@ fn want(oid: git2::Oid) -> FetchRequest {
         depth: None,
         thin: true,
         filter: None,
+        is_guess: false,
         max_bytes: DEFAULT_MAX_BYTES,
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use git2::Oid;
 use serde_bytes::ByteBuf;
@@ -71,14 +71,57 @@ impl Operation for Snapshot {
 
     async fn queued(self, context: Context<'_>) -> Result<Done> {
         let path = self.path.clone();
+        let listed = Mutex::default();
         let page = object_read::read(context, path, move |objects, allowance| {
-            page(objects, &self, allowance)
+            page(objects, &self, &listed, allowance)
         });
         Ok((Answer::Snapshot(page.await?), None))
     }
 }
 
-fn page(objects: &Objects<'_>, ask: &Snapshot, allowance: u64) -> Result<Fit<Page<Files>>> {
+/// Makes a page. What is on it is `listed` once: an attempt that may not use as much as it takes
+/// leaves that to the next.
+fn page(
+    objects: &Objects<'_>,
+    ask: &Snapshot,
+    listed: &Mutex<Option<Listed>>,
+    allowance: u64,
+) -> Result<Fit<Page<Files>>> {
+    let mut blobs = Blobs::of(objects.repo)?;
+    let mut before = listed.lock().unwrap_or_else(PoisonError::into_inner);
+    let listed = match before.take() {
+        Some(listed) => listed,
+        None => list(objects, ask, &mut blobs)?,
+    };
+    // Nothing has been read yet but names and sizes.
+    if listed.cost > allowance {
+        let cost = listed.cost;
+        *before = Some(listed);
+        return Ok(Fit::Needs(cost));
+    }
+    drop(before);
+    let Listed {
+        commit,
+        tree,
+        mut files,
+        told,
+        is_full,
+        wanted,
+        ..
+    } = listed;
+    read(&mut blobs, &mut files, wanted, objects.job)?;
+    Ok(Fit::Whole(Page {
+        of: Files {
+            commit: commit.to_string(),
+            tree: tree.to_string(),
+            files,
+        },
+        next: is_full.then_some(told),
+    }))
+}
+
+/// What is on a page, without what is in the files.
+fn list(objects: &Objects<'_>, ask: &Snapshot, blobs: &mut Blobs<'_>) -> Result<Listed> {
     let commit = objects.commit(ask.after.rev(0, ask.at.as_deref()))?;
     let directory = objects.directory(commit, &ask.subpath)?;
     let tree = match directory.tree {
@@ -87,9 +130,9 @@ fn page(objects: &Objects<'_>, ask: &Snapshot, allowance: u64) -> Result<Fit<Pag
     };
     let mut told = ask.after.clone();
     told.pin(&[commit]);
-    let mut filling = Filling {
-        blobs: Blobs::of(objects.repo)?,
-        ask,
+    let mut listed = Listed {
+        commit,
+        tree,
         files: Vec::new(),
         told,
         // What is told of the commit itself.
@@ -98,46 +141,40 @@ fn page(objects: &Objects<'_>, ask: &Snapshot, allowance: u64) -> Result<Fit<Pag
         wanted: Vec::new(),
     };
     let after = ask.after.after();
-    objects.visit(&directory, &ask.selection, after, |file| filling.add(file))?;
-    // Nothing has been read yet but names and sizes.
-    if filling.cost > allowance {
-        return Ok(Fit::Needs(filling.cost));
-    }
-    filling.read(objects.job)?;
-    Ok(Fit::Whole(Page {
-        of: Files {
-            commit: commit.to_string(),
-            tree: tree.to_string(),
-            files: filling.files,
-        },
-        next: filling.is_full.then_some(filling.told),
-    }))
+    objects.visit(&directory, &ask.selection, after, |file| {
+        listed.add(ask, blobs, file)
+    })?;
+    Ok(listed)
 }
 
 /// A page that is being made.
-struct Filling<'a> {
-    blobs: Blobs<'a>,
-    ask: &'a Snapshot,
+struct Listed {
+    commit: Oid,
+    tree: Oid,
     files: Vec<SnapshotFile>,
     /// With the pages before.
     told: Cursor,
     cost: u64,
     /// There is more, for the next page.
     is_full: bool,
-    /// What is to be read: the place of each file, its id and size, and whether its content is told.
-    wanted: Vec<(usize, Oid, u64, bool)>,
+    wanted: Wanted,
 }
 
-impl Filling<'_> {
-    fn add(&mut self, file: TreeFile) -> Result<ControlFlow<()>> {
+impl Listed {
+    fn add(
+        &mut self,
+        ask: &Snapshot,
+        blobs: &mut Blobs<'_>,
+        file: TreeFile,
+    ) -> Result<ControlFlow<()>> {
         let is_submodule = file.is.mode & KIND == GITLINK;
         let size = match is_submodule {
             true => None,
-            false => Some(self.blobs.size(file.is.id)?),
+            false => Some(blobs.size(file.is.id)?),
         };
-        let wanted = self.ask.content && !self.ask.known.contains(&file.is.id);
+        let wanted = ask.content && !ask.known.contains(&file.is.id);
         let bytes = size.filter(|_| wanted).unwrap_or(0);
-        self.bound(&file.path, bytes)?;
+        self.bound(ask, &file.path, bytes)?;
         // What is made of it: the object, its copy, and the frame.
         let cost = OVERHEAD + 2 * file.path.len() as u64 + 3 * bytes;
         if !self.files.is_empty() && self.cost + cost > 3 * PAGE {
@@ -165,25 +202,9 @@ impl Filling<'_> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Reads what the files of the page hold.
-    fn read(&mut self, job: &Arc<Job>) -> Result<()> {
-        let wanted = std::mem::take(&mut self.wanted);
-        let files = wanted.iter().map(|(_, id, size, _)| (*id, *size)).collect();
-        let contents = self.blobs.contents(files, job)?;
-        for ((place, _, _, is_told), content) in wanted.into_iter().zip(contents) {
-            let file = &mut self.files[place];
-            file.lfs = lfs::pointer(&content).map(|lfs| LfsPointer {
-                oid: lfs.oid,
-                size: lfs.size,
-            });
-            file.content = is_told.then(|| ByteBuf::from(content));
-        }
-        Ok(())
-    }
-
     /// What is asked for is bounded as a whole, not by page.
-    fn bound(&self, path: &[u8], bytes: u64) -> Result<()> {
-        let (max_bytes, max_files) = (self.ask.max_bytes, self.ask.max_files);
+    fn bound(&self, ask: &Snapshot, path: &[u8], bytes: u64) -> Result<()> {
+        let (max_bytes, max_files) = (ask.max_bytes, ask.max_files);
         let is_within = self.told.count < max_files
             && self.told.bytes + bytes <= max_bytes
             && bytes <= MAX_CONTENT;
@@ -215,4 +236,27 @@ impl Filling<'_> {
             .with(Key::File, Name::new(path))
             .with(Key::Limit, limit))
     }
+}
+
+/// What is to be read: the place of each file, its id and size, and whether its content is told.
+type Wanted = Vec<(usize, Oid, u64, bool)>;
+
+/// Reads what the files of a page hold.
+fn read(
+    blobs: &mut Blobs<'_>,
+    told: &mut [SnapshotFile],
+    wanted: Wanted,
+    job: &Arc<Job>,
+) -> Result<()> {
+    let files = wanted.iter().map(|(_, id, size, _)| (*id, *size)).collect();
+    let contents = blobs.contents(files, job)?;
+    for ((place, _, _, is_told), content) in wanted.into_iter().zip(contents) {
+        let file = &mut told[place];
+        file.lfs = lfs::pointer(&content).map(|lfs| LfsPointer {
+            oid: lfs.oid,
+            size: lfs.size,
+        });
+        file.content = is_told.then(|| ByteBuf::from(content));
+    }
+    Ok(())
 }

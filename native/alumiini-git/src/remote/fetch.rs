@@ -99,6 +99,7 @@ impl Remote {
             thin: false,
             // Nothing but what is wanted: as Git asks for it.
             filter: Some(partial::FILTER),
+            is_guess: false,
             max_bytes: DEFAULT_MAX_BYTES,
         };
         let send = async |sink: &mpsc::Sender<Bytes>| {
@@ -184,9 +185,14 @@ impl Remote {
             Remote::Network(endpoint) => {
                 let wants = wanted.tips.iter().map(|tip| tip.id).collect();
                 let filter = wanted.without_files.then_some(partial::FILTER);
+                let is_guess = wanted.is_guess;
                 let request = worker.disk.run(move || {
                     let _keep = keep;
-                    request(&dir, wants, depth, filter)
+                    let request = request(&dir, wants, depth, filter)?;
+                    Ok(FetchRequest {
+                        is_guess,
+                        ..request
+                    })
                 });
                 let outcome = fetch(&worker.net, endpoint, &request.await?, sink).await?;
                 Ok(Sent {
@@ -251,6 +257,7 @@ fn request(
         depth: deepen,
         thin: true,
         filter,
+        is_guess: false,
         max_bytes: DEFAULT_MAX_BYTES,
     })
 }

@@ -37,6 +37,7 @@ pub(crate) async fn fetch(
             Err(e) if outcome.bytes == 0 && could_cause(endpoint, &server.base, &e) => {
                 net.server_cache.doubt(endpoint)
             }
+            Err(e) if request.is_guess && is_denied(&e) => return Err(e),
             done => return net.server_cache.judge(endpoint, done).map(|()| outcome),
         }
         outcome = FetchOutcome::default();

@@ -32,6 +32,9 @@ pub(crate) struct FetchRequest {
     /// What is to be left out of the pack, as `--filter` of git-rev-list(1) takes it. A server that
     /// cannot filter sends all.
     pub(crate) filter: Option<&'static str>,
+    /// Whether the wants are what somebody said that the server has: one that lacks them is then no
+    /// sign that it is behind another.
+    pub(crate) is_guess: bool,
     /// Pack bytes after which the fetch ends with `too_large`; see [`DEFAULT_MAX_BYTES`].
     pub(crate) max_bytes: u64,
 }

@@ -30,6 +30,7 @@ fn request(depth: Option<u32>, shallow: bool) -> FetchRequest {
         depth,
         thin: true,
         filter: None,
+        is_guess: false,
         max_bytes: 10,
     }
 }

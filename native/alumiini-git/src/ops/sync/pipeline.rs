@@ -203,6 +203,7 @@ impl SyncRun {
                 name: name.as_deref(),
                 depth,
                 without_files: !self.spec.scope.is_all(),
+                is_guess: false,
             };
             let fetched = self
                 .remote
@@ -287,6 +288,7 @@ impl SyncRun {
                 name: None,
                 depth,
                 without_files: !self.spec.scope.is_all(),
+                is_guess: false,
             };
             let fetched = self
                 .remote

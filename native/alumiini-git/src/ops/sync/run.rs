@@ -56,6 +56,7 @@ impl SyncRun {
             name: None,
             depth: Some(self.spec.depth),
             without_files: !self.spec.scope.is_all(),
+            is_guess: true,
         };
         let guard = &self.guard;
         let fetch = self

@@ -7,7 +7,7 @@ defmodule Alumiini.Git.Release.Package do
 
   # Of each user's time, all that Hex adds included. The worker's sources are most of it: the
   # package builds by itself. (Hex takes 8 MB.)
-  @max_bytes 384 * 1024
+  @max_bytes 512 * 1024
 
   @worker "native/alumiini-git/"
 
