@@ -90,12 +90,12 @@ defmodule Alumiini.Git.Doctor do
     own? = given? and options[:server] == nil
     options = if own?, do: Keyword.delete(options, :server), else: options
     Options.Check.call!(:"Doctor.run", @options, options)
-    if url != nil, do: Options.Check.url!(url)
+    _ = url != nil and Options.Check.url!(url)
 
     if url == nil and Keyword.drop(options, [:server, :timeout]) != [],
       do: raise(ArgumentError, "these options say how to reach a URL, but there is none")
 
-    if options[:ref] != nil, do: Reference.ls_remote!(options[:ref])
+    _ = options[:ref] != nil and Reference.ls_remote!(options[:ref])
 
     cond do
       own? -> {nil, options}

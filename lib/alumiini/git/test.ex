@@ -43,7 +43,8 @@ defmodule Alumiini.Git.Test do
 
     * `url` is without credentials, which are in `auth`, as a map: `%{"type" => "basic", …}`
     * a branch is its name alone, as `ref`; a version is the tag that was found
-    * `:path` of `Alumiini.Git.log/2` is `file`, and `:prefix` is a list
+    * `:path` of `Alumiini.Git.log/2` is `file`, and `:prefix` is a list; what
+      `Alumiini.Git.release/2` is given is `path`, and the lease's id as `lease`
     * `:server`, `:timeout`, `:progress` and `:telemetry_metadata` are missing
 
   What it answers is what the function returns:

@@ -29,10 +29,10 @@ defmodule Alumiini.Git.Doctor.Json do
   defp string(text), do: [?", escaped(text, []), ?"]
 
   defp escaped(<<character::utf8, rest::binary>>, done),
-    do: escaped(rest, [done | escape(character)])
+    do: escaped(rest, [escape(character) | done])
 
-  defp escaped(<<_no_utf8, rest::binary>>, done), do: escaped(rest, [done | "\uFFFD"])
-  defp escaped(<<>>, done), do: done
+  defp escaped(<<_no_utf8, rest::binary>>, done), do: escaped(rest, ["\uFFFD" | done])
+  defp escaped(<<>>, done), do: Enum.reverse(done)
 
   defp escape(?"), do: ~S(\")
   defp escape(?\\), do: ~S(\\)

@@ -59,7 +59,7 @@ defmodule Alumiini.Git.Telemetry.DefaultLogger do
   defp wanted?([:alumiini_git, of, _event], events), do: of in events
 
   @doc false
-  @spec handle(:telemetry.event_name(), map, map, map) :: :ok
+  @spec handle([atom, ...], map, map, map) :: :ok
   def handle([:alumiini_git, of, event], measurements, metadata, config) do
     level = level({of, event}, metadata, config)
     # No line is made that nobody reads.
