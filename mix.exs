@@ -127,6 +127,8 @@ defmodule AlumiiniGit.MixProject do
           Alumiini.Git.Commit,
           Alumiini.Git.Error,
           Alumiini.Git.Export,
+          Alumiini.Git.Info,
+          Alumiini.Git.Info.Host,
           Alumiini.Git.Lease,
           Alumiini.Git.Ref,
           Alumiini.Git.Snapshot,
