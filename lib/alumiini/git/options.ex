@@ -110,11 +110,13 @@ defmodule Alumiini.Git.Options do
       above, or the call was given up (its `:timeout`, its caller's end) after a second or more. It
       is in order again once one of its requests has an answer to its end; a refusal, such as 401 or
       404, is one. A new one counts as good.
-    * A request that gets no answer for ten seconds counts as failing while it waits (where a host
-      takes long for all its answers, for four times as long as they take, at most a minute). If
-      such requests have more than their quarter and others wait, the last ones to have begun give
-      up their places. They are made again when it is the turn of those that fail; the call sees
-      nothing of that. So 50 repositories that hang do not hold up 500 others.
+    * A request of which the answer has not begun after ten seconds counts as failing while it waits
+      (where a host takes long for all its answers, after four times as long as they take, at most a
+      minute). If such requests have more than their quarter and others wait, the last ones to have
+      begun give up their places. They are made again when it is the turn of those that fail; the
+      call sees nothing of that. So 50 repositories that hang do not hold up 500 others. An answer
+      that stops in the middle keeps its place until the call's deadline, and its repository fails
+      from then on.
     * A host that answers "not now" and says for how long (`Retry-After`, with 429, 403 or 503) is
       left alone for that time, at most five minutes, by calls with the same credentials. The call
       that was told gets `:rate_limited` (or `:network`, for a 503). Others wait if that is over in a
