@@ -134,6 +134,8 @@ defmodule AlumiiniGit.MixProject do
           Alumiini.Git.Error,
           Alumiini.Git.Export,
           Alumiini.Git.Follower.Status,
+          Alumiini.Git.Info,
+          Alumiini.Git.Info.Host,
           Alumiini.Git.Lease,
           Alumiini.Git.Ref,
           Alumiini.Git.Snapshot,

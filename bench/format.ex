@@ -22,6 +22,7 @@ defmodule Alumiini.Git.Bench.Format do
 
   @spec bytes(number) :: String.t()
   def bytes(bytes) when bytes < 10_000, do: "#{round(bytes)} bytes"
+  def bytes(bytes) when bytes < 1_048_576, do: "#{digits(bytes / 1_024)} KiB"
   def bytes(bytes), do: "#{digits(bytes / 1_048_576)} MiB"
 
   @spec ratio(Result.t()) :: String.t()
@@ -34,7 +35,7 @@ defmodule Alumiini.Git.Bench.Format do
   @spec target(Result.t()) :: String.t()
   def target(%{kind: :time, target: target}), do: "≤ #{digits(target)} ×"
   def target(%{kind: :throughput, target: target}), do: "≥ #{digits(target)} ×"
-  def target(%{kind: :limit, target: target}) when target < 10_000, do: "≤ #{bytes(target)}"
+  def target(%{kind: :limit, target: target}) when target < 1_048_576, do: "≤ #{bytes(target)}"
   def target(%{kind: :limit, target: target}), do: "≤ #{round(target / 1_048_576)} MiB"
 
   def target(%{kind: :count, target: target}), do: "≤ #{count(target)}"

@@ -18,7 +18,7 @@ defmodule Alumiini.Git.Bench.Scenarios.Follow do
   @followers 10_000
   @interval 30_000
   # Of one follower, its source and what the server keeps of the two.
-  @bytes_each 9 * 1024
+  @bytes_each 16 * 1024
   # An interval that never comes.
   @never 86_400_000
   @teams 30

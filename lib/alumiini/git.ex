@@ -63,7 +63,7 @@ defmodule Alumiini.Git do
 
   import Alumiini.Git.Bang, only: [bang: 1]
 
-  alias Alumiini.Git.{Change, Commit, Error, Export, Lease, Ops, Options, Ref}
+  alias Alumiini.Git.{Change, Commit, Error, Export, Info, Lease, Ops, Options, Ref}
   alias Alumiini.Git.{Server, Snapshot, Status, Update}
 
   @typedoc """
@@ -674,6 +674,35 @@ defmodule Alumiini.Git do
           :ok | {:error, Error.t()}
   def release(lease, options \\ []), do: Ops.Release.run(lease, options)
 
+  @doc """
+  What a server does, in numbers: calls that wait and that are under way, its workers, and with
+  `hosts: true` what is asked of each host, what waits there and why.
+
+      {:ok, info} = Alumiini.Git.info()
+      info.pending
+
+      {:ok, %{hosts: hosts}} = Alumiini.Git.info(Alumiini.Git, hosts: true)
+      for host <- hosts || [], host.waiting > 0, do: {host.host, host.waiting, host.repositories}
+
+  The server answers from what it knows, so it does not matter what a worker is doing. Only `hosts`
+  are asked for at the worker; where it does not tell in time, they are `nil`. Nothing here is a
+  secret, so it may go into logs and metrics.
+
+  `server` is what `:server` is to other calls. There are no telemetry events of this.
+
+  ## Options
+
+    * `:hosts` - whether to ask the worker for `hosts`: those at which something is under way or
+      waits, or that are left alone for now, at most 256. Default: `false`
+    * `:timeout` - in milliseconds. Default: 1,000
+
+  ## Errors
+
+  `:worker_unavailable` where there is no such server, and `:timeout`.
+  """
+  @spec info(GenServer.server(), [Options.info()]) :: {:ok, Info.t()} | {:error, Error.t()}
+  def info(server \\ __MODULE__, options \\ []), do: Server.Look.run(server, options)
+
   ## The same, for who wants the value or an exception
 
   @spec sync!(String.t(), ref, Path.t(), pos_integer | [Options.sync()]) :: sha
@@ -721,4 +750,7 @@ defmodule Alumiini.Git do
 
   @spec release!(Lease.t(), [{:timeout, pos_integer} | {:telemetry_metadata, map}]) :: :ok
   bang release!(lease, options \\ [])
+
+  @spec info!(GenServer.server(), [Options.info()]) :: Info.t()
+  bang info!(server \\ __MODULE__, options \\ [])
 end

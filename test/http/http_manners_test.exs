@@ -156,6 +156,7 @@ defmodule Alumiini.Git.HttpMannersTest do
     test "with Retry-After in seconds or as a date: rate_limited, with the seconds", context do
       assert {:ok, _commit} = sync(context)
 
+      # Each value has a server of its own: what one was told holds for a while.
       for {value, expected} <- [
             {"120", 120..120},
             {"0", 0..0},
@@ -163,6 +164,7 @@ defmodule Alumiini.Git.HttpMannersTest do
             # Over already: now.
             {http_date(-90), 0..0}
           ] do
+        context = %{context | git: start_supervised!({Git, name: nil}, id: value)}
         rule = HttpServer.rule(context.http, {:status, 429, [{"retry-after", value}], "slow down"})
 
         for call <- [

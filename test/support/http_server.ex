@@ -159,7 +159,7 @@ defmodule Alumiini.Git.Test.HttpServer do
   @spec notify(server, condition) :: reference
   def notify(server, condition), do: ok!(GenServer.call(server, {:notify, condition}))
 
-  @doc "The requests so far, oldest first."
+  @doc "The requests so far, oldest first. `at` is when, in milliseconds of the monotonic clock."
   @spec log(server) :: [map]
   def log(server), do: GenServer.call(server, :log)
 

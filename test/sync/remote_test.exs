@@ -53,11 +53,21 @@ defmodule Alumiini.Git.RemoteTest do
       assert [%{"op" => "hello", "max_requests" => 256, "max_requests_per_host" => 32}, _request] =
                frames.()
 
-      {server, frames} = start!(context, max_requests: 7, max_requests_per_host: 3)
+      refute Map.has_key?(hd(frames.()), "max_requests_per_second_per_host")
+
+      {server, frames} =
+        start!(context,
+          max_requests: 7,
+          max_requests_per_host: 3,
+          max_requests_per_second_per_host: 2.5
+        )
+
       assert {:ok, "sha"} = Git.ls_remote("https://h/x", "HEAD", server: server)
 
-      assert [%{"op" => "hello", "max_requests" => 7, "max_requests_per_host" => 3}, _request] =
+      assert [%{"op" => "hello", "max_requests" => 7, "max_requests_per_host" => 3} = hello, _] =
                frames.()
+
+      assert hello["max_requests_per_second_per_host"] == 2.5
     end
 
     test "are told to a suspect's worker", %{tmp_dir: directory} do

@@ -112,6 +112,32 @@ defmodule Alumiini.Git.TelemetryTest do
              call!(:refs, fn -> Git.refs(url, options) end)
   end
 
+  test "an operation tells how long its requests waited for their turn", context do
+    %{url: url, path: path, commit: commit} = context
+    git = :"#{context.git}.slow"
+    id = {__MODULE__, make_ref()}
+    :ok = :telemetry.attach_many(id, Telemetry.events(), &__MODULE__.tell/4, {self(), git})
+    on_exit(fn -> :telemetry.detach(id) end)
+    start_supervised!({Git, name: git, max_requests_per_second_per_host: 2}, id: git)
+    options = [server: git]
+
+    # It takes two requests, which are there at once, and a third one, for the pack.
+    assert {{:ok, ^commit}, %{queue_time: waited}} =
+             call!(:sync, fn -> Git.sync(url, "main", path, options) end)
+
+    assert waited > 0
+
+    # Calls that share their requests, and one that fails, wait, too.
+    assert {{:error, %Error{reason: :ref_not_found}}, %{queue_time: waited, duration: duration}} =
+             call!(:ls_remote, fn -> Git.ls_remote(url, "none", options) end)
+
+    half = System.convert_time_unit(400, :millisecond, :native)
+    assert waited in half..duration
+
+    assert {{:ok, _files}, %{queue_time: 0}} =
+             call!(:files, fn -> Git.files(path, nil, options) end)
+  end
+
   test "an operation that fails stops with its reason", context do
     %{git: git, url: url, path: path} = context
     options = [server: git]

@@ -229,4 +229,20 @@ defmodule Alumiini.Git.UnmanagedTest do
     assert error.message =~ linked and error.message =~ "linked working tree"
     assert {Directory.contents(linked), Directory.contents(context.path)} == before
   end
+
+  test "a partial clone is its owner's and Git's alone", context do
+    path = context.path <> "-partial"
+    GitCommand.run!(["clone", "-q", "--filter=blob:none", "--no-checkout", context.url, path])
+    GitCommand.run!(["sparse-checkout", "set", "deploy"], cd: path)
+    GitCommand.run!(["checkout", "-q", "main"], cd: path)
+    before = Directory.contents(path)
+    Repository.commit!(context.origin, %{"deploy/x.yaml" => "x: 2\n"})
+
+    for options <- [[], [force: true], [paths: ["deploy"]]] do
+      assert {:error, %Error{reason: :unsupported}} = sync(context, [path: path] ++ options)
+    end
+
+    assert Directory.touched(before, Directory.contents(path)) == []
+    assert {:ok, "x: 1\n"} = Git.read(path, "deploy/x.yaml", server: context.git)
+  end
 end

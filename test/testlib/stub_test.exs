@@ -216,6 +216,7 @@ defmodule Alumiini.Git.Test.StubTest do
 
       slow = Task.async(fn -> Git.head("/srv", server: server) end)
       assert_receive {:waits, answering}, 10_000
+      assert %{pending: 1, in_flight: 1, workers: 0, hosts: nil} = Git.info!(server, hosts: true)
       assert Git.read!("/srv", "a", server: server) == "read"
       send(answering, :go)
       assert {:ok, %Commit{sha: @sha}} = Task.await(slow)

@@ -20,7 +20,14 @@ defmodule Alumiini.Git.ProtocolTest do
     defp value("true" <> rest), do: {true, rest}
     defp value("false" <> rest), do: {false, rest}
     defp value("null" <> rest), do: {nil, rest}
-    defp value(number), do: Integer.parse(number)
+
+    defp value(number) do
+      [digits] = Regex.run(~r/^-?\d+(?:\.\d+)?/, number)
+
+      {value, ""} = if digits =~ ".", do: Float.parse(digits), else: Integer.parse(digits)
+
+      {value, String.replace_prefix(number, digits, "")}
+    end
 
     defp object("}" <> rest, pairs), do: {Map.new(pairs), rest}
 

@@ -28,7 +28,8 @@ defmodule Alumiini.Git.Behaviour do
 
   alias Alumiini.Git
   # Those that the specs name.
-  alias Alumiini.Git.{Change, Commit, Error, Export, Lease, Options, Ref, Snapshot, Status, Update}
+  alias Alumiini.Git.{Change, Commit, Error, Export, Info, Lease, Options, Ref}
+  alias Alumiini.Git.{Snapshot, Status, Update}
 
   # No calls: they are about the server.
   @not_calls [:child_spec, :start_link]

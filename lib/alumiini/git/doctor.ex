@@ -123,7 +123,7 @@ defmodule Alumiini.Git.Doctor do
     ping = %{"op" => "ping"}
 
     with {:ok, _pong} <- Server.call(server, ping, timeout: asked.timeout, op: :probe),
-         {:ok, info} <- info(server) do
+         {:ok, info} <- Alumiini.Git.info(server, timeout: asked.timeout) do
       found = [
         {"version", info.version},
         {"target", info.target},
@@ -135,15 +135,6 @@ defmodule Alumiini.Git.Doctor do
     else
       {:error, error} -> %Report{worker: unstarted(asked), error: error}
     end
-  end
-
-  defp info(server) do
-    {:ok, Server.info(server)}
-  catch
-    # Not why: the reason of a crash may hold anything.
-    :exit, _reason ->
-      message = "the server #{inspect(server)} stopped before it had an answer; call again"
-      {:error, Error.new(:worker_unavailable, :probe, message)}
   end
 
   # Where the binary came from, and whether it is still what it was then. One that was configured

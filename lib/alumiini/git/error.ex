@@ -9,9 +9,9 @@ defmodule Alumiini.Git.Error do
   | field | |
   | --- | --- |
   | `reason` | one of the atoms below; match on this |
-  | `op` | the function that was called, as an atom: #{Enum.map_join(Alumiini.Git.Ops.all(), ", ", &"`#{inspect(&1)}`")}; `:webhook` of `Alumiini.Git.Webhook` |
+  | `op` | the function that was called, as an atom: #{Enum.map_join(Alumiini.Git.Ops.all(), ", ", &"`#{inspect(&1)}`")}; `:info` of `Alumiini.Git.info/2`, `:webhook` of `Alumiini.Git.Webhook` |
   | `message` | the sentence |
-  | `detail` | a map, empty where there is nothing to add. Its keys: `:url` (without credentials, of what is no URL its scheme), `:path` (the directory that was given), `:file` (what is meant there, relative to `:path` where it is below it), `:ref`, `:status` (of HTTP), `:near` (ref names close to the one asked for), `:limit`, `:changed` (paths with local changes, at most 20), `:retry_after` (seconds, as the remote said them), `:fingerprint` (`SHA256:…` of the host key that the remote showed), `:line` (what to add to `known_hosts` to accept that key) |
+  | `detail` | a map, empty where there is nothing to add. Its keys: `:url` (without credentials, of what is no URL its scheme), `:path` (the directory that was given), `:file` (what is meant there, relative to `:path` where it is below it), `:ref`, `:status` (of HTTP), `:near` (ref names close to the one asked for), `:limit`, `:changed` (paths with local changes, at most 20), `:retry_after` (seconds, as the remote said them, or what is left of them), `:fingerprint` (`SHA256:…` of the host key that the remote showed), `:line` (what to add to `known_hosts` to accept that key) |
   | `retryable?` | whether the same call may succeed later without anyone changing anything |
 
   ## Reasons

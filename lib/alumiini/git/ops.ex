@@ -8,7 +8,8 @@ defmodule Alumiini.Git.Ops do
   @files Path.wildcard(Path.join([__DIR__, "ops", "*.ex"]))
   @all for file <- @files, do: file |> Path.basename(".ex") |> String.to_atom()
   # Of the wire, too, but no functions of `Alumiini.Git`, nor events.
-  @internal [:hello, :normalize, :probe]
+  # `hosts` is a part of what `Alumiini.Git.info/2` tells, which is about no repository.
+  @internal [:hello, :normalize, :probe, :info, :hosts]
   @by_name Map.new(@all ++ @internal, &{Atom.to_string(&1), &1})
 
   @spec all() :: [atom, ...]

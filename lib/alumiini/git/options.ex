@@ -65,7 +65,9 @@ defmodule Alumiini.Git.Options do
       `:overloaded`. Default: 4096
     * `:max_requests`, `:max_requests_per_host` - how many requests may talk to remotes at a time,
       altogether and with one host. The others wait for their turn, within their timeouts. Defaults:
-      256 and 32
+      256 and 32. See "Requests to one host"
+    * `:max_requests_per_second_per_host` - how many requests to one host may begin in a second, a
+      number from 0.001 to 1,000,000, or `:infinity`. See "Requests to one host". Default: `:infinity`
     * `:schemes` - which remotes may be reached: some of `:https`, `:http`, `:ssh` and `:file`
       (paths of this machine, too). Others are `:unsupported`. Default: all. Where somebody else
       chooses URLs, a controller's tenants for one, `[:https, :ssh]` is what to give
@@ -95,6 +97,38 @@ defmodule Alumiini.Git.Options do
     * `:backoff_initial`, `:backoff_max` - the first and the longest pause, in milliseconds, between
       two attempts to start a worker. Each is twice as long as the one before, and up to half of it
       is left out at random. Defaults: 100 and 10,000
+
+  ## Requests to one host
+
+  A host (scheme, name and port, and the proxy before it) gets `:max_requests_per_host` requests at
+  a time, and no more in a second than `:max_requests_per_second_per_host`. A second's worth, at
+  least one, may begin at once. One that is redirected counts once. The others wait, which costs
+  neither a thread nor a place, until their turn, their `:timeout` or their caller's end.
+
+    * Repositories take turns, so that a thousand calls for one of them come between those for
+      another one as a single one. A repository is a URL, with its credentials.
+    * Repositories that fail have a quarter of the places together, at least one. A repository fails
+      if its last request did: the connection broke, the server answered with a status of 500 or
+      above, or the call was given up (its `:timeout`, its caller's end) after a second or more. It
+      is in order again once one of its requests has an answer to its end; a refusal, such as 401 or
+      404, is one. A new one counts as good.
+    * A request of which the answer has not begun after ten seconds counts as failing while it waits
+      (where a host takes long for all its answers, after four times as long as they take, at most a
+      minute). If such requests have more than their quarter and others wait, the last ones to have
+      begun give up their places. They are made again when it is the turn of those that fail; the
+      call sees nothing of that. So 50 repositories that hang do not hold up 500 others. An answer
+      that stops in the middle keeps its place until the call's deadline, and its repository fails
+      from then on.
+    * A host that answers "not now" and says for how long (`Retry-After`, with 429, 403 or 503) is
+      left alone for that time, at most five minutes, by calls with the same credentials. The call
+      that was told gets `:rate_limited` (or `:network`, for a 503). Others wait if that is over in a
+      minute and before their deadline; the rest get `:rate_limited` at once, with the seconds that
+      are left in `detail.retry_after`. After that, a quarter of the places is used until the host
+      has answered.
+
+  `Alumiini.Git.info/2` shows who waits, and `queue_time` of `Alumiini.Git.Telemetry` for how long.
+  What is known of hosts and repositories is forgotten when the worker ends; of at most 4,096 hosts
+  and 1,024 repositories that fail at each it is kept.
 
   ## Addresses
 
@@ -146,6 +180,7 @@ defmodule Alumiini.Git.Options do
           | {:max_pending, pos_integer}
           | {:max_requests, pos_integer}
           | {:max_requests_per_host, pos_integer}
+          | {:max_requests_per_second_per_host, number | :infinity}
           | {:schemes, [:https | :http | :ssh | :file]}
           | {:allow_local, [Path.t()]}
           | {:addresses, addresses}
@@ -168,6 +203,9 @@ defmodule Alumiini.Git.Options do
   @typedoc "An option of every call."
   @type call ::
           {:server, GenServer.server()} | {:timeout, pos_integer} | {:telemetry_metadata, map}
+
+  @typedoc "An option of `Alumiini.Git.info/2`."
+  @type info :: {:hosts, boolean} | {:timeout, pos_integer}
 
   @typedoc "An option of the calls that talk to a remote."
   @type remote ::

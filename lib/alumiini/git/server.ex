@@ -11,7 +11,7 @@ defmodule Alumiini.Git.Server do
 
   use GenServer
 
-  alias Alumiini.Git.{Options, Telemetry}
+  alias Alumiini.Git.{Info, Options, Telemetry}
 
   alias Alumiini.Git.Server.{
     Backoff,
@@ -45,18 +45,8 @@ defmodule Alumiini.Git.Server do
   @spec call(GenServer.server(), map, keyword) :: {:ok, map} | {:error, Alumiini.Git.Error.t()}
   defdelegate call(server, request, options \\ []), to: Call, as: :run
 
-  # What the server is doing, in numbers.
-  @spec info(GenServer.server()) :: %{
-          os_pid: non_neg_integer | nil,
-          version: String.t() | nil,
-          target: String.t() | nil,
-          libgit2: String.t() | nil,
-          binary: Path.t() | nil,
-          pending: non_neg_integer,
-          in_flight: non_neg_integer,
-          workers: non_neg_integer,
-          attempts: non_neg_integer
-        }
+  # What the server is doing, in numbers. Exits as any call of a GenServer; `Look` does not.
+  @spec info(GenServer.server()) :: Info.t()
   def info(server), do: GenServer.call(server, :info)
 
   @impl true
@@ -70,22 +60,7 @@ defmodule Alumiini.Git.Server do
   def handle_continue(:start, state), do: {:noreply, Workers.start_main(state)}
 
   @impl true
-  def handle_call(:info, _from, state) do
-    main = state.workers[state.main]
-
-    {:reply,
-     %{
-       os_pid: main && main.os_pid,
-       version: main && main.version,
-       target: main && main.target,
-       libgit2: main && main.libgit2,
-       binary: main && main.binary,
-       pending: Pending.size(state.pending),
-       in_flight: Pending.in_flight(state.pending),
-       workers: map_size(state.workers),
-       attempts: state.attempts
-     }, state}
-  end
+  def handle_call(:info, _from, state), do: {:reply, numbers(state), state}
 
   def handle_call({Shared, question}, _from, state) do
     {answer, shared} = Shared.answer(state.shared, question, state.name)
@@ -109,6 +84,11 @@ defmodule Alumiini.Git.Server do
 
   def handle_info({Call, :lease, %{ref: _, caller: _, request: %{}} = request}, state) do
     LeaseKeeper.start(state.name, request)
+    {:noreply, state}
+  end
+
+  def handle_info({Call, :info, %{ref: _, caller: _} = request}, state) do
+    Reply.result(request, {:ok, numbers(state)})
     {:noreply, state}
   end
 
@@ -252,6 +232,24 @@ defmodule Alumiini.Git.Server do
       shown ->
         shown
     end)
+  end
+
+  defp numbers(state) do
+    main = state.workers[state.main]
+    {pending, in_flight} = {Pending.size(state.pending), Pending.in_flight(state.pending)}
+
+    %Info{
+      os_pid: main && main.os_pid,
+      version: main && main.version,
+      target: main && main.target,
+      libgit2: main && main.libgit2,
+      binary: main && main.binary,
+      pending: pending,
+      in_flight: in_flight,
+      queued: pending - in_flight,
+      workers: map_size(state.workers),
+      attempts: state.attempts
+    }
   end
 
   ## Requests

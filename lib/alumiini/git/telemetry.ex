@@ -9,7 +9,7 @@ defmodule Alumiini.Git.Telemetry do
   | event | measurements | metadata |
   | --- | --- | --- |
   | `[:alumiini_git, op, :start]` | `system_time` `monotonic_time` | `op` `server` `url` `path` `ref` `telemetry_metadata` |
-  | `[:alumiini_git, op, :stop]` | `duration` `monotonic_time` `bytes` `objects` | `op` `server` `url` `path` `ref` `result` `change` `telemetry_metadata` |
+  | `[:alumiini_git, op, :stop]` | `duration` `queue_time` `monotonic_time` `bytes` `objects` | `op` `server` `url` `path` `ref` `result` `change` `telemetry_metadata` |
   | `[:alumiini_git, op, :exception]` | `duration` `monotonic_time` | `op` `server` `url` `path` `ref` `kind` `reason` `stacktrace` `telemetry_metadata` |
   | `[:alumiini_git, :worker, :up]` | `system_time` `monotonic_time` `duration` | `server` `os_pid` `version` `attempt` `isolated` |
   | `[:alumiini_git, :worker, :down]` | `system_time` `monotonic_time` `uptime` | `server` `os_pid` `version` `attempt` `isolated` `reason` |
@@ -44,6 +44,9 @@ defmodule Alumiini.Git.Telemetry do
       for `export` that of all files that were written; for `sync` and `update` what came over the
       network for it; otherwise 0
     * `objects` - for `sync` and `update` how many objects came; otherwise 0
+    * `queue_time` - how much of `duration` its requests waited for their turn at the remote's host
+      (see "Requests to one host" in `Alumiini.Git.Options`); 0 for calls that talk to no remote,
+      and for those that end with `:timeout`, of which the worker does not tell
     * `kind`, `reason`, `stacktrace` - what was raised, as `try`/`catch` has it, without the
       arguments of functions
 
@@ -95,7 +98,7 @@ defmodule Alumiini.Git.Telemetry do
   The library logs nothing of calls by itself. `attach_default_logger/1` has each of them logged.
   """
 
-  alias Alumiini.Git.{OneLine, Ops, Stacktrace}
+  alias Alumiini.Git.{OneLine, Ops, QueueTime, Stacktrace}
   alias Alumiini.Git.Telemetry.DefaultLogger
 
   @doc """
@@ -166,10 +169,13 @@ defmodule Alumiini.Git.Telemetry do
 
     execute([op, :start], %{system_time: System.system_time(), monotonic_time: start}, metadata)
 
+    outer = QueueTime.begin()
+
     try do
       function.()
     catch
       kind, reason ->
+        _ = QueueTime.finish(outer)
         stop = System.monotonic_time()
 
         stacktrace = Stacktrace.without_arguments(__STACKTRACE__)
@@ -178,9 +184,11 @@ defmodule Alumiini.Git.Telemetry do
         :erlang.raise(kind, reason, stacktrace)
     else
       {result, bytes} when is_integer(bytes) ->
-        stop(op, start, metadata, result, %{bytes: bytes}, %{})
+        measured = %{bytes: bytes, queue_time: QueueTime.finish(outer)}
+        stop(op, start, metadata, result, measured, %{})
 
       {result, measured, told} ->
+        measured = Map.put(measured, :queue_time, QueueTime.finish(outer))
         stop(op, start, metadata, result, measured, told)
     end
   end

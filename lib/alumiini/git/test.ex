@@ -55,6 +55,8 @@ defmodule Alumiini.Git.Test do
 
   or `{:error, Alumiini.Git.Test.error(reason)}`. Structs need only the fields that they enforce.
 
+  `Alumiini.Git.info/2` needs none: it tells how many calls wait for a stub, and of no worker.
+
   A sync of `{:semver, requirement}` asks for `refs` first, as it always does, so both need a stub.
   """
 

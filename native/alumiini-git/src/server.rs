@@ -25,6 +25,7 @@ use crate::port::frame::{self, Frame, MAX_REQUEST};
 use crate::port::outbox::{Held, Outbox};
 use crate::port::reply::{self, Answer};
 use crate::task::job::{Job, Listener};
+use crate::task::patience;
 use crate::task::progress::{Event, Stats};
 use crate::worker::Worker;
 use in_flight::{InFlight, cancelled, expired};
@@ -251,12 +252,13 @@ impl Server {
                 progress: request.progress,
                 outbox: self.outbox.clone(),
             };
-            let (result, mut held) = self
+            let (result, mut held, waited) = self
                 .run(request, arrived, token, Some(Arc::new(listener)))
                 .await;
             self.in_flight.take(id);
             held.push(slot);
-            self.outbox.answer(reply::reply(Some(id), &result), held);
+            self.outbox
+                .answer(reply::reply_after(Some(id), waited, &result), held);
         });
     }
 
@@ -267,7 +269,7 @@ impl Server {
         done: oneshot::Sender<()>,
     ) {
         while let Some((request, arrived)) = requests.recv().await {
-            let (result, held) = self
+            let (result, held, _) = self
                 .run(request, arrived, CancellationToken::new(), None)
                 .await;
             self.outbox.answer(reply::reply(None, &result), held);
@@ -278,14 +280,14 @@ impl Server {
     /// Runs one request to its answer, its cancellation or its deadline, whichever is first. What
     /// was cancelled or is late is answered once no thread is at work on it any more: who gets the
     /// answer may count on its place and its path. Where that never comes, it is for the client to
-    /// replace this process.
+    /// replace this process. Returns also how long it waited for its turn at hosts.
     async fn run(
         &self,
         request: Request,
         arrived: Instant,
         token: CancellationToken,
         listener: Option<Arc<dyn Listener>>,
-    ) -> (Result<(Answer, Option<Stats>)>, Held) {
+    ) -> (Result<(Answer, Option<Stats>)>, Held, Duration) {
         let what = request.op.describe();
         let job = Arc::new(Job::new(token.clone(), request.fault));
         if let Some(listener) = listener {
@@ -293,15 +295,17 @@ impl Server {
         }
         // Blocking work that the request leaves behind looks at the token and stops.
         let _stop = token.clone().drop_guard();
+        job.patience.until(Some(arrived + request.timeout));
         let mut held = Held::new();
         let context = Context {
             worker: &self.worker,
             job: &job,
             held: &mut held,
         };
+        let work = patience::scope(job.patience.clone(), request.op.queued(context));
         let result = tokio::select! {
             biased;
-            done = AssertUnwindSafe(request.op.queued(context)).catch_unwind() => {
+            done = AssertUnwindSafe(work).catch_unwind() => {
                 done.unwrap_or_else(|_| Err(panicked()))
             }
             () = token.cancelled() => Err(cancelled(&what)),
@@ -311,7 +315,7 @@ impl Server {
             token.cancel();
             job.released().await;
         }
-        (result, held)
+        (result, held, job.patience.waited())
     }
 
     /// After the end of the input: waits until what came without an id is answered, unless nobody

@@ -80,6 +80,7 @@ defmodule Alumiini.Git.Test.HttpServer.Connection do
     entry =
       if connection.shared.log? do
         %{
+          at: System.monotonic_time(:millisecond),
           connection: connection.number,
           method: request.method,
           path: request.path,

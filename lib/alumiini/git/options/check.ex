@@ -18,6 +18,8 @@ defmodule Alumiini.Git.Options.Check do
   @deepest 2_147_483_646
   @most_prefixes 256
   @most_kept 1_000
+  @slowest 0.001
+  @fastest 1_000_000
 
   @start [
            :name,
@@ -25,6 +27,7 @@ defmodule Alumiini.Git.Options.Check do
            :max_pending,
            :max_requests,
            :max_requests_per_host,
+           :max_requests_per_second_per_host,
            :grace,
            :handshake_timeout
          ] ++
@@ -54,6 +57,7 @@ defmodule Alumiini.Git.Options.Check do
           max_pending: pos_integer,
           max_requests: pos_integer,
           max_requests_per_host: pos_integer,
+          max_requests_per_second_per_host: number | :infinity,
           schemes: [atom] | nil,
           allow_local: [Path.t()] | nil,
           addresses: Addresses.rules() | nil,
@@ -105,6 +109,7 @@ defmodule Alumiini.Git.Options.Check do
         max_pending: 4096,
         max_requests: 256,
         max_requests_per_host: 32,
+        max_requests_per_second_per_host: :infinity,
         schemes: nil,
         allow_local: nil,
         addresses: nil,
@@ -170,6 +175,14 @@ defmodule Alumiini.Git.Options.Check do
     # Paths are held against it step by step.
     if not (is_binary(root) and Path.type(root) == :absolute and ".." not in Path.split(root)) do
       wrong!(:root, "the absolute path of a directory, without `..`", root)
+    end
+  end
+
+  defp start_option!(:max_requests_per_second_per_host, :infinity), do: :ok
+
+  defp start_option!(:max_requests_per_second_per_host = key, rate) do
+    if not (is_number(rate) and rate >= @slowest and rate <= @fastest) do
+      wrong!(key, "a number from #{@slowest} to #{@fastest}, or :infinity for no limit", rate)
     end
   end
 
@@ -257,7 +270,12 @@ defmodule Alumiini.Git.Options.Check do
     end
   end
 
-  defp call_option!(:server, server) do
+  defp call_option!(:hosts, value), do: boolean!(:hosts, value)
+  defp call_option!(:server, server), do: server!(server)
+
+  @doc "Checks what names a server."
+  @spec server!(term) :: :ok
+  def server!(server) do
     case server do
       server when is_pid(server) ->
         :ok

@@ -5,6 +5,7 @@ defmodule Alumiini.Git.Server.Call do
   # `timeout`. It sends the server
   #
   #     {Call, :request, request}                 or {Call, :lease, request}, which a keeper takes,
+  #                                               or {Call, :info, request}, which the server answers,
   #                                               and, when it does not wait any more,
   #     {Call, :cancel, ref}
   #
@@ -12,7 +13,7 @@ defmodule Alumiini.Git.Server.Call do
   #
   #     {ref, :event, name, map}          any number
   #     {ref, :answer, reply}             the worker's reply
-  #     {ref, :result, result}            what a keeper's own call came to
+  #     {ref, :result, result}            what a keeper's own call came to, or the server's numbers
   #     {ref, :error, reason, message, final?}    the server's own; final where nothing changes by itself
   #     {ref, :raise, kind, reason}       of a stub of tests alone (`Alumiini.Git.Test`)
   #
@@ -20,7 +21,7 @@ defmodule Alumiini.Git.Server.Call do
   # the alias is gone and what was still in the mailbox is flushed: no message of it can show up
   # later, whatever the server does.
 
-  alias Alumiini.Git.{Error, Ops, Stacktrace}
+  alias Alumiini.Git.{Error, Ops, QueueTime, Stacktrace}
 
   # The server holds the deadline. Past it by this much, it is too busy to, or cut off.
   @margin 200
@@ -73,12 +74,14 @@ defmodule Alumiini.Git.Server.Call do
         :erlang.raise(kind, reason, Stacktrace.without_arguments(__STACKTRACE__))
     else
       {:answer, %{"ok" => _value} = reply} ->
+        QueueTime.add(reply)
         {:ok, reply}
 
       {:result, result} ->
         result
 
       {:answer, reply} ->
+        QueueTime.add(reply)
         {:error, Error.from_reply(reply, op)}
 
       {:error, reason, message, true} ->

@@ -13,8 +13,11 @@ defmodule Alumiini.Git.Server.Reply do
   @spec answer(to, map) :: :ok
   def answer(to, reply), do: deliver(to, {to.ref, :answer, reply})
 
-  @doc "The result of a call that was made for it."
-  @spec result(to, {:ok, map} | {:error, Error.t()}) :: :ok
+  @doc "The result of a call that was made for it, or of what the server itself knows."
+  @spec result(
+          %{:ref => reference, :caller => pid, optional(atom) => term},
+          {:ok, map} | {:error, Error.t()}
+        ) :: :ok
   def result(to, result), do: deliver(to, {to.ref, :result, result})
 
   @doc "An event, where the caller asked for them. Dropped where a remote caller does not keep up."

@@ -101,6 +101,7 @@ defmodule Alumiini.Git.Server.Worker do
         "protocol" => Protocol.version(),
         "max_requests" => options.max_requests,
         "max_requests_per_host" => options.max_requests_per_host,
+        "max_requests_per_second_per_host" => rate(options.max_requests_per_second_per_host),
         "schemes" => options.schemes && Enum.map(options.schemes, &Atom.to_string/1),
         "allow_local" => options.allow_local,
         "addresses" => Addresses.to_wire(options.addresses),
@@ -111,6 +112,9 @@ defmodule Alumiini.Git.Server.Worker do
       {:ok, worker}
     end
   end
+
+  defp rate(:infinity), do: nil
+  defp rate(rate), do: rate
 
   defp locate(binary) do
     with {:error, message} <- Binary.locate(binary) do

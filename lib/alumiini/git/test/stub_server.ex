@@ -12,6 +12,7 @@ defmodule Alumiini.Git.Test.StubServer do
 
   require Logger
 
+  alias Alumiini.Git.Info
   alias Alumiini.Git.Server.{Call, Reply, Shared}
   alias Alumiini.Git.Test.{Answers, Arguments, NoStubError}
 
@@ -117,6 +118,14 @@ defmodule Alumiini.Git.Test.StubServer do
         state = update_in(state, [:owners, owner, :calls], &[{op, arguments} | &1])
         {:noreply, answer(state, owner, {kind, request}, {op, arguments})}
     end
+  end
+
+  # There is no worker; what has no answer yet is with a stub.
+  def handle_info({Call, :info, %{ref: _, caller: _} = request}, state) do
+    pending = map_size(state.running)
+    info = %Info{pending: pending, in_flight: pending, queued: 0, workers: 0, attempts: 0}
+    Reply.result(request, {:ok, info})
+    {:noreply, state}
   end
 
   def handle_info({Call, :cancel, ref}, state) do

@@ -117,7 +117,6 @@ pub(crate) enum Detail {
 
 impl Detail {
     /// The number, if it is one.
-    #[cfg(test)]
     pub(crate) fn as_u64(&self) -> Option<u64> {
         match self {
             Detail::Number(number) => Some(*number),

@@ -1,86 +1,100 @@
-//! How many requests are under way at a time, to one host and in all. So no server gets more
-//! requests than it should, and a host that is down does not use up what others need.
+//! How many requests are under way at a time and begin in a second, to one host and in all. So no
+//! server gets more requests than it should, and neither a host that is down nor a repository that
+//! is broken uses up what others need.
 //!
 //! A host that has answered gets as many requests at a time as the limit says, and one that has not
 //! answered yet a quarter of that. One that could not be reached gets one at a time, whose failure
-//! is the answer to all that waited for it.
+//! is the answer to all that waited for it. One that says for how long it wants to be left alone
+//! (`Retry-After`) is not asked for as long by whom it said that to.
+//!
+//! At a host, repositories take turns (`turns.rs`), and those whose last request failed have
+//! together a quarter of the places, until one of their requests succeeds (`state.rs`). A new one
+//! counts as good: at the beginning all are new, and would have to share a part of the places. What
+//! hangs is found out while it does: a request that has no answer after ten seconds counts as
+//! failing, and gives its place to others where too many are like that.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod bucket;
+mod failing;
+mod host;
+mod places;
+mod state;
+mod turns;
 
-use tokio::sync::oneshot;
+use std::collections::HashMap;
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use crate::error::{Error, Hint, Key, Result, panicked};
+use tokio::time::Instant;
+
+use crate::error::{Error, Key, Result};
 use crate::net::Endpoint;
+pub(crate) use crate::net::host_limits::host::Seen;
+use crate::net::host_limits::host::{Host, Share};
+use crate::net::host_limits::places::{Place, Places};
+pub(crate) use crate::net::host_limits::state::Circuit;
+use crate::net::host_limits::state::Settings;
+use crate::net::host_limits::turns::Line;
 use crate::net::proxy::Proxy;
 use crate::net::url::NetUrl;
+use crate::task::patience;
 
 const ALL: usize = 256;
-const PER_HOST: usize = 32;
-/// The part of its limit that a host gets before it has answered anything.
-const HALF_OPEN: usize = 4;
-/// Hosts whose circuit is remembered.
+/// Who gets a turn in less has not waited.
+const A_WAIT: Duration = Duration::from_millis(1);
+/// Hosts that are remembered.
 const MAX_HOSTS: usize = 4096;
+/// Hosts that are shown, those at which most is waiting first, and repositories of each.
+const MAX_SHOWN: usize = 256;
+const MAX_SHOWN_REPOSITORIES: usize = 8;
+/// Characters of a repository's URL that are shown.
+const MAX_SHOWN_URL: usize = 500;
 
-/// How many requests may talk to remotes at the same time. `None` changes nothing.
+/// How many requests may talk to remotes at the same time, and in a second. `None` changes nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Limits {
     pub(crate) all: Option<usize>,
     pub(crate) per_host: Option<usize>,
+    pub(crate) per_second: Option<f64>,
 }
 
 /// The limits, and the hosts that were asked.
 pub(crate) struct HostLimits {
-    per_host: Arc<AtomicUsize>,
-    all: Arc<Limiter>,
-    hosts: Mutex<HashMap<Destination, Arc<Limiter>>>,
+    settings: Arc<Settings>,
+    all: Arc<Places>,
+    hosts: Mutex<HashMap<Destination, Arc<Host>>>,
+    hasher: RandomState,
 }
 
 /// A host, and how it is reached: behind a proxy that is down it is not down itself.
-#[derive(PartialEq, Eq, Hash)]
+#[derive(PartialEq, Eq, Hash, Clone)]
 struct Destination {
     host: String,
     proxy: Option<Proxy>,
 }
 
-/// Lets so many through at a time, in the order they came.
-struct Limiter {
-    limit: Arc<AtomicUsize>,
-    state: Mutex<State>,
-}
-
-struct State {
-    running: usize,
-    circuit: Circuit,
-    queue: VecDeque<oneshot::Sender<Result<Share>>>,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Circuit {
-    /// Not reached yet, or not since it could not be.
-    HalfOpen,
-    /// It answers.
-    Closed,
-    /// It could not be reached.
-    Open,
-}
-
-/// One of those that a gate lets through.
-struct Share(Arc<Limiter>);
-
 /// The right to ask a host, until it is dropped.
 pub(super) struct Permit {
-    host: Share,
-    _all: Share,
+    share: Share,
+    _all: Place,
+}
+
+/// A host as it may be shown, and its state.
+pub(crate) struct SeenHost {
+    pub(crate) host: String,
+    pub(crate) proxy: Option<String>,
+    pub(crate) seen: Seen,
 }
 
 impl Default for HostLimits {
     fn default() -> HostLimits {
         HostLimits {
-            per_host: Arc::new(AtomicUsize::new(PER_HOST)),
-            all: Limiter::new(Arc::new(AtomicUsize::new(ALL)), Circuit::Closed),
+            settings: Arc::default(),
+            all: Places::new(ALL),
             hosts: Mutex::default(),
+            hasher: RandomState::new(),
         }
     }
 }
@@ -89,34 +103,112 @@ impl HostLimits {
     /// Takes new limits. Requests that are under way go on.
     pub(crate) fn limit(&self, limits: Limits) {
         if let Some(all) = limits.all {
-            self.all.limit.store(all, Ordering::Relaxed);
+            self.all.limit(all);
         }
         if let Some(per_host) = limits.per_host {
-            self.per_host.store(per_host, Ordering::Relaxed);
+            self.settings.per_host.store(per_host, Ordering::Relaxed);
+        }
+        if let Some(per_second) = limits.per_second {
+            self.settings.set_per_second(per_second);
+        }
+        for (_, host) in self.known() {
+            host.admit();
         }
     }
 
-    /// Waits until the host of `base` may be asked for `endpoint`.
+    /// Asks the host of `base` for `endpoint`, once it may be asked. What `ask` returns is the
+    /// beginning of an answer; the permit is for the rest of it. `ask` may be called more than once:
+    /// one that is slow gives way to others, and is made again later.
     ///
-    /// `network`: the host could not be reached by a request for which this one waited.
-    pub(super) async fn enter(&self, endpoint: &Endpoint, base: &NetUrl) -> Result<Permit> {
-        let gate = self.host(Destination {
+    /// The errors of `ask`. `network`: the host could not be reached by a request for which this one
+    /// waited. `rate_limited`: it does not want to be asked before this one's deadline.
+    pub(super) async fn ask<T, F>(
+        &self,
+        endpoint: &Endpoint,
+        base: &NetUrl,
+        ask: impl Fn() -> F,
+    ) -> Result<(T, Permit)>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        loop {
+            let permit = self.enter(endpoint, base).await?;
+            let result = tokio::select! {
+                biased;
+                result = ask() => result,
+                () = permit.share.withdrawn() => continue,
+            };
+            permit.share.watch(&result);
+            return result.map(|answer| (answer, permit));
+        }
+    }
+
+    async fn enter(&self, endpoint: &Endpoint, base: &NetUrl) -> Result<Permit> {
+        let host = self.host(Destination {
             host: base.authority(),
             proxy: endpoint.proxy(base).cloned(),
         });
-        let host = gate.enter().await.map_err(|failed| renamed(failed, base))?;
+        // By the URL that was given: where that redirects to is the server's choice. Without the
+        // credentials, since new ones do not put a repository in order.
+        let line = Line {
+            repository: self.hasher.hash_one(endpoint.url.identity()),
+            account: self.hasher.hash_one(&endpoint.auth),
+        };
+        let shown = || {
+            let url = endpoint.secrets().hide(&endpoint.url.redacted());
+            match url.char_indices().nth(MAX_SHOWN_URL) {
+                Some((end, _)) => format!("{}…", &url[..end]),
+                None => url,
+            }
+        };
+        let arrived = Instant::now();
+        let share = host.enter(line, shown).await;
+        let share = share.map_err(|failed| renamed(failed, base))?;
         // After the host's: who waits for a slow host holds up nobody else.
         let all = self.all.enter().await?;
-        Ok(Permit { host, _all: all })
+        share.begin();
+        let waited = arrived.elapsed();
+        if waited >= A_WAIT {
+            patience::waited(waited);
+        }
+        Ok(Permit { share, _all: all })
     }
 
-    fn host(&self, way: Destination) -> Arc<Limiter> {
+    fn host(&self, way: Destination) -> Arc<Host> {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         if hosts.len() >= MAX_HOSTS {
-            hosts.retain(|_, gate| Arc::strong_count(gate) > 1);
+            hosts.retain(|_, host| Arc::strong_count(host) > 1);
         }
-        let make = || Limiter::new(self.per_host.clone(), Circuit::HalfOpen);
+        let make = || Host::new(self.settings.clone());
         hosts.entry(way).or_insert_with(make).clone()
+    }
+
+    fn known(&self) -> Vec<(Destination, Arc<Host>)> {
+        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts
+            .iter()
+            .map(|(destination, host)| (destination.clone(), host.clone()))
+            .collect()
+    }
+
+    /// The hosts at which something is under way or waits, or that are held off; the busiest first.
+    pub(crate) fn look(&self) -> Vec<SeenHost> {
+        let seen = self.known().into_iter().filter_map(|(destination, host)| {
+            Some(SeenHost {
+                seen: host.look(MAX_SHOWN_REPOSITORIES)?,
+                proxy: destination.proxy.map(|proxy| proxy.to_string()),
+                host: destination.host,
+            })
+        });
+        let mut seen: Vec<SeenHost> = seen.collect();
+        seen.sort_by(|a, b| {
+            let busy = |host: &SeenHost| (host.seen.waiting, host.seen.running);
+            busy(b)
+                .cmp(&busy(a))
+                .then_with(|| (&a.host, &a.proxy).cmp(&(&b.host, &b.proxy)))
+        });
+        seen.truncate(MAX_SHOWN);
+        seen
     }
 }
 
@@ -129,99 +221,10 @@ fn renamed(mut failed: Error, base: &NetUrl) -> Error {
     failed.with(Key::Url, shown)
 }
 
-impl Limiter {
-    fn new(limit: Arc<AtomicUsize>, circuit: Circuit) -> Arc<Limiter> {
-        Arc::new(Limiter {
-            limit,
-            state: Mutex::new(State {
-                running: 0,
-                circuit,
-                queue: VecDeque::new(),
-            }),
-        })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn room(&self, state: &State) -> bool {
-        let limit = self.limit.load(Ordering::Relaxed);
-        state.running
-            < match state.circuit {
-                Circuit::Closed => limit,
-                Circuit::HalfOpen => (limit / HALF_OPEN).max(1),
-                Circuit::Open => 1,
-            }
-    }
-
-    async fn enter(self: &Arc<Self>) -> Result<Share> {
-        let permit = {
-            let mut state = self.lock();
-            if state.queue.is_empty() && self.room(&state) {
-                state.running += 1;
-                return Ok(Share(self.clone()));
-            }
-            let (sender, permit) = oneshot::channel();
-            state.queue.push_back(sender);
-            permit
-        };
-        // The sender goes only with what it sends.
-        permit.await.unwrap_or_else(|_| Err(panicked()))
-    }
-
-    /// Lets in whom there is room for.
-    fn admit(self: &Arc<Self>) {
-        loop {
-            let next = {
-                let mut state = self.lock();
-                if !self.room(&state) {
-                    return;
-                }
-                let Some(next) = state.queue.pop_front() else {
-                    return;
-                };
-                state.running += 1;
-                next
-            };
-            // Who no longer waits drops the slot, and with it comes back here.
-            let _ = next.send(Ok(Share(self.clone())));
-        }
-    }
-
-    fn stands(self: &Arc<Self>, circuit: Circuit) {
-        let changed = std::mem::replace(&mut self.lock().circuit, circuit) != circuit;
-        if changed {
-            self.admit();
-        }
-    }
-
-    fn fail(&self, failed: &Error) {
-        let waiting = {
-            let mut state = self.lock();
-            state.circuit = Circuit::Open;
-            std::mem::take(&mut state.queue)
-        };
-        for waiter in waiting {
-            let _ = waiter.send(Err(failed.clone()));
-        }
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.0.lock().running -= 1;
-        self.0.admit();
-    }
-}
-
 impl Permit {
-    /// Learns from what came of asking whether the host can be reached.
-    pub(super) fn watch<T>(&self, result: Result<T>) -> Result<T> {
-        match &result {
-            Err(failed) if failed.hint == Some(Hint::Unreachable) => self.host.0.fail(failed),
-            _ => self.host.0.stands(Circuit::Closed),
-        }
+    /// Learns from what came of an answer in the end whether the repository is in order.
+    pub(super) fn judge<T>(&self, result: Result<T>) -> Result<T> {
+        self.share.judge(&result);
         result
     }
 }

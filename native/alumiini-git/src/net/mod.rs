@@ -78,7 +78,7 @@ pub(crate) struct Net {
 /// is asked at a time.
 struct Answer {
     from: From,
-    _permit: Permit,
+    permit: Permit,
 }
 
 enum From {
@@ -109,45 +109,38 @@ impl Net {
     ) -> Result<PktLineReader<Answer>> {
         let v2 = matches!(server.capabilities, Capabilities::V2(_));
         let shown = server.base.redacted();
-        let permit = self.host_limits.enter(endpoint, &server.base).await?;
-        match &server.base {
-            NetUrl::Http(base) => {
-                let connections = self.server_cache.connections(endpoint);
-                let answer =
-                    permit.watch(self.http.post(endpoint, base, v2, body, connections).await)?;
-                Ok(PktLineReader::new(
-                    Answer {
-                        from: From::Http(answer),
-                        _permit: permit,
-                    },
-                    shown,
-                    limit,
-                ))
+        let (from, permit) = self
+            .host_limits
+            .ask(endpoint, &server.base, || {
+                let body = body.clone();
+                async move {
+                    match &server.base {
+                        NetUrl::Http(base) => {
+                            let connections = self.server_cache.connections(endpoint);
+                            let answer = self.http.post(endpoint, base, v2, body, connections);
+                            answer.await.map(From::Http)
+                        }
+                        NetUrl::Ssh(url) => {
+                            let exec = self.upload_pack(endpoint, url, v2, body);
+                            exec.await.map(From::Ssh)
+                        }
+                    }
+                }
+            })
+            .await?;
+        let is_ssh = matches!(from, From::Ssh(_));
+        let mut reader = PktLineReader::new(Answer { from, permit }, shown, limit);
+        if is_ssh {
+            // It says what it speaks, and in v0 which refs it has, before it reads the request.
+            let mut line = reader.line().await?;
+            if v2 != (line.text() == Some(b"version 2")) {
+                return Err(reader.protocol("speaks another version of Git's protocol than before"));
             }
-            NetUrl::Ssh(url) => {
-                let exec = permit.watch(self.upload_pack(endpoint, url, v2, body).await)?;
-                let mut reader = PktLineReader::new(
-                    Answer {
-                        from: From::Ssh(exec),
-                        _permit: permit,
-                    },
-                    shown,
-                    limit,
-                );
-                // It says what it speaks, and in v0 which refs it has, before it reads the request.
-                let line = reader.line().await?;
-                if v2 != (line.text() == Some(b"version 2")) {
-                    return Err(
-                        reader.protocol("speaks another version of Git's protocol than before")
-                    );
-                }
-                let mut line = line;
-                while line != PktLine::Flush {
-                    line = reader.line().await?;
-                }
-                Ok(reader)
+            while line != PktLine::Flush {
+                line = reader.line().await?;
             }
         }
+        Ok(reader)
     }
 
     async fn upload_pack(
@@ -163,13 +156,18 @@ impl Net {
 
 impl Chunks for Answer {
     async fn chunk(&mut self) -> Result<Option<Bytes>> {
-        match &mut self.from {
+        let chunk = match &mut self.from {
             From::Http(answer) => answer.chunk().await,
             From::Ssh(exec) => exec.chunk().await,
+        };
+        match chunk {
+            Ok(Some(chunk)) => Ok(Some(chunk)),
+            end => self.permit.judge(end),
         }
     }
 
     async fn end(&mut self) {
+        let _ = self.permit.judge(Ok(()));
         match &mut self.from {
             From::Http(answer) => answer.end().await,
             From::Ssh(exec) => exec.end().await,

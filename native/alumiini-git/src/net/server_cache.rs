@@ -19,7 +19,7 @@ use crate::net::identity::Identity;
 use crate::net::url::NetUrl;
 
 /// Servers that are remembered. At so many, all are forgotten: each saves one request.
-const MAX_KNOWN: usize = 4096;
+const MAX_KNOWN: usize = 16_384;
 
 /// A repository's server: where it is after redirects, and what it can do.
 #[derive(Debug)]

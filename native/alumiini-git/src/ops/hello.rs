@@ -30,6 +30,7 @@ impl Operation for Hello {
             limits: Limits {
                 all: fields.limit("max_requests")?,
                 per_host: fields.limit("max_requests_per_host")?,
+                per_second: fields.rate("max_requests_per_second_per_host")?,
             },
             allow: Allow::new(
                 fields.names_if("schemes")?,

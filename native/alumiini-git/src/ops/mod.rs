@@ -7,6 +7,7 @@ pub(crate) mod files;
 mod fit;
 pub(crate) mod head;
 pub(crate) mod hello;
+pub(crate) mod hosts;
 pub(crate) mod lease;
 pub(crate) mod log;
 pub(crate) mod ls_remote;
@@ -87,6 +88,7 @@ macro_rules! operations {
 operations! {
     "hello" => hello::Hello,
     "ping" => ping::Ping,
+    "hosts" => hosts::Hosts,
     "sync" => sync::Sync,
     "files" => files::Files,
     "read" => read::Read,

@@ -12,7 +12,7 @@ use rmpv::Value;
 use crate::error::Kind;
 use crate::net::auth::{Auth, SshCredential, SshLogin};
 use crate::net::tls::Tls;
-use crate::port::reply::{Step, event, reply};
+use crate::port::reply::{Host, Step, Waiting, event, reply, reply_after};
 use crate::reference::{Reference, Tip};
 use crate::spec::RemoteSpec;
 use crate::task::progress::{Event, Phase, Stats};
@@ -423,6 +423,102 @@ fn limits_are_positive() {
 }
 
 #[test]
+fn a_rate_is_a_number_within_bounds() {
+    let rate = |value: Value| {
+        let name = "max_requests_per_second_per_host";
+        let base = [
+            ("op", "hello".into()),
+            ("protocol", 1.into()),
+            (name, value),
+        ];
+        match decode(&pack(&map(&base))).map(|request| request.op) {
+            Ok(Op::Hello(hello)) => Ok(hello.limits.per_second),
+            Err((_, error)) => Err((error.kind, error.message)),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(rate(Value::Nil), Ok(None));
+    for (value, number) in [
+        (Value::from(2.5), 2.5),
+        (0.001.into(), 0.001),
+        (1_000_000.into(), 1e6),
+    ] {
+        assert_eq!(rate(value), Ok(Some(number)));
+    }
+    for wrong in [
+        Value::from(0),
+        (-1).into(),
+        0.0009.into(),
+        1_000_001.into(),
+        f64::NAN.into(),
+        f64::INFINITY.into(),
+        "2".into(),
+        true.into(),
+    ] {
+        let (kind, message) = rate(wrong.clone()).unwrap_err();
+        assert_eq!(kind, Kind::Invalid, "{wrong}");
+        assert!(
+            message.contains("max_requests_per_second_per_host"),
+            "{message}"
+        );
+    }
+}
+
+/// The golden frame of the same name.
+fn golden(name: &str) -> Vec<u8> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../protocol/golden");
+    let text = std::fs::read_to_string(dir.join(name)).unwrap();
+    let hex: Vec<&str> = text.lines().skip(2).collect();
+    unhex(&hex.concat())
+}
+
+#[test]
+fn hosts_and_waits_are_told_as_the_page_says() {
+    let shop = |name: &str, waiting| Waiting {
+        url: format!("https://git.example.com/team/{name}.git"),
+        waiting,
+    };
+    let busy = Host {
+        host: "https://git.example.com".into(),
+        proxy: None,
+        running: 32,
+        waiting: 3,
+        limit: 32,
+        per_second: Some(2.5),
+        tokens: Some(0.75),
+        circuit: "closed",
+        held_for: None,
+        failing: 9,
+        repositories: vec![shop("app", 2), shop("shop", 1)],
+    };
+    let held = Host {
+        host: "ssh://git.example.org:22".into(),
+        proxy: Some("socks5://192.0.2.7:1080".into()),
+        running: 0,
+        waiting: 0,
+        limit: 8,
+        per_second: Some(2.5),
+        tokens: Some(2.5),
+        circuit: "half_open",
+        held_for: Some(29_500),
+        failing: 0,
+        repositories: vec![],
+    };
+    let hosts = Ok((Answer::Hosts(vec![busy, held]), None));
+    assert_eq!(reply(Some(31), &hosts), golden("hosts.reply.hex"));
+
+    let waited = std::time::Duration::from_micros(1_250_417);
+    let sha = "7fd1a60b01f91b314f59955a4e4d4e80d8edf11d";
+    let synced = Ok((Answer::Id(sha.into()), Some(Stats::default())));
+    assert_eq!(
+        reply_after(Some(13), waited, &synced),
+        golden("sync-waited.reply.hex")
+    );
+    // Nor is it told where the contract has no room for it.
+    assert_eq!(reply_after(None, waited, &synced), reply(None, &synced));
+}
+
+#[test]
 fn a_root_is_an_absolute_path() {
     let root = |value: Value| {
         let base = [
@@ -535,7 +631,9 @@ fn shown(json: &serde_json::Value) -> Value {
         Json::Bool(flag) => (*flag).into(),
         Json::Number(number) => number
             .as_u64()
-            .map_or_else(|| number.as_i64().unwrap().into(), Value::from),
+            .map(Value::from)
+            .or_else(|| number.as_i64().map(Value::from))
+            .unwrap_or_else(|| number.as_f64().unwrap().into()),
         Json::String(text) => text.as_str().into(),
         Json::Array(items) => Value::Array(items.iter().map(shown).collect()),
         Json::Object(fields) => match fields.get("bin").and_then(Json::as_str) {

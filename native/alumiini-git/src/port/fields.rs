@@ -12,6 +12,9 @@ use crate::error::{Error, Kind, Result};
 
 /// The most that `max_bytes` may say.
 const MAX_BYTES_LIMIT: u64 = 64 << 20;
+/// What `max_requests_per_second_per_host` may say.
+const MIN_RATE: f64 = 0.001;
+const MAX_RATE: f64 = 1_000_000.0;
 /// Of an array, such as `prefixes`: each name that a server sends is held against all of them.
 const MAX_ELEMENTS: usize = 256;
 
@@ -99,6 +102,21 @@ impl Fields {
                 "`{name}` is a positive integer, got 0"
             ))),
             None => Ok(None),
+        }
+    }
+
+    /// A number of requests in a second, from [`MIN_RATE`] to [`MAX_RATE`]. `invalid` for anything
+    /// else.
+    pub(crate) fn rate(&mut self, name: &str) -> Result<Option<f64>> {
+        let Some(value) = self.take(name) else {
+            return Ok(None);
+        };
+        match value.as_f64() {
+            Some(rate) if (MIN_RATE..=MAX_RATE).contains(&rate) => Ok(Some(rate)),
+            Some(_) => Err(Error::invalid(format!(
+                "`{name}` is a number from {MIN_RATE} to {MAX_RATE}, got {value}"
+            ))),
+            None => Self::ill_typed(name, "a number", &value),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The wire, outwards: replies and events. The contract is `protocol/README.md`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use base64::Engine;
 use serde::Serialize;
@@ -32,6 +33,7 @@ pub(crate) enum Answer {
     Refs(Vec<Ref>),
     Steps(Vec<Step>),
     Url(Url),
+    Hosts(Vec<Host>),
 }
 
 impl Answer {
@@ -191,6 +193,30 @@ pub(crate) struct Url {
     pub(crate) hidden: bool,
 }
 
+/// A host, and what of requests to it runs and waits.
+#[derive(Debug, Serialize)]
+pub(crate) struct Host {
+    pub(crate) host: String,
+    pub(crate) proxy: Option<String>,
+    pub(crate) running: usize,
+    pub(crate) waiting: usize,
+    pub(crate) limit: usize,
+    pub(crate) per_second: Option<f64>,
+    pub(crate) tokens: Option<f64>,
+    pub(crate) circuit: &'static str,
+    /// In milliseconds.
+    pub(crate) held_for: Option<u64>,
+    pub(crate) failing: usize,
+    pub(crate) repositories: Vec<Waiting>,
+}
+
+/// A repository of which requests wait.
+#[derive(Debug, Serialize)]
+pub(crate) struct Waiting {
+    pub(crate) url: String,
+    pub(crate) waiting: usize,
+}
+
 /// A step on the way to a remote.
 #[derive(Debug, Serialize)]
 pub(crate) struct Step {
@@ -225,6 +251,15 @@ impl From<Error> for Failed {
 /// The frame of a reply. Always succeeds: an answer that cannot be sent becomes the error that says
 /// so.
 pub(crate) fn reply(id: Option<u64>, result: &Result<(Answer, Option<Stats>)>) -> Vec<u8> {
+    reply_after(id, Duration::ZERO, result)
+}
+
+/// The same for a request that has waited for its turn at a host.
+pub(crate) fn reply_after(
+    id: Option<u64>,
+    waited: Duration,
+    result: &Result<(Answer, Option<Stats>)>,
+) -> Vec<u8> {
     #[derive(Serialize)]
     struct Success<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -234,6 +269,8 @@ pub(crate) fn reply(id: Option<u64>, result: &Result<(Answer, Option<Stats>)>) -
         next: Option<&'a Cursor>,
         #[serde(skip_serializing_if = "Option::is_none")]
         stats: Option<Stats>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        waited: Option<u64>,
     }
     #[derive(Serialize)]
     struct Failure<'a> {
@@ -243,7 +280,10 @@ pub(crate) fn reply(id: Option<u64>, result: &Result<(Answer, Option<Stats>)>) -
         kind: &'static str,
         retryable: bool,
         detail: &'a BTreeMap<Key, Detail>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        waited: Option<u64>,
     }
+    let waited = Some(waited.as_micros() as u64).filter(|us| *us > 0 && id.is_some());
     let mut frame = frame::begin();
     let encoded = match result {
         // The contract's exchange without an id is `{"ok": …}` and nothing else.
@@ -253,6 +293,7 @@ pub(crate) fn reply(id: Option<u64>, result: &Result<(Answer, Option<Stats>)>) -
                 ok: answer,
                 next: answer.next(),
                 stats: stats.filter(|_| id.is_some()),
+                waited,
             };
             rmp_serde::encode::write_named(&mut frame, &success)
         }
@@ -264,6 +305,7 @@ pub(crate) fn reply(id: Option<u64>, result: &Result<(Answer, Option<Stats>)>) -
                 kind: error.kind.as_str(),
                 retryable: error.kind.retryable(),
                 detail: &error.detail,
+                waited,
             };
             rmp_serde::encode::write_named(&mut frame, &failure)
         }

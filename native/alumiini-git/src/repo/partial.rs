@@ -21,7 +21,9 @@ use crate::task::job::Job;
 /// What a server is asked for, as Git writes it (rev-list, `--filter`).
 pub(crate) const FILTER: &str = "blob:none";
 
+/// Git writes the second of these two, and has read both.
 const EXTENSION: &str = "extensions.partialclone";
+const PROMISOR: &str = "remote.origin.promisor";
 
 /// The part of its commits that a repository has.
 #[derive(Debug, Clone)]
@@ -35,8 +37,10 @@ pub(crate) struct Within {
 
 /// Whether files may be missing.
 pub(crate) fn is_partial(git_dir: &Path) -> bool {
-    let config = open::config(git_dir);
-    config.is_ok_and(|config| config.get_entry(EXTENSION).is_ok())
+    let is_said = |config: Config| {
+        config.get_entry(EXTENSION).is_ok() || config.get_bool(PROMISOR).unwrap_or(false)
+    };
+    open::config(git_dir).is_ok_and(is_said)
 }
 
 /// Notes for Git that files may be missing, and where they are: before the first is.
@@ -48,8 +52,8 @@ pub(crate) fn set_partial(git_dir: &Path) -> Result<()> {
         // In this order: a Git that is to understand an extension is told so first.
         config.set_i32("core.repositoryformatversion", 1)?;
         config.set_str("remote.origin.partialclonefilter", FILTER)?;
-        config.set_bool("remote.origin.promisor", true)?;
-        config.set_str(EXTENSION, "origin")
+        config.set_str(EXTENSION, "origin")?;
+        config.set_bool(PROMISOR, true)
     };
     open::config(git_dir)
         .and_then(set)

@@ -19,7 +19,7 @@ use git2::{Delta, Diff, Index, Oid, Repository, RepositoryState, Status, StatusO
 use crate::error::{Error, Key, Kind, Name, Result};
 use crate::reference::shown;
 use crate::repo::marker::{Move, Target};
-use crate::repo::{byte_refs, git_dir_check, git_failure, locked, open, raw_object, refs};
+use crate::repo::{byte_refs, git_dir_check, git_failure, locked, open, partial, raw_object, refs};
 
 pub(crate) use advance::{advance, check};
 pub(crate) use rollback::roll_back;
@@ -56,6 +56,11 @@ pub(crate) fn open(path: &Path) -> Result<Repository> {
     }
     git_dir_check::check_moved(&open::git_dir(path))?;
     let repo = open::any(path)?;
+    if partial::is_partial(&open::git_dir(path)) {
+        return Err(unsupported(
+            "is a partial clone, whose missing files only git fetches",
+        ));
+    }
     let Some(workdir) = repo.workdir() else {
         return Err(unsupported(
             "is a bare repository, which has no working tree",

@@ -13,6 +13,7 @@ use crate::error::{Error, Kind, Result};
 #[cfg(feature = "fault-injection")]
 use crate::task::fault::Act;
 use crate::task::fault::Fault;
+use crate::task::patience::Patience;
 use crate::task::progress::{Event, Phase};
 
 /// Where the events of one request go: to the client, in its reply's order, or nowhere for a
@@ -31,6 +32,7 @@ pub(crate) struct Job {
     /// And those of work that it shared, and was the last to leave.
     left: Mutex<Vec<TaskTracker>>,
     pub(crate) fault: Fault,
+    pub(crate) patience: Arc<Patience>,
     /// Microseconds since `started` at which progress was last told, to bound how often.
     told: AtomicU64,
     started: Instant,
@@ -50,6 +52,7 @@ impl Job {
             holds: TaskTracker::new(),
             left: Mutex::default(),
             fault,
+            patience: Arc::default(),
             told: AtomicU64::new(0),
             started: Instant::now(),
         }

@@ -4,6 +4,7 @@ pub(crate) mod all_of;
 pub(crate) mod fault;
 pub(crate) mod job;
 pub(crate) mod keyed_lock;
+pub(crate) mod patience;
 pub(crate) mod pool;
 pub(crate) mod progress;
 pub(crate) mod share;

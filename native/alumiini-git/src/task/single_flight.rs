@@ -14,10 +14,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Result, panicked};
 use crate::task::job::Job;
+use crate::task::patience;
 
 /// The flights that may still be joined, by what they are for.
 pub(crate) struct SingleFlight<K, V> {
@@ -115,10 +117,14 @@ where
         F: Future<Output = Result<V>> + Send + 'static,
     {
         let alone = job.fault.is_set();
-        let (member, mut answer) = {
+        let joined = Instant::now();
+        let (member, mut answer, before) = {
             let mut waiting = lock(&self.waiting);
             let flight = match waiting.get(&key).filter(|_| !alone) {
-                Some(flight) => flight.clone(),
+                Some(flight) => {
+                    flight.job.patience.extend(job.patience.deadline());
+                    flight.clone()
+                }
                 None => {
                     let flight = Arc::new(Flight {
                         job: Arc::new(Job::new(CancellationToken::new(), job.fault.clone())),
@@ -126,6 +132,7 @@ where
                         members: Mutex::new(0),
                         task: Mutex::default(),
                     });
+                    flight.job.patience.until(job.patience.deadline());
                     if !alone {
                         waiting.insert(key.clone(), flight.clone());
                     }
@@ -135,11 +142,12 @@ where
                         flight: flight.clone(),
                     };
                     let (work, led) = (go(lead), flight.clone());
-                    let task = tokio::spawn(async move {
+                    let patience = flight.job.patience.clone();
+                    let task = tokio::spawn(patience::scope(patience, async move {
                         let answer = AssertUnwindSafe(work).catch_unwind().await;
                         led.answer
                             .send_replace(Some(answer.unwrap_or_else(|_| Err(panicked()))));
-                    });
+                    }));
                     *lock(&flight.task) = Some(task.abort_handle());
                     flight
                 }
@@ -147,18 +155,22 @@ where
             *lock(&flight.members) += 1;
             flight.job.listen(job.clone());
             let answer = flight.answer.subscribe();
+            let before = flight.job.patience.waited();
             let member = Member {
                 flights: self.clone(),
                 key,
                 flight,
                 job: job.clone(),
             };
-            (member, answer)
+            (member, answer, before)
         };
         let given = match answer.wait_for(Option::is_some).await {
             Ok(given) => given.clone(),
             Err(_) => None,
         };
+        // What of its time in queues this request was there for.
+        let waited = member.flight.job.patience.waited() - before;
+        job.patience.add(waited.min(joined.elapsed()));
         drop(member);
         given.unwrap_or_else(|| Err(panicked()))
     }

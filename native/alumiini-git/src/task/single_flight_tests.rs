@@ -135,3 +135,37 @@ async fn an_error_and_a_panic_are_answers() {
     assert_eq!(answer, Err(panicked()));
     assert_eq!(flights.run(1, &job(), |_| async { Ok(2) }).await, Ok(2));
 }
+
+/// The work of several requests waits as long as the most patient of them, and each of them has
+/// waited with it, from when it came.
+#[tokio::test(start_paused = true)]
+async fn those_who_share_work_share_its_patience() {
+    let flights: Arc<SingleFlight<&str, Option<tokio::time::Instant>>> = Arc::default();
+    let start = tokio::time::Instant::now();
+    let second = std::time::Duration::from_secs(1);
+    let ask = |deadline: u32| {
+        let (flights, job) = (flights.clone(), job());
+        job.patience.until(Some(start + second * deadline));
+        async move {
+            let go = |_lead: Lead<_, _>| async move {
+                tokio::time::sleep(second).await;
+                patience::waited(second);
+                tokio::time::sleep(second).await;
+                patience::waited(second);
+                Ok(patience::deadline())
+            };
+            let deadline = flights.run("a", &job, go).await.unwrap();
+            (deadline.unwrap() - start, job.patience.waited())
+        }
+    };
+    let first = tokio::spawn(ask(5));
+    tokio::time::sleep(second * 3 / 2).await;
+    let others = [9, 7].map(|deadline| tokio::spawn(ask(deadline)));
+    assert_eq!(first.await.unwrap(), (second * 9, second * 2));
+    for other in others {
+        let (deadline, waited) = other.await.unwrap();
+        assert_eq!(deadline, second * 9);
+        assert!((second / 2..=second).contains(&waited), "{waited:?}");
+    }
+    assert_eq!(patience::deadline(), None);
+}

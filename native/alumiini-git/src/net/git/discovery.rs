@@ -22,22 +22,22 @@ pub(in crate::net) async fn discover(
     endpoint: &Endpoint,
     wanted: Wanted<'_>,
 ) -> Result<(Arc<ServerInfo>, Vec<RemoteRef>)> {
-    let permit = net.host_limits.enter(endpoint, &endpoint.url).await?;
     let (server, refs) = match &endpoint.url {
         NetUrl::Http(url) => {
-            let found = net
-                .http
-                .get_refs(endpoint, url, net.server_cache.connections(endpoint))
-                .await;
+            let ask = || {
+                let connections = net.server_cache.connections(endpoint);
+                net.http.get_refs(endpoint, url, connections)
+            };
+            let (found, permit) = net.host_limits.ask(endpoint, &endpoint.url, ask).await?;
             let Found {
                 base,
                 answer,
                 until,
-            } = permit.watch(found)?;
+            } = found;
             if answer.content_type() != "application/x-git-upload-pack-advertisement" {
                 return Err(no_smart_answer(answer, &base).await);
             }
-            let (capabilities, refs) = read(answer, base.redacted(), wanted).await?;
+            let (capabilities, refs) = permit.judge(read(answer, base.redacted(), wanted).await)?;
             let server = ServerInfo {
                 base: NetUrl::Http(base),
                 capabilities,
@@ -47,8 +47,9 @@ pub(in crate::net) async fn discover(
             (server, refs)
         }
         NetUrl::Ssh(url) => {
-            let exec = permit.watch(net.upload_pack(endpoint, url, true, Bytes::new()).await)?;
-            let (capabilities, refs) = read(exec, url.redacted(), wanted).await?;
+            let ask = || net.upload_pack(endpoint, url, true, Bytes::new());
+            let (exec, permit) = net.host_limits.ask(endpoint, &endpoint.url, ask).await?;
+            let (capabilities, refs) = permit.judge(read(exec, url.redacted(), wanted).await)?;
             let server = ServerInfo {
                 base: endpoint.url.clone(),
                 capabilities,

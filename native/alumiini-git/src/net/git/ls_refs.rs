@@ -106,13 +106,10 @@ async fn ls_refs_v0(
     if server.v0_too_long.load(Ordering::Relaxed) {
         return Ok(None);
     }
-    let permit = net.host_limits.enter(endpoint, &server.base).await?;
-    let exec = permit.watch(
-        net.upload_pack(endpoint, url, false, bytes::Bytes::new())
-            .await,
-    )?;
+    let ask = || net.upload_pack(endpoint, url, false, bytes::Bytes::new());
+    let (exec, permit) = net.host_limits.ask(endpoint, &server.base, ask).await?;
     let mut reader = PktLineReader::new(exec, server.base.redacted(), MAX_V0);
-    match advertisement(&mut reader, wanted).await {
+    match permit.judge(advertisement(&mut reader, wanted).await) {
         Ok((Capabilities::V0(_), refs)) => {
             reader.finish().await;
             return Ok(Some(refs));
