@@ -701,7 +701,7 @@ defmodule Alumiini.Git do
   `:worker_unavailable` where there is no such server, and `:timeout`.
   """
   @spec info(GenServer.server(), [Options.info()]) :: {:ok, Info.t()} | {:error, Error.t()}
-  def info(server \\ __MODULE__, options \\ []), do: Server.Look.run(server, options)
+  def info(server \\ Alumiini.Git, options \\ []), do: Server.Look.run(server, options)
 
   ## The same, for who wants the value or an exception
 
@@ -752,5 +752,5 @@ defmodule Alumiini.Git do
   bang release!(lease, options \\ [])
 
   @spec info!(GenServer.server(), [Options.info()]) :: Info.t()
-  bang info!(server \\ __MODULE__, options \\ [])
+  bang info!(server \\ Alumiini.Git, options \\ [])
 end
