@@ -16,12 +16,12 @@ defmodule Alumiini.Git.Options.Read do
   @most_known 45_000
 
   @revisions [:at, :from]
-  @patterns [:match, :ignore, :paths]
+  @patterns [:match, :ignore]
   @booleans [:recursive, :content, :renames, :link]
   @names [:subpath, :path]
 
   @keys @revisions ++
-          @patterns ++ @booleans ++ @names ++ [:known, :max_files, :limit, :format, :grace]
+          @patterns ++ @booleans ++ @names ++ [:paths, :known, :max_files, :limit, :format, :grace]
 
   @doc "The options that `check!/2` knows."
   @spec keys() :: [atom, ...]
@@ -38,6 +38,12 @@ defmodule Alumiini.Git.Options.Read do
     if is_binary(value) or (is_list(value) and Enum.all?(value, &is_binary/1)),
       do: :ok,
       else: wrong!(key, "a pattern or a list of patterns, which are strings", value)
+  end
+
+  def check!(:paths, value) do
+    if is_binary(value) or (is_list(value) and Enum.all?(value, &is_binary/1)),
+      do: :ok,
+      else: wrong!(:paths, "a path in the repository, or a list of such, which are strings", value)
   end
 
   def check!(key, value) when key in @booleans, do: boolean!(key, value)

@@ -199,40 +199,32 @@ struct New<'a> {
 }
 
 impl New<'_> {
-    /// Whether all that the objects of `pack` name is in it, or was known before: then nothing can be
-    /// missing. Where something is, it need not be one of `wants` that needs it.
+    /// Whether all that the objects of `pack` name is in it, or was known before: then nothing can
+    /// be missing. Where something is, it need not be one of `wants` that needs it.
     fn is_closed(&self, pack: &Pack) -> Result<bool> {
-        let New {
-            odb,
-            known,
-            wants,
-            shallow,
-            unshallow,
-            is_partial,
-            job,
-        } = *self;
+        let (odb, known, job) = (self.odb, self.known, self.job);
         let has = |id: Oid, kind: ObjectType| match pack.kind(id) {
             Some(is) => is == kind,
             None => known.exists_ext(id, OdbLookupFlags::NO_REFRESH),
         };
-        if pack.links.is_odd || !wants.iter().all(|want| has(*want, ObjectType::Commit)) {
+        if pack.links.is_odd || !self.wants.iter().all(|want| has(*want, ObjectType::Commit)) {
             return Ok(false);
         }
         for (id, kind) in &pack.links.named {
             job.check()?;
-            let may_lack = is_partial && *kind == ObjectType::Blob && pack.kind(*id).is_none();
+            let may_lack = self.is_partial && *kind == ObjectType::Blob && pack.kind(*id).is_none();
             if !may_lack && !has(*id, *kind) {
                 return Ok(false);
             }
         }
         for (commit, parent) in &pack.links.parents {
             job.check()?;
-            if !shallow.contains(commit) && !has(*parent, ObjectType::Commit) {
+            if !self.shallow.contains(commit) && !has(*parent, ObjectType::Commit) {
                 return Ok(false);
             }
         }
         // These were known without their parents.
-        for commit in unshallow {
+        for commit in self.unshallow {
             job.check()?;
             let Ok(commit) = raw_object::read_commit(odb, *commit) else {
                 return Ok(false);
@@ -251,15 +243,7 @@ impl New<'_> {
     /// Walks what is new from `wants`: every commit down to the boundary or to what `known` holds,
     /// their trees, their blobs. Says what is missing or wrong.
     fn walk(&self) -> Result<()> {
-        let New {
-            odb,
-            known,
-            wants,
-            shallow,
-            unshallow,
-            is_partial,
-            job,
-        } = *self;
+        let (odb, known, job) = (self.odb, self.known, self.job);
         let is_known = |oid: Oid| known.exists_ext(oid, OdbLookupFlags::NO_REFRESH);
         let lost = |oid: Oid, error: Error| match odb.exists(oid) {
             true => error.context("the remote sent something that cannot be read"),
@@ -269,9 +253,9 @@ impl New<'_> {
             }
         };
         let mut seen: HashSet<Oid> = HashSet::new();
-        let mut commits = wants.to_vec();
+        let mut commits = self.wants.to_vec();
         // These were known without their parents.
-        let reopened: HashSet<Oid> = unshallow.iter().copied().collect();
+        let reopened: HashSet<Oid> = self.unshallow.iter().copied().collect();
         commits.extend(&reopened);
         let mut trees = Vec::new();
         while let Some(oid) = commits.pop() {
@@ -281,7 +265,7 @@ impl New<'_> {
             job.check()?;
             let commit = raw_object::read_commit(odb, oid).map_err(|error| lost(oid, error))?;
             trees.push(commit.tree);
-            if !shallow.contains(&oid) {
+            if !self.shallow.contains(&oid) {
                 commits.extend(commit.parents);
             }
         }
@@ -306,7 +290,7 @@ impl New<'_> {
                                 &format!("it is a {other}, and `{name}` is to be a file"),
                             ));
                         }
-                        Err(_) if is_partial && !odb.exists(id) => {}
+                        Err(_) if self.is_partial && !odb.exists(id) => {}
                         Err(error) => return Err(lost(id, raw_object::unreadable(id)(error))),
                     },
                     // Commits are submodules: theirs is another repository.

@@ -21,8 +21,9 @@ use crate::selection::scope::Filter;
 use crate::task::job::Job;
 use crate::task::progress::Phase;
 
-/// Makes a working tree that is as `old` says equal `new`, both as far as `filter` takes them. `None` where something was found not to
-/// be as it says: then a walk over all of it has to put it right.
+/// Makes a working tree that is as `old` says equal `new`, both as far as `filter` takes them.
+/// `None` where something was found not to be as it says: then a walk over all of it has to put it
+/// right.
 pub(crate) fn advance(
     repo: &Repository,
     work: &Path,
