@@ -21,6 +21,7 @@ defmodule Alumiini.Git.Test.Relay do
           open: non_neg_integer,
           peak: non_neg_integer,
           stalled: non_neg_integer,
+          stalls: non_neg_integer,
           up: non_neg_integer,
           down: non_neg_integer
         }
@@ -70,7 +71,8 @@ defmodule Alumiini.Git.Test.Relay do
 
   @doc """
   Counts since the start or `reset/1`; `up` is what clients sent, `down` what the server did, in
-  bytes, and `peak` the most connections that were open at a time.
+  bytes, `peak` the most connections that were open at a time, and `stalls` how many came to where
+  `stall_after/2` let them end.
   """
   @spec stats(server) :: stats
   def stats(relay), do: GenServer.call(relay, :stats)
@@ -135,6 +137,7 @@ defmodule Alumiini.Git.Test.Relay do
       open: %{},
       peak: 0,
       stalled: MapSet.new(),
+      stalls: 0,
       turns: [],
       last: :up,
       logged: 0,
@@ -191,7 +194,15 @@ defmodule Alumiini.Git.Test.Relay do
     for index <- 1..2, do: :counters.put(state.settings.counters, index, 0)
 
     {:reply, :ok,
-     %{state | connections: 0, peak: map_size(state.open), turns: [], last: :up, logged: 0}}
+     %{
+       state
+       | connections: 0,
+         peak: map_size(state.open),
+         stalls: 0,
+         turns: [],
+         last: :up,
+         logged: 0
+     }}
   end
 
   def handle_call({:notify, condition}, {pid, _tag}, state) do
@@ -212,7 +223,8 @@ defmodule Alumiini.Git.Test.Relay do
   end
 
   def handle_info({:stalled, pid}, state) do
-    {:noreply, check(%{state | stalled: MapSet.put(state.stalled, pid)})}
+    stalled = MapSet.put(state.stalled, pid)
+    {:noreply, check(%{state | stalled: stalled, stalls: state.stalls + 1})}
   end
 
   def handle_info({:EXIT, pid, _reason}, state) do
@@ -226,6 +238,7 @@ defmodule Alumiini.Git.Test.Relay do
       open: map_size(state.open),
       peak: state.peak,
       stalled: MapSet.size(state.stalled),
+      stalls: state.stalls,
       up: :counters.get(state.settings.counters, 1),
       down: :counters.get(state.settings.counters, 2)
     }

@@ -161,6 +161,7 @@ defmodule Alumiini.Git.RandomPathsTest do
   defp walk([here | _], [], _links), do: {:ok, here}
   defp walk(trail, ["." | steps], links), do: walk(trail, steps, links)
   defp walk([_top], [".." | _], _links), do: :error
+  defp walk([{:file, _content} | _], [".." | _], _links), do: :error
   defp walk([_here | above], [".." | steps], links), do: walk(above, steps, links)
 
   defp walk([here | _] = trail, [step | steps], links) do
