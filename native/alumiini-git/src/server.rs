@@ -309,7 +309,9 @@ impl Server {
                 done.unwrap_or_else(|_| Err(panicked()))
             }
             () = token.cancelled() => Err(cancelled(&what)),
-            () = tokio::time::sleep_until(arrived + request.timeout) => Err(expired(&what, request.timeout)),
+            () = tokio::time::sleep_until(arrived + request.timeout) => {
+                Err(expired(&what, request.timeout))
+            }
         };
         if matches!(&result, Err(error) if matches!(error.kind, Kind::Cancelled | Kind::Timeout)) {
             token.cancel();

@@ -31,10 +31,12 @@ fn reader(bytes: &[u8]) -> PktLineReader<Pieces> {
 }
 
 fn run<T>(future: impl Future<Output = T>) -> T {
-    thread_local!(static RUNTIME: tokio::runtime::Runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .expect("a runtime"));
+    thread_local! {
+        static RUNTIME: tokio::runtime::Runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime");
+    }
     RUNTIME.with(|runtime| runtime.block_on(future))
 }
 

@@ -117,11 +117,11 @@ impl HostLimits {
     }
 
     /// Asks the host of `base` for `endpoint`, once it may be asked. What `ask` returns is the
-    /// beginning of an answer; the permit is for the rest of it. `ask` may be called more than once:
-    /// one that is slow gives way to others, and is made again later.
+    /// beginning of an answer; the permit is for the rest of it. `ask` may be called more than
+    /// once: one that is slow gives way to others, and is made again later.
     ///
-    /// The errors of `ask`. `network`: the host could not be reached by a request for which this one
-    /// waited. `rate_limited`: it does not want to be asked before this one's deadline.
+    /// The errors of `ask`. `network`: the host could not be reached by a request for which this
+    /// one waited. `rate_limited`: it does not want to be asked before this one's deadline.
     pub(super) async fn ask<T, F>(
         &self,
         endpoint: &Endpoint,

@@ -133,8 +133,11 @@ impl Clients {
         let mut tls = endpoint.tls.clone();
         // The URL that was asked for is who our certificate is for: not where it redirects, nor a
         // proxy on the way to plain `http`.
-        let is_for = |first: &NetUrl| matches!(first, NetUrl::Http(first) if first.same_origin(url) && !url.is_plaintext());
-        if !is_for(&endpoint.url) {
+        let is_for_it = match &endpoint.url {
+            NetUrl::Http(first) => first.same_origin(url) && !url.is_plaintext(),
+            _ => false,
+        };
+        if !is_for_it {
             tls.client = None;
         }
         let encrypted =

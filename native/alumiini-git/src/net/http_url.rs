@@ -19,8 +19,8 @@ pub(crate) struct HttpUrl {
 }
 
 impl HttpUrl {
-    /// From the whole text. `invalid` where it is not a URL, or may be one only by mistake: no error
-    /// repeats it.
+    /// From the whole text. `invalid` where it is not a URL, or may be one only by mistake: no
+    /// error repeats it.
     pub(super) fn parse(bytes: &[u8]) -> Result<HttpUrl> {
         let text =
             std::str::from_utf8(bytes).map_err(|_| Error::invalid("the URL is not UTF-8"))?;

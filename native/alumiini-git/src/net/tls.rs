@@ -98,8 +98,8 @@ fn verifier(ca: Option<&str>, provider: Arc<CryptoProvider>) -> Result<OrGiven> 
         } else {
             Error::new(
                 Kind::Certificate,
-                "this system has no certificates to verify servers by: install them (ca-certificates), name a file of them in SSL_CERT_FILE, \
-                 or pass tls: [ca: …]",
+                "this system has no certificates to verify servers by: install them \
+                 (ca-certificates), name a file of them in SSL_CERT_FILE, or pass tls: [ca: …]",
             )
         }
     })?;

@@ -173,8 +173,8 @@ struct Count {
     bytes: u64,
 }
 
-/// Gives the files of `commit` to `sink`. Answers how many there are, and the SHA-256 of their list:
-/// mode, id and path of each.
+/// Gives the files of `commit` to `sink`. Answers how many there are, and the SHA-256 of their
+/// list: mode, id and path of each.
 fn write(
     objects: &Objects<'_>,
     ask: &Export,

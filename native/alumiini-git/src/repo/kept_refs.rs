@@ -91,7 +91,8 @@ pub(crate) fn lease(repo: &Repository, id: &str, commit: Oid) -> Result<()> {
             let limit = MAX_LEASES as u64;
             return Err(Error::new(Kind::TooLarge, message).with(Key::Limit, limit));
         }
-        // Nothing is written where it is at that already, and its file would not show how old it is.
+        // Nothing is written where it is at that already, and its file would not show how old it
+        // is.
         delete(repo, name.as_bytes())?;
         byte_refs::write(repo, name.as_bytes(), commit, "lease")
             .map_err(git_failure("write a ref"))?;

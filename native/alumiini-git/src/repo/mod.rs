@@ -136,8 +136,8 @@ pub(crate) fn git_failure(what: &'static str) -> impl Fn(git2::Error) -> Error {
 /// `lock` is there: a file by which Git programs keep each other away.
 pub(crate) fn locked(lock: &Path) -> Error {
     let message = format!(
-        "{} exists, so another Git program may be at work on the repository: try again, and if there is none, remove that \
-         file",
+        "{} exists, so another Git program may be at work on the repository: try again, and if \
+         there is none, remove that file",
         lock.display()
     );
     Error::new(Kind::Locked, message)

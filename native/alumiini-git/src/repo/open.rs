@@ -177,8 +177,8 @@ fn not_opened(path: &Path, git: &Path, error: git2::Error) -> Error {
         let message = match fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return no_path(path),
             _ if fs::symlink_metadata(git).is_ok() => format!(
-                "{} is there and is no Git repository (it lacks HEAD, or more), and nothing was touched; remove it, or use another \
-                 directory",
+                "{} is there and is no Git repository (it lacks HEAD, or more), and nothing was \
+                 touched; remove it, or use another directory",
                 git.display()
             ),
             _ => return not_a_repository(path),

@@ -87,8 +87,9 @@ fn index(repo: &Repository, path: &Path) -> Result<Index> {
     repo.index().map_err(|error| {
         if error.message().contains("mandatory extension") {
             let message = format!(
-                "the index of {} is split or sparse, which libgit2 cannot read; run `git update-index --no-split-index` \
-                 and `git sparse-checkout reapply --no-sparse-index` there, or sync into a directory of its own",
+                "the index of {} is split or sparse, which libgit2 cannot read; run `git \
+                 update-index --no-split-index` and `git sparse-checkout reapply \
+                 --no-sparse-index` there, or sync into a directory of its own",
                 path.display()
             );
             return Error::new(Kind::Unsupported, message).with(Key::Path, Name::of(path));
@@ -324,8 +325,8 @@ fn dirty_paths(path: &Path, what: &str, changed: &[Vec<u8>]) -> Error {
 
 fn dirty(path: &Path, why: &str) -> Error {
     let message = format!(
-        "{} is a repository of its own, not made by a sync, and would lose work: {why}; commit and push it, sync \
-         elsewhere, or pass force",
+        "{} is a repository of its own, not made by a sync, and would lose work: {why}; commit and \
+         push it, sync elsewhere, or pass force",
         path.display()
     );
     Error::new(Kind::Dirty, message).with(Key::Path, Name::of(path))

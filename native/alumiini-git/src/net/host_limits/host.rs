@@ -221,8 +221,8 @@ impl Host {
         }
     }
 
-    /// What there is to see, with the first `most` of those that wait. `None` where nothing is under
-    /// way, waits or is held off.
+    /// What there is to see, with the first `most` of those that wait. `None` where nothing is
+    /// under way, waits or is held off.
     pub(super) fn look(&self, most: usize) -> Option<Seen> {
         let mut state = self.lock();
         let now = Instant::now();

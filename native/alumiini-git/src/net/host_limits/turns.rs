@@ -1,8 +1,8 @@
 //! Who is next at a host: repositories take turns, each request of theirs in the order it came.
 //!
-//! Pure. What waits of one repository, with the same credentials, is a line. A line that has had its
-//! turn goes behind the others, so that a thousand requests of one repository are one among those
-//! that wait. Lines of repositories that fail are apart: they may be passed over.
+//! Pure. What waits of one repository, with the same credentials, is a line. A line that has had
+//! its turn goes behind the others, so that a thousand requests of one repository are one among
+//! those that wait. Lines of repositories that fail are apart: they may be passed over.
 
 use std::collections::{BTreeMap, HashMap};
 

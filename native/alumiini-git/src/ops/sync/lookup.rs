@@ -373,8 +373,9 @@ impl SyncRun {
             false => "`paths` and `ignore`",
         };
         let message = format!(
-            "{} holds a repository that this library did not make, whose working tree is its owner's, and nothing there was touched; \
-             sync into a directory of its own, or without {without}",
+            "{} holds a repository that this library did not make, whose working tree is its \
+             owner's, and nothing there was touched; sync into a directory of its own, or without \
+             {without}",
             path.display()
         );
         Error::new(Kind::Unsupported, message).with(Key::Path, Name::of(path))

@@ -12,7 +12,10 @@ use super::*;
 
 /// Takes `noise` for a list of objects and deltas, packs them, and indexes that.
 pub(crate) fn run(noise: &[u8]) {
-    thread_local!(static PLACE: OnceCell<(PathBuf, tokio::runtime::Runtime, Turns)> = const { OnceCell::new() });
+    thread_local! {
+        static PLACE: OnceCell<(PathBuf, tokio::runtime::Runtime, Turns)> =
+            const { OnceCell::new() };
+    }
     PLACE.with(|place| {
         let (git_dir, runtime, turns) = place.get_or_init(|| {
             let dir =

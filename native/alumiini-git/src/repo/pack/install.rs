@@ -154,7 +154,10 @@ fn verify(
     let shallow: HashSet<Oid> = open::shallow(repo.path())?.into_iter().collect();
     let odb = repo.odb().map_err(git_failure("open the objects"))?;
     // What a tag is of may be anything.
-    let other = |want: &&Oid| matches!(odb.read_header(**want), Ok((_, kind)) if kind != ObjectType::Commit);
+    let other = |want: &&Oid| {
+        let header = odb.read_header(**want);
+        header.is_ok_and(|(_, kind)| kind != ObjectType::Commit)
+    };
     if let Some(other) = wants.first().filter(other) {
         return Err(no_commit(*other));
     }

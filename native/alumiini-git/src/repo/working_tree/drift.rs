@@ -35,8 +35,8 @@ pub(crate) enum Drift {
     Untracked,
 }
 
-/// What differs in the working tree `work` from what `filter` takes of `tree`, by path. As far as the index tells by a
-/// file's stat that it is as it was written, it is not read.
+/// What differs in the working tree `work` from what `filter` takes of `tree`, by path. As far as
+/// the index tells by a file's stat that it is as it was written, it is not read.
 pub(crate) fn drift(
     repo: &Repository,
     work: &Path,
