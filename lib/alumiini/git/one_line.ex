@@ -10,8 +10,12 @@ defmodule Alumiini.Git.OneLine do
 
   @spec escape(binary) :: binary
   def escape(text) do
-    if Regex.match?(@unfit, text), do: Regex.replace(@unfit, text, &escaped/1), else: text
+    if plain?(text), do: text, else: Regex.replace(@unfit, text, &escaped/1)
   end
+
+  # Most text is, and every call comes through here with its path.
+  defp plain?(<<char, rest::binary>>) when char in 0x20..0x7E, do: plain?(rest)
+  defp plain?(rest), do: rest == ""
 
   defp escaped("\n"), do: "\\n"
   defp escaped("\r"), do: "\\r"

@@ -172,13 +172,19 @@ defmodule Alumiini.Git.RedactedUrl do
   """
   @spec clean_text(binary) :: binary
   def clean_text(text) do
-    # Every call comes through here with its path: most have none.
-    if :binary.match(text, ["@", "://", ":/", "%40"]) != :nomatch do
-      if String.valid?(text), do: clean_utf8(text), else: clean_bytes(text)
-    else
-      text
+    cond do
+      not may_hold_any?(text) -> text
+      String.valid?(text) -> clean_utf8(text)
+      true -> clean_bytes(text)
     end
   end
+
+  # Every call comes through here with its path: most have none.
+  defp may_hold_any?("@" <> _rest), do: true
+  defp may_hold_any?(":/" <> _rest), do: true
+  defp may_hold_any?("%40" <> _rest), do: true
+  defp may_hold_any?(<<_byte, rest::binary>>), do: may_hold_any?(rest)
+  defp may_hold_any?(""), do: false
 
   # A path or a name in some other encoding: each byte is a character of its own meanwhile.
   defp clean_bytes(bytes) do

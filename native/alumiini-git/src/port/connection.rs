@@ -46,6 +46,7 @@ impl Stdout {
     fn new() -> io::Result<Stdout> {
         let stdout = io::stdout();
         let file = File::from(stdout.as_fd().try_clone_to_owned()?);
+        widen(&file);
         // Our end of a pipe is ours alone; a terminal is shared with the shell, which does not
         // expect this.
         let is_nonblocking = !stdout.is_terminal()
@@ -57,6 +58,20 @@ impl Stdout {
         })
     }
 }
+
+/// Of a pipe's buffer: a page of a snapshot leaves in a few writes then, and with as many changes
+/// of processes, where the usual 64 KiB mean dozens. What the system allows without privileges.
+#[cfg(target_os = "linux")]
+const ROOM: usize = 1 << 20;
+
+#[cfg(target_os = "linux")]
+fn widen(pipe: &File) {
+    // Where it is no pipe, or its user has too many of that size, it stays as it is.
+    let _ = rustix::pipe::fcntl_setpipe_size(pipe, ROOM);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn widen(_pipe: &File) {}
 
 impl Output for Stdout {
     fn try_write(&self, bytes: &[u8]) -> usize {

@@ -31,6 +31,9 @@ const HEAD: u64 = 8;
 const FANOUT: u64 = 4 * 256;
 /// Objects of a pack whose index is small.
 const SMALL: u64 = 1 << 14;
+/// More room than an object needs: the last bytes before the end of it are inflated one by one (a
+/// match has up to 258), and nothing is inflated into no room, not even nothing.
+const SLACK: usize = 320;
 /// What is read of a pack at once.
 const PIECE: usize = 8 << 10;
 
@@ -202,8 +205,7 @@ impl PackReader {
         let pack = &self.packs.0[pack];
         let size = usize::try_from(size).ok()?;
         self.inflate.reset(true);
-        // One more, since nothing is inflated into no room, not even nothing.
-        let mut out = Vec::with_capacity(size + 1);
+        let mut out = Vec::with_capacity(size + SLACK);
         let mut at = offset;
         loop {
             let left = pack.end.checked_sub(at)?.min(PIECE as u64) as usize;
