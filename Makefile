@@ -13,6 +13,9 @@ SECONDS ?= 600
 # For `make bench`: some scenarios, rounds and sizes only, see bench/run.exs.
 export ONLY ROUNDS SIZES
 
+# For `make soak`.
+export MINUTES KILLS SOAK_DIR
+
 # For `make release-check`: some targets only, another directory.
 export TARGETS WORK
 
@@ -33,9 +36,10 @@ test: ## all checks and tests
 	@bin/setup checks
 	@$(run) sh bin/check
 
-soak: setup ## the tests in their long form
+soak: setup ## the tests in their long form, then an hour (MINUTES=60) of 10,000 kills and a day's polls
 	@ALUMIINI_SOAK=1 $(run) cargo test --quiet --locked --profile quick --features fault-injection --target-dir target/fault-injection
 	@MIX_ENV=test $(run) mix test --include soak
+	@MIX_ENV=prod $(run) mix run bench/soak.exs
 
 bench: ## measure, beside the git command
 	@bin/setup checks

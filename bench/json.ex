@@ -20,8 +20,12 @@ defmodule Alumiini.Git.Bench.Json do
       results: Enum.map(results, &result/1)
     ]
 
-    [value(document, 0), "\n"]
+    document(document)
   end
+
+  @doc "A document of keyword lists, lists and plain values."
+  @spec document(keyword) :: iodata
+  def document(document), do: [value(document, 0), "\n"]
 
   defp result(result) do
     [
@@ -52,6 +56,9 @@ defmodule Alumiini.Git.Bench.Json do
 
     brackets("{", members, "}", depth)
   end
+
+  defp value([], _depth), do: "[]"
+  defp value(nil, _depth), do: "null"
 
   defp value(list, depth) when is_list(list),
     do: brackets("[", Enum.map(list, &value(&1, depth + 1)), "]", depth)

@@ -47,13 +47,13 @@ defmodule Alumiini.Git.Test.HostilePacks do
   end
 
   @doc "What a server of protocol v0 says of one branch, and then sends."
-  @spec answers(binary) :: %{info_refs: iodata, upload_pack: iodata}
-  def answers(pack) do
-    refs = [pkt("#{String.duplicate("ab", 20)} refs/heads/main\0shallow ofs-delta\n"), "0000"]
+  @spec answers(binary, String.t()) :: %{info_refs: iodata, upload_pack: iodata}
+  def answers(pack, commit \\ String.duplicate("ab", 20)) do
+    refs = [pkt("#{commit} refs/heads/main\0shallow ofs-delta\n"), "0000"]
 
     %{
       info_refs: [pkt("# service=git-upload-pack\n"), "0000", refs],
-      upload_pack: [pkt("shallow #{String.duplicate("ab", 20)}"), "0000", pkt("NAK\n"), pack]
+      upload_pack: [pkt("shallow #{commit}"), "0000", pkt("NAK\n"), pack]
     }
   end
 
