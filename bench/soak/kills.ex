@@ -147,6 +147,9 @@ defmodule Alumiini.Git.Bench.Soak.Kills do
     end
   end
 
+  # One runner of each repository pushes: two could be in each other's way.
+  defp call(:push, %{bare?: true}, told), do: {:ok, told}
+
   defp call(:push, runner, told) do
     Origin.push!(runner.origin)
     {:ok, told}
