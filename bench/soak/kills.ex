@@ -54,32 +54,27 @@ defmodule Alumiini.Git.Bench.Soak.Kills do
   ## The killer
 
   defp killer(server, kills, given) do
-    me = self()
-
-    :telemetry.attach(
-      @handler,
-      [:alumiini_git, :worker, :up],
-      &__MODULE__.up/4,
-      %{server: server, to: me}
-    )
-
-    %{os_pid: pid} = started(Server.info(server), server)
-    killed = kill(pid, 0, kills, given)
+    config = %{server: server, to: self()}
+    event = [:alumiini_git, :worker, :up]
+    :ok = :telemetry.attach(@handler, event, &__MODULE__.up/4, config)
+    killed = kill(server, nil, 0, kills, given)
     :telemetry.detach(@handler)
     killed
   end
 
-  defp started(%{os_pid: pid} = info, _server) when is_integer(pid), do: info
-  defp started(_none_yet, server), do: receive(after: (20 -> started(Server.info(server), server)))
-
   @doc false
-  def up(_event, _measurements, %{server: server, os_pid: pid}, %{server: server, to: to}),
-    do: send(to, {:up, pid})
+  def up(
+        _event,
+        _measurements,
+        %{server: server, isolated: true, os_pid: pid},
+        %{server: server} = to
+      ),
+      do: send(to.to, {:isolated, pid})
 
   def up(_event, _measurements, _metadata, _config), do: :ok
 
   # So that the last one comes at the end, and the time between two is any.
-  defp kill(pid, killed, kills, given) do
+  defp kill(server, last, killed, kills, given) do
     left = given.until - now()
 
     if killed >= kills or left <= 0 do
@@ -87,30 +82,24 @@ defmodule Alumiini.Git.Bench.Soak.Kills do
     else
       pause = :rand.uniform(max(1, div(2 * left, kills - killed)))
       receive after: (min(pause, left) -> :ok)
-      # One that ended by itself, with the last call of an isolated run, is not counted.
-      killed = if OsProcess.kill(pid, :KILL) == :ok, do: killed + 1, else: killed
-
-      case next(given) do
-        {:ok, pid} -> kill(pid, killed, kills, given)
-        :over -> killed
-      end
+      pid = target(server, last)
+      # One that ended by itself, with the only call that it was there for, is not counted.
+      more = if pid && OsProcess.kill(pid, :KILL) == :ok, do: 1, else: 0
+      kill(server, pid || last, killed + more, kills, given)
     end
   end
 
-  # The newest there is.
-  defp next(given) do
+  # One that runs a single call, where there is one: a call may be killed there, too. Else the one
+  # that runs all others; none while the next is starting.
+  defp target(server, last) do
     receive do
-      {:up, pid} -> newest(pid)
+      {:isolated, pid} -> pid
     after
-      max(0, given.until - now()) -> :over
-    end
-  end
-
-  defp newest(pid) do
-    receive do
-      {:up, pid} -> newest(pid)
-    after
-      0 -> {:ok, pid}
+      0 ->
+        case Server.info(server) do
+          %{os_pid: ^last} -> nil
+          %{os_pid: pid} -> pid
+        end
     end
   end
 
