@@ -58,7 +58,8 @@ defmodule AlumiiniGit.MixProject do
         {:msgpax, path: "test/offline/msgpax"},
         {:telemetry, path: "test/offline/telemetry"},
         {:jason, path: "test/offline/jason", optional: true},
-        {:plug, path: "test/offline/plug", optional: true}
+        {:plug, path: "test/offline/plug", optional: true},
+        {:telemetry_metrics, path: "test/offline/telemetry_metrics", optional: true}
       ]
     else
       [
@@ -67,6 +68,8 @@ defmodule AlumiiniGit.MixProject do
         # Of webhooks: JSON where neither OTP nor Elixir has it, and the plug.
         {:jason, "~> 1.4", optional: true},
         {:plug, "~> 1.14", optional: true},
+        # Of `Alumiini.Git.Telemetry.Metrics`.
+        {:telemetry_metrics, "~> 0.6 or ~> 1.0", optional: true},
         # In an environment of its own: it needs a newer Elixir than the library does.
         {:ex_doc, "~> 0.38", only: :docs, runtime: false}
       ]
