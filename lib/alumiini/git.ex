@@ -693,7 +693,8 @@ defmodule Alumiini.Git do
   ## Options
 
     * `:hosts` - whether to ask the worker for `hosts`: those at which something is under way or
-      waits, or that are left alone for now, at most 256. Default: `false`
+      waits, that are left alone for now, could not be reached, or have repositories that fail; at
+      most 256. Default: `false`
     * `:timeout` - in milliseconds. Default: 1,000
 
   ## Errors
