@@ -104,7 +104,7 @@ defmodule AlumiiniGit.MixProject do
   # maintainers in the repository. File by file and sorted: of a directory, Hex takes the files as
   # they come, which differs from one machine to the next.
   defp package_files do
-    top = ~w(mix.exs .formatter.exs README.md CHANGELOG.md LICENSE NOTICE Cargo.toml Cargo.lock)
+    top = ~w(mix.exs .formatter.exs README.md CHANGELOG.md usage-rules.md LICENSE NOTICE Cargo.toml Cargo.lock)
 
     worker =
       ~w(native/alumiini-git/Cargo.toml native/alumiini-git/build.rs native/alumiini-git/src/**/*.rs)
