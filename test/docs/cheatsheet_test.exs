@@ -13,6 +13,7 @@ defmodule Alumiini.Git.CheatsheetTest do
       path: context.path,
       bare: context.path <> ".bare",
       part: context.path <> ".part",
+      dir: context.path <> ".followed",
       dest: Path.join(context.directory, "export"),
       key: "-----BEGIN OPENSSH PRIVATE KEY-----\nkey\n-----END OPENSSH PRIVATE KEY-----\n",
       known_hosts: "hosts"
@@ -20,8 +21,8 @@ defmodule Alumiini.Git.CheatsheetTest do
 
     blocks = blocks!(@sheet, context)
     {[children], rest} = Enum.split_with(blocks, &String.starts_with?(&1, "children"))
-    {_value, [children: children] ++ _} = Code.eval_string(children, bindings)
-    for child <- children, do: start_supervised!(child)
+    {_value, told} = Code.eval_string(children, bindings)
+    for child <- told[:children], do: start_supervised!(child)
 
     {values, bindings} = run(rest, bindings)
     assert bindings[:sha] == context.sha

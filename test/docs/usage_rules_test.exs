@@ -20,6 +20,7 @@ defmodule Alumiini.Git.UsageRulesTest do
     text = Document.read!(@page)
     named = Regex.scan(~r{`(?:Alumiini\.Git\.)?(\w+)/(\d)`}, text)
     assert length(named) > 5
+    Code.ensure_loaded!(Git)
 
     for [_all, name, arity] <- named do
       assert {name, function_exported?(Git, String.to_atom(name), String.to_integer(arity))} ==

@@ -59,6 +59,7 @@ defmodule Alumiini.Git.Error do
   A process that follows a repository goes on after any of them, also one that is not retryable:
   somebody may put right what is wrong, and a process that stops each time takes its supervisor
   down. README.md has one that waits longer after each error, and logs it once.
+  [Troubleshooting](troubleshooting.md) says of each reason what to do.
   """
 
   alias Alumiini.Git.{OneLine, RedactedUrl}

@@ -117,6 +117,8 @@ defmodule Alumiini.Git.Telemetry do
 
   ## Logs
 
+  The guide [Telemetry and metrics](metrics.md) has handlers, metrics and what to be alarmed by.
+
   The library logs nothing of calls by itself. `attach_default_logger/1` has each of them logged.
   What it does log, a worker that ends for one, has the metadata `domain: [:alumiini_git]`, too.
   """
@@ -128,7 +130,8 @@ defmodule Alumiini.Git.Telemetry do
   @doc """
   The names of all events.
 
-      :telemetry.attach_many("git-metrics", Alumiini.Git.Telemetry.events(), &MyApp.Metrics.handle/4, nil)
+      events = Alumiini.Git.Telemetry.events()
+      :telemetry.attach_many("git-metrics", events, &MyApp.Metrics.handle/4, nil)
   """
   @spec events() :: [[atom, ...]]
   def events do

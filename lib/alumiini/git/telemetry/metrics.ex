@@ -10,7 +10,7 @@ if Code.ensure_loaded?(Telemetry.Metrics) do
     It is there where `telemetry_metrics` is among your dependencies. (If you add that later, compile
     this library anew: `mix deps.compile alumiini_git --force`.)
 
-    The guide to metrics has a plugin for PromEx, a page for LiveDashboard, a dashboard for Grafana,
+    The guide [Telemetry and metrics](metrics.md) has a plugin for PromEx, a page for LiveDashboard, a dashboard for Grafana,
     and what to be alarmed by.
 
     ## Metrics
