@@ -155,6 +155,19 @@ defmodule Alumiini.Git.TelemetryTest do
              call!(:ls_remote, fn -> Git.ls_remote(origin, "main", options) end)
   end
 
+  test "a request that is made again on a new connection is told as such", context do
+    %{git: git, http: http, url: url} = context
+    {{:ok, sha}, _stop} = call!(:ls_remote, fn -> Git.ls_remote(url, "main", server: git) end)
+    before = length(HttpServer.log(http))
+    HttpServer.rule(http, {:cut, :close}, first: 1)
+
+    assert {{:ok, ^sha}, %{requests: requests, retries: 1}} =
+             call!(:ls_remote, fn -> Git.ls_remote(url, "main", server: git) end)
+
+    assert requests == length(HttpServer.log(http)) - before
+    assert requests > 1
+  end
+
   test "those who share an answer have been asked for once", context do
     %{git: git, http: http, url: url} = context
     {:ok, _sha} = Git.ls_remote(url, "main", server: git)
