@@ -125,7 +125,7 @@ defmodule AlumiiniGit.MixProject do
         "First steps": ~r{guides/(getting-started|installation|authentication|cheatsheet|tour)\.},
         "How to": ~r{guides/(gitops|reading|following|webhooks|testing|metrics)\.},
         Operating: ~r{guides/(supervision|troubleshooting|security|upgrading|migrating)\.},
-        "What it is": ~r{^(README|ARCHITECTURE|CHANGELOG|SECURITY|usage-rules|protocol/README)\.}
+        "How it is made": ~r{^(ARCHITECTURE|CHANGELOG|SECURITY|usage-rules|protocol/README)\.}
       ],
       # What README.md shows, and nothing else that lies below bench/.
       assets: %{"bench/results" => "bench/results"},
