@@ -75,7 +75,7 @@ defmodule Alumiini.Git.GitopsGuideTest do
   end
 
   test "it has 80 lines", %{controller: controller} do
-    lines = String.split(controller, "\n", trim: true)
+    lines = controller |> String.trim() |> String.split("\n")
     assert length(lines) <= 80
   end
 

@@ -132,7 +132,10 @@ defmodule Alumiini.Git.MetricsGuideTest do
     for page <- [@guide, @dashboard] do
       named = for [name] <- Regex.scan(~r/\balumiini_git_\w+/, Document.read!(page)), do: name
       assert length(named) > 5
-      unknown = Enum.uniq(named) -- ["alumiini_git_events", "alumiini_git_numbers" | names()]
+
+      unknown =
+        Enum.uniq(named) -- ["alumiini_git_event_metrics", "alumiini_git_polling_metrics" | names()]
+
       assert {page, unknown} == {page, []}
     end
   end
