@@ -58,7 +58,8 @@ defmodule AlumiiniGit.MixProject do
         {:msgpax, path: "test/offline/msgpax"},
         {:telemetry, path: "test/offline/telemetry"},
         {:jason, path: "test/offline/jason", optional: true},
-        {:plug, path: "test/offline/plug", optional: true}
+        {:plug, path: "test/offline/plug", optional: true},
+        {:telemetry_metrics, path: "test/offline/telemetry_metrics", optional: true}
       ]
     else
       [
@@ -67,6 +68,8 @@ defmodule AlumiiniGit.MixProject do
         # Of webhooks: JSON where neither OTP nor Elixir has it, and the plug.
         {:jason, "~> 1.4", optional: true},
         {:plug, "~> 1.14", optional: true},
+        # Of `Alumiini.Git.Telemetry.Metrics`.
+        {:telemetry_metrics, "~> 0.6 or ~> 1.0", optional: true},
         # In an environment of its own: it needs a newer Elixir than the library does.
         {:ex_doc, "~> 0.38", only: :docs, runtime: false}
       ]
@@ -101,7 +104,8 @@ defmodule AlumiiniGit.MixProject do
   # maintainers in the repository. File by file and sorted: of a directory, Hex takes the files as
   # they come, which differs from one machine to the next.
   defp package_files do
-    top = ~w(mix.exs .formatter.exs README.md CHANGELOG.md LICENSE NOTICE Cargo.toml Cargo.lock)
+    top =
+      ~w(mix.exs .formatter.exs README.md CHANGELOG.md usage-rules.md LICENSE NOTICE Cargo.toml Cargo.lock)
 
     worker =
       ~w(native/alumiini-git/Cargo.toml native/alumiini-git/build.rs native/alumiini-git/src/**/*.rs)
@@ -116,10 +120,13 @@ defmodule AlumiiniGit.MixProject do
   defp docs do
     [
       main: "readme",
-      extras:
-        ~w(README.md guides/installation.md guides/authentication.md guides/reading.md guides/following.md guides/webhooks.md guides/testing.md ARCHITECTURE.md CHANGELOG.md SECURITY.md protocol/README.md)
-        |> Enum.filter(&File.exists?(Path.join(__DIR__, &1)))
-        |> Enum.map(&extra/1),
+      extras: extras(),
+      groups_for_extras: [
+        "First steps": ~r{guides/(getting-started|installation|authentication|cheatsheet|tour)\.},
+        "How to": ~r{guides/(gitops|reading|following|webhooks|testing|metrics)\.},
+        Operating: ~r{guides/(supervision|troubleshooting|security|upgrading|migrating)\.},
+        "How it is made": ~r{^(ARCHITECTURE|CHANGELOG|SECURITY|usage-rules|protocol/README)\.}
+      ],
       # What README.md shows, and nothing else that lies below bench/.
       assets: %{"bench/results" => "bench/results"},
       before_closing_body_tag: &diagrams/1,
@@ -144,6 +151,12 @@ defmodule AlumiiniGit.MixProject do
           Alumiini.Git.Update,
           Alumiini.Git.Webhook.Push
         ],
+        "Telemetry and metrics": [Alumiini.Git.Telemetry, Alumiini.Git.Telemetry.Metrics],
+        Webhooks: [
+          Alumiini.Git.Webhook,
+          Alumiini.Git.Webhook.Deliveries,
+          Alumiini.Git.Webhook.Plug
+        ],
         "For tests": [
           Alumiini.Git.Behaviour,
           Alumiini.Git.Test,
@@ -159,7 +172,23 @@ defmodule AlumiiniGit.MixProject do
   defp diagrams(:html), do: File.read!(Path.join(__DIR__, "guides/diagrams.html"))
   defp diagrams(_format), do: ""
 
-  # Two pages are called README.
+  # In the order in which a reader meets them.
+  defp extras do
+    guides =
+      ~w(getting-started.md installation.md authentication.md cheatsheet.cheatmd tour.livemd gitops.md reading.md following.md webhooks.md metrics.md testing.md supervision.md troubleshooting.md security.md migrating.md upgrading.md)
+
+    pages = ~w(ARCHITECTURE.md CHANGELOG.md SECURITY.md usage-rules.md protocol/README.md)
+
+    (["README.md"] ++ Enum.map(guides, &("guides/" <> &1)) ++ pages)
+    |> Enum.filter(&File.exists?(Path.join(__DIR__, &1)))
+    |> Enum.map(&extra/1)
+  end
+
+  # Two pages are called README, and two security.
   defp extra("protocol/README.md"), do: {:"protocol/README.md", filename: "protocol"}
+
+  defp extra("SECURITY.md"),
+    do: {:"SECURITY.md", filename: "security-policy", title: "Security policy"}
+
   defp extra(page), do: page
 end

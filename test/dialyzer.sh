@@ -35,6 +35,6 @@ fi
 # The dependencies change with their versions; they are few, so their PLT is made anew each time.
 deps=.plt/deps-$versions.plt
 make_plt "$deps" --add_to_plt --plt "$plt" \
-  -r "$build/msgpax/ebin" "$build/telemetry/ebin" "$build/jason/ebin" "$build/plug/ebin"
+  -r "$build/msgpax/ebin" "$build/telemetry/ebin" "$build/jason/ebin" "$build/plug/ebin" "$build/telemetry_metrics/ebin"
 
 run --plt "$deps" -Wunmatched_returns -Wextra_return -Wmissing_return -Wunknown -r "$build/alumiini_git/ebin"

@@ -16,7 +16,8 @@ defmodule Alumiini.Git do
 
   and call it from any process:
 
-      {:ok, sha} = Alumiini.Git.sync("https://github.com/octocat/Hello-World.git", "master", "/var/lib/hello")
+      url = "https://github.com/octocat/Hello-World.git"
+      {:ok, sha} = Alumiini.Git.sync(url, "master", "/var/lib/hello")
       {:ok, names} = Alumiini.Git.files("/var/lib/hello", "deploy")
       {:ok, yaml} = Alumiini.Git.read("/var/lib/hello", "deploy/app.yaml")
 
@@ -267,7 +268,8 @@ defmodule Alumiini.Git do
 
   ## Examples
 
-      iex> {:ok, update} = Alumiini.Git.update("https://git.example.com/team/app.git", {:semver, "~> 1.2"}, "/var/lib/app")
+      iex> url = "https://git.example.com/team/app.git"
+      iex> {:ok, update} = Alumiini.Git.update(url, {:semver, "~> 1.2"}, "/var/lib/app")
       iex> {update.changed?, update.ref}
       {true, "refs/tags/v1.2.3"}
   """
@@ -522,7 +524,8 @@ defmodule Alumiini.Git do
 
   ## Examples
 
-      iex> {:ok, changes} = Alumiini.Git.diff("/var/lib/app", update.previous, update.sha, paths: "deploy")
+      iex> {from, to} = {update.previous, update.sha}
+      iex> {:ok, changes} = Alumiini.Git.diff("/var/lib/app", from, to, paths: "deploy")
       iex> for change <- changes, do: {change.status, change.path}
       [{:modified, "deploy/app.yaml"}, {:deleted, "deploy/old.yaml"}]
   """
@@ -652,7 +655,8 @@ defmodule Alumiini.Git do
 
   ## Examples
 
-      iex> {:ok, lease} = Alumiini.Git.lease("/var/lib/app", "7fd1a60b01f91b314f59955a4e4d4e80d8edf11d")
+      iex> sha = "7fd1a60b01f91b314f59955a4e4d4e80d8edf11d"
+      iex> {:ok, lease} = Alumiini.Git.lease("/var/lib/app", sha)
       iex> Alumiini.Git.release(lease)
       :ok
   """
@@ -693,7 +697,8 @@ defmodule Alumiini.Git do
   ## Options
 
     * `:hosts` - whether to ask the worker for `hosts`: those at which something is under way or
-      waits, or that are left alone for now, at most 256. Default: `false`
+      waits, that are left alone for now, could not be reached, or have repositories that fail; at
+      most 256. Default: `false`
     * `:timeout` - in milliseconds. Default: 1,000
 
   ## Errors

@@ -53,6 +53,70 @@ defmodule Alumiini.Git.DocsTest do
     assert Enum.filter(left_out, &shown?/1) == []
   end
 
+  # What HexDocs shows of a line before it has to be scrolled.
+  @widest 98
+  # A URL has the length that it has.
+  @url ~r|https://\S{60}|
+
+  test "no line of code is cut at the right edge" do
+    wide =
+      for {where, text} <- texts(),
+          line <- code(text),
+          not (line =~ @url),
+          String.length(line) > @widest,
+          do: {where, line}
+
+    assert wide == []
+  end
+
+  test "the code of a page is seen" do
+    text = "a\n```elixir\nb\n```\nc\n\n    d\n\n```mermaid\ne\n```\n  * f\n\n        g\n"
+    assert code(text) == ["b", "    d", "        g"]
+  end
+
+  # Of fences, and what is indented after an empty line; diagrams are drawn.
+  defp code(text) do
+    text |> String.split("\n") |> Enum.flat_map_reduce(:text, &code/2) |> elem(0)
+  end
+
+  defp code("```mermaid", state) when state not in [:code, :diagram], do: {[], :diagram}
+  defp code("```" <> _, state) when state in [:code, :diagram], do: {[], :text}
+  defp code("```" <> _, _of_text), do: {[], :code}
+  defp code(line, :code), do: {[line], :code}
+  defp code(_line, :diagram), do: {[], :diagram}
+  defp code("", state), do: {[], if(state == :indented, do: :indented, else: :blank)}
+  defp code("    " <> _ = line, state) when state in [:blank, :indented], do: {[line], :indented}
+  defp code(_line, _state), do: {[], :text}
+
+  test "what `h Alumiini.Git.Error` shows in IEx fits a terminal" do
+    {:docs_v1, _, _, _, %{"en" => doc}, _, _} = Code.fetch_docs(Alumiini.Git.Error)
+    print = fn -> IO.ANSI.Docs.print(doc, "text/markdown", enabled: false, width: 80) end
+    lines = print |> ExUnit.CaptureIO.capture_io() |> String.split("\n")
+    assert length(lines) > 60
+    assert Enum.filter(lines, &(String.length(&1) > 80)) == []
+  end
+
+  test "each page but README is in a group, in the order in which they are listed" do
+    groups = docs()[:groups_for_extras]
+
+    for page <- @pages, page != "README.md" do
+      of = for {group, pattern} <- groups, page =~ pattern, do: group
+      assert {page, length(of)} == {page, 1}
+    end
+
+    # ExDoc shows a group where its first page stands, so the pages of one stand together.
+    order =
+      for page <- @pages -- ["README.md"],
+          do: Enum.find_index(groups, fn {_, pattern} -> page =~ pattern end)
+
+    assert order |> Enum.dedup() |> tl() |> Enum.uniq() == order |> Enum.dedup() |> tl()
+  end
+
+  test "all guides are published" do
+    guides = Path.wildcard(Path.join(@root, "guides/*.{md,cheatmd,livemd}"))
+    assert Enum.map(guides, &Path.relative_to(&1, @root)) -- @pages == []
+  end
+
   test "diagrams are drawn, by a program of which the bytes are known" do
     assert Enum.any?(@pages, &(read!(&1) =~ "```mermaid"))
     html = docs()[:before_closing_body_tag].(:html)
@@ -102,10 +166,17 @@ defmodule Alumiini.Git.DocsTest do
     path = link |> String.split("#") |> hd()
 
     cond do
-      link =~ ~r{^(https?://|#)} -> :found
-      Path.extname(path) == ".md" -> if page(where, path) in @pages, do: :found, else: :no_page
-      published?(path) -> :found
-      true -> :not_published
+      link =~ ~r{^(https?://|#)} ->
+        :found
+
+      Path.extname(path) in [".md", ".cheatmd", ".livemd"] ->
+        if page(where, path) in @pages, do: :found, else: :no_page
+
+      published?(path) ->
+        :found
+
+      true ->
+        :not_published
     end
   end
 

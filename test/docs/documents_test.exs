@@ -27,7 +27,8 @@ defmodule Alumiini.Git.DocumentsTest do
     "README.md: How it is made" =>
       "these tests are the first of its commands, and the others take from minutes to hours",
     "guides/installation.md: Air-gapped CI" => "it downloads a release from GitHub",
-    "guides/installation.md: Nix" => "it needs Nix"
+    "guides/installation.md: Nix" => "it needs Nix",
+    "guides/upgrading.md: How to" => "it asks Hex for a newer version"
   }
 
   # Where the others are run, if not below. The tests there find their blocks by name.
@@ -40,18 +41,28 @@ defmodule Alumiini.Git.DocumentsTest do
     "guides/testing.md: Stubs (2)" => "testing_guide_test.exs"
   }
 
-  # guide_test.exs, and that of each other guide's name, run each example of these.
-  @guides [
-    "guides/authentication.md",
-    "guides/reading.md",
-    "guides/following.md",
-    "guides/webhooks.md",
-    "guides/testing.md"
-  ]
+  # Each example of these is run by the test that is named.
+  @guides %{
+    "guides/authentication.md" => "guide_test.exs",
+    "guides/cheatsheet.cheatmd" => "cheatsheet_test.exs",
+    "guides/following.md" => "following_guide_test.exs",
+    "guides/getting-started.md" => "getting_started_guide_test.exs",
+    "guides/gitops.md" => "gitops_guide_test.exs",
+    "guides/metrics.md" => "metrics_guide_test.exs",
+    "guides/migrating.md" => "migrating_guide_test.exs",
+    "guides/reading.md" => "reading_guide_test.exs",
+    "guides/security.md" => "security_guide_test.exs",
+    "guides/supervision.md" => "supervision_guide_test.exs",
+    "guides/testing.md" => "testing_guide_test.exs",
+    "guides/tour.livemd" => "tour_test.exs",
+    "guides/troubleshooting.md" => "troubleshooting_guide_test.exs",
+    "guides/webhooks.md" => "webhooks_guide_test.exs",
+    "usage-rules.md" => "usage_rules_test.exs"
+  }
 
   @blocks for document <- Document.all(),
               block <- Document.blocks(document),
-              not (document in @guides and block.language == "elixir"),
+              not (is_map_key(@guides, document) and block.language == "elixir"),
               do: block
 
   test "each block is of a kind that is known, and each name in a list is that of a block" do
@@ -64,6 +75,11 @@ defmodule Alumiini.Git.DocumentsTest do
     names = for block <- @blocks, do: block.name
     assert Enum.reject(Map.keys(@not_run) ++ Map.keys(@run_in), &(&1 in names)) == []
     for {name, file} <- @run_in, do: assert(File.read!(Path.join(__DIR__, file)) =~ inspect(name))
+
+    for {guide, file} <- @guides do
+      assert guide in Document.all()
+      assert File.read!(Path.join(__DIR__, file)) =~ inspect(guide)
+    end
   end
 
   for block <- @blocks, not is_map_key(@not_run, block.name), not is_map_key(@run_in, block.name) do

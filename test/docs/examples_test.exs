@@ -39,7 +39,7 @@ defmodule Alumiini.Git.ExamplesTest do
       Document.block!("README.md: Use").code
       |> replace!("/var/lib/shop", context.path)
       |> replace!(":timer.seconds(30)", "#{@interval}")
-      |> replace!("auth: auth,", "auth: auth, allow_insecure: true,")
+      |> replace!("working_tree: false]", "working_tree: false, allow_insecure: true]")
       # What a reader has functions of their own for.
       |> replace!(~r/\nend\n$/, """
 

@@ -7,6 +7,8 @@ defmodule Alumiini.Git.EventsTest do
 
   # Those are in test/follower/telemetry_test.exs.
   @of_followers for event <- [:poll, :move], do: [:alumiini_git, :follower, event]
+  # Those are in test/sync/telemetry_test.exs.
+  @of_pollers for of <- [:server, :host], do: [:alumiini_git, of, :info]
 
   describe "the table of events" do
     test "is what happens", context do
@@ -111,7 +113,8 @@ defmodule Alumiini.Git.EventsTest do
         for op <- Git.Ops.all() -- [:sync, :update, :checkout, :ls_remote, :refs],
             do: [:alumiini_git, op, :exception]
 
-      assert Enum.sort(seen ++ cannot_raise ++ @of_followers) == Enum.sort(Telemetry.events())
+      seen = seen ++ cannot_raise ++ @of_followers ++ @of_pollers
+      assert Enum.sort(seen) == Enum.sort(Telemetry.events())
 
       for {event, measurements, metadata} <- events do
         assert {event, keys(measurements), keys(metadata)} ==

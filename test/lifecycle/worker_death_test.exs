@@ -2,6 +2,15 @@ defmodule Alumiini.Git.WorkerDeathTest do
   # A worker that dies or talks nonsense: who is answered, and who is to blame.
   use Alumiini.Git.Test.ScriptedServerCase, async: true
 
+  # Of `:logger`.
+  def log(%{msg: {:string, line}, meta: meta}, %{config: {test, ref}}),
+    do: send(test, {ref, meta, to_string(line)})
+
+  def log(_other, _config), do: :ok
+
+  def stopped(_event, measurements, %{server: server}, test),
+    do: send(test, {:stopped, server, measurements})
+
   describe "a worker that dies" do
     test "is replaced, and what was in flight is run again", context do
       first = hello() ++ [:read, event(), :read, event(), {:shell, "kill -9 $$"}]
@@ -15,6 +24,29 @@ defmodule Alumiini.Git.WorkerDeathTest do
       assert_receive {:worker, :down, ^server, %{reason: {:exit_status, 137}, attempt: 1}}
       assert_receive {:worker, :up, ^server, %{attempt: 2}}
       refute_received {:worker, :up, ^server, %{attempt: 3}}
+    end
+
+    test "has the calls tell that their requests were made again, and logs it in a domain",
+         context do
+      log = make_ref()
+      id = :"#{__MODULE__}.#{System.unique_integer([:positive])}"
+      :ok = :logger.add_handler(id, __MODULE__, %{config: {self(), log}})
+      on_exit(fn -> :logger.remove_handler(id) end)
+      :ok = :telemetry.attach(id, [:alumiini_git, :read, :stop], &__MODULE__.stopped/4, self())
+      on_exit(fn -> :telemetry.detach(id) end)
+
+      dies = hello() ++ [:read, {:shell, "kill -9 $$"}]
+      {server, _binary} = scripted!(context, [dies, dies, hello() ++ [:serve]])
+
+      ExUnit.CaptureLog.capture_log(fn ->
+        assert {:ok, "served"} = Git.read("/x", "a.yaml", server: server)
+      end)
+
+      assert_receive {:stopped, ^server, %{retries: 2, requests: 0}}
+
+      name = inspect(server)
+      assert_receive {^log, %{domain: [:alumiini_git]}, "Alumiini.Git " <> line}
+      assert line =~ name
     end
 
     test "keeps the deadlines that its requests had", context do

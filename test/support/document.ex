@@ -18,12 +18,12 @@ defmodule Alumiini.Git.Test.Document do
           code: String.t()
         }
 
-  @doc "The documents whose blocks are run: README.md and the guides."
+  @doc "The documents whose blocks are run: README.md, usage-rules.md and the guides."
   @spec all() :: [String.t()]
   def all,
-    do: [
-      "README.md" | for(path <- Path.wildcard(Path.join(@root, "guides/*.md")), do: relative(path))
-    ]
+    do: ["README.md", "usage-rules.md" | for(path <- guides(), do: relative(path))]
+
+  defp guides, do: Path.wildcard(Path.join(@root, "guides/*.{md,cheatmd,livemd}"))
 
   defp relative(path), do: Path.relative_to(path, @root)
 
@@ -42,7 +42,7 @@ defmodule Alumiini.Git.Test.Document do
   @doc "The block of that name."
   @spec block!(String.t()) :: t
   def block!(name) do
-    [document] = Regex.run(~r/^[^:]*\.md/, name)
+    [document] = Regex.run(~r/^[^:]*\.(?:md|cheatmd|livemd)/, name)
     block = document |> blocks() |> Enum.find(&(&1.name == name))
     block || raise "#{document} has no block #{inspect(name)}"
   end

@@ -55,7 +55,7 @@ defmodule Alumiini.Git.TelemetryTest do
     assert start.monotonic_time >= before
     assert stop.duration == stop.monotonic_time - start.monotonic_time
     assert stop.duration in 1..took
-    same = [:op, :server, :url, :path, :ref]
+    same = [:op, :server, :url, :path, :ref, :telemetry_span_context]
     assert Map.take(start, same) == Map.take(stop, same)
     assert stop.op == op
     {result, stop}
@@ -110,6 +110,128 @@ defmodule Alumiini.Git.TelemetryTest do
 
     assert {{:ok, [_head, _main]}, %{result: :ok, url: ^url, path: nil, ref: nil, bytes: 0}} =
              call!(:refs, fn -> Git.refs(url, options) end)
+  end
+
+  test "an operation tells how often the remote was asked", context do
+    %{git: git, http: http, url: url, path: path, origin: origin, commit: commit} = context
+    options = [server: git]
+
+    # What the server saw since it was asked last.
+    saw = fn ->
+      log = HttpServer.log(http)
+      seen = Process.put(:seen, length(log)) || 0
+      length(log) - seen
+    end
+
+    for call <- [
+          fn -> Git.sync(url, "main", path, options) end,
+          fn -> Git.sync(url, "main", path, options) end,
+          fn ->
+            Repository.commit!(origin, %{"deploy/app.yaml" => "app: 2\n"})
+            Git.sync(url, "main", path, options)
+          end
+        ] do
+      {{:ok, _sha}, stop} = call!(:sync, call)
+      assert {stop.requests, stop.retries} == {saw.(), 0}
+      assert stop.requests > 0
+    end
+
+    assert {{:error, _none}, %{requests: requests}} =
+             call!(:ls_remote, fn -> Git.ls_remote(url, "none", options) end)
+
+    assert requests == saw.()
+    assert requests > 1
+
+    # A commit that is there is not asked for.
+    assert {{:ok, ^commit}, %{requests: 0, result: :ok}} =
+             call!(:sync, fn -> Git.sync(url, {:commit, commit}, path, options) end)
+
+    assert {{:ok, _files}, %{requests: 0}} = call!(:files, fn -> Git.files(path, nil, options) end)
+
+    assert saw.() == 0
+
+    # A path of this machine is a remote that is asked, too.
+    assert {{:ok, _sha}, %{requests: 1}} =
+             call!(:ls_remote, fn -> Git.ls_remote(origin, "main", options) end)
+  end
+
+  test "a request that is made again on a new connection is told as such", context do
+    %{git: git, http: http, url: url} = context
+    {{:ok, sha}, _stop} = call!(:ls_remote, fn -> Git.ls_remote(url, "main", server: git) end)
+    before = length(HttpServer.log(http))
+    HttpServer.rule(http, {:cut, :close}, first: 1)
+
+    assert {{:ok, ^sha}, %{requests: requests, retries: 1}} =
+             call!(:ls_remote, fn -> Git.ls_remote(url, "main", server: git) end)
+
+    assert requests == length(HttpServer.log(http)) - before
+    assert requests > 1
+  end
+
+  test "those who share an answer have been asked for once", context do
+    %{git: git, http: http, url: url} = context
+    {:ok, _sha} = Git.ls_remote(url, "main", server: git)
+    before = length(HttpServer.log(http))
+    hold = HttpServer.rule(http, :hold)
+    call = fn -> Git.ls_remote(url, "main", server: git, timeout: 30_000) end
+    first = Task.async(call)
+    HttpServer.await(http, {:parked, hold, 1})
+    others = for _ <- 1..8, do: Task.async(call)
+    assert OsProcess.await(fn -> Git.info!(git).in_flight == 9 end, 10_000) == :ok
+    HttpServer.release(http, hold)
+    assert [{:ok, _}] = [first | others] |> Task.await_many(30_000) |> Enum.uniq()
+
+    stops = for _ <- 0..9, do: event!([:alumiini_git, :ls_remote, :stop]).requests
+    asked = length(HttpServer.log(http)) - before
+    assert stops |> tl() |> Enum.sum() == asked
+    assert asked < 9
+    assert 0 in stops
+  end
+
+  test "the events of a call have one reference, and those of another another", context do
+    %{git: git, origin: origin} = context
+
+    [first, second] =
+      for _ <- 1..2 do
+        {:ok, _sha} = Git.ls_remote(origin, "main", server: git)
+        start = event!([:alumiini_git, :ls_remote, :start]).telemetry_span_context
+        assert start == event!([:alumiini_git, :ls_remote, :stop]).telemetry_span_context
+        assert is_reference(start)
+        start
+      end
+
+    assert first != second
+  end
+
+  test "a poller tells the numbers of a server and of its hosts", context do
+    %{git: git, http: http, url: url} = context
+    {:ok, _sha} = Git.ls_remote(url, "main", server: git)
+    hold = HttpServer.rule(http, :hold)
+    call = Task.async(fn -> Git.refs(url, server: git) end)
+    HttpServer.await(http, {:parked, hold, 1})
+
+    assert Telemetry.dispatch_info(git) == :ok
+    info = event!([:alumiini_git, :server, :info])
+    assert %{up: 1, pending: 1, in_flight: 1, queued: 0, workers: 1, attempts: 1} = info
+    assert %{result: :ok, version: version, executed_in: executed_in} = info
+    assert {version, executed_in} == {Mix.Project.config()[:version], self()}
+
+    host = event!([:alumiini_git, :host, :info])
+    assert %{running: 1, waiting: 0, failing: 0, held_for: 0, open: 0, circuit: :closed} = host
+    assert host.host == "http://127.0.0.1:#{HttpServer.port(http)}"
+
+    assert Telemetry.dispatch_info(git, hosts: false) == :ok
+    event!([:alumiini_git, :server, :info])
+    refute_received {:event, [:alumiini_git, :host, :info], _, _, _}
+
+    Task.shutdown(call, :brutal_kill)
+    :ok = stop_supervised(git)
+    assert Telemetry.dispatch_info(git) == :ok
+
+    assert %{up: 0, workers: 0, result: :worker_unavailable, version: nil} =
+             event!([:alumiini_git, :server, :info])
+
+    assert_raise ArgumentError, fn -> Telemetry.dispatch_info(git, host: true) end
   end
 
   test "an operation tells how long its requests waited for their turn", context do
@@ -177,7 +299,7 @@ defmodule Alumiini.Git.TelemetryTest do
 
     options = [server: git, allow_insecure: true]
 
-    assert {{:ok, ^commit}, %{result: :ok}} =
+    assert {{:ok, ^commit}, %{result: :ok, retries: 1}} =
              call!(:ls_remote, fn -> Git.ls_remote(url, "HEAD", [auth: auth] ++ options) end)
 
     assert :counters.get(asked, 1) == 2

@@ -250,10 +250,13 @@ defmodule Alumiini.Git.ProtocolTest do
       {:docs_v1, _, _, _, %{"en" => doc}, _, _} = Code.fetch_docs(Error)
       reasons = Error.reasons()
 
+      [_before, retryable, rest] = String.split(doc, ~r/^### (?:Not r|R)etryable$/m)
+      [final, _details] = String.split(rest, "## Details")
+
       documented =
-        for [_all, reason, retryable] <- Regex.scan(~r/^\| `:(\w+)` \| (yes|no) \|/m, doc) do
-          {String.to_existing_atom(reason), retryable == "yes"}
-        end
+        for {list, retryable?} <- [{retryable, true}, {final, false}],
+            [_all, reason] <- Regex.scan(~r/^  \* `:(\w+)` - /m, list),
+            do: {String.to_existing_atom(reason), retryable?}
 
       assert Enum.sort(documented) ==
                Enum.sort(

@@ -23,7 +23,8 @@ defmodule Alumiini.Git.Auth do
   Wherever credentials go, a function of no arguments, or `{module, function, arguments}`, may stand
   that returns them:
 
-      Alumiini.Git.sync(url, "main", path, auth: fn -> Alumiini.Git.Auth.token(MyApp.Tokens.current()) end)
+      auth = fn -> Alumiini.Git.Auth.token(MyApp.Tokens.current()) end
+      Alumiini.Git.sync(url, "main", path, auth: auth)
 
   It is called in the calling process, once for the call, and once more if the remote answers 401 or
   with a page to log in (`reason: :auth`, `detail.status` 401, 200 or 203): the request is then made

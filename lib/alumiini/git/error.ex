@@ -6,47 +6,73 @@ defmodule Alumiini.Git.Error do
   failed, on what, and what to do about it. It holds no secrets, and is on one line: control
   characters in names and URLs are `\\n` or `\\u{1b}` there, in `detail`, too.
 
-  | field | |
-  | --- | --- |
-  | `reason` | one of the atoms below; match on this |
-  | `op` | the function that was called, as an atom: #{Enum.map_join(Alumiini.Git.Ops.all(), ", ", &"`#{inspect(&1)}`")}; `:info` of `Alumiini.Git.info/2`, `:webhook` of `Alumiini.Git.Webhook` |
-  | `message` | the sentence |
-  | `detail` | a map, empty where there is nothing to add. Its keys: `:url` (without credentials, of what is no URL its scheme), `:path` (the directory that was given), `:file` (what is meant there, relative to `:path` where it is below it), `:ref`, `:status` (of HTTP), `:near` (ref names close to the one asked for), `:limit`, `:changed` (paths with local changes, at most 20), `:retry_after` (seconds, as the remote said them, or what is left of them), `:fingerprint` (`SHA256:…` of the host key that the remote showed), `:line` (what to add to `known_hosts` to accept that key) |
-  | `retryable?` | whether the same call may succeed later without anyone changing anything |
+  Its fields:
+
+    * `reason` - one of the atoms below; match on this
+    * `op` - the function that was called, as an atom:
+      #{Alumiini.Git.Ops.all() |> Enum.map(&"`#{inspect(&1)}`") |> Enum.chunk_every(6) |> Enum.map_join(",\n      ", &Enum.join(&1, ", "))};
+      `:info` of `Alumiini.Git.info/2`, `:webhook` of `Alumiini.Git.Webhook`
+    * `message` - the sentence
+    * `detail` - a map, empty where there is nothing to add; its keys are below
+    * `retryable?` - whether the same call may succeed later without anyone changing anything
 
   ## Reasons
 
   The list is closed: matching on these is matching on everything.
 
-  | reason | retryable | meaning |
-  | --- | --- | --- |
-  | `:network` | yes | the remote could not be reached, or the connection broke |
-  | `:rate_limited` | yes | the remote asked for fewer requests |
-  | `:timeout` | yes | the call's `:timeout` was over |
-  | `:overloaded` | yes | more requests are pending than `:max_pending` allows |
-  | `:incomplete` | yes | the working tree waits for its next sync |
-  | `:locked` | yes | another Git program holds a lock of the repository |
-  | `:worker_unavailable` | yes | there is no worker, or no server. Not retryable where nothing changes by itself: there is no binary, or no server of that name |
-  | `:invalid` | no | the worker refused what was asked for: a URL that is none, credentials over plain HTTP |
-  | `:unsupported` | no | a scheme, a kind of ref or a repository that this version does not speak |
-  | `:auth` | no | the remote wants other credentials |
-  | `:host_key` | no | the SSH host key is not known or not the known one |
-  | `:certificate` | no | the certificate of the remote does not verify |
-  | `:protocol` | no | the remote's answer is not Git's, or library and worker are of different protocol versions |
-  | `:ref_not_found` | no | the remote or the repository has no such ref |
-  | `:repo_not_found` | no | there is no repository at that URL, or it may not be seen with these credentials |
-  | `:path_not_found` | no | there is no such file or directory |
-  | `:not_a_repository` | no | the directory is not a Git repository |
-  | `:occupied` | no | the directory holds something else; nothing was touched |
-  | `:dirty` | no | there are local changes or commits; nothing was touched |
-  | `:unsafe_path` | no | the path leads out of the repository, or into `.git` |
-  | `:too_large` | no | over a limit, such as `:max_bytes` |
-  | `:signature` | no | the commit's signature is not good |
-  | `:corrupt` | no | the repository is damaged |
-  | `:io` | no | the file system refused: full, read-only, no permission |
-  | `:cancelled` | no | the request was cancelled |
-  | `:internal` | no | a defect of this library; please report it |
-  | `:worker_exited` | no | this request ended three workers, the last of which had nothing else to do |
+  ### Retryable
+
+    * `:network` - the remote could not be reached, or the connection broke
+    * `:rate_limited` - the remote asked for fewer requests
+    * `:timeout` - the call's `:timeout` was over
+    * `:overloaded` - more requests are pending than `:max_pending` allows
+    * `:incomplete` - the working tree waits for its next sync
+    * `:locked` - another Git program holds a lock of the repository
+    * `:worker_unavailable` - there is no worker, or no server. Not retryable where nothing
+      changes by itself: there is no binary, or no server of that name
+
+  ### Not retryable
+
+    * `:invalid` - the worker refused what was asked for: a URL that is none, credentials over
+      plain HTTP
+    * `:unsupported` - a scheme, a kind of ref or a repository that this version does not speak
+    * `:auth` - the remote wants other credentials
+    * `:host_key` - the SSH host key is not known or not the known one
+    * `:certificate` - the certificate of the remote does not verify
+    * `:protocol` - the remote's answer is not Git's, or library and worker are of different
+      protocol versions
+    * `:ref_not_found` - the remote or the repository has no such ref
+    * `:repo_not_found` - there is no repository at that URL, or it may not be seen with these
+      credentials
+    * `:path_not_found` - there is no such file or directory
+    * `:not_a_repository` - the directory is not a Git repository
+    * `:occupied` - the directory holds something else; nothing was touched
+    * `:dirty` - there are local changes or commits; nothing was touched
+    * `:unsafe_path` - the path leads out of the repository, or into `.git`
+    * `:too_large` - over a limit, such as `:max_bytes`
+    * `:signature` - the commit's signature is not good
+    * `:corrupt` - the repository is damaged
+    * `:io` - the file system refused: full, read-only, no permission
+    * `:cancelled` - the request was cancelled
+    * `:internal` - a defect of this library; please report it
+    * `:worker_exited` - this request ended three workers, the last of which had nothing else to
+      do
+
+  ## Details
+
+  Keys of `detail`, each where it is known:
+
+    * `:url` - without credentials; of what is no URL its scheme
+    * `:path` - the directory that was given
+    * `:file` - what is meant there, relative to `:path` where it is below it
+    * `:ref` - what was asked for
+    * `:status` - of HTTP
+    * `:near` - ref names close to the one asked for
+    * `:limit` - what was exceeded
+    * `:changed` - paths with local changes, at most 20
+    * `:retry_after` - seconds, as the remote said them, or what is left of them
+    * `:fingerprint` - `SHA256:…` of the host key that the remote showed
+    * `:line` - what to add to `known_hosts` to accept that key
 
   ## Examples
 
@@ -59,6 +85,7 @@ defmodule Alumiini.Git.Error do
   A process that follows a repository goes on after any of them, also one that is not retryable:
   somebody may put right what is wrong, and a process that stops each time takes its supervisor
   down. README.md has one that waits longer after each error, and logs it once.
+  [Troubleshooting](troubleshooting.md) says of each reason what to do.
   """
 
   alias Alumiini.Git.{OneLine, RedactedUrl}

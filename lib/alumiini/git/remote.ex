@@ -5,7 +5,7 @@ defmodule Alumiini.Git.Remote do
   # secret sealed, and the second attempt that credentials get which a function made and the remote
   # refused. Runs in the caller.
 
-  alias Alumiini.Git.{Auth, Error, Ops, RedactedUrl, Secret}
+  alias Alumiini.Git.{Auth, Error, Ops, RedactedUrl, Secret, Tally}
   alias Alumiini.Git.Remote.{Proxy, Tls}
   alias Alumiini.Git.Server.Call
 
@@ -87,7 +87,12 @@ defmodule Alumiini.Git.Remote do
     case attempt(remote, server, request, options, deadline) do
       {:error, %Error{reason: :auth, detail: %{status: status}}} = refused
       when status in [200, 203, 401] ->
-        if remote.renewable?, do: attempt(remote, server, request, options, deadline), else: refused
+        if remote.renewable? do
+          Tally.again()
+          attempt(remote, server, request, options, deadline)
+        else
+          refused
+        end
 
       result ->
         result

@@ -8,20 +8,22 @@ defmodule Alumiini.Git.Telemetry do
 
   | event | measurements | metadata |
   | --- | --- | --- |
-  | `[:alumiini_git, op, :start]` | `system_time` `monotonic_time` | `op` `server` `url` `path` `ref` `telemetry_metadata` |
-  | `[:alumiini_git, op, :stop]` | `duration` `queue_time` `monotonic_time` `bytes` `objects` | `op` `server` `url` `path` `ref` `result` `change` `telemetry_metadata` |
-  | `[:alumiini_git, op, :exception]` | `duration` `monotonic_time` | `op` `server` `url` `path` `ref` `kind` `reason` `stacktrace` `telemetry_metadata` |
+  | `[:alumiini_git, op, :start]` | `system_time` `monotonic_time` | `op` `server` `url` `path` `ref` `telemetry_metadata` `telemetry_span_context` |
+  | `[:alumiini_git, op, :stop]` | `duration` `queue_time` `monotonic_time` `bytes` `objects` `requests` `retries` | `op` `server` `url` `path` `ref` `result` `change` `telemetry_metadata` `telemetry_span_context` |
+  | `[:alumiini_git, op, :exception]` | `duration` `monotonic_time` | `op` `server` `url` `path` `ref` `kind` `reason` `stacktrace` `telemetry_metadata` `telemetry_span_context` |
   | `[:alumiini_git, :worker, :up]` | `system_time` `monotonic_time` `duration` | `server` `os_pid` `version` `attempt` `isolated` |
   | `[:alumiini_git, :worker, :down]` | `system_time` `monotonic_time` `uptime` | `server` `os_pid` `version` `attempt` `isolated` `reason` |
   | `[:alumiini_git, :repo, :repaired]` | `system_time` `monotonic_time` | `server` `path` `reason` |
+  | `[:alumiini_git, :server, :info]` | `up` `pending` `in_flight` `queued` `workers` `attempts` | `server` `result` `version` `target` |
+  | `[:alumiini_git, :host, :info]` | `running` `waiting` `limit` `failing` `held_for` `open` | `server` `host` `proxy` `circuit` |
   | `[:alumiini_git, :follower, :poll]` | `duration` `monotonic_time` `followers` | `server` `url` `path` `ref` `result` `moved` `poked` |
   | `[:alumiini_git, :follower, :move]` | `system_time` `monotonic_time` `changes` | `server` `url` `path` `ref` `from` `to` `compared` |
 
-  Times and durations are in native units (`System.convert_time_unit/3`).
+  Times and durations are in native units (`System.convert_time_unit/3`), but for `held_for`.
 
   ## Calls
 
-  Executed in the process that calls. A call that returns an error stops like any other, with its
+  Executed in the process that calls, as `:telemetry.span/3` does. A call that returns an error stops like any other, with its
   reason in `result`; `:exception` is for calls that raise, which only a `:progress` function, one
   given as `:auth` or, in tests, a stub can make them. A call whose `:auth` function is asked a
   second time is one call. Wrong options raise before the start.
@@ -47,6 +49,14 @@ defmodule Alumiini.Git.Telemetry do
     * `queue_time` - how much of `duration` its requests waited for their turn at the remote's host
       (see "Requests to one host" in `Alumiini.Git.Options`); 0 for calls that talk to no remote,
       and for those that end with `:timeout`, of which the worker does not tell
+    * `requests` - how many requests were made to the remote for it, each a round trip at least. 0
+      where the answer was there already (the commit that `{:commit, sha}` names, say), or came
+      with that of another call that wanted the same: the sum over all calls is what remotes were
+      asked. Counted for calls of which the worker tells, as `queue_time`
+    * `retries` - how many requests were made once more: on a new connection, since the one that was
+      there had ended; at a later turn, since the host was slow; by the next worker, since the one
+      before ended; or since `:auth` gave new credentials
+    * `telemetry_span_context` - the same reference in the events of one call
     * `kind`, `reason`, `stacktrace` - what was raised, as `try`/`catch` has it, without the
       arguments of functions
 
@@ -75,6 +85,18 @@ defmodule Alumiini.Git.Telemetry do
   each time, however many calls shared the work. Executed in the server. `path` is its directory and
   `reason` a sentence.
 
+  ## Numbers of a server
+
+  Executed by `dispatch_info/2`, in the process that calls it: the fields of `Alumiini.Git.Info` and,
+  for each host that is told there, `Alumiini.Git.Info.Host`. A host of which there is nothing to
+  tell any more is told of once more, with zeros.
+
+    * `up` - 1 if a worker is up, 0 if not
+    * `result` - `:ok`, or why the server did not tell, a `t:Alumiini.Git.Error.reason/0`; then all
+      measurements are 0
+    * `held_for` - in milliseconds; 0 if the host may be asked
+    * `open` - 1 if the host could not be reached, 0 if not
+
   ## Followers
 
   Executed in the process that all followers of the same share (`Alumiini.Git.Follower`), on the
@@ -95,16 +117,21 @@ defmodule Alumiini.Git.Telemetry do
 
   ## Logs
 
+  The guide [Telemetry and metrics](metrics.md) has handlers, metrics and what to be alarmed by.
+
   The library logs nothing of calls by itself. `attach_default_logger/1` has each of them logged.
+  What it does log, a worker that ends for one, has the metadata `domain: [:alumiini_git]`, too.
   """
 
-  alias Alumiini.Git.{OneLine, Ops, QueueTime, Stacktrace}
-  alias Alumiini.Git.Telemetry.DefaultLogger
+  alias Alumiini.Git.{OneLine, Ops, Stacktrace, Tally}
+  alias Alumiini.Git.Options
+  alias Alumiini.Git.Telemetry.{DefaultLogger, ServerInfo}
 
   @doc """
   The names of all events.
 
-      :telemetry.attach_many("git-metrics", Alumiini.Git.Telemetry.events(), &MyApp.Metrics.handle/4, nil)
+      events = Alumiini.Git.Telemetry.events()
+      :telemetry.attach_many("git-metrics", events, &MyApp.Metrics.handle/4, nil)
   """
   @spec events() :: [[atom, ...]]
   def events do
@@ -113,6 +140,8 @@ defmodule Alumiini.Git.Telemetry do
         [:alumiini_git, :worker, :up],
         [:alumiini_git, :worker, :down],
         [:alumiini_git, :repo, :repaired],
+        [:alumiini_git, :server, :info],
+        [:alumiini_git, :host, :info],
         [:alumiini_git, :follower, :poll],
         [:alumiini_git, :follower, :move]
       ]
@@ -157,25 +186,41 @@ defmodule Alumiini.Git.Telemetry do
   @spec detach_default_logger() :: :ok | {:error, :not_found}
   def detach_default_logger, do: DefaultLogger.detach()
 
+  @doc """
+  Executes `[:alumiini_git, :server, :info]` with what `Alumiini.Git.info/2` tells of a server, and
+  `[:alumiini_git, :host, :info]` for each host that it asks. For a poller:
+
+      {:telemetry_poller,
+       period: 10_000, measurements: [{Alumiini.Git.Telemetry, :dispatch_info, [Alumiini.Git]}]}
+
+  A server that does not run, or does not tell in time, has `up` 0. Options are those of
+  `Alumiini.Git.info/2`; with `hosts: false` hosts are left out, and the worker is not asked.
+  """
+  @spec dispatch_info(GenServer.server(), [Options.info()]) :: :ok
+  def dispatch_info(server \\ Alumiini.Git, options \\ []),
+    do: ServerInfo.dispatch(server, Keyword.put_new(options, :hosts, true))
+
   # Runs a call. The function returns the result and the bytes it is about, or other measurements
   # and metadata.
   @doc false
   @spec call(atom, map, function) :: {:ok, term} | {:error, Alumiini.Git.Error.t()}
   def call(op, metadata, function) do
     metadata =
-      Map.merge(%{op: op, url: nil, path: nil, ref: nil, telemetry_metadata: %{}}, metadata)
+      %{op: op, url: nil, path: nil, ref: nil, telemetry_metadata: %{}}
+      |> Map.merge(metadata)
+      |> Map.put(:telemetry_span_context, make_ref())
 
     start = System.monotonic_time()
 
     execute([op, :start], %{system_time: System.system_time(), monotonic_time: start}, metadata)
 
-    outer = QueueTime.begin()
+    outer = Tally.begin()
 
     try do
       function.()
     catch
       kind, reason ->
-        _ = QueueTime.finish(outer)
+        _ = Tally.finish(outer)
         stop = System.monotonic_time()
 
         stacktrace = Stacktrace.without_arguments(__STACKTRACE__)
@@ -184,11 +229,11 @@ defmodule Alumiini.Git.Telemetry do
         :erlang.raise(kind, reason, stacktrace)
     else
       {result, bytes} when is_integer(bytes) ->
-        measured = %{bytes: bytes, queue_time: QueueTime.finish(outer)}
+        measured = Map.put(Tally.finish(outer), :bytes, bytes)
         stop(op, start, metadata, result, measured, %{})
 
       {result, measured, told} ->
-        measured = Map.put(measured, :queue_time, QueueTime.finish(outer))
+        measured = Map.merge(measured, Tally.finish(outer))
         stop(op, start, metadata, result, measured, told)
     end
   end

@@ -21,6 +21,7 @@ use crate::policy::Allow;
 use crate::reference::{Tip, named};
 use crate::spec::RemoteSpec;
 use crate::task::job::Job;
+use crate::task::patience;
 use crate::task::share::{FREE, Share};
 use crate::task::single_flight::Lead;
 use crate::worker::{Question, Worker};
@@ -121,6 +122,7 @@ impl Remote {
                 worker.polls.run(key, job, ask).await?
             }
             Remote::Local(local) => {
+                patience::asked();
                 let (local, name) = (local.clone(), name.to_owned());
                 let find = move || local.find(&name);
                 worker.disk.run(find).await?
@@ -142,6 +144,7 @@ impl Remote {
         match self {
             Remote::Network(endpoint) => ls_refs(&worker.net, endpoint, wanted).await,
             Remote::Local(local) => {
+                patience::asked();
                 let wanted_bytes = wanted.max_bytes;
                 let prefixes: Vec<Vec<u8>> = wanted.prefixes().map(<[u8]>::to_vec).collect();
                 // How long it is shows once it is made. As many are made at a time as there are

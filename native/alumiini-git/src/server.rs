@@ -25,7 +25,7 @@ use crate::port::frame::{self, Frame, MAX_REQUEST};
 use crate::port::outbox::{Held, Outbox};
 use crate::port::reply::{self, Answer};
 use crate::task::job::{Job, Listener};
-use crate::task::patience;
+use crate::task::patience::{self, Spent};
 use crate::task::progress::{Event, Stats};
 use crate::worker::Worker;
 use in_flight::{InFlight, cancelled, expired};
@@ -252,13 +252,13 @@ impl Server {
                 progress: request.progress,
                 outbox: self.outbox.clone(),
             };
-            let (result, mut held, waited) = self
+            let (result, mut held, spent) = self
                 .run(request, arrived, token, Some(Arc::new(listener)))
                 .await;
             self.in_flight.take(id);
             held.push(slot);
             self.outbox
-                .answer(reply::reply_after(Some(id), waited, &result), held);
+                .answer(reply::reply_after(Some(id), spent, &result), held);
         });
     }
 
@@ -280,14 +280,14 @@ impl Server {
     /// Runs one request to its answer, its cancellation or its deadline, whichever is first. What
     /// was cancelled or is late is answered once no thread is at work on it any more: who gets the
     /// answer may count on its place and its path. Where that never comes, it is for the client to
-    /// replace this process. Returns also how long it waited for its turn at hosts.
+    /// replace this process. Returns also what was spent on it.
     async fn run(
         &self,
         request: Request,
         arrived: Instant,
         token: CancellationToken,
         listener: Option<Arc<dyn Listener>>,
-    ) -> (Result<(Answer, Option<Stats>)>, Held, Duration) {
+    ) -> (Result<(Answer, Option<Stats>)>, Held, Spent) {
         let what = request.op.describe();
         let job = Arc::new(Job::new(token.clone(), request.fault));
         if let Some(listener) = listener {
@@ -317,7 +317,7 @@ impl Server {
             token.cancel();
             job.released().await;
         }
-        (result, held, job.patience.waited())
+        (result, held, job.patience.spent())
     }
 
     /// After the end of the input: waits until what came without an id is answered, unless nobody

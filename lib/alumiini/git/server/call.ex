@@ -21,7 +21,7 @@ defmodule Alumiini.Git.Server.Call do
   # the alias is gone and what was still in the mailbox is flushed: no message of it can show up
   # later, whatever the server does.
 
-  alias Alumiini.Git.{Error, Ops, QueueTime, Stacktrace}
+  alias Alumiini.Git.{Error, Ops, Stacktrace, Tally}
 
   # The server holds the deadline. Past it by this much, it is too busy to, or cut off.
   @margin 200
@@ -74,14 +74,14 @@ defmodule Alumiini.Git.Server.Call do
         :erlang.raise(kind, reason, Stacktrace.without_arguments(__STACKTRACE__))
     else
       {:answer, %{"ok" => _value} = reply} ->
-        QueueTime.add(reply)
+        Tally.add(reply)
         {:ok, reply}
 
       {:result, result} ->
         result
 
       {:answer, reply} ->
-        QueueTime.add(reply)
+        Tally.add(reply)
         {:error, Error.from_reply(reply, op)}
 
       {:error, reason, message, true} ->

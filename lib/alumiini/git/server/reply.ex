@@ -9,8 +9,14 @@ defmodule Alumiini.Git.Server.Reply do
   # A pending entry, or a request that has not become one.
   @type to :: %{:ref => reference, :caller => pid, :timeout => pos_integer, optional(atom) => term}
 
-  @doc "The worker's reply, whether `ok` or `err`."
+  @doc """
+  The worker's reply, whether `ok` or `err`. A request that went to others before, which died, was
+  made again as often.
+  """
   @spec answer(to, map) :: :ok
+  def answer(%{deaths: deaths} = to, reply) when deaths > 0,
+    do: deliver(to, {to.ref, :answer, Map.update(reply, "retries", deaths, &(&1 + deaths))})
+
   def answer(to, reply), do: deliver(to, {to.ref, :answer, reply})
 
   @doc "The result of a call that was made for it, or of what the server itself knows."

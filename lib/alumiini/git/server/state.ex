@@ -4,10 +4,8 @@ defmodule Alumiini.Git.Server.State do
   # What the server knows, and the steps on it that both of its halves take: `Server`, which deals
   # with requests, and `Workers`, which deals with workers.
 
-  alias Alumiini.Git.{Options, Remote}
+  alias Alumiini.Git.{Log, Options, Remote}
   alias Alumiini.Git.Server.{Backoff, Pending, Shared, Worker, Writer}
-
-  require Logger
 
   @enforce_keys [:name, :options, :starts, :isolated_starts, :pending, :shared]
   defstruct [
@@ -92,6 +90,7 @@ defmodule Alumiini.Git.Server.State do
 
   @spec log(t, Logger.level(), String.t()) :: :ok
   def log(state, level, message) do
-    Logger.log(level, fn -> "Alumiini.Git #{inspect(state.name)}: #{message}" end)
+    line = "Alumiini.Git #{inspect(state.name)}: #{message}"
+    Log.line(level, {__MODULE__, :log, 3}, line)
   end
 end

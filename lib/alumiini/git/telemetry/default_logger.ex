@@ -5,7 +5,7 @@ defmodule Alumiini.Git.Telemetry.DefaultLogger do
   # What it writes is what events tell, which holds no secret. Of what was raised it is the kind
   # alone: that is a caller's own.
 
-  alias Alumiini.Git.{OneLine, Ops, RedactedUrl}
+  alias Alumiini.Git.{Log, OneLine, Ops, RedactedUrl}
   alias Alumiini.Git.Options.Value
 
   @id "alumiini-git-default-logger"
@@ -55,6 +55,8 @@ defmodule Alumiini.Git.Telemetry.DefaultLogger do
   defp wanted?([:alumiini_git, _of, :start], _events), do: false
   # It has the events of an `update` beside.
   defp wanted?([:alumiini_git, :follower, :poll], _events), do: false
+  # Numbers for a poller, which asks often.
+  defp wanted?([:alumiini_git, of, :info], _events) when of in [:server, :host], do: false
   defp wanted?(_event, :all), do: true
   defp wanted?([:alumiini_git, of, _event], events), do: of in events
 
@@ -63,15 +65,13 @@ defmodule Alumiini.Git.Telemetry.DefaultLogger do
   def handle([:alumiini_git, of, event], measurements, metadata, config) do
     level = level({of, event}, metadata, config)
     # No line is made that nobody reads.
-    if :logger.allow(level, __MODULE__) do
+    if Log.wanted?(level, __MODULE__) do
       {line, told} = line({of, event}, measurements, metadata)
-      :logger.log(level, line, Map.merge(told, %{domain: [:alumiini_git], mfa: mfa()}))
+      Log.line(level, {__MODULE__, :handle, 4}, line, told)
     end
 
     :ok
   end
-
-  defp mfa, do: {__MODULE__, :handle, 4}
 
   defp level({:worker, :up}, _metadata, config), do: config.level
   defp level({:follower, :move}, _metadata, config), do: config.level

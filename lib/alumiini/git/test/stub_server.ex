@@ -10,9 +10,7 @@ defmodule Alumiini.Git.Test.StubServer do
 
   use GenServer
 
-  require Logger
-
-  alias Alumiini.Git.Info
+  alias Alumiini.Git.{Info, Log}
   alias Alumiini.Git.Server.{Call, Reply, Shared}
   alias Alumiini.Git.Test.{Answers, Arguments, NoStubError}
 
@@ -69,7 +67,8 @@ defmodule Alumiini.Git.Test.StubServer do
   def handle_call({Shared, question}, {asking, _tag}, state) do
     case owner(state, asking) do
       nil ->
-        Logger.error(Exception.message(NoStubError.no_follower(asking, name(state))))
+        error = NoStubError.no_follower(asking, name(state))
+        Log.line(:error, {__MODULE__, :handle_call, 3}, Exception.message(error))
         {:reply, {:error, :unreachable}, state}
 
       owner ->

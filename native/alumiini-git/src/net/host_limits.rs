@@ -136,7 +136,10 @@ impl HostLimits {
             let result = tokio::select! {
                 biased;
                 result = ask() => result,
-                () = permit.share.withdrawn() => continue,
+                () = permit.share.withdrawn() => {
+                    patience::again();
+                    continue;
+                }
             };
             permit.share.watch(&result);
             return result.map(|answer| (answer, permit));

@@ -17,6 +17,7 @@ use crate::net::http_answer::Answer;
 pub(super) use crate::net::http_clients::Connections;
 use crate::net::http_clients::{Clients, Pending};
 use crate::net::url::{HttpUrl, NetUrl};
+use crate::task::patience;
 
 const GIT_PROTOCOL: &str = "git-protocol";
 /// The most redirects that are followed; more count as a loop.
@@ -186,6 +187,7 @@ impl Http {
                 Some(value) => request.header(AUTHORIZATION, value.clone()),
                 None => request,
             };
+            patience::asked();
             let answer = request.send().await;
             if answer
                 .as_ref()
@@ -198,18 +200,22 @@ impl Http {
         };
         let kept = connections == Connections::Kept;
         let http2 = !kept || !self.is_without_http2(base);
+        let again = async |connections, http2| {
+            patience::again();
+            ask(connections, http2).await
+        };
         let first = ask(connections, http2).await?;
         let (answer, http2) = match &first {
             Err(e) if http2 && connection_failure::wants_http_1_1(e) => {
-                (ask(connections, false).await?, false)
+                (again(connections, false).await?, false)
             }
             // What ended one connection that was kept (a restart, say) may have ended all of them.
             Err(e) if kept && connection_failure::unanswered(e) => {
-                (ask(Connections::New, http2).await?, http2)
+                (again(Connections::New, http2).await?, http2)
             }
             // It may have come to speak HTTP/2 only.
             Err(e) if !http2 && connection_failure::was_reached(e) => {
-                (ask(Connections::New, true).await?, true)
+                (again(Connections::New, true).await?, true)
             }
             _ => (first, http2),
         };

@@ -15,6 +15,7 @@ use crate::net::tls::Tls;
 use crate::port::reply::{Host, Step, Waiting, event, reply, reply_after};
 use crate::reference::{Reference, Tip};
 use crate::spec::RemoteSpec;
+use crate::task::patience::Spent;
 use crate::task::progress::{Event, Phase, Stats};
 
 /// The request in a frame's body.
@@ -507,15 +508,27 @@ fn hosts_and_waits_are_told_as_the_page_says() {
     let hosts = Ok((Answer::Hosts(vec![busy, held]), None));
     assert_eq!(reply(Some(31), &hosts), golden("hosts.reply.hex"));
 
-    let waited = std::time::Duration::from_micros(1_250_417);
+    let waited = Spent {
+        waited: std::time::Duration::from_micros(1_250_417),
+        ..Spent::default()
+    };
     let sha = "7fd1a60b01f91b314f59955a4e4d4e80d8edf11d";
     let synced = Ok((Answer::Id(sha.into()), Some(Stats::default())));
     assert_eq!(
         reply_after(Some(13), waited, &synced),
         golden("sync-waited.reply.hex")
     );
+    let spent = Spent {
+        requests: 3,
+        retries: 1,
+        ..waited
+    };
+    assert_eq!(
+        reply_after(Some(13), spent, &synced),
+        golden("sync-spent.reply.hex")
+    );
     // Nor is it told where the contract has no room for it.
-    assert_eq!(reply_after(None, waited, &synced), reply(None, &synced));
+    assert_eq!(reply_after(None, spent, &synced), reply(None, &synced));
 }
 
 #[test]

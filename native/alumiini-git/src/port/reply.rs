@@ -1,7 +1,6 @@
 //! The wire, outwards: replies and events. The contract is `protocol/README.md`.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use base64::Engine;
 use serde::Serialize;
@@ -10,6 +9,7 @@ use serde_bytes::ByteBuf;
 use crate::error::{Detail, Error, Key, Kind, Name, Result};
 use crate::port::cursor::Cursor;
 use crate::port::frame;
+use crate::task::patience::Spent;
 use crate::task::progress::{Event, Stats};
 
 /// What an operation answers.
@@ -251,13 +251,13 @@ impl From<Error> for Failed {
 /// The frame of a reply. Always succeeds: an answer that cannot be sent becomes the error that says
 /// so.
 pub(crate) fn reply(id: Option<u64>, result: &Result<(Answer, Option<Stats>)>) -> Vec<u8> {
-    reply_after(id, Duration::ZERO, result)
+    reply_after(id, Spent::default(), result)
 }
 
-/// The same for a request that has waited for its turn at a host.
+/// The same with what was spent on the request.
 pub(crate) fn reply_after(
     id: Option<u64>,
-    waited: Duration,
+    spent: Spent,
     result: &Result<(Answer, Option<Stats>)>,
 ) -> Vec<u8> {
     #[derive(Serialize)]
@@ -271,6 +271,10 @@ pub(crate) fn reply_after(
         stats: Option<Stats>,
         #[serde(skip_serializing_if = "Option::is_none")]
         waited: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        requests: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retries: Option<u64>,
     }
     #[derive(Serialize)]
     struct Failure<'a> {
@@ -282,8 +286,15 @@ pub(crate) fn reply_after(
         detail: &'a BTreeMap<Key, Detail>,
         #[serde(skip_serializing_if = "Option::is_none")]
         waited: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        requests: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retries: Option<u64>,
     }
-    let waited = Some(waited.as_micros() as u64).filter(|us| *us > 0 && id.is_some());
+    // What is 0 is not told.
+    let told = |number: u64| Some(number).filter(|number| *number > 0 && id.is_some());
+    let waited = told(spent.waited.as_micros() as u64);
+    let (requests, retries) = (told(spent.requests), told(spent.retries));
     let mut frame = frame::begin();
     let encoded = match result {
         // The contract's exchange without an id is `{"ok": …}` and nothing else.
@@ -294,6 +305,8 @@ pub(crate) fn reply_after(
                 next: answer.next(),
                 stats: stats.filter(|_| id.is_some()),
                 waited,
+                requests,
+                retries,
             };
             rmp_serde::encode::write_named(&mut frame, &success)
         }
@@ -306,6 +319,8 @@ pub(crate) fn reply_after(
                 retryable: error.kind.retryable(),
                 detail: &error.detail,
                 waited,
+                requests,
+                retries,
             };
             rmp_serde::encode::write_named(&mut frame, &failure)
         }

@@ -18,6 +18,7 @@ use crate::repo::rev_list::Depth;
 use crate::repo::source::Order;
 use crate::repo::{git_failure, open, partial, refs};
 use crate::task::job::Job;
+use crate::task::patience;
 use crate::task::progress::{Phase, Stats};
 use crate::worker::Worker;
 
@@ -220,6 +221,7 @@ impl Remote {
                     let _keep = keep;
                     local.send(&order, &sink, &job)
                 };
+                patience::asked();
                 let boundary = worker.packing.run(send).await?;
                 Ok(Sent {
                     boundary,

@@ -171,6 +171,7 @@ where
         // What of its time in queues this request was there for.
         let waited = member.flight.job.patience.waited() - before;
         job.patience.add(waited.min(joined.elapsed()));
+        job.patience.take_requests(&member.flight.job.patience);
         drop(member);
         given.unwrap_or_else(|| Err(panicked()))
     }

@@ -136,6 +136,32 @@ async fn an_error_and_a_panic_are_answers() {
     assert_eq!(flights.run(1, &job(), |_| async { Ok(2) }).await, Ok(2));
 }
 
+/// However many share an answer, remotes were asked for it once.
+#[tokio::test]
+async fn the_requests_of_shared_work_are_told_once() {
+    let flights: Arc<SingleFlight<u8, u8>> = Arc::default();
+    let may_end = Arc::new(Semaphore::new(0));
+    let go = |_lead: Lead<u8, u8>| {
+        let may_end = may_end.clone();
+        async move {
+            let _permit = may_end.acquire().await;
+            for _ in 0..3 {
+                patience::asked();
+            }
+            patience::again();
+            Ok(1)
+        }
+    };
+    let (a, b) = (job(), job());
+    let both = async { tokio::join!(flights.run(1, &a, go), flights.run(1, &b, go)) };
+    may_end.add_permits(1);
+    assert_eq!(both.await, (Ok(1), Ok(1)));
+    let spent = |job: &Job| (job.patience.spent().requests, job.patience.spent().retries);
+    let (a, b) = (spent(&a), spent(&b));
+    assert_eq!((a.0 + b.0, a.1 + b.1), (3, 1));
+    assert!(a == (0, 0) || b == (0, 0));
+}
+
 /// The work of several requests waits as long as the most patient of them, and each of them has
 /// waited with it, from when it came.
 #[tokio::test(start_paused = true)]

@@ -30,6 +30,36 @@ defmodule :telemetry do
     :ok
   end
 
+  def span(prefix, metadata, function) do
+    metadata = Map.put_new(metadata, :telemetry_span_context, make_ref())
+    start = System.monotonic_time()
+    began = %{monotonic_time: start, system_time: System.system_time()}
+    execute(prefix ++ [:start], began, metadata)
+
+    ended = fn ->
+      stop = System.monotonic_time()
+      %{duration: stop - start, monotonic_time: stop}
+    end
+
+    try do
+      function.()
+    catch
+      kind, reason ->
+        told = %{kind: kind, reason: reason, stacktrace: __STACKTRACE__}
+        execute(prefix ++ [:exception], ended.(), Map.merge(metadata, told))
+        :erlang.raise(kind, reason, __STACKTRACE__)
+    else
+      {result, told} -> spanned(prefix, ended.(), %{}, metadata, told, result)
+      {result, measured, told} -> spanned(prefix, ended.(), measured, metadata, told, result)
+    end
+  end
+
+  defp spanned(prefix, ended, measured, metadata, told, result) do
+    told = Map.put_new(told, :telemetry_span_context, metadata.telemetry_span_context)
+    execute(prefix ++ [:stop], Map.merge(measured, ended), told)
+    result
+  end
+
   def attach(id, event, function, config), do: attach_many(id, [event], function, config)
 
   def attach_many(id, events, function, config) when is_list(events) and is_function(function, 4) do

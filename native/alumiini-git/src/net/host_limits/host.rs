@@ -222,12 +222,14 @@ impl Host {
     }
 
     /// What there is to see, with the first `most` of those that wait. `None` where nothing is
-    /// under way, waits or is held off.
+    /// under way, waits, is held off, cannot be reached or fails.
     pub(super) fn look(&self, most: usize) -> Option<Seen> {
         let mut state = self.lock();
         let now = Instant::now();
         state.holds.retain(|_, hold| hold.until > now);
-        if state.running.is_empty() && state.turns.is_empty() && state.holds.is_empty() {
+        let is_idle = state.running.is_empty() && state.turns.is_empty();
+        let is_in_order = state.circuit != Circuit::Open && state.failing.len() == 0;
+        if is_idle && is_in_order && state.holds.is_empty() {
             return None;
         }
         let per_second = self.settings.per_second();

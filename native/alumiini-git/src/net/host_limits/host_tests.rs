@@ -502,6 +502,9 @@ async fn what_there_is_to_see() {
     let host = at_rate(2, 10.0);
     assert!(host.look(8).is_none());
     fail(&host, line(1));
+    // Nothing is under way, but something is wrong.
+    let seen = host.look(2).unwrap();
+    assert_eq!((seen.running, seen.waiting, seen.failing), (0, 0, 1));
     let _running: Vec<Share> = (2..=3).map(|n| begun(&host, line(n))).collect();
     let _waiting: Vec<Entering> = [4, 4, 5, 6].map(|n| waiting(&host, line(n))).into();
     host.hold(7, 30, &failed(Kind::RateLimited).unwrap_err());

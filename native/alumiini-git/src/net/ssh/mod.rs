@@ -22,6 +22,7 @@ use bytes::Bytes;
 use crate::error::{Error, Key, Kind, Result};
 use crate::net::Endpoint;
 use crate::net::ssh_url::SshUrl;
+use crate::task::patience;
 use exec::NoAnswer;
 use peer::Target;
 use pool::{NoLease, Pool};
@@ -75,6 +76,10 @@ impl Ssh {
                 Err(NoLease::Failed(e)) => return Err(e),
             };
             let may_be_stale = !lease.fresh && first;
+            patience::asked();
+            if !first {
+                patience::again();
+            }
             match Exec::begin(lease, &url.path, &shown, v2, body.clone()).await {
                 Ok(exec) => return Ok(exec),
                 Err(NoAnswer::Silent(_)) if may_be_stale => {}
