@@ -58,7 +58,9 @@ defmodule AlumiiniGit.MixProject do
         {:msgpax, path: "test/offline/msgpax"},
         {:telemetry, path: "test/offline/telemetry"},
         {:jason, path: "test/offline/jason", optional: true},
-        {:plug, path: "test/offline/plug", optional: true}
+        {:plug, path: "test/offline/plug", optional: true},
+        {:libcluster, path: "test/offline/libcluster", only: :test, runtime: false},
+        {:syn, path: "test/offline/syn", only: :test, runtime: false}
       ]
     else
       [
@@ -67,6 +69,9 @@ defmodule AlumiiniGit.MixProject do
         # Of webhooks: JSON where neither OTP nor Elixir has it, and the plug.
         {:jason, "~> 1.4", optional: true},
         {:plug, "~> 1.14", optional: true},
+        # Of examples/fleet, which the tests run. They start syn on nodes of their own.
+        {:libcluster, "~> 3.4", only: :test, runtime: false},
+        {:syn, "~> 3.3", only: :test, runtime: false},
         # In an environment of its own: it needs a newer Elixir than the library does.
         {:ex_doc, "~> 0.38", only: :docs, runtime: false}
       ]
