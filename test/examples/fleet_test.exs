@@ -26,21 +26,23 @@ defmodule Alumiini.Git.FleetExampleTest do
   # Until a thing has happened, however busy the machine is.
   @waited 120_000
 
-  setup context do
+  setup do
     epmd = System.find_executable("epmd") || Path.join(List.to_string(:code.root_dir()), "bin/epmd")
     {_output, 0} = System.cmd(epmd, ["-daemon"])
     if not Node.alive?(), do: {:ok, _pid} = :net_kernel.start([full("observer"), :longnames])
     on_exit(fn -> :net_kernel.stop() end)
+  end
 
+  defp repositories(context, count) do
     fixtures =
-      for n <- 1..@repositories, into: %{} do
+      for n <- 1..count, into: %{} do
         files = %{"deploy/app.yaml" => "number: #{n}\n"}
         path = Path.join(context.tmp_dir, "origins/#{n}.git")
         fixture = Fixtures.repository(files, path: path)
         {fixture.url, fixture}
       end
 
-    %{fixtures: fixtures, urls: Map.keys(fixtures)}
+    Map.merge(context, %{fixtures: fixtures, urls: Map.keys(fixtures)})
   end
 
   # Others may run the same tests on this machine.
@@ -48,9 +50,14 @@ defmodule Alumiini.Git.FleetExampleTest do
   defp full(name), do: :"#{short(name)}@127.0.0.1"
 
   # A node as an application of a user's is one: it is told which others there may be.
-  defp start!(name, context, fleet \\ []) do
+  defp start!(name, context, fleet \\ [], more \\ []) do
     {:ok, _peer, node} =
-      :peer.start(%{name: short(name), host: ~c"127.0.0.1", args: args(), wait_boot: 60_000})
+      :peer.start(%{
+        name: short(name),
+        host: ~c"127.0.0.1",
+        args: args() ++ more,
+        wait_boot: 60_000
+      })
 
     {:ok, _started} = :erpc.call(node, :application, :ensure_all_started, [:telemetry])
     os_pid = node |> :erpc.call(System, :pid, []) |> String.to_integer()
@@ -103,8 +110,10 @@ defmodule Alumiini.Git.FleetExampleTest do
     end
   end
 
-  defp all_by?(nodes), do: &(map_size(&1) == @repositories and Enum.all?(&1, by?(nodes)))
-  defp by?(nodes), do: fn {_url, {node, _sha}} -> node in nodes end
+  defp all_by?(nodes, count) do
+    by? = fn {_url, {node, _sha}} -> node in nodes end
+    &(map_size(&1) == count and Enum.all?(&1, by?))
+  end
 
   # As soon as each node says of itself and of the others what the watcher was told.
   defp agreed!(nodes, told) do
@@ -179,9 +188,10 @@ defmodule Alumiini.Git.FleetExampleTest do
   test "a thousand repositories on three nodes: each is followed by one at a time, whatever node " <>
          "dies, comes and goes",
        context do
+    context = repositories(context, @repositories)
     [one, two, three] = for name <- @names, do: start!(name, context)
     nodes = for %{node: node} <- [one, two, three], do: node
-    watched = watch(%{told: %{}, log: []}, all_by?(nodes))
+    watched = watch(%{told: %{}, log: []}, all_by?(nodes, @repositories))
     agreed!(nodes, watched.told)
     watched = push!(watched, context.fixtures, 1)
 
@@ -193,7 +203,7 @@ defmodule Alumiini.Git.FleetExampleTest do
     its = repositories_of(watched, two.node)
     killed_at = FleetReporter.now()
     :ok = OsProcess.kill(two.os_pid, :KILL)
-    watched = watch(watched, all_by?(nodes -- [two.node]))
+    watched = watch(watched, all_by?(nodes -- [two.node], @repositories))
     moved_in = since(killed_at)
     assert moved_in < 30_000
     left = nodes -- [two.node]
@@ -218,7 +228,7 @@ defmodule Alumiini.Git.FleetExampleTest do
     # One is stopped, as for an upgrade.
     its = repositories_of(watched, one.node)
     :ok = :erpc.call(one.node, :init, :stop, [])
-    watched = watch(watched, all_by?(nodes -- [one.node]))
+    watched = watch(watched, all_by?(nodes -- [one.node], @repositories))
     agreed!([two.node, three.node], watched.told)
     stopped = for {:stop, node, url, _at} <- watched.log, node == one.node, do: url
     assert its -- stopped == []
@@ -230,5 +240,62 @@ defmodule Alumiini.Git.FleetExampleTest do
     # Else this says nothing.
     assert [_overlap] = overlaps(%{"u" => [{1, 3, :a}, {2, :still, :b}]})
     assert Enum.count(tenures, fn {_url, tenures} -> length(tenures) > 1 end) > @repositories / 2
+  end
+
+  ## A netsplit
+
+  @few 60
+
+  # Nodes that OTP does not connect, or disconnect, beside libcluster.
+  defp start_apart!(context, fleet) do
+    apart = [~c"-connect_all", ~c"false", ~c"-kernel", ~c"logger_level", ~c"none"]
+    for name <- @names, do: start!(name, context, fleet, apart).node
+  end
+
+  # With another cookie neither gets through to the other, however often it tries.
+  defp split!(node, others) do
+    for other <- others do
+      true = :erpc.call(node, :erlang, :set_cookie, [other, :split])
+      true = :erpc.call(node, :erlang, :disconnect_node, [other])
+    end
+  end
+
+  defp heal!(node, others) do
+    for other <- others do
+      true = :erpc.call(node, :erlang, :set_cookie, [other, Node.get_cookie()])
+      until(fn -> :erpc.call(node, Node, :connect, [other]) end)
+    end
+  end
+
+  defp shares(nodes), do: for(node <- nodes, do: :erpc.call(node, Fleet, :local, []))
+
+  defp followed_once?(nodes, urls),
+    do: nodes |> shares() |> Enum.concat() |> Enum.sort() == Enum.sort(urls)
+
+  test "the sides of a netsplit follow all, and when it heals one node each", context do
+    context = repositories(context, @few)
+    [one | others] = nodes = start_apart!(context, [])
+    until(fn -> followed_once?(nodes, context.urls) end)
+    split!(one, others)
+    until(fn -> followed_once?([one], context.urls) end)
+    until(fn -> followed_once?(others, context.urls) end)
+
+    heal!(one, others)
+    until(fn -> followed_once?(nodes, context.urls) end)
+    told = for {node, urls} <- Enum.zip(nodes, shares(nodes)), url <- urls, do: {url, {node, nil}}
+    agreed!(nodes, Map.new(told))
+    assert length(told) == @few
+  end
+
+  test "with a quorum, the smaller side of a netsplit follows nothing", context do
+    context = repositories(context, @few)
+    [one | others] = nodes = start_apart!(context, quorum: 2)
+    until(fn -> followed_once?(nodes, context.urls) end)
+    split!(one, others)
+    until(fn -> followed_once?(others, context.urls) end)
+    until(fn -> shares([one]) == [[]] end)
+
+    heal!(one, others)
+    until(fn -> followed_once?(nodes, context.urls) and shares([one]) != [[]] end)
   end
 end
