@@ -46,7 +46,8 @@ defmodule Alumiini.Git.DocumentsTest do
     "guides/reading.md",
     "guides/following.md",
     "guides/webhooks.md",
-    "guides/testing.md"
+    "guides/testing.md",
+    "guides/many_nodes.md"
   ]
 
   @blocks for document <- Document.all(),

@@ -1,11 +1,4 @@
-# What examples/fleet is made of, as files: nodes of their own load it, too.
-files = Path.wildcard(Path.expand("../../examples/fleet/lib/**/*.ex", __DIR__))
-ebin = Path.join([Mix.Project.build_path(), "examples", "fleet"])
-File.rm_rf!(ebin)
-File.mkdir_p!(ebin)
-{:ok, _modules, _warnings} = Kernel.ParallelCompiler.compile_to_path(files, ebin)
-Code.prepend_path(ebin)
-{:ok, _started} = Application.ensure_all_started(:syn)
+Alumiini.Git.Test.FleetExample.load!()
 
 # The example's own tests, as its users run them, are a part of these.
 for file <- ["share_test.exs", "fleet_test.exs"],
