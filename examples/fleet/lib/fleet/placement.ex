@@ -60,6 +60,8 @@ defmodule Fleet.Placement do
       # The group as this node sees it, and for which group each of it has settled.
       group: MapSet.new(),
       settled: %{},
+      # The group that all has been announced to.
+      announced: nil,
       # Placements that are there, and not in the group yet.
       awaited: MapSet.new(),
       # url => the supervisor of what follows it
@@ -92,9 +94,11 @@ defmodule Fleet.Placement do
   def handle_call(:local, _from, state), do: {:reply, Map.keys(state.running), state}
 
   @impl true
-  # Also says again for what this node has settled, if that was lost with a connection.
+  # Also says again for what this node has settled, and what it follows, if that was lost with a
+  # connection.
   def handle_info(:refresh, state) do
     Process.send_after(self(), :refresh, state.options.refresh)
+    state = %{state | announced: nil}
     {:noreply, settle(%{state | repositories: repositories(state)}, group())}
   end
 
@@ -185,11 +189,20 @@ defmodule Fleet.Placement do
 
   defp start_own(state) do
     if self() in state.group and Enum.all?(state.group, &(state.settled[&1] == state.group)) do
+      state = announce(state)
       missing = Enum.reject(own(state), &is_map_key(state.running, &1))
       Enum.reduce(missing, state, &start/2)
     else
       state
     end
+  end
+
+  # Once for each group: a node that has just come may have heard otherwise.
+  defp announce(%{announced: group, group: group} = state), do: state
+
+  defp announce(state) do
+    for {url, pid} <- state.running, do: Repository.announce(pid, url)
+    %{state | announced: state.group}
   end
 
   defp start(url, state) do

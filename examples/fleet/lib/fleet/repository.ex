@@ -17,6 +17,22 @@ defmodule Fleet.Repository do
     Supervisor.init([{Alumiini.Git.Follower, follower}, worker], strategy: :rest_for_one)
   end
 
+  @doc """
+  Tells all nodes again who follows `url`. When a netsplit heals, a node that takes no part in the
+  conflict of two others can come to know neither of them.
+  """
+  def announce(supervisor, url) do
+    for {_id, follower, _type, [Alumiini.Git.Follower]} <- Supervisor.which_children(supervisor),
+        is_pid(follower),
+        # With the same metadata syn would say nothing.
+        do: :syn.register(:fleet, url, follower, System.unique_integer())
+
+    :ok
+  catch
+    # It ends; the placement is about to hear of that.
+    :exit, _reason -> :ok
+  end
+
   @doc "Where a node keeps a repository: a name that each URL has for itself, in any file system."
   def path(directory, url) do
     digest = :sha256 |> :crypto.hash(url) |> Base.encode16(case: :lower)

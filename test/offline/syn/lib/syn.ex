@@ -33,6 +33,14 @@ defmodule :syn do
     end
   end
 
+  def register(scope, name, pid, _meta) do
+    case lookup(scope, name) do
+      {^pid, _meta} -> :ok
+      :undefined -> if register_name({scope, name}, pid) == :yes, do: :ok, else: {:error, :taken}
+      _other -> {:error, :taken}
+    end
+  end
+
   # Decided by one process, as two of one node may want the same.
   def register_name({scope, name}, pid),
     do: GenServer.call(:syn_scope.name(scope), {:yes, name, pid})
