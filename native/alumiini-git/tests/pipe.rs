@@ -5,7 +5,7 @@ mod support;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use support::{Value, Worker, commit, encode, git, origin};
+use support::{Value, Worker, commit, encode, git, origin, program};
 
 fn text(path: &std::path::Path) -> Value {
     path.to_str().unwrap().into()
@@ -272,7 +272,7 @@ fn resident(pid: u32) -> u64 {
 
 #[test]
 fn what_the_program_says_of_itself() {
-    let version = std::process::Command::new(env!("CARGO_BIN_EXE_alumiini-git"))
+    let version = program()
         .arg("--version")
         .output()
         .unwrap();
@@ -285,14 +285,14 @@ fn what_the_program_says_of_itself() {
         "{version}"
     );
     let mut worker = Worker::start();
-    let killed = std::process::Command::new(env!("CARGO_BIN_EXE_alumiini-git"))
+    let killed = program()
         .args(["--kill", &worker.child.id().to_string()])
         .status()
         .unwrap();
     assert!(killed.success());
     assert_eq!(worker.child.wait().unwrap().code(), None);
     for wrong in ["1", "0", "-1", "x", ""] {
-        let refused = std::process::Command::new(env!("CARGO_BIN_EXE_alumiini-git"))
+        let refused = program()
             .args(["--kill", wrong])
             .output()
             .unwrap();
