@@ -272,10 +272,7 @@ fn resident(pid: u32) -> u64 {
 
 #[test]
 fn what_the_program_says_of_itself() {
-    let version = program()
-        .arg("--version")
-        .output()
-        .unwrap();
+    let version = program().arg("--version").output().unwrap();
     let version = String::from_utf8(version.stdout).unwrap();
     assert!(
         version.starts_with(&format!(
@@ -292,10 +289,7 @@ fn what_the_program_says_of_itself() {
     assert!(killed.success());
     assert_eq!(worker.child.wait().unwrap().code(), None);
     for wrong in ["1", "0", "-1", "x", ""] {
-        let refused = program()
-            .args(["--kill", wrong])
-            .output()
-            .unwrap();
+        let refused = program().args(["--kill", wrong]).output().unwrap();
         assert_eq!(refused.status.code(), Some(2), "{wrong:?}");
     }
 }
