@@ -20,7 +20,7 @@ defmodule Alumiini.Git.Test.FleetExample do
     ebin = Path.join([Mix.Project.build_path(), "examples", "fleet"])
     File.rm_rf!(ebin)
     File.mkdir_p!(ebin)
-    {:ok, _modules, []} = Kernel.ParallelCompiler.compile_to_path(files, ebin)
+    {:ok, _modules, _warnings} = Kernel.ParallelCompiler.compile_to_path(files, ebin)
     Code.prepend_path(ebin)
   end
 end

@@ -12,7 +12,7 @@ defmodule Fleet do
 
     * `:directory` - where this node keeps its repositories. One of its own for each node. Required
     * `:repositories` - the URLs: a list, or a function that returns one, which is asked again once
-      in `:refresh`. Required
+      in `:refresh`. It must not take long: other nodes wait for this one meanwhile. Required
     * `:worker` - the module of the process that works with a repository, one for each: see
       `Fleet.Worker`, the default
     * `:quorum` - with fewer nodes than this in sight nothing is followed. Default: 1
