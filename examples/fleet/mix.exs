@@ -14,7 +14,8 @@ defmodule Fleet.MixProject do
         {:alumiini_git, path: "../.."},
         # Which nodes there are, and what runs where.
         {:libcluster, "~> 3.4"},
-        {:syn, "~> 3.3"}
+        {:syn, "~> 3.3"},
+        {:telemetry, "~> 1.0"}
       ]
     ]
   end
