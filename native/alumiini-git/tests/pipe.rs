@@ -72,7 +72,6 @@ fn a_request_that_waits_holds_up_no_other_and_ends_when_it_is_told_to() {
         fields
     };
     worker.ask(&sync(1, 60_000, "a"));
-    worker.ask(&sync(2, 300, "b"));
     assert_eq!(
         worker.ok(&[
             ("op", "hello".into()),
@@ -86,6 +85,7 @@ fn a_request_that_waits_holds_up_no_other_and_ends_when_it_is_told_to() {
         (&refused["id"], &refused["kind"]),
         (&1.into(), &"invalid".into())
     );
+    worker.ask(&sync(2, 300, "b"));
     let expired = worker.next().unwrap();
     assert_eq!(
         (&expired["id"], &expired["kind"], &expired["retryable"]),
