@@ -3,7 +3,7 @@
     "{mix,.formatter}.exs",
     "{lib,test,bench,release}/**/*.{ex,exs}",
     "examples/*/mix.exs",
-    "examples/*/lib/*.ex",
+    "examples/*/lib/**/*.ex",
     "examples/*/test/*.exs"
   ],
   line_length: 100,

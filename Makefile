@@ -1,6 +1,6 @@
 # Rust and git must be there; `bin/setup`, which every target runs first, sees to the rest.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-follow test soak bench fuzz release-check
+.PHONY: help setup demo demo-follow test soak bench fuzz release-check cross-test
 
 run := bin/in-env
 
@@ -47,6 +47,13 @@ bench: ## measure, beside the git command
 
 fuzz: setup ## feed each parser of what others choose with noise, for SECONDS=600 each
 	@$(run) sh bin/fuzz $(SECONDS)
+
+# For `make cross-test`: a target of Cross.toml, and which tests (all, unless parts of their names are given).
+TARGET ?= aarch64-unknown-linux-gnu
+TESTS ?=
+
+cross-test: ## the worker's own tests as on another machine, TARGET=s390x-unknown-linux-gnu, in a container under QEMU
+	@bin/cross-test $(TARGET) $(TESTS)
 
 release-check: setup ## make a release here and install it as a user does, of TARGETS="…" (see bin/release/targets)
 	@bin/release/check

@@ -59,7 +59,9 @@ defmodule AlumiiniGit.MixProject do
         {:telemetry, path: "test/offline/telemetry"},
         {:jason, path: "test/offline/jason", optional: true},
         {:plug, path: "test/offline/plug", optional: true},
-        {:telemetry_metrics, path: "test/offline/telemetry_metrics", optional: true}
+        {:telemetry_metrics, path: "test/offline/telemetry_metrics", optional: true},
+        {:libcluster, path: "test/offline/libcluster", only: :test, runtime: false},
+        {:syn, path: "test/offline/syn", only: :test, runtime: false}
       ]
     else
       [
@@ -70,6 +72,9 @@ defmodule AlumiiniGit.MixProject do
         {:plug, "~> 1.14", optional: true},
         # Of `Alumiini.Git.Telemetry.Metrics`.
         {:telemetry_metrics, "~> 0.6 or ~> 1.0", optional: true},
+        # Of examples/fleet, which the tests run. They start syn on nodes of their own.
+        {:libcluster, "~> 3.4", only: :test, runtime: false},
+        {:syn, "~> 3.3", only: :test, runtime: false},
         # In an environment of its own: it needs a newer Elixir than the library does.
         {:ex_doc, "~> 0.38", only: :docs, runtime: false}
       ]
@@ -124,7 +129,8 @@ defmodule AlumiiniGit.MixProject do
       groups_for_extras: [
         "First steps": ~r{guides/(getting-started|installation|authentication|cheatsheet|tour)\.},
         "How to": ~r{guides/(gitops|reading|following|webhooks|testing|metrics)\.},
-        Operating: ~r{guides/(supervision|troubleshooting|security|upgrading|migrating)\.},
+        Operating:
+          ~r{guides/(supervision|troubleshooting|security|many-nodes|upgrading|migrating)\.},
         "How it is made": ~r{^(ARCHITECTURE|CHANGELOG|SECURITY|usage-rules|protocol/README)\.}
       ],
       # What README.md shows, and nothing else that lies below bench/.
@@ -174,9 +180,12 @@ defmodule AlumiiniGit.MixProject do
 
   # In the order in which a reader meets them.
   defp extras do
-    guides =
-      ~w(getting-started.md installation.md authentication.md cheatsheet.cheatmd tour.livemd gitops.md reading.md following.md webhooks.md metrics.md testing.md supervision.md troubleshooting.md security.md migrating.md upgrading.md)
+    first_steps =
+      ~w(getting-started.md installation.md authentication.md cheatsheet.cheatmd tour.livemd)
 
+    how_to = ~w(gitops.md reading.md following.md webhooks.md metrics.md testing.md)
+    operating = ~w(supervision troubleshooting security many-nodes migrating upgrading)
+    guides = first_steps ++ how_to ++ Enum.map(operating, &(&1 <> ".md"))
     pages = ~w(ARCHITECTURE.md CHANGELOG.md SECURITY.md usage-rules.md protocol/README.md)
 
     (["README.md"] ++ Enum.map(guides, &("guides/" <> &1)) ++ pages)

@@ -48,6 +48,7 @@ defmodule Alumiini.Git.DocumentsTest do
     "guides/following.md" => "following_guide_test.exs",
     "guides/getting-started.md" => "getting_started_guide_test.exs",
     "guides/gitops.md" => "gitops_guide_test.exs",
+    "guides/many-nodes.md" => "many_nodes_guide_test.exs",
     "guides/metrics.md" => "metrics_guide_test.exs",
     "guides/migrating.md" => "migrating_guide_test.exs",
     "guides/reading.md" => "reading_guide_test.exs",

@@ -5,7 +5,7 @@ mod support;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use support::{Value, Worker, commit, encode, git, origin};
+use support::{Value, Worker, commit, encode, git, origin, program};
 
 fn text(path: &std::path::Path) -> Value {
     path.to_str().unwrap().into()
@@ -72,7 +72,6 @@ fn a_request_that_waits_holds_up_no_other_and_ends_when_it_is_told_to() {
         fields
     };
     worker.ask(&sync(1, 60_000, "a"));
-    worker.ask(&sync(2, 300, "b"));
     assert_eq!(
         worker.ok(&[
             ("op", "hello".into()),
@@ -86,6 +85,7 @@ fn a_request_that_waits_holds_up_no_other_and_ends_when_it_is_told_to() {
         (&refused["id"], &refused["kind"]),
         (&1.into(), &"invalid".into())
     );
+    worker.ask(&sync(2, 300, "b"));
     let expired = worker.next().unwrap();
     assert_eq!(
         (&expired["id"], &expired["kind"], &expired["retryable"]),
@@ -272,10 +272,7 @@ fn resident(pid: u32) -> u64 {
 
 #[test]
 fn what_the_program_says_of_itself() {
-    let version = std::process::Command::new(env!("CARGO_BIN_EXE_alumiini-git"))
-        .arg("--version")
-        .output()
-        .unwrap();
+    let version = program().arg("--version").output().unwrap();
     let version = String::from_utf8(version.stdout).unwrap();
     assert!(
         version.starts_with(&format!(
@@ -285,17 +282,14 @@ fn what_the_program_says_of_itself() {
         "{version}"
     );
     let mut worker = Worker::start();
-    let killed = std::process::Command::new(env!("CARGO_BIN_EXE_alumiini-git"))
+    let killed = program()
         .args(["--kill", &worker.child.id().to_string()])
         .status()
         .unwrap();
     assert!(killed.success());
     assert_eq!(worker.child.wait().unwrap().code(), None);
     for wrong in ["1", "0", "-1", "x", ""] {
-        let refused = std::process::Command::new(env!("CARGO_BIN_EXE_alumiini-git"))
-            .args(["--kill", wrong])
-            .output()
-            .unwrap();
+        let refused = program().args(["--kill", wrong]).output().unwrap();
         assert_eq!(refused.status.code(), Some(2), "{wrong:?}");
     }
 }

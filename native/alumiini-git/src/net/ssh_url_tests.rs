@@ -105,6 +105,8 @@ fn what_is_no_url_is_refused_and_never_shown() {
 fn git_says(text: &str) -> (Option<String>, String, u16, String) {
     let ssh = r#"say() { printf '%s\n' "$@" >&2; }; say"#;
     let mut git = std::process::Command::new("git");
+    // Not where these sources are, which may be a working tree whose repository is elsewhere.
+    git.current_dir(std::env::temp_dir());
     git.args(["ls-remote", "--", text])
         .env("GIT_SSH_COMMAND", ssh);
     git.env("GIT_SSH_VARIANT", "ssh")

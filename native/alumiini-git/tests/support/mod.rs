@@ -14,9 +14,23 @@ pub struct Worker {
     pub output: Option<ChildStdout>,
 }
 
+/// The worker as a program; where it is for another machine, started by what runs such programs
+/// here, as `cross test` says.
+pub fn program() -> Command {
+    let program = env!("CARGO_BIN_EXE_alumiini-git");
+    match std::env::var_os("ALUMIINI_GIT_TEST_RUNNER") {
+        None => Command::new(program),
+        Some(runner) => {
+            let mut command = Command::new(runner);
+            command.arg(program);
+            command
+        }
+    }
+}
+
 impl Worker {
     pub fn start() -> Worker {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_alumiini-git"))
+        let mut child = program()
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
