@@ -320,7 +320,8 @@ defmodule Alumiini.Git.ReadsWireTest do
       assert_refused([
         {fn -> Git.diff("/x", nil, "b") end, ~r/the revision to compare must be/},
         {fn -> Git.diff("/x", "a", :b) end, ~r/the revision to compare with must be/},
-        {fn -> Git.diff("/x", "a", "b", paths: [1]) end, ~r/:paths must be a path in the repository/},
+        {fn -> Git.diff("/x", "a", "b", paths: [1]) end,
+         ~r/:paths must be a path in the repository/},
         {fn -> Git.diff("/x", "a", "b", renames: 50) end, ~r/:renames must be true or false/},
         {fn -> Git.diff("/x", "a", "b", at: "c") end, ~r/unknown option :at .*:paths/}
       ])
