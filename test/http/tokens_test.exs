@@ -459,12 +459,13 @@ defmodule Alumiini.Git.TokensTest do
     options = [auth: auth] ++ context.options
     assert {:ok, _sha} = Git.sync(context.url, "main", context.path, options)
     HttpServer.remove(context.http, first)
-    HttpServer.rule(context.http, {:require, {:bearer, "token2"}})
+    second = HttpServer.rule(context.http, {:require, {:bearer, "token2"}})
     sha = Repository.commit!(context.origin, %{"b.yaml" => "b: 1\n"})
     assert {:ok, ^sha} = Git.sync(context.url, "main", context.path, options)
     assert length(TokenProvider.requests(provider)) == 2
 
     # One that is refused from the beginning is not replaced by the next.
+    HttpServer.remove(context.http, second)
     HttpServer.rule(context.http, {:require, {:bearer, "nobody"}})
     assert {:error, %Error{reason: :auth, detail: %{status: 401}}} = head(context, auth)
     assert length(TokenProvider.requests(provider)) == 2

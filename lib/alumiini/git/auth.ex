@@ -416,8 +416,8 @@ defmodule Alumiini.Git.Auth do
 
     entries
     |> Enum.map(fn {prefix, auth} -> {UrlPrefix.match(prefix, url), auth} end)
-    |> Enum.reject(fn {length, _auth} -> length == nil end)
-    |> Enum.max_by(&elem(&1, 0), fn -> {0, nil} end)
+    |> Enum.reject(fn {fit, _auth} -> fit == nil end)
+    |> Enum.max_by(&elem(&1, 0), fn -> {nil, nil} end)
     |> elem(1)
   end
 

@@ -30,15 +30,18 @@ defmodule Alumiini.Git.Remote.UrlPrefix do
     end
   end
 
-  @doc "How long the prefix is that `url`, without credentials, is below; nil where it is not."
-  @spec match(t, binary) :: non_neg_integer | nil
+  @doc """
+  How well the prefix fits `url`, which has no credentials, for comparison: by its length, and of two
+  of one length better where it names the user. Nil where the URL is not below it.
+  """
+  @spec match(t, binary) :: {non_neg_integer, 0 | 1} | nil
   def match(prefix, url) do
     with true <- String.valid?(url),
          {:ok, parts} <- parts(url),
          true <- same?(prefix, parts, [:scheme, :host, :port]),
          true <- prefix.user in [nil, parts.user],
          true <- List.starts_with?(parts.path, prefix.path) do
-      length(prefix.path)
+      {length(prefix.path), if(prefix.user, do: 1, else: 0)}
     else
       _elsewhere -> nil
     end
