@@ -126,7 +126,7 @@ defmodule Alumiini.Git.DocumentsTest do
 
   defp run("README.md: Use: Credentials, certificates and proxies", code, context) do
     %{server: server, url: url, ca: ca, sha: sha} = serve(context, %{"a" => "a"}, :tls)
-    HttpServer.rule(server, {:require, {:basic, "x-access-token", "s3cr3t"}})
+    HttpServer.rule(server, {:require, {:basic, "git", "s3cr3t"}})
 
     Vm.put_env!(%{
       "GIT_TOKEN" => "s3cr3t",
@@ -322,8 +322,8 @@ defmodule Alumiini.Git.DocumentsTest do
   end
 
   # What a reader has a module of their own for.
-  defmodule Elixir.GitHub do
-    def installation_token, do: "s3cr3t"
+  defmodule Elixir.Tokens do
+    def current, do: "s3cr3t"
   end
 
   # In the environment of these tests, whose worker is built already.

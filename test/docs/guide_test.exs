@@ -21,7 +21,6 @@ defmodule Alumiini.Git.GuideTest do
     "Kubernetes and Flux: A secret as Flux has it" => {:basic, "flux", "s3cr3t"},
     "Kubernetes and Flux: A secret that is mounted" => {:bearer, "s3cr3t"},
     "GitHub: A personal access token" => {:basic, "git", "s3cr3t"},
-    "GitHub: A GitHub App" => {:basic, "x-access-token", "s3cr3t"},
     "GitLab: A personal, project or group access token" => {:basic, "git", "s3cr3t"},
     "GitLab: A deploy token" => {:basic, "gitlab+deploy-token-42", "s3cr3t"},
     "GitLab: In a CI job" => {:basic, "gitlab-ci-token", "s3cr3t"},
@@ -30,8 +29,7 @@ defmodule Alumiini.Git.GuideTest do
       {:basic, "x-token-auth", "s3cr3t"},
     "Bitbucket: An API token of a user" => {:basic, "x-bitbucket-api-token-auth", "s3cr3t"},
     "Azure DevOps: A personal access token" => {:basic, "git", "s3cr3t"},
-    "Azure DevOps: Microsoft Entra ID" => {:bearer, "s3cr3t"},
-    "AWS CodeCommit" => {:basic, "s3cr3t", "s3cr3t"},
+    "AWS CodeCommit: Git credentials" => {:basic, "s3cr3t", "s3cr3t"},
     "Tokens that expire" => {:bearer, "s3cr3t"}
   }
 
@@ -49,6 +47,61 @@ defmodule Alumiini.Git.GuideTest do
         "known_hosts" => "hosts"
       }
     },
+    "GitHub: A GitHub App" => %{
+      "auth" => %{
+        "type" => "github_app",
+        "app_id" => "12345",
+        "private_key" => @key,
+        "owner" => "acme"
+      }
+    },
+    "Azure DevOps: Microsoft Entra ID, with a client secret" => %{
+      "auth" => %{
+        "type" => "azure",
+        "tenant_id" => "7c2f51a0-0000-0000-0000-000000000000",
+        "client_id" => "1f0b8cd2-0000-0000-0000-000000000000",
+        "client_secret" => "s3cr3t",
+        "endpoint" => "https://login.example.com/"
+      }
+    },
+    "Azure DevOps: Workload identity" => %{
+      "auth" => %{
+        "type" => "azure",
+        "tenant_id" => "tenant",
+        "client_id" => "client",
+        "token_file" => "/azure/token",
+        "endpoint" => "https://login.example.com/"
+      }
+    },
+    "AWS CodeCommit: An access key" => %{
+      "auth" => %{
+        "type" => "codecommit",
+        "access_key_id" => "s3cr3t",
+        "secret_access_key" => "s3cr3t"
+      }
+    },
+    "AWS CodeCommit: The role of a pod" => %{
+      "auth" => %{
+        "type" => "codecommit",
+        "role_arn" => "arn:aws:iam::1:role/git",
+        "token_file" => "/aws/token",
+        "session_name" => "alumiini-git"
+      }
+    },
+    "Google Cloud: The service account of the machine" => %{"auth" => %{"type" => "google"}},
+    "Google Cloud: Workload identity federation" => %{
+      "auth" => %{
+        "type" => "google",
+        "audience" =>
+          "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/k",
+        "token_file" => "/var/run/secrets/tokens/google",
+        "service_account" => "reader@project.iam.gserviceaccount.com"
+      }
+    },
+    "Several remotes" => %{
+      "url" => "https://git.example.com/team/app.git",
+      "auth" => %{"type" => "basic", "username" => "ann", "password" => "s3cr3t"}
+    },
     "SSH: An agent" => %{"auth" => %{"type" => "ssh_agent", "known_hosts" => "hosts"}},
     "Certificates: A client certificate" => %{"tls" => %{"cert" => @certificate, "key" => @key}},
     "Proxies: One proxy" => %{
@@ -60,15 +113,18 @@ defmodule Alumiini.Git.GuideTest do
 
   @own_authority "Certificates: A certificate authority of your own"
 
+  # What pods have in their environment.
+  @pod [
+    {"AZURE_TENANT_ID", "tenant"},
+    {"AZURE_CLIENT_ID", "client"},
+    {"AZURE_FEDERATED_TOKEN_FILE", "/azure/token"},
+    {"AZURE_AUTHORITY_HOST", "https://login.example.com/"},
+    {"AWS_ROLE_ARN", "arn:aws:iam::1:role/git"},
+    {"AWS_WEB_IDENTITY_TOKEN_FILE", "/aws/token"},
+    {"AWS_ROLE_SESSION_NAME", nil}
+  ]
+
   # What a reader has modules of their own for.
-  defmodule Elixir.MyApp.GitHub do
-    def installation_token, do: "s3cr3t"
-  end
-
-  defmodule Elixir.MyApp.Entra do
-    def access_token, do: "s3cr3t"
-  end
-
   defmodule Elixir.MyApp.Tokens do
     # The first is outdated, so that it has to be asked again.
     def current do
@@ -85,7 +141,7 @@ defmodule Alumiini.Git.GuideTest do
           do: name
 
     proxy = {"https_proxy", "http://proxy.of.the.environment:3128"}
-    Vm.put_env!([proxy | for(name <- variables, do: {name, "s3cr3t"})])
+    Vm.put_env!([proxy | @pod] ++ for(name <- variables, do: {name, "s3cr3t"}))
 
     write = fn name, content ->
       path = Path.join(directory, name)

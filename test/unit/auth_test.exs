@@ -162,12 +162,19 @@ defmodule Alumiini.Git.AuthTest do
             {%{"ca.crt" => "s3cr3t"}, ~r/`ca.crt` is not PEM/},
             {%{"tls.crt" => @cert}, ~r/only one of `tls.crt` and `tls.key`/},
             {%{"keyFile" => @key, "username" => "s3cr3t"}, ~r/only one of `tls.crt` and `tls.key`/},
+            {%{"githubAppID" => "1", "githubAppPrivateKey" => @key},
+             ~r/GitHub App, and needs .*`githubAppInstallationID`/},
+            {%{"githubAppID" => "1", "ca.crt" => @cert}, ~r/GitHub App, and needs/},
             {%{
                "githubAppID" => "1",
-               "githubAppInstallationID" => "2",
-               "githubAppPrivateKey" => @key
-             }, ~r/GitHub App.* pass a function as :auth that fetches an installation token/},
-            {%{"githubAppID" => "1", "ca.crt" => @cert}, ~r/GitHub App/}
+               "githubAppPrivateKey" => "s3cr3t",
+               "githubAppInstallationID" => "2"
+             }, ~r{from_secret/1: the option :private_key must be the PEM}},
+            {%{
+               "githubAppID" => "1",
+               "githubAppPrivateKey" => @key,
+               "githubAppInstallationID" => "s3cr3t"
+             }, ~r/:installation_id must be a positive number/}
           ] do
         error = assert_raise ArgumentError, message, fn -> Auth.from_secret(data) end
         refute Exception.message(error) =~ "s3cr3t"

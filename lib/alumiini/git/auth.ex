@@ -18,6 +18,24 @@ defmodule Alumiini.Git.Auth do
   refused with the reason `:invalid`, unless it also says `allow_insecure: true`. They take
   precedence over credentials in the URL (`https://user:password@host/…`).
 
+  ## Tokens that renew themselves
+
+  `github_app/1`, `azure/1`, `codecommit/1` and `google/1` are credentials of which a provider makes
+  tokens. The worker asks for a token when the first call needs one, once for all calls with equal
+  credentials, however many repositories they are for. It renews the token ahead of its end, while
+  it still serves, and once more where a remote answers 401. Nobody else sees a token.
+
+  Where none can be had, the call says so: `:auth` where the provider refuses, `:network`,
+  `:rate_limited` or `:timeout` where it fails, with its host in the message and in `detail.url`. It
+  counts towards the call's `:timeout`. The provider is asked through the call's proxy, with what its
+  `:tls` trusts, and where `:addresses` of the server allows.
+
+  ## Credentials by URL
+
+  `for_urls/1` has credentials for several remotes, and each URL gets those of the longest prefix
+  that it is below. That is what a server takes for all of its calls
+  (`{Alumiini.Git, auth: Alumiini.Git.Auth.for_urls(…)}`), and a follower and each call, too.
+
   ## Credentials that expire
 
   Wherever credentials go, a function of no arguments, or `{module, function, arguments}`, may stand
@@ -37,16 +55,22 @@ defmodule Alumiini.Git.Auth do
   """
 
   alias Alumiini.Git.{RedactedUrl, Secret}
-  alias Alumiini.Git.Remote.KubernetesSecret
+  alias Alumiini.Git.Remote.{KubernetesSecret, TokenSource, UrlPrefix}
 
-  defstruct [:http, :ssh, :tls]
+  defstruct [:http, :ssh, :tls, :urls]
 
   @typedoc "Credentials. How the struct holds them is private."
   @opaque t :: %__MODULE__{
-            http: {:basic | :bearer, Secret.t()} | nil,
+            http: {kind, Secret.t()} | nil,
             ssh: {:ssh_key | :ssh_agent, Secret.t()} | nil,
-            tls: Secret.t() | nil
+            tls: Secret.t() | nil,
+            urls: Secret.t() | nil
           }
+
+  @typep kind :: :basic | :bearer | :github_app | :azure | :codecommit | :google
+
+  @typedoc "Credentials, or a function that returns some."
+  @type given :: t | (() -> t) | {module, atom, [term]}
 
   @doc """
   A user name and a password, sent as HTTP Basic authentication.
@@ -135,6 +159,193 @@ defmodule Alumiini.Git.Auth do
   end
 
   @doc """
+  An installation of a GitHub App, for GitHub and GitHub Enterprise.
+
+  The app's key signs a JSON Web Token in the worker, and GitHub makes a token of it that is valid
+  for an hour. It goes to the remote as the password of `x-access-token`. A clock that is wrong does
+  no harm: where GitHub shows another time, that counts.
+
+  ## Options
+
+    * `:app_id` - the app's id, or its client id. Required
+    * `:private_key` - the text of the app's `.pem` file. Required
+    * `:installation_id` - which installation; or
+    * `:owner` - the organisation or user that it is installed for: it is looked up
+    * `:api_url` - of GitHub Enterprise, `https://github.example.com/api/v3`. Default:
+      `https://api.github.com`
+
+  ## Examples
+
+      Alumiini.Git.Auth.github_app(
+        app_id: 12_345,
+        private_key: System.fetch_env!("GITHUB_APP_KEY"),
+        owner: "acme"
+      )
+  """
+  @spec github_app(
+          app_id: pos_integer | String.t(),
+          private_key: String.t(),
+          installation_id: pos_integer | String.t(),
+          owner: String.t(),
+          api_url: String.t()
+        ) :: t
+  def github_app(options),
+    do: http(:github_app, TokenSource.github_app!(options, "github_app/1"))
+
+  @doc """
+  An application of Microsoft Entra ID, for Azure DevOps: with a client secret, or by workload
+  identity, which is what a pod of AKS has in its environment.
+
+  ## Options
+
+    * `:tenant_id`, `:client_id` - default: the variables `AZURE_TENANT_ID` and `AZURE_CLIENT_ID`
+    * `:client_secret` - of the application; or
+    * `:token_file` - the path of the file with the token of the cluster, which is read anew for each
+      token, on the machine of the server. Default: the variable `AZURE_FEDERATED_TOKEN_FILE`
+    * `:endpoint` - where tokens are made, of a sovereign cloud for one. Default: the variable
+      `AZURE_AUTHORITY_HOST`, else `https://login.microsoftonline.com`
+
+  The environment is that of the node that calls this.
+
+  ## Examples
+
+      iex> Alumiini.Git.Auth.azure(tenant_id: "t", client_id: "c", client_secret: "a secret")
+      #Alumiini.Git.Auth<azure>
+  """
+  @spec azure(
+          tenant_id: String.t(),
+          client_id: String.t(),
+          client_secret: String.t(),
+          token_file: Path.t(),
+          endpoint: String.t()
+        ) :: t
+  def azure(options \\ []), do: http(:azure, TokenSource.azure!(options))
+
+  @doc """
+  An identity of AWS, for CodeCommit: keys, or a role that a pod of EKS takes by its service account.
+
+  Each request is signed (Signature Version 4) for its repository, by the remote's clock where ours
+  is wrong. There is no credential helper, and none of the files in `~/.aws` is read.
+
+  ## Options
+
+    * `:access_key_id`, `:secret_access_key`, and `:session_token` for keys that expire; or
+    * `:role_arn`, `:token_file` - a role, and the path of the file with the token that may take it,
+      which is read anew each time, on the machine of the server. Default: the variables
+      `AWS_ROLE_ARN` and `AWS_WEB_IDENTITY_TOKEN_FILE`
+    * `:session_name` - what the role's sessions are called. Default: the variable
+      `AWS_ROLE_SESSION_NAME`, else `alumiini-git`
+    * `:region` - default: the one in the URL's host
+    * `:endpoint` - of the token service. Default: `https://sts.<region>.amazonaws.com`
+
+  The environment is that of the node that calls this.
+
+  ## Examples
+
+      iex> Alumiini.Git.Auth.codecommit(access_key_id: "AKID", secret_access_key: "a secret")
+      #Alumiini.Git.Auth<codecommit>
+  """
+  @spec codecommit(
+          access_key_id: String.t(),
+          secret_access_key: String.t(),
+          session_token: String.t(),
+          role_arn: String.t(),
+          token_file: Path.t(),
+          session_name: String.t(),
+          region: String.t(),
+          endpoint: String.t()
+        ) :: t
+  def codecommit(options \\ []), do: http(:codecommit, TokenSource.codecommit!(options))
+
+  @doc """
+  A service account of Google Cloud, for Secure Source Manager and Cloud Source Repositories: that of
+  the machine or pod, from its metadata server, or by workload identity federation.
+
+  ## Options
+
+    * `:service_account` - its e-mail. Default: the machine's own; with federation, nobody else is
+      acted as
+    * `:audience`, `:token_file` - of federation: the provider of the pool
+      (`//iam.googleapis.com/projects/…/providers/…`), and the path of the file with the token that it
+      takes, which is read anew each time, on the machine of the server
+    * `:endpoint` - of the metadata server, or with federation of the token service. Default:
+      `http://metadata.google.internal` and `https://sts.googleapis.com`
+    * `:impersonation_endpoint` - of the service that lets one act as an account. Default:
+      `https://iamcredentials.googleapis.com`
+
+  The metadata server is asked directly, whatever `:proxy` and `:addresses` say, at its one address
+  (`169.254.169.254`), unless `:endpoint` is given.
+
+  ## Examples
+
+      iex> Alumiini.Git.Auth.google()
+      #Alumiini.Git.Auth<google>
+  """
+  @spec google(
+          service_account: String.t(),
+          audience: String.t(),
+          token_file: Path.t(),
+          endpoint: String.t(),
+          impersonation_endpoint: String.t()
+        ) :: t
+  def google(options \\ []), do: http(:google, TokenSource.google!(options))
+
+  @doc """
+  Credentials by URL: pairs of a prefix and the credentials for all URLs below it, or a function that
+  returns them. The longest prefix counts. A URL that is below none has no credentials, but for those
+  in it.
+
+  A prefix is compared part by part: the scheme, the host in either case, the port, the names of the
+  path. So `https://github.com/acme` is for `https://github.com/acme/shop.git`, and not for
+  `https://github.com/acme-evil/shop.git`, nor for `http://` or `ssh://`. Over SSH, `user@host:path`
+  is as `ssh://user@host/path`; a prefix without a user is for all users. A URL that may be read in
+  two ways, with `..` or encoded slashes in its path, is below none.
+
+      iex> Alumiini.Git.Auth.for_urls([
+      ...>   {"https://github.com/", Alumiini.Git.Auth.token("for all")},
+      ...>   {"https://github.com/acme/", Alumiini.Git.Auth.token("for one of them")}
+      ...> ])
+      #Alumiini.Git.Auth<urls>
+
+  As the option `:auth` of a server, it has no functions: these are called by the process that makes
+  a call, and the server has none to call them in.
+  """
+  @spec for_urls([{String.t(), given}]) :: t
+  def for_urls(pairs) do
+    if not (is_list(pairs) and pairs != [] and Enum.all?(pairs, &match?({_prefix, _auth}, &1))) do
+      raise ArgumentError,
+            "Alumiini.Git.Auth.for_urls/1: there must be a list of a prefix and its credentials each"
+    end
+
+    entries = Enum.map(pairs, &entry!/1)
+
+    if Enum.uniq_by(entries, &elem(&1, 0)) != entries do
+      raise ArgumentError, "Alumiini.Git.Auth.for_urls/1: two of the prefixes are the same"
+    end
+
+    %__MODULE__{urls: Secret.seal(entries)}
+  end
+
+  # Not the prefix: a password may stand in it, and that is what is wrong.
+  defp entry!({prefix, auth}) do
+    case {UrlPrefix.parse(prefix), given?(auth)} do
+      {{:ok, parts}, true} ->
+        {parts, auth}
+
+      {:error, _auth} ->
+        raise ArgumentError,
+              "Alumiini.Git.Auth.for_urls/1: a prefix must be a URL with its scheme and host, such " <>
+                "as \"https://github.com/acme/\", without credentials, query and `..`"
+
+      {_prefix, false} ->
+        raise ArgumentError,
+              "Alumiini.Git.Auth.for_urls/1: the credentials must be made by another function of " <>
+                "Alumiini.Git.Auth, or be a function of no arguments or " <>
+                "{module, function, arguments} that returns such a value"
+    end
+  end
+
+  @doc """
   The credentials in a Kubernetes secret, as Flux and Kubernetes lay them out.
 
   `data` is the secret's data as a map from strings to strings, with the base64 of the API already
@@ -145,6 +356,7 @@ defmodule Alumiini.Git.Auth do
   | --- | --- |
   | `username`, `password` | `basic/2`, for `http` and `https` |
   | `bearerToken` | `bearer/1`, where there is no `username` |
+  | `githubAppID`, `githubAppPrivateKey`, and `githubAppInstallationID` or `githubAppInstallationOwner`; with `githubAppBaseURL` | `github_app/1`, where there is neither |
   | `identity`, or `ssh-privatekey` (type `kubernetes.io/ssh-auth`) | `ssh_key/2`, with `password` as passphrase, `username`, and `known_hosts` |
   | `ca.crt` (older: `caFile`) | certificates to trust beside the system's |
   | `tls.crt` and `tls.key` (older: `certFile`, `keyFile`) | a client certificate and its key |
@@ -154,9 +366,7 @@ defmodule Alumiini.Git.Auth do
   takes precedence over them.
 
   Raises `ArgumentError` if there is nothing of use in `data`, or only a part of what belongs
-  together; the message has names of keys, never values. The secrets of GitHub Apps (`githubAppID`,
-  …) are refused: pass a function as `:auth` that fetches an installation token and returns
-  `token/2`.
+  together; the message has names of keys, never values.
 
       iex> Alumiini.Git.Auth.from_secret(%{"username" => "ci", "password" => "correct horse"})
       #Alumiini.Git.Auth<basic>
@@ -169,6 +379,14 @@ defmodule Alumiini.Git.Auth do
       if parts.basic, do: basic(elem(parts.basic, 0), elem(parts.basic, 1)), else: %__MODULE__{}
 
     auth = if parts.bearer, do: %{auth | http: bearer(parts.bearer).http}, else: auth
+
+    auth =
+      if parts.github_app,
+        do: %{
+          auth
+          | http: http(:github_app, TokenSource.github_app!(parts.github_app, "from_secret/1")).http
+        },
+        else: auth
 
     auth =
       if parts.ssh_key, do: %{auth | ssh: ssh_key(parts.ssh_key, parts.ssh_options).ssh}, else: auth
@@ -187,6 +405,40 @@ defmodule Alumiini.Git.Auth do
       nil -> nil
     end
   end
+
+  # Those for this URL, of credentials by URL. A function among them may return credentials by URL
+  # itself.
+  @doc false
+  @spec for_url(t, binary) :: given | nil
+  def for_url(%__MODULE__{urls: nil} = auth, _url), do: auth
+
+  def for_url(%__MODULE__{urls: sealed}, url) do
+    {:ok, entries} = Secret.reveal(sealed)
+
+    entries
+    |> Enum.map(fn {prefix, auth} -> {UrlPrefix.match(prefix, url), auth} end)
+    |> Enum.reject(fn {fit, _auth} -> fit == nil end)
+    |> Enum.max_by(&elem(&1, 0), fn -> {nil, nil} end)
+    |> elem(1)
+  end
+
+  @doc false
+  @spec for_urls?(term) :: boolean
+  def for_urls?(%__MODULE__{urls: urls}), do: urls != nil
+  def for_urls?(_other), do: false
+
+  @doc false
+  @spec functions?(t) :: boolean
+  def functions?(%__MODULE__{urls: nil}), do: false
+
+  def functions?(%__MODULE__{urls: sealed}) do
+    {:ok, entries} = Secret.reveal(sealed)
+    not Enum.all?(entries, fn {_prefix, auth} -> is_struct(auth, __MODULE__) end)
+  end
+
+  defp given?(auth) when is_function(auth, 0), do: true
+  defp given?({m, f, a}) when is_atom(m) and is_atom(f) and is_list(a), do: true
+  defp given?(auth), do: is_struct(auth, __MODULE__) and not for_urls?(auth)
 
   @doc false
   @spec tls(t) :: Secret.t() | nil
@@ -222,8 +474,11 @@ defmodule Alumiini.Git.Auth do
   end
 
   defimpl Inspect do
-    def inspect(%{http: http, ssh: ssh, tls: tls}, _opts) do
-      kinds = for({type, _sealed} <- [http, ssh], do: type) ++ if(tls, do: [:tls], else: [])
+    def inspect(%{http: http, ssh: ssh, tls: tls, urls: urls}, _opts) do
+      kinds =
+        for({type, _sealed} <- [http, ssh], do: type) ++
+          for({kind, held} <- [tls: tls, urls: urls], held, do: kind)
+
       "#Alumiini.Git.Auth<#{Enum.map_join(kinds, " ", &Atom.to_string/1)}>"
     end
   end

@@ -32,8 +32,8 @@ defmodule Alumiini.Git.Options do
       Names stand for all below them, too; IP addresses, CIDR ranges and `*` will do. Default: the
       server's, or with `:environment` the variables `no_proxy`, `NO_PROXY`
 
-  `:tls`, `:proxy` and `:no_proxy` can be given to `Alumiini.Git.start_link/1`, for all calls that
-  do not say otherwise.
+  `:auth` (made by `Alumiini.Git.Auth.for_urls/1`), `:tls`, `:proxy` and `:no_proxy` can be given to
+  `Alumiini.Git.start_link/1`, for all calls that do not say otherwise.
 
   ## Of calls that read a commit
 
@@ -84,6 +84,8 @@ defmodule Alumiini.Git.Options do
       are joined from what others choose, and where others can write into the directories that are
       synced, a shared volume for one. For two volumes, start two servers. Remotes on this machine
       are not meant: see `:allow_local`. Default: any path
+    * `:auth` - credentials for the calls that have none of their own, neither as `:auth` nor in the
+      URL, made by `Alumiini.Git.Auth.for_urls/1`: each goes to the URLs that it is for only
     * `:tls`, `:proxy`, `:no_proxy` - for all calls to remotes, see "Of calls to a remote". Under a
       supervisor, give them in `{Alumiini.Git, options}`: `Alumiini.Git.child_spec/1` keeps them out
       of what a supervisor logs
@@ -185,6 +187,7 @@ defmodule Alumiini.Git.Options do
           | {:allow_local, [Path.t()]}
           | {:addresses, addresses}
           | {:root, Path.t()}
+          | {:auth, Auth.t()}
           | {:tls, tls}
           | {:proxy, proxy}
           | {:no_proxy, String.t() | [String.t()]}
@@ -209,7 +212,7 @@ defmodule Alumiini.Git.Options do
 
   @typedoc "An option of the calls that talk to a remote."
   @type remote ::
-          {:auth, Auth.t() | (() -> Auth.t()) | {module, atom, [term]}}
+          {:auth, Auth.given()}
           | {:allow_insecure, boolean}
           | {:tls, tls}
           | {:proxy, proxy}

@@ -43,16 +43,21 @@ defmodule Alumiini.Git.Remote do
       shown: RedactedUrl.clean(url),
       fields: fields,
       auth: Secret.seal(options[:auth]),
-      renewable?: is_function(options[:auth]) or is_tuple(options[:auth]),
+      renewable?: renewable?(options[:auth], bare),
       from_url: from_url,
       tls: if(options[:tls], do: Tls.seal!(options[:tls]))
     }
   end
 
+  # Of credentials by URL, those for this one may be.
+  defp renewable?(%Auth{} = auth, url), do: not match?(%Auth{}, Auth.for_url(auth, url) || auth)
+  defp renewable?(auth, _url), do: auth != nil
+
   @doc "What a server adds to the requests that do not say it themselves."
   @spec defaults(keyword) :: map
   def defaults(options) do
     %{
+      auth: options[:auth],
       tls: if(options[:tls], do: Tls.seal!(options[:tls])),
       proxy: proxy(options),
       no_proxy: no_proxy(options)
@@ -62,18 +67,35 @@ defmodule Alumiini.Git.Remote do
   @doc "A request with the server's defaults in it, if it is one that goes to a remote."
   @spec with_defaults(map, map) :: map
   def with_defaults(%{"url" => url} = request, defaults) do
-    tls = Enum.reject([defaults.tls, request["tls"]], &is_nil/1)
     url = if is_function(url, 0), do: url, else: Secret.seal(url)
+    {auth, auth_tls} = if request["auth"], do: {nil, nil}, else: by_url(defaults.auth, url)
+    tls = Enum.reject([defaults.tls, auth_tls, request["tls"]], &is_nil/1)
 
     said = for {key, value} <- request, value != nil, into: %{}, do: {key, value}
 
     defaults.proxy
     |> Proxy.wire(defaults.no_proxy, url)
+    |> Map.put("auth", auth)
     |> Map.merge(said)
     |> Map.put("tls", if(tls != [], do: Secret.merge(tls)))
   end
 
   def with_defaults(request, _defaults), do: request
+
+  # Which these are, and so the URL, is seen when they are opened.
+  defp by_url(nil, _url), do: {nil, nil}
+
+  defp by_url(auth, url) do
+    chosen = fn use -> Secret.map(url, &use.(Auth.for_url(auth, &1), &1)) end
+
+    {chosen.(fn auth, url -> auth && Auth.wire(auth, url) end),
+     chosen.(fn auth, _url -> opened((auth && Auth.tls(auth)) || Secret.seal(%{})) end)}
+  end
+
+  defp opened(sealed) do
+    {:ok, value} = Secret.reveal(sealed)
+    value
+  end
 
   @doc """
   Makes a request. Where the credentials come from a function, it is called now, and again if the
@@ -122,16 +144,24 @@ defmodule Alumiini.Git.Remote do
   defp credentials(remote) do
     {:ok, url} = Secret.reveal(remote.url)
     {:ok, auth} = Secret.reveal(remote.auth)
-    auth = resolve(auth)
+    auth = resolve(auth, url)
     tls = Enum.reject([auth && Auth.tls(auth), remote.tls], &is_nil/1)
     # An option with certificates alone leaves it to the URL to say who calls.
     wire = Enum.find_value([auth, remote.from_url], &(&1 && Auth.wire(&1, url)))
     %{"auth" => wire, "tls" => if(tls != [], do: Secret.merge(tls))}
   end
 
-  defp resolve(function) when is_function(function, 0), do: auth!(function.())
-  defp resolve({module, function, arguments}), do: auth!(apply(module, function, arguments))
-  defp resolve(auth), do: auth
+  defp resolve(function, url) when is_function(function, 0),
+    do: resolve(auth!(function.()), url)
+
+  defp resolve({module, function, arguments}, url),
+    do: resolve(auth!(apply(module, function, arguments)), url)
+
+  defp resolve(nil, _url), do: nil
+
+  defp resolve(%Auth{} = auth, url) do
+    if Auth.for_urls?(auth), do: auth |> Auth.for_url(url) |> resolve(url), else: auth
+  end
 
   defp auth!(%Auth{} = auth), do: auth
 

@@ -85,6 +85,10 @@ pub(crate) enum Hint {
     Unreachable,
     /// The move of refs and working tree failed; they are back where they were.
     RolledBack,
+    /// Who answered shows another time than we do: it is ahead by so many seconds.
+    Clock(i64),
+    /// There is no token to ask the remote with: it was not asked.
+    NoToken,
 }
 
 /// What everything here that can fail returns.

@@ -35,6 +35,7 @@ defmodule Alumiini.Git.Options.Check do
              :heartbeat,
              :backoff_initial,
              :backoff_max,
+             :auth,
              :tls,
              :proxy,
              :no_proxy,
@@ -44,7 +45,7 @@ defmodule Alumiini.Git.Options.Check do
              :root
            ]
   # Of `start_link/1`: what may hold a secret.
-  @secret [:tls, :proxy]
+  @secret [:auth, :tls, :proxy]
   @common [:server, :timeout, :telemetry_metadata]
   @remote [:auth, :allow_insecure, :tls, :proxy, :no_proxy]
   @default_timeout 300_000
@@ -121,7 +122,7 @@ defmodule Alumiini.Git.Options.Check do
         backoff_max: 10_000
       },
       # The first of two counts, as everywhere with keywords.
-      options |> Keyword.drop([:tls, :proxy, :no_proxy]) |> Enum.reverse() |> Map.new()
+      options |> Keyword.drop([:auth, :tls, :proxy, :no_proxy]) |> Enum.reverse() |> Map.new()
     )
   end
 
@@ -190,6 +191,21 @@ defmodule Alumiini.Git.Options.Check do
   defp start_option!(:heartbeat, value) do
     positive!(:heartbeat, value, @longest)
     if value < 100, do: wrong!(:heartbeat, "at least 100 ms", value)
+  end
+
+  # One that is not by URL would go to whatever host a call names.
+  defp start_option!(:auth, auth) do
+    if not Auth.for_urls?(auth) do
+      raise ArgumentError,
+            "option :auth of a server must be made by Alumiini.Git.Auth.for_urls/1, which says " <>
+              "for which URLs credentials are"
+    end
+
+    if Auth.functions?(auth) do
+      raise ArgumentError,
+            "option :auth of a server cannot have functions among its credentials: the server " <>
+              "has no process to call them in; give them as the option of a call or a follower"
+    end
   end
 
   defp start_option!(key, value) when key in [:tls, :proxy, :no_proxy],

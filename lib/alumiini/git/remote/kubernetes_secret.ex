@@ -7,10 +7,19 @@ defmodule Alumiini.Git.Remote.KubernetesSecret do
   # message has names of keys and never a value.
 
   @function "Alumiini.Git.Auth.from_secret/1"
+  # As options of `Alumiini.Git.Auth.github_app/1`.
+  @github_app [
+    app_id: "githubAppID",
+    private_key: "githubAppPrivateKey",
+    installation_id: "githubAppInstallationID",
+    owner: "githubAppInstallationOwner",
+    api_url: "githubAppBaseURL"
+  ]
 
   @type parts :: %{
           basic: {String.t(), String.t()} | nil,
           bearer: String.t() | nil,
+          github_app: keyword(String.t()) | nil,
           ssh_key: String.t() | nil,
           ssh_options: keyword(String.t()),
           tls: %{String.t() => String.t()}
@@ -35,7 +44,9 @@ defmodule Alumiini.Git.Remote.KubernetesSecret do
             "#{@function}: the secret has a `password` but no `username` to go with it"
     end
 
-    if username == nil and bearer == nil and ssh_key == nil and (tls == %{} or github_app?(data)) do
+    github_app = if username == nil and bearer == nil, do: github_app!(data)
+
+    if [username, bearer, ssh_key, github_app] == [nil, nil, nil, nil] and tls == %{} do
       nothing!(data)
     end
 
@@ -51,6 +62,7 @@ defmodule Alumiini.Git.Remote.KubernetesSecret do
     %{
       basic: username && {username, password || ""},
       bearer: if(username == nil, do: bearer),
+      github_app: github_app,
       ssh_key: ssh_key,
       ssh_options: ssh_options,
       tls: tls
@@ -75,22 +87,36 @@ defmodule Alumiini.Git.Remote.KubernetesSecret do
         do: {name, pem}
   end
 
-  defp github_app?(data),
-    do: Enum.any?(data, fn {key, _value} -> String.starts_with?(key, "githubApp") end)
+  defp github_app!(data) do
+    given =
+      for {option, name} <- @github_app, value = line!(data, name), value != nil do
+        {option, value}
+      end
+
+    missing = for key <- [:app_id, :private_key], not Keyword.has_key?(given, key), do: key
+    installation = Keyword.take(given, [:installation_id, :owner])
+
+    cond do
+      given == [] ->
+        nil
+
+      missing != [] or length(installation) != 1 ->
+        raise ArgumentError,
+              "#{@function}: the secret is that of a GitHub App, and needs `githubAppID`, " <>
+                "`githubAppPrivateKey`, and one of `githubAppInstallationID` and " <>
+                "`githubAppInstallationOwner`"
+
+      true ->
+        given
+    end
+  end
 
   @spec nothing!(map) :: no_return
   defp nothing!(data) do
-    if github_app?(data) do
-      raise ArgumentError,
-            "#{@function}: the secret is that of a GitHub App, which this library does not " <>
-              "exchange for a token; " <>
-              "pass a function as :auth that fetches an installation token and returns " <>
-              "Alumiini.Git.Auth.token/2"
-    end
-
     raise ArgumentError,
           "#{@function}: there are no credentials in the secret; expected `username` and " <>
             "`password`, `bearerToken`, " <>
+            "the keys of a GitHub App (`githubAppID`, …), " <>
             "`identity` or `ssh-privatekey`, `ca.crt`, or `tls.crt` and `tls.key`, found " <>
             "#{found(data)}"
   end

@@ -1,7 +1,9 @@
 //! Who we are to a server: the credentials of a request or of its URL.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,13 +11,21 @@ use reqwest::header::HeaderValue;
 
 use crate::error::{Error, Kind, Result};
 use crate::net::secrets::Secrets;
+use crate::net::token::source::TokenSource;
 
 /// Credentials. `Eq` and `Hash`, so that they can be part of a key to share by; `Debug` shows only
 /// the kind.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Auth {
-    Basic { username: String, password: String },
-    Bearer { token: String },
+    Basic {
+        username: String,
+        password: String,
+    },
+    Bearer {
+        token: String,
+    },
+    /// A provider makes the token, for a while each.
+    Token(Arc<TokenSource>),
     Ssh(SshLogin),
 }
 
@@ -66,6 +76,9 @@ impl Auth {
                 )
             }
             Auth::Bearer { token } => format!("Bearer {token}"),
+            Auth::Token(_) => {
+                return Err(Error::new(Kind::Internal, "no token was asked for"));
+            }
             Auth::Ssh(_) => {
                 return Err(Error::new(
                     Kind::Invalid,
@@ -92,6 +105,7 @@ impl Auth {
         match self {
             Auth::Basic { username, password } => secrets.add_login(username, password, own),
             Auth::Bearer { token } => secrets.add(token),
+            Auth::Token(source) => source.add_secrets(secrets),
             Auth::Ssh(SshLogin {
                 proof:
                     SshCredential::Key {
@@ -110,8 +124,47 @@ impl fmt::Debug for Auth {
         f.write_str(match self {
             Auth::Basic { .. } => "Auth::Basic(redacted)",
             Auth::Bearer { .. } => "Auth::Bearer(redacted)",
+            Auth::Token(_) => "Auth::Token(redacted)",
             Auth::Ssh(_) => "Auth::Ssh(redacted)",
         })
+    }
+}
+
+/// What a source of tokens gave for the moment. Any two are equal: by the source, not by its tokens,
+/// remotes are told apart and answers shared.
+#[derive(Clone, Default)]
+pub(crate) struct Momentary(Option<Arc<(Auth, Arc<Secrets>)>>);
+
+impl Momentary {
+    /// `secrets`: what of it no answer may repeat.
+    pub(super) fn new(auth: Auth, secrets: Secrets) -> Momentary {
+        Momentary(Some(Arc::new((auth, Arc::new(secrets)))))
+    }
+
+    pub(super) fn auth(&self) -> Option<&Auth> {
+        self.0.as_ref().map(|given| &given.0)
+    }
+
+    pub(super) fn secrets(&self) -> Option<&Arc<Secrets>> {
+        self.0.as_ref().map(|given| &given.1)
+    }
+}
+
+impl PartialEq for Momentary {
+    fn eq(&self, _: &Momentary) -> bool {
+        true
+    }
+}
+
+impl Eq for Momentary {}
+
+impl Hash for Momentary {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
+impl fmt::Debug for Momentary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Momentary(redacted)")
     }
 }
 

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Key, Kind, Result};
-use crate::net::auth::{Auth, SshLogin};
+use crate::net::auth::{Auth, Momentary, SshLogin};
 use crate::net::proxy::{Proxy, ProxySettings};
 use crate::net::secrets::Secrets;
 use crate::net::tls::Tls;
+use crate::net::token::endpoints;
 use crate::net::url::{HttpUrl, NetUrl};
 use crate::policy::addresses::Addresses;
 
@@ -15,6 +16,8 @@ use crate::policy::addresses::Addresses;
 pub(crate) struct Endpoint {
     pub(crate) url: NetUrl,
     pub(crate) auth: Option<Auth>,
+    /// Where `auth` is a source of tokens, the one to send.
+    pub(super) momentary: Momentary,
     pub(crate) tls: Tls,
     pub(crate) route: Option<ProxySettings>,
     /// Where connections may be made to, whatever leads there.
@@ -38,13 +41,15 @@ impl Endpoint {
             NetUrl::Http(http) => {
                 let auth = effective(explicit, http);
                 refuse_plaintext(auth.as_ref(), http, allow_insecure)?;
-                if let Some(auth) = &auth {
-                    auth.header()?;
+                match &auth {
+                    Some(Auth::Token(source)) => endpoints::check(source, allow_insecure)?,
+                    Some(auth) => drop(auth.header()?),
+                    None => {}
                 }
                 auth
             }
             NetUrl::Ssh(_) => match explicit {
-                Some(Auth::Basic { .. } | Auth::Bearer { .. }) => {
+                Some(Auth::Basic { .. } | Auth::Bearer { .. } | Auth::Token(_)) => {
                     let sentence = format!(
                         "{url} takes an SSH key or agent, not a password or token: pass those, or \
                          use the https:// URL"
@@ -63,6 +68,7 @@ impl Endpoint {
         Ok(Endpoint {
             url,
             auth,
+            momentary: Momentary::default(),
             tls,
             route,
             addresses,
@@ -74,11 +80,19 @@ impl Endpoint {
         self.route.as_ref().and_then(|route| route.to(base.host()))
     }
 
+    /// What to tell the server of who we are.
+    pub(super) fn login(&self) -> Option<&Auth> {
+        self.momentary.auth().or(self.auth.as_ref())
+    }
+
     /// What no answer may repeat.
     pub(super) fn secrets(&self) -> Secrets {
         let (mut secrets, own) = (Secrets::default(), self.url.redacted());
         if let Some(auth) = &self.auth {
             auth.add_secrets(&mut secrets, &own);
+        }
+        if let Some(momentary) = self.momentary.secrets() {
+            secrets.add_all(momentary);
         }
         if let Some(route) = &self.route {
             route.add_secrets(&mut secrets, &own);
@@ -86,7 +100,7 @@ impl Endpoint {
         secrets
     }
 
-    pub(super) fn login(&self) -> Result<&SshLogin> {
+    pub(super) fn ssh_login(&self) -> Result<&SshLogin> {
         match &self.auth {
             Some(Auth::Ssh(login)) => Ok(login),
             _ => Err(Error::new(

@@ -6,7 +6,8 @@ use std::time::SystemTime;
 use reqwest::StatusCode;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
-use crate::error::{Error, Key, Kind};
+use crate::error::{Error, Hint, Key, Kind};
+use crate::net::refusal;
 use crate::net::url::HttpUrl;
 
 /// Whether the request that failed said who we are.
@@ -125,13 +126,34 @@ pub(super) fn status(
         _ if said.text.is_empty() => sentence,
         _ => format!("{sentence}; the server says: {}", said.text),
     };
-    let error = Error::new(kind, sentence)
+    let mut error = Error::new(kind, sentence)
         .with(Key::Url, url.redacted())
         .with(Key::Status, code);
+    if matches!(code, 400 | 401 | 403)
+        && let Some(ahead) = clock(headers)
+    {
+        error = error.hinted(Hint::Clock(ahead));
+    }
     match wait(headers).filter(|_| kind.retryable()) {
         Some(seconds) => error.with(Key::RetryAfter, seconds),
         None => error,
     }
+}
+
+/// Whether these words say that one asks too often.
+pub(super) fn says_too_often(said: &str) -> bool {
+    refusal::kind(said) == Some(Kind::RateLimited)
+}
+
+/// How many seconds the clock of a server is ahead of ours, where that is more than its answer can
+/// have been on its way.
+fn clock(headers: &HeaderMap) -> Option<i64> {
+    let theirs = httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()?;
+    let ahead = match theirs.duration_since(SystemTime::now()) {
+        Ok(ahead) => ahead.as_secs() as i64,
+        Err(behind) => -(behind.duration().as_secs() as i64),
+    };
+    (ahead.abs() > 30).then_some(ahead)
 }
 
 /// After how many seconds a server wants to be asked again.

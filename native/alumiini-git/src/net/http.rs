@@ -1,7 +1,7 @@
 //! Requests over HTTP: how a repository is asked, and where redirects may lead.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,7 +31,7 @@ const MAX_SERVERS: usize = 4096;
 
 /// How HTTP servers are asked.
 pub(super) struct Http {
-    clients: Clients,
+    clients: Arc<Clients>,
     /// The servers (scheme, host and port) that refused HTTP/2 for a request.
     without_http2: Mutex<HashSet<String>>,
 }
@@ -50,9 +50,14 @@ impl Http {
     pub(super) fn new() -> Http {
         let _ = rustls::crypto::ring::default_provider().install_default();
         Http {
-            clients: Clients::default(),
+            clients: Arc::default(),
             without_http2: Mutex::default(),
         }
+    }
+
+    /// The clients, for requests of others.
+    pub(super) fn clients(&self) -> Arc<Clients> {
+        self.clients.clone()
     }
 
     /// `GET info/refs`, with redirects.
@@ -175,7 +180,7 @@ impl Http {
         connections: Connections,
         request: impl Fn(&Client) -> RequestBuilder + Send + Sync,
     ) -> Result<(Response, Pending, Credentials)> {
-        let (credentials, authorization) = match &endpoint.auth {
+        let (credentials, authorization) = match endpoint.login() {
             None => (Credentials::None, None),
             Some(_) if !base.same_origin(first) => (Credentials::Withheld, None),
             Some(auth) => (Credentials::Sent, Some(auth.header()?)),

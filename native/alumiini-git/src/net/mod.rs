@@ -37,6 +37,7 @@ mod server_cache;
 mod ssh;
 mod ssh_url;
 pub(crate) mod tls;
+pub(crate) mod token;
 pub(crate) mod url;
 mod url_parts;
 
@@ -54,6 +55,7 @@ use http::Http;
 use server_cache::{ServerCache, ServerInfo};
 use ssh::Ssh;
 use ssh_url::SshUrl;
+use token::cache::{Ready, Tokens};
 use url::NetUrl;
 
 use crate::task::pool::Pool;
@@ -68,7 +70,9 @@ pub(crate) struct Net {
     http: Http,
     ssh: Ssh,
     server_cache: ServerCache,
-    pub(crate) host_limits: HostLimits,
+    pub(crate) host_limits: Arc<HostLimits>,
+    /// Of credentials that a provider makes tokens of.
+    tokens: Arc<Tokens>,
     /// Bytes that lists of refs may take while they arrive. What waits for the client is counted
     /// elsewhere, so a slow remote holds up no read.
     pub(crate) lists: Arc<Pool>,
@@ -89,11 +93,13 @@ enum From {
 impl Net {
     /// Opens nothing and reads nothing yet.
     pub(crate) fn new() -> Net {
+        let (http, host_limits) = (Http::new(), Arc::<HostLimits>::default());
         Net {
-            http: Http::new(),
+            tokens: Arc::new(Tokens::new(http.clients(), host_limits.clone())),
+            http,
             ssh: Ssh::new(ssh::Limits::default()),
             server_cache: ServerCache::default(),
-            host_limits: HostLimits::default(),
+            host_limits,
             lists: Arc::new(Pool::new(MAX_LISTS)),
         }
     }
@@ -107,10 +113,47 @@ impl Net {
         body: Bytes,
         limit: u64,
     ) -> Result<PktLineReader<Answer>> {
+        let mut ready = self.tokens.ready(endpoint).await?;
+        let answered = match self.ask_as(&ready, server, &body).await {
+            Err(error) => match self.tokens.after(endpoint, &ready, &error).await {
+                Some(again) => {
+                    ready = again?;
+                    self.ask_as(&ready, server, &body).await
+                }
+                None => Err(error),
+            },
+            answered => answered,
+        };
+        let (from, permit) = answered.map_err(|error| ready.hide(error))?;
+        ready.accepted();
         let v2 = matches!(server.capabilities, Capabilities::V2(_));
         let shown = server.base.redacted();
-        let (from, permit) = self
-            .host_limits
+        let is_ssh = matches!(from, From::Ssh(_));
+        let mut reader =
+            PktLineReader::new(Answer { from, permit }, shown, limit).without(ready.secrets());
+        if is_ssh {
+            // It says what it speaks, and in v0 which refs it has, before it reads the request.
+            let mut line = reader.line().await?;
+            if v2 != (line.text() == Some(b"version 2")) {
+                return Err(reader.protocol("speaks another version of Git's protocol than before"));
+            }
+            while line != PktLine::Flush {
+                line = reader.line().await?;
+            }
+        }
+        Ok(reader)
+    }
+
+    /// Sends `body` with the login of the moment.
+    async fn ask_as(
+        &self,
+        ready: &Ready<'_>,
+        server: &ServerInfo,
+        body: &Bytes,
+    ) -> Result<(From, Permit)> {
+        let endpoint: &Endpoint = &ready.endpoint;
+        let v2 = matches!(server.capabilities, Capabilities::V2(_));
+        self.host_limits
             .ask(endpoint, &server.base, || {
                 let body = body.clone();
                 async move {
@@ -127,20 +170,7 @@ impl Net {
                     }
                 }
             })
-            .await?;
-        let is_ssh = matches!(from, From::Ssh(_));
-        let mut reader = PktLineReader::new(Answer { from, permit }, shown, limit);
-        if is_ssh {
-            // It says what it speaks, and in v0 which refs it has, before it reads the request.
-            let mut line = reader.line().await?;
-            if v2 != (line.text() == Some(b"version 2")) {
-                return Err(reader.protocol("speaks another version of Git's protocol than before"));
-            }
-            while line != PktLine::Flush {
-                line = reader.line().await?;
-            }
-        }
-        Ok(reader)
+            .await
     }
 
     async fn upload_pack(

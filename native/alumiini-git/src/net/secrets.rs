@@ -57,6 +57,15 @@ impl Secrets {
         }
     }
 
+    /// Adds those of `others`.
+    pub(crate) fn add_all(&mut self, others: &Secrets) {
+        for form in &others.0 {
+            if !self.0.contains(form) {
+                self.0.push(form.clone());
+            }
+        }
+    }
+
     /// Adds a user and a password. `own` is what the request itself says of remote, path and ref: a
     /// user's name in it is shown anyway.
     pub(crate) fn add_login(&mut self, user: &str, password: &str, own: &str) {

@@ -137,6 +137,9 @@ impl ServerCache {
 
 /// Whether what was remembered could be why `error` came of asking `asked` for `endpoint`.
 pub(super) fn could_cause(endpoint: &Endpoint, asked: &NetUrl, error: &Error) -> bool {
+    if error.hint == Some(Hint::NoToken) {
+        return false;
+    }
     match error.kind {
         // Ours, or of what was asked for.
         Kind::Cancelled | Kind::Invalid | Kind::TooLarge | Kind::RefNotFound | Kind::Internal => {

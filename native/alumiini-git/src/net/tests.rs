@@ -20,6 +20,7 @@ mod ssh_idle;
 mod ssh_pool;
 #[cfg(unix)]
 mod sshd;
+mod tokens;
 
 use std::sync::Arc;
 

@@ -4,6 +4,7 @@
 use super::*;
 
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 
 use git2::Oid;
 use proptest::prelude::*;
@@ -12,6 +13,9 @@ use rmpv::Value;
 use crate::error::Kind;
 use crate::net::auth::{Auth, SshCredential, SshLogin};
 use crate::net::tls::Tls;
+use crate::net::token::source::{
+    AwsKeys, AwsProof, Azure, AzureProof, CodeCommit, GithubApp, Google, Installation, TokenSource,
+};
 use crate::port::reply::{Host, Step, Waiting, event, reply, reply_after};
 use crate::reference::{Reference, Tip};
 use crate::spec::RemoteSpec;
@@ -317,6 +321,81 @@ fn credentials_for_ssh() {
     };
     assert_eq!(agent(Some("/run/agent")), Some("/run/agent".into()));
     assert_eq!(agent(None), None);
+}
+
+#[test]
+fn credentials_of_providers() {
+    let auth = |fields: &[(&str, Value)]| remote(&[("auth", map(fields))]).map(|spec| spec.auth);
+    let text = |fields: &[(&'static str, &'static str)]| -> Vec<(&'static str, Value)> {
+        fields
+            .iter()
+            .map(|(name, value)| (*name, Value::from(*value)))
+            .collect()
+    };
+    let source = |source| Ok(Some(Auth::Token(Arc::new(source))));
+    let mut app = text(&[
+        ("type", "github_app"),
+        ("app_id", "1"),
+        ("private_key", "k"),
+        ("api_url", "https://h"),
+    ]);
+    assert_eq!(auth(&app), Err(Kind::Invalid));
+    app.push(("installation_id", 7.into()));
+    let expected = GithubApp {
+        app_id: "1".into(),
+        private_key: "k".into(),
+        installation: Installation::Id(7),
+        api_url: Some("https://h".into()),
+    };
+    assert_eq!(auth(&app), source(TokenSource::GithubApp(expected)));
+    app.push(("owner", "acme".into()));
+    assert_eq!(auth(&app), Err(Kind::Invalid));
+
+    let mut azure = text(&[("type", "azure"), ("tenant_id", "t"), ("client_id", "c")]);
+    assert_eq!(auth(&azure), Err(Kind::Invalid));
+    azure.push(("token_file", "/t".into()));
+    let expected = Azure {
+        tenant_id: "t".into(),
+        client_id: "c".into(),
+        proof: AzureProof::TokenFile("/t".into()),
+        endpoint: None,
+    };
+    assert_eq!(auth(&azure), source(TokenSource::Azure(expected)));
+    azure.push(("client_secret", "s".into()));
+    assert_eq!(auth(&azure), Err(Kind::Invalid));
+
+    let mut keys = text(&[("type", "codecommit"), ("access_key_id", "a")]);
+    assert_eq!(auth(&keys), Err(Kind::Invalid));
+    keys.push(("secret_access_key", "s".into()));
+    let expected = CodeCommit {
+        region: None,
+        proof: AwsProof::Keys(AwsKeys {
+            access_key_id: "a".into(),
+            secret_access_key: "s".into(),
+            session_token: None,
+        }),
+    };
+    assert_eq!(auth(&keys), source(TokenSource::CodeCommit(expected)));
+    keys.push(("role_arn", "r".into()));
+    assert_eq!(auth(&keys), Err(Kind::Invalid));
+
+    let mut google = text(&[("type", "google"), ("service_account", "s")]);
+    let expected = Google::Metadata {
+        service_account: Some("s".into()),
+        endpoint: None,
+    };
+    assert_eq!(auth(&google), source(TokenSource::Google(expected)));
+    google.push(("audience", "a".into()));
+    assert_eq!(auth(&google), Err(Kind::Invalid));
+    google.push(("token_file", "/t".into()));
+    let expected = Google::Federation {
+        audience: "a".into(),
+        token_file: "/t".into(),
+        service_account: Some("s".into()),
+        endpoint: None,
+        impersonation_endpoint: None,
+    };
+    assert_eq!(auth(&google), source(TokenSource::Google(expected)));
 }
 
 #[test]

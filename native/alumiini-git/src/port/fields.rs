@@ -251,6 +251,12 @@ impl Fields {
         Ok(OsString::from_vec(bytes).into())
     }
 
+    /// The same; `None` where the field is missing, or empty.
+    pub(crate) fn path_if(&mut self, name: &str) -> Result<Option<PathBuf>> {
+        let path = self.path_or_empty(name)?;
+        Ok(Some(path).filter(|path| !path.as_os_str().is_empty()))
+    }
+
     /// The same. `invalid` also where the field is missing or empty.
     pub(crate) fn path(&mut self, name: &str) -> Result<PathBuf> {
         if !self.0.contains_key(name.as_bytes()) {

@@ -24,27 +24,20 @@ pub(in crate::net) async fn discover(
 ) -> Result<(Arc<ServerInfo>, Vec<RemoteRef>)> {
     let (server, refs) = match &endpoint.url {
         NetUrl::Http(url) => {
-            let ask = || {
-                let connections = net.server_cache.connections(endpoint);
-                net.http.get_refs(endpoint, url, connections)
+            let mut ready = net.tokens.ready(endpoint).await?;
+            let found = match over_http(net, &ready.endpoint, url, wanted).await {
+                Err(error) => match net.tokens.after(endpoint, &ready, &error).await {
+                    Some(again) => {
+                        ready = again?;
+                        over_http(net, &ready.endpoint, url, wanted).await
+                    }
+                    None => Err(error),
+                },
+                found => found,
             };
-            let (found, permit) = net.host_limits.ask(endpoint, &endpoint.url, ask).await?;
-            let Found {
-                base,
-                answer,
-                until,
-            } = found;
-            if answer.content_type() != "application/x-git-upload-pack-advertisement" {
-                return Err(no_smart_answer(answer, &base).await);
-            }
-            let (capabilities, refs) = permit.judge(read(answer, base.redacted(), wanted).await)?;
-            let server = ServerInfo {
-                base: NetUrl::Http(base),
-                capabilities,
-                until,
-                v0_too_long: AtomicBool::new(false),
-            };
-            (server, refs)
+            let found = found.map_err(|error| ready.hide(error))?;
+            ready.accepted();
+            found
         }
         NetUrl::Ssh(url) => {
             let ask = || net.upload_pack(endpoint, url, true, Bytes::new());
@@ -61,6 +54,35 @@ pub(in crate::net) async fn discover(
     };
     let server = Arc::new(server);
     net.server_cache.insert(endpoint, server.clone());
+    Ok((server, refs))
+}
+
+async fn over_http(
+    net: &Net,
+    endpoint: &Endpoint,
+    url: &HttpUrl,
+    wanted: Wanted<'_>,
+) -> Result<(ServerInfo, Vec<RemoteRef>)> {
+    let ask = || {
+        let connections = net.server_cache.connections(endpoint);
+        net.http.get_refs(endpoint, url, connections)
+    };
+    let (found, permit) = net.host_limits.ask(endpoint, &endpoint.url, ask).await?;
+    let Found {
+        base,
+        answer,
+        until,
+    } = found;
+    if answer.content_type() != "application/x-git-upload-pack-advertisement" {
+        return Err(no_smart_answer(answer, &base).await);
+    }
+    let (capabilities, refs) = permit.judge(read(answer, base.redacted(), wanted).await)?;
+    let server = ServerInfo {
+        base: NetUrl::Http(base),
+        capabilities,
+        until,
+        v0_too_long: AtomicBool::new(false),
+    };
     Ok((server, refs))
 }
 

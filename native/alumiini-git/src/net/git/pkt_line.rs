@@ -1,7 +1,9 @@
 //! Pkt-lines (gitprotocol-common) over a stream of chunks that may be cut anywhere, and side-band
 //! demultiplexing.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use gix_packetline::PacketLineRef;
@@ -9,6 +11,7 @@ use gix_packetline::decode::{Stream, streaming};
 
 use crate::error::{Error, Hint, Key, Kind, Result};
 use crate::net::refusal;
+use crate::net::secrets::Secrets;
 
 /// The most data that one line can carry: LARGE_PACKET_DATA_MAX of Git.
 const MAX_DATA: usize = 65_516;
@@ -182,6 +185,8 @@ pub(crate) struct PktLineReader<C> {
     seen: bool,
     /// Bytes since others had their turn.
     turn: usize,
+    /// What is not repeated of what the server tells.
+    hidden: Option<Arc<Secrets>>,
 }
 
 impl<C: Chunks> PktLineReader<C> {
@@ -196,7 +201,13 @@ impl<C: Chunks> PktLineReader<C> {
             limit,
             seen: false,
             turn: 0,
+            hidden: None,
         }
+    }
+
+    /// The same, of which no error repeats these.
+    pub(crate) fn without(self, hidden: Option<Arc<Secrets>>) -> Self {
+        PktLineReader { hidden, ..self }
     }
 
     /// The next line. A stream that ends, in the middle of a line or between two, is `network`:
@@ -304,13 +315,24 @@ impl<C: Chunks> PktLineReader<C> {
     /// What a server tells in an `ERR` line: what was asked for is gone, or what was asked is not
     /// allowed.
     fn told(&self, text: &[u8]) -> Error {
-        told(Kind::Protocol, &self.shown, text)
+        told(Kind::Protocol, &self.shown, &self.whole(text))
     }
 
     /// What a server tells on side-band 3: it failed while it worked, as with an HTTP status of
     /// 500, so `network`.
     pub(crate) fn failed(&self, text: &[u8]) -> Error {
-        told(Kind::Network, &self.shown, text)
+        told(Kind::Network, &self.shown, &self.whole(text))
+    }
+
+    /// Before it is cut short, which could leave half of a secret.
+    fn whole<'a>(&self, text: &'a [u8]) -> Cow<'a, [u8]> {
+        match &self.hidden {
+            Some(hidden) => hidden
+                .hide(&String::from_utf8_lossy(text))
+                .into_bytes()
+                .into(),
+            None => text.into(),
+        }
     }
 }
 

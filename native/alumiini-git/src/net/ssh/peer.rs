@@ -22,7 +22,7 @@ pub(super) struct Target {
 
 impl Target {
     pub(super) fn new(url: &SshUrl, endpoint: &Endpoint) -> Result<Target> {
-        let login = endpoint.login()?;
+        let login = endpoint.ssh_login()?;
         let user = login.username.as_ref().or(url.user.as_ref());
         Ok(Target {
             host: url.host.clone(),
