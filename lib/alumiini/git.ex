@@ -16,13 +16,15 @@ defmodule Alumiini.Git do
 
   and call it from any process:
 
-      {:ok, sha} = Alumiini.Git.sync("https://github.com/octocat/Hello-World.git", "master", "/var/lib/hello")
+      url = "https://github.com/octocat/Hello-World.git"
+      {:ok, sha} = Alumiini.Git.sync(url, "master", "/var/lib/hello")
       {:ok, names} = Alumiini.Git.files("/var/lib/hello", "deploy")
       {:ok, yaml} = Alumiini.Git.read("/var/lib/hello", "deploy/app.yaml")
 
   Calling `sync/4` again is how a repository is kept current: if there is nothing new, that costs
   one round trip on a connection that is open already (two over SSH, where a repository has more
-  than some 50 refs). An `Alumiini.Git.Follower` does that for you, and tells processes what changed.
+  than some 50 refs). An `Alumiini.Git.Follower` does that for you, and tells processes what
+  changed.
 
   ## What to expect
 
@@ -55,8 +57,8 @@ defmodule Alumiini.Git do
   protocol version, calls are answered with `:worker_unavailable` or `:protocol` and the cause,
   until a start succeeds. Attempts go on, with growing pauses.
 
-  Events for metrics and logs are documented in `Alumiini.Git.Telemetry`, and what there is for tests
-  in `Alumiini.Git.Test`.
+  Events for metrics and logs are documented in `Alumiini.Git.Telemetry`, and what there is for
+  tests in `Alumiini.Git.Test`.
   """
 
   @behaviour Alumiini.Git.Behaviour
@@ -267,7 +269,8 @@ defmodule Alumiini.Git do
 
   ## Examples
 
-      iex> {:ok, update} = Alumiini.Git.update("https://git.example.com/team/app.git", {:semver, "~> 1.2"}, "/var/lib/app")
+      iex> url = "https://git.example.com/team/app.git"
+      iex> {:ok, update} = Alumiini.Git.update(url, {:semver, "~> 1.2"}, "/var/lib/app")
       iex> {update.changed?, update.ref}
       {true, "refs/tags/v1.2.3"}
   """
@@ -522,7 +525,8 @@ defmodule Alumiini.Git do
 
   ## Examples
 
-      iex> {:ok, changes} = Alumiini.Git.diff("/var/lib/app", update.previous, update.sha, paths: "deploy")
+      iex> %{previous: previous, sha: sha} = update
+      iex> {:ok, changes} = Alumiini.Git.diff("/var/lib/app", previous, sha, paths: "deploy")
       iex> for change <- changes, do: {change.status, change.path}
       [{:modified, "deploy/app.yaml"}, {:deleted, "deploy/old.yaml"}]
   """
@@ -652,7 +656,8 @@ defmodule Alumiini.Git do
 
   ## Examples
 
-      iex> {:ok, lease} = Alumiini.Git.lease("/var/lib/app", "7fd1a60b01f91b314f59955a4e4d4e80d8edf11d")
+      iex> sha = "7fd1a60b01f91b314f59955a4e4d4e80d8edf11d"
+      iex> {:ok, lease} = Alumiini.Git.lease("/var/lib/app", sha)
       iex> Alumiini.Git.release(lease)
       :ok
   """

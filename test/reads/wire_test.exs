@@ -308,7 +308,9 @@ defmodule Alumiini.Git.ReadsWireTest do
     end
 
     test "does not take an answer of another form for one", context do
-      for answer <- [%{}, [%{"status" => "copied", "path" => "a"}], [%{"status" => "added"}], nil] do
+      wrong = [%{"status" => "copied", "path" => "a"}, %{"status" => "added"}]
+
+      for answer <- [%{}, nil | Enum.map(wrong, &[&1])] do
         {server, _sent} = answering!(context, [answer])
 
         assert {^answer, {:error, %Error{reason: :internal, op: :diff}}} =

@@ -6,7 +6,10 @@ defmodule Alumiini.Git.Doctor do
 
   `mix alumiini_git.doctor` does that where there is Mix. In a release, ask the node that runs:
 
-      $ bin/my_app rpc 'Alumiini.Git.Doctor.run("https://git.example.com/shop.git", auth: MyApp.git_auth()) |> Alumiini.Git.Doctor.to_text() |> IO.puts()'
+      $ bin/my_app rpc '"https://git.example.com/shop.git"
+          |> Alumiini.Git.Doctor.run(auth: MyApp.git_auth())
+          |> Alumiini.Git.Doctor.to_text()
+          |> IO.puts()'
       The worker
         binary    /app/lib/alumiini_git-0.1.0/priv/alumiini-git
         ⋮
