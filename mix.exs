@@ -103,7 +103,8 @@ defmodule AlumiiniGit.MixProject do
   defp package_files do
     top = ~w(mix.exs .formatter.exs README.md CHANGELOG.md LICENSE NOTICE Cargo.toml Cargo.lock)
 
-    worker = for name <- ~w(Cargo.toml build.rs src/**/*.rs), do: "native/alumiini-git/" <> name
+    worker =
+      for name <- ~w(Cargo.toml build.rs src/**/*.rs), do: "native/alumiini-git/" <> name
 
     for pattern <- top ++ ["checksum-alumiini_git.exs", "lib/**/*.ex"] ++ worker,
         file <- Enum.sort(Path.wildcard(Path.join(__DIR__, pattern), match_dot: true)),
@@ -116,12 +117,7 @@ defmodule AlumiiniGit.MixProject do
     [
       main: "readme",
       extras:
-        ~w(
-          README.md
-          guides/installation.md guides/authentication.md guides/reading.md
-          guides/following.md guides/webhooks.md guides/testing.md
-          ARCHITECTURE.md CHANGELOG.md SECURITY.md protocol/README.md
-        )
+        ~w(README.md guides/installation.md guides/authentication.md guides/reading.md guides/following.md guides/webhooks.md guides/testing.md ARCHITECTURE.md CHANGELOG.md SECURITY.md protocol/README.md)
         |> Enum.filter(&File.exists?(Path.join(__DIR__, &1)))
         |> Enum.map(&extra/1),
       # What README.md shows, and nothing else that lies below bench/.
