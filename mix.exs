@@ -103,8 +103,7 @@ defmodule AlumiiniGit.MixProject do
   defp package_files do
     top = ~w(mix.exs .formatter.exs README.md CHANGELOG.md LICENSE NOTICE Cargo.toml Cargo.lock)
 
-    worker =
-      for name <- ~w(Cargo.toml build.rs src/**/*.rs), do: "native/alumiini-git/" <> name
+    worker = for name <- ~w(Cargo.toml build.rs src/**/*.rs), do: "native/alumiini-git/" <> name
 
     for pattern <- top ++ ["checksum-alumiini_git.exs", "lib/**/*.ex"] ++ worker,
         file <- Enum.sort(Path.wildcard(Path.join(__DIR__, pattern), match_dot: true)),
