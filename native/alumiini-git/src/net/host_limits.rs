@@ -17,6 +17,7 @@ mod bucket;
 mod failing;
 mod host;
 mod places;
+mod settings;
 mod state;
 mod turns;
 
@@ -34,8 +35,8 @@ use crate::net::Endpoint;
 pub(crate) use crate::net::host_limits::host::Seen;
 use crate::net::host_limits::host::{Host, Share};
 use crate::net::host_limits::places::{Place, Places};
+use crate::net::host_limits::settings::Settings;
 pub(crate) use crate::net::host_limits::state::Circuit;
-use crate::net::host_limits::state::Settings;
 use crate::net::host_limits::turns::Line;
 use crate::net::proxy::Proxy;
 use crate::net::url::NetUrl;

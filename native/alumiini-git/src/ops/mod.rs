@@ -185,4 +185,10 @@ async fn start(job: &std::sync::Arc<crate::task::job::Job>) -> Result<()> {
 }
 
 #[cfg(test)]
+mod wire_golden_tests;
+#[cfg(test)]
+mod wire_noise_tests;
+#[cfg(test)]
+mod wire_request_tests;
+#[cfg(test)]
 mod wire_tests;

@@ -8,7 +8,8 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use crate::error::{Error, Hint, Key, Result, panicked};
-use crate::net::host_limits::state::{Circuit, Hold, Settings, State, is_answer};
+use crate::net::host_limits::settings::Settings;
+use crate::net::host_limits::state::{Circuit, Hold, State, is_answer};
 use crate::net::host_limits::turns::Line;
 use crate::task::patience;
 

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -14,9 +14,9 @@ use tokio::time::Instant;
 use crate::error::{Error, Key, Kind, Result};
 use crate::net::host_limits::bucket::Bucket;
 use crate::net::host_limits::failing::Failing;
+use crate::net::host_limits::settings::Settings;
 use crate::net::host_limits::turns::{Line, Turns};
 
-const PER_HOST: usize = 32;
 /// One part in so many: of its limit, a host gets this part before it has answered; of a host's
 /// places, the repositories that fail get this part.
 const PART: usize = 4;
@@ -37,32 +37,6 @@ const MAX_HOLD: Duration = Duration::from_secs(300);
 const MAX_WAIT: Duration = Duration::from_secs(60);
 /// Accounts of one host that may be on hold. Beyond that, the hold that ends first is dropped.
 pub(super) const MAX_HOLDS: usize = 256;
-
-/// Settings that are the same for all hosts.
-pub(super) struct Settings {
-    pub(super) per_host: AtomicUsize,
-    /// The bits of an `f64`. 0 stands for no limit.
-    per_second: AtomicU64,
-}
-
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
-            per_host: AtomicUsize::new(PER_HOST),
-            per_second: AtomicU64::new(0),
-        }
-    }
-}
-
-impl Settings {
-    pub(super) fn set_per_second(&self, rate: f64) {
-        self.per_second.store(rate.to_bits(), Ordering::Relaxed);
-    }
-
-    pub(super) fn per_second(&self) -> Option<f64> {
-        Some(f64::from_bits(self.per_second.load(Ordering::Relaxed))).filter(|rate| *rate > 0.0)
-    }
-}
 
 /// The state of a host. `W` stands for a request that waits.
 pub(super) struct State<W> {
