@@ -2,12 +2,11 @@ defmodule Alumiini.Git.Server do
   @moduledoc false
 
   # The process between the callers and the worker. It owns the worker's port, the pending requests
-  # with their deadlines, and the decision what to do when a worker dies. Here is what it is told;
-  # `Requests` has what becomes of a request, `Workers` what becomes of a worker. It never waits for anything: not for a worker (`Writer` writes), not for a caller (`Reply`
-  # answers), not for a kill.
+  # with their deadlines, and the decision what to do when a worker dies. It takes the messages:
+  # `Requests` has the life of a request, `Workers` that of a worker. It never waits for anything:
+  # not for a worker (`Writer` writes), not for a caller (`Reply` answers), not for a kill.
   #
-  # What is sent to it: what `Alumiini.Git.Server.Call` says, where
-  # the messages that go back are described, too.
+  # Its messages, and those that go back, are described in `Alumiini.Git.Server.Call`.
 
   use GenServer
 

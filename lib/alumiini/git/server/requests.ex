@@ -1,16 +1,18 @@
 defmodule Alumiini.Git.Server.Requests do
   @moduledoc false
 
-  # What becomes of a request: it is sent to a worker, and ends by the worker's answer, at its
-  # deadline, or with its caller. `Pending` has the rules by which it is replayed, `Workers` does
-  # that.
+  # The life of a request: it is sent to a worker, and ends by the worker's answer, at its deadline,
+  # or with its caller. `Pending` has the rules by which it is replayed, and `Workers` replays it.
 
   alias Alumiini.Git.Telemetry
   alias Alumiini.Git.Server.{Backoff, Call, Pending, Reply, State, Worker, Workers, Writer}
 
   import State, only: [log: 3, now: 0, put_worker: 2, send_to: 3, take: 2]
 
-  @doc "Takes a caller's request in. What it gets at once, it gets by a message."
+  @doc """
+  Adds a caller's request, and sends it to the worker if one is up. It is refused, by a message to
+  the caller, if no worker can be started or too many requests are pending.
+  """
   @spec add(State.t(), map) :: State.t()
   def add(%{unavailable: %{} = cause} = state, request) do
     Reply.cause(request, cause)
