@@ -112,8 +112,7 @@ defmodule AlumiiniGit.MixProject do
     top =
       ~w(mix.exs .formatter.exs README.md CHANGELOG.md usage-rules.md LICENSE NOTICE Cargo.toml Cargo.lock)
 
-    worker =
-      ~w(native/alumiini-git/Cargo.toml native/alumiini-git/build.rs native/alumiini-git/src/**/*.rs)
+    worker = for name <- ~w(Cargo.toml build.rs src/**/*.rs), do: "native/alumiini-git/" <> name
 
     for pattern <- top ++ ["checksum-alumiini_git.exs", "lib/**/*.ex"] ++ worker,
         file <- Enum.sort(Path.wildcard(Path.join(__DIR__, pattern), match_dot: true)),

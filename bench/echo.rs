@@ -1,4 +1,5 @@
-//! Sends back each frame that it is sent: what a port costs when the program behind it does nothing.
+//! Sends back each frame that it is sent. So the benchmark measures what a port costs when the
+//! program behind it does nothing.
 
 use std::fs::File;
 use std::io::{Read, Write, stdin, stdout};

@@ -22,9 +22,14 @@ defmodule Alumiini.Git.Bench.GrowthPlot do
   ]
 
   @style """
-  .git { stroke: #818b98; fill: #818b98 } .ours { stroke: #1a7f37; fill: #1a7f37 } .bare { stroke: #0969da; fill: #0969da }
+  .git { stroke: #818b98; fill: #818b98 }
+  .ours { stroke: #1a7f37; fill: #1a7f37 }
+  .bare { stroke: #0969da; fill: #0969da }
   path { fill: none !important; stroke-width: 2 } .grid { stroke: #818b9844; stroke-width: 1 }
-  @media (prefers-color-scheme: dark) { .ours { stroke: #3fb950; fill: #3fb950 } .bare { stroke: #4493f8; fill: #4493f8 } }
+  @media (prefers-color-scheme: dark) {
+  .ours { stroke: #3fb950; fill: #3fb950 }
+  .bare { stroke: #4493f8; fill: #4493f8 }
+  }
   """
 
   @doc "None where no growth was measured."
@@ -60,7 +65,8 @@ defmodule Alumiini.Git.Bench.GrowthPlot do
     axes = Svg.text(@width - 10, 24, "quiet", "across: number of files; up: time", "end")
     {foot, bottom} = Svg.foot(Format.machine(machine), 60 + 2 * (height + 60) - 40)
 
-    Svg.document(@width, bottom, "Time by the number of files", @style, [legend, axes, panels, foot])
+    content = [legend, axes, panels, foot]
+    Svg.document(@width, bottom, "Time by the number of files", @style, content)
   end
 
   defp decade(time, round), do: time |> :math.log10() |> round.()

@@ -9,8 +9,8 @@
 
 # No environment but that of the tests compiles what is below test/support.
 support =
-  ~w(certificates daemon fast_import free_port git_command http_server http_server/* manifests nginx os_process relay relay/*) ++
-    ~w(repository ssh_keys ssh_server)
+  ~w(certificates daemon fast_import free_port git_command http_server http_server/* manifests) ++
+    ~w(nginx os_process relay relay/* repository ssh_keys ssh_server)
 
 files =
   Enum.flat_map(support, &Path.wildcard("test/support/#{&1}.ex")) ++

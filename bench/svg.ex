@@ -13,8 +13,8 @@ defmodule Alumiini.Git.Bench.Svg do
   @spec document(number, number, String.t(), iodata, iodata) :: iodata
   def document(width, height, label, style, content) do
     [
-      ~s(<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 #{width} #{height}" width="#{width}" ),
-      ~s(height="#{height}" role="img" aria-label="#{label}">\n<style>\n),
+      ~s(<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 #{width} #{height}" ),
+      ~s(width="#{width}" height="#{height}" role="img" aria-label="#{label}">\n<style>\n),
       @style,
       style,
       "</style>\n",
@@ -49,12 +49,17 @@ defmodule Alumiini.Git.Bench.Svg do
   def text(x, y, class, text, anchor \\ "start") do
     attributes = if class, do: ~s( class="#{class}"), else: ""
 
-    ~s(<text x="#{at(x)}" y="#{at(y)}" text-anchor="#{anchor}"#{attributes}>#{escape(text)}</text>\n)
+    [
+      ~s(<text x="#{at(x)}" y="#{at(y)}" text-anchor="#{anchor}"#{attributes}>),
+      escape(text),
+      "</text>\n"
+    ]
   end
 
   @spec rect(String.t(), number, number, number, number) :: iodata
   def rect(class, x, y, width, height) do
-    ~s(<rect class="#{class}" x="#{at(x)}" y="#{at(y)}" width="#{at(width)}" height="#{at(height)}" rx="2"/>\n)
+    ~s(<rect class="#{class}" x="#{at(x)}" y="#{at(y)}" ) <>
+      ~s(width="#{at(width)}" height="#{at(height)}" rx="2"/>\n)
   end
 
   @spec line(String.t(), number, number, number, number) :: iodata

@@ -72,7 +72,9 @@ defmodule Alumiini.Git.Bench.Way do
     %__MODULE__{
       name: "SSH",
       port: SshServer.port(server),
-      url: fn name, port -> SshServer.url(server, Path.join(fixtures.origins, name), port: port) end,
+      url: fn name, port ->
+        SshServer.url(server, Path.join(fixtures.origins, name), port: port)
+      end,
       options: fn port ->
         [auth: Auth.ssh_key(key.private, known_hosts: SshServer.known_hosts(server, port: port))]
       end,

@@ -84,7 +84,8 @@ defmodule Alumiini.Git.Bench.Scenarios.Read do
   end
 
   defp open(program) do
-    Port.open({:spawn_executable, program}, [{:packet, 4}, :binary, :exit_status, :use_stdio, :hide])
+    options = [{:packet, 4}, :binary, :exit_status, :use_stdio, :hide]
+    Port.open({:spawn_executable, program}, options)
   end
 
   defp relayed(relay, content) do

@@ -23,7 +23,8 @@ defmodule Alumiini.Git do
 
   Calling `sync/4` again is how a repository is kept current: if there is nothing new, that costs
   one round trip on a connection that is open already (two over SSH, where a repository has more
-  than some 50 refs). An `Alumiini.Git.Follower` does that for you, and tells processes what changed.
+  than some 50 refs). An `Alumiini.Git.Follower` does that for you, and tells processes what
+  changed.
 
   ## What to expect
 
@@ -56,8 +57,8 @@ defmodule Alumiini.Git do
   protocol version, calls are answered with `:worker_unavailable` or `:protocol` and the cause,
   until a start succeeds. Attempts go on, with growing pauses.
 
-  Events for metrics and logs are documented in `Alumiini.Git.Telemetry`, and what there is for tests
-  in `Alumiini.Git.Test`.
+  Events for metrics and logs are documented in `Alumiini.Git.Telemetry`, and what there is for
+  tests in `Alumiini.Git.Test`.
   """
 
   @behaviour Alumiini.Git.Behaviour

@@ -56,7 +56,9 @@ defmodule Alumiini.Git.BenchTest do
     end
 
     test "has figures that people can read" do
-      assert Enum.map(results(), &{Format.value(&1, &1.ours), Format.ratio(&1), Format.target(&1)}) ==
+      figures = &{Format.value(&1, &1.ours), Format.ratio(&1), Format.target(&1)}
+
+      assert Enum.map(results(), figures) ==
                [
                  {"2.00 ms", "0.100 ×", "≤ 0.150 ×"},
                  {"2.00 ms", "10.0 × faster", "≥ 6.00 ×"},
@@ -97,7 +99,9 @@ defmodule Alumiini.Git.BenchTest do
     end
 
     test "is an alarm where a ratio rises by more than half, and is not as good as asked" do
-      assert Growth.rising([grown(:tree, 300, 4), grown(:tree, 3_000, 6), grown(:tree, 15_000, 7)]) ==
+      grown = [grown(:tree, 300, 4), grown(:tree, 3_000, 6), grown(:tree, 15_000, 7)]
+
+      assert Growth.rising(grown) ==
                ["clone of 15000: 0.700 ×, and 0.400 × for clone of 300: the ratio rises with size"]
 
       assert Growth.rising([grown(:tree, 300, 1), grown(:tree, 3_000, 4)]) == []

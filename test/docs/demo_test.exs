@@ -43,8 +43,9 @@ defmodule Alumiini.Git.DemoTest do
     assert output =~ ~r/the server saw 3 requests in .* for all 30 teams/
 
     for team <- ["team-07", "team-23"] do
-      assert output =~
-               ~r/✓ #{team} woke [\d.]+ (ms|s) after the push\n +modified #{team}\/deploy\/app\/deployment.yaml\n +✓ the 29 others heard nothing/
+      woke = "✓ #{team} woke [\\d.]+ (ms|s) after the push"
+      modified = "modified #{team}/deploy/app/deployment.yaml"
+      assert output =~ ~r/#{woke}\n +#{modified}\n +✓ the 29 others heard nothing/
     end
 
     assert output =~ "30 subscribers, 1 follower, one directory"

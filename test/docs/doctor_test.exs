@@ -147,9 +147,8 @@ defmodule Alumiini.Git.DoctorTest do
         assert {argv, wire(arguments.options[:auth])} == {argv, wire(expected)}
       end
 
-      argv =
-        ~w(ssh://git@h/x --ca #{pem} --cert #{pem} --key #{pem} --proxy socks5://proxy:1080 --no-proxy a,b
-                --allow-insecure --ref main --timeout 5000)
+      argv = ~w(ssh://git@h/x --ca #{pem} --cert #{pem} --key #{pem} --proxy socks5://proxy:1080
+           --no-proxy a,b --allow-insecure --ref main --timeout 5000)
 
       assert {:ok, %Arguments{url: "ssh://git@h/x", ref: "main", timeout: 5_000} = arguments} =
                Arguments.parse(argv)

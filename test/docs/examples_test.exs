@@ -3,9 +3,9 @@ for file <- ["lib/follower.ex", "test/follower_test.exs"],
     do: Code.require_file("../../examples/follower/" <> file, __DIR__)
 
 defmodule Alumiini.Git.ExamplesTest do
-  # The GenServer of README.md, which people copy, must outlive every error; examples/follower, whose
-  # own tests are run below, becomes an image. Not async: they call the server of the default name,
-  # log, and read the environment.
+  # The GenServer of README.md, which people copy, must outlive every error; examples/follower,
+  # whose own tests are run below, becomes an image. Not async: they call the server of the default
+  # name, log, and read the environment.
   use Alumiini.Git.Test.HttpCase, async: false
 
   import ExUnit.CaptureLog
@@ -44,7 +44,9 @@ defmodule Alumiini.Git.ExamplesTest do
       |> replace!(~r/\nend\n$/, """
 
         defp token, do: "s3cr3t"
-        defp apply_manifests(directory, sha), do: send(#{inspect(__MODULE__)}, {:applied, directory, sha})
+
+        defp apply_manifests(directory, sha),
+          do: send(#{inspect(__MODULE__)}, {:applied, directory, sha})
       end
       """)
 

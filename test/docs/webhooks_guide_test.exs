@@ -1,5 +1,6 @@
 defmodule Alumiini.Git.WebhooksGuideTest do
-  # Runs the examples of guides/webhooks.md. Not async: they read the environment, and define modules.
+  # Runs the examples of guides/webhooks.md. Not async: they read the environment, and define
+  # modules.
   use ExUnit.Case, async: false
 
   alias Alumiini.Git.Test.{Document, Vm, Webhooks}

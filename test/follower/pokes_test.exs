@@ -111,9 +111,10 @@ defmodule Alumiini.Git.FollowerPokesTest do
     %{git: git, url: url} = context
     %URI{port: port} = URI.parse(url)
 
+    refs = [:default, {:tag, "v1"}, {:semver, "~> 1.0"}, "other", {:ref, "refs/x"}]
+
     others =
-      for {ref, n} <-
-            Enum.with_index([:default, {:tag, "v1"}, {:semver, "~> 1.0"}, "other", {:ref, "refs/x"}]),
+      for {ref, n} <- Enum.with_index(refs),
           do: follow!(context, ref: ref, path: context.path <> "-#{n}")
 
     for _ <- others, do: assert_receive({:poll, _first}, @soon)
@@ -153,8 +154,8 @@ defmodule Alumiini.Git.FollowerPokesTest do
   end
 
   test "what is no commit is refused", %{follower: follower} do
-    for wrong <- [:main, 1, "", {"a"}],
-        do:
-          assert_raise(ArgumentError, ~r/commit of a poke/, fn -> Follower.poke(follower, wrong) end)
+    for wrong <- [:main, 1, "", {"a"}] do
+      assert_raise ArgumentError, ~r/commit of a poke/, fn -> Follower.poke(follower, wrong) end
+    end
   end
 end

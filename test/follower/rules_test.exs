@@ -114,7 +114,7 @@ defmodule Alumiini.Git.FollowerRulesTest do
       assert {:rest, %Pokes{wanted: []}} = Pokes.found(pokes, "a", [])
     end
 
-    test "do not look for what was there before, nor for what is older than a commit that is there" do
+    test "do not look for what was there before, nor for what is older than what is there" do
       {:poll, pokes} = Pokes.add(%Pokes{}, "a", "b")
       assert {:rest, _pokes} = pokes |> Pokes.take() |> Pokes.found("b", ["a"])
       {:poll, pokes} = Pokes.add(%Pokes{}, "b", "a")

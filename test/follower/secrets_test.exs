@@ -1,6 +1,6 @@
 defmodule Alumiini.Git.FollowerSecretsTest do
-  # What can be seen of credentials in a follower, its source, its server and all that they tell. Not
-  # async: the logger and the events of the whole VM are watched.
+  # What can be seen of credentials in a follower, its source, its server and all that they tell.
+  # Not async: the logger and the events of the whole VM are watched.
   use Alumiini.Git.Test.SecretCase, async: false
 
   # However busy the machine is.

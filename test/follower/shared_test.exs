@@ -94,7 +94,7 @@ defmodule Alumiini.Git.FollowerSharedTest do
     for _ <- 1..3, do: assert(%{moved: false, poked: false} = poll!())
   end
 
-  test "what is said in two ways is the same; a path that has another URL, ref or options is refused",
+  test "what is said in two ways is the same; a path with another URL, ref or options is refused",
        context do
     followed!(context)
     same = [ref: {:branch, "main"}, path: context.path <> "/./", depth: 1, working_tree: false]

@@ -127,8 +127,8 @@ defmodule Alumiini.Git.NginxTest do
       auth = Auth.from_secret(%{"tls.crt" => client.cert, "tls.key" => client.key})
       assert {:ok, _commit} = Git.sync(url, "main", path, server: context.git, auth: auth)
 
-      assert {:ok, _commit} =
-               Git.sync(url, "main", path, server: context.git, tls: Map.take(client, [:cert, :key]))
+      tls = Map.take(client, [:cert, :key])
+      assert {:ok, _commit} = Git.sync(url, "main", path, server: context.git, tls: tls)
 
       Nginx.await(server, 4)
       assert Enum.all?(Nginx.log(server), &(&1.client != nil))

@@ -11,7 +11,8 @@ defmodule Alumiini.Git.RefusalsNetworkTest do
 
   setup [:dir, :origin, :commit, :http, :git, :new_commit]
 
-  # One clone to be left as it is, and something new that it lacks: about 60 KB that do not compress.
+  # One clone to be left as it is, and something new that it lacks: about 60 KB that do not
+  # compress.
   defp new_commit(context) do
     %{dir: dir, path: clone} = context
     for _ <- 1..2, do: assert(sync(context) == {:ok, context.commit})

@@ -31,7 +31,12 @@ defmodule Alumiini.Git.EventsTest do
 
       repaired =
         {:reply,
-         %{"id" => :last, "event" => "repaired", "path" => "/x", "reason" => "an object is damaged"}}
+         %{
+           "id" => :last,
+           "event" => "repaired",
+           "path" => "/x",
+           "reason" => "an object is damaged"
+         }}
 
       progress =
         {:reply,

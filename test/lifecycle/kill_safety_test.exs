@@ -7,8 +7,8 @@ defmodule Alumiini.Git.KillSafetyTest do
 
   # A moment is {phase, n}: the worker kills itself when it comes to the phase for the n-th time.
   # The bounds are what a sync of `Versions` has at least.
-  @once [{"start", 1}, {"connect", 1}, {"shallow", 1}, {"installed", 1}, {"marker", 1}, {"refs", 1}] ++
-          [{"index-written", 1}, {"unmark", 1}]
+  @once for phase <- ~w(start connect shallow installed marker refs index-written unmark),
+            do: {phase, 1}
   @only_clone [{"refs", 2}, {"rename", 1}, {"renamed", 1}]
   # A repair is a clone beside what is damaged, with an exchange of the two.
   @repair [

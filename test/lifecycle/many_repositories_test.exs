@@ -36,7 +36,9 @@ defmodule Alumiini.Git.ManyRepositoriesTest do
 
   defp poll(fleet, git) do
     fleet
-    |> Enum.map(fn {url, path} -> Task.async(fn -> Git.sync(url, "main", path, server: git) end) end)
+    |> Enum.map(fn {url, path} ->
+      Task.async(fn -> Git.sync(url, "main", path, server: git) end)
+    end)
     |> Task.await_many(250_000)
     |> Enum.frequencies()
   end

@@ -3,7 +3,8 @@ defmodule Alumiini.Git.SharedVolumeTest do
   # nowhere else.
   use Alumiini.Git.Test.GitCase, async: true
 
-  @parts ~w(HEAD config index shallow packed-refs alumiini-checkout refs/heads/main refs/heads refs objects/pack objects)
+  @parts ~w(HEAD config index shallow packed-refs alumiini-checkout) ++
+           ~w(refs/heads/main refs/heads refs objects/pack objects)
 
   @moduletag files: %{"deploy/app.yaml" => "app"}
 

@@ -203,12 +203,14 @@ defmodule Alumiini.Git.TwoWorkersTest do
   defp stopped_worker_of_dead_beam(context) do
     path = new_path(context)
 
+    request = fault(request(context, path), {"checkout", 20}, "stop")
+
     beam =
       SecondBeam.start!("""
       {:ok, git} = Alumiini.Git.start_link(name: nil)
       Alumiini.Git.head("/nowhere", server: git)
       IO.puts(Alumiini.Git.Server.info(git).os_pid)
-      Alumiini.Git.Server.call(git, #{inspect(fault(request(context, path), {"checkout", 20}, "stop"))})
+      Alumiini.Git.Server.call(git, #{inspect(request)})
       """)
 
     worker = beam |> SecondBeam.line!() |> String.to_integer()

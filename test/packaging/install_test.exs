@@ -202,7 +202,8 @@ defmodule Alumiini.Git.Precompiled.InstallTest do
       for action <- [:hang, {:stall, 150_000}] do
         ReleaseServer.script(context.server, [action, action, action])
 
-        assert_refused(context, ["no byte came for 200 ms"], %{}, %{stall_timeout: 200, attempts: 2})
+        limits = %{stall_timeout: 200, attempts: 2}
+        assert_refused(context, ["no byte came for 200 ms"], %{}, limits)
       end
     end
 

@@ -26,10 +26,9 @@ defmodule Alumiini.Git.Precompiled.RefusalsTest do
     end
 
     test "an archive without a checksum, and a file without any", context do
-      File.write!(
-        checksums(context),
-        ~s(%{"#{Target.archive(@version, "riscv64gc-unknown-linux-gnu")}" => "sha256:#{String.duplicate("0", 64)}"})
-      )
+      archive = Target.archive(@version, "riscv64gc-unknown-linux-gnu")
+      checksum = "sha256:" <> String.duplicate("0", 64)
+      File.write!(checksums(context), inspect(%{archive => checksum}))
 
       assert_refused(context, [
         "no checksum for #{context.target}",

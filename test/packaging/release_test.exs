@@ -80,7 +80,8 @@ defmodule Alumiini.Git.ReleaseTest do
   end
 
   describe "the version" do
-    @files ~w(bin/release/version mix.exs CHANGELOG.md Cargo.lock native/alumiini-git/Cargo.toml native/alumiini-git/fuzz/Cargo.lock)
+    @files ~w(bin/release/version mix.exs CHANGELOG.md Cargo.lock) ++
+             ~w(native/alumiini-git/Cargo.toml native/alumiini-git/fuzz/Cargo.lock)
 
     setup do
       root = TempDir.create!("version")

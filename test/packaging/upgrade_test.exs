@@ -113,7 +113,9 @@ defmodule Alumiini.Git.Precompiled.UpgradeTest do
 
     Consumer.release!(context, version, """
     #!/bin/sh
-    case "$1" in --version) echo "alumiini-git #{version} protocol 2 libgit2 1.9.7 test"; exit ;; esac
+    case "$1" in
+      --version) echo "alumiini-git #{version} protocol 2 libgit2 1.9.7 test"; exit ;;
+    esac
     PATH=/usr/bin:/bin exec "#{scripted}" "$@"
     """)
 

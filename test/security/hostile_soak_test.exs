@@ -48,11 +48,14 @@ defmodule Alumiini.Git.HostileSoakTest do
     counts = Task.await_many(drivers, 60_000)
 
     {alone, hostile} = {median(times.alone), median(times.hostile)}
+    slow = &ms(percentile(times[&1], 95))
 
     IO.puts("""
 
-    #{@innocent} repositories, #{@rounds} rounds each way: a sync alone #{ms(alone)}, with the hostile #{ms(hostile)} (#{Float.round(hostile / alone, 2)} ×)
-    95 of 100 within #{ms(percentile(times.alone, 95))} and #{ms(percentile(times.hostile, 95))}; the worker's memory peaked at #{div(memory, 1_048_576)} MiB
+    #{@innocent} repositories, #{@rounds} rounds each way: a sync alone #{ms(alone)}, \
+    with the hostile #{ms(hostile)} (#{Float.round(hostile / alone, 2)} ×)
+    95 of 100 within #{slow.(:alone)} and #{slow.(:hostile)}; \
+    the worker's memory peaked at #{div(memory, 1_048_576)} MiB
     hostile calls, and how the last one ended:
     #{Enum.map_join(counts, "\n    ", fn {name, count, last} -> "#{name}: #{count}, #{last}" end)}
     """)

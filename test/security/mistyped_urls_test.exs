@@ -50,7 +50,9 @@ defmodule Alumiini.Git.MistypedUrlsTest do
 
     # Without a colon it might as well be a directory of such a name.
     for url <- urls(), url =~ "@", url =~ ":" do
-      for call <- [&Git.files(&1, nil, local), &Git.read(&1, "a.yaml", local), &Git.head(&1, local)] do
+      reads = [&Git.files(&1, nil, local), &Git.read(&1, "a.yaml", local), &Git.head(&1, local)]
+
+      for call <- reads do
         assert {:error, _error} = LeakRecorder.note(recorder, "path", call.(url))
       end
 

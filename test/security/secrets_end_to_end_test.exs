@@ -231,8 +231,8 @@ defmodule Alumiini.Git.SecretsEndToEndTest do
     calls =
       for key <- [pem, plain],
           kind <- ["OPENSSH PRIVATE KEY", "RSA PRIVATE KEY", "ENCRYPTED PRIVATE KEY"] do
-        {ssh,
-         [auth: Auth.ssh_key(key.(kind), passphrase: secret, username: secret, known_hosts: secret)]}
+        options = [passphrase: secret, username: secret, known_hosts: secret]
+        {ssh, [auth: Auth.ssh_key(key.(kind), options)]}
       end ++
         for pem <- [pem, plain], key <- ["PRIVATE KEY", "EC PRIVATE KEY", "CERTIFICATE"] do
           {https, [tls: [ca: pem.("CERTIFICATE"), cert: pem.("CERTIFICATE"), key: pem.(key)]]}

@@ -4,12 +4,14 @@ defmodule Alumiini.Git.SshAlgorithmsTest do
 
   @moduletag timeout: 240_000
 
-  @kex ~w(mlkem768x25519-sha256 curve25519-sha256 curve25519-sha256@libssh.org ecdh-sha2-nistp256 ecdh-sha2-nistp384
-          ecdh-sha2-nistp521 diffie-hellman-group-exchange-sha256 diffie-hellman-group18-sha512 diffie-hellman-group16-sha512
+  @kex ~w(mlkem768x25519-sha256 curve25519-sha256 curve25519-sha256@libssh.org ecdh-sha2-nistp256
+          ecdh-sha2-nistp384 ecdh-sha2-nistp521 diffie-hellman-group-exchange-sha256
+          diffie-hellman-group18-sha512 diffie-hellman-group16-sha512
           diffie-hellman-group14-sha256)
-  @ciphers ~w(aes256-gcm@openssh.com aes128-gcm@openssh.com chacha20-poly1305@openssh.com aes256-ctr aes192-ctr aes128-ctr)
-  @macs ~w(hmac-sha2-512-etm@openssh.com hmac-sha2-256-etm@openssh.com hmac-sha2-512 hmac-sha2-256 hmac-sha1-etm@openssh.com
-           hmac-sha1)
+  @ciphers ~w(aes256-gcm@openssh.com aes128-gcm@openssh.com chacha20-poly1305@openssh.com
+              aes256-ctr aes192-ctr aes128-ctr)
+  @macs ~w(hmac-sha2-512-etm@openssh.com hmac-sha2-256-etm@openssh.com hmac-sha2-512 hmac-sha2-256
+           hmac-sha1-etm@openssh.com hmac-sha1)
   @host_keys [
     {"ssh-ed25519", :ed25519},
     {"ecdsa-sha2-nistp256", {:ecdsa, 256}},

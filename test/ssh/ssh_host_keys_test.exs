@@ -176,12 +176,12 @@ defmodule Alumiini.Git.SshHostKeysTest do
       port = SshServer.port(server)
 
       accepted =
-        ~w(* [127.0.0.*]:#{port} [127.0.0.?]:#{port} [*]:#{port} [127.0.0.1]:* elsewhere.example,#{name}) ++
-          ~w(!elsewhere.example,* *,!*.example)
+        ~w(* [127.0.0.*]:#{port} [127.0.0.?]:#{port} [*]:#{port} [127.0.0.1]:*) ++
+          ~w(elsewhere.example,#{name} !elsewhere.example,* *,!*.example)
 
       refused =
-        ~w([127.0.0.1]:#{port + 1} [127.0.0.1]:#{port}0 [127.0.0.2]:#{port} [127.0.0.??]:#{port} !#{name}) ++
-          ~w(!*,#{name} 27.0.0.1 [localhost]:#{port} 127.0.0.1*1 *,!127.*,![127.*)
+        ~w([127.0.0.1]:#{port + 1} [127.0.0.1]:#{port}0 [127.0.0.2]:#{port} [127.0.0.??]:#{port}) ++
+          ~w(!#{name} !*,#{name} 27.0.0.1 [localhost]:#{port} 127.0.0.1*1 *,!127.*,![127.*)
 
       # Where a port is only in a negated pattern, or in none, a pattern may yet be for the host
       # whatever its port.

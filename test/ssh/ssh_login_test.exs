@@ -132,7 +132,8 @@ defmodule Alumiini.Git.SshLoginTest do
             lines |> List.delete(second) |> Enum.join("\n"),
             "-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----\n"
           ] do
-        assert_refused(ls_remote(context, server, auth(server, %{private: text})), :invalid, ["key"])
+        auth = auth(server, %{private: text})
+        assert_refused(ls_remote(context, server, auth), :invalid, ["key"])
       end
 
       assert SshServer.count(server, :accepted) == 0
@@ -141,8 +142,8 @@ defmodule Alumiini.Git.SshLoginTest do
     test "that the server does not know, and a user that it does not let in", context do
       server = sshd!(context)
 
-      error =
-        assert_refused(ls_remote(context, server, auth(server, context.other)), :auth, ["127.0.0.1"])
+      auth = auth(server, context.other)
+      error = assert_refused(ls_remote(context, server, auth), :auth, ["127.0.0.1"])
 
       refute error.retryable?
       url = SshServer.url(server, context.origin, user: "nobody")

@@ -83,7 +83,7 @@ defmodule Alumiini.Git.SshShortUrlsTest do
   test "lead nowhere where git says so, and are shown as they are", context do
     %{dir: dir, user: user, host: host} = context
 
-    for path <- ["absent.git", "~/absent.git", "#{dir}/absent.git", "~nobody-of-that-name/app.git"] do
+    for path <- ~w(absent.git ~/absent.git #{dir}/absent.git ~nobody-of-that-name/app.git) do
       url = "#{user}@#{host}:#{path}"
       assert {^url, {:error, _output}} = {url, git_says(context, url)}
       assert {:error, %Error{reason: :repo_not_found} = error} = we_say(context, url)

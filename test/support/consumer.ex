@@ -15,7 +15,8 @@ defmodule Alumiini.Git.Test.Consumer do
   alias Alumiini.Git.Test.{Certificates, ReleaseArchive, ReleaseServer, TempDir}
 
   @package ~w(lib mix.exs CHANGELOG.md native/alumiini-git/Cargo.toml test/offline)
-  @tools ~w(sh env elixir mix erl uname dirname basename readlink sed grep awk cat tr cut od ls rm mkdir date expr id)
+  @tools ~w(sh env elixir mix erl uname dirname basename readlink sed grep awk cat tr cut od ls rm
+            mkdir date expr id)
 
   @doc """
   A project `shop`, and what it needs. The release is of `version(1)`, with the worker of these
@@ -237,7 +238,8 @@ defmodule Alumiini.Git.Test.Consumer do
 
     cleared =
       Map.new(
-        ~w(CARGO_TARGET_DIR XDG_CACHE_HOME https_proxy HTTPS_PROXY TARGET_ARCH TARGET_ABI TARGET_OS),
+        ~w(CARGO_TARGET_DIR XDG_CACHE_HOME https_proxy HTTPS_PROXY) ++
+          ~w(TARGET_ARCH TARGET_ABI TARGET_OS),
         &{&1, nil}
       )
 

@@ -2,7 +2,8 @@ defmodule Alumiini.Git.Test.Flooder do
   @moduledoc """
   A server that begins an answer and goes on with it for ever, or for as long as it is read.
 
-      flooder = start_supervised!({Flooder, head: "HTTP/1.1 200 OK\\r\\n…", again: String.duplicate("1\\r\\na\\r\\n", 1_000)})
+      again = String.duplicate("1\\r\\na\\r\\n", 1_000)
+      flooder = start_supervised!({Flooder, head: "HTTP/1.1 200 OK\\r\\n…", again: again})
       Flooder.url(flooder)
 
   Options: `:head`, what comes once; `:again`, what comes over and over; `:until`, the bytes after

@@ -3,7 +3,8 @@ defmodule Alumiini.Git.Test.Http2Refuser do
   A TLS front of an HTTP server that offers HTTP/2 and then wants each request by HTTP/1.1, as
   servers do that log in per connection. What comes by HTTP/1.1 is passed on.
 
-      refuser = start_supervised!({Http2Refuser, port: HttpServer.port(server), tls: certificate.tls})
+      options = [port: HttpServer.port(server), tls: certificate.tls]
+      refuser = start_supervised!({Http2Refuser, options})
       Http2Refuser.counts(refuser)
       #=> %{http2: 1, http1: 3}
   """

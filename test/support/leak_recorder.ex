@@ -104,7 +104,8 @@ defmodule Alumiini.Git.Test.LeakRecorder do
         binary_part(encoded, first, byte_size(encoded) - first - 2)
       end
 
-    [secret, String.reverse(secret), hex, String.downcase(hex), percent, String.downcase(percent)] ++
+    [secret, String.reverse(secret)] ++
+      [hex, String.downcase(hex), percent, String.downcase(percent)] ++
       [Enum.join(bytes, ","), Enum.join(bytes, ", ")] ++
       base64 ++ Enum.map(base64, &(&1 |> String.replace("+", "-") |> String.replace("/", "_")))
   end

@@ -16,6 +16,8 @@ defmodule Alumiini.Git.Test.Nginx do
   # Printed once its sockets listen.
   @ready ~r/start worker process \d+/
   @request ~r/^request /
+  # Directories that it wants to make where its package says.
+  @temporary ~w(client_body proxy fastcgi uwsgi scgi)
 
   @type server :: GenServer.server()
 
@@ -190,14 +192,15 @@ defmodule Alumiini.Git.Test.Nginx do
     #{if SshServer.user() == "root", do: "user root;"}
     events { worker_connections 512; }
     http {
-      log_format seen 'request $connection $request_method $uri $status $server_protocol $sent_http_content_encoding $ssl_client_s_dn';
+      log_format seen 'request $connection $request_method $uri $status $server_protocol '
+        '$sent_http_content_encoding $ssl_client_s_dn';
       access_log #{if options.cache, do: "off", else: "/dev/stdout seen"};
-      #{Enum.map_join(~w(client_body proxy fastcgi uwsgi scgi), "\n  ", &"#{&1}_temp_path #{dir}/#{&1};")}
-      #{if options.cache, do: "fastcgi_cache_path #{dir}/cache keys_zone=git:10m inactive=1d use_temp_path=off;"}
+      #{Enum.map_join(@temporary, "\n  ", &"#{&1}_temp_path #{dir}/#{&1};")}
+      #{if options.cache, do: cache_path(dir)}
       server {
-        listen 127.0.0.1:#{port}#{if options.tls, do: " ssl"}#{if options.tls && options.http2, do: " http2"};
-        #{if options.tls, do: "ssl_certificate #{dir}/certificate.pem; ssl_certificate_key #{dir}/key.pem;"}
-        #{if options.client_ca, do: "ssl_client_certificate #{dir}/client-ca.pem; ssl_verify_client on;"}
+        listen 127.0.0.1:#{port}#{listen(options)};
+        #{if options.tls, do: certificate(dir)}
+        #{if options.client_ca, do: client_certificates(dir)}
         #{if options.gzip, do: "gzip on; gzip_types *; gzip_min_length 0; gzip_proxied any;"}
         keepalive_timeout #{options.keepalive}s;
         client_max_body_size 0;
@@ -222,12 +225,25 @@ defmodule Alumiini.Git.Test.Nginx do
     """
   end
 
+  defp listen(%{tls: nil}), do: ""
+  defp listen(options), do: if(options.http2, do: " ssl http2", else: " ssl")
+
+  defp certificate(dir),
+    do: "ssl_certificate #{dir}/certificate.pem; ssl_certificate_key #{dir}/key.pem;"
+
+  defp client_certificates(dir),
+    do: "ssl_client_certificate #{dir}/client-ca.pem; ssl_verify_client on;"
+
+  defp cache_path(dir),
+    do: "fastcgi_cache_path #{dir}/cache keys_zone=git:10m inactive=1d use_temp_path=off;"
+
   # Git says that nothing of it may be cached, and POST is never. What is asked is in the body.
   defp cache do
     """
     fastcgi_cache git;
           fastcgi_cache_methods GET POST;
-          fastcgi_cache_key "$request_method $uri $args $http_git_protocol $http_content_encoding $request_body";
+          fastcgi_cache_key "$request_method $uri $args $http_git_protocol \
+    $http_content_encoding $request_body";
           fastcgi_cache_valid 200 1d;
           fastcgi_ignore_headers Cache-Control Expires;
           client_body_in_single_buffer on;

@@ -228,8 +228,8 @@ defmodule Alumiini.Git.Test.Relay do
   end
 
   def handle_info({:EXIT, pid, _reason}, state) do
-    {:noreply,
-     check(%{state | open: Map.delete(state.open, pid), stalled: MapSet.delete(state.stalled, pid)})}
+    {open, stalled} = {Map.delete(state.open, pid), MapSet.delete(state.stalled, pid)}
+    {:noreply, check(%{state | open: open, stalled: stalled})}
   end
 
   defp counts(state) do

@@ -3,7 +3,8 @@ defmodule Alumiini.Git.Test.Repository do
   Bare repositories for tests to fetch from, made and changed by the `git` command.
 
       origin = Repository.create!(dir, "shop.git")
-      first = Repository.commit!(origin, %{"deploy/app.yaml" => "…", "run.sh" => {:executable, "…"}})
+      files = %{"deploy/app.yaml" => "…", "run.sh" => {:executable, "…"}}
+      first = Repository.commit!(origin, files)
   """
 
   alias Alumiini.Git.Test.{FastImport, GitCommand}
@@ -162,7 +163,9 @@ defmodule Alumiini.Git.Test.Repository do
   @doc "The commit's id, or nil where there is none of that name."
   @spec rev_parse(path, String.t()) :: id | nil
   def rev_parse(repository, revision \\ "HEAD") do
-    case GitCommand.run(["rev-parse", "--verify", "--quiet", "#{revision}^{commit}"], cd: repository) do
+    arguments = ["rev-parse", "--verify", "--quiet", "#{revision}^{commit}"]
+
+    case GitCommand.run(arguments, cd: repository) do
       {id, 0} -> String.trim(id)
       _ -> nil
     end

@@ -61,6 +61,8 @@ defmodule Alumiini.Git.Test.ScriptedWorker do
         "#{pattern})\n#{Enum.map_join(script, "\n", &step/1)}\n;;"
       end)
 
+    cancelled = {:reply, %{"id" => :last, "err" => "cancelled", "kind" => "cancelled"}}
+
     File.write!(path, """
     #!/bin/sh
     if [ "$1" = --kill ]; then kill -9 "$2"; exit $?; fi
@@ -68,7 +70,8 @@ defmodule Alumiini.Git.Test.ScriptedWorker do
     exec 2>/dev/null
     take() { dd bs=1 count="$1" 2>/dev/null; }
     frame() {
-      size=$(take 4 | od -An -tu1 | { read -r a b c d && echo $((((a * 256 + b) * 256 + c) * 256 + d)); })
+      size=$(take 4 | od -An -tu1 |
+        { read -r a b c d && echo $((((a * 256 + b) * 256 + c) * 256 + d)); })
       [ -n "$size" ] || exit 0
       frame=$(take "$size" | od -An -v -tx1 | tr -d ' \\n')
       # The byte after the key "id", wherever that is. Not by `${frame#*…}`, which takes the square
@@ -80,7 +83,7 @@ defmodule Alumiini.Git.Test.ScriptedWorker do
       while frame; do
         case $frame in
         *#{hex("poison")}*) kill -9 $$ ;;
-        *#{hex("cancel")}*) #{step({:reply, %{"id" => :last, "err" => "cancelled", "kind" => "cancelled"}})} ;;
+        *#{hex("cancel")}*) #{step(cancelled)} ;;
         *#{hex("silent")}*) ;;
         *) #{step({:answer, "served"})} ;;
         esac
@@ -119,7 +122,8 @@ defmodule Alumiini.Git.Test.ScriptedWorker do
     body = Msgpax.pack!(map, iodata: false)
     frame = octal(<<byte_size(body)::32, body::binary>>)
 
-    ~s(printf "#{String.replace(frame, octal(<<0xA2, "id", @last>>), octal(<<0xA2, "id">>) <> "\\\\$id")}")
+    with_id = octal(<<0xA2, "id">>) <> "\\\\$id"
+    ~s(printf "#{String.replace(frame, octal(<<0xA2, "id", @last>>), with_id)}")
   end
 
   defp octal(bytes) do

@@ -1,5 +1,5 @@
 defmodule Alumiini.Git.Test.Vm do
-  @moduledoc "What a test changes of the whole VM, until it ends. Use it in tests that are not async."
+  @moduledoc "What a test changes of the whole VM, until it ends. For tests that are not async."
 
   import ExUnit.Callbacks, only: [on_exit: 1]
 

@@ -168,7 +168,9 @@ defmodule Alumiini.Git.Test.Webhooks do
       "after": "#{later}",
       "created": #{before == @zeros},
       "deleted": #{later == @zeros},
-      "commits": [{"id": "#{later}", "message": "Say \\"hello\\" \\u00e4 \\ud83d\\ude00", "added": []}],
+      "commits": [
+        {"id": "#{later}", "message": "Say \\"hello\\" \\u00e4 \\ud83d\\ude00", "added": []}
+      ],
       "repository": {
         "id": 35129377,
         "name": "app",
@@ -209,7 +211,9 @@ defmodule Alumiini.Git.Test.Webhooks do
         "path_with_namespace": "team/app",
         "default_branch": "main"
       },
-      "repository": {"name": "App", "url": "#{ssh}", "git_http_url": "#{https}", "git_ssh_url": "#{ssh}"},
+      "repository": {
+        "name": "App", "url": "#{ssh}", "git_http_url": "#{https}", "git_ssh_url": "#{ssh}"
+      },
       "commits": [],
       "total_commits_count": 0
     }

@@ -61,7 +61,7 @@ defmodule Alumiini.Git.Test.DocumentTest do
     assert_raise MatchError, fn -> Document.blocks(write!(directory, "```sh\none\n")) end
   end
 
-  test "what is shown must be printed, in that order, but for numbers, units and what is left out" do
+  test "what is shown must be printed, in order, but for numbers, units and what is left out" do
     printed = "start 1\n  took 20 ms, of 1,000 B\nat 0123456789ab: because of this\nend\n"
     missing = &Document.missing_line(&1, printed)
     assert missing.("start 17\n⋮\ntook 3.5 s, of 12 KiB\n  at fedcba987654: because …\nend") == nil

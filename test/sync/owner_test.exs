@@ -84,7 +84,7 @@ defmodule Alumiini.Git.OwnerTest do
   end
 
   # Taken after the sync has looked for it.
-  for {lock, moment} <- [{"index", "checkout"}, {"HEAD", "refs"}, {"refs/heads/main", "checkout"}] do
+  for [lock, moment] <- [~w(index checkout), ~w(HEAD refs), ~w(refs/heads/main checkout)] do
     @lock lock
     @moment moment
 
@@ -185,8 +185,8 @@ defmodule Alumiini.Git.OwnerTest do
     mine = Repository.rev_parse(context.path)
 
     fn context, what ->
-      assert {what, GitCommand.run(["merge-base", "--is-ancestor", mine, "HEAD"], cd: context.path)} ==
-               {what, {"", 0}}
+      is_ancestor = ["merge-base", "--is-ancestor", mine, "HEAD"]
+      assert {what, GitCommand.run(is_ancestor, cd: context.path)} == {what, {"", 0}}
 
       assert {what, File.read(file(context, "mine.yaml"))} == {what, {:ok, "mine\n"}}
     end
@@ -304,7 +304,7 @@ defmodule Alumiini.Git.OwnerTest do
 
   ## Sparse checkouts and other kinds of index
 
-  for {kind, arguments} <- [cone: ["--cone", "deploy"], patterns: ["--no-cone", "/deploy/", "*.md"]] do
+  for {kind, arguments} <- [cone: ~w(--cone deploy), patterns: ~w(--no-cone /deploy/ *.md)] do
     @arguments arguments
 
     test "a sparse checkout (#{kind}) is clean, follows, and stays sparse", context do

@@ -148,8 +148,10 @@ defmodule Alumiini.Git.WithoutWorkingTreeTest do
 
     names =
       Map.keys(files) ++
-        ~w(deploy deploy/dir.yaml vendor vendor/module vendor/module/x links/to-directory/unix.yaml absent absent/x) ++
-        ~w(deploy/app.yaml/x .git .git/config deploy/.git ../x /etc/hostname ./deploy/../x deploy//app.yaml deploy/app.yaml/) ++
+        ~w(deploy deploy/dir.yaml vendor vendor/module vendor/module/x) ++
+        ~w(links/to-directory/unix.yaml absent absent/x) ++
+        ~w(deploy/app.yaml/x .git .git/config deploy/.git ../x /etc/hostname) ++
+        ~w(./deploy/../x deploy//app.yaml deploy/app.yaml/) ++
         [".", "links", "names", "a"]
 
     calls =

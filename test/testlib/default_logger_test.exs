@@ -1,6 +1,6 @@
 defmodule Alumiini.Git.DefaultLoggerTest do
-  # Lines of the default logger, and what a call adds to its events. Not async: the logger is one for
-  # all, and the log is everybody's.
+  # Lines of the default logger, and what a call adds to its events. Not async: the logger is one
+  # for all, and the log is everybody's.
   use ExUnit.Case, async: false
 
   import ExUnit.CaptureLog
@@ -193,7 +193,8 @@ defmodule Alumiini.Git.DefaultLoggerTest do
       :telemetry.execute([:alumiini_git, :follower, :poll], %{duration: 0}, poll)
       :telemetry.execute([:alumiini_git, :follower, :move], %{changes: 2}, move)
 
-      :telemetry.execute([:alumiini_git, :follower, :move], %{changes: 0}, %{move | compared: false})
+      move = %{move | compared: false}
+      :telemetry.execute([:alumiini_git, :follower, :move], %{changes: 0}, move)
     end)
 
     moved = "follower #{@url} main /srv/shop: moved from #{@sha} to #{@oid}, "

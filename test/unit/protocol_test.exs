@@ -128,9 +128,8 @@ defmodule Alumiini.Git.ProtocolTest do
                  {name, String.to_existing_atom(kind), message, map["retryable"]}
       end
 
-      for {_name, %{"ok" => %{"sha" => sha, "author" => _author}} = map, _body} <- golden("reply") do
-        assert {:ok, %Alumiini.Git.Commit{sha: ^sha}} =
-                 Alumiini.Git.Commit.from_wire(plain(map["ok"]))
+      for {_name, %{"ok" => %{"sha" => sha, "author" => _} = commit}, _body} <- golden("reply") do
+        assert {:ok, %Alumiini.Git.Commit{sha: ^sha}} = Alumiini.Git.Commit.from_wire(plain(commit))
       end
 
       [synced] = for {"sync-details.reply.hex", map, _body} <- golden("reply"), do: plain(map["ok"])

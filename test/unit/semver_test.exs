@@ -18,8 +18,8 @@ defmodule Alumiini.Git.SemverTest do
   end
 
   # semver.org, "Spec item 11": each takes precedence over those before it.
-  @order ~w(1.0.0-alpha 1.0.0-alpha.1 1.0.0-alpha.beta 1.0.0-beta 1.0.0-beta.2 1.0.0-beta.11 1.0.0-rc.1 1.0.0 1.0.1 1.9.0
-            1.10.0 1.11.0 2.0.0 2.1.0 2.1.1)
+  @order ~w(1.0.0-alpha 1.0.0-alpha.1 1.0.0-alpha.beta 1.0.0-beta 1.0.0-beta.2 1.0.0-beta.11
+            1.0.0-rc.1 1.0.0 1.0.1 1.9.0 1.10.0 1.11.0 2.0.0 2.1.0 2.1.1)
 
   test "the order is that of the specification" do
     for count <- 1..length(@order) do

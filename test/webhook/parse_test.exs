@@ -352,7 +352,9 @@ defmodule Alumiini.Git.WebhookParseTest do
     end
 
     test "that is no JSON, or no object, is refused" do
-      for body <- ["", "x", "{", ~s({"a": }), ~s({"a": 1} x), "[]", "1", "null", ~s("x"), <<255>>] do
+      no_json = ["", "x", "{", ~s({"a": }), ~s({"a": 1} x), <<255>>]
+
+      for body <- no_json ++ ["[]", "1", "null", ~s("x")] do
         headers = Webhooks.proven(:github, Webhooks.headers(:github, :push), body, @secret)
         refused(:invalid, 400, headers, body)
       end

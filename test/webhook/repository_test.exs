@@ -97,7 +97,7 @@ defmodule Alumiini.Git.WebhookRepositoryTest do
   end
 
   test "any bytes have a key" do
-    for text <- ["", "/", ":", "@", "://", "https://", "[", "[]:", "%zz", "\xFF:\xFE/%FF", "a:b:c"] do
+    for text <- ~w(/ : @ :// https:// [ []: %zz a:b:c) ++ ["", "\xFF:\xFE/%FF"] do
       assert {host, path} = Repository.key(text)
       assert is_binary(host) and is_binary(path)
       assert Repository.same?(text, text)

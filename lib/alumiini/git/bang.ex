@@ -1,8 +1,9 @@
 defmodule Alumiini.Git.Bang do
   @moduledoc false
 
-  # The variants with `!` of the functions of `Alumiini.Git`: `bang read!(path, file, options \\ [])`
-  # defines `read!/3`, with its documentation. The spec stands before it, as that of any function.
+  # The variants with `!` of the functions of `Alumiini.Git`:
+  # `bang read!(path, file, options \\ [])` defines `read!/3`, with its documentation. The spec
+  # stands before it, as that of any function.
 
   alias Alumiini.Git.Response
 

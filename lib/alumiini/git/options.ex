@@ -67,7 +67,8 @@ defmodule Alumiini.Git.Options do
       altogether and with one host. The others wait for their turn, within their timeouts. Defaults:
       256 and 32. See "Requests to one host"
     * `:max_requests_per_second_per_host` - how many requests to one host may begin in a second, a
-      number from 0.001 to 1,000,000, or `:infinity`. See "Requests to one host". Default: `:infinity`
+      number from 0.001 to 1,000,000, or `:infinity`. See "Requests to one host". Default:
+      `:infinity`
     * `:schemes` - which remotes may be reached: some of `:https`, `:http`, `:ssh` and `:file`
       (paths of this machine, too). Others are `:unsupported`. Default: all. Where somebody else
       chooses URLs, a controller's tenants for one, `[:https, :ssh]` is what to give
@@ -123,10 +124,10 @@ defmodule Alumiini.Git.Options do
       from then on.
     * A host that answers "not now" and says for how long (`Retry-After`, with 429, 403 or 503) is
       left alone for that time, at most five minutes, by calls with the same credentials. The call
-      that was told gets `:rate_limited` (or `:network`, for a 503). Others wait if that is over in a
-      minute and before their deadline; the rest get `:rate_limited` at once, with the seconds that
-      are left in `detail.retry_after`. After that, a quarter of the places is used until the host
-      has answered.
+      that was told gets `:rate_limited` (or `:network`, for a 503). Others wait if that is over in
+      a minute and before their deadline; the rest get `:rate_limited` at once, with the seconds
+      that are left in `detail.retry_after`. After that, a quarter of the places is used until the
+      host has answered.
 
   `Alumiini.Git.info/2` shows who waits, and `queue_time` of `Alumiini.Git.Telemetry` for how long.
   What is known of hosts and repositories is forgotten when the worker ends; of at most 4,096 hosts

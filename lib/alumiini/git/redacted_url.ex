@@ -225,10 +225,11 @@ defmodule Alumiini.Git.RedactedUrl do
     {bare, closing} = without_closing(word)
     decoded = decoded(bare)
 
-    if (secret_before_at?(decoded) or (decoded =~ "@" and without_parameters(decoded) != decoded)) and
-         shown(bare) == nil,
-       do: hidden(bare) <> closing,
-       else: word
+    secret? =
+      secret_before_at?(decoded) or
+        (decoded =~ "@" and without_parameters(decoded) != decoded)
+
+    if secret? and shown(bare) == nil, do: hidden(bare) <> closing, else: word
   end
 
   # A host key's fingerprint and SSH's short form have a colon, and mail addresses an `@`: in this
@@ -308,7 +309,9 @@ defmodule Alumiini.Git.RedactedUrl do
   defp after_scheme(url), do: url |> :binary.split("://") |> List.last()
 
   defp decoded(text) do
-    Regex.replace(~r/%([0-9A-Fa-f]{2})/, text, fn _all, hex -> Base.decode16!(hex, case: :mixed) end)
+    Regex.replace(~r/%([0-9A-Fa-f]{2})/, text, fn _all, hex ->
+      Base.decode16!(hex, case: :mixed)
+    end)
   end
 
   defp up_to(text, marks), do: text |> split_at(marks) |> elem(0)

@@ -2,24 +2,23 @@ defmodule Alumiini.Git.Server do
   @moduledoc false
 
   # The process between the callers and the worker. It owns the worker's port, the pending requests
-  # with their deadlines, and the decision what to do when a worker dies (`Workers` has that half of
-  # it). It never waits for anything: not for a worker (`Writer` writes), not for a caller (`Reply`
-  # answers), not for a kill.
+  # with their deadlines, and the decision what to do when a worker dies. It takes the messages:
+  # `Requests` has the life of a request, `Workers` that of a worker. It never waits for anything:
+  # not for a worker (`Writer` writes), not for a caller (`Reply` answers), not for a kill.
   #
-  # What is sent to it: what `Alumiini.Git.Server.Call` says, where
-  # the messages that go back are described, too.
+  # Its messages, and those that go back, are described in `Alumiini.Git.Server.Call`.
 
   use GenServer
 
   alias Alumiini.Git.{Info, Options, Telemetry}
 
   alias Alumiini.Git.Server.{
-    Backoff,
     Call,
     LeaseKeeper,
     Pending,
     Protocol,
     Reply,
+    Requests,
     Shared,
     State,
     Worker,
@@ -27,7 +26,7 @@ defmodule Alumiini.Git.Server do
     Writer
   }
 
-  import State, only: [log: 3, now: 0, put_worker: 2, send_to: 3, take: 2]
+  import State, only: [put_worker: 2]
 
   @spec start_link(Options.Check.start()) :: GenServer.on_start()
   def start_link(options) do
@@ -79,7 +78,7 @@ defmodule Alumiini.Git.Server do
          %{ref: _, caller: _, op: _, request: %{}, timeout: _, deadline: _, events?: _} = request},
         state
       ) do
-    {:noreply, request(state, request)}
+    {:noreply, Requests.add(state, request)}
   end
 
   def handle_info({Call, :lease, %{ref: _, caller: _, request: %{}} = request}, state) do
@@ -94,7 +93,7 @@ defmodule Alumiini.Git.Server do
 
   def handle_info({Call, :cancel, ref}, state) do
     case Pending.id(state.pending, ref) do
-      {:ok, id} -> {:noreply, give_up(state, id, fn _entry -> :ok end)}
+      {:ok, id} -> {:noreply, Requests.give_up(state, id, fn _entry -> :ok end)}
       :error -> {:noreply, state}
     end
   end
@@ -102,12 +101,13 @@ defmodule Alumiini.Git.Server do
   # A caller is gone: nobody waits for its request. Or it is a process that users shared.
   def handle_info({:DOWN, monitor, :process, _pid, _reason}, state) do
     case Pending.id(state.pending, monitor) do
-      {:ok, id} -> {:noreply, give_up(state, id, fn _entry -> :ok end)}
+      {:ok, id} -> {:noreply, Requests.give_up(state, id, fn _entry -> :ok end)}
       :error -> {:noreply, %{state | shared: Shared.down(state.shared, monitor)}}
     end
   end
 
-  def handle_info({:deadline, id}, state), do: {:noreply, give_up(state, id, &Reply.timeout/1)}
+  def handle_info({:deadline, id}, state),
+    do: {:noreply, Requests.give_up(state, id, &Reply.timeout/1)}
 
   def handle_info({port, {:data, frame}}, state) when is_port(port) do
     case state.workers do
@@ -115,7 +115,7 @@ defmodule Alumiini.Git.Server do
       %{^port => %{status: status} = worker} when status != :killed ->
         # Whatever it says, it is at work.
         worker = %{worker | heard_at: State.now()}
-        {:noreply, frame(put_worker(state, worker), worker, Protocol.decode(frame))}
+        {:noreply, Requests.frame(put_worker(state, worker), worker, Protocol.decode(frame))}
 
       _gone ->
         {:noreply, state}
@@ -139,7 +139,7 @@ defmodule Alumiini.Git.Server do
   end
 
   def handle_info({Writer, :unsendable, port, id, why}, state) do
-    {:noreply, answer(state, port, id, &Reply.unsendable(&1, why))}
+    {:noreply, Requests.answer(state, port, id, &Reply.unsendable(&1, why))}
   end
 
   def handle_info({:start, :main}, state), do: {:noreply, Workers.start_main(state)}
@@ -250,180 +250,5 @@ defmodule Alumiini.Git.Server do
       workers: map_size(state.workers),
       attempts: state.attempts
     }
-  end
-
-  ## Requests
-
-  defp request(%{unavailable: %{} = cause} = state, request) do
-    Reply.cause(request, cause)
-    state
-  end
-
-  defp request(state, request) do
-    if full?(state) do
-      Reply.overloaded(request, state.options.max_pending)
-      state
-    else
-      id = state.last_id + 1
-      deadline = Call.deadline(request)
-
-      entry =
-        Map.merge(request, %{
-          id: id,
-          deadline: deadline,
-          monitor: Process.monitor(request.caller),
-          timer: Process.send_after(self(), {:deadline, id}, max(deadline, now()), abs: true)
-        })
-
-      dispatch(%{state | last_id: id, pending: Pending.add(state.pending, entry)}, id)
-    end
-  end
-
-  # What nobody waits for any more but a worker still works on has its place, too: it may be queued
-  # in the writer.
-  defp full?(state) do
-    releasing =
-      Enum.reduce(state.workers, 0, fn {_port, worker}, sum -> sum + map_size(worker.releasing) end)
-
-    Pending.size(state.pending) + releasing >= state.options.max_pending
-  end
-
-  defp dispatch(state, id) do
-    case state.workers[state.main] do
-      %{status: :up} = worker -> send_to(state, worker, id)
-      _none_yet -> state
-    end
-  end
-
-  # A request ends without the worker's answer: its time is over, or its caller is not interested or
-  # not there.
-  defp give_up(state, id, reply) do
-    case take(state, id) do
-      {entry, state} ->
-        reply.(entry)
-        release(state, entry)
-
-      :error ->
-        state
-    end
-  end
-
-  defp release(state, %{place: {:worker, port}, id: id}) do
-    case state.workers do
-      %{^port => %{status: :up} = worker} ->
-        Writer.write(worker.writer, id, %{"op" => "cancel", "id" => id})
-        timer = Process.send_after(self(), {:grace, port, id}, state.options.grace)
-        put_worker(state, %{worker | releasing: Map.put(worker.releasing, id, timer)})
-
-      # It is being killed, and cannot be asked.
-      _dying ->
-        state
-    end
-  end
-
-  # The worker that was started for it is not needed.
-  defp release(state, %{place: {:starting, port}}), do: Workers.dismiss(state, port)
-  defp release(state, _unsent), do: state
-
-  # The worker's answer, or what stands for it, to the request `id`.
-  defp answer(state, port, id, reply) do
-    with {:ok, %{place: {:worker, ^port}}} <- Pending.fetch(state.pending, id),
-         {entry, state} <- take(state, id) do
-      reply.(entry)
-      answered(state, port)
-    else
-      _not_pending_there -> released(state, port, id)
-    end
-  end
-
-  defp released(state, port, id) do
-    case state.workers do
-      %{^port => %{releasing: %{^id => timer}} = worker} ->
-        _ = Process.cancel_timer(timer)
-
-        state
-        |> put_worker(%{worker | releasing: Map.delete(worker.releasing, id)})
-        |> answered(port)
-
-      _unknown ->
-        log(
-          state,
-          :warning,
-          "a worker answered a request that nobody made (id #{id}); the answer was dropped"
-        )
-
-        state
-    end
-  end
-
-  # A worker that answers is of use; one that was there for that answer only is not any more.
-  defp answered(state, port) do
-    case state.workers do
-      %{^port => %{job: {:isolated, _id}}} ->
-        Workers.dismiss(state, port)
-
-      %{^port => %{job: :main, proven?: false} = worker} ->
-        put_worker(%{state | starts: Backoff.proven(state.starts)}, %{worker | proven?: true})
-
-      _nothing_new ->
-        state
-    end
-  end
-
-  ## Frames
-
-  defp frame(state, %{status: :starting, hello_id: id} = worker, {:ok, {:reply, id, reply}}) do
-    case Worker.handshake(worker, reply) do
-      {:ok, worker} -> Workers.up(state, worker)
-      {:error, cause} -> Workers.start_failed(state, worker, cause)
-    end
-  end
-
-  # A worker that cannot read `hello` cannot say which request its error is for.
-  defp frame(state, %{status: :starting} = worker, {:ok, {:reply, nil, reply}}) do
-    case Worker.handshake(worker, reply) do
-      {:ok, worker} -> Workers.start_failed(state, worker, Worker.garbage(worker))
-      {:error, cause} -> Workers.start_failed(state, worker, cause)
-    end
-  end
-
-  defp frame(state, %{status: :starting} = worker, _too_early) do
-    Workers.start_failed(state, worker, Worker.garbage(worker))
-  end
-
-  defp frame(state, %{ping: id} = worker, {:ok, {:reply, id, _pong}}) when is_integer(id) do
-    put_worker(state, %{worker | ping: nil})
-  end
-
-  defp frame(state, worker, {:ok, {:reply, id, reply}}) when is_integer(id) do
-    answer(state, worker.port, id, &Reply.answer(&1, reply))
-  end
-
-  defp frame(state, _worker, {:ok, {:reply, nil, _reply}}) do
-    log(state, :warning, "a worker answered without saying which request; the answer was dropped")
-    state
-  end
-
-  defp frame(state, %{port: port}, {:ok, {:event, id, name, event}}) do
-    case Pending.fetch(state.pending, id) do
-      {:ok, %{place: {:worker, ^port}} = entry} -> event(state, entry, name, event)
-      _not_waited_for -> state
-    end
-  end
-
-  defp frame(state, worker, :error) do
-    log(state, :error, "worker #{worker.os_pid} wrote something that is no frame, and is replaced")
-    Workers.kill(state, worker, Worker.garbage(worker))
-  end
-
-  defp event(state, entry, "repaired", %{"reason" => reason} = event) when is_binary(reason) do
-    {news?, pending} = Pending.repaired(state.pending, entry)
-    if news?, do: Telemetry.repaired(state.name, event["path"], reason)
-    %{state | pending: pending}
-  end
-
-  defp event(state, entry, name, event) do
-    Reply.event(entry, name, event)
-    state
   end
 end

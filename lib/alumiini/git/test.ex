@@ -51,7 +51,9 @@ defmodule Alumiini.Git.Test do
 
   | function | |
   | --- | --- |
-  #{for {op, returned} <- Enum.sort(Alumiini.Git.Test.Answers.returned()), do: "| `#{op}` | `#{returned}` |\n"}
+  #{for {op, returned} <- Enum.sort(Alumiini.Git.Test.Answers.returned()) do
+    "| `#{op}` | `#{returned}` |\n"
+  end}
 
   or `{:error, Alumiini.Git.Test.error(reason)}`. Structs need only the fields that they enforce.
 
@@ -260,8 +262,8 @@ defmodule Alumiini.Git.Test do
     * `:files` - that map. Default: none, which makes a commit without a change
     * `:branch` - the branch that it is on. A new one begins at the tip of the first
     * `:from` - its parent, by its id. Default: the tip of the branch
-    * `:message`, `:author`, `:email`, `:timestamp` - what `Alumiini.Git.Commit` has. By default each
-      is an hour after the one before, so ids are the same in each run
+    * `:message`, `:author`, `:email`, `:timestamp` - what `Alumiini.Git.Commit` has. By default
+      each is an hour after the one before, so ids are the same in each run
     * `:tag` - a tag, or a list of tags: a name, or `{name, message}` for an annotated one
 
   ## Options

@@ -75,11 +75,11 @@ defmodule Alumiini.Git.Url do
     {bare, _auth} = url |> Options.Check.url!() |> RedactedUrl.split()
 
     case Operation.request(%{"op" => "normalize", "url" => bare}, options) do
-      {:ok, %{"ok" => %{"scheme" => scheme, "host" => host, "port" => port, "path" => path} = ok}} ->
+      {:ok, %{"ok" => %{"scheme" => scheme, "host" => host, "path" => path} = ok}} ->
         url = %__MODULE__{
           scheme: scheme,
           host: host,
-          port: port,
+          port: ok["port"],
           path: path,
           url: ok["url"],
           hidden?: ok["hidden"]

@@ -9,7 +9,8 @@ defmodule Mix.Tasks.AlumiiniGit.Doctor do
       mix alumiini_git.doctor https://git.example.com/team/app.git --token-env GIT_TOKEN
       mix alumiini_git.doctor git@git.example.com:app.git --ssh-key ~/.ssh/id_ed25519 --ref main
 
-  It needs no running server. In a release there is `Alumiini.Git.Doctor.run/2`. What it prints for a remote whose host key is not known:
+  It needs no running server. In a release there is `Alumiini.Git.Doctor.run/2`. What it prints for
+  a remote whose host key is not known:
 
       The worker
         binary    /app/_build/dev/lib/alumiini_git/priv/alumiini-git

@@ -174,9 +174,10 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
     #{String.trim_trailing(why, ".")}.
 
     Each of these is a way on:
-      * with a network: compile again, if need be with a proxy (https_proxy), another authority (ALUMIINI_GIT_CACERT) or a
-        mirror of the release (ALUMIINI_GIT_MIRROR)
-      * without a network: #{cache} ALUMIINI_GIT_CACHE to a directory that holds the release's archives
+      * with a network: compile again, if need be with a proxy (https_proxy), another authority
+        (ALUMIINI_GIT_CACERT) or a mirror of the release (ALUMIINI_GIT_MIRROR)
+      * without a network: #{cache} ALUMIINI_GIT_CACHE to a directory that holds the release's
+        archives
       * with Rust (https://rustup.rs): set ALUMIINI_GIT_BUILD=1, and the worker is built from source
       * with a worker from elsewhere: set ALUMIINI_GIT_PATH to its path
     """
@@ -209,10 +210,12 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
       nil ->
         {:error,
          """
-         alumiini_git needs its worker, which has to be built from source here, but there is no `cargo` in PATH.
+         alumiini_git needs its worker, which has to be built from source here, but there is no
+         `cargo` in PATH.
 
-         Install Rust (https://rustup.rs), or set ALUMIINI_GIT_PATH to the path of a worker that was built elsewhere. Released versions
-         come with precompiled workers, unless ALUMIINI_GIT_BUILD=1 is set.
+         Install Rust (https://rustup.rs), or set ALUMIINI_GIT_PATH to the path of a worker that
+         was built elsewhere. Released versions come with precompiled workers, unless
+         ALUMIINI_GIT_BUILD=1 is set.
          """}
 
       cargo ->
@@ -318,7 +321,7 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
   end
 
   defp sources do
-    ["Cargo.toml", "Cargo.lock", "native/alumiini-git/Cargo.toml", "native/alumiini-git/build.rs"] ++
+    ~w(Cargo.toml Cargo.lock native/alumiini-git/Cargo.toml native/alumiini-git/build.rs) ++
       Path.wildcard("native/alumiini-git/src/**/*.rs")
   end
 

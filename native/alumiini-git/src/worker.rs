@@ -1,4 +1,4 @@
-//! What all requests share: connections, locks, what is remembered, and the threads that may block.
+//! The state that all requests share: connections, locks, caches, and the threads that may block.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,27 +18,27 @@ use crate::task::keyed_lock::KeyedLock;
 use crate::task::pool::Pool;
 use crate::task::single_flight::SingleFlight;
 
-/// What a remote is asked: what one of its refs is at, by its full name.
+/// A question to a remote: what the ref of this full name is at.
 pub(crate) type Question = (Endpoint, Vec<u8>);
 
-/// What all requests share. The pools are apart so that slow remotes can stop no read, no cancel
-/// and no exit.
+/// The state that all requests share. There are several pools of threads, so that slow remotes can
+/// stop no read, no cancel and no exit.
 pub(crate) struct Worker {
     pub(crate) repos: Repos,
     pub(crate) net: Net,
     /// Which remotes may be reached.
     pub(crate) allowed: Allowed,
-    /// What remotes are being asked: many paths may want to know the same.
+    /// Questions to remotes that are under way. Paths with the same question share its answer.
     pub(crate) polls: Arc<SingleFlight<Question, Option<Tip>>>,
-    /// One at a time.
+    /// One request at a time for each question, unless it takes long.
     pub(crate) asking: KeyedLock<Question>,
-    /// Repositories that were found as they should be.
+    /// Repositories whose state is known, and whose files were found clean.
     pub(crate) status_cache: StatusCache,
-    /// Where files may be read without waiting.
+    /// Reads that are answered from memory, without waiting.
     pub(crate) cached_reads: CachedReads,
-    /// Repositories without a working tree that are being read.
+    /// Open repositories, for reads of their objects.
     pub(crate) trees: OpenRepos,
-    /// Directories of commits that may be checked out.
+    /// Trees that were checked, and may be checked out.
     pub(crate) checked_trees: CheckedTrees,
     /// Local reads: `files`, `read`, `head`.
     pub(crate) reads: Pool,
@@ -47,12 +47,12 @@ pub(crate) struct Worker {
     pub(crate) unsent: Pool,
     /// Short work on a repository during a sync: opening, comparing, moving refs and files.
     pub(crate) disk: Pool,
-    /// One thread per pack that is arriving, for as long as it takes.
+    /// One thread for each pack that is arriving, until it has arrived.
     pub(crate) indexing: Pool,
-    /// Packs that are made of local remotes' objects. Apart, since one of these may be on a file
-    /// system that hangs.
+    /// Packs that are made from the objects of local remotes. They have threads of their own, since
+    /// such a remote may be on a file system that hangs.
     pub(crate) packing: Pool,
-    /// What resolves the deltas of packs that have arrived.
+    /// The threads that resolve the deltas of packs that have arrived.
     pub(crate) resolving: pack::Turns,
 }
 

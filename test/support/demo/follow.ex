@@ -58,7 +58,8 @@ defmodule Alumiini.Git.Test.Demo.Follow do
     Screen.title(2, "One follower, and a process for each team")
 
     Screen.code(
-      ~s|{Alumiini.Git.Follower, name: Monorepo, url: "#{url}", ref: "main", interval: #{@interval}, …}|
+      ~s|{Alumiini.Git.Follower, name: Monorepo, url: "#{url}", | <>
+        ~s|ref: "main", interval: #{@interval}, …}|
     )
 
     child = {Follower, name: Monorepo, url: url, ref: "main", path: path, interval: @interval}
@@ -103,8 +104,8 @@ defmodule Alumiini.Git.Test.Demo.Follow do
     HttpServer.await(server, {:requests, 3})
 
     Screen.good(
-      "the server saw 3 requests in #{Screen.time(now() - began)}: one in each interval, for all " <>
-        "#{@teams} teams"
+      "the server saw 3 requests in #{Screen.time(now() - began)}: one in each interval, " <>
+        "for all #{@teams} teams"
     )
   end
 

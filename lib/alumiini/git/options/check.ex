@@ -165,8 +165,9 @@ defmodule Alumiini.Git.Options.Check do
   defp start_option!(:addresses, rules) do
     if not Addresses.valid?(rules) do
       right =
-        ":any, :public, or a keyword list of :default (:any, :public or :none), :allow and :deny " <>
-          ~s|(lists of ranges such as "10.0.0.0/8" and "fd00::/8", without bits beyond their length)|
+        ":any, :public, or a keyword list of :default (:any, :public or :none), :allow and " <>
+          ~s|:deny (lists of ranges such as "10.0.0.0/8" and "fd00::/8", | <>
+          "without bits beyond their length)"
 
       wrong!(:addresses, right, rules)
     end

@@ -4,9 +4,9 @@ defmodule Alumiini.Git.Server.Call do
   # The caller's side of a request: the request as `protocol/README.md` has it, without `id` and
   # `timeout`. It sends the server
   #
-  #     {Call, :request, request}                 or {Call, :lease, request}, which a keeper takes,
-  #                                               or {Call, :info, request}, which the server answers,
-  #                                               and, when it does not wait any more,
+  #     {Call, :request, request}         or {Call, :lease, request}, which a keeper takes,
+  #                                       or {Call, :info, request}, which the server answers,
+  #                                       and, when it does not wait any more,
   #     {Call, :cancel, ref}
   #
   # and waits for
@@ -14,7 +14,8 @@ defmodule Alumiini.Git.Server.Call do
   #     {ref, :event, name, map}          any number
   #     {ref, :answer, reply}             the worker's reply
   #     {ref, :result, result}            what a keeper's own call came to, or the server's numbers
-  #     {ref, :error, reason, message, final?}    the server's own; final where nothing changes by itself
+  #     {ref, :error, reason, message, final?}
+  #                                       the server's own; final where nothing changes by itself
   #     {ref, :raise, kind, reason}       of a stub of tests alone (`Alumiini.Git.Test`)
   #
   # where `ref` is both a monitor of the server and an alias of the caller. When the call is over

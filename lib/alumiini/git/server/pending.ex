@@ -4,9 +4,9 @@ defmodule Alumiini.Git.Server.Pending do
   # The requests that have no answer yet: where each one is, and what becomes of it when a worker
   # dies. Pure.
   #
-  #     :waiting ──────────► {:worker, w} ── w dies, first time ──► :waiting (replayed with the others)
-  #                                       └─ w dies, second time ─► :suspect
-  #     :suspect ─► {:starting, w} ─► {:worker, w} ── w dies, third time ─► exited: it was alone there
+  #     :waiting ──────► {:worker, w} ── w dies, first time ──► :waiting (replayed with the others)
+  #                                   └─ w dies, second time ─► :suspect
+  #     :suspect ─► {:starting, w} ─► {:worker, w} ── w dies, third time ─► exited (it was alone)
   #
   # A request counts as in flight from the moment it is handed to a worker's writer.
 

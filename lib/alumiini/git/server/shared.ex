@@ -120,8 +120,8 @@ defmodule Alumiini.Git.Server.Shared do
 
   @doc """
   Asks a server: `{:join, request}` for the process of that name, which is started where there is
-  none; `{:find, labels}` for all processes that have one of these. A name that is taken by a process
-  with another key is refused, with that process and the fields that differ.
+  none; `{:find, labels}` for all processes that have one of these. A name that is taken by a
+  process with another key is refused, with that process and the fields that differ.
   """
   @spec ask(GenServer.server(), {:join, request} | {:find, [term]}) ::
           {:ok, pid | [pid]} | {:error, {:taken, pid, [atom]} | :unknown | :unreachable}

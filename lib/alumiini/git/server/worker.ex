@@ -203,8 +203,8 @@ defmodule Alumiini.Git.Server.Worker do
       why: :protocol,
       reason: :protocol,
       message:
-        "this version of alumiini_git speaks protocol #{Protocol.version()} with its worker, but " <>
-          "#{worker.binary} speaks #{theirs}. If the dependency was upgraded while this " <>
+        "this version of alumiini_git speaks protocol #{Protocol.version()} with its worker, " <>
+          "but #{worker.binary} speaks #{theirs}. If the dependency was upgraded while this " <>
           "application ran, restart it. #{@build}",
       final?: true
     }
@@ -338,7 +338,9 @@ defmodule Alumiini.Git.Server.Worker do
   defp run_kill(%{binary: binary, os_pid: os_pid}) do
     env = for {name, false} <- Binary.scrubbed_env(), do: {List.to_string(name), nil}
 
-    case System.cmd(binary, ["--kill", Integer.to_string(os_pid)], env: env, stderr_to_stdout: true) do
+    arguments = ["--kill", Integer.to_string(os_pid)]
+
+    case System.cmd(binary, arguments, env: env, stderr_to_stdout: true) do
       {_output, 0} -> :ok
       {_output, _status} -> :error
     end

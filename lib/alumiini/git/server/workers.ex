@@ -225,9 +225,9 @@ defmodule Alumiini.Git.Server.Workers do
   def run_suspects(%{isolated_paused?: true} = state), do: state
 
   def run_suspects(state) do
-    with true <-
-           Enum.count(state.workers, &match?({_port, %{job: {:isolated, _}, settled?: false}}, &1)) <
-             @isolated_at_once,
+    isolated? = &match?({_port, %{job: {:isolated, _}, settled?: false}}, &1)
+
+    with true <- Enum.count(state.workers, isolated?) < @isolated_at_once,
          {:ok, %{id: id}} <- Pending.next_suspect(state.pending) do
       case open(state, {:isolated, id}) do
         {:ok, worker, state} ->
@@ -266,6 +266,7 @@ defmodule Alumiini.Git.Server.Workers do
     Worker.close(worker)
     Telemetry.worker_down(state.name, worker, :done)
 
-    run_suspects(%{state | workers: workers, isolated_starts: Backoff.proven(state.isolated_starts)})
+    starts = Backoff.proven(state.isolated_starts)
+    run_suspects(%{state | workers: workers, isolated_starts: starts})
   end
 end

@@ -16,8 +16,8 @@ defmodule Alumiini.Git.Test.NoStubError do
   @spec no_owner(atom, map, pid, term) :: t
   def no_owner(op, arguments, caller, server) do
     failed(op, arguments, """
-    by #{inspect(caller)}, and neither it nor a process that started it has stubs at #{shown(server)}. \
-    Stub the call in the test that it belongs to:
+    by #{inspect(caller)}, and neither it nor a process that started it has stubs at \
+    #{shown(server)}. Stub the call in the test that it belongs to:
 
         #{example(op, server)}
 

@@ -4,8 +4,8 @@ if Code.ensure_loaded?(Plug) do
     A plug that takes the webhooks of forges, and has each `Alumiini.Git.Follower` ask its remote
     whose repository was pushed to, at once (`Alumiini.Git.Follower.poke_all/2`).
 
-    It is there where `Plug` is among your dependencies. (If you add that later, compile this library
-    anew: `mix deps.compile alumiini_git --force`.)
+    It is there where `Plug` is among your dependencies. (If you add that later, compile this
+    library anew: `mix deps.compile alumiini_git --force`.)
 
     In a `Plug.Router` without `Plug.Parsers`:
 
@@ -172,9 +172,9 @@ if Code.ensure_loaded?(Plug) do
 
     defp not_read!(_conn) do
       raise ArgumentError,
-            "#{inspect(__MODULE__)} has to stand before Plug.Parsers: the body was read already, " <>
-              "and the signature is over its bytes. In a project of Phoenix, put it into the " <>
-              "endpoint, with the option :at"
+            "#{inspect(__MODULE__)} has to stand before Plug.Parsers: the body was read " <>
+              "already, and the signature is over its bytes. In a project of Phoenix, put it " <>
+              "into the endpoint, with the option :at"
     end
 
     defp body(conn, webhook, chunks, bytes) do

@@ -137,8 +137,8 @@ defmodule Alumiini.Git.Webhook.Request do
         refuse(
           :auth,
           401,
-          "the delivery of #{forge} is not signed: the header #{name} is missing. Set the secret " <>
-            "of the webhook there"
+          "the delivery of #{forge} is not signed: the header #{name} is missing. Set the " <>
+            "secret of the webhook there"
         )
     end
   end
@@ -250,8 +250,8 @@ defmodule Alumiini.Git.Webhook.Request do
   # The library itself does without, so an application may lack it.
   defp crypto! do
     if not Code.ensure_loaded?(:crypto) do
-      raise "Alumiini.Git.Webhook needs OTP's application :crypto: add it to :extra_applications " <>
-              "in mix.exs"
+      raise "Alumiini.Git.Webhook needs OTP's application :crypto: add it to " <>
+              ":extra_applications in mix.exs"
     end
   end
 end

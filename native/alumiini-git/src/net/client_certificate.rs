@@ -1,9 +1,10 @@
-//! Our certificate, where a connection leads through a proxy that is spoken to over TLS itself.
+//! Keeps our certificate from a proxy that is reached over TLS itself.
 //!
-//! The HTTP client makes both handshakes, first the proxy's, then the server's in the tunnel, with
-//! one configuration, and a resolver of certificates is not told who asks. So it answers once
-//! whoever was spoken to first has proved who they are: that is the proxy, and in a handshake a
-//! certificate is asked for before.
+//! The HTTP client makes two handshakes with one configuration: first with the proxy, then with the
+//! server in the tunnel. A resolver of certificates is not told who asks. So it gives the
+//! certificate only after somebody has proved their identity, which in each handshake comes after
+//! the request for our certificate: the first proof is the proxy's, so only the server's request
+//! comes after a proof.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -17,13 +18,13 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 tokio::task_local! {
-    /// While a connection is made: whether somebody has proved who they are.
+    /// Whether somebody has proved their identity on the connection that is being made.
     static PROVED: Cell<bool>;
 }
 
-/// To be told of each server certificate that was found good.
+/// Call this for each server certificate that was verified.
 pub(super) fn proved() {
-    // Elsewhere there is no proxy to beware of.
+    // Outside of such a connection there is no proxy to keep the certificate from.
     let _ = PROVED.try_with(|proved| proved.set(true));
 }
 
@@ -46,7 +47,7 @@ impl ResolvesClientCert for BehindProxy {
     }
 }
 
-/// Around what makes connections: each has its own [`PROVED`].
+/// A layer around the connector: each connection that it makes has its own [`PROVED`].
 #[derive(Clone)]
 pub(super) struct PerConnection;
 

@@ -22,13 +22,13 @@ pub(super) fn denied(denied: &Denied, shown: &str) -> Error {
     Error::new(Kind::Unsupported, sentence).with(Key::Url, shown)
 }
 
-/// A request that got no answer, or an answer whose body broke off.
+/// The error for a request without an answer, or with an answer whose body broke off.
 pub(super) fn transport(error: &reqwest::Error, url: &HttpUrl, proxy: Option<&Proxy>) -> Error {
     if let Some(found) = find::<Denied>(error) {
         return denied(found, &url.redacted());
     }
     let failed = sentence(error, url, proxy).with(Key::Url, url.redacted());
-    // A server whose certificate is wrong is there, and so is a proxy that says no.
+    // A server with a wrong certificate was reached, and so was a proxy that refuses.
     let unreachable = error.is_connect()
         && failed.kind == Kind::Network
         && find::<rustls::Error>(error).is_none();
@@ -117,7 +117,7 @@ pub(super) fn dial(
                 )
             }),
     };
-    // A proxy that says no is there.
+    // A proxy that refuses was reached.
     let reached = matches!(proxy, Some(proxy) if refused_by_proxy(error, proxy).is_some());
     let failed = Error::new(kind, sentence).with(Key::Url, shown);
     if reached {
@@ -127,7 +127,7 @@ pub(super) fn dial(
     }
 }
 
-/// A connection that took longer than it may.
+/// The error for a connection that took too long.
 pub(super) fn too_slow(shown: &str, host: &str, proxy: Option<&Proxy>) -> Error {
     let way = proxy.map_or(String::new(), |proxy| format!(" through the proxy {proxy}"));
     let sentence = format!(
@@ -153,8 +153,8 @@ fn unreachable(error: &(dyn StdError + Send + Sync + 'static), host: &str) -> St
     }
 }
 
-/// What a proxy said against a connection; None where it was not reached. hyper-util does not
-/// export the types of these errors, so their words must do.
+/// Why a proxy refused a connection. `None` if the proxy was not reached. hyper-util does not
+/// export the types of these errors, so this looks at their texts.
 fn refused_by_proxy(error: &(dyn StdError + 'static), proxy: &Proxy) -> Option<(Kind, String)> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -179,7 +179,7 @@ fn refused_by_proxy(error: &(dyn StdError + 'static), proxy: &Proxy) -> Option<(
             return Some((Kind::Auth, why));
         }
         if says(&["tunnel error", "socks error"]) {
-            // Some answer a wrong password as they do a host that is not allowed.
+            // Some proxies answer a wrong password in the same way as a host that is not allowed.
             let login = proxy
                 .login
                 .as_ref()
@@ -195,7 +195,7 @@ fn refused_by_proxy(error: &(dyn StdError + 'static), proxy: &Proxy) -> Option<(
     None
 }
 
-/// A client that cannot be built: with TLS, that is a system without roots.
+/// The error for a client that cannot be built. With TLS, that is a system without roots.
 pub(super) fn client(error: &reqwest::Error) -> Error {
     match find::<rustls::Error>(error) {
         Some(_) => Error::new(
@@ -207,9 +207,9 @@ pub(super) fn client(error: &reqwest::Error) -> Error {
     }
 }
 
-/// Whether `error` says that the connection ended before any answer came: what the race with a
-/// server that closes an idle connection looks like. Our requests only read, so asking again is
-/// sound; hyper itself does it only for those it had not yet begun to write.
+/// Whether the connection ended before any answer arrived. That happens when a server closes an
+/// idle connection just as a request is sent on it. Our requests only read, so it is safe to send
+/// them again; hyper itself does so only for requests that it has not begun to write.
 pub(super) fn unanswered(error: &reqwest::Error) -> bool {
     if error.is_connect()
         || error.is_timeout()
@@ -231,7 +231,7 @@ pub(super) fn wants_http_1_1(error: &reqwest::Error) -> bool {
         .is_some_and(|e| e.is_remote() && e.reason() == Some(h2::Reason::HTTP_1_1_REQUIRED))
 }
 
-/// Whether there was a server at the other end.
+/// Whether a server was reached.
 pub(super) fn was_reached(error: &reqwest::Error) -> bool {
     !error.is_connect() || find::<rustls::Error>(error).is_some()
 }
@@ -250,7 +250,7 @@ fn is_cut(kind: io::ErrorKind) -> bool {
 
 /// A TLS handshake that failed.
 pub(super) fn tls(error: &io::Error, shown: &str) -> Error {
-    // As among the causes of other errors: rustls's own is inside.
+    // As with other errors, the cause is inside: rustls's own error.
     let (kind, sentence) = match find::<rustls::Error>(error) {
         Some(tls) => handshake(tls, shown),
         None => {
@@ -286,14 +286,14 @@ fn handshake(error: &rustls::Error, url: &str) -> (Kind, String) {
                        of one that it knows, which only the server of the URL itself is shown";
             return (Kind::Certificate, format!("the server of {url} {why}"));
         }
-        // What TLS 1.2 has for a client certificate that is missing, and for much else.
+        // TLS 1.2 uses this alert for a missing client certificate, and for much else.
         rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) => {
             let why = "ended the TLS handshake: it wants a client certificate (pass tls: [cert: \
                        …, key: …]), or has no cipher in common with us";
             return (Kind::Certificate, format!("the server of {url} {why}"));
         }
-        // No InvalidCertificate: the server has none at all, or it and we have no TLS version or
-        // cipher in common.
+        // Not an InvalidCertificate: the server has no certificate, or no TLS version or cipher in
+        // common with us.
         rustls::Error::InvalidMessage(_) => {
             return (
                 Kind::Network,
@@ -361,7 +361,7 @@ fn io_reason(error: &reqwest::Error) -> String {
             "the connection was refused".to_owned()
         }
         Some(e) if is_cut(e.kind()) => "the connection was cut".to_owned(),
-        // The system's own words, "No route to host": they hold no URL.
+        // The system's own text, such as "No route to host", which holds no URL.
         Some(e) if e.raw_os_error().is_some() => e.to_string(),
         _ if unanswered(error) => "the connection was closed without an answer".to_owned(),
         _ => "the connection failed".to_owned(),

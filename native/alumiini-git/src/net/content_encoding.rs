@@ -8,8 +8,8 @@ use flate2::write::{DeflateDecoder, GzDecoder, ZlibDecoder};
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 
-/// The bytes of input that are decompressed at a time; they become at most about a thousand times
-/// as many.
+/// Bytes of input that are decompressed at a time. The output is at most about a thousand times as
+/// long.
 const STEP: usize = 1024;
 
 /// A body that is being decompressed.
@@ -22,14 +22,14 @@ pub(super) struct Unfolding {
 
 enum Decoder {
     Gzip(GzDecoder<Vec<u8>>),
-    /// `deflate`, of which not enough has come to say which of the two that go by that name it is.
+    /// `deflate`, before enough has arrived to tell which of the two formats of that name it is.
     Unsure(Vec<u8>),
     Zlib(ZlibDecoder<Vec<u8>>),
     Raw(DeflateDecoder<Vec<u8>>),
 }
 
 impl Unfolding {
-    /// None where the body comes as it is. `Err`: a name that is not known.
+    /// `None` if the body is not encoded. `Err`: the name of an encoding that is not known.
     pub(super) fn of(headers: &HeaderMap) -> Result<Option<Unfolding>, String> {
         let values = headers.get_all(CONTENT_ENCODING).iter();
         let names: Vec<String> = values
@@ -50,12 +50,12 @@ impl Unfolding {
         }))
     }
 
-    /// Takes the next of what comes, [`next`](Self::next) having given all of what came before.
+    /// Takes the next chunk of input. Call it only after [`next`](Self::next) has returned `None`.
     pub(super) fn push(&mut self, chunk: Bytes) {
         self.input = chunk;
     }
 
-    /// A part of what the input unfolds to; None where more of it is needed.
+    /// The next part of the output. `None` if more input is needed.
     pub(super) fn next(&mut self) -> io::Result<Option<Bytes>> {
         while !self.ended && !self.input.is_empty() {
             let step = &self.input[..self.input.len().min(STEP)];
@@ -70,7 +70,7 @@ impl Unfolding {
         Ok(None)
     }
 
-    /// At the end of the input. An error where that came too early.
+    /// Call this at the end of the input. Fails if the input is not complete.
     pub(super) fn end(&mut self) -> io::Result<()> {
         match &mut self.decoder {
             Decoder::Gzip(decoder) => decoder.try_finish(),
@@ -91,7 +91,7 @@ impl Decoder {
                 head.push(step[0]);
                 if let [first, second] = head[..] {
                     // RFC 1950, 2.2: the method, and a check over both bytes. Some servers leave
-                    // that wrapping out.
+                    // this header out.
                     let zlib = first & 15 == 8 && u16::from_be_bytes([first, second]) % 31 == 0;
                     *self = match zlib {
                         true => Decoder::Zlib(ZlibDecoder::new(vec![])),
@@ -108,7 +108,7 @@ impl Decoder {
         }
     }
 
-    /// What has come of the input so far.
+    /// The input so far.
     fn taken(&mut self) -> io::Result<Vec<u8>> {
         Ok(match self {
             Decoder::Gzip(decoder) => {

@@ -25,7 +25,7 @@ use crate::policy::addresses::Addresses;
 /// How long a connection may take to be made, the proxy's part included.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A connection to `host` (a name, or an address without brackets) and `port`. `shown`: what errors
+/// Connects to `host` (a name, or an address without brackets) and `port`. `shown` is what errors
 /// call the remote.
 ///
 /// `network`: no way there. `auth`: the proxy wants credentials, or others. `unsupported`: a proxy
@@ -87,7 +87,7 @@ async fn connect(
                     tunnel.call(target).await?
                 }
                 ProxyScheme::Socks5 | ProxyScheme::Socks5h => {
-                    // Its own way to resolve would block this thread.
+                    // Its own resolver would block this thread.
                     let target = match proxy.scheme {
                         ProxyScheme::Socks5 => {
                             match resolver.lookup(host).await?.into_iter().next() {
@@ -114,7 +114,7 @@ async fn connect(
     Ok(stream.into_inner())
 }
 
-/// Makes connections of which a proxy's answer is read byte by byte.
+/// Makes connections on which a proxy's answer is read byte by byte.
 #[derive(Clone)]
 struct Sparing(HttpConnector);
 

@@ -10,12 +10,12 @@ use crate::error::{Error, Hint, Key, Kind};
 use crate::net::refusal;
 use crate::net::url::HttpUrl;
 
-/// Whether the request that failed said who we are.
+/// Whether the request that failed carried credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Credentials {
     None,
     Sent,
-    /// There are credentials, but the server redirected to another one, which does not get them.
+    /// There are credentials, but a redirect led to another server, which does not get them.
     Withheld,
 }
 
@@ -28,7 +28,7 @@ pub(super) struct Said {
     pub(super) too_often: bool,
 }
 
-/// An answer of a status that stands for no answer.
+/// The error for an answer with a status of failure.
 pub(super) fn status(
     status: StatusCode,
     headers: &HeaderMap,
@@ -38,7 +38,8 @@ pub(super) fn status(
 ) -> Error {
     use Credentials as C;
     let code = status.as_u16();
-    // Servers say it with these statuses, and some with no other sign than a header or a sentence.
+    // Servers limit requests with these statuses. With some, only a header or a sentence shows that
+    // this is the reason.
     let too_often = code == 429
         || said.too_often
         || code == 403 && (wait(headers).is_some() || is_used_up(headers));
@@ -98,8 +99,8 @@ pub(super) fn status(
             Kind::RepoNotFound,
             format!("{url} does not serve this repository for legal reasons (HTTP 451)"),
         ),
-        // The server gave up on waiting for us, will not answer this early, or not on this
-        // connection, or is at work on the repository: none of these is about what was asked.
+        // The server gave up waiting for us, will not answer this early or on this connection, or
+        // is at work on the repository. None of these is about the request itself.
         (408 | 421 | 423 | 425, _) => (
             Kind::Network,
             format!("{url} did not take the request (HTTP {code}): try again"),
@@ -121,7 +122,7 @@ pub(super) fn status(
         ),
     };
     let sentence = match code {
-        // What is to be known of these, their numbers say.
+        // The number says all about these.
         401 | 404 | 407 | 410 => sentence,
         _ if said.text.is_empty() => sentence,
         _ => format!("{sentence}; the server says: {}", said.text),
@@ -175,7 +176,7 @@ fn is_used_up(headers: &HeaderMap) -> bool {
         .any(|name| left(name) == Some("0"))
 }
 
-/// When there are requests again: in so many seconds, or at a time in seconds since 1970.
+/// When requests are allowed again: in seconds from now, or as a time in seconds since 1970.
 fn reset(headers: &HeaderMap) -> Option<u64> {
     let names = ["x-ratelimit-reset", "ratelimit-reset"];
     let value = names
@@ -187,7 +188,7 @@ fn reset(headers: &HeaderMap) -> Option<u64> {
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |now| now.as_secs());
-    // No one asks to be left alone for thirty years.
+    // A larger number is a time: no server asks for a pause of thirty years.
     Some(if value > 1_000_000_000 {
         value.saturating_sub(now)
     } else {
@@ -195,14 +196,14 @@ fn reset(headers: &HeaderMap) -> Option<u64> {
     })
 }
 
-/// The same by RFC 9110, 10.2.3, which it may say as a date.
+/// The pause in `Retry-After` (RFC 9110, 10.2.3), which may be a date.
 fn retry_after(headers: &HeaderMap) -> Option<u64> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse() {
         return Some(seconds);
     }
     let at = httpdate::parse_http_date(value).ok()?;
-    // By its own clock, where it says what that shows.
+    // By the server's own clock, if its answer has a `Date`.
     let date = headers.get(DATE).and_then(|date| date.to_str().ok());
     let now = date
         .and_then(|date| httpdate::parse_http_date(date).ok())

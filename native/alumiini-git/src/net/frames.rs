@@ -22,16 +22,17 @@ use rustls::{
 
 use crate::net::interim::Interim;
 
-/// Frames and records beyond those that answers, their bytes and time make up for.
+/// The allowance of a connection: how many frames and records a server may send that no answer pays
+/// for.
 const MOST: u32 = 1_000;
-/// What the end of an answer makes up for, and a second.
+/// What the end of an answer, and each second, adds to the allowance.
 const ANSWER: u32 = 10;
 const SECOND: u32 = 10;
-/// The bytes of answers that make up for one frame. Servers that write each line of a list by
-/// itself send frames of 50 bytes and more, and lines of progress have about as many. Below that,
-/// who is honest is slow: ten frames a second cost nothing.
+/// So many bytes of answers pay for one frame. Servers that write each line of a list by itself
+/// send frames of 50 bytes and more; lines of progress have about as many. An honest server that
+/// sends shorter frames is slow, and ten frames a second are free.
 const BYTES: usize = 32;
-/// The most of a frame that may be padding, with its length (RFC 9113, 6.1).
+/// The most bytes of padding in a frame, with the byte for its length (RFC 9113, 6.1).
 const PADDING: usize = 256;
 
 const DATA: u8 = 0;
@@ -40,7 +41,7 @@ const END_STREAM: u8 = 1;
 const PADDED: u8 = 8;
 const HEAD: usize = 9;
 
-/// `provider`, whose connections end where a server goes beyond what it may send.
+/// `provider`, with a bound: a connection ends when its server has used up the allowance.
 pub(super) fn bounded(provider: CryptoProvider) -> CryptoProvider {
     static SUITES: OnceLock<Vec<SupportedCipherSuite>> = OnceLock::new();
     let suites = SUITES.get_or_init(|| provider.cipher_suites.iter().map(watched).collect());
@@ -50,7 +51,7 @@ pub(super) fn bounded(provider: CryptoProvider) -> CryptoProvider {
     }
 }
 
-/// Suites live for ever: these are made once.
+/// Makes a suite that counts. Suites live for ever, so this is called once for each.
 fn watched(suite: &SupportedCipherSuite) -> SupportedCipherSuite {
     let common = |common: &CipherSuiteCommon| CipherSuiteCommon {
         suite: common.suite,
@@ -81,8 +82,8 @@ fn watched(suite: &SupportedCipherSuite) -> SupportedCipherSuite {
 struct Watched<T>(T);
 
 thread_local! {
-    /// Of the connection whose keys this thread is changing: the last thing that the old ones
-    /// decrypt says so, and the new ones are made next.
+    /// The counts of the connection whose keys this thread is changing. The last message under the
+    /// old keys announces the change, and rustls makes the new keys right after it.
     static LEFT: Cell<Option<Frames>> = const { Cell::new(None) };
 }
 
@@ -159,7 +160,7 @@ impl MessageDecrypter for Decrypter {
                 "more beside answers than a server may send".to_owned(),
             ));
         }
-        // A change of keys is the last message of its record.
+        // A `KeyUpdate` is the last message of its record.
         let is_change = |payload: &[u8]| {
             payload
                 .rchunks(5)
@@ -173,24 +174,24 @@ impl MessageDecrypter for Decrypter {
     }
 }
 
-/// A `KeyUpdate` message (RFC 8446, 4.6.3) but for its last byte, which is of its own.
+/// A `KeyUpdate` message (RFC 8446, 4.6.3) without its last byte, which varies.
 const KEY_UPDATE: [u8; 4] = [24, 0, 0, 1];
 
-/// What has come on a connection.
+/// Counts what has arrived on a connection.
 #[derive(Debug, Clone)]
 struct Frames {
-    /// Whether it is HTTP/2: no frame that a client takes is so long that its first byte is
-    /// another, and no answer of HTTP/1 begins with it.
+    /// Whether the connection speaks HTTP/2, by its first byte. That is 0 in HTTP/2, since no
+    /// client accepts a frame long enough for another value, and never 0 in HTTP/1.
     http2: Option<bool>,
-    /// The beginning of a frame, as far as it has come.
+    /// The head of a frame, as far as it has arrived.
     head: [u8; HEAD],
     have: usize,
-    /// Bytes of the frame that are still to come.
+    /// Bytes of the frame's body that have not arrived yet.
     left: usize,
-    /// Of HTTP/1.
+    /// Counts the informational answers of HTTP/1.
     interim: Interim,
     allowed: u32,
-    /// Bytes of answers that have not made up for a frame yet.
+    /// Bytes of answers that have not paid for a frame yet.
     bytes: usize,
     since: Option<Instant>,
 }
@@ -211,8 +212,8 @@ impl Default for Frames {
 }
 
 impl Frames {
-    /// Whether the connection may go on after a record with `data`, none where it holds something
-    /// else.
+    /// Counts a record with `data`, which is empty for a record of another type. Returns whether
+    /// the connection may go on.
     fn take(&mut self, data: &[u8], now: Instant) -> bool {
         let since = self.since.get_or_insert(now);
         let seconds = now.saturating_duration_since(*since).as_secs();

@@ -36,7 +36,7 @@ impl ServerCertVerifier for OrGiven {
             now,
         );
         let verdict = match &verdict {
-            // Its dates and its purpose come before this, so they are right.
+            // webpki checks dates and purpose first, so these are right.
             Err(error) if is_doubt(error) && self.given.iter().any(|given| given == end_entity) => {
                 is_for(end_entity, server_name)
             }
@@ -73,7 +73,7 @@ impl ServerCertVerifier for OrGiven {
     }
 }
 
-/// Whether it is the issuer that is in doubt, or the name, which is looked at again.
+/// Whether the error is about the issuer or the name. The name is checked again here.
 fn is_doubt(error: &Error) -> bool {
     use CertificateError as C;
     match error {
@@ -85,7 +85,7 @@ fn is_doubt(error: &Error) -> bool {
     }
 }
 
-/// Whether it is that the server's certificate is one of an authority.
+/// Whether the error is that the server's certificate is that of an authority.
 pub(super) fn is_authority(error: &OtherError) -> bool {
     error.0.downcast_ref::<webpki::Error>() == Some(&webpki::Error::CaUsedAsEndEntity)
 }
@@ -97,7 +97,7 @@ fn is_for(
     let parsed = webpki::EndEntityCert::try_from(certificate)
         .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
     let named = match common_name(certificate, parsed.subject()) {
-        // The name of old, which Git's HTTP client takes where there are no others.
+        // The common name, which Git's HTTP client uses where there are no other names.
         Some(common) => fits(&common, &name.to_str()),
         None => parsed.verify_is_valid_for_subject_name(name).is_ok(),
     };
@@ -119,7 +119,7 @@ fn common_name(certificate: &[u8], subject: &[u8]) -> Option<String> {
         return None;
     }
     let value = &subject[position(subject, COMMON_NAME)? + COMMON_NAME.len()..];
-    // Its type, which is one of text, and a length that fits into one byte.
+    // A type of text, and a length that fits into one byte.
     let (_, length, text) = match value {
         [kind, length, text @ ..] if *length < 128 => (kind, usize::from(*length), text),
         _ => return None,

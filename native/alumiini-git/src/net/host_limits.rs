@@ -5,18 +5,19 @@
 //! A host that has answered gets as many requests at a time as the limit says, and one that has not
 //! answered yet a quarter of that. One that could not be reached gets one at a time, whose failure
 //! is the answer to all that waited for it. One that says for how long it wants to be left alone
-//! (`Retry-After`) is not asked for as long by whom it said that to.
+//! (`Retry-After`) gets no request in that time from the account that it said that to.
 //!
-//! At a host, repositories take turns (`turns.rs`), and those whose last request failed have
-//! together a quarter of the places, until one of their requests succeeds (`state.rs`). A new one
-//! counts as good: at the beginning all are new, and would have to share a part of the places. What
-//! hangs is found out while it does: a request that has no answer after ten seconds counts as
-//! failing, and gives its place to others where too many are like that.
+//! At a host, repositories take turns (`turns.rs`). Those whose last request failed share a quarter
+//! of the places, until one of their requests succeeds (`state.rs`). A repository that is new
+//! counts as good: at the beginning all are new, and would have to share a quarter. A request that
+//! hangs counts as failing once it has had no answer for ten seconds, and gives its place to others
+//! where too many requests hang.
 
 mod bucket;
 mod failing;
 mod host;
 mod places;
+mod settings;
 mod state;
 mod turns;
 
@@ -34,15 +35,15 @@ use crate::net::Endpoint;
 pub(crate) use crate::net::host_limits::host::Seen;
 use crate::net::host_limits::host::{Host, Share};
 use crate::net::host_limits::places::{Place, Places};
+use crate::net::host_limits::settings::Settings;
 pub(crate) use crate::net::host_limits::state::Circuit;
-use crate::net::host_limits::state::Settings;
 use crate::net::host_limits::turns::Line;
 use crate::net::proxy::Proxy;
 use crate::net::url::NetUrl;
 use crate::task::patience;
 
 const ALL: usize = 256;
-/// Who gets a turn in less has not waited.
+/// A request that gets its turn within this time does not count as one that waited.
 const A_WAIT: Duration = Duration::from_millis(1);
 /// Hosts that are remembered.
 const MAX_HOSTS: usize = 4096;
@@ -68,7 +69,7 @@ pub(crate) struct HostLimits {
     hasher: RandomState,
 }
 
-/// A host, and how it is reached: behind a proxy that is down it is not down itself.
+/// A host, and the way to it: if a proxy is down, the host itself may not be.
 #[derive(PartialEq, Eq, Hash, Clone)]
 struct Destination {
     host: String,
@@ -116,9 +117,9 @@ impl HostLimits {
         }
     }
 
-    /// Asks the host of `base` for `endpoint`, once it may be asked. What `ask` returns is the
-    /// beginning of an answer; the permit is for the rest of it. `ask` may be called more than
-    /// once: one that is slow gives way to others, and is made again later.
+    /// Calls `ask` for `endpoint` once the host of `base` may be asked. `ask` returns the beginning
+    /// of an answer; the permit is for the rest of it. `ask` may be called more than once: a
+    /// request that is slow gives way to others, and is made again later.
     ///
     /// The errors of `ask`. `network`: the host could not be reached by a request for which this
     /// one waited. `rate_limited`: it does not want to be asked before this one's deadline.
@@ -151,8 +152,8 @@ impl HostLimits {
             host: base.authority(),
             proxy: endpoint.proxy(base).cloned(),
         });
-        // By the URL that was given: where that redirects to is the server's choice. Without the
-        // credentials, since new ones do not put a repository in order.
+        // A repository is known by the URL that was given, since the server decides where that
+        // redirects to; and without credentials, since new credentials do not repair a repository.
         let line = Line {
             repository: self.hasher.hash_one(endpoint.url.identity()),
             account: self.hasher.hash_one(&endpoint.auth),
@@ -167,7 +168,8 @@ impl HostLimits {
         let arrived = Instant::now();
         let share = host.enter(line, shown).await;
         let share = share.map_err(|failed| renamed(failed, base))?;
-        // After the host's: who waits for a slow host holds up nobody else.
+        // This comes after the host's place: a request that waits for a slow host holds up no
+        // other.
         let all = self.all.enter().await?;
         share.begin();
         let waited = arrived.elapsed();
@@ -215,7 +217,7 @@ impl HostLimits {
     }
 }
 
-/// The failure of another request to the same host, told of `base`.
+/// The error of another request to the same host, with the URL of `base`.
 fn renamed(mut failed: Error, base: &NetUrl) -> Error {
     let shown = base.redacted();
     if let Some(other) = failed.detail.get(&Key::Url).and_then(|url| url.as_str()) {
@@ -225,7 +227,7 @@ fn renamed(mut failed: Error, base: &NetUrl) -> Error {
 }
 
 impl Permit {
-    /// Learns from what came of an answer in the end whether the repository is in order.
+    /// Notes, at the end of an answer, whether the repository succeeded or failed.
     pub(super) fn judge<T>(&self, result: Result<T>) -> Result<T> {
         self.share.judge(&result);
         result

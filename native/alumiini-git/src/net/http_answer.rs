@@ -1,4 +1,4 @@
-//! What HTTP servers answer: the body of what is Git's, and what the others say.
+//! The answers of HTTP servers: the body where it is Git's, and the message of any other.
 
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ use crate::net::{Endpoint, refusal};
 const MAX_SAID: usize = 4096;
 const SAID_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Pieces of an answer beyond those that its bytes make up for: each costs as much as some hundred
-/// bytes.
+/// The allowance of an answer: how many pieces may come that its bytes do not pay for. A piece
+/// costs us as much as some hundred bytes.
 const MAX_PIECES: usize = 16_384;
-/// The bytes that make up for one piece.
+/// So many bytes pay for one piece.
 const BYTES: usize = 32;
 
 /// Counts the pieces in which an answer comes. By HTTP/1 a chunk of one byte costs its sender next
@@ -34,7 +34,7 @@ struct Pieces {
 }
 
 impl Pieces {
-    /// Whether this one more is not too much.
+    /// Counts a piece. Returns whether it is within the allowance.
     fn take(&mut self, piece: &[u8]) -> bool {
         self.count += 1;
         self.bytes += piece.len();
@@ -45,9 +45,9 @@ impl Pieces {
 /// An answer of status 200.
 pub(super) struct Answer {
     response: Response,
-    /// The repository's.
+    /// The repository that was asked for.
     url: HttpUrl,
-    /// Whether there are credentials, were they sent to this very server or not.
+    /// Whether there are credentials, whether or not they were sent to this server.
     given: bool,
     unfolding: Option<Box<Unfolding>>,
     pieces: Pieces,
@@ -66,8 +66,7 @@ impl Answer {
         let status = response.status();
         let unfolding = Unfolding::of(response.headers()).map(|unfolding| unfolding.map(Box::new));
         let given = endpoint.auth.is_some();
-        // The other is what a proxy has changed, and the page to log in that Azure DevOps answers
-        // with.
+        // 203 marks an answer that a proxy has changed, and the login page of Azure DevOps.
         if !matches!(
             status,
             StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION
@@ -109,8 +108,8 @@ impl Answer {
         }
     }
 
-    /// What the answer says to people: the beginning of its body, unless that is a page, on one
-    /// line and without our own credentials.
+    /// The answer's message for people: the beginning of its body on one line, without our
+    /// credentials. Empty for an HTML page.
     async fn said(&mut self, endpoint: &Endpoint) -> Said {
         let html = matches!(
             self.content_type().as_str(),
@@ -124,7 +123,7 @@ impl Answer {
                 body.extend_from_slice(&chunk);
             }
         };
-        // What has come by then must do.
+        // What has arrived by then has to do.
         if tokio::time::timeout(SAID_TIMEOUT, read).await.is_ok() {
             self.pending.ended();
         }
@@ -136,7 +135,7 @@ impl Answer {
             let text = String::new();
             return Said { text, too_often };
         }
-        // Before it is cut short, which could leave half of a secret.
+        // This comes before the text is cut, which could leave half of a secret.
         let text = sanitised(endpoint.secrets().hide(text).as_bytes());
         Said { text, too_often }
     }
@@ -160,8 +159,8 @@ impl Answer {
         )
     }
 
-    /// `auth`, for a page that asks to log in: that is what some forges answer to credentials that
-    /// they do not take. `protocol`, for another answer of a type that is not Git's.
+    /// `auth`, for a login page: some forges answer so to credentials that they do not accept.
+    /// `protocol`, for another answer of a type that is not Git's.
     pub(super) fn not_git(&self) -> Error {
         if self.is_page() && (self.given || self.is_login()) {
             let sentence = if self.given {
@@ -197,7 +196,7 @@ impl Answer {
         Error::new(Kind::Protocol, sentence).with(Key::Url, self.url.redacted())
     }
 
-    /// Whether the page is where forges have people log in.
+    /// Whether the page is a forge's login page.
     fn is_login(&self) -> bool {
         let path = self.response.url().path().to_ascii_lowercase();
         ["sign_in", "signin", "login", "/session", "/oauth"]
@@ -205,7 +204,7 @@ impl Answer {
             .any(|word| path.contains(word))
     }
 
-    /// A body whose encoding is broken, or was cut.
+    /// The error for a body whose encoding is broken or incomplete.
     fn damaged(&self) -> Error {
         let sentence = format!(
             "the compressed answer of {} is damaged or was cut; try again later",
@@ -252,8 +251,8 @@ impl Chunks for Answer {
         }
     }
 
-    /// Reads the rest without decompressing it. All that was asked for has come, so a caller that
-    /// stops waiting gives up no request.
+    /// Reads the rest without decompressing it. Everything that was asked for has arrived, so a
+    /// caller that stops waiting does not give up the request.
     async fn end(&mut self) {
         self.pending.ended();
         while let Ok(Some(piece)) = self.response.chunk().await
@@ -270,7 +269,7 @@ mod tests {
     fn small_pieces_are_taken_up_to_a_number_and_large_ones_without_end() {
         let mut pieces = Pieces::default();
         assert!((0..MAX_PIECES).all(|_| pieces.take(b"a")));
-        // Each 32 bytes make up for one more.
+        // Each 32 bytes pay for one more piece.
         assert!((0..MAX_PIECES / BYTES).all(|_| pieces.take(b"")));
         assert!(!pieces.take(b""));
         assert!(!(0..100).any(|_| pieces.take(b"a")));

@@ -1,4 +1,4 @@
-//! The clients that requests over HTTP share, by what their connections are made with.
+//! The HTTP clients. Requests share one where their connections are made with the same settings.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -21,9 +21,9 @@ use crate::policy::addresses::Addresses;
 
 /// Clients that are kept, each with the connections to one server.
 const MAX_CLIENTS: usize = 512;
-/// Configurations of TLS that they share, each with its roots.
+/// TLS configurations that clients share. Each holds the roots.
 const MAX_CONFIGURATIONS: usize = 64;
-/// Connections to a host that are kept for later.
+/// Idle connections to a host that a client keeps.
 const MAX_IDLE: usize = 32;
 /// curl's limits, by and large.
 const MAX_HEADERS: usize = 1000;
@@ -31,26 +31,28 @@ const MAX_HEADER_BYTES: u32 = 300 << 10;
 /// Some servers tell Git from browsers by the beginning of this.
 const USER_AGENT: &str = concat!("git/2.0 (alumiini-git ", env!("CARGO_PKG_VERSION"), ")");
 
-/// The clients, each with its pool of connections; those used last.
+/// The clients that were used last, each with its pool of connections.
 pub(super) struct Clients {
     clients: Arc<Mutex<Used<ClientKey, Client>>>,
     configurations: Mutex<Used<Configuration, ClientConfig>>,
 }
 
-/// Things that are made once, the most that are kept.
+/// Values by key, each made once. Beyond `most`, the value that was not used for the longest time
+/// goes.
 struct Used<K, V> {
     map: HashMap<K, (u64, Arc<OnceCell<V>>)>,
     uses: u64,
     most: usize,
 }
 
-/// What connections that may serve the same requests have in common.
+/// What a connection is made with. Connections with equal keys may serve each other's requests.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct ClientKey {
-    /// One server. A client that is given up then disturbs no requests to others.
+    /// A client is for one server, so that giving up a client disturbs no request to another
+    /// server.
     server: String,
-    /// None: without TLS, so that plain `http` works on a system without roots, and costs none of
-    /// their memory.
+    /// `None` for plain `http`: it then works on a system without roots, and holds no memory for
+    /// them.
     tls: Option<Tls>,
     proxy: Option<Proxy>,
     addresses: Arc<Addresses>,
@@ -58,7 +60,7 @@ struct ClientKey {
     http2: bool,
 }
 
-/// What handshakes have in common.
+/// What a TLS configuration is made of.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Configuration {
     tls: Tls,
@@ -66,9 +68,10 @@ struct Configuration {
     handshakes: Handshakes,
 }
 
-/// A request that a client was taken for. While it has not [`ended`](Self::ended), it may be given
-/// up, which HTTP/2 does without closing the connection: the client is then forgotten, so that the
-/// connection closes with the last of the other requests on it, at once if there are none.
+/// A request that uses a client. If it is dropped before it has [`ended`](Self::ended), the request
+/// was given up. HTTP/2 gives up a request without closing the connection, so the client is
+/// forgotten: its connection closes with the last of the other requests on it, at once if there are
+/// none.
 pub(super) struct Pending {
     clients: Arc<Mutex<Used<ClientKey, Client>>>,
     client: Weak<OnceCell<Client>>,
@@ -76,17 +79,17 @@ pub(super) struct Pending {
     key: Option<Box<ClientKey>>,
 }
 
-/// What a request may be sent on.
+/// Which connections a request may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Connections {
-    /// One that was kept, where there is one.
+    /// A connection that was kept, if there is one.
     Kept,
     /// For second attempts: each request on a connection of its own.
     New,
 }
 
 impl Pending {
-    /// What becomes of its connection is the HTTP client's business.
+    /// The request has ended. The HTTP client decides what becomes of its connection.
     pub(super) fn ended(&mut self) {
         self.key = None;
     }
@@ -98,7 +101,7 @@ impl Drop for Pending {
             return;
         };
         let forgotten = lock(&self.clients).remove(&key, &self.client);
-        // Closes what it has without anybody else waiting for it.
+        // Dropped after the lock was released, so that nobody waits while its connections close.
         drop(forgotten);
     }
 }
@@ -117,8 +120,8 @@ impl Default for Clients {
 }
 
 impl Clients {
-    /// The client for `url`, made where it is the first with what `endpoint` says of TLS and
-    /// proxies.
+    /// The client for `url`, with the TLS settings and the proxy of `endpoint`. Makes it if there
+    /// is none yet.
     ///
     /// `unsupported` where the host of `url` is an address to which no connection may be made.
     pub(super) async fn of(
@@ -131,8 +134,8 @@ impl Clients {
         let proxy = endpoint.proxy(&NetUrl::Http(url.clone()));
         may_go(endpoint, url, proxy).await?;
         let mut tls = endpoint.tls.clone();
-        // The URL that was asked for is who our certificate is for: not where it redirects, nor a
-        // proxy on the way to plain `http`.
+        // Our certificate is for the server of the URL that was asked for. Neither the target of a
+        // redirect nor a proxy on the way to plain `http` gets it.
         let is_for_it = match &endpoint.url {
             NetUrl::Http(first) => first.same_origin(url) && !url.is_plaintext(),
             _ => false,
@@ -155,7 +158,7 @@ impl Clients {
         let pending = Pending {
             clients: self.clients.clone(),
             client: Arc::downgrade(&cell),
-            // By HTTP/1 a connection that does not get to the end of an answer is closed.
+            // In HTTP/1, a connection whose answer is not read to its end closes by itself.
             key: (key.http2 && key.tls.is_some()).then(|| Box::new(key)),
         };
         Ok((client, pending))
@@ -171,7 +174,7 @@ impl Clients {
             handshakes: key.handshakes(),
         };
         let cell = lock(&self.configurations).at(&configuration);
-        // On a blocking thread: the roots are files.
+        // On a blocking thread, since it reads the roots from files.
         let config = cell
             .get_or_try_init(|| async move {
                 tokio::task::spawn_blocking(move || configuration.load())
@@ -212,7 +215,7 @@ impl<K: Clone + Eq + Hash, V> Used<K, V> {
         }
     }
 
-    /// Takes what is at `key` out, if it is still the same.
+    /// Removes the value at `key`, if it is still `one`.
     fn remove(&mut self, key: &K, one: &Weak<OnceCell<V>>) -> Option<Arc<OnceCell<V>>> {
         let (_, found) = self.map.get(key)?;
         let is_same = std::ptr::eq(Arc::as_ptr(found), one.as_ptr());
@@ -241,8 +244,8 @@ impl<K: Clone + Eq + Hash, V> Used<K, V> {
     }
 }
 
-/// Asks of hosts what the client does not: it takes addresses as they are, and asks [`Resolver`]
-/// for names.
+/// Checks the hosts that the client does not check itself: it asks [`Resolver`] for names only, and
+/// connects to addresses as they are.
 async fn may_go(endpoint: &Endpoint, url: &HttpUrl, proxy: Option<&Proxy>) -> Result<()> {
     let (addresses, net) = (&endpoint.addresses, NetUrl::Http(url.clone()));
     if addresses.is_any() {
@@ -254,8 +257,8 @@ async fn may_go(endpoint: &Endpoint, url: &HttpUrl, proxy: Option<&Proxy>) -> Re
         Some(_) => addresses.check_behind_proxy(host),
     };
     checked.map_err(|denied| connection_failure::denied(&denied, &url.redacted()))?;
-    // Where names are resolved here, the client's resolver does not ask of the proxy, whose name
-    // may be the URL's, too.
+    // With `socks5` the names are resolved here. The client's resolver does not check the proxy's
+    // name, which may be the URL's name, too.
     match proxy {
         Some(proxy)
             if proxy.scheme == ProxyScheme::Socks5 && proxy.host.eq_ignore_ascii_case(host) =>
@@ -270,8 +273,8 @@ async fn may_go(endpoint: &Endpoint, url: &HttpUrl, proxy: Option<&Proxy>) -> Re
 }
 
 fn build(key: &ClientKey, config: Option<ClientConfig>) -> Result<Client> {
-    // Every header and byte is Git's: no decompression (its features are off), no proxy of the
-    // environment. What Git takes of headers (curl's limits), we take.
+    // Headers and bodies pass unchanged: no decompression (the features are off), no proxy of the
+    // environment. Headers are accepted as Git accepts them (curl's limits).
     let builder = Client::builder()
         .http1_max_headers(MAX_HEADERS)
         .http1_allow_obsolete_multiline_headers_in_responses(true)
@@ -284,12 +287,13 @@ fn build(key: &ClientKey, config: Option<ClientConfig>) -> Result<Client> {
         .referer(false)
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
-        // Of one HTTP/2 connection's answers, some wait for an indexer. Their unread bytes count
-        // against the connection's window: at hyper's defaults, three of them would stop all
+        // Some answers on an HTTP/2 connection wait for an indexer. Their unread bytes count
+        // against the connection's window: with hyper's defaults, three such answers would stop all
         // others.
         .http2_initial_stream_window_size(1 << 20)
         .http2_initial_connection_window_size(64 << 20)
-        // Else a connection that a firewall forgot would hold each new request until its deadline.
+        // Otherwise a connection that a firewall forgot would hold each new request until its
+        // deadline.
         .http2_keep_alive_interval(Duration::from_secs(20))
         .http2_keep_alive_timeout(Duration::from_secs(20));
     let kept = match key.connections {
@@ -316,7 +320,7 @@ fn build(key: &ClientKey, config: Option<ClientConfig>) -> Result<Client> {
         Some(proxy) if proxy.scheme == ProxyScheme::Socks5 => {
             builder.dns_resolver(Resolver::new(key.addresses.clone()).but_for(&proxy.host))
         }
-        // It resolves the proxy's own name only.
+        // Then the client resolves the proxy's name only.
         Some(_) => builder,
     };
     builder.build().map_err(|e| connection_failure::client(&e))
@@ -328,7 +332,7 @@ fn through(proxy: &Proxy) -> reqwest::Result<reqwest::Proxy> {
         (ProxyScheme::Http | ProxyScheme::Https, Some((user, password))) => {
             Ok(reqwest::Proxy::all(proxy.url())?.basic_auth(user, password))
         }
-        // For SOCKS it reads them from the URL only.
+        // For SOCKS, reqwest reads the credentials from the URL only.
         (ProxyScheme::Socks5 | ProxyScheme::Socks5h, Some(_)) => {
             reqwest::Proxy::all(proxy.url_with_login())
         }

@@ -19,14 +19,14 @@ pub(crate) struct HttpUrl {
 }
 
 impl HttpUrl {
-    /// From the whole text. `invalid` where it is not a URL, or may be one only by mistake: no
-    /// error repeats it.
+    /// Parses the whole text. `invalid` where it is not a URL, or probably a mistyped one. No error
+    /// repeats the text.
     pub(super) fn parse(bytes: &[u8]) -> Result<HttpUrl> {
         let text =
             std::str::from_utf8(bytes).map_err(|_| Error::invalid("the URL is not UTF-8"))?;
-        // What follows a bare `#` or `?` in a password would become fragment or query, and what
-        // precedes it the host that gets contacted; and browsers' rules, which `Url` follows, read
-        // a backslash as a slash.
+        // After a bare `#` or `?` in a password, the rest of the password would become the fragment
+        // or query, and the part before it the host that gets contacted. By the rules of browsers,
+        // which `Url` follows, a backslash is a slash.
         if text.contains('#') {
             return Err(Error::invalid(
                 "the URL holds a '#': write %23 where it is part of a name or password",
@@ -56,8 +56,7 @@ impl HttpUrl {
         Ok(HttpUrl { url, auth })
     }
 
-    /// From a `Location` header that was resolved: whatever userinfo the server put there is
-    /// dropped.
+    /// From a resolved `Location` header. Userinfo that the server put there is dropped.
     pub(crate) fn from_redirect(mut url: Url) -> HttpUrl {
         let _ = url.set_username("");
         let _ = url.set_password(None);
@@ -78,7 +77,7 @@ impl HttpUrl {
         }
     }
 
-    /// Whether what is sent there can be read on the way.
+    /// Whether the connection is unencrypted.
     pub(crate) fn is_plaintext(&self) -> bool {
         self.url.scheme() == "http"
     }
@@ -98,7 +97,7 @@ impl HttpUrl {
         if bare.len() < path.len() {
             url.set_path(&path[..bare.len()]);
         }
-        // With a port and no user, the one may be the user and the other the beginning of a
+        // In a URL with a port and no user, the host may be a user and the port the beginning of a
         // password.
         let is_password = url.port().is_some() && self.auth.is_none() && path.contains('@');
         if is_password || redacted::is_doubtful(bare) {
@@ -109,7 +108,7 @@ impl HttpUrl {
 
     /// What makes two remotes the same one. See [`Identity`].
     pub(crate) fn identity(&self) -> Identity {
-        // Equal keys must show the same, and only the key has its slash for certain.
+        // Equal keys must be shown alike, and only the key is sure to end with a slash.
         let shown = self.redacted();
         let shown = shown.strip_suffix('/').unwrap_or(&shown).to_owned();
         Identity::new(self.base(), shown)
@@ -145,7 +144,7 @@ impl HttpUrl {
         let base = text
             .strip_suffix("/info/refs?service=git-upload-pack")
             .or_else(|| text.strip_suffix("/info/refs&service=git-upload-pack"))?;
-        // The slash stays: the base may be the host alone.
+        // The slash stays, since the base may be a host without a path.
         let url = Url::parse(&format!("{base}/")).ok()?;
         Some(HttpUrl { url, auth: None })
     }

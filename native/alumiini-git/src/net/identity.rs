@@ -3,8 +3,8 @@
 use std::fmt;
 
 /// A key for caches: equal for two texts that name the same remote, whatever userinfo they hold.
-/// Put the effective [`Auth`](crate::net::auth::Auth) beside it where that matters. It may hold a
-/// query, so its `Debug` shows as little as the URL's.
+/// Put the effective [`Auth`](crate::net::auth::Auth) beside it where that matters. The key may
+/// contain a query, so its `Debug` shows no more than the URL's does.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
     key: Vec<u8>,

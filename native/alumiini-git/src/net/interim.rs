@@ -4,27 +4,27 @@
 use memchr::memmem;
 
 const VERSION: &[u8] = b"HTTP/1.";
-/// Behind that: the minor version, a space, and the first digit of the status.
+/// What follows: the minor version, a space, and the first digit of the status.
 const BEHIND: usize = 3;
-/// Before it: the empty line that ends the answer before.
+/// What precedes it: the empty line that ends the previous answer.
 const BEFORE: usize = 3;
 const WHOLE: usize = BEFORE + VERSION.len() + BEHIND;
 
-/// Counts them, however they are cut.
+/// Counts informational answers in data that may be cut anywhere.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Interim {
-    /// The end of what has come.
+    /// The last bytes that have arrived.
     tail: Vec<u8>,
 }
 
 impl Interim {
-    /// Those that `data` completes and that follow another answer's head. (In a body they would
-    /// have to be spelled out, which packs and lists do not.)
+    /// How many informational answers `data` completes that follow another answer's head. (A body
+    /// could contain the same text, but packs and lists do not.)
     pub(super) fn count(&mut self, data: &[u8]) -> usize {
         let begun = self.tail.len();
         let mut seam = std::mem::take(&mut self.tail);
         seam.extend_from_slice(&data[..data.len().min(WHOLE - 1)]);
-        // In the seam those that begin before `data`, in `data` the others.
+        // Those that begin before `data` are counted in the seam, the others in `data`.
         let found = found(&seam).filter(|at| at - BEFORE < begun).count() + found(data).count();
         self.tail = match data.len() {
             short if short < WHOLE - 1 => seam.split_off(seam.len().saturating_sub(WHOLE - 1)),
@@ -34,7 +34,7 @@ impl Interim {
     }
 }
 
-/// Where their versions are.
+/// Where the versions in status lines are.
 fn found(bytes: &[u8]) -> impl Iterator<Item = usize> {
     memmem::find_iter(bytes, VERSION).filter(|at| {
         let is_behind_a_head =

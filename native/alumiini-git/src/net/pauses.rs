@@ -1,7 +1,7 @@
-//! How long to wait before a server is asked again for what it listed and then denied.
+//! How long to wait before a server is asked again for an object that it listed and then denied.
 //!
-//! A branch that moved meanwhile needs no pause. A server that stands for several, of which some
-//! are behind, needs some seconds.
+//! A branch that moved meanwhile needs no pause. Behind one URL there may be several servers, and
+//! one that lags behind the others needs some seconds.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -10,9 +10,9 @@ const FIRST: Duration = Duration::from_millis(250);
 /// Attempts after the first request. Their pauses are some 16 seconds in all.
 const MAX: u32 = 7;
 
-/// The pauses before each further attempt: none before the first one, then growing ones. Each is by
-/// chance up to half longer or shorter, so that requests that failed together do not all come back
-/// at the same moment.
+/// The pauses before each further attempt: none before the first one, then growing ones. Each is up
+/// to half longer or shorter, at random, so that requests that failed together do not all return at
+/// the same moment.
 #[derive(Default)]
 pub(crate) struct Pauses {
     taken: u32,

@@ -17,7 +17,7 @@ use crate::net::secrets::Secrets;
 /// How a proxy is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum ProxyScheme {
-    /// HTTP: `CONNECT` for all but plain `http`, which it is asked for by the whole URL.
+    /// HTTP. Plain `http` is requested by the whole URL, everything else goes through `CONNECT`.
     Http,
     /// The same over TLS.
     Https,
@@ -36,11 +36,11 @@ pub(crate) struct Proxy {
     pub(super) login: Option<(String, String)>,
 }
 
-/// What a request says of proxies.
+/// The proxy settings of a request.
 #[derive(Clone)]
 pub(crate) struct ProxySettings {
     proxy: Proxy,
-    /// As it was given.
+    /// `no_proxy` as it was given.
     direct: String,
     matcher: Arc<Matcher>,
 }
@@ -58,7 +58,7 @@ impl ProxySettings {
         };
         let proxy = Proxy::parse(proxy)?;
         let direct = no_proxy.unwrap_or_default().to_owned();
-        // Of the matcher only what it says of `no_proxy` counts: the proxy itself is a stand-in.
+        // The matcher only decides about `no_proxy`. The proxy in it is a placeholder.
         let matcher = Arc::new(
             Matcher::builder()
                 .all("http://proxy")
@@ -81,7 +81,7 @@ impl ProxySettings {
 
     /// The proxy through which `host` is reached.
     pub(super) fn to(&self, host: &str) -> Option<&Proxy> {
-        // The matcher takes this for all names, and for no address.
+        // The matcher applies `*` to all names, but to no address.
         if self.direct.split(',').any(|part| part.trim() == "*") {
             return None;
         }
@@ -152,8 +152,8 @@ impl Proxy {
                 ));
             }
         };
-        // `Url` has its own ideas of the authority of schemes that it does not know, so it is shown
-        // one that it does.
+        // `Url` parses the authority differently for schemes that it does not know, so it gets a
+        // scheme that it knows.
         let url =
             Url::parse(&format!("http://{authority}")).map_err(|_| invalid("cannot be read"))?;
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
@@ -196,7 +196,7 @@ impl Proxy {
         })
     }
 
-    /// For reqwest, and for whoever connects to it: without credentials.
+    /// The URL for a connection to the proxy, without credentials.
     pub(super) fn url(&self) -> String {
         let scheme = match self.scheme {
             ProxyScheme::Http => "http",
@@ -207,7 +207,7 @@ impl Proxy {
         format!("{scheme}://{}:{}", self.host, self.port)
     }
 
-    /// With credentials: for reqwest only.
+    /// The same with credentials, for reqwest only.
     pub(super) fn url_with_login(&self) -> String {
         match &self.login {
             None => self.url(),

@@ -1,20 +1,20 @@
 //! What may be shown of a URL. A mistyped URL may be read as something else, such as a path, that
 //! holds the password.
 //!
-//! In doubt less is shown rather than more. `protocol/shown_urls.txt` has the cases; the tests of
-//! the Elixir library read it, too.
+//! In doubt, less is shown. `protocol/shown_urls.txt` has the cases; the tests of the Elixir
+//! library read it, too.
 
 use percent_encoding::percent_decode;
 
 /// What is shown in place of something that may be secret.
 pub(crate) const HIDDEN: &str = "[hidden]";
 
-/// Words that begin a URL. Others before a colon may be a user, or a token.
+/// Schemes of URLs. Any other word before a colon may be a user or a token.
 const SCHEMES: &[&str] = &[
     "http", "https", "ssh", "git+ssh", "ssh+git", "git", "file", "ftp", "ftps", "socks5", "socks5h",
 ];
 
-/// Of a text that is no URL, its scheme.
+/// The scheme of a text that is not a URL.
 pub(super) fn hidden(text: &[u8]) -> String {
     let colon = text.iter().position(|b| *b == b':');
     let word = colon.map(|at| String::from_utf8_lossy(&text[..at]).to_ascii_lowercase());
@@ -35,7 +35,7 @@ pub(super) fn is_doubtful(path: &[u8]) -> bool {
     has(b"@") && (has(b":") || has(b"//")) || without_parameters(&path) != path
 }
 
-/// `path` without what was to be a query: `/x;token=…`.
+/// `path` without parameters that were meant as a query: `/x;token=…`.
 pub(super) fn without_parameters(path: &[u8]) -> &[u8] {
     match path.iter().position(|b| b"?;&#".contains(b)) {
         Some(at) if path[at..].contains(&b'=') => &path[..at],
@@ -43,7 +43,7 @@ pub(super) fn without_parameters(path: &[u8]) -> &[u8] {
     }
 }
 
-/// Whether a path of this machine may be a URL that lacks its scheme, or the colon behind it.
+/// Whether a path of this machine may be a URL without its scheme, or without the colon after it.
 pub(super) fn is_doubtful_local(path: &[u8]) -> bool {
     let first = path.split(|b| *b == b'/').next().unwrap_or_default();
     let word = first

@@ -1,11 +1,11 @@
-//! What servers say in words when they refuse: in `ERR` lines, on side-band 3, on SSH's standard
-//! error, in bodies of HTTP errors. Their protocols have no codes for it, so their sentences must
-//! do. One table, since all of them mean the same.
+//! The sentences with which servers refuse: in `ERR` lines, on side-band 3, on SSH's standard
+//! error, in bodies of HTTP errors. The protocols have no codes for refusals, so the sentences have
+//! to do. One table serves all of these, since the same sentences occur in each.
 
 use crate::error::Kind;
 
-/// Earlier rows take precedence: what is asked too often may be "not allowed", too, and a
-/// repository that is hidden may be "not found or you don't have permission".
+/// Earlier rows take precedence: a server that is asked too often may also say "not allowed", and
+/// one that hides a repository "not found or you don't have permission".
 const TABLE: &[(Kind, &[&str])] = &[
     (
         Kind::Unsupported,
@@ -99,9 +99,9 @@ const TABLE: &[(Kind, &[&str])] = &[
     ),
 ];
 
-/// The kind of a refusal in these words; none where they say nothing that is known.
+/// The kind of the refusal that `said` is. `None` if no row matches.
 pub(super) fn kind(said: &str) -> Option<Kind> {
-    // What the git command says to its user whatever happened; some servers repeat it.
+    // The git command prints this after any failure, and some servers repeat it.
     let said = said
         .to_lowercase()
         .replace("make sure you have the correct access rights", "");
@@ -109,7 +109,7 @@ pub(super) fn kind(said: &str) -> Option<Kind> {
     if says(&"permission to") && says(&"denied") {
         return Some(Kind::Auth);
     }
-    // Nothing that anybody could do from here, and nothing that time mends.
+    // The caller can do nothing about these, and waiting does not help.
     if says(&"corruption on the remote side") || says(&"missing object") {
         return Some(Kind::Protocol);
     }

@@ -19,7 +19,7 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 #[derive(Debug, Clone)]
 pub(super) struct Resolver {
     addresses: Arc<Addresses>,
-    /// The proxy, which is the operator's choice.
+    /// The proxy's host, which the operator chose.
     unasked: Option<String>,
 }
 
@@ -31,7 +31,7 @@ impl Resolver {
         }
     }
 
-    /// The same, but for `host`.
+    /// Allows any address for `host`, too.
     pub(super) fn but_for(self, host: &str) -> Resolver {
         let unasked = Some(host.to_ascii_lowercase());
         Resolver { unasked, ..self }

@@ -21,15 +21,15 @@ pub(crate) struct SshUrl {
     /// A name, or an IP address without brackets. In lower case.
     pub(crate) host: String,
     pub(crate) port: u16,
-    /// What `git-upload-pack` gets: absolute, or relative to the user's home.
+    /// The path for `git-upload-pack`: absolute, or relative to the user's home.
     pub(crate) path: String,
 }
 
 impl SshUrl {
     /// From what follows `ssh://`.
     ///
-    /// `invalid`: a password (nothing sends it), no host, a port that is none, a path that is empty
-    /// or looks like an option.
+    /// `invalid`: a password (SSH has no use for it), no host, a port that is not a number, a path
+    /// that is empty or looks like an option.
     pub(super) fn parse(rest: &[u8]) -> Result<SshUrl> {
         let rest = text(rest)?;
         let slash = rest.find('/').ok_or_else(|| {
@@ -62,8 +62,8 @@ impl SshUrl {
                 Error::invalid("the SSH URL names no repository: git@host:path/to/repository")
             })?;
         let (authority, path) = (&all[..colon], &all[colon + 1..]);
-        // `user:password@host:path` is to Git a path at the host `user`: of a password, nothing
-        // must become host or path.
+        // Git reads `user:password@host:path` as a path at the host `user`. No part of a password
+        // may become a host or a path.
         let begin = path.split('/').next().unwrap_or("");
         if let Some((_, rest)) = begin.split_once('@')
             && (!authority.contains(['@', '[']) || rest.contains(':'))
@@ -91,7 +91,7 @@ impl SshUrl {
         if colons || host.starts_with('-') || odd(&host) || host.contains(['/', '\\']) {
             return Err(no_host());
         }
-        // A slash is `%2F`, which to Git ends the host: what follows would be the path.
+        // `%2F` is a slash, which ends the host for Git: the rest would be the path.
         let no_user = |user: &str| {
             user.is_empty() || odd(user) || user.starts_with('-') || user.contains('/')
         };
@@ -120,8 +120,8 @@ impl SshUrl {
         })
     }
 
-    /// As it may be shown: the user says which repository is meant. Not where there may be a
-    /// password.
+    /// The URL as it may be shown, with the user, who says which repository is meant. Without the
+    /// user if that may contain a password.
     pub(crate) fn redacted(&self) -> String {
         let spelled = self.spelled();
         let is_password = self.user.is_none() && self.path.contains('@');
@@ -131,8 +131,8 @@ impl SshUrl {
         spelled
     }
 
-    /// `ssh://user@host:port/path`; for a path that is relative to a home, Git's short form where
-    /// that can say it.
+    /// `ssh://user@host:port/path`. For a path that is relative to a home, Git's short form, if
+    /// that can express it.
     pub(super) fn spelled(&self) -> String {
         let path = &self.path;
         let user = self
@@ -140,7 +140,7 @@ impl SshUrl {
             .as_ref()
             .map_or(String::new(), |user| format!("{user}@"));
         let short = !path.starts_with(['/', '~']);
-        // `host::path` would be a remote helper.
+        // Git would read `host::path` as a remote helper.
         let brackets = self.host.contains(':') || path.starts_with(':');
         let host = match (self.port, brackets) {
             (DEFAULT_PORT, false) => self.host.clone(),
@@ -153,7 +153,7 @@ impl SshUrl {
             return format!("{user}{host}:{path}");
         }
         let slash = if path.starts_with('/') { "" } else { "/" };
-        // What was percent-decoded must read the same again.
+        // What was percent-decoded must decode to the same again.
         format!(
             "ssh://{}",
             format!("{user}{host}{slash}{path}").replace('%', "%25")
@@ -161,7 +161,7 @@ impl SshUrl {
     }
 }
 
-/// What precedes the path, taken apart as Git does.
+/// The part before the path, parsed as Git parses it.
 struct Authority {
     user: Option<String>,
     host: String,
@@ -189,7 +189,7 @@ impl Authority {
             Some((user, host)) => (Some(user.to_owned()), host),
             None => (None, name.as_str()),
         };
-        // One colon parts a port; more are an IPv6 address.
+        // With one colon there is a port; with more it is an IPv6 address.
         let (host, port) = match host.split_once(':') {
             Some((host, digits)) if port.is_none() && !digits.contains(':') => {
                 (host, parse_port(digits)?)
@@ -201,7 +201,7 @@ impl Authority {
     }
 }
 
-/// Where the bracket is that Git looks for: at the beginning, or right after an `@`.
+/// The place of the bracket that Git looks for: at the beginning, or right after an `@`.
 fn opening_bracket(text: &str) -> Option<usize> {
     if text.starts_with('[') {
         Some(0)
@@ -210,8 +210,8 @@ fn opening_bracket(text: &str) -> Option<usize> {
     }
 }
 
-/// The address that a system's resolver makes of `127.1` and `0x7f000001`, as URLs of HTTP have it,
-/// too: what is checked and looked up is what is connected to.
+/// The address that a resolver reads in `127.1` and `0x7f000001`, as in URLs of HTTP. So the
+/// address that is checked is the one that is connected to.
 fn ipv4(host: &str) -> Option<Ipv4Addr> {
     let may_be_one = host
         .bytes()
@@ -233,7 +233,7 @@ fn parse_port(port: &str) -> Result<u16> {
     if port.is_empty() {
         return Ok(DEFAULT_PORT);
     }
-    // Not what it is instead: it may be a piece of a password.
+    // The error does not repeat the text, which may be part of a password.
     port.parse().ok().filter(|port| *port > 0).ok_or_else(|| {
         Error::invalid(
             "the port of the SSH URL is not a number from 1 to 65535; for \
@@ -273,7 +273,7 @@ impl fmt::Debug for SshUrl {
     }
 }
 
-/// A URL that was mistyped, which to Git would be a path, or a host by the name of `https`.
+/// The error for a mistyped URL, which Git would read as a path or as the host `https`.
 pub(super) fn neither() -> Error {
     Error::invalid(
         "it is neither a URL with a scheme (https://host/path) nor user@host:path, nor a path",

@@ -4,6 +4,7 @@
 mod addresses;
 mod doubt;
 mod fetching;
+mod fetching_v0;
 mod flooding;
 mod framing;
 mod lists;

@@ -26,12 +26,12 @@ pub(crate) struct Tls {
     pub(crate) client: Option<(String, String)>,
 }
 
-/// Whom the handshakes of a connection are with.
+/// The peers of a connection's handshakes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Handshakes {
-    /// The server alone.
+    /// The server only.
     Direct,
-    /// First a proxy, which is not to see our certificate.
+    /// A proxy, which must not see our certificate, and then the server.
     ProxyFirst,
 }
 
@@ -39,7 +39,7 @@ impl Tls {
     /// A configuration for TLS 1.2 and 1.3 (rustls has no older), with the system's roots, for the
     /// `protocols` of ALPN. Reads files.
     ///
-    /// There is no way to leave verification out: whatever a request says only adds roots.
+    /// Verification cannot be turned off: a request can only add roots.
     ///
     /// `invalid`: PEM that cannot be read, or a certificate and key that do not belong together.
     /// `certificate`: no roots at all.
@@ -53,8 +53,8 @@ impl Tls {
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|_| Error::new(Kind::Internal, "the TLS versions cannot be set up"))?
-            // Not dangerous: the platform's own verifier decides, which this is rustls's only way
-            // to take with roots of one's own.
+            // This is not dangerous: the platform's own verifier decides. rustls has no other way
+            // to use it with additional roots.
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
         let mut config =
@@ -62,7 +62,7 @@ impl Tls {
                 None => builder.with_no_client_auth(),
                 Some((chain, key)) => {
                     let chain = certificates("tls.cert", chain)?;
-                    // Not the parser's own error: it may quote what it read.
+                    // The parser's own error is left out, since it may quote the text.
                     let key = PrivateKeyDer::from_pem_slice(tidied(key).as_bytes()).map_err(|_| {
                     invalid("`tls.key` holds no private key in PEM that can be read; one with a \
                              passphrase must be decrypted first")
@@ -78,7 +78,7 @@ impl Tls {
         if handshakes == Handshakes::ProxyFirst && self.client.is_some() {
             config.client_auth_cert_resolver =
                 Arc::new(BehindProxy(config.client_auth_cert_resolver));
-            // A proxy that is known again does not prove anew who it is.
+            // In a resumed session the proxy would not prove its identity again.
             config.resumption = Resumption::disabled();
         }
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();

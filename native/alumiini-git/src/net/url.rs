@@ -23,16 +23,16 @@ pub(crate) struct RemoteUrl {
     pub(crate) location: Location,
 }
 
-/// Where a remote is, which decides who talks to it.
+/// Where a remote is. This decides which code talks to it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Location {
-    /// Over the network, by this module.
+    /// On the network: this module talks to it.
     Network(NetUrl),
     /// A path of this machine (also from `file://`), which `repo::source` reads.
     Local(PathBuf),
 }
 
-/// A remote that the network leads to.
+/// A remote on the network.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) enum NetUrl {
     Http(HttpUrl),
@@ -83,7 +83,7 @@ impl RemoteUrl {
         }
     }
 
-    /// The credentials that stood in it.
+    /// The credentials in the URL.
     pub(crate) fn auth(&self) -> Option<&Auth> {
         match &self.location {
             Location::Network(NetUrl::Http(http)) => http.auth(),
@@ -141,8 +141,8 @@ impl RemoteUrl {
 }
 
 impl NetUrl {
-    /// As it may be shown: without credentials, query and fragment. The user of an SSH URL is none:
-    /// it says which repository is meant.
+    /// The URL as it may be shown: without credentials, query and fragment. The user of an SSH URL
+    /// is not a credential, but says which repository is meant.
     pub(crate) fn redacted(&self) -> String {
         match self {
             NetUrl::Http(url) => url.redacted(),
@@ -160,7 +160,7 @@ impl NetUrl {
 
     pub(super) fn port(&self) -> u16 {
         match self {
-            // All schemes of theirs have a port of their own.
+            // Each scheme has a default port.
             NetUrl::Http(url) => url.as_url().port_or_known_default().unwrap_or(443),
             NetUrl::Ssh(url) => url.port,
         }
@@ -202,7 +202,7 @@ fn in_scheme(byte: &u8) -> bool {
 }
 
 fn file_url(rest: &[u8]) -> Result<PathBuf> {
-    // Git percent-decodes what looks like a URL.
+    // Git percent-decodes a text that looks like a URL.
     let path: Vec<u8> = percent_decode(rest).collect();
     let path = path
         .strip_prefix(b"localhost")
@@ -219,8 +219,8 @@ fn file_url(rest: &[u8]) -> Result<PathBuf> {
     path_from(path)
 }
 
-/// What has no scheme: a path, or `host:path` as scp writes it (Git's rule: a colon before the
-/// first slash).
+/// A remote without a scheme: a path, or `host:path` as scp writes it (Git's rule: a colon before
+/// the first slash).
 fn local(bytes: &[u8]) -> Result<Location> {
     let slash = bytes.iter().position(|b| *b == b'/');
     let colon = bytes.iter().position(|b| *b == b':');
@@ -234,7 +234,7 @@ fn local(bytes: &[u8]) -> Result<Location> {
             Ok(Location::Network(NetUrl::Ssh(SshUrl::parse_short(bytes)?)))
         };
     }
-    // With a slash too few or a colon, to Git it is a path as well.
+    // Git also reads a URL that lacks a slash or the colon as a path.
     if bytes.starts_with(b"//") && bytes.contains(&b'@') {
         return Err(neither());
     }

@@ -53,7 +53,7 @@ impl Operation for Checkout {
                 .await?
         };
         let turn = repo.turn.clone().lock_owned().await;
-        // Nothing is locked, and so nothing made, where there is no repository.
+        // Without a repository nothing is locked, and so no directory is made.
         let path = repo.path.clone();
         context
             .worker
@@ -90,7 +90,7 @@ fn check_out(
         unmanaged::open(path)?
     };
     let commit = revision::commit(&repo, path, rev)?;
-    // A sync asked this of the newest commit only.
+    // A sync checks the tree of the newest commit only.
     let tree = raw_object::tree_of(&repo, commit)?;
     checked.check(&repo, tree, job)?;
     let scope = match is_managed {

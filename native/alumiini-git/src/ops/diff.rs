@@ -16,17 +16,17 @@ use crate::repo::{partial, raw_object, revision, tree_check};
 use crate::selection::Selection;
 use crate::selection::paths::Paths;
 
-/// They are found anew for each page.
+/// Changes are computed anew for each page.
 const MAX_CHANGES: usize = 100_000;
-/// Of one page.
+/// The bytes of one page.
 const PAGE: u64 = 32 << 20;
-/// What a change takes in memory beside its paths, its part of the frame included.
+/// The memory that a change takes beside its paths, with its part of the frame.
 const OVERHEAD: u64 = 500;
 
 #[derive(Debug)]
 pub(crate) struct Diff {
     path: PathBuf,
-    /// None: from nothing, all is added.
+    /// `None`: all files are added.
     from: Option<Vec<u8>>,
     to: Vec<u8>,
     paths: Paths,

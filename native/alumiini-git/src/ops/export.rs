@@ -24,9 +24,9 @@ use crate::worker::Worker;
 
 const DEFAULT_MAX_BYTES: u64 = 4 << 30;
 const MAX_BYTES: u64 = 1 << 40;
-/// Of one file, which is in memory while it is written.
+/// The most bytes of one file, which is in memory while it is written.
 const MAX_CONTENT: u64 = 1 << 30;
-/// Longer, and nobody waits for what was replaced.
+/// The longest grace, in milliseconds: a day.
 const MAX_GRACE: u64 = 24 * 3_600 * 1_000;
 
 #[derive(Debug)]
@@ -109,7 +109,7 @@ impl Operation for Export {
     }
 }
 
-/// The place of an export, which no sync takes for its own.
+/// The place of an export. `unsafe_path` in a working tree, where a sync would remove the export.
 fn find(worker: &Worker, asked: &Path) -> Result<Dest> {
     let root = worker.allowed.now().root.clone();
     let dest = Dest::find(asked, root.as_deref())?;
@@ -127,7 +127,7 @@ fn find(worker: &Worker, asked: &Path) -> Result<Dest> {
     }
 }
 
-/// Removes what was replaced, once its time is over, unless the next export does.
+/// Removes what was replaced, once its grace is over. After a restart, the next export does that.
 async fn sweep(worker: std::sync::Arc<Worker>, dest: Dest, grace: Duration) {
     tokio::time::sleep(grace).await;
     let work = move || {
@@ -173,8 +173,8 @@ struct Count {
     bytes: u64,
 }
 
-/// Gives the files of `commit` to `sink`. Answers how many there are, and the SHA-256 of their
-/// list: mode, id and path of each.
+/// Gives the files of `commit` to `sink`. Returns their number, and the SHA-256 of their list: the
+/// mode, id and path of each.
 fn write(
     objects: &Objects<'_>,
     ask: &Export,
@@ -182,7 +182,7 @@ fn write(
     sink: &mut impl Sink,
 ) -> Result<(Count, String)> {
     let mut blobs = Blobs::of(objects.repo)?;
-    // Paths are those below the subpath.
+    // Paths are relative to the subpath.
     let directory = objects.directory(commit, &ask.subpath)?.into_root();
     let (mut count, mut digest) = (Count::default(), Sha256::new());
     objects.visit(&directory, &ask.selection, None, |file| {

@@ -24,11 +24,11 @@ use crate::task::job::Job;
 use crate::task::share::FREE;
 use crate::worker::Worker;
 
-/// The names of one answer.
+/// The most bytes of names in one reply.
 const MAX_BYTES: usize = 16 << 20;
-/// Names of directories that are to be listed, in memory.
+/// The most bytes of names of directories that wait to be listed.
 const MAX_WAITING: usize = 64 << 20;
-/// What a name takes in memory, its own copy in the frame included, beside its bytes.
+/// The memory that a name takes beside its bytes, with its copy in the frame.
 const OVERHEAD: u64 = 100;
 
 /// The names of the files of a directory, sorted by bytes: those ending in `.yaml` or `.yml` that
@@ -41,7 +41,8 @@ pub(crate) struct Files {
     /// With the directories below it; no link to one is followed.
     recursive: bool,
     selection: Selection,
-    /// Of which commit; of the working tree, or HEAD's where there is none.
+    /// The commit to read. Without it, the working tree is read, or HEAD's commit if there is no
+    /// working tree.
     at: Option<Vec<u8>>,
 }
 
@@ -67,7 +68,7 @@ impl Operation for Files {
     }
 
     fn blocking(&self, worker: &Worker) -> Option<Result<Answer>> {
-        // What may take long is to be stopped.
+        // A walk that may take long has to stop when the request is cancelled.
         if self.recursive || self.at.is_some() {
             return None;
         }
@@ -125,7 +126,7 @@ fn list(seen: &Source<'_>, ask: &Files, job: &Job, allowance: u64) -> Result<Fit
     }
 }
 
-/// A list that is being made.
+/// A list while it is made.
 struct Names<'a> {
     ask: &'a Files,
     job: &'a Job,
@@ -133,7 +134,7 @@ struct Names<'a> {
     found: Vec<Name>,
     bytes: usize,
     needed: u64,
-    /// Bytes of memory for the directories that were found, whether listed by now or not.
+    /// Bytes of memory for all directories that were found, listed or not.
     waiting: usize,
 }
 
@@ -169,7 +170,7 @@ impl<'a> Names<'a> {
         (self.ask.selection.is_matching() || !is_hidden(last)) && self.ask.selection.enters(name)
     }
 
-    /// Those beyond the allowance are counted only.
+    /// Names beyond the allowance are only counted.
     fn add(&mut self, name: Vec<u8>) -> Result<()> {
         self.bytes += name.len();
         self.needed += name.len() as u64 + OVERHEAD;
@@ -220,7 +221,7 @@ impl<'a> Names<'a> {
         for link in links {
             match tree.file(&subpath.join(OsStr::from_bytes(&link))) {
                 Ok(_) => files.push(link),
-                // Not a name that leads nowhere, or out.
+                // A link that leads nowhere, or out of the directory, is left out.
                 Err(error) if matches!(error.kind, Kind::PathNotFound | Kind::UnsafePath) => {}
                 Err(error) => return Err(error),
             }
@@ -234,12 +235,12 @@ impl<'a> Names<'a> {
         let mut dirs: Vec<Vec<u8>> = vec![Vec::new()];
         while let Some(name) = dirs.pop() {
             let subpath = match &name[..] {
-                // A slash at its end would be told in errors.
+                // An error would show a slash at the end.
                 [] => self.ask.subpath.clone(),
                 name => self.ask.subpath.join(OsStr::from_bytes(name)),
             };
             let dir = match root.dir(&subpath) {
-                // Gone since it was listed.
+                // It was removed after it was listed.
                 Err(error) if error.kind == Kind::PathNotFound && !name.is_empty() => continue,
                 dir => dir?,
             };

@@ -1,4 +1,4 @@
-//! Answers whose size shows only once what they are of is looked at.
+//! Replies whose size is known only after their content was read.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::task::share::FREE;
 
 pub(crate) enum Fit<T> {
     Whole(T),
-    /// Not made, since it needs so many bytes, more than it was allowed.
+    /// The reply was not made: it needs this many bytes, which is more than was allowed.
     Needs(u64),
 }
 
@@ -23,7 +23,7 @@ impl<T> Fit<T> {
     }
 }
 
-/// Runs `read`, which is told how many bytes it may use, at `path`.
+/// Runs `read` at `path`, with the number of bytes that its reply may take.
 pub(super) async fn read<T, F>(context: Context<'_>, path: PathBuf, read: F) -> Result<T>
 where
     T: Send + 'static,
@@ -40,9 +40,9 @@ where
     .await
 }
 
-/// Makes an answer by `attempt`, which is told how many bytes it may use. [`FREE`] serves almost
-/// all; what needs more is begun again with that, once so much may wait to be written to the
-/// client.
+/// Makes a reply by `attempt`, which is told how many bytes it may take. [`FREE`] is enough for
+/// almost all replies. A reply that needs more waits until that much memory is free for it, and is
+/// made again.
 pub(super) async fn fit<T, A>(context: Context<'_>, mut attempt: impl FnMut(u64) -> A) -> Result<T>
 where
     A: Future<Output = Result<Fit<T>>>,
@@ -52,7 +52,8 @@ where
         match attempt(allowance).await? {
             Fit::Whole(whole) => return Ok(whole),
             Fit::Needs(bytes) => {
-                // It may have grown; who holds some and waits for more could wait for ever.
+                // The reply may have grown since. A request that held memory while it waits for
+                // more could wait for ever, so it gives back what it has.
                 context.held.clear();
                 context
                     .held

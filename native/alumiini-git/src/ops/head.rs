@@ -74,10 +74,10 @@ fn seen(seen: &Source<'_>, allowance: u64) -> Result<Fit<Commit>> {
     }
 }
 
-/// Of a commit, of which all is answered: its message and its parents are as long as who made it
-/// likes.
+/// The most bytes of a commit. The reply has all of it, and its author decides how long the message
+/// and the list of parents are.
 const MAX_BYTES: usize = 4 << 20;
-/// What it takes for each of its bytes: the object, its parts, and the frame.
+/// The memory for each byte of a commit: the object, its parts, and the frame.
 pub(super) const COST: u64 = 3;
 
 fn commit(repo: &Repository, allowance: u64) -> Result<Fit<Commit>> {
@@ -107,7 +107,7 @@ fn commit(repo: &Repository, allowance: u64) -> Result<Fit<Commit>> {
     told(&odb, id, parents, branch).map(Fit::Whole)
 }
 
-/// How many bytes the commit `id` has, which are no more than are answered.
+/// The size of the commit `id`. `too_large` if it is more than a reply may have.
 pub(super) fn size(odb: &Odb<'_>, id: Oid) -> Result<u64> {
     let (size, _) = odb.read_header(id).map_err(raw_object::unreadable(id))?;
     if size <= MAX_BYTES {
@@ -118,8 +118,8 @@ pub(super) fn size(odb: &Odb<'_>, id: Oid) -> Result<u64> {
     Err(Error::new(Kind::TooLarge, message).with(Key::Limit, MAX_BYTES as u64))
 }
 
-/// What is answered of the commit `id`, whose parents are `parents` as far as they are here, and
-/// which `branch` is at.
+/// The reply for the commit `id`. `parents`: those that the repository has. `branch`: the branch
+/// that is at this commit.
 pub(super) fn told(
     odb: &Odb<'_>,
     id: Oid,

@@ -1,4 +1,4 @@
-//! `hosts`: what requests to each host run and wait.
+//! `hosts`: the requests that run and wait at each host.
 
 use crate::error::Result;
 use crate::net::host_limits::{Circuit, SeenHost};

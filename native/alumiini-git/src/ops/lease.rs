@@ -11,7 +11,7 @@ use crate::port::fields::Fields;
 use crate::port::reply::Answer;
 use crate::repo::{kept_refs, open, raw_object, revision};
 
-/// A name of the client's own; longer than any that it may need.
+/// The most bytes of a lease's id, which the client chooses.
 const LONGEST_ID: usize = 64;
 
 #[derive(Debug)]
@@ -61,7 +61,8 @@ impl Operation for Lease {
         Some(&self.path)
     }
 
-    /// As a sync has the directory: one that repacks would not see it.
+    /// This takes the directory's lock, as a sync does: a sync that repacks could otherwise miss
+    /// the lease.
     async fn queued(self, context: Context<'_>) -> Result<Done> {
         let worker = context.worker.clone();
         let path = self.path;
@@ -114,7 +115,7 @@ impl Operation for Release {
                 let repo = managed(dir.at())?;
                 kept_refs::release(&repo, &self.lease)
             }) {
-                // With the repository went its leases.
+                // The repository is gone, and its leases with it.
                 Err(error) if is_gone(&error) => Ok(()),
                 released => released,
             }
@@ -128,7 +129,7 @@ fn is_gone(error: &Error) -> bool {
     matches!(error.kind, Kind::PathNotFound | Kind::NotARepository)
 }
 
-/// Opens a repository that this library made; no other has refs of ours.
+/// Opens a repository that this library made. No other one has our refs.
 fn managed(path: &Path) -> Result<git2::Repository> {
     let git_dir = open::git_dir(path);
     if open::is_managed(&git_dir) {

@@ -18,9 +18,9 @@ use crate::selection::paths;
 
 const DEFAULT_LIMIT: u64 = 100;
 const MAX_LIMIT: u64 = 100_000;
-/// Of one page.
+/// The bytes of one page.
 const PAGE: u64 = 8 << 20;
-/// What a commit takes in memory beside what it says.
+/// The memory that a commit takes beside its text.
 const OVERHEAD: u64 = 1_000;
 
 #[derive(Debug)]

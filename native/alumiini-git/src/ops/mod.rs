@@ -40,7 +40,7 @@ use crate::worker::Worker;
 pub(crate) type Message = request::Message<Op>;
 pub(crate) type Request = request::Request<Op>;
 
-/// The one list of operations: from it follow how they are decoded, named in errors, and run.
+/// The list of operations. The macro makes from it how they are decoded, named in errors, and run.
 macro_rules! operations {
     ($($name:literal => $module:ident :: $op:ident,)*) => {
         #[derive(Debug)]
@@ -56,7 +56,7 @@ macro_rules! operations {
                 }
             }
 
-            /// What it does, on what, for errors of the server's own.
+            /// What the operation does, and on what, for errors of the server's own.
             pub(crate) fn describe(&self) -> String {
                 match self { $(Op::$op(op) => op.describe(),)* }
             }
@@ -152,8 +152,8 @@ impl Op {
     }
 }
 
-/// Says in an error's detail what the request calls them: `path` is its directory, and `file` what
-/// is meant there. Blocks.
+/// Puts the names that the request uses into an error's detail: `path` is its directory, and `file`
+/// is the file in that. Blocks.
 fn locate(path: &Path, mut error: Error) -> Error {
     let Some(Detail::Text(named)) = error.detail.get(&Key::Path) else {
         return error;
@@ -184,5 +184,11 @@ async fn start(job: &std::sync::Arc<crate::task::job::Job>) -> Result<()> {
         .map_err(|_| panicked())
 }
 
+#[cfg(test)]
+mod wire_golden_tests;
+#[cfg(test)]
+mod wire_noise_tests;
+#[cfg(test)]
+mod wire_request_tests;
 #[cfg(test)]
 mod wire_tests;

@@ -1,4 +1,4 @@
-//! `normalize`: a URL as it is used. Nothing is resolved, and nobody is asked.
+//! `normalize`: a URL as the worker reads it. No name is resolved, and no server is asked.
 
 use crate::error::{Name, Result};
 use crate::net::url::{self, RemoteUrl};

@@ -1,7 +1,7 @@
-//! Reads of a repository's objects: of any commit that is there, whatever the working tree is at.
+//! Reads of a repository's objects: of any commit in the repository, whichever one is checked out.
 //!
-//! They wait for nobody who moves that: a commit is read by its id, and its objects stay while it
-//! is one of those that are kept (`repo::kept_refs`).
+//! They do not wait while the working tree is moved. A commit is read by its id, and its objects
+//! stay as long as the commit is kept (`repo::kept_refs`).
 
 use std::ops::ControlFlow;
 use std::path::{Component, Path, PathBuf};
@@ -22,7 +22,7 @@ use crate::task::job::Job;
 use crate::task::pool::Pool;
 use crate::worker::Worker;
 
-/// An open repository, and the directory in it that is meant.
+/// An open repository, and the directory in it that the request names.
 pub(super) struct Objects<'a> {
     pub(super) repo: &'a Repository,
     pub(super) job: &'a Arc<Job>,
@@ -34,16 +34,17 @@ pub(super) struct Objects<'a> {
 
 /// A directory of a commit.
 pub(super) struct Directory {
-    /// None: that of a submodule, which holds nothing.
+    /// `None`: the directory of a submodule, which is empty.
     pub(super) tree: Option<Oid>,
-    /// What the paths in it begin with, as the request names it: empty, or with a slash at its end.
+    /// The prefix of the directory's paths as the request has it: empty, or with a slash at its
+    /// end.
     pub(super) prefix: Vec<u8>,
-    /// What they begin with in the repository, once links were followed.
+    /// The prefix of its paths in the repository, after links were followed.
     place: Vec<u8>,
 }
 
 impl Directory {
-    /// With the paths in it as if it were the root.
+    /// The same directory, with paths relative to it.
     pub(super) fn into_root(self) -> Directory {
         Directory {
             prefix: Vec::new(),
@@ -52,7 +53,8 @@ impl Directory {
     }
 }
 
-/// Runs `read`, which is told how many bytes it may use, on the repository that `path` is in.
+/// Runs `read` on the repository that `path` is in, with the number of bytes that its reply may
+/// take.
 pub(super) async fn read<T, F>(context: Context<'_>, path: PathBuf, read: F) -> Result<T>
 where
     T: Send + 'static,
@@ -97,7 +99,7 @@ where
                         if repo.tree.clone().try_read_owned().is_ok() {
                             return Err(error);
                         }
-                        // A new `.git` was about to take its place.
+                        // A new `.git` was about to replace the old one.
                         drop(repo.tree.clone().read_owned().await);
                     }
                     attempt => return attempt,
@@ -108,7 +110,7 @@ where
     .await
 }
 
-/// Whether it may come of a `.git` that is being replaced.
+/// Whether the error may come from a `.git` that is being replaced.
 fn is_of_a_move(error: &Error) -> bool {
     matches!(
         error.kind,
@@ -147,7 +149,7 @@ impl<'a> Objects<'a> {
         raw_object::odb(self.repo)
     }
 
-    /// The commit that `rev` names; that of HEAD where nothing does.
+    /// The commit that `rev` names, or HEAD's without a `rev`.
     pub(super) fn commit(&self, rev: Option<&[u8]>) -> Result<Oid> {
         if let Some(rev) = rev {
             return revision::commit(self.repo, self.root, rev);
@@ -160,8 +162,8 @@ impl<'a> Objects<'a> {
         Ok(commit)
     }
 
-    /// The tree of a commit, if that may become a working tree: what is read of it is to be used as
-    /// one.
+    /// The tree of a commit, after the check that it may become a working tree: callers use the
+    /// result like one.
     pub(super) fn tree(&self, commit: Oid) -> Result<Oid> {
         let tree = raw_object::tree_of(self.repo, commit)?;
         let checked = &self.worker.checked_trees;
@@ -169,8 +171,8 @@ impl<'a> Objects<'a> {
         Ok(tree)
     }
 
-    /// The tree of a commit, or of the directory in it that is meant. Not looked through: what is
-    /// found in it is for its finder to check.
+    /// The tree of a commit, or of the directory in it that the request names. It is not checked:
+    /// callers check each path that they find.
     pub(super) fn below(&self, commit: Oid) -> Result<Oid> {
         let tree = raw_object::tree_of(self.repo, commit)?;
         if self.below.as_os_str().is_empty() {
@@ -184,7 +186,7 @@ impl<'a> Objects<'a> {
         }
     }
 
-    /// What a path names in `commit`.
+    /// The object that a path names in `commit`.
     pub(super) fn reader(&self, commit: Oid) -> Result<TreeReader<'a>> {
         let (tree, within) = (self.tree(commit)?, self.within.clone());
         TreeReader::at(self.odb()?, tree, self.root, self.below, within)
@@ -199,8 +201,8 @@ impl<'a> Objects<'a> {
         })
     }
 
-    /// Calls `each` with the files of a directory that are selected, by path, until it breaks; only
-    /// with those after the path `after`, where there is one.
+    /// Calls `each` with the selected files of a directory, by path, until it breaks. With `after`,
+    /// only files after that path count.
     pub(super) fn visit(
         &self,
         directory: &Directory,
@@ -215,7 +217,7 @@ impl<'a> Objects<'a> {
             prefix: &directory.prefix,
             after,
         };
-        // As the repository calls it.
+        // The path in the repository.
         let whole = |path: &[u8]| [&directory.place, &path[directory.prefix.len()..]].concat();
         let filter = self.within.as_ref().map(|within| &within.filter);
         let enters = |dir: &[u8]| {
@@ -233,7 +235,7 @@ impl<'a> Objects<'a> {
     }
 }
 
-/// `a/b/` for each way to write that path.
+/// `a/b/` for each spelling of that path.
 fn prefix(subpath: &Path) -> Vec<u8> {
     let mut prefix = Vec::new();
     for component in subpath.components() {

@@ -1,4 +1,4 @@
-//! What an operation is to those who run it.
+//! The interface of an operation.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,39 +15,40 @@ use crate::worker::Worker;
 pub(crate) struct Context<'a> {
     pub(crate) worker: &'a Arc<Worker>,
     pub(crate) job: &'a Arc<Job>,
-    /// What its answer holds until it is written.
+    /// The memory that its reply holds until it is written.
     pub(crate) held: &'a mut Held,
 }
 
-/// The answer, and what came over the network for it, where that is told.
+/// The answer, and the size of the pack that arrived for it, for operations that report that.
 pub(crate) type Done = (Answer, Option<Stats>);
 
-/// One verb of the wire. A read of this machine is tried in three ways, the quickest first.
+/// One verb of the wire. A local read is tried in three ways, the quickest first: `cached`,
+/// `blocking`, `queued`.
 pub(crate) trait Operation: Sized {
     /// Whether `cached` and `blocking` may answer it.
     const IS_LOCAL_READ: bool = false;
 
-    /// From the request's own fields.
+    /// Decodes the request's fields.
     fn decode(fields: &mut Fields) -> Result<Self>;
 
-    /// What it does, on what: errors of the server's own begin with it.
+    /// What the operation does, and on what: errors of the server's own begin with this.
     fn describe(&self) -> String;
 
-    /// The directory that it is about.
+    /// The directory of the request.
     fn path(&self) -> Option<&Path> {
         None
     }
 
-    /// The answer, if it is in memory. Waits for nothing, not for the disk either.
+    /// The answer, if it is in memory. Waits for nothing, not even for the disk.
     fn cached(&self, _worker: &Worker) -> Option<Answer> {
         None
     }
 
-    /// The answer, if nothing has to be waited for but the disk. Blocks.
+    /// The answer, if there is nothing to wait for but the disk. Blocks.
     fn blocking(&self, _worker: &Worker) -> Option<Result<Answer>> {
         None
     }
 
-    /// The answer, whatever has to be waited for.
+    /// The answer, with any wait that it takes.
     fn queued(self, context: Context<'_>) -> impl Future<Output = Result<Done>> + Send;
 }

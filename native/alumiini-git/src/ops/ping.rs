@@ -1,4 +1,5 @@
-//! `ping`: whether requests are read. With an id, the thread that reads them answers it.
+//! `ping`: whether requests are being read. A ping with an id is answered by the thread that reads
+//! requests.
 
 use crate::error::Result;
 use crate::ops::operation::{Context, Done, Operation};

@@ -1,4 +1,4 @@
-//! `probe`: the way to a remote, step by step, up to where it ends.
+//! `probe`: takes the steps to a remote one by one, up to the first that fails.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -22,9 +22,10 @@ const DEFAULT_MAX_BYTES: u64 = 16 << 20;
 pub(crate) struct Read {
     path: PathBuf,
     file: PathBuf,
-    /// Of which commit; of the working tree, or HEAD's where there is none.
+    /// The commit to read. Without it, the working tree is read, or HEAD's commit if there is no
+    /// working tree.
     at: Option<Vec<u8>>,
-    /// Whether the answer is the bytes, not base64 of them.
+    /// Whether the reply has the bytes themselves, instead of their base64.
     raw: bool,
     max_bytes: u64,
 }
@@ -54,7 +55,7 @@ impl Operation for Read {
         if self.at.is_some() {
             return None;
         }
-        // There is no link in what is answered here, so its path is where it lies.
+        // A cached read follows no link, so the path of the request is the place of the file.
         if let Some(root) = &worker.allowed.now().root
             && (!self.path.starts_with(root) || self.path == *root)
         {
@@ -101,8 +102,8 @@ impl Operation for Read {
 }
 
 impl Read {
-    /// What a file of so many bytes needs until it is written: base64 and the frame around it need
-    /// more than the content itself.
+    /// The memory that the reply for a file of this size takes until it is written: base64 and the
+    /// frame take more than the content.
     fn cost(&self, size: u64) -> u64 {
         match size {
             0..=FREE => size,
@@ -119,7 +120,7 @@ fn content(seen: &Source<'_>, read: &Read, allowance: u64) -> Result<Fit<Vec<u8>
             root,
             below,
         } => {
-            // Before the read: what moves meanwhile must show.
+            // This comes before the read, so that a move during the read is noticed.
             let at = below
                 .as_os_str()
                 .is_empty()
@@ -179,7 +180,7 @@ fn of_file(path: &Path, read: &Read, allowance: u64) -> Result<Fit<Vec<u8>>> {
         return Ok(Fit::Needs(read.cost(size)));
     }
     let mut content = Vec::with_capacity(size as usize);
-    // A file that grows while it is read is read as far as it was.
+    // Of a file that grows meanwhile, only its first size is read.
     opened
         .by_ref()
         .take(size)

@@ -1,4 +1,4 @@
-//! `refs`: what a remote has, by prefix.
+//! `refs`: the refs of a remote, by prefix.
 
 use crate::error::{Error, Name, Result, panicked};
 use crate::net::git::advertised::{DEFAULT_MAX_BYTES, Wanted};
@@ -13,9 +13,9 @@ use crate::remote::Remote;
 use crate::spec::RemoteSpec;
 use crate::task::share::Share;
 
-/// What a list takes for each byte of it, in memory and in its frame.
+/// The memory that a list takes for each of its bytes, with its frame.
 const COST: u64 = 3;
-/// What a ref takes in a frame beside its names and ids.
+/// The bytes that a ref takes in a frame beside its names and ids.
 const OVERHEAD: u64 = 40;
 
 #[derive(Debug)]
@@ -68,9 +68,9 @@ impl Refs {
             .iter()
             .map(|found| found.bytes() + OVERHEAD)
             .sum::<u64>();
-        // The list and its frame, until that is written.
+        // Memory for the list and its frame, until that is written.
         let held = share.into_permit(COST * bytes);
-        // Long lists take a while.
+        // Encoding a long list takes a while.
         let sorted = tokio::task::spawn_blocking(move || {
             refs.sort_by(|a, b| a.name.cmp(&b.name));
             let refs = refs.into_iter().map(|found| Ref {

@@ -1,4 +1,4 @@
-//! What a request to a remote holds that no answer may repeat.
+//! The secrets of a request to a remote, which no answer may repeat.
 
 use crate::error::Error;
 use crate::net::proxy::ProxySettings;
@@ -6,12 +6,13 @@ use crate::net::secrets::Secrets;
 use crate::net::url::RemoteUrl;
 use crate::spec::RemoteSpec;
 
-/// Takes the credentials of a request out of its error.
+/// Removes the credentials of a request from its error.
 pub(super) fn hidden(secrets: Secrets) -> impl Fn(Error) -> Error {
     move |error| secrets.hide_in(error)
 }
 
-/// What a request holds that no answer may repeat. `own`: what it says itself, beside its URL.
+/// The secrets of a request. `own`: texts of the request beside its URL; a user's name in these may
+/// be shown.
 pub(super) fn secrets(remote: &RemoteSpec, own: &[&[u8]]) -> Secrets {
     let mut secrets = Secrets::default();
     let url = RemoteUrl::parse(&remote.url).ok();
@@ -20,7 +21,7 @@ pub(super) fn secrets(remote: &RemoteSpec, own: &[&[u8]]) -> Secrets {
         words.push('\n');
         words.push_str(&String::from_utf8_lossy(own));
     }
-    // Both, whichever of them counts.
+    // Both are secrets, whichever of them is used.
     let in_url = url.as_ref().and_then(RemoteUrl::auth);
     for auth in remote.auth.iter().chain(in_url) {
         auth.add_secrets(&mut secrets, &words);

@@ -26,11 +26,11 @@ const DEFAULT_MAX_BYTES: u64 = 64 << 20;
 const MAX_BYTES: u64 = 4 << 30;
 const DEFAULT_MAX_FILES: u64 = 100_000;
 const MAX_FILES: u64 = 1_000_000;
-/// Of one page: content and what is told beside it. One file may be larger.
+/// The bytes of one page, with the fields beside the content. A single file may be larger.
 const PAGE: u64 = 8 << 20;
-/// Of one file, whose content is in one reply with what is told beside it.
+/// The most bytes of one file, whose content has to fit into one reply with the fields beside it.
 const MAX_CONTENT: u64 = 64 << 20;
-/// What a file takes in memory beside its path and content, its part of the frame included.
+/// The memory that a file takes beside its path and content, with its part of the frame.
 const OVERHEAD: u64 = 400;
 
 #[derive(Debug)]
@@ -79,8 +79,8 @@ impl Operation for Snapshot {
     }
 }
 
-/// Makes a page. What is on it is `listed` once: an attempt that may not use as much as it takes
-/// leaves that to the next.
+/// Makes a page. Its files are `listed` once: an attempt whose allowance is too small leaves the
+/// list to the next attempt.
 fn page(
     objects: &Objects<'_>,
     ask: &Snapshot,
@@ -93,7 +93,7 @@ fn page(
         Some(listed) => listed,
         None => list(objects, ask, &mut blobs)?,
     };
-    // Nothing has been read yet but names and sizes.
+    // Only names and sizes have been read so far.
     if listed.cost > allowance {
         let cost = listed.cost;
         *before = Some(listed);
@@ -120,7 +120,7 @@ fn page(
     }))
 }
 
-/// What is on a page, without what is in the files.
+/// The files of a page, without their content.
 fn list(objects: &Objects<'_>, ask: &Snapshot, blobs: &mut Blobs<'_>) -> Result<Listed> {
     let commit = objects.commit(ask.after.rev(0, ask.at.as_deref()))?;
     let directory = objects.directory(commit, &ask.subpath)?;
@@ -135,7 +135,7 @@ fn list(objects: &Objects<'_>, ask: &Snapshot, blobs: &mut Blobs<'_>) -> Result<
         tree,
         files: Vec::new(),
         told,
-        // What is told of the commit itself.
+        // The fields of the commit itself.
         cost: OVERHEAD,
         is_full: false,
         wanted: Vec::new(),
@@ -147,15 +147,15 @@ fn list(objects: &Objects<'_>, ask: &Snapshot, blobs: &mut Blobs<'_>) -> Result<
     Ok(listed)
 }
 
-/// A page that is being made.
+/// A page while it is made.
 struct Listed {
     commit: Oid,
     tree: Oid,
     files: Vec<SnapshotFile>,
-    /// With the pages before.
+    /// This counts the pages before, too.
     told: Cursor,
     cost: u64,
-    /// There is more, for the next page.
+    /// There are more files, for the next page.
     is_full: bool,
     wanted: Wanted,
 }
@@ -175,14 +175,14 @@ impl Listed {
         let wanted = ask.content && !ask.known.contains(&file.is.id);
         let bytes = size.filter(|_| wanted).unwrap_or(0);
         self.bound(ask, &file.path, bytes)?;
-        // What is made of it: the object, its copy, and the frame.
+        // The memory for the file: the object, its copy, and the frame.
         let cost = OVERHEAD + 2 * file.path.len() as u64 + 3 * bytes;
         if !self.files.is_empty() && self.cost + cost > 3 * PAGE {
             self.is_full = true;
             return Ok(ControlFlow::Break(()));
         }
         self.cost += cost;
-        // Or it may be a pointer, which is small.
+        // The file may be a pointer, which is small.
         let is_read = size.filter(|size| wanted || lfs::may_be(*size));
         if let Some(size) = is_read {
             self.wanted
@@ -202,7 +202,7 @@ impl Listed {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// What is asked for is bounded as a whole, not by page.
+    /// The limit is for all pages together.
     fn bound(&self, ask: &Snapshot, path: &[u8], bytes: u64) -> Result<()> {
         let (max_bytes, max_files) = (ask.max_bytes, ask.max_files);
         let is_within = self.told.count < max_files
@@ -238,10 +238,10 @@ impl Listed {
     }
 }
 
-/// What is to be read: the place of each file, its id and size, and whether its content is told.
+/// The files to read: the place, id and size of each, and whether the reply has its content.
 type Wanted = Vec<(usize, Oid, u64, bool)>;
 
-/// Reads what the files of a page hold.
+/// Reads the content of the files of a page.
 fn read(
     blobs: &mut Blobs<'_>,
     told: &mut [SnapshotFile],

@@ -15,11 +15,11 @@ use crate::task::job::Job;
 use crate::task::pool::Pool;
 use crate::worker::Worker;
 
-/// What a read is of.
+/// The directory that a read looks at.
 pub(crate) enum Source<'a> {
-    /// A directory: a working tree, or any other.
+    /// A directory of the file system: a working tree, or any other.
     Directory(&'a Path),
-    /// A repository without a working tree, and the directory in it that is meant.
+    /// A repository without a working tree, and the directory in it that the request names.
     Commit {
         worker: &'a Worker,
         root: &'a Path,
@@ -51,12 +51,12 @@ impl Source<'_> {
     }
 }
 
-/// What came of an attempt to read.
+/// The outcome of an attempt to read.
 enum Attempt<T> {
     Read(T),
-    /// Somebody of this process is moving the working tree.
+    /// Another request of this process is moving the working tree.
     Moving(Arc<Repo>),
-    /// A checkout was interrupted, or another process is at one.
+    /// A checkout was interrupted, or another process is running one.
     Unfinished(Arc<Repo>),
     /// The working tree changed during the read.
     Moved,
@@ -90,7 +90,8 @@ where
     Err(incomplete(&path, "another process keeps changing it"))
 }
 
-/// The same, where it can be done without waiting for anything but the disk; none where it cannot.
+/// The same, if it waits for nothing but the disk. `None` if it would have to wait for something
+/// else.
 pub(crate) fn read_now<T>(
     worker: &Worker,
     path: &Path,
@@ -110,7 +111,7 @@ fn try_read<T>(
 ) -> Result<Attempt<T>> {
     let place = worker.repo_at(path)?;
     let root = worker.allowed.now().root.clone();
-    // A directory of a working tree moves with it.
+    // If the path is a directory in a working tree, the whole working tree counts.
     let repo = match enclosing(&place.path, root.as_deref()) {
         Some(root) if root != place.path => worker.repos.at(root.to_owned()),
         Some(_) => place.clone(),
@@ -142,14 +143,15 @@ fn try_read<T>(
     } else {
         read(&Source::Directory(&place.path))
     };
-    // Our own lock keeps this process away; another one is only seen by what it changed.
+    // Our own lock keeps requests of this process away. Another process is noticed only by its
+    // changes.
     if Generation::of(&git_dir) != before || worker.trees.is_bare(&repo.path) != bare {
         return Ok(Attempt::Moved);
     }
     match answer {
         Err(error) if bare && error.kind == Kind::Corrupt => {
-            // A working tree is compared by each sync; this is all that tells of what cannot be
-            // read.
+            // A sync compares a working tree, but not all objects. So this read alone can report
+            // damage.
             worker.trees.is_damaged(&repo.path);
             worker.status_cache.forget(&repo.path);
             Err(error)
@@ -158,12 +160,11 @@ fn try_read<T>(
     }
 }
 
-/// What changes when a checkout happens: the index is replaced by each, within the time that the
-/// marker is there.
+/// What a checkout changes: each one replaces the index while the marker is there.
 #[derive(PartialEq)]
 enum Generation {
     Unfinished,
-    /// Which index there is: its inode, and when it was written.
+    /// The identity of the index: its inode, and the time when it was written.
     Index(u64, i64, i64),
     NoIndex,
 }
@@ -216,8 +217,7 @@ pub(super) fn refuse_unborn(path: &Path) -> Result<()> {
     }
 }
 
-/// How long a read waits for one of ours that was cancelled and has not let go of the directory
-/// yet.
+/// How long a read waits for a request of ours that was cancelled but still holds the directory.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Finishes an interrupted checkout, or takes it back; it needs no network.
@@ -234,7 +234,8 @@ async fn finish_checkout(worker: &Arc<Worker>, repo: Arc<Repo>) -> Result<()> {
         if worker.disk.run(work).await? {
             return Ok(());
         }
-        // One of ours may have let go just now: somebody else has it who has it twice.
+        // A request of ours may have let go of it just now. If the lock is held at both attempts,
+        // another process holds it.
         let is_ours = repo.turn.try_lock().is_err();
         others = if is_ours { 0 } else { others + 1 };
         if others > 1 || began.elapsed() > PATIENCE {
@@ -244,7 +245,7 @@ async fn finish_checkout(worker: &Arc<Worker>, repo: Arc<Repo>) -> Result<()> {
     }
 }
 
-/// Whether nothing is left to be finished; not where somebody else has the directory's lock.
+/// Whether no move is left to be finished. `false` if another process holds the directory's lock.
 fn resume(path: &Path) -> Result<bool> {
     let git_dir = open::git_dir(path);
     if !marker::is_set(&git_dir) {
@@ -259,7 +260,7 @@ fn resume(path: &Path) -> Result<bool> {
     if open::is_managed(&git_dir) {
         cleanup::locks_of(&git_dir);
     }
-    // Readers that wait share the result, so nobody's cancel may stop it.
+    // Readers that wait share the result, so the cancel of one must not stop it.
     finish::resume(dir.at(), &Job::unattended())
         .map(|()| true)
         .map_err(|error| dir.named(error))

@@ -1,4 +1,4 @@
-//! `status`: what in a working tree is not as its commit has it.
+//! `status`: the paths of a working tree that differ from its commit.
 
 use std::path::{Path, PathBuf};
 
@@ -15,9 +15,9 @@ use crate::repo::working_tree::{Drift, drift};
 use crate::repo::{git_failure, open, raw_object, refs};
 use crate::task::job::Job;
 
-/// Of one page.
+/// The bytes of one page.
 const PAGE: u64 = 8 << 20;
-/// What a path takes in memory beside itself, its part of the frame included.
+/// The memory that a path takes beside its bytes, with its part of the frame.
 const OVERHEAD: u64 = 200;
 
 #[derive(Debug)]
@@ -77,8 +77,8 @@ fn find(seen: &Source<'_>, job: &Job) -> Result<Vec<(Vec<u8>, Drift)>> {
     found().map_err(|error| dir.named(error))
 }
 
-/// Of somebody's own repository, as its configuration has it: what Git ignores there, and how it
-/// writes files.
+/// The status of an unmanaged repository. Its own configuration decides which files Git ignores and
+/// how it writes files.
 fn of_owner(repo: &Repository) -> Result<Vec<(Vec<u8>, Drift)>> {
     let fail = git_failure("compare the working tree");
     let head = repo.head().and_then(|head| head.peel_to_tree()).ok();

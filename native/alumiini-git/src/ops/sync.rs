@@ -1,11 +1,11 @@
 //! `sync`: make a path hold a commit of a remote's branch.
 //!
-//! A clone where there is nothing, else a fetch of what is missing; then a move of refs and working
-//! tree under a marker that lets anyone finish it (`repo::marker`). Nothing is locked across the
-//! network but the right to sync this path.
+//! Clones if there is nothing at the path, and otherwise fetches what is missing. Then it moves
+//! refs and working tree under a marker, by which anyone can finish the move (`repo::marker`).
+//! During requests to the remote only the right to sync this path is held.
 //!
-//! `pipeline` has the steps; `lookup` finds what is there, `arrival` is the one move, for each kind
-//! of what may be there.
+//! `pipeline` has the steps, `lookup` finds out what is at the path, and `arrival` makes the move,
+//! for each kind of repository that may be at the path.
 
 mod arrival;
 mod lookup;
@@ -39,19 +39,18 @@ use crate::task::single_flight::Lead;
 use crate::worker::Worker;
 use run::SyncRun;
 
-/// Makes a path hold a commit of a remote's branch. Shares a sync that has not begun yet and is the
-/// same.
+/// Makes a path hold a commit of a remote's ref. Shares an identical sync that has not begun yet.
 #[derive(Debug)]
 pub(crate) struct Sync {
     pub(crate) path: PathBuf,
     pub(crate) spec: SyncSpec,
-    /// A commit that the ref is said to be at: it is fetched while the remote is asked.
+    /// A commit that the ref is expected to be at. It is fetched while the remote is asked.
     pub(crate) hint: Option<Oid>,
-    /// Whether the answer says what was done.
+    /// Whether the reply says what was done.
     pub(crate) details: bool,
 }
 
-/// As the wire counts: 0 is full history.
+/// As on the wire: 0 is the full history.
 const DEFAULT_DEPTH: u64 = 1;
 const DEFAULT_KEEP: u32 = 2;
 const MAX_KEEP: u64 = 1_000;
@@ -195,7 +194,7 @@ fn reference(fields: &mut Fields) -> Result<Reference> {
     ))
 }
 
-/// An abbreviated id may mean another object tomorrow, and no server knows any.
+/// An abbreviated id may name another object later, and servers do not resolve it.
 fn full_id(hex: &[u8]) -> Result<Oid> {
     raw_object::id(hex).ok_or_else(|| {
         let message = format!(
@@ -221,7 +220,7 @@ async fn run(worker: &Arc<Worker>, sync: Sync, job: &Arc<Job>) -> Result<Synced>
     repo.syncs.run(spec, job, go).await
 }
 
-/// The sync itself, for all requests that share it.
+/// Runs the sync, for all requests that share it.
 async fn lead(
     flight: Lead<SyncSpec, Synced>,
     worker: Arc<Worker>,

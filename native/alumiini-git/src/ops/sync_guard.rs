@@ -1,4 +1,4 @@
-//! The right to change what is at a path, and what an unfinished change leaves there.
+//! The right to change the directory at a path, and the cleanup after a change that failed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::repo::{open, pack};
 use crate::task::job::{Hold, Job};
 use crate::worker::Worker;
 
-/// What becomes of a path that is not there.
+/// What happens if a path does not exist.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Missing {
     /// Its directories are made.
@@ -25,28 +25,29 @@ pub(super) enum Missing {
     Refuse,
 }
 
-/// The right to change what is at a path, and what has to be cleaned away if that does not end
-/// well. Held by every thread that is at work there; the path is free again when the last of them
-/// has let go.
+/// The right to change the directory at a path, with a list of what to remove if the change fails.
+/// Every thread that works there holds it; the path is free again when the last of them has dropped
+/// it.
 pub(super) struct SyncGuard {
     pub(super) worker: Arc<Worker>,
-    /// For messages, and for what is remembered of it. All work is done at [`SyncGuard::dir`].
+    /// The path for messages and for caches. All work is done at [`SyncGuard::dir`].
     pub(super) path: PathBuf,
     pub(super) job: Arc<Job>,
     repo: Arc<Repo>,
-    /// Directories that were not there before, innermost first.
+    /// Directories that this change made, innermost first.
     made: Vec<Made>,
-    /// A new `.git`, until it has its name.
+    /// The directory of a new `.git`, until that is in its place.
     staged: Mutex<Option<PathBuf>>,
-    /// Let go of in this order: who finds the lock taken looks whether the turn is.
+    /// Released in this order: a request that finds the lock taken checks whether the turn is
+    /// taken, too.
     held: Arc<(DirLock, OwnedMutexGuard<()>, Hold)>,
-    /// The change ended well, or was cleaned up after.
+    /// The change succeeded, or was cleaned up.
     ended: AtomicBool,
 }
 
 impl SyncGuard {
-    /// Waits for the lock of the repository's directory. `turn`: that this process has only one who
-    /// waits for it.
+    /// Waits for the lock of the repository's directory. `turn` makes sure that only one request of
+    /// this process waits for it.
     pub(super) async fn take(
         worker: &Arc<Worker>,
         repo: &Arc<Repo>,
@@ -84,8 +85,8 @@ impl SyncGuard {
         self.held.0.dir()
     }
 
-    /// Runs `work` where blocking is allowed, holding the guard until it has ended. Its path leads
-    /// to the directory that is locked, and what it says of that names the path instead.
+    /// Runs `work` where blocking is allowed, and holds the guard until it has ended. `work` gets a
+    /// path that leads to the locked directory; its errors are changed to name the request's path.
     pub(super) async fn disk<T, F>(self: &Arc<Self>, work: F) -> Result<T>
     where
         T: Send + 'static,
@@ -100,7 +101,7 @@ impl SyncGuard {
         self.worker.disk.run(work).await
     }
 
-    /// The same while nobody reads the working tree.
+    /// The same, while no request reads the working tree.
     pub(super) async fn moving<T, F>(self: &Arc<Self>, work: F) -> Result<T>
     where
         T: Send + 'static,
@@ -114,13 +115,14 @@ impl SyncGuard {
         .await
     }
 
-    /// Notes where a new `.git` is being made. When it has its name, nothing is left there to be
-    /// cleaned away.
+    /// Notes the directory where a new `.git` is made, to remove it if the change fails. Once the
+    /// new `.git` is in its place, the directory no longer exists.
     pub(super) fn stages(&self, git_dir: PathBuf) {
         *self.staged.lock().unwrap_or_else(PoisonError::into_inner) = Some(git_dir);
     }
 
-    /// The end of the change, before its answer: who gets an error finds nothing left behind.
+    /// Ends the change before its reply is sent, so that a caller that gets an error finds nothing
+    /// left behind.
     pub(super) async fn end<T>(self: &Arc<Self>, result: Result<T>) -> Result<T> {
         if result.is_err() {
             let guard = self.clone();
@@ -146,7 +148,7 @@ impl SyncGuard {
     }
 }
 
-/// Takes away what an unfinished change made.
+/// Removes what an unfinished change made.
 fn clean(dir: &HeldDir, staged: Option<PathBuf>, made: &[Made]) {
     if dir.check().is_err() {
         return;
@@ -169,7 +171,7 @@ impl Drop for SyncGuard {
             self.held.clone(),
         );
         let clean = move || clean(held.0.dir(), staged, &made);
-        // After a cancel the last to let go may be a thread of the runtime, which must not wait for
+        // After a cancel, the last holder may be a thread of the runtime, which must not wait for
         // the disk.
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn_blocking(clean)),

@@ -112,7 +112,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_written_is_read(bodies in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..8)) {
+        fn what_was_written_is_read(
+            bodies in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..8),
+        ) {
             let mut bytes = Vec::new();
             for body in &bodies {
                 bytes.extend(framed(body));

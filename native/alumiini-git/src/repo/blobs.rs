@@ -10,12 +10,13 @@ use crate::repo::{partial, raw_object};
 use crate::task::all_of::all_of;
 use crate::task::job::Job;
 
-/// Files that one thread reads in a row: those that are deltas of each other are often neighbours.
+/// Files that one thread reads in a row, since files that are deltas of each other are often
+/// neighbours.
 const RUN: usize = 32;
-/// With less to read, other threads would come too late.
+/// With fewer bytes to read, other threads would start too late.
 const WORTH_HELP: u64 = 128 << 10;
 const MAX_HELPERS: usize = 3;
-/// Larger files are libgit2's, which has fewer copies of what they are made of.
+/// Larger files are read by libgit2, which holds fewer copies of their bases.
 const LARGE: u64 = 8 << 20;
 
 pub(crate) struct Blobs<'a> {
@@ -36,7 +37,7 @@ impl<'a> Blobs<'a> {
         })
     }
 
-    /// How many bytes the file `id` has. `corrupt` where it is none.
+    /// The size of the file `id`. `corrupt` if it is not a file.
     pub(crate) fn size(&mut self, id: Oid) -> Result<u64> {
         if let Some(size) = self.reader.size(id) {
             return Ok(size);
@@ -70,7 +71,7 @@ impl<'a> Blobs<'a> {
         }
     }
 
-    /// All of `files`, whose sizes are given, by some threads.
+    /// Reads all of `files`, whose sizes are given, on several threads.
     pub(crate) fn contents(
         &mut self,
         files: Vec<(Oid, u64)>,
@@ -93,7 +94,7 @@ impl<'a> Blobs<'a> {
             found: (0..runs).map(|_| Mutex::default()).collect(),
         });
         let (shared, stop) = (work.clone(), job.clone());
-        // What they hold is given back when they end.
+        // The threads give their memory back when they end.
         let hold = job.hold();
         all_of(runs, helpers, move |run| {
             let _hold = &hold;
@@ -104,7 +105,7 @@ impl<'a> Blobs<'a> {
         for (run, found) in work.found.iter().enumerate() {
             let found = std::mem::take(&mut *found.lock().unwrap_or_else(PoisonError::into_inner));
             let ids = work.run(run).iter().map(|(id, _)| *id);
-            // One that was not read, for whatever reason, is for libgit2.
+            // libgit2 reads the files that were not read here, for whatever reason.
             let found = found.into_iter().chain(std::iter::repeat(None));
             for (id, found) in ids.zip(found) {
                 contents.push(match found {
@@ -149,7 +150,7 @@ fn packed(reader: &mut PackReader, id: Oid, size: u64) -> Option<Vec<u8>> {
     if size > LARGE {
         return None;
     }
-    // Most of what it is made of is not much larger.
+    // Most bases are not much larger.
     let max = size.saturating_mul(2).max(1 << 20);
     let content = reader.content(id, max)?;
     (content.len() as u64 == size).then_some(content)

@@ -1,5 +1,5 @@
-//! What git2 does with refs, for names of any bytes: it takes UTF-8 only, libgit2 whatever Git
-//! does.
+//! git2's functions for refs, for names of any bytes. git2 accepts UTF-8 only, but libgit2 accepts
+//! whatever Git does.
 
 #![allow(unsafe_code, reason = "git2 takes names in UTF-8 only")]
 
@@ -24,7 +24,7 @@ pub(crate) fn find<'a>(repo: &'a Repository, name: &[u8]) -> Result<Reference<'a
     }
 }
 
-/// What `name` is at, symbolic refs followed.
+/// The id that `name` is at, after symbolic refs were followed.
 pub(crate) fn id(repo: &Repository, name: &[u8]) -> Result<Oid, Error> {
     let name = c_string(name)?;
     let mut found = raw::git_oid { id: [0; 20] };
@@ -39,8 +39,7 @@ pub(crate) fn id(repo: &Repository, name: &[u8]) -> Result<Oid, Error> {
     }
 }
 
-/// What a ref is at that is named in short, by the first of the rules of gitrevisions(7) that leads
-/// to one.
+/// The id that a short ref name is at, by the first rule of gitrevisions(7) that finds a ref.
 pub(crate) fn named(repo: &Repository, short: &[u8]) -> Option<Oid> {
     let spaces: [(&[u8], &[u8]); 6] = [
         (b"", b""),
@@ -55,7 +54,7 @@ pub(crate) fn named(repo: &Repository, short: &[u8]) -> Option<Oid> {
         .find_map(|(space, end)| id(repo, &[space, short, end].concat()).ok())
 }
 
-/// Makes `name` be at `id`, whatever it was at; `why` is for its log.
+/// Sets `name` to `id`, whatever it was at. `why` goes into its log.
 pub(crate) fn write(repo: &Repository, name: &[u8], id: Oid, why: &str) -> Result<(), Error> {
     create_with(repo, name, id, why, 1)
 }
@@ -85,8 +84,8 @@ fn create_with(
     Ok(())
 }
 
-/// Makes `name` be at `id` where it is at `was`, or not there; else that is an error. A symbolic
-/// ref is followed, as `git update-ref` does.
+/// Sets `name` to `id` if it is at `was` or does not exist, and fails otherwise. Follows a symbolic
+/// ref, as `git update-ref` does.
 pub(crate) fn write_from(
     repo: &Repository,
     name: &[u8],

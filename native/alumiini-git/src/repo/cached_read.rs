@@ -1,12 +1,11 @@
-//! A file of a repository, where it can be had without waiting for anything: no thread, no lock, no
-//! disk.
+//! Reads a file of a repository, if that takes no wait for a thread, a lock or the disk.
 //!
-//! The thread that takes requests in must never wait, and to hand one on takes longer than to copy
-//! a manifest that is in memory. So the system is asked for what it has there only
-//! (`RESOLVE_CACHED` of openat2(2), `RWF_NOWAIT` of preadv2(2)), of local file systems only, and
-//! only for the plain case. Whatever there is more to it, a link, a move of the working tree, a
-//! path of another shape, is for `ops::stable_read`. Of a repository without a working tree it is
-//! what was read there lately (`recent_reads`).
+//! The thread that reads requests must never wait, but handing a request to another thread takes
+//! longer than copying a manifest that is in memory. So this file asks the system only for what is
+//! in memory (`RESOLVE_CACHED` of openat2(2), `RWF_NOWAIT` of preadv2(2)), only on local file
+//! systems, and only in the plain case. All other cases (a link, a move of the working tree, a path
+//! of another form) are left to `ops::stable_read`. For a repository without a working tree, this
+//! file returns what was read there lately (`recent_reads`).
 
 #![cfg_attr(not(target_os = "linux"), allow(unused))]
 
@@ -17,23 +16,22 @@ use std::time::{Duration, Instant};
 
 use crate::repo::recent_reads::{At, RecentReads};
 
-/// Which file systems never make anyone wait for a network or another process when they are asked
-/// for what is in memory.
+/// The file systems that answer from memory without waiting for a network or another process.
 pub(crate) struct CachedReads {
-    /// What each is, and when that was learned.
+    /// The kind of each file system, and when it was learned.
     devices: Mutex<HashMap<(u32, u32), (Medium, Instant)>>,
     recent_reads: RecentReads,
     tick: Duration,
 }
 
-/// What who asks a file system may have to wait for.
+/// What a request to a file system may have to wait for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Medium {
     /// Nothing: all of it is in memory.
     Memory,
     /// A disk, for what is not in memory.
     Disk,
-    /// Anything.
+    /// Anything, such as a network.
     Other,
 }
 
@@ -47,14 +45,15 @@ impl Default for CachedReads {
     }
 }
 
-/// File systems that are remembered; with more, they are learned again.
+/// The most file systems in the cache. When it is full, it is emptied.
 const MAX_DEVICES: usize = 64;
-/// How long that is believed: the number of a device may become another's when it is unmounted.
+/// How long an entry is believed. After an unmount, another file system may get the number of the
+/// device.
 const BELIEVED: Duration = Duration::from_secs(60);
 /// How coarse the clocks of other file systems may be. See `fingerprint::tick_of`.
 const TICK: Duration = Duration::from_secs(3);
 
-/// Whether `path` is absolute and says in one way only where it leads.
+/// Whether `path` is absolute and in its normal form.
 fn is_plain(path: &[u8]) -> bool {
     let mut steps = path.split(|byte| *byte == b'/');
     path.len() > 1
@@ -62,8 +61,8 @@ fn is_plain(path: &[u8]) -> bool {
         && steps.all(|step| !step.is_empty() && step != b"." && step != b"..")
 }
 
-/// Whether `file` is relative, and no other file system could take a part of it for `.git` either:
-/// some ignore case, or characters beyond ASCII.
+/// Whether `file` is relative, and no step of it is `.git`, not even on file systems that ignore
+/// case or some characters beyond ASCII.
 fn is_harmless(file: &[u8]) -> bool {
     let mut steps = file.split(|byte| *byte == b'/');
     file.is_ascii()
@@ -73,13 +72,13 @@ fn is_harmless(file: &[u8]) -> bool {
 }
 
 impl CachedReads {
-    /// Where the repository without a working tree at `root` is, for [`CachedReads::keep`]: to be
-    /// asked before a file is read there.
+    /// The state of the repository without a working tree at `root`, for [`CachedReads::keep`]. Get
+    /// it before the file is read.
     pub(crate) fn at(&self, root: &Path) -> Option<At> {
         At::of(root, self.tick)
     }
 
-    /// Remembers a file that was read there, if it is on a file system that was learned.
+    /// Caches a file that was read there, if its file system is in the cache.
     pub(crate) fn keep(&self, root: &Path, at: At, file: &Path, content: &[u8]) {
         let is_good = |device| matches!(self.known(device), Some(Medium::Memory | Medium::Disk));
         if at.devices().all(is_good) {
@@ -137,8 +136,8 @@ mod linux {
     }
 
     impl Medium {
-        /// How to open what is inside of a directory without waiting: a file system in memory does
-        /// not remember what it does not have, and need not.
+        /// How to open a path inside a directory without waiting. A file system in memory never
+        /// waits, and does not cache names that do not exist.
         fn inside(self) -> Option<ResolveFlags> {
             let inside = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
             match self {
@@ -165,13 +164,13 @@ mod linux {
         (stat.stx_dev_major, stat.stx_dev_minor)
     }
 
-    /// What a directory shows of what is put into it and taken out.
+    /// The times of a directory, which change when a name is added or removed.
     fn times(dir: &Statx) -> [(i64, u32); 2] {
         [dir.stx_mtime, dir.stx_ctime].map(|time| (time.tv_sec, time.tv_nsec))
     }
 
     impl CachedReads {
-        /// Learns what the file system of `path` is, from whom it may be waited for.
+        /// Learns the kind of the file system of `path`. Call it where waiting is allowed.
         pub(crate) fn learn(&self, path: &Path) {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let Some(device) = statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS)
@@ -198,8 +197,8 @@ mod linux {
             devices.insert(device, (medium, Instant::now()));
         }
 
-        /// The content of `file` in the repository at `path`, of at most so many bytes. `None` says
-        /// nothing: neither that it is not there.
+        /// The content of `file` in the repository at `path`, of at most `most` bytes. `None`
+        /// does not mean that the file does not exist.
         pub(crate) fn file(&self, path: &Path, file: &Path, most: u64) -> Option<Vec<u8>> {
             let (root_path, file_path) = (path, file);
             let (path, file) = (path.as_os_str().as_bytes(), file.as_os_str().as_bytes());
@@ -224,7 +223,7 @@ mod linux {
             {
                 return None;
             }
-            // A checkout that is under way, or was interrupted.
+            // A checkout is under way, or was interrupted.
             if open(&git, MARKER.as_bytes(), PLACE, inside).err()? != Errno::NOENT {
                 return None;
             }
@@ -234,15 +233,16 @@ mod linux {
                     most,
                     medium.read_flags(),
                 )?,
-                // Without one there is no working tree, and what lies there is not of the commit.
+                // Without an index there is no working tree, and files at this place are not of the
+                // commit.
                 Err(Errno::NOENT) => self
                     .recent_reads
                     .get(&git, inside, root_path, file_path)?
                     .to_vec(),
                 Err(_) => return None,
             };
-            // A checkout that began meanwhile put its marker there, and what takes the place of a
-            // whole `.git` gives the old one another name first: both show.
+            // A checkout that began meanwhile has set its marker. A new `.git` has renamed the old
+            // one first. Both are noticed here.
             let is_same = times(&stat(&git)?) == times(&before);
             (is_same && content.len() as u64 <= most).then_some(content)
         }

@@ -1,4 +1,5 @@
-//! What a killed process left behind. Only under the directory's lock: nobody else is at work then.
+//! Removes what a killed process left behind. Call it under the directory's lock, which keeps all
+//! others away.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -8,8 +9,8 @@ use std::path::Path;
 use crate::repo::pack::INCOMING;
 use crate::repo::{BUILD_PREFIX, OLD_GIT, marker, open, raw_object, refs};
 
-/// Undoes or removes the leftovers of an interrupted clone or repair. What cannot be removed is no
-/// error here: the sync will tell if it is in its way.
+/// Undoes or removes the leftovers of an interrupted clone or repair. A leftover that cannot be
+/// removed is no error here: the sync fails if it is in the way.
 pub(crate) fn builds(path: &Path) {
     let git = path.join(".git");
     let old = path.join(OLD_GIT);
@@ -17,7 +18,7 @@ pub(crate) fn builds(path: &Path) {
     if fs::symlink_metadata(&git).is_err() && fs::symlink_metadata(&old).is_ok() {
         let _ = fs::rename(&old, &git);
     }
-    // The old one is what there is to go back to while the new one's checkout is not done.
+    // Until the checkout of the new `.git` is done, the old one is kept to go back to.
     let needed = marker::is_set(&git);
     let builds = fs::read_dir(path).into_iter().flatten().flatten();
     let mut builds: Vec<OsString> = builds
@@ -34,8 +35,8 @@ pub(crate) fn builds(path: &Path) {
     }
 }
 
-/// The names at the top of the commits that are checked out, or were about to be: a commit may have
-/// some that begin like ours.
+/// The top-level names of the commits that are or were about to be checked out: some of these may
+/// begin like our own names.
 fn committed(git_dir: &Path) -> HashSet<Vec<u8>> {
     let mut names = HashSet::new();
     let Ok(repo) = open::managed(git_dir) else {
@@ -61,8 +62,8 @@ fn committed(git_dir: &Path) -> HashSet<Vec<u8>> {
     names
 }
 
-/// Removes half-written packs and stale locks from a managed repository. Not for anyone's own
-/// repository: a `git` at work there does not know our lock.
+/// Removes half-written packs and stale locks from a managed repository. Not for unmanaged
+/// repositories: a `git` that works there does not know our lock.
 pub(crate) fn managed(git_dir: &Path) {
     let _ = fs::remove_dir_all(git_dir.join(INCOMING));
     for entry in fs::read_dir(git_dir.join("objects/pack"))

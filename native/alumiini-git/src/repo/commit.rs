@@ -1,14 +1,14 @@
-//! What a commit says of itself, read as `git log` reads it.
+//! Parses a commit as `git log` does.
 //!
-//! Twenty years of tools have written commits that libgit2 refuses and Git shows: no e-mail, two of
-//! them, dates that are none or lie beyond time, zones of weeks. The rules here are those of Git's
-//! `split_ident_line` and of its pretty formats.
+//! In twenty years, tools have written commits that libgit2 refuses and Git shows: with no e-mail
+//! address or two, with dates that are not numbers or beyond any range, with time zones of weeks.
+//! The rules here are those of Git's `split_ident_line` and of its pretty formats.
 
 use std::borrow::Cow;
 
 use encoding_rs::{Encoding, UTF_16BE, UTF_16LE};
 
-/// Who did something, and when. Empty where it is not told.
+/// Who did something, and when. Fields are empty where the commit lacks them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Person {
     pub(crate) name: Vec<u8>,
@@ -18,7 +18,7 @@ pub(crate) struct Person {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Date {
-    /// Since 1970. 0 where it is beyond what Git can count, as Git shows it.
+    /// Seconds since 1970. 0 if the number is beyond Git's range, as Git shows it.
     pub(crate) seconds: i64,
     /// Minutes east of UTC.
     pub(crate) offset: i32,
@@ -31,7 +31,7 @@ pub(crate) struct Text {
     pub(crate) message: Vec<u8>,
 }
 
-/// Reads the bytes of a commit object. Whatever they are, there is something to show.
+/// Parses the bytes of a commit object. Any bytes have a result.
 pub(crate) fn text(data: &[u8]) -> Text {
     // Git handles them as a C string.
     let data = &data[..position(data, 0).unwrap_or(data.len())];
@@ -86,7 +86,7 @@ fn person(line: &[u8]) -> Person {
     }
 }
 
-/// What stands behind the last `>`: digits, and a zone with its sign.
+/// Parses the text after the last `>`: digits, and a time zone with its sign.
 fn date(line: &[u8]) -> Option<Date> {
     let last = line.iter().rposition(|byte| *byte == b'>')?;
     let (seconds, rest) = digits(trim_start(&line[last + 1..]))?;
@@ -103,7 +103,7 @@ fn date(line: &[u8]) -> Option<Date> {
             offset: 0,
         });
     };
-    // Hours and minutes in one number, as Git takes it apart.
+    // Hours and minutes are in one number, which is split as in Git.
     let zone = number(zone)
         .and_then(|zone| i32::try_from(zone).ok())
         .unwrap_or(0);
@@ -126,7 +126,7 @@ fn number(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// As C's `isspace` in Git, which knows four of them.
+/// As Git's own `isspace`, which knows four characters.
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
@@ -151,27 +151,28 @@ fn position(text: &[u8], wanted: u8) -> Option<usize> {
     text.iter().position(|byte| *byte == wanted)
 }
 
-/// `bytes` in UTF-8. None where the encoding is not known, or the bytes are not of it: then Git,
-/// too, shows them as they are.
+/// `bytes` in UTF-8. `None` if the encoding is not known, or the bytes are not valid in it. Then
+/// Git, too, shows them unchanged.
 fn decode<'a>(encoding: &[u8], bytes: &'a [u8]) -> Option<Cow<'a, str>> {
     let name = String::from_utf8_lossy(encoding).to_ascii_lowercase();
-    // By that name the Web means another one, which has letters where this has control characters.
+    // On the Web this name means another encoding, which has letters in place of control
+    // characters.
     if ["iso-8859-1", "iso8859-1", "iso_8859-1", "latin1", "latin-1"].contains(&name.as_str()) {
         return Some(bytes.iter().map(|byte| char::from(*byte)).collect());
     }
     let label = match name.as_str() {
-        // Names that `iconv` has and the Web has not.
+        // Names that `iconv` knows and the Web standard does not.
         "cp932" | "ms932" | "sjis-win" | "windows-932" => "shift_jis",
         "eucjp" => "euc-jp",
         "cp936" | "ms936" | "windows-936" | "euccn" | "euc-cn" => "gbk",
         "cp949" | "uhc" | "euckr" => "euc-kr",
         "cp950" | "big-5" => "big5",
-        // The Web takes it for another one, which has letters beyond.
+        // On the Web this name means another encoding, which has additional letters.
         "ascii" | "us-ascii" => return None,
         other => other,
     };
     let encoding = Encoding::for_label(label.as_bytes())?;
-    // No commit is written in it: its headers are not.
+    // No commit is in UTF-16, since its headers are not.
     if encoding == UTF_16LE || encoding == UTF_16BE {
         return None;
     }

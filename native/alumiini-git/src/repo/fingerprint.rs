@@ -1,15 +1,17 @@
-//! The names and stats of all that is below a directory, to be held against what is there later.
+//! The names and stats of everything below a directory, to find out later whether anything has
+//! changed.
 //!
-//! A stat takes about a microsecond and there are thousands, so telling whether something has
-//! changed is made as cheap as it can be: directories are not read again where the file system says
-//! that they hold what they held, and threads that have nothing else to do help.
+//! A stat takes about a microsecond, and there are thousands of files, so the comparison is made as
+//! cheap as possible: a directory is not read again if its own times show that its names are the
+//! same, and idle threads help.
 
 #![allow(
     clippy::unnecessary_cast,
     reason = "the types of a stat differ between systems"
 )]
 
-use std::collections::HashMap;
+mod after_move;
+
 use std::collections::hash_map::RandomState;
 use std::ffi::{CStr, CString};
 use std::hash::{BuildHasher, Hasher};
@@ -19,46 +21,44 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, Stat, fstat, openat, statat};
-use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
 use crate::repo::local_fs::is_local;
 use crate::repo::open_flags::{DIR, DIR_ITSELF};
-use crate::repo::working_tree::Moved;
 use crate::task::all_of::all_of;
 
-/// Directories that are one in the other, each of them open.
+/// Levels of directories. One directory is open for each.
 const MAX_DEEP: usize = 64;
-/// A directory of no more files than this is not opened to look at them.
+/// A directory with no more files than this is not opened to read their stats.
 const FEW: usize = 2;
-/// How an entry of `Folder::names` begins.
+/// The first byte of an entry in `Folder::names`.
 const FOLDER: u8 = b'/';
 const FILE: u8 = b' ';
 
-/// What a tree looked like.
+/// The state of a directory tree.
 #[derive(Debug)]
 pub(super) struct Fingerprint {
     folders: Vec<Arc<Folder>>,
-    /// Whether directories that show the same times hold the same names. POSIX wants that, and
-    /// local file systems hold to it.
+    /// Whether a directory with the same times has the same names. POSIX says so, and local file
+    /// systems comply.
     tells: bool,
     pub(super) files: usize,
 }
 
-/// One of its directories.
+/// One directory of the tree.
 #[derive(Debug)]
 struct Folder {
-    /// From the root.
+    /// Relative to the root.
     path: CString,
     own: FileStat,
-    /// Of each entry its type, its name and a zero, as it was read.
+    /// The type, the name and a zero byte for each entry, in the order in which they were read.
     names: Box<[u8]>,
     files: usize,
-    /// Of the stats of its files, in that order.
+    /// A hash of the stats of its files, in the same order.
     digest: u64,
 }
 
-/// What a stat says: which file, what is in it, when it was last touched.
+/// The fields of a stat that tell whether a file is the same and unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FileStat {
     identity: (u64, u64),
@@ -77,7 +77,7 @@ impl FileStat {
         }
     }
 
-    /// In one piece, since a hash of many small ones costs more than the stat.
+    /// All fields in one piece: hashing many small pieces costs more than the stat.
     fn bytes(&self) -> [u8; 56] {
         let changed = (self.changed.as_secs(), self.changed.subsec_nanos());
         let words = [
@@ -98,12 +98,12 @@ impl FileStat {
 }
 
 impl Fingerprint {
-    /// Looks at all below `root`, but for `without`, a name at the top. Looks with other `keys`
-    /// cannot be compared with it.
+    /// The fingerprint of everything below `root`, except for the top-level name `without`. Only
+    /// fingerprints with the same `keys` can be compared.
     ///
-    /// `tick`: what changed less than so long ago is too young to be known again by its stat,
-    /// unless the file system is known to be quicker. `None` where something is, where something
-    /// cannot be looked at, or when `cancelled`.
+    /// `tick`: a file that changed less than this ago may change again without a change of its
+    /// stat, unless the file system is known to have a finer clock. `None` if there is such a file,
+    /// if anything cannot be read, or when `cancelled`.
     pub(super) fn at(
         root: &Path,
         without: Option<&CStr>,
@@ -115,29 +115,29 @@ impl Fingerprint {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         let root = rustix::fs::open(root, DIR, Mode::empty()).ok()?;
-        let mut looking = Looking {
+        let mut builder = Builder {
             keys,
             old: now.saturating_sub(tick.min(tick_of(&root)?)),
             without,
             cancelled,
             device: FileStat::of(&fstat(&root).ok()?).identity.0,
-            look: Fingerprint {
+            made: Fingerprint {
                 folders: vec![],
                 tells: is_local(&root),
                 files: 0,
             },
         };
-        looking.add(&root, b".", MAX_DEEP)?;
-        Some(looking.look)
+        builder.add(&root, b".", MAX_DEEP)?;
+        Some(builder.made)
     }
 
-    /// The same of what may be of just now: names are read again each time, and times alone tell
-    /// nothing of what was written within one tick.
+    /// The same for a tree that may have changed just now. Its directories are read again at each
+    /// comparison, since writes within one tick leave the same times.
     pub(super) fn at_once(root: &Path, keys: &RandomState) -> Option<Fingerprint> {
-        let look = Fingerprint::at(root, None, keys, Duration::ZERO, &CancellationToken::new())?;
+        let made = Fingerprint::at(root, None, keys, Duration::ZERO, &CancellationToken::new())?;
         Some(Fingerprint {
             tells: false,
-            ..look
+            ..made
         })
     }
 
@@ -145,7 +145,7 @@ impl Fingerprint {
         self.folders.len()
     }
 
-    /// How much memory it takes, about.
+    /// The memory that it takes, approximately.
     pub(super) fn bytes(&self) -> usize {
         let of = |folder: &Arc<Folder>| {
             size_of::<Folder>() + folder.path.count_bytes() + folder.names.len()
@@ -153,8 +153,8 @@ impl Fingerprint {
         self.folders.iter().map(of).sum()
     }
 
-    /// Whether what is below `root` still looks like this. So many threads of the runtime help, if
-    /// they are free.
+    /// Whether the tree below `root` still has this fingerprint. Up to `helpers` idle threads of
+    /// the runtime help.
     pub(super) fn is_still(
         self: &Arc<Fingerprint>,
         what: What,
@@ -166,12 +166,12 @@ impl Fingerprint {
         let Ok(root) = rustix::fs::open(root, DIR, Mode::empty()) else {
             return false;
         };
-        let (look, keys, cancelled) = (self.clone(), keys.clone(), cancelled.clone());
+        let (this, keys, cancelled) = (self.clone(), keys.clone(), cancelled.clone());
         let what = if self.tells { what } else { What::All };
         let is_same = move |place: usize| {
-            let folder: &Folder = &look.folders[place];
+            let folder: &Folder = &this.folders[place];
             let same = || match what {
-                What::All => look.is_folder_still(folder, &root, &keys),
+                What::All => this.is_folder_still(folder, &root, &keys),
                 What::Names => has_same_stat(folder, &root),
             };
             !cancelled.is_cancelled() && same() == Some(true)
@@ -179,93 +179,7 @@ impl Fingerprint {
         all_of(self.folders.len(), helpers, is_same)
     }
 
-    /// The same after a move of the working tree at `root`: looks at what that touched only. `None`
-    /// where what is there is not what the move has put there.
-    pub(super) fn after(
-        &self,
-        moved: &Moved,
-        root: &Path,
-        without: &CStr,
-        keys: &RandomState,
-    ) -> Option<Fingerprint> {
-        let root = rustix::fs::open(root, DIR, Mode::empty()).ok()?;
-        let mut folders: HashMap<&[u8], Option<Arc<Folder>>> = HashMap::new();
-        for folder in &self.folders {
-            let is_touched = moved.touched.contains(below_root(&folder.path));
-            folders.insert(
-                folder.path.to_bytes(),
-                (!is_touched).then(|| folder.clone()),
-            );
-        }
-        let mut look = Fingerprint {
-            folders: folders.values().flatten().cloned().collect(),
-            tells: is_local(&root),
-            files: 0,
-        };
-        let device = FileStat::of(&fstat(&root).ok()?).identity.0;
-        let mut next: Vec<Vec<u8>> = moved.touched.iter().cloned().collect();
-        while let Some(path) = next.pop() {
-            let full = CString::new(if path.is_empty() {
-                b".".to_vec()
-            } else {
-                [b"./", &path[..]].concat()
-            })
-            .ok()?;
-            let dir = match openat(&root, &full, DIR_ITSELF, Mode::empty()) {
-                Ok(dir) => dir,
-                // It went with the last that was in it.
-                Err(Errno::NOENT) => continue,
-                Err(_) => return None,
-            };
-            let stat = fstat(&dir).ok()?;
-            let names = read(&dir)?;
-            let (mut files, mut directories) = moved.names(&path);
-            for name in entries(&names, FOLDER).filter(|name| !path.is_empty() || *name != without)
-            {
-                if !directories.remove(name.to_bytes()) {
-                    return None;
-                }
-                let inner = match path.is_empty() {
-                    true => name.to_bytes().to_vec(),
-                    false => [&path[..], b"/", name.to_bytes()].concat(),
-                };
-                let is_known = folders.contains_key(&[b"./", &inner[..]].concat()[..]);
-                if !is_known && !moved.touched.contains(&inner) {
-                    next.push(inner);
-                }
-            }
-            let mut digest = keys.build_hasher();
-            for name in entries(&names, FILE) {
-                let stat = statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-                let file = match path.is_empty() {
-                    true => name.to_bytes().to_vec(),
-                    false => [&path[..], b"/", name.to_bytes()].concat(),
-                };
-                if !files.remove(name.to_bytes()) || !moved.is_as_written(&file, &stat) {
-                    return None;
-                }
-                digest.write(&FileStat::of(&stat).bytes());
-            }
-            if !files.is_empty()
-                || !directories.is_empty()
-                || FileStat::of(&stat).identity.0 != device
-            {
-                return None;
-            }
-            look.tells &= moved.is_believed(&stat);
-            look.folders.push(Arc::new(Folder {
-                path: full,
-                own: FileStat::of(&stat),
-                files: entries(&names, FILE).count(),
-                names,
-                digest: digest.finish(),
-            }));
-        }
-        look.files = look.folders.iter().map(|folder| folder.files).sum();
-        Some(look)
-    }
-
-    /// Of a working tree of which nothing is known yet.
+    /// The fingerprint of a working tree of which nothing is known yet.
     pub(super) fn of_nothing() -> Fingerprint {
         Fingerprint {
             folders: Vec::new(),
@@ -288,8 +202,8 @@ impl Fingerprint {
     }
 }
 
-/// Without opening the directory, which takes longer than to walk to a few files in it. What stands
-/// on the way is no other: the directories above are held against what they were, too.
+/// Compares a folder without opening it: for a few files, walking their whole paths is quicker. The
+/// directories above are compared, too, so the paths lead to the same place.
 fn is_still_from_afar(folder: &Folder, root: &OwnedFd, keys: &RandomState) -> Option<bool> {
     if !has_same_stat(folder, root)? {
         return Some(false);
@@ -312,26 +226,26 @@ fn has_same_stat(folder: &Folder, root: &OwnedFd) -> Option<bool> {
     Some(FileStat::of(&own) == folder.own)
 }
 
-/// What is held against a look.
+/// What to compare.
 #[derive(Clone, Copy)]
 pub(super) enum What {
     All,
-    /// Whether no name came, went or became another's, which the directories tell; where they do
-    /// not, all.
+    /// Only whether names were added, removed or replaced, by the times of the directories. If
+    /// these do not tell, everything is compared.
     Names,
 }
 
-/// A look that is being taken.
-struct Looking<'a> {
+/// A fingerprint while it is made.
+struct Builder<'a> {
     keys: &'a RandomState,
     old: Duration,
     without: Option<&'a CStr>,
     cancelled: &'a CancellationToken,
     device: u64,
-    look: Fingerprint,
+    made: Fingerprint,
 }
 
-impl Looking<'_> {
+impl Builder<'_> {
     fn add(&mut self, dir: &OwnedFd, path: &[u8], depth: usize) -> Option<()> {
         if depth == 0 || self.cancelled.is_cancelled() {
             return None;
@@ -340,17 +254,17 @@ impl Looking<'_> {
         let own = FileStat::of(&fstat(dir).ok()?);
         let names = read(dir)?;
         let digest = digest(dir.as_fd(), &names, self.keys, &is_old)?;
-        // Else it is another file system that is mounted there; or another name may come within the
+        // Otherwise another file system is mounted there, or another name may be added within the
         // same tick of the clock.
-        self.look.tells &= own.identity.0 == self.device && is_old(&own);
+        self.made.tells &= own.identity.0 == self.device && is_old(&own);
         let files = entries(&names, FILE).count();
-        self.look.files += files;
+        self.made.files += files;
         let without = self.without.filter(|_| path == b".");
         for name in entries(&names, FOLDER).filter(|name| Some(*name) != without) {
             let sub = openat(dir, name, DIR_ITSELF, Mode::empty()).ok()?;
             self.add(&sub, &[path, b"/", name.to_bytes()].concat(), depth - 1)?;
         }
-        self.look.folders.push(Arc::new(Folder {
+        self.made.folders.push(Arc::new(Folder {
             path: CString::new(path).ok()?,
             own,
             names,
@@ -361,21 +275,15 @@ impl Looking<'_> {
     }
 }
 
-/// The path of a folder, without what it begins with.
-fn below_root(path: &CStr) -> &[u8] {
-    let path = path.to_bytes();
-    path.strip_prefix(b"./").unwrap_or_default()
-}
-
-/// What changed less than this ago, by the clock of the file system of `dir`, may change again
-/// without showing it. Linux's file systems tell times by ticks of at most 10 ms; where there are
-/// no fractions of seconds, or nothing is known, they may tell every second one only.
+/// A file that changed less than this ago, by the clock of the file system of `dir`, may change
+/// again without a change of its times. Linux's file systems have ticks of at most 10 ms. Those
+/// without fractions of seconds, and those that are not known, may have ticks of two seconds.
 fn tick_of(dir: &OwnedFd) -> Option<Duration> {
     let is_fine = is_local(dir) && fstat(dir).ok()?.st_ctime_nsec != 0;
     Some(Duration::from_millis(if is_fine { 20 } else { 3_000 }))
 }
 
-/// What `dir` holds, as `Folder::names` has it.
+/// The entries of `dir`, in the form of `Folder::names`.
 fn read(dir: &OwnedFd) -> Option<Box<[u8]>> {
     let mut names = vec![];
     let mut entries = Dir::read_from(dir).ok()?;
@@ -400,8 +308,8 @@ fn entries(names: &[u8], kind: u8) -> impl Iterator<Item = &CStr> {
         .filter_map(move |entry| CStr::from_bytes_with_nul(entry.strip_prefix(&[kind])?).ok())
 }
 
-/// One number for the stats of all files that are named. `None` where one cannot be had, or
-/// `is_enough` says no to one.
+/// A hash of the stats of all files in `names`. `None` if a stat fails, or `is_enough` is false for
+/// one.
 fn digest(
     dir: BorrowedFd,
     names: &[u8],
@@ -412,7 +320,7 @@ fn digest(
     for name in entries(names, FILE) {
         let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
         let seen = FileStat::of(&stat);
-        // A file system may tell only here that it is a directory.
+        // With some file systems only the stat shows that an entry is a directory.
         if !is_enough(&seen) || FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
             return None;
         }

@@ -244,7 +244,10 @@ proptest! {
     /// Whatever the tree and the path: what opens is a regular file that the system, asked for its
     /// real place, finds inside and not below a `.git`.
     #[test]
-    fn what_opens_is_inside(tree in prop::collection::vec((step(), node()), 1..6), wanted in path()) {
+    fn what_opens_is_inside(
+        tree in prop::collection::vec((step(), node()), 1..6),
+        wanted in path(),
+    ) {
         let outside = tempfile::tempdir().unwrap();
         let root = outside.path().join("repo");
         for name in ["a", "b", "config"] {
@@ -260,7 +263,10 @@ proptest! {
             let real = fs::read_link(of_fd).or_else(|_| root.join(&wanted).canonicalize()).unwrap();
             let relative = real.strip_prefix(root.canonicalize().unwrap());
             prop_assert!(relative.is_ok(), "{wanted} opened {}", real.display());
-            let in_git = relative.unwrap().components().any(|c| c.as_os_str().as_bytes().eq_ignore_ascii_case(b".git"));
+            let in_git = relative
+                .unwrap()
+                .components()
+                .any(|c| c.as_os_str().as_bytes().eq_ignore_ascii_case(b".git"));
             prop_assert!(!in_git, "{wanted} opened {}", real.display());
             let (a, b) = (file.metadata().unwrap(), fs::metadata(&real).unwrap());
             prop_assert_eq!((a.dev(), a.ino()), (b.dev(), b.ino()));

@@ -226,7 +226,10 @@ proptest! {
 
     #[test]
     fn paths_of_many_steps_are_what_they_are_in_a_working_tree(
-        paths in prop::collection::vec(prop::collection::vec(prop::sample::select(STEPS), 1..5), 200),
+        paths in prop::collection::vec(
+            prop::collection::vec(prop::sample::select(STEPS), 1..5),
+            200,
+        ),
     ) {
         let (dir, repo) = committed();
         for steps in paths {

@@ -2,9 +2,12 @@ defmodule Mix.Tasks.AlumiiniGit.Package do
   # For the maintainers of this library: what Hex is to pack is not what lies here, but that without
   # what no user needs.
   #
-  #     mix alumiini_git.package DIR                 puts the package's files there, and says what they weigh when Hex packs them
-  #     mix alumiini_git.package hex.build ...       and has that task of Hex work there; `mix hex.build` does, after its guard
+  #     mix alumiini_git.package DIR
+  #     mix alumiini_git.package hex.build ...
   #     mix alumiini_git.package hex.publish ...
+  #
+  # The first puts the package's files into DIR, and prints what they weigh when Hex packs them.
+  # The others run that task of Hex in such a directory; `mix hex.build` does so after its guard.
   @moduledoc false
 
   use Mix.Task

@@ -1,4 +1,4 @@
-//! The refs that a server lists, as far as they are wanted.
+//! The refs in a server's list that a caller wants.
 
 use std::collections::HashMap;
 
@@ -13,17 +13,17 @@ pub(in crate::net) const MAX_ADVERTISEMENT: u64 = 64 << 20;
 
 /// The most refs that a server may list, wanted or not.
 const MAX_REFS: usize = 1_000_000;
-/// What is kept of a list unless told otherwise: some 40,000 refs, for each byte of which a client
-/// may need 40.
+/// The default limit of a list: some 40,000 refs. A client may need 40 bytes of memory for each
+/// byte.
 pub(crate) const DEFAULT_MAX_BYTES: u64 = 4 << 20;
 
-/// A ref as the server told it. Names are bytes, and nothing has checked that they are well-formed
+/// A ref as the server lists it. Names are bytes, and nothing has checked that they are well-formed
 /// ref names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RemoteRef {
-    /// `HEAD` or `refs/…`, from servers that are as they should be.
+    /// `HEAD` or `refs/…`, if the server is correct.
     pub(crate) name: Vec<u8>,
-    /// What the ref holds: for an annotated tag, the tag object.
+    /// The id in the ref: of an annotated tag, that of the tag object.
     pub(crate) oid: Oid,
     /// For an annotated tag, what it points to in the end.
     pub(crate) peeled: Option<Oid>,
@@ -31,26 +31,27 @@ pub(crate) struct RemoteRef {
     pub(crate) symref_target: Option<Vec<u8>>,
 }
 
-/// What a list takes for each byte that counts: refs of short names in memory, and the frame that
-/// they become.
+/// The memory that a list takes for each byte of names and ids: the refs themselves, when names are
+/// short, and the frame of the reply.
 const COST: u64 = 4;
 
-/// What is wanted of a list of refs.
+/// Which refs of a list are wanted, and how many bytes of them.
 #[derive(Clone, Copy)]
 pub(crate) struct Wanted<'a> {
     pub(crate) names: Names<'a>,
     /// Bytes of their names and ids; with more the list is `too_large`.
     pub(crate) max_bytes: u64,
-    /// Where a list that is longer than [`FREE`] has its memory from. None where none is that long.
+    /// The pool that a list longer than [`FREE`] takes its memory from. `None` where no list is
+    /// that long.
     share: Option<&'a Share<'a>>,
 }
 
 /// Which refs are wanted, by their full names.
 #[derive(Clone, Copy)]
 pub(crate) enum Names<'a> {
-    /// These.
+    /// The refs with these names.
     Exactly(&'a [u8]),
-    /// Those that begin with one of these; all where there is none.
+    /// The refs that begin with one of these; all refs if there is none.
     Prefixes(&'a [Vec<u8>]),
 }
 
@@ -59,14 +60,15 @@ impl<'a> Wanted<'a> {
     pub(crate) fn named(name: &'a [u8]) -> Self {
         Wanted {
             names: Names::Exactly(name),
-            // Once with the longest name that a line holds, and what it stands for.
+            // Room for one ref with the longest name and the longest symref target that a line can
+            // hold.
             max_bytes: 2 * FREE,
             share: None,
         }
     }
 
-    /// Those whose names begin with one of `prefixes`, and all where there is none. Their names and
-    /// ids have at most `max_bytes`; memory for them is taken from `share`.
+    /// The refs whose names begin with one of `prefixes`; all refs if there is none. Their names
+    /// and ids may have `max_bytes` bytes; memory for them is taken from `share`.
     pub(crate) fn within(prefixes: &'a [Vec<u8>], max_bytes: u64, share: &'a Share<'a>) -> Self {
         Wanted {
             names: Names::Prefixes(prefixes),
@@ -84,13 +86,13 @@ impl<'a> Wanted<'a> {
         }
     }
 
-    /// The same without a limit of the caller's, for counting them.
+    /// The same without a limit of the caller's, to count refs.
     pub(crate) fn every(prefixes: &'a [Vec<u8>], share: &'a Share<'a>) -> Self {
         Wanted::within(prefixes, MAX_ADVERTISEMENT, share)
     }
 
-    /// Waits until `bytes` may be held in memory. Nothing is read meanwhile, so the remote waits,
-    /// too.
+    /// Waits until `bytes` of memory are free for this list. Meanwhile nothing is read, so the
+    /// remote waits, too.
     pub(crate) async fn allow(&self, bytes: u64) -> Result<()> {
         match self.share {
             Some(share) if bytes > FREE => share.take(self.max_bytes.saturating_mul(COST)).await,
@@ -118,13 +120,13 @@ impl<'a> Wanted<'a> {
 }
 
 impl RemoteRef {
-    /// The bytes that it counts against a limit: its names, and its ids in hexadecimal.
+    /// The bytes of the ref that count against a limit: its names, and its ids in hexadecimal.
     pub(crate) fn bytes(&self) -> u64 {
         let ids = if self.peeled.is_some() { 80 } else { 40 };
         (self.name.len() + self.symref_target.as_ref().map_or(0, Vec::len) + ids) as u64
     }
 
-    /// The commit that the ref stands for, unless its tag is of something else.
+    /// The peeled id, or the id itself: a commit, unless a tag points to something else.
     pub(crate) fn peeled_or_id(&self) -> Oid {
         self.peeled.unwrap_or(self.oid)
     }
@@ -135,7 +137,7 @@ pub(in crate::net) struct Advertised<'a> {
     refs: Kept<'a>,
     symrefs: HashMap<Vec<u8>, Vec<u8>>,
     count: usize,
-    /// Whether the repository says where it is shallow.
+    /// Whether the repository lists shallow commits.
     pub(in crate::net) shallow: bool,
 }
 
@@ -157,8 +159,8 @@ impl<'a> Advertised<'a> {
         }
     }
 
-    /// `<id> <name>`, a peeled `<id> <name>^{}`, or what is no ref: `capabilities^{}` of an empty
-    /// repository and `shallow <id>`.
+    /// A line is `<id> <name>`, a peeled `<id> <name>^{}`, or no ref: `capabilities^{}` of an empty
+    /// repository, or `shallow <id>`.
     pub(in crate::net) async fn line<C: Chunks>(
         &mut self,
         reader: &PktLineReader<C>,
@@ -186,7 +188,7 @@ impl<'a> Advertised<'a> {
             }
             return Ok(());
         }
-        // Objects of another repository, which it borrows from.
+        // `.have` lines name objects of another repository from which this one borrows.
         if name == b".have" || !self.refs.wanted.includes(name) {
             return Ok(());
         }
@@ -210,7 +212,7 @@ impl<'a> Advertised<'a> {
     }
 }
 
-/// The refs of a list that are wanted, as far as they may be.
+/// Collects the wanted refs of a list, within its limits.
 pub(in crate::net) struct Kept<'a> {
     wanted: Wanted<'a>,
     pub(in crate::net) kept: Vec<RemoteRef>,
@@ -246,7 +248,7 @@ impl<'a> Kept<'a> {
     }
 }
 
-/// What an error says of a remote whose refs have more than `limit` bytes.
+/// The sentence of the error for a remote whose refs have more than `limit` bytes.
 pub(crate) fn too_many_bytes(limit: u64) -> String {
     format!(
         "lists more than {limit} bytes of refs: ask for fewer by prefix, or allow more by max_bytes"

@@ -1,11 +1,10 @@
-//! What a server says at the beginning: the version of the protocol that it speaks, and what it
-//! can do in it.
+//! The capabilities that a server advertises: the version of the protocol, and its features.
 
 use crate::error::{Kind, Result};
 use crate::net::git::advertised::{Advertised, RemoteRef, Wanted};
 use crate::net::git::pkt_line::{Chunks, PktLine, PktLineReader};
 
-/// What we say that we are, where a server wants to know.
+/// The agent that we name where a server asks for one.
 pub(in crate::net) const AGENT: &str = concat!("agent=alumiini-git/", env!("CARGO_PKG_VERSION"));
 
 #[derive(Debug, PartialEq)]
@@ -15,7 +14,8 @@ pub(in crate::net) enum Capabilities {
 }
 
 impl Capabilities {
-    /// Whether objects may be left out of a pack, and be asked for by their ids later.
+    /// Whether a filter can leave objects out of a pack, and these can be wanted by their ids
+    /// later.
     pub(in crate::net) fn can_filter(&self) -> bool {
         match self {
             Capabilities::V2(v2) => v2.filter,
@@ -24,8 +24,8 @@ impl Capabilities {
     }
 }
 
-/// What protocol v2 leaves open (gitprotocol-v2, "Capability Advertisement"). A request must not
-/// name what was not advertised.
+/// The features of protocol v2 that are optional (gitprotocol-v2, "Capability Advertisement"). A
+/// request must not use a feature that was not advertised.
 #[derive(Debug, Default, PartialEq)]
 pub(in crate::net) struct V2 {
     pub(in crate::net) agent: bool,
@@ -34,7 +34,7 @@ pub(in crate::net) struct V2 {
     pub(in crate::net) fetch: bool,
     /// `fetch` takes `shallow` and `deepen`.
     pub(in crate::net) shallow: bool,
-    /// `fetch` takes `filter`. An object may be wanted by its id always.
+    /// `fetch` takes `filter`. In v2, any object may be wanted by its id.
     pub(in crate::net) filter: bool,
 }
 
@@ -42,7 +42,7 @@ pub(in crate::net) struct V2 {
 #[derive(Debug, Default, PartialEq)]
 pub(in crate::net) struct V0 {
     pub(in crate::net) agent: bool,
-    /// Some servers refuse who asks for neither of these two, though they offer them.
+    /// Some servers offer these two, and refuse a client that asks for neither.
     pub(in crate::net) multi_ack: bool,
     pub(in crate::net) multi_ack_detailed: bool,
     pub(in crate::net) side_band: bool,
@@ -52,15 +52,15 @@ pub(in crate::net) struct V0 {
     pub(in crate::net) no_progress: bool,
     pub(in crate::net) shallow: bool,
     pub(in crate::net) filter: bool,
-    /// Whether any object may be wanted by its id: without that nobody could ask for what a filter
-    /// left out.
+    /// Whether any object may be wanted by its id. Otherwise a client could not ask for the objects
+    /// that a filter left out.
     pub(in crate::net) any_want: bool,
-    /// Whether the repository is shallow itself: its history ends where its own `.git/shallow`
-    /// says.
+    /// Whether the repository is shallow itself, so that its history ends at the commits in its own
+    /// `.git/shallow`.
     pub(in crate::net) is_shallow: bool,
 }
 
-/// Reads what a server says at the beginning, up to its last flush.
+/// Reads the advertisement of a server, up to its last flush.
 pub(in crate::net) async fn advertisement<C: Chunks>(
     reader: &mut PktLineReader<C>,
     wanted: Wanted<'_>,
@@ -74,7 +74,7 @@ pub(in crate::net) async fn advertisement<C: Chunks>(
         if line.text() != Some(b"# service=git-upload-pack") {
             return Err(reader.protocol("answered for another service than git-upload-pack"));
         }
-        // More may follow about the service (Git skips it).
+        // More lines about the service may follow, which Git skips.
         while line.text().is_some() {
             line = reader.line().await?;
         }
@@ -82,7 +82,7 @@ pub(in crate::net) async fn advertisement<C: Chunks>(
     }
     match line.text() {
         Some(b"version 2") => Ok((Capabilities::V2(v2(reader).await?), vec![])),
-        // v1 is v0 with this line.
+        // v1 is v0 with this additional line.
         Some(b"version 1") => {
             line = reader.line().await?;
             v0(reader, line, wanted).await
@@ -116,7 +116,7 @@ async fn v2<C: Chunks>(reader: &mut PktLineReader<C>) -> Result<V2> {
                     v2.filter |= feature == b"filter";
                 }
             }
-            // Without a value it says nothing new.
+            // Without a value the line adds nothing.
             b"object-format" if value.is_empty() => {}
             b"object-format" => {
                 only_sha1(reader, value)?;
@@ -156,7 +156,7 @@ async fn v0<C: Chunks>(
                 b"no-progress" => v0.no_progress = true,
                 b"shallow" => v0.shallow = true,
                 b"filter" => v0.filter = true,
-                // Files are reachable to Git, which asks no more of them than that they are there.
+                // This includes files: Git treats any file that exists as reachable.
                 b"allow-reachable-sha1-in-want" | b"allow-any-sha1-in-want" => v0.any_want = true,
                 other => {
                     if let Some(format) = other.strip_prefix(b"object-format=") {

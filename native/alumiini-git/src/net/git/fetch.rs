@@ -1,5 +1,5 @@
-//! One round of `fetch`: what is wanted and what is there go out, and the pack comes back as it is
-//! made.
+//! A fetch in one round: the request has all wants and haves, and the pack arrives while the server
+//! makes it.
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -17,13 +17,12 @@ use crate::net::{Endpoint, Net};
 
 /// Fetches into `sink`: the pack's bytes in order, as they arrive. While the channel is full,
 /// nothing more is read. The pack is complete only when this returns `Ok`. The channel stays open:
-/// its owner must drop the sender then.
+/// its owner has to drop the sender afterwards.
 ///
 /// `ref_not_found` means only that the server no longer has (or offers) one of the wants: see
-/// [`is_denied`].
-/// `cancelled` means that the receiver of `sink` is gone, whose own error says why. Others:
-/// `network`, `rate_limited`, `certificate`, `auth`, `repo_not_found`, `protocol`, `unsupported` (a
-/// server without `shallow`), `too_large`, `invalid` (a depth of 0).
+/// [`is_denied`]. `cancelled` means that the receiver of `sink` was dropped; the receiver's own
+/// error says why. Others: `network`, `rate_limited`, `certificate`, `auth`, `repo_not_found`,
+/// `protocol`, `unsupported` (a server without `shallow`), `too_large`, `invalid` (a depth of 0).
 pub(crate) async fn fetch(
     net: &Net,
     endpoint: &Endpoint,
@@ -33,7 +32,7 @@ pub(crate) async fn fetch(
     let mut outcome = FetchOutcome::default();
     if let Some(server) = net.server_cache.get(endpoint) {
         match attempt(net, endpoint, &server, request, sink, &mut outcome).await {
-            // Once pack bytes are on their way, a second pack must not follow them.
+            // After the first bytes of a pack have gone to `sink`, no second pack may follow.
             Err(e) if outcome.bytes == 0 && could_cause(endpoint, &server.base, &e) => {
                 net.server_cache.doubt(endpoint)
             }
@@ -43,8 +42,8 @@ pub(crate) async fn fetch(
         outcome = FetchOutcome::default();
     }
     let done = async {
-        // The refs that a v0 server sends along are not asked for here: a name that no ref has
-        // keeps none of them.
+        // A v0 server sends its refs, too, which are not wanted here. A name that no ref has keeps
+        // none of them.
         let (server, _) = discover(net, endpoint, Wanted::named(b"\0")).await?;
         attempt(net, endpoint, &server, request, sink, &mut outcome).await
     };
@@ -52,9 +51,9 @@ pub(crate) async fn fetch(
     net.server_cache.judge(endpoint, done).map(|()| outcome)
 }
 
-/// Whether a fetch failed because the server does not have what it listed: the ref has moved since
-/// then, or the server stands for several of which some are behind. The caller asks for the ref
-/// again and fetches once more.
+/// Whether a fetch failed because the server does not have an object that it listed: the ref has
+/// moved since, or there are several servers behind the URL and one lags. The caller asks for the
+/// ref again and fetches once more.
 pub(crate) fn is_denied(error: &Error) -> bool {
     matches!(error.kind, Kind::RefNotFound | Kind::RepoNotFound)
 }

@@ -1,5 +1,5 @@
-//! What a server answers to a fetch: what it says before the pack, and the pack (gitprotocol-v2(5),
-//! "fetch"; gitprotocol-pack(5), "Packfile Data").
+//! The answer to a fetch: the sections before the pack, and the pack (gitprotocol-v2(5), "fetch";
+//! gitprotocol-pack(5), "Packfile Data").
 
 use bytes::{Buf, Bytes};
 use git2::Oid;
@@ -12,23 +12,23 @@ use crate::net::git::pkt_line::{Chunks, PktLine, PktLineReader};
 
 /// The most `shallow`, `unshallow`, `ACK` and `NAK` lines before the pack.
 const MAX_LINES: usize = 1_000_000;
-/// The most bytes of progress messages, which are thrown away, that may come with a pack.
+/// The most bytes of progress messages that may come with a pack. They are discarded.
 const MAX_PROGRESS: u64 = 64 << 20;
 
-/// What came beside the pack.
+/// What a fetch brought beside the pack itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct FetchOutcome {
     /// Commits that are shallow now.
     pub(crate) shallow: Vec<Oid>,
-    /// Commits that were and are no longer.
+    /// Commits that were shallow and no longer are.
     pub(crate) unshallow: Vec<Oid>,
     /// Bytes of the pack.
     pub(crate) bytes: u64,
-    /// Whether the server left out what the request wanted to be left out.
+    /// Whether the server applied the filter of the request.
     pub(crate) is_filtered: bool,
 }
 
-/// What stands before a pack.
+/// The sections before a pack.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Form {
     /// v2.
@@ -37,7 +37,7 @@ pub(super) enum Form {
     Acknowledged { deepened: bool },
 }
 
-/// Reads the answer to a fetch. `outcome` is what came of it also where that fails.
+/// Reads the answer to a fetch. `outcome` is filled in also where reading fails.
 pub(super) async fn answer<C: Chunks>(
     reader: &mut PktLineReader<C>,
     form: Form,
@@ -75,8 +75,8 @@ pub(super) async fn answer<C: Chunks>(
     pack.end(reader).await
 }
 
-/// v2: reads the sections before the pack. Which ones come depends on the request; ours says
-/// `done`, so a server has nothing to acknowledge, but some do.
+/// v2: reads the sections before the pack. The request decides which sections come. Ours says
+/// `done`, so there is nothing to acknowledge, but some servers send acknowledgments all the same.
 async fn sections<C: Chunks>(
     reader: &mut PktLineReader<C>,
     outcome: &mut FetchOutcome,
@@ -105,7 +105,7 @@ async fn sections<C: Chunks>(
     }
 }
 
-/// v0: reads the shallow section, which comes where a depth was asked for.
+/// v0: reads the shallow section, which is there if the request has a depth.
 async fn shallow_section<C: Chunks>(
     reader: &mut PktLineReader<C>,
     outcome: &mut FetchOutcome,
@@ -123,10 +123,10 @@ async fn shallow_section<C: Chunks>(
     }
 }
 
-/// v0: reads what answers our haves, each `NAK`, `ACK <id>` or `ACK <id> continue|common|ready`
-/// (gitprotocol-pack, "Packfile Negotiation"). It changes nothing: all our haves are out, and
-/// `done`. Returns the first line of the pack; None where it comes in no lines, as it does from
-/// servers without side-bands.
+/// v0: reads the answers to our haves, each `NAK`, `ACK <id>` or `ACK <id> continue|common|ready`
+/// (gitprotocol-pack, "Packfile Negotiation"). They change nothing, since the request already had
+/// all haves and `done`. Returns the first line of the pack, or `None` if the pack is not in lines,
+/// as from servers without side-bands.
 async fn acknowledgements<C: Chunks>(reader: &mut PktLineReader<C>) -> Result<Option<PktLine>> {
     let mut count = 0;
     while !reader.begins(b"PACK").await? {
@@ -160,7 +160,7 @@ fn shallow_info<C: Chunks>(
     Ok(())
 }
 
-/// Takes the side-bands apart, `first` being their first line, up to the flush.
+/// Demultiplexes the side-bands up to the flush. `first` is their first line.
 async fn side_bands<C: Chunks>(
     reader: &mut PktLineReader<C>,
     first: PktLine,
@@ -175,8 +175,7 @@ async fn side_bands<C: Chunks>(
                 data.advance(usize::from(band.is_some()));
                 match band {
                     Some(1) if !data.is_empty() => pack.take(reader, data).await?,
-                    // An empty one: a server's way to keep the connection alive while it prepares
-                    // the pack.
+                    // An empty line keeps the connection alive while the server prepares the pack.
                     Some(1 | 2) => {
                         progress += data.len() as u64 + 5;
                         if progress > MAX_PROGRESS {
@@ -248,7 +247,7 @@ fn bounded<C: Chunks>(reader: &PktLineReader<C>, count: usize) -> Result<()> {
     }
 }
 
-/// What the fuzz target feeds: answers, each in every form.
+/// The entry of the fuzz target: reads answers, each in every form.
 #[cfg(fuzzing)]
 pub(in crate::net) async fn fuzz<C: Chunks>(reader: impl Fn() -> PktLineReader<C>) {
     for form in [

@@ -1,5 +1,5 @@
-//! What a fetch asks for, as the request that a server gets in one round, in both protocols
-//! (gitprotocol-v2(5), "fetch"; gitprotocol-pack(5), "Packfile Negotiation").
+//! The request of a fetch, which has one round, in both protocols (gitprotocol-v2(5), "fetch";
+//! gitprotocol-pack(5), "Packfile Negotiation").
 
 use bytes::Bytes;
 use git2::Oid;
@@ -9,9 +9,9 @@ use crate::net::git::capabilities::{AGENT, V0, V2};
 use crate::net::git::pkt_line::PktLineWriter;
 use crate::net::server_cache::ServerInfo;
 
-/// The pack bytes that a fetch takes unless told otherwise.
+/// The default limit of pack bytes.
 pub(crate) const DEFAULT_MAX_BYTES: u64 = 8 << 30;
-/// As `depth`: the whole history, also of what was shallow before (Git's INFINITE_DEPTH).
+/// As `depth`: the whole history, also of commits that are shallow here (Git's INFINITE_DEPTH).
 pub(crate) const UNSHALLOW: u32 = 2_147_483_647;
 
 /// What to fetch.
@@ -19,21 +19,21 @@ pub(crate) const UNSHALLOW: u32 = 2_147_483_647;
 pub(crate) struct FetchRequest {
     /// The commits (or tag objects) to fetch, at least one; or files.
     pub(crate) wants: Vec<Oid>,
-    /// Commits that are here with their whole history, or as much of it as `shallow` leaves.
+    /// Commits that the local repository has, with their history as far as `shallow` leaves it.
     pub(crate) haves: Vec<Oid>,
     /// All entries of `.git/shallow`.
     pub(crate) shallow: Vec<Oid>,
-    /// Commits of history from the wants on, at least 1. `None` asks for all commits that are not
-    /// here, and leaves what is shallow shallow; [`UNSHALLOW`] completes it.
+    /// Commits of history from the wants on, at least 1. `None` asks for all commits that are
+    /// missing here, and leaves shallow commits shallow; [`UNSHALLOW`] completes their history.
     pub(crate) depth: Option<u32>,
-    /// Whether the pack may hold deltas against objects that are here: whoever indexes it must be
-    /// able to complete it.
+    /// Whether the pack may be thin: it may contain deltas against objects that are here, which the
+    /// indexer then has to add.
     pub(crate) thin: bool,
-    /// What is to be left out of the pack, as `--filter` of git-rev-list(1) takes it. A server that
-    /// cannot filter sends all.
+    /// The filter of objects to leave out, in the syntax of git-rev-list(1), `--filter`. A server
+    /// that cannot filter sends all.
     pub(crate) filter: Option<&'static str>,
-    /// Whether the wants are what somebody said that the server has: one that lacks them is then no
-    /// sign that it is behind another.
+    /// Whether the wants are a guess of the caller's. A server that lacks them then need not be one
+    /// that lags behind another.
     pub(crate) is_guess: bool,
     /// Pack bytes after which the fetch ends with `too_large`; see [`DEFAULT_MAX_BYTES`].
     pub(crate) max_bytes: u64,
@@ -69,8 +69,8 @@ pub(super) fn body_v2(server: &ServerInfo, v2: &V2, fetch: &FetchRequest) -> Res
     Ok(request.finish())
 }
 
-/// The depth to ask a v0 server for. One that is shallow itself says where the history that it
-/// sends ends only to who asks for a depth.
+/// The depth to ask a v0 server for. A server whose repository is shallow says where its history
+/// ends only if a depth is asked for.
 pub(super) fn depth_v0(v0: &V0, fetch: &FetchRequest) -> Option<u32> {
     let all = v0.is_shallow && v0.shallow && fetch.shallow.is_empty();
     fetch.depth.or(all.then_some(UNSHALLOW))
@@ -84,7 +84,7 @@ pub(super) fn body_v0(
 ) -> Result<Bytes> {
     let filter = fetch.filter.filter(|_| v0.filter && v0.any_want);
     let mut capabilities = String::new();
-    // Of each kind the first that the server has.
+    // Of each kind, the first capability that the server has.
     for (capability, has) in [
         ("multi_ack_detailed", v0.multi_ack_detailed),
         ("multi_ack", v0.multi_ack && !v0.multi_ack_detailed),
@@ -103,7 +103,7 @@ pub(super) fn body_v0(
     }
     let mut request = PktLineWriter::default();
     for want in &fetch.wants {
-        // With the first.
+        // Capabilities go with the first want.
         let capabilities = std::mem::take(&mut capabilities);
         request.line(&format!("want {want}{capabilities}"))?;
     }

@@ -13,16 +13,16 @@ use crate::net::pauses::Pauses;
 use crate::net::server_cache::{ServerInfo, could_cause};
 use crate::net::{Endpoint, Net, NetUrl};
 
-/// The most bytes that are listened to unasked, some 50 refs: they come in one round trip, and cost
-/// less than another.
+/// The most bytes of a v0 list that are read before anything is asked: some 50 refs, which arrive
+/// in one round trip and cost less than a second one.
 const MAX_V0: u64 = 4 << 10;
 
 /// The refs of `endpoint` that are wanted, in the server's order.
 ///
 /// A server that is known to speak v2 is asked in one request. Any other is first asked what it
 /// speaks; v2 then takes a second request. Over SSH, a server that is known to speak v2 is asked in
-/// v0 as long as it has few refs, since that takes one round trip less. Where a failure may come
-/// from what is remembered of the server, it is asked once more, from the URL.
+/// v0 as long as it has few refs, since that takes one round trip less. If the failure may come
+/// from an outdated entry of the server cache, the URL is asked once more.
 ///
 /// A ref that the server does not have is no error; an empty repository has none.
 ///
@@ -39,11 +39,11 @@ pub(crate) async fn ls_refs(
                 &server.base,
                 known(net, endpoint, &server, v2, wanted).await,
             ),
-            // It lists its refs where one asks what it speaks.
+            // A v0 server lists its refs together with its capabilities.
             Capabilities::V0(_) => (&endpoint.url, from_url(net, endpoint, wanted).await),
         };
         match done {
-            // What has moved on may have left an empty repository behind.
+            // A repository that was moved may have left an empty one behind.
             Ok(refs) if refs.is_empty() && server.is_elsewhere(endpoint) => {}
             Err(e) if could_cause(endpoint, asked, &e) => {}
             done => return net.server_cache.judge(endpoint, done),
@@ -62,8 +62,8 @@ async fn from_url(net: &Net, endpoint: &Endpoint, wanted: Wanted<'_>) -> Result<
             let mut pauses = Pauses::default().take(3);
             loop {
                 match ask(net, endpoint, &server, v2, wanted).await {
-                    // It was there a moment ago: a server that stands for several, of which one has
-                    // not heard of it yet.
+                    // The ref was there a moment ago. There may be several servers behind the URL,
+                    // and this one does not have the ref yet.
                     Err(e) if e.kind == Kind::RepoNotFound => {
                         let Some(pause) = pauses.next() else {
                             return Err(e);
@@ -91,9 +91,9 @@ async fn known(
     }
 }
 
-/// The refs that a server over SSH lists in v0, before it is asked anything. In v2 it has to be
-/// asked, which OpenSSH takes a round trip longer for: its sessions have no room for a question
-/// until their command runs. `None` where there is no such thing, or it is long.
+/// The refs that a server over SSH lists in v0 before it is asked anything. In v2 the request costs
+/// a round trip more with OpenSSH, whose sessions have a window of 0 until their command runs.
+/// `None` if the server does not list them, or the list is long.
 async fn ls_refs_v0(
     net: &Net,
     endpoint: &Endpoint,
@@ -114,10 +114,10 @@ async fn ls_refs_v0(
             reader.finish().await;
             return Ok(Some(refs));
         }
-        // It speaks v2 whoever asks.
+        // The server speaks v2 in any case.
         Ok((Capabilities::V2(_), _)) => {}
-        // Too much; or nothing that v0 would be, from one that may know v2 only: what it says then,
-        // counts.
+        // The list is too long, or is not v0. In the second case the server may speak v2 only, so
+        // what it says to a v2 request counts.
         Err(e) if matches!(e.kind, Kind::TooLarge | Kind::Protocol) => {}
         Err(e) => return Err(e),
     }
@@ -219,7 +219,7 @@ pub(in crate::net) async fn parse<C: Chunks>(
                 found.peeled = Some(parse_oid(oid).ok_or_else(|| malformed(reader))?);
             }
         }
-        // Prefixes only spare the server work: it may send others all the same.
+        // Prefixes are a hint: a server may send other refs, too.
         if wanted.includes(&found.name) {
             refs.push(reader, found).await?;
         }

@@ -1,9 +1,9 @@
-//! A pack's bytes on their way from a server to who indexes them, as Git takes them: of version 2
-//! or 3, and whole.
+//! Passes a pack's bytes from the server to the indexer, and checks, as Git does, that the pack is
+//! of version 2 or 3 and whole.
 //!
-//! Version 3 is version 2 with another number (gitformat-pack). libgit2 reads 2 only, so that
-//! number and the checksum over it change on the way. Without side-bands nothing but that checksum
-//! tells a whole pack from one that was cut.
+//! Version 3 is version 2 with another number (gitformat-pack). It is passed on as version 2, with
+//! the checksum that goes with that. Without side-bands, only the checksum tells a whole pack from
+//! one that was cut.
 
 use bytes::{Bytes, BytesMut};
 use sha1::{Digest, Sha1};
@@ -18,19 +18,19 @@ pub(in crate::net) struct PackStream {
 }
 
 enum State {
-    /// What has come of the head.
+    /// The head, as far as it has arrived.
     Head(BytesMut),
-    /// Nothing to be done.
+    /// Bytes are passed on unchanged.
     Plain,
     Checked(Checked),
 }
 
 struct Checked {
-    /// Over all but what is held.
+    /// Over all bytes but those in `held`.
     sum: Sha1,
-    /// The same with the version that is passed on, where that is another one.
+    /// The same over the bytes that are passed on, where the version differs.
     changed: Option<Sha1>,
-    /// The last bytes so far: the checksum, once all has come.
+    /// The last bytes so far. At the end of the pack they are its checksum.
     held: BytesMut,
 }
 
@@ -43,7 +43,7 @@ impl PackStream {
         }
     }
 
-    /// Takes the next bytes; returns those that can be passed on, none perhaps.
+    /// Takes the next bytes. Returns those that can be passed on, which may be none.
     pub(in crate::net) fn take(&mut self, data: Bytes) -> Bytes {
         match &mut self.state {
             State::Plain => data,
@@ -85,7 +85,7 @@ impl PackStream {
             State::Head(head) => (!self.must_be_whole).then(|| head.freeze()),
             State::Checked(checked) => {
                 if checked.sum.finalize()[..] != checked.held[..] {
-                    // Whoever indexes it finds the checksum wrong.
+                    // The indexer finds that the checksum is wrong.
                     return (!self.must_be_whole).then(|| checked.held.freeze());
                 }
                 let changed = checked

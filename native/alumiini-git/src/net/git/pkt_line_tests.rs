@@ -113,7 +113,10 @@ proptest! {
     fn any_bytes_in_any_pieces_give_the_same(
         bytes in prop_oneof![
             proptest::collection::vec(any::<u8>(), 0..200),
-            proptest::collection::vec(prop_oneof![Just(b'0'), Just(b'1'), Just(b'5'), Just(b'a'), any::<u8>()], 0..200),
+            proptest::collection::vec(
+                prop_oneof![Just(b'0'), Just(b'1'), Just(b'5'), Just(b'a'), any::<u8>()],
+                0..200,
+            ),
         ],
         sizes in proptest::collection::vec(1usize..40, 1..8),
     ) {
@@ -121,7 +124,10 @@ proptest! {
     }
 
     #[test]
-    fn what_is_encoded_comes_back(texts in proptest::collection::vec("[^\n]{0,300}", 0..8), sizes in proptest::collection::vec(1usize..900, 1..4)) {
+    fn what_is_encoded_comes_back(
+        texts in proptest::collection::vec("[^\n]{0,300}", 0..8),
+        sizes in proptest::collection::vec(1usize..900, 1..4),
+    ) {
         let mut request = PktLineWriter::default();
         for text in &texts {
             request.line(text).unwrap();

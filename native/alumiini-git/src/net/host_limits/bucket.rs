@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What is missing of a token because of rounding.
+/// A token counts as whole where it lacks no more than this, because of rounding.
 const ROUNDED: f64 = 1e-6;
 
 /// The tokens of one host.
 #[derive(Default)]
 pub(super) struct Bucket {
-    /// What was there at a time. `None`: it is full.
+    /// How many tokens were there, and when. `None`: the bucket is full.
     counted: Option<(f64, Instant)>,
 }
 
 impl Bucket {
-    /// How many tokens there are, where so many come in a second.
+    /// How many tokens there are at `now`, at this rate.
     pub(super) fn level(&self, rate: f64, now: Instant) -> f64 {
         let full = rate.max(1.0);
         match self.counted {
@@ -42,7 +42,7 @@ impl Bucket {
         there
     }
 
-    /// A token was not used.
+    /// Gives back a token that was not used.
     pub(super) fn give_back(&mut self, rate: Option<f64>, now: Instant) {
         self.counted = rate.map(|rate| (rate.max(1.0).min(self.level(rate, now) + 1.0), now));
     }
@@ -73,7 +73,7 @@ mod tests {
         assert_eq!(taken(&mut bucket, at(start, 249)), 0);
         assert_eq!(taken(&mut bucket, at(start, 250)), 1);
         assert_eq!(taken(&mut bucket, at(start, 1_000)), 3);
-        // However long nothing is asked, no more than a second's.
+        // However long the pause was, the bucket holds no more than the tokens of a second.
         assert_eq!(taken(&mut bucket, at(start, 60_000)), 4);
         bucket.give_back(rate, at(start, 60_000));
         assert_eq!(taken(&mut bucket, at(start, 60_000)), 1);

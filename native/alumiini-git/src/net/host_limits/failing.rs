@@ -8,7 +8,7 @@ pub(super) const MAX_FAILING: usize = 1024;
 
 #[derive(Default)]
 pub(super) struct Failing {
-    /// By when it failed last, in the order of failures.
+    /// By the number of its last failure. Numbers grow.
     last: HashMap<u64, u64>,
     count: u64,
 }
@@ -33,7 +33,7 @@ impl Failing {
         self.last.insert(repository, self.count);
     }
 
-    /// Whether it was one of them.
+    /// Returns whether it was one of them.
     pub(super) fn remove(&mut self, repository: u64) -> bool {
         self.last.remove(&repository).is_some()
     }

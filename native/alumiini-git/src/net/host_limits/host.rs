@@ -1,4 +1,4 @@
-//! One host: who is let in to ask it, and what is learned from its answers.
+//! One host: which requests it gets, and what is learned from its answers.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,11 +8,12 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use crate::error::{Error, Hint, Key, Result, panicked};
-use crate::net::host_limits::state::{Circuit, Hold, Settings, State, is_answer};
+use crate::net::host_limits::settings::Settings;
+use crate::net::host_limits::state::{Circuit, Hold, State, is_answer};
 use crate::net::host_limits::turns::Line;
 use crate::task::patience;
 
-/// A host, and who wants to ask it.
+/// A host, with the requests that wait for it.
 pub(super) struct Host {
     settings: Arc<Settings>,
     state: Mutex<State<Waiter>>,
@@ -23,7 +24,7 @@ struct Waiter {
     deadline: Option<Instant>,
 }
 
-/// One of those that a host lets in.
+/// The permit for one request to a host.
 pub(super) struct Share {
     host: Arc<Host>,
     number: u64,
@@ -44,7 +45,7 @@ pub(crate) struct Seen {
     pub(crate) repositories: Vec<(String, usize)>,
 }
 
-/// Takes its request out of the queue where that is given up.
+/// Takes its request out of the queue when the request is given up.
 struct InLine<'a> {
     host: &'a Arc<Host>,
     line: Line,
@@ -69,7 +70,7 @@ impl Host {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a turn of `line`. `shown` is its URL, for people.
+    /// Waits for a turn of `line`. `shown` is the line's URL as it may be shown.
     ///
     /// `network`: the host could not be reached by a request for which this one waited.
     /// `rate_limited`: it wants to be left alone for longer than this one waits.
@@ -126,7 +127,7 @@ impl Host {
         })
     }
 
-    /// Lets in whom there is room for, and sees to it that there will be room for others.
+    /// Lets in as many requests as there is room for, and makes room for the others.
     pub(super) fn admit(self: &Arc<Self>) {
         let mut admitted = vec![];
         {
@@ -148,14 +149,14 @@ impl Host {
             self.wake(&mut state, now);
         }
         for (waiter, share) in admitted {
-            // Who no longer waits drops the share, and with it comes back here.
+            // A request that no longer waits drops its permit, which calls this function again.
             if let Some(waiter) = waiter {
                 let _ = waiter.admitted.send(Ok(share));
             }
         }
     }
 
-    /// Looks again once time alone may have made room.
+    /// Looks again at the time when there may be room without any other event.
     fn wake(self: &Arc<Self>, state: &mut State<Waiter>, now: Instant) {
         if state.turns.is_empty() {
             return;
@@ -169,7 +170,7 @@ impl Host {
             }
             timer.abort();
         }
-        // Without a runtime nobody waits.
+        // Without a runtime no request waits.
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
@@ -188,7 +189,7 @@ impl Host {
         state.timer = Some((at, timer.abort_handle()));
     }
 
-    /// It could not be reached: that is the answer to all who wait.
+    /// The host could not be reached. All requests that wait for it get that error.
     fn fail(&self, failed: &Error) {
         let waiting = {
             let mut state = self.lock();
@@ -200,7 +201,7 @@ impl Host {
         }
     }
 
-    /// It wants to be left alone by `account`.
+    /// The host wants no requests of `account` for a time.
     fn hold(&self, account: u64, seconds: u64, error: &Error) {
         if seconds == 0 {
             return;
@@ -255,7 +256,7 @@ impl Host {
 }
 
 impl Share {
-    /// The host is asked from now on.
+    /// The request is sent to the host now.
     pub(super) fn begin(&self) {
         let mut state = self.host.lock();
         let now = Instant::now();
@@ -268,7 +269,7 @@ impl Share {
         self.withdraw.notified().await;
     }
 
-    /// Learns from the beginning of an answer, or from what came in place of one.
+    /// Learns from the beginning of an answer, or from the error in its place.
     pub(super) fn watch<T>(&self, result: &Result<T>) {
         let wait = |failed: &Error| failed.detail.get(&Key::RetryAfter)?.as_u64();
         let mut state = self.host.lock();

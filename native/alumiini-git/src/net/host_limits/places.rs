@@ -1,4 +1,5 @@
-//! So many requests at a time to all hosts together, in the order they came.
+//! Limits the requests to all hosts together. They get their places in the order in which they
+//! came.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,7 +37,7 @@ impl Places {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a new limit. What is taken stays so.
+    /// Sets a new limit. Places that are taken stay taken.
     pub(super) fn limit(self: &Arc<Self>, limit: usize) {
         self.lock().limit = limit;
         self.admit();
@@ -70,7 +71,7 @@ impl Places {
                 state.taken += 1;
                 next
             };
-            // Who no longer waits drops the place, and with it comes back here.
+            // A request that no longer waits drops its place, which calls this function again.
             let _ = next.send(Place(self.clone()));
         }
     }

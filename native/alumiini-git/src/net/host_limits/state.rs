@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -14,69 +14,47 @@ use tokio::time::Instant;
 use crate::error::{Error, Key, Kind, Result};
 use crate::net::host_limits::bucket::Bucket;
 use crate::net::host_limits::failing::Failing;
+use crate::net::host_limits::settings::Settings;
 use crate::net::host_limits::turns::{Line, Turns};
 
-const PER_HOST: usize = 32;
-/// The part of its limit that a host gets before it has answered anything, and the part of its
-/// places that repositories get which fail.
+/// One part in so many: of its limit, a host gets this part before it has answered; of a host's
+/// places, the repositories that fail get this part.
 const PART: usize = 4;
-/// A request that has no answer for so long is slow, unless this host's answers take long...
+/// A request without an answer is slow after this time, unless the host's answers usually take
+/// long...
 const SLOW: Duration = Duration::from_secs(10);
-/// ...so many times as long as they do...
+/// ...then after this many times their usual time...
 const SLOW_TIMES: u32 = 4;
-/// ...and in any case after this.
+/// ...but after this time in any case.
 const SLOWEST: Duration = Duration::from_secs(60);
-/// One that is given up sooner says nothing of the repository.
+/// A request that is given up sooner says nothing about its repository.
 const GIVEN_UP: Duration = Duration::from_secs(1);
-/// How long a host is left alone at most. It does no harm to look then whether it still means it.
+/// The longest time for which a host is left alone. One request after that does no harm, and tells
+/// whether the host still wants a pause.
 const MAX_HOLD: Duration = Duration::from_secs(300);
-/// How long that is waited for. Who would wait longer has more use of an answer.
+/// The longest pause that a request waits for. For a longer one it gets an error at once, which is
+/// of more use to its caller.
 const MAX_WAIT: Duration = Duration::from_secs(60);
-/// Accounts of one host that may be held off. Beyond that, the one that is free first is.
+/// Accounts of one host that may be on hold. Beyond that, the hold that ends first is dropped.
 pub(super) const MAX_HOLDS: usize = 256;
 
-/// What holds for each host.
-pub(super) struct Settings {
-    pub(super) per_host: AtomicUsize,
-    /// The bits of a number; 0 for none.
-    per_second: AtomicU64,
-}
-
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
-            per_host: AtomicUsize::new(PER_HOST),
-            per_second: AtomicU64::new(0),
-        }
-    }
-}
-
-impl Settings {
-    pub(super) fn set_per_second(&self, rate: f64) {
-        self.per_second.store(rate.to_bits(), Ordering::Relaxed);
-    }
-
-    pub(super) fn per_second(&self) -> Option<f64> {
-        Some(f64::from_bits(self.per_second.load(Ordering::Relaxed))).filter(|rate| *rate > 0.0)
-    }
-}
-
-/// A host's numbers, and those who wait: `W` each.
+/// The state of a host. `W` stands for a request that waits.
 pub(super) struct State<W> {
     pub(super) circuit: Circuit,
     pub(super) bucket: Bucket,
-    /// By number, which grows.
+    /// By the request's number. Numbers grow.
     pub(super) running: HashMap<u64, Running>,
-    /// Those that have no answer yet, by when they began.
+    /// Requests that have no answer yet, in the order of their beginnings.
     pub(super) unanswered: BTreeSet<(Instant, u64)>,
-    /// How many of those that run count as failing, and how many of them were told to give way.
+    /// How many of the running requests count as failing, and how many of these were told to give
+    /// way.
     pub(super) burdens: usize,
     pub(super) withdrawn: usize,
     pub(super) turns: Turns<W>,
     pub(super) failing: Failing,
     /// By account.
     pub(super) holds: HashMap<u64, Hold>,
-    /// How long its answers take, the last ones counting most.
+    /// How long answers take: an average in which the latest count most.
     usual: Duration,
     last: u64,
     pub(super) timer: Option<(Instant, AbortHandle)>,
@@ -84,7 +62,8 @@ pub(super) struct State<W> {
 
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Circuit {
-    /// Not reached yet, or not since it could not be, or since it asked to be left alone.
+    /// It has not answered yet: not at all, or not since it could not be reached or asked to be
+    /// left alone.
     HalfOpen,
     /// It answers.
     Closed,
@@ -95,26 +74,28 @@ pub(crate) enum Circuit {
 /// A request that was let in.
 pub(super) struct Running {
     pub(super) line: Line,
-    /// When it was asked. `None` while it waits for its place among all.
+    /// When the request was sent. `None` while it waits for its place among the requests to all
+    /// hosts.
     pub(super) begun: Option<Instant>,
     pub(super) is_answered: bool,
-    /// Whether it was let in as a good one, and counts as failing since it has no answer.
+    /// Whether it counts as failing because it has no answer, although its repository was good when
+    /// it began.
     pub(super) is_slow: bool,
     /// Whether it counts as failing.
     pub(super) is_burden: bool,
     /// Whether it was told to give way.
     pub(super) is_withdrawn: bool,
-    /// Whether it is known what came of it.
+    /// Whether its outcome was noted.
     pub(super) is_judged: bool,
     pub(super) withdraw: Arc<Notify>,
 }
 
-/// An account that the host wants to be left alone by.
+/// A pause that the host wants from an account.
 #[derive(Clone)]
 pub(super) struct Hold {
-    /// Until when nothing is asked.
+    /// Until when no request is sent.
     pub(super) until: Instant,
-    /// Until when it said that it answers nothing.
+    /// Until when the host said that it answers nothing.
     pub(super) said: Instant,
     pub(super) error: Error,
 }
@@ -139,7 +120,7 @@ impl<W> Default for State<W> {
 }
 
 impl<W> State<W> {
-    /// How many may run.
+    /// How many requests may run.
     pub(super) fn limit(&self, settings: &Settings) -> usize {
         let limit = settings.per_host.load(Ordering::Relaxed);
         match self.circuit {
@@ -149,13 +130,13 @@ impl<W> State<W> {
         }
     }
 
-    /// How many of them may be of repositories that fail.
+    /// How many of them may be for repositories that fail.
     pub(super) fn part(&self, settings: &Settings) -> usize {
         (self.limit(settings) / PART).max(1)
     }
 
-    /// Lets in one of `line`, if there is room for it now: its number, and what tells it to give
-    /// way.
+    /// Lets in a request of `line` if there is room for it now. Returns its number, and the signal
+    /// that tells it to give way.
     pub(super) fn let_in(
         &mut self,
         settings: &Settings,
@@ -188,13 +169,13 @@ impl<W> State<W> {
         Some((number, withdraw))
     }
 
-    /// Where slow requests have more than their part of the places and others wait, the youngest of
-    /// them give way. They ask again, when it is their turn among those that fail.
+    /// If slow requests hold more than their part of the places while others wait, the youngest of
+    /// them give way. They are made again at their turn among those that fail.
     pub(super) fn withdraw(&mut self, settings: &Settings, now: Instant) {
         let kept = match self.circuit {
-            // Where there is one place only, it is nobody's part.
+            // A single place is not divided.
             Circuit::Closed => self.part(settings).min(self.limit(settings) - 1),
-            // Somebody has to find out whether the host can be reached.
+            // One request has to find out whether the host can be reached.
             Circuit::HalfOpen | Circuit::Open => self.part(settings),
         };
         let beyond = (self.burdens - self.withdrawn).saturating_sub(kept);
@@ -215,7 +196,7 @@ impl<W> State<W> {
         for number in slow.into_iter().take(count) {
             if let Some(running) = self.running.get_mut(&number) {
                 running.is_withdrawn = true;
-                // What is to be known of the repository is known: it is slow.
+                // The repository is judged already: it is slow.
                 running.is_judged = true;
                 running.withdraw.notify_one();
                 self.withdrawn += 1;
@@ -226,7 +207,7 @@ impl<W> State<W> {
     /// Leaves the host alone for `account`. Returns whether that is new.
     pub(super) fn hold_off(&mut self, account: u64, hold: Hold, now: Instant) -> bool {
         if self.circuit == Circuit::Closed {
-            // What comes after is not to come all at once.
+            // After the pause, not all requests are sent at once.
             self.circuit = Circuit::HalfOpen;
         }
         self.holds.retain(|_, hold| hold.until > now);
@@ -245,7 +226,7 @@ impl<W> State<W> {
         true
     }
 
-    /// When time alone may have made room. `None`: it will not.
+    /// The time at which there may be room without any other event. `None`: there is no such time.
     pub(super) fn next(&self, settings: &Settings, now: Instant) -> Option<Instant> {
         let has_room = self.running.len() < self.limit(settings);
         let rate = settings.per_second().filter(|_| has_room);
@@ -256,7 +237,7 @@ impl<W> State<W> {
         [token, held, slow].into_iter().flatten().min()
     }
 
-    /// The host is asked by the request `number`.
+    /// The request `number` is sent to the host.
     pub(super) fn begin(&mut self, number: u64, now: Instant) {
         if let Some(running) = self.running.get_mut(&number) {
             running.begun = Some(now);
@@ -295,7 +276,7 @@ impl<W> State<W> {
         (self.usual * SLOW_TIMES).clamp(SLOW, SLOWEST)
     }
 
-    /// Counts as failing what has had no answer for too long.
+    /// Counts requests that have had no answer for too long as failing.
     pub(super) fn find_slow(&mut self, now: Instant) {
         while let Some((at, number)) = self.unanswered.first().copied()
             && at + self.slow() <= now
@@ -325,8 +306,8 @@ impl<W> State<W> {
         }
     }
 
-    /// What came of the request `number`: whether its repository is in order. `None`: that does not
-    /// say.
+    /// Notes the outcome of the request `number`: whether its repository is good. `None`: the
+    /// outcome does not tell.
     pub(super) fn judge(&mut self, number: u64, is_good: Option<bool>) {
         let Some(running) = self.running.get_mut(&number) else {
             return;
@@ -340,7 +321,7 @@ impl<W> State<W> {
         }
     }
 
-    /// What made the request `number` slow was not its repository.
+    /// The request `number` was slow for another reason than its repository.
     pub(super) fn is_no_fault(&mut self, number: u64) {
         if let Some(running) = self.running.get(&number).filter(|running| running.is_slow) {
             self.succeeds(running.line.repository);
@@ -368,20 +349,21 @@ impl<W> State<W> {
         }
     }
 
-    /// A refusal is in order: it costs the host next to nothing.
+    /// A repository that is refused counts as good: a refusal costs the host next to nothing.
     pub(super) fn judge_by<T>(&mut self, number: u64, result: &Result<T>) {
         self.judge(number, Some(is_answer(result)));
     }
 }
 
-/// Whether it is one: refusals are, and no answer, half of one or the server's own failure is not.
+/// Whether a result is an answer of the host: refusals are; no answer, half an answer or a failure
+/// of the server is not.
 pub(super) fn is_answer<T>(result: &Result<T>) -> bool {
     !matches!(result, Err(failed) if failed.kind == Kind::Network)
 }
 
 impl Hold {
     pub(super) fn new(seconds: u64, error: Error, now: Instant) -> Hold {
-        // What no clock can count to is for ever.
+        // A time that the clock cannot represent is for ever.
         let said = now + Duration::from_secs(seconds.min(u64::from(u32::MAX)));
         Hold {
             until: said.min(now + MAX_HOLD),
@@ -394,7 +376,7 @@ impl Hold {
         self.said > now + MAX_WAIT || deadline.is_some_and(|deadline| deadline < self.said)
     }
 
-    /// The answer to one that would wait for nothing.
+    /// The error for a request that would wait in vain.
     pub(super) fn refusal(&self, now: Instant) -> Error {
         let left = self.said.saturating_duration_since(now);
         let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);

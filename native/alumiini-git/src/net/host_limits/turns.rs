@@ -1,17 +1,19 @@
-//! Who is next at a host: repositories take turns, each request of theirs in the order it came.
+//! Which request is next at a host. Repositories take turns; the requests of each are served in the
+//! order in which they came.
 //!
-//! Pure. What waits of one repository, with the same credentials, is a line. A line that has had
-//! its turn goes behind the others, so that a thousand requests of one repository are one among
-//! those that wait. Lines of repositories that fail are apart: they may be passed over.
+//! Pure. The requests that wait for one repository with the same credentials are a line. A line
+//! that has had its turn goes behind the others, so that a thousand requests for one repository
+//! weigh as much as one. Lines of repositories that fail are kept apart, since they may be passed
+//! over.
 
 use std::collections::{BTreeMap, HashMap};
 
-/// Whose turn it is. Hashes, so that a long URL is kept once.
+/// Identifies a line, by hashes: so a long URL is kept once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Line {
-    /// By its URL, without credentials.
+    /// Of the repository's URL, without credentials.
     pub(super) repository: u64,
-    /// The credentials.
+    /// Of the credentials.
     pub(super) account: u64,
 }
 
@@ -93,8 +95,8 @@ impl<T> Turns<T> {
         number
     }
 
-    /// Whose turn it is: one that fails only where those may, and none of which the account is held
-    /// off.
+    /// The line whose turn it is. Lines that fail count only where they may run, and lines whose
+    /// account is on hold do not count.
     pub(super) fn next(
         &self,
         may_fail: bool,
@@ -115,7 +117,7 @@ impl<T> Turns<T> {
         }
     }
 
-    /// Takes the first of a line, which has had its turn with that.
+    /// Takes the first request of a line. The line has then had its turn.
     pub(super) fn take(&mut self, line: Line) -> Option<T> {
         let number = self.number();
         let waiting = self.lines.get_mut(&line)?;
@@ -134,7 +136,7 @@ impl<T> Turns<T> {
         Some(waiter)
     }
 
-    /// Takes one out that does not wait any more.
+    /// Takes out a request that no longer waits.
     pub(super) fn remove(&mut self, line: Line, number: u64) {
         if let Some(waiting) = self.lines.get_mut(&line)
             && waiting.waiters.remove(&number).is_some()
@@ -155,7 +157,7 @@ impl<T> Turns<T> {
         }
     }
 
-    /// Takes out all who are meant.
+    /// Takes out all requests that `is_meant` selects, by their account and themselves.
     pub(super) fn drain(&mut self, is_meant: impl Fn(u64, &T) -> bool) -> Vec<T> {
         let mut taken = vec![];
         for (line, waiting) in &mut self.lines {
@@ -178,7 +180,7 @@ impl<T> Turns<T> {
         taken
     }
 
-    /// From now on a repository fails, or does not any more. Its lines keep their turns.
+    /// Notes that a repository fails, or no longer does. Its lines keep their turns.
     pub(super) fn mark(&mut self, repository: u64, is_failing: bool) {
         let mut moved = vec![];
         for (line, waiting) in &mut self.lines {
@@ -193,7 +195,7 @@ impl<T> Turns<T> {
         }
     }
 
-    /// How many of those who do not fail could be let in, counted up to `most`.
+    /// How many requests of lines that do not fail could be let in, counted up to `most`.
     pub(super) fn good(&self, most: usize, is_held: impl Fn(u64) -> bool) -> usize {
         let lines = self.good.values().filter(|line| !is_held(line.account));
         let mut count = 0;

@@ -22,9 +22,9 @@ const MAX_IDENTITIES: usize = 6;
 pub(super) enum Refusal {
     /// Not one of the keys with these fingerprints was taken.
     Keys(Vec<String>),
-    /// The connection ended when it was shown the last of these.
+    /// The server ended the connection after the last of these fingerprints.
     Ended(Vec<String>),
-    /// What is needed on this side is not there.
+    /// Something is missing on this side, such as an agent.
     Ours(Error),
 }
 
@@ -61,8 +61,8 @@ pub(super) async fn authenticate(
             "there is no ssh-agent at {named}: {why}; start one, or pass its socket"
         ))
     })?;
-    // For keys that are bound to destinations (ssh-add -h). Agents that know nothing of it say no,
-    // and that is that.
+    // For keys that are bound to destinations (ssh-add -h). An agent that does not know this
+    // extension refuses it, which does no harm.
     if let Some(binding) = handle.agent_session_binding().cloned() {
         let _ = agent.bind_session(&binding, false).await;
     }
@@ -113,8 +113,8 @@ pub(super) async fn authenticate(
     Err(Refusal::Keys(tried))
 }
 
-/// A key that was shown with a certificate, and what of that may be why it is not taken. A server
-/// does not say.
+/// Names a key that was offered with a certificate, and what in the certificate may be why the
+/// server refused it. The server itself gives no reason.
 #[cfg(unix)]
 fn with_certificate(certificate: &Certificate, user: &str) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -129,7 +129,7 @@ fn with_certificate(certificate: &Certificate, user: &str) -> String {
     } else if principals.iter().any(|principal| principal == user) {
         String::new()
     } else {
-        // A server may have a list of who else may be this user.
+        // A server may have a list of other principals for this user.
         format!(
             ", which is for {}",
             sanitised(principals.join(", ").as_bytes())

@@ -1,6 +1,6 @@
-//! What is offered to a server, the best first: all that OpenSSH's client offers by default and
-//! russh has (russh has neither sntrup761 nor UMAC). The first of these that a server has, too, is
-//! used.
+//! The algorithms that are offered to a server, in order of preference: those that OpenSSH's client
+//! offers by default, as far as russh has them (it has neither sntrup761 nor UMAC). The first one
+//! that the server has, too, is used.
 
 use russh::{AlgorithmKind, Preferred, cipher, compression, kex, mac};
 
@@ -19,12 +19,12 @@ const KEX: &[kex::Name] = &[
     kex::DH_G16_SHA512,
     kex::DH_G15_SHA512,
     kex::DH_G14_SHA256,
-    // No algorithms: what else this side understands.
+    // These are no algorithms. They announce extensions of the protocol.
     kex::EXTENSION_SUPPORT_AS_CLIENT,
     kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT,
 ];
 
-/// The fastest first, with ring. None has CBC.
+/// In the order of their speed with ring. CBC is left out.
 const CIPHERS: &[cipher::Name] = &[
     cipher::AES_256_GCM,
     cipher::AES_128_GCM,
@@ -34,7 +34,7 @@ const CIPHERS: &[cipher::Name] = &[
     cipher::AES_128_CTR,
 ];
 
-/// SHA-1 is last: as a MAC it is still safe, and all that some old servers have.
+/// SHA-1 is last. As a MAC it is still safe, and some old servers have nothing else.
 const MACS: &[mac::Name] = &[
     mac::HMAC_SHA512_ETM,
     mac::HMAC_SHA256_ETM,
@@ -51,7 +51,7 @@ pub(super) fn preferred(trusted: &Trusted) -> Preferred {
         host_key_certificates: trusted.certificate_algorithms().into(),
         cipher: CIPHERS.into(),
         mac: MACS.into(),
-        // Packs are compressed as they are.
+        // Packs are compressed already.
         compression: (&[compression::NONE]).into(),
     }
 }
@@ -67,7 +67,8 @@ pub(super) fn what(kind: &AlgorithmKind) -> &'static str {
     }
 }
 
-/// Without what stands among a server's key exchanges and is none.
+/// The names in a server's list of key exchanges that are key exchanges: extensions are announced
+/// there, too.
 pub(super) fn real(theirs: &[String]) -> Vec<&str> {
     let marks = ["ext-info-", "kex-strict-"];
     let names = theirs.iter().map(String::as_str);

@@ -21,9 +21,9 @@ use super::login::{decode, login};
 use super::peer::Target;
 use super::wire::{Use, Uses, Wire};
 
-/// What of a channel is on its way to its reader: the bytes that a server may send before it is
-/// told to go on, and the packets that wait in memory (OpenSSH's are of 32 KiB). When those are
-/// full, the socket is no longer read.
+/// Bounds what a channel's reader has not read yet: the bytes that a server may send before it is
+/// told to go on, and the packets that wait in memory (OpenSSH's have 32 KiB). While as many
+/// packets wait, the socket is not read.
 const WINDOW: u32 = 2 << 20;
 const WAITING_PACKETS: usize = 64;
 /// How many keepalives a server may leave unanswered. After one more the connection is given up.
@@ -47,12 +47,13 @@ impl Connection {
         self.handle.send_ping().await
     }
 
-    /// It serves a request until that is dropped: what comes then is not bounded here.
+    /// Marks the connection as used until the result is dropped. What arrives on a connection that
+    /// is used is not bounded here.
     pub(super) fn begin(&self) -> Use {
         self.uses.begin()
     }
 
-    /// Ends it, for all who use it.
+    /// Ends the connection, with all of its sessions.
     pub(super) fn cut(&self) {
         self.cut.token().cancel();
     }
@@ -112,7 +113,7 @@ async fn connect_by_steps(
     greet_only: bool,
     step: &Mutex<&'static str>,
 ) -> Result<(Connection, Greeting)> {
-    // Errors of the passphrase and the like say nothing of the URL.
+    // Errors of the key and the passphrase do not name the URL.
     let named = |e: Error| {
         e.context(format!("cannot log in to {shown}"))
             .with(Key::Url, shown)
@@ -316,7 +317,7 @@ mod tests {
                 (Kind::Network, Some(Hint::Unreachable))
             );
             assert!(error.message.contains("the key exchange"), "{error}");
-            // What is left of it ends too, and with it the socket.
+            // The task that is left of the connection ends, too, and the socket closes.
             let ended = async { tokio::task::spawn_blocking(|| server.join()).await };
             runtime.block_on(ended).unwrap().unwrap();
         }

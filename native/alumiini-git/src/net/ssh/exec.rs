@@ -28,17 +28,17 @@ pub(crate) struct Exec {
     write: Arc<ChannelWriteHalf<Msg>>,
     /// None when the session is over.
     session: Option<Session>,
-    /// Standard output that came before it was asked for.
+    /// Output that arrived before the caller asked for it.
     first: Option<Bytes>,
     shown: String,
     heard: Heard,
     /// Whether a request was written: else the server still waits for one.
     asked: bool,
-    /// A request that waits for the server's window.
+    /// Writes a request that is longer than the server's window.
     _writing: JoinSet<()>,
 }
 
-/// What came of a session beside its output.
+/// What the server sent in a session beside its output.
 #[derive(Default)]
 struct Heard {
     said: Vec<u8>,
@@ -51,7 +51,7 @@ struct Heard {
 
 /// Why a session has not begun.
 pub(super) enum NoAnswer {
-    /// It ended, and nothing at all had come.
+    /// The session ended before anything arrived.
     Silent(Error),
     Failed(Error),
 }
@@ -59,8 +59,9 @@ pub(super) enum NoAnswer {
 impl Exec {
     /// Starts `git-upload-pack` for `path`, writes `body` and waits for the first of its output.
     ///
-    /// Nothing is waited for but the server's window: OpenSSH has none for a session before its
-    /// command has begun, which costs a round trip; others (those in Go) take all at once.
+    /// The only wait before that is for the server's window. With OpenSSH a session has a window of
+    /// 0 until its command runs, which costs a round trip. Other servers (those in Go) take
+    /// everything at once.
     pub(super) async fn begin(
         lease: Lease,
         path: &str,
@@ -93,7 +94,8 @@ impl Exec {
 
     async fn send(&mut self, path: &str, v2: bool, body: Bytes) -> Result<(), russh::Error> {
         if v2 {
-            // A server that does not take it (sshd_config(5), AcceptEnv) speaks v0, and that shows.
+            // A server that does not accept the variable (sshd_config(5), AcceptEnv) answers in v0,
+            // which its answer shows.
             self.write
                 .set_env(false, "GIT_PROTOCOL", "version=2")
                 .await?;
@@ -102,7 +104,7 @@ impl Exec {
         if body.len() <= self.write.writable_packet_size().await {
             self.write.data_bytes(body).await?;
         } else {
-            // In a task of its own: the server may have much to say before it reads.
+            // In a task of its own, since the server may send much before it reads.
             let write = self.write.clone();
             self._writing.spawn(async move {
                 let _ = write.data_bytes(body).await;
@@ -161,8 +163,8 @@ impl Chunks for Exec {
         }
     }
 
-    /// Ends the session without waiting for it: the server closes it when its process has ended,
-    /// and then it counts no more.
+    /// Ends the session without waiting for its end. It counts as one of the connection's sessions
+    /// until the server closes it, when its process has ended.
     async fn end(&mut self) {
         let (Some(mut read), Some(mut session)) = (self.read.take(), self.session.take()) else {
             return;
@@ -170,8 +172,7 @@ impl Chunks for Exec {
         let (write, asked) = (self.write.clone(), self.asked);
         tokio::spawn(async move {
             if !asked {
-                // Of v0, the end of input in place of a request would be an error
-                // (gitprotocol-pack).
+                // In v0, the end of input in place of a request is an error (gitprotocol-pack).
                 let _ = write.data_bytes(Bytes::from_static(b"0000")).await;
             }
             let _ = write.eof().await;
@@ -193,7 +194,7 @@ impl Drop for Exec {
             return;
         };
         session.abort();
-        // At first, so that a connection that waits for this session's reader goes on.
+        // This comes first: the connection may be waiting for this session's reader.
         self.read = None;
         let write = self.write.clone();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
@@ -206,7 +207,7 @@ impl Drop for Exec {
 }
 
 impl Heard {
-    /// Notes what `message` says; returns what is output.
+    /// Returns the output that `message` holds; notes any other message.
     fn take(&mut self, message: &Option<ChannelMsg>) -> Option<Bytes> {
         match message {
             Some(ChannelMsg::Data { data }) => {
@@ -228,7 +229,7 @@ impl Heard {
         None
     }
 
-    /// What it means that a session ended before its answer was complete.
+    /// The error for a session that ended before its answer was complete.
     fn failure(&self, shown: &str) -> Error {
         let said = sanitised(&self.said);
         let kind = if self.refused || self.status == Some(127) {
@@ -271,8 +272,8 @@ impl Heard {
     }
 }
 
-/// What the server's shell, or what stands in for it, is told to run: quoted as Git does (quote.c,
-/// sq_quote_buf), since some servers take it apart themselves.
+/// The command for the server's shell, or for a program in its place. The path is quoted as Git
+/// quotes it (quote.c, sq_quote_buf), since some servers parse the command themselves.
 pub(super) fn command(path: &str) -> String {
     let quoted = path.replace('\'', r"'\''").replace('!', r"'\!'");
     format!("git-upload-pack '{quoted}'")

@@ -21,7 +21,8 @@ pub(super) struct Seen {
     pub(super) disconnect_message: Option<String>,
 }
 
-/// A panic while it is held leaves it whole.
+/// Locks, also after a panic of another thread that held the lock: what is in there is always
+/// complete.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -15,8 +15,8 @@ use super::known_hosts::{Trusted, Verdict};
 /// The most of a known_hosts file that is read.
 const MAX_FILE: u64 = 16 << 20;
 
-/// What `login` trusts of `host` and `port`: by the text that it brings, else by the user's and the
-/// system's files, as ssh(1) reads them.
+/// The keys that `login` trusts for `host` and `port`: those in its own text, or else in the user's
+/// and the system's files, as ssh(1) reads them.
 pub(super) async fn trusted(login: &SshLogin, host: &str, port: u16) -> Result<Trusted> {
     let (given, host) = (login.known_hosts.clone(), host.to_owned());
     let find = move || {
@@ -29,13 +29,13 @@ pub(super) async fn trusted(login: &SshLogin, host: &str, port: u16) -> Result<T
         );
         Trusted::find(&texts, &host, port)
     };
-    // Files, and a hash for each hashed line of them.
+    // This reads files, and computes a hash for each hashed line.
     tokio::task::spawn_blocking(find)
         .await
         .map_err(|_| Error::new(Kind::Internal, "known_hosts cannot be read"))
 }
 
-/// Those that are there and can be read, of the user's and of the system's.
+/// The texts of the user's and the system's files that exist and can be read.
 fn files(home: Option<PathBuf>, system: PathBuf) -> Vec<String> {
     let user = home.map(|home| home.join(".ssh"));
     let of_user = user

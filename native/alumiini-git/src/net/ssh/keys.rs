@@ -9,8 +9,8 @@ use crate::net::pem::tidied;
 /// The private key in `text`.
 ///
 /// `auth`: it is encrypted, and the passphrase is missing or wrong. `invalid`: it cannot be read,
-/// or is of a kind that is not supported. No error repeats anything of either. Slow for an
-/// encrypted key (bcrypt): for a blocking thread.
+/// or is of a kind that is not supported. No error repeats any part of the key or the passphrase.
+/// It is slow for an encrypted key (bcrypt), so call it on a blocking thread.
 pub(super) fn decode(text: &str, passphrase: Option<&str>) -> Result<PrivateKey> {
     let text = tidied(text);
     let text = text.trim();
@@ -22,7 +22,7 @@ pub(super) fn decode(text: &str, passphrase: Option<&str>) -> Result<PrivateKey>
     if encrypted == Some(true) && passphrase.is_none() {
         return Err(no_passphrase());
     }
-    // Russh takes a passphrase as a promise that PKCS#8 is encrypted.
+    // With a passphrase, russh expects PKCS#8 to be encrypted.
     let given = passphrase.filter(|_| encrypted != Some(false));
     let key = russh::keys::decode_secret_key(text, given)
         .map_err(|e| failed(&e, encrypted == Some(true)))?;
@@ -51,13 +51,13 @@ fn no_private_key(text: &str) -> Option<&'static str> {
     }
 }
 
-/// Whether a key in PEM is encrypted; None for forms that say so inside.
+/// Whether a key in PEM is encrypted. `None` for forms that only their decoder can tell.
 fn is_encrypted(text: &str) -> Result<Option<bool>> {
     if text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") {
         return Ok(Some(true));
     }
     if text.contains("\nProc-Type: 4,ENCRYPTED") {
-        // Russh reads of these what ssh-keygen and openssl wrote for RSA: AES-128.
+        // Of these, russh reads the form that ssh-keygen and openssl wrote for RSA: AES-128.
         let readable = text.contains("-----BEGIN RSA PRIVATE KEY-----")
             && text.contains("\nDEK-Info: AES-128-CBC,");
         return if readable {
@@ -86,7 +86,7 @@ fn failed(error: &KeyError, encrypted: bool) -> Error {
         )
         | KeyError::UnsupportedKeyType { .. }
         | KeyError::UnknownAlgorithm(_) => unsupported(),
-        // With PEM, a wrong passphrase shows only in that nothing sensible comes out.
+        // With PEM, a wrong passphrase gives bytes that are no key, and no other sign.
         other if encrypted && !other.to_string().contains("nsupported") => wrong_passphrase(),
         _ => invalid(
             "cannot be read: it is damaged or incomplete, or of a form that is not supported",

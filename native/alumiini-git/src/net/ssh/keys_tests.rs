@@ -28,8 +28,11 @@ fn shows(name: &str, key: &PrivateKey) {
 
 #[test]
 fn every_form() {
-    for (name, text) in golden!("ed25519" "ecdsa" "ecdsa384" "ecdsa521" "rsa" "rsa-pkcs1" "ecdsa-sec1" "rsa-pkcs8" "ecdsa-pkcs8" "ed25519-pkcs8")
-    {
+    let keys = golden!(
+        "ed25519" "ecdsa" "ecdsa384" "ecdsa521" "rsa" "rsa-pkcs1" "ecdsa-sec1" "rsa-pkcs8"
+        "ecdsa-pkcs8" "ed25519-pkcs8"
+    );
+    for (name, text) in keys {
         // A passphrase that nothing needs is no mistake.
         for passphrase in [None, Some("sesame"), Some("")] {
             shows(

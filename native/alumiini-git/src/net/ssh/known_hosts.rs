@@ -32,13 +32,13 @@ const ALGORITHMS: [Algorithm; 6] = [
     },
 ];
 
-/// What some known_hosts say of one host and port.
+/// What known_hosts texts say of one host and port.
 #[derive(Debug, Default)]
 pub(super) struct Trusted {
     host: String,
     keys: Vec<KeyData>,
-    /// For a port that is not 22: what is known of the host without its port. OpenSSH takes such a
-    /// key, and calls no other changed.
+    /// For a port that is not 22: keys of the host without its port. OpenSSH accepts such a key,
+    /// but does not report another key as changed because of it.
     portless: Vec<KeyData>,
     authorities: Vec<KeyData>,
     revoked: Vec<KeyData>,
@@ -55,8 +55,8 @@ pub(super) enum Verdict {
     /// Another key of this type is known.
     Changed,
     Revoked,
-    /// A certificate of a trusted authority that is not good here, and why. What it holds is no
-    /// known key either.
+    /// A certificate of a trusted authority that is not valid here, and why. The key in it is not
+    /// known either.
     BadCertificate(&'static str),
 }
 
@@ -74,7 +74,7 @@ impl Trusted {
         trusted
     }
 
-    /// Lines that cannot be read are nobody's, as with OpenSSH: it goes on too.
+    /// Lines that cannot be parsed are skipped, as OpenSSH skips them.
     fn line(&mut self, line: &str, with_port: &str, host: &str, bare_is_exact: bool) {
         let mut words = line
             .split([' ', '\t', '\r'])
@@ -96,7 +96,7 @@ impl Trusted {
         let (Some(kind), Some(key)) = (words.next(), words.next()) else {
             return;
         };
-        // The names of two signatures, which OpenSSH takes for the key that makes them.
+        // These are names of signatures. OpenSSH takes them for the type of the key.
         let kind = match kind {
             "rsa-sha2-256" | "rsa-sha2-512" => "ssh-rsa",
             other => other,
@@ -111,9 +111,10 @@ impl Trusted {
         match marker {
             None if exact => self.keys.push(key),
             None => self.portless.push(key),
-            // Of the host on any port, as with keys: OpenSSH looks for both names.
+            // An authority counts with and without the port in its pattern, as OpenSSH looks for
+            // both names.
             Some("@cert-authority") => self.authorities.push(key),
-            // What is revoked on one port is not to be trusted on another.
+            // A key that is revoked for one port is not trusted for another.
             Some("@revoked") => self.revoked.push(key),
             Some(_) => {}
         }
@@ -132,7 +133,7 @@ impl Trusted {
     }
 
     /// The same for certificates: none where no authority is trusted for this host, since a server
-    /// that has one would show it in place of its key.
+    /// that has a certificate would show it in place of its key.
     pub(super) fn certificate_algorithms(&self) -> Vec<Algorithm> {
         if self.authorities.is_empty() {
             vec![]
@@ -159,8 +160,8 @@ impl Trusted {
         }
     }
 
-    /// A certificate is good where its authority is trusted for this host, or where the key that it
-    /// holds is known itself.
+    /// A certificate is accepted where its authority is trusted for this host, or where the key in
+    /// it is known by itself.
     ///
     /// `now`: seconds since 1970.
     pub(super) fn judge_certificate(&self, certificate: &Certificate, now: u64) -> Verdict {
@@ -178,7 +179,8 @@ impl Trusted {
         }
     }
 
-    /// OpenSSH's sshkey_cert_check_host, and an empty list of principals is no host's.
+    /// Why the certificate is not valid here, if it is not: by the rules of OpenSSH's
+    /// sshkey_cert_check_host. An empty list of principals is for no host.
     fn fault(&self, certificate: &Certificate, now: u64) -> Option<&'static str> {
         let named = |principal: &String| {
             glob(
@@ -213,8 +215,8 @@ fn same_type(known: &Algorithm, offered: &Algorithm) -> bool {
     known == offered || (known.clone().is_rsa() && offered.clone().is_rsa())
 }
 
-/// The first word of a line against a name in lower case: `|1|salt|hash`, or patterns with commas
-/// of which one matches and none that begins with `!` does.
+/// Whether the first word of a line is for a name in lower case. The word is `|1|salt|hash`, or
+/// patterns with commas: one of them has to match, and none that begins with `!`.
 fn matches(patterns: &str, name: &str) -> bool {
     if let Some(hashed) = patterns.strip_prefix("|1|") {
         return hash_matches(hashed, name).unwrap_or(false);
@@ -244,11 +246,11 @@ fn hash_matches(hashed: &str, name: &str) -> Option<bool> {
     Some(mac.verify_slice(&STANDARD.decode(hash).ok()?).is_ok())
 }
 
-/// `*` and `?`, and nothing else, stand for others (ssh_config(5), "PATTERNS").
+/// `*` and `?` are the only wildcards (ssh_config(5), "PATTERNS").
 fn glob(pattern: &[u8], name: &[u8]) -> bool {
     let (mut p, mut n) = (0, 0);
-    // Where to go on when what follows a star turns out not to match: after the star, one further
-    // in the name.
+    // Where to resume when the text after a star does not match: after the star, one character
+    // further in the name.
     let mut star: Option<(usize, usize)> = None;
     while n < name.len() {
         match pattern.get(p) {

@@ -28,8 +28,8 @@ pub(super) async fn login(
     let rsa_key = key.as_ref().is_none_or(|key| key.algorithm().is_rsa());
     let rsa = if rsa_key {
         match handle.best_supported_rsa_hash().await {
-            // A server that says nothing of it takes SHA-256 all the same, if it is of this decade
-            // (RFC 8332).
+            // A server that does not list its signature algorithms takes SHA-256 all the same,
+            // unless it is older than RFC 8332.
             Ok(None) => Some(HashAlg::Sha256),
             Ok(Some(hash)) => hash,
             Err(_) => return Err(Refusal::Ended(vec![])),
@@ -51,8 +51,8 @@ pub(super) async fn login(
         return Err(Refusal::Ours(Error::new(Kind::Unsupported, sentence)));
     }
     let key = Arc::new(key);
-    // What a server says that it knows is not always what it takes: sshd tells of both hashes where
-    // its configuration allows one.
+    // A server may list algorithms that it does not accept: sshd lists both hashes even where its
+    // configuration allows one.
     let hashes: &[Option<HashAlg>] = match rsa {
         Some(HashAlg::Sha512) => &[Some(HashAlg::Sha512), Some(HashAlg::Sha256)],
         Some(_) => &[Some(HashAlg::Sha256), Some(HashAlg::Sha512)],

@@ -14,10 +14,10 @@ use super::connection::Connection;
 use super::peer::Target;
 use crate::error::Result;
 
-/// Sessions of one connection at a time, the channel that is open ahead included.
+/// Sessions of one connection at a time. The channel that is opened ahead counts as one.
 const MAX_SESSIONS: usize = 8;
-/// Russh never forgets a channel that this side closed first: some hundred bytes each. After so
-/// many, a connection is used no more.
+/// Russh keeps some hundred bytes for each channel that this side closed first, until the
+/// connection ends. After so many of these, a connection serves no new request.
 const MAX_ABORTED: usize = 1000;
 
 /// How long connections are kept, and how many, while nobody uses them.
@@ -28,9 +28,9 @@ pub(crate) struct Limits {
     pub(crate) keepalive: Duration,
     /// A connection ends so long after its last use.
     pub(crate) idle: Duration,
-    /// Beyond so many idle ones of all targets, those that were used last are kept.
+    /// At most this many idle connections of all targets are kept: those that were used last.
     pub(crate) max_idle: usize,
-    /// How often idle ones are looked at.
+    /// How often idle connections are checked.
     pub(crate) look: Duration,
 }
 
@@ -61,7 +61,7 @@ pub(super) struct Group {
     pub(super) members: Vec<Member>,
     /// The sessions that its server allows on a connection, as far as that is known.
     pub(super) cap: usize,
-    /// Gone when nobody waits for it.
+    /// The attempt to connect, while a request waits for it.
     pub(super) making: Option<WeakShared<Making>>,
 }
 
@@ -82,9 +82,9 @@ pub(super) struct Member {
     pub(super) born: u64,
     /// Channels that are open, or about to be.
     pub(super) used: usize,
-    /// Has a pack.
+    /// It serves a pack, and so no other request.
     pub(super) exclusive: bool,
-    /// It may have gone where another connection to its target went.
+    /// Another connection to its target was found dead, so this one may be dead, too.
     pub(super) suspect: bool,
     pub(super) standby: Standby,
     pub(super) aborted: usize,
@@ -107,7 +107,7 @@ impl Member {
         }
     }
 
-    /// Whether all that is under way on it is a channel being opened ahead.
+    /// Whether no request uses it: at most, a channel is being opened ahead.
     fn serves_nobody(&self) -> bool {
         self.idle() || matches!(self.standby, Standby::Opening) && self.used == 1
     }
@@ -136,8 +136,8 @@ impl Members {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes what is known of a connection, and of the sessions that its server allows, if it is
-    /// still kept.
+    /// Calls `change` with the state of a connection and with its target's limit of sessions.
+    /// `None` if the connection is no longer kept.
     pub(super) fn with<T>(
         &self,
         target: &Arc<Target>,
@@ -156,6 +156,8 @@ impl Members {
         Some(changed)
     }
 
+    /// Marks all connections to `target` as suspect. Those that serve no request close now, the
+    /// others after their last one.
     pub(super) fn doubt(&self, target: &Arc<Target>) {
         if let Some(group) = self.lock().groups.get_mut(target) {
             group.members.retain_mut(|member| {
@@ -176,7 +178,8 @@ impl Members {
     }
 }
 
-/// Closes what has been idle for too long or is too much, until there is nothing.
+/// Closes connections that have been idle for too long, or that are too many. Returns when no
+/// connection is left.
 async fn reap(pool: Weak<Mutex<State>>, limits: Limits) {
     loop {
         tokio::time::sleep(limits.look).await;

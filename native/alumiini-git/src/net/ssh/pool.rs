@@ -3,9 +3,9 @@
 //! - A connection serves requests of equal [`Target`]s, eight at a time (sshd's MaxSessions is 10
 //!   unless set otherwise); a server that refuses one lowers that. More requests make more
 //!   connections.
-//! - One connection per target is made at a time (sshd drops some of many that have not logged in
-//!   yet: MaxStartups). Who needs one waits for it, and shares its failure. It is made for as long
-//!   as anyone waits.
+//! - One connection per target is made at a time: sshd drops connections when many have not logged
+//!   in yet (MaxStartups). Requests that need a connection wait for that one, and share its
+//!   failure. The attempt ends when no request waits for it any more.
 //! - **A pack has its connection for itself.** Russh hands out what arrives on all channels of a
 //!   connection one after the other, and where a channel's reader is behind, it waits. That is what
 //!   keeps a pack that is indexed slowly out of memory, and it would hold up everything else on
@@ -59,14 +59,15 @@ impl Pool {
         self.members.is_idle()
     }
 
-    /// How many connections have been made: those that come later are newer than whatever has
-    /// failed so far.
+    /// The number of connections made so far. A connection with a higher number is newer than every
+    /// failure until now.
     pub(super) fn made(&self) -> u64 {
         self.members.lock().made
     }
 
-    /// A session with `target`, for a `pack` on a connection without others. `newer_than`: only on
-    /// a connection made after so many.
+    /// Leases a session with `target`. For a `pack`, its connection serves no other request
+    /// meanwhile. `newer_than`: the connection has a higher number than this (see
+    /// [`made`](Self::made)).
     pub(super) async fn lease(
         &self,
         target: &Arc<Target>,
@@ -200,12 +201,14 @@ impl Pool {
 }
 
 enum Claim {
-    /// The session, the channel that was open ahead, and which connection it is.
+    /// The session, the channel that was opened ahead, if there is one, and the connection's
+    /// number.
     Session(Session, Option<Channel<Msg>>, u64),
     Wait(Shared<Making>),
 }
 
-/// The failure of a connection that another request for the same target had made, told of `shown`.
+/// The error of an attempt to connect that another request began, with `shown` in place of that
+/// request's URL.
 fn renamed(mut failed: Error, shown: &str) -> Error {
     if let Some(other) = failed.detail.get(&Key::Url).and_then(|url| url.as_str()) {
         failed.message = failed.message.replace(other, shown);

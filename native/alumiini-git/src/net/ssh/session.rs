@@ -1,5 +1,5 @@
-//! One session on a connection that is kept: how its channel opens, and what its end says of the
-//! connection.
+//! One session on a connection that is kept: opens its channel, and checks after its end whether
+//! the connection is still alive.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,8 +15,8 @@ use super::wire::Use;
 
 /// How long a server may take to open a channel.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a server may take to answer when a session is given up, before it counts as gone. The
-/// keepalive would find out later.
+/// After a session is given up, a server that does not answer for this long counts as gone. The
+/// keepalive would find that out later.
 const SILENCE: Duration = Duration::from_secs(2);
 
 /// The right to one session on a connection, until it is dropped.
@@ -41,8 +41,8 @@ pub(super) struct Lease {
 /// What came of opening a channel.
 pub(super) enum Opened {
     Channel(Channel<Msg>, Session),
-    /// The server has as many sessions on this connection as it allows, or allows none even
-    /// `alone`.
+    /// The server refused the session. `alone`: there was no other one on this connection, so its
+    /// limit of sessions is not the reason.
     Refused {
         alone: bool,
     },
@@ -66,8 +66,8 @@ impl Session {
         }
     }
 
-    /// Opens its channel. In a task of its own: one that is open when nobody waits for it any more
-    /// must be closed.
+    /// Opens the channel, in a task of its own: a channel that opens after the caller stopped
+    /// waiting has to be closed.
     pub(super) async fn open(mut self) -> Opened {
         let (mut sender, receiver) = oneshot::channel();
         tokio::spawn(async move {
@@ -94,7 +94,7 @@ impl Session {
                     let others =
                         self.members
                             .with(&self.target, &self.connection, |member, cap| {
-                                // This one is counted among those in use.
+                                // `used` counts this session, too.
                                 let others = member.used.saturating_sub(1);
                                 *cap = (*cap).min(others.max(1));
                                 others
@@ -113,7 +113,7 @@ impl Session {
         receiver.await.unwrap_or(Opened::Gone)
     }
 
-    /// Opens a channel for the session after this one, where there is none.
+    /// Opens a channel ahead for the next session, unless one is open or opening.
     pub(super) fn open_ahead(&self) {
         let wanted = self
             .members
@@ -135,7 +135,7 @@ impl Session {
         );
         tokio::spawn(async move {
             let opened = try_open(&connection).await;
-            // It has ended, or its server does not answer.
+            // The connection has ended, or the server does not answer.
             if matches!(opened, Err(false)) {
                 connection.cut();
             }
@@ -152,10 +152,10 @@ impl Session {
         });
     }
 
-    /// Asks, after a session was given up, whether the server is still there. If not, all other
-    /// requests on this connection wait in vain, so it ends. What made it silent (a firewall that
-    /// forgot it, a host that is gone) has usually ended the other connections to that target, too,
-    /// so they serve no new requests.
+    /// Asks the server for a sign of life after a session was given up. If there is none, the
+    /// connection ends, since all other requests on it wait in vain. The cause (a firewall that
+    /// forgot the connection, a host that is gone) has usually ended the other connections to that
+    /// target, too, so these serve no new requests.
     pub(super) async fn check(&self) {
         if tokio::time::timeout(SILENCE, self.connection.ping())
             .await
@@ -190,7 +190,8 @@ impl Drop for Session {
     }
 }
 
-/// `Err`: true where the server is there and refused.
+/// `Err(true)`: the server refused the channel. `Err(false)`: the connection has ended, or the
+/// server does not answer.
 async fn try_open(connection: &Connection) -> Result<Channel<Msg>, bool> {
     match tokio::time::timeout(OPEN_TIMEOUT, connection.open()).await {
         Ok(Ok(channel)) => Ok(channel),

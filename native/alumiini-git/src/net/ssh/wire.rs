@@ -1,4 +1,5 @@
-//! A connection that can be cut from outside, and ends where a server talks to nobody.
+//! A connection that can be cut from outside. It also ends when a server sends too much while no
+//! request uses it.
 
 use std::io;
 use std::pin::Pin;
@@ -10,20 +11,21 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// Russh moves what it reads and writes into a task of its own, which it gives no way to stop, and
-/// which during a key exchange looks at nothing but the network. So the network ends: after the
-/// cut, reads and writes fail, and with them that task and its socket.
+/// Russh moves the stream into a task of its own. There is no way to stop that task, and during a
+/// key exchange it waits for nothing but the network. So the stream itself ends: after the cut,
+/// reads and writes fail, then the task ends and the socket closes.
 pub(super) struct Wire {
     stream: TcpStream,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     uses: Arc<Uses>,
 }
 
-/// The most that a server may say while nobody uses the connection. What sessions that were given
-/// up were allowed to send is half of it; a login, signs of life and new keys are next to nothing.
+/// The most bytes that a server may send while no request uses the connection. Half of them is what
+/// sessions that were given up had been allowed to send. A login, keepalives and key exchanges take
+/// very few.
 const MAX_UNASKED: u64 = 32 << 20;
 
-/// Whether a connection is used, and what has come since it is not.
+/// Whether a connection is used, and how many bytes have arrived since its last use.
 #[derive(Default)]
 pub(super) struct Uses {
     users: AtomicUsize,
@@ -31,13 +33,13 @@ pub(super) struct Uses {
 }
 
 impl Uses {
-    /// The connection is used until this is dropped.
+    /// Marks the connection as used until the result is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> Use {
         self.users.fetch_add(1, Ordering::AcqRel);
         Use(self.clone())
     }
 
-    /// Whether a server may have said so much more.
+    /// Counts `bytes` more from the server. Returns whether they are within the bound.
     fn allow(&self, bytes: u64) -> bool {
         self.users.load(Ordering::Acquire) > 0
             || self
@@ -105,7 +107,7 @@ impl AsyncWrite for Wire {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
-    /// Also after the cut: it is the way to the end.
+    /// It works after the cut, too: russh ends with it.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }

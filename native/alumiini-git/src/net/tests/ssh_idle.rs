@@ -134,9 +134,9 @@ fn a_connection_at_work_is_not_idle() {
     }
     let dir = fifos.path().display();
     // A server that waits for a word while `hang` is there.
-    let command = format!(
-        r#"command="if [ -e {dir}/hang ]; then echo x > {dir}/started; cat {dir}/go; fi; eval $SSH_ORIGINAL_COMMAND" "#
-    );
+    let hang = format!("echo x > {dir}/started; cat {dir}/go");
+    let command =
+        format!(r#"command="if [ -e {dir}/hang ]; then {hang}; fi; eval $SSH_ORIGINAL_COMMAND" "#);
     let authorized = format!("{command}{}\n{}", public(ECDSA), public(USER_KEY));
     let sshd = Sshd::with("AcceptEnv GIT_PROTOCOL\n", &authorized);
     let net = net(Limits {

@@ -97,8 +97,9 @@ fn a_dropped_request_closes_its_session_and_nothing_else() {
     }
     let dir = fifos.path().display();
     // A server that says nothing while `hang` is there, and tells when its input ends.
+    let hang = format!("echo x > {dir}/started; cat > {dir}/input; echo x > {dir}/ended");
     let command = format!(
-        r#"command="if [ -e {dir}/hang ]; then echo x > {dir}/started; cat > {dir}/input; echo x > {dir}/ended; else eval $SSH_ORIGINAL_COMMAND; fi" "#
+        r#"command="if [ -e {dir}/hang ]; then {hang}; else eval $SSH_ORIGINAL_COMMAND; fi" "#
     );
     let sshd = Sshd::with("AcceptEnv GIT_PROTOCOL\n", &(command + &public(USER_KEY)));
     let (net, endpoint) = (Net::new(), endpoint(&sshd, &repo));
@@ -285,7 +286,10 @@ fn few_refs_are_listened_to_and_many_are_asked_for() {
 #[test]
 fn a_server_without_v0_is_asked() {
     let repo = Repo::with_history();
-    let refuses = r#"ForceCommand [ -n "$GIT_PROTOCOL" ] || { echo only v2 is spoken here; exit; }; eval "$SSH_ORIGINAL_COMMAND""#;
+    let refuses = concat!(
+        r#"ForceCommand [ -n "$GIT_PROTOCOL" ] || { echo only v2 is spoken here; exit; }; "#,
+        r#"eval "$SSH_ORIGINAL_COMMAND""#
+    );
     for config in [
         format!("AcceptEnv GIT_PROTOCOL\n{refuses}\n"),
         "SetEnv HOME={dir} GIT_PROTOCOL=version=2\n".into(),

@@ -1,5 +1,5 @@
-//! The one move of refs and working tree to a commit that is there, for each kind of what may be at
-//! a path.
+//! Moves refs and working tree to a commit that has been fetched, for each kind of repository that
+//! may be at a path.
 
 use std::path::{Path, PathBuf};
 
@@ -12,27 +12,28 @@ use crate::repo::working_tree::Moved;
 use crate::repo::{byte_refs, finish, kept_refs, open, refs};
 use crate::task::job::Job;
 
-/// What is at a path that moves.
+/// What is at the path before the move.
 pub(crate) enum Place {
-    /// Nothing, or what is to be replaced: by this new `.git`, which holds the commit.
+    /// Nothing, or a repository to replace. This new `.git` holds the commit.
     Staged(PathBuf),
-    /// A repository of ours.
+    /// A managed repository.
     Managed {
-        /// Where it is; none where it has no commit.
+        /// The state before the move. `None` if it has no commit.
         from: Option<Target>,
-        /// Whether its working tree was just found to be as `from` says.
+        /// Whether its working tree was just found to be as in `from`.
         is_clean: bool,
     },
-    /// Somebody's own repository.
+    /// An unmanaged repository.
     Unmanaged {
         checks: Checks,
-        /// Whether its `origin` is the remote: then it is noted what that is at.
+        /// Whether its `origin` is the remote. If so, the remote-tracking branch is updated, too.
         is_origin: bool,
     },
 }
 
-/// Moves what is at `path` to `to`, while nobody reads it. Where that fails, all is as it was;
-/// after a cancel it is to be finished. Returns what was done to a working tree of ours.
+/// Moves the repository at `path` to `to`, while no request reads it. After a failure everything is
+/// as before; after a cancel the move has to be finished later. Returns the changes to a managed
+/// working tree.
 pub(crate) fn arrive(
     path: &Path,
     to: Target,
@@ -48,7 +49,7 @@ pub(crate) fn arrive(
     match place {
         Place::Staged(git_dir) => finish::exchange(path, &git_dir, &going(None, None), record, job),
         Place::Managed { from, is_clean } => {
-            // A move that could not be finished knows better where it began.
+            // The marker of an unfinished move knows its beginning better.
             let unfinished = marker::get(&open::git_dir(path)).ok().flatten();
             let from = unfinished.and_then(|unfinished| unfinished.from).or(from);
             if let (Some(record), Some(left)) = (record, &from)
@@ -56,7 +57,7 @@ pub(crate) fn arrive(
             {
                 let repo = open::managed(&open::git_dir(path))?;
                 kept_refs::keep(&repo, left.commit, record.keep)?;
-                // Nothing depends on it: the next sync, or lease, does it, too.
+                // A failure does not matter: the next sync or lease does this, too.
                 let _ = kept_refs::drop_stale_leases(&repo);
             }
             finish::carry_out(
@@ -73,12 +74,11 @@ pub(crate) fn arrive(
             let was = |branch: &Branch| byte_refs::id(&repo, &branch.local()).ok();
             let going = going(refs::head(&repo)?, to.branch.as_ref().and_then(was));
             drop(repo);
-            // Whatever is refused is refused before there is anything to take back.
+            // All checks come before the first write, when nothing has to be rolled back.
             unmanaged::check(path, &going, checks)?;
             finish::carry_out(path, &going, checks, false, None, job)?;
             if let Some(branch) = to.branch.filter(|_| is_origin) {
-                // As `git fetch` notes it. Where it cannot be, since another ref is in the way,
-                // nothing depends on it.
+                // As `git fetch` does. A failure, such as another ref in the way, does not matter.
                 let _ = byte_refs::write(&open::any(path)?, &branch.tracking(), to.commit, "sync");
             }
             Ok(None)

@@ -1,7 +1,7 @@
-//! What a sync finds at its path, and so what it has to do.
+//! Finds out what is at the path of a sync, and what the sync has to do.
 //!
-//! What the remote's ref is at is asked meanwhile: the stats of a working tree's files cost about
-//! as long as the remote's answer.
+//! Meanwhile the remote is asked what its ref is at: reading the stats of a working tree takes
+//! about as long as the remote's answer.
 
 use std::path::Path;
 
@@ -26,37 +26,37 @@ pub(super) enum Found {
     Unmanaged,
 }
 
-/// What is known of a repository of ours.
+/// What is known about a managed repository.
 pub(super) enum Polled {
-    /// All is as it was found last time, which is this; and the ref is at this commit.
+    /// Everything is as it was last time, and the ref is at this commit.
     Unchanged(Box<State>, Tip),
-    /// It has to be looked at. What the ref is at may have been asked meanwhile.
+    /// The repository has to be examined. The remote may have answered meanwhile.
     Unknown(Option<Tip>),
 }
 
-/// What there is to do.
+/// What the sync has to do.
 pub(super) struct Next {
     /// The commit at HEAD.
     pub(super) before: Option<Oid>,
     /// What the ref is at.
     pub(super) tip: Tip,
-    /// How to get there; none where the path is as wanted.
+    /// How to move. `None` if the path is already as wanted.
     pub(super) what: Option<(Plan, Objects)>,
 }
 
-/// How a new commit gets to the path.
+/// How the path gets a new commit.
 pub(super) enum Plan {
-    /// Nothing is there, or what is there is damaged: a new `.git` is made, and put in place when
-    /// it is whole.
+    /// There is nothing, or a damaged repository: a new `.git` is made, and put in place when it is
+    /// whole.
     New,
-    /// In a repository of ours.
+    /// By a move of a managed repository.
     Managed {
-        /// Where it is; none where it has no commit.
+        /// The state before the move. `None` if it has no commit.
         from: Option<Target>,
-        /// What is remembered of its working tree, where that was found to be as HEAD says.
+        /// The fingerprint of its working tree, if that is clean.
         known: Option<Box<Known>>,
     },
-    /// In somebody's own repository.
+    /// By a move of an unmanaged repository.
     Unmanaged {
         checks: Checks,
         /// Whether its `origin` is the remote.
@@ -64,7 +64,7 @@ pub(super) enum Plan {
     },
 }
 
-/// Whether the wanted commit is in the repository already, with all that is wanted of its history.
+/// Whether the repository already has the wanted commit with as much of its history as wanted.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Objects {
     Here,
@@ -72,12 +72,12 @@ pub(super) enum Objects {
 }
 
 impl Plan {
-    /// The depth that a fetch asks for; none where it leaves the history as long as it is.
+    /// The depth that a fetch asks for. `None` if the fetch keeps the length of the history.
     pub(super) fn depth(&self, wanted: u32) -> Option<u32> {
         match self {
             Plan::New => Some(wanted).filter(|depth| *depth > 0),
             Plan::Managed { .. } => Some(wanted),
-            // Its history is its owner's.
+            // The owner decides about the history.
             Plan::Unmanaged { .. } => None,
         }
     }
@@ -107,10 +107,10 @@ impl SyncRun {
         let (there, is_unfinished) = found.await?;
         let is_refused = matches!(there, There::Unmanaged) && self.is_for_ours_only();
         if is_unfinished && !is_refused {
-            // Readers need not wait for the network to see a whole commit.
+            // An interrupted move is finished first, so that readers need not wait for the network.
             let resumed = self.guard.moving(finish::resume).await;
-            // Where a move of ours can neither be finished nor taken back, what follows replaces
-            // it. Its owner's repository is left alone.
+            // If the move can neither be finished nor rolled back, the next steps replace a managed
+            // repository. An unmanaged one is left alone.
             if matches!(there, There::Unmanaged) {
                 resumed?;
             }
@@ -124,9 +124,9 @@ impl SyncRun {
         }
     }
 
-    /// Whether what is at the path is as it was found last time: then there is no need to find it
-    /// again. Where the remote's answer is a new commit, the files are left alone: they are asked
-    /// for while the remote makes its pack.
+    /// Whether the repository is as it was found last time, so that it need not be examined. If the
+    /// remote answers with a new commit, the files are not checked here, but while the remote makes
+    /// its pack.
     async fn poll(&self) -> Result<Polled> {
         let worker = self.guard.worker.clone();
         let Some(known) = self.known() else {
@@ -155,8 +155,8 @@ impl SyncRun {
             }
             Ok(tip)
         };
-        // What the ref is said to be at comes while the remote says so itself, but not before the
-        // look: that is of what was there.
+        // The hint is fetched while the remote answers, but not before the check, which has to see
+        // the state without it.
         let looked = async {
             let is_unchanged = local.await?;
             self.fetch_hint().await;
@@ -170,13 +170,13 @@ impl SyncRun {
         })
     }
 
-    /// What is remembered of what is there.
+    /// The cached state of the repository.
     fn known(&self) -> Option<Known> {
         let cache = &self.guard.worker.status_cache;
         cache.known(&self.guard.path, &self.spec.reference, self.spec.is_bare())
     }
 
-    /// What there is to do in a repository of ours.
+    /// What the sync has to do in a managed repository.
     pub(super) async fn managed(&self, seen: Polled) -> Result<Next> {
         let (state, is_clean, tip) = match seen {
             Polled::Unchanged(state, tip) => (*state, true, tip),
@@ -199,7 +199,7 @@ impl SyncRun {
             .map(|branch| branch.local());
         let on_branch = state.branch == branch;
         if state.partial && self.spec.scope.is_all() {
-            // All of what was left out is to come, of each commit.
+            // All files that were left out have to be fetched, for every commit.
             return Ok(Next {
                 before: state.head,
                 tip,
@@ -227,8 +227,8 @@ impl SyncRun {
                 what: None,
             });
         }
-        // A fetch would bring nothing: the ref was at this, to this depth, last time. A commit
-        // never is at another.
+        // A fetch would bring nothing: the ref was at this commit, with this depth, last time; and
+        // a commit id always names the same commit.
         let is_commit = matches!(self.spec.reference, Reference::Commit(_));
         let is_fetched = self.is_fetched(tip.commit);
         let objects = if is_fetched || same_depth && (was_at || is_commit) {
@@ -248,7 +248,7 @@ impl SyncRun {
         })
     }
 
-    /// What a repository of ours is at, and whether its working tree is as HEAD says.
+    /// The state of a managed repository, and whether its working tree is clean.
     async fn compare(&self) -> Result<(State, bool)> {
         let (guard, reference, bare) = (
             self.guard.clone(),
@@ -291,8 +291,8 @@ impl SyncRun {
         self.guard.disk(find).await
     }
 
-    /// What there is to do in somebody's own repository, which is moved only where nothing of
-    /// theirs can be lost.
+    /// What the sync has to do in an unmanaged repository, which is moved only if nothing of the
+    /// owner's can be lost.
     pub(super) async fn unmanaged(&self) -> Result<Next> {
         let (reference, force) = (self.spec.reference.clone(), self.spec.force);
         let local = self.guard.disk(move |path, _| {
@@ -312,7 +312,7 @@ impl SyncRun {
                 what: None,
             });
         }
-        // Of another remote, such as the one that this was forked from, `origin` says nothing.
+        // `origin` may be another remote, such as a fork, and then says nothing about this one.
         let is_origin = state.url.as_deref().is_some_and(|url| self.is_origin(url));
         let was_there = state.tracked == Some(tip.id)
             || state.head == Some(tip.commit)
@@ -361,7 +361,8 @@ impl SyncRun {
         Error::new(Kind::Occupied, message).with(Key::Path, Name::of(path))
     }
 
-    /// Whether the sync is one that leaves files away, which nobody does to an owner's repository.
+    /// Whether only a managed repository can hold the result: the sync leaves files out, or has no
+    /// working tree.
     fn is_for_ours_only(&self) -> bool {
         self.spec.is_bare() || !self.spec.scope.is_all()
     }

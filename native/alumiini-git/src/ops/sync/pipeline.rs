@@ -1,5 +1,4 @@
-//! The steps of a sync, each in one place: find what is there, resolve the ref, fetch, move,
-//! repack.
+//! The steps of a sync, each in one place: look up the path, resolve the ref, fetch, move, repack.
 
 use std::path::{Path, PathBuf};
 
@@ -20,9 +19,10 @@ use crate::repo::{open, partial, raw_object, refs, repack, staging};
 use crate::task::job::Job;
 use crate::task::progress::{Event, Stats};
 
-/// Depths at which a commit is looked for that is not given by its id; 0 is all.
+/// Depths to fetch, one after the other, in search of a commit that the remote does not give by its
+/// id. 0 is the full history.
 const SEARCHED: [u32; 3] = [64, 1024, 0];
-/// Each is a line of 50 bytes, and servers bound what they take.
+/// Each want is a line of 50 bytes, and servers limit the length of requests.
 const FILES_OF_ONE_REQUEST: usize = 50_000;
 
 impl SyncRun {
@@ -34,7 +34,7 @@ impl SyncRun {
         }
     }
 
-    /// A first clone. One that fails leaves nothing of it.
+    /// A first clone. If it fails, it leaves nothing behind.
     async fn clone_or_clear(&self) -> Result<Synced> {
         let result = self.rebuild(None, Change::Cloned).await;
         if result
@@ -55,12 +55,12 @@ impl SyncRun {
         self.synced(tip, previous, change, stats).await
     }
 
-    /// An update of a repository of ours; where that is damaged, a new one. What is there stays
-    /// until the new one is whole.
+    /// Updates a managed repository, or rebuilds it if it is damaged. The old one stays until the
+    /// new one is whole.
     async fn update_or_repair(&self, seen: Polled) -> Result<Synced> {
         let updated = async { self.go_on(self.managed(seen).await?).await };
         let damage = match updated.await {
-            // Where all is back as it was, it is the new commit that is damaged.
+            // If the move was rolled back, the damage is in the new commit.
             Err(error) if error.kind == Kind::Corrupt && error.hint != Some(Hint::RolledBack) => {
                 error
             }
@@ -78,7 +78,7 @@ impl SyncRun {
             .map(|head| head.commit);
         let repaired = self.rebuild(previous, Change::Repaired).await;
         let repaired = repaired.map_err(|error| match error.kind {
-            // The remote's copy is damaged too, or the disk is: the first error is as good.
+            // The remote's copy is damaged, too, or the disk is. The first error is returned.
             Kind::Corrupt => damage.clone(),
             _ => error,
         })?;
@@ -116,7 +116,7 @@ impl SyncRun {
         })
     }
 
-    /// Whether the files that the sync is of differ between two commits.
+    /// Whether the selected files differ between two commits.
     async fn is_changed(&self, previous: Option<Oid>, commit: Oid) -> Result<bool> {
         let previous = match previous {
             Some(previous) if previous != commit && !self.spec.scope.is_all() => previous,
@@ -128,14 +128,14 @@ impl SyncRun {
             let new = raw_object::tree_of(&repo, commit)?;
             match raw_object::tree_of(&repo, previous) {
                 Ok(old) => partial::is_same(&repo, old, new, &scope, job).map(|same| !same),
-                // It went with a repository that was damaged.
+                // The old commit is gone with a damaged repository.
                 Err(_) => Ok(true),
             }
         };
         self.guard.disk(compare).await
     }
 
-    /// Brings the path to `tip`, or to what the ref is at by the time that it is fetched.
+    /// Moves the path to `tip`, or to a newer commit if the ref has moved by the time of the fetch.
     async fn advance(&self, mut plan: Plan, objects: Objects, tip: Tip) -> Result<(Tip, Stats)> {
         let git_dir = match plan {
             Plan::New => self.stage().await?,
@@ -144,12 +144,12 @@ impl SyncRun {
         self.guard.worker.status_cache.forget(&self.guard.path);
         let (depth, known) = (plan.depth(self.spec.depth), plan.take_known());
         let fetched = self.fetch(&git_dir, objects, tip, depth);
-        // The files are looked at while the remote makes its pack.
+        // The files are checked while the remote makes its pack.
         let (known, (tip, stats)) = tokio::try_join!(self.still(known), fetched)?;
         let is_managed = matches!(plan, Plan::Managed { .. });
         let arrived = self.arrive(plan, git_dir, known, &tip).await;
         arrived.map_err(|error| match objects {
-            // What is damaged was here before.
+            // The damage was here before the fetch.
             Objects::Here if error.kind == Kind::Corrupt => Error {
                 hint: None,
                 ..error
@@ -158,8 +158,8 @@ impl SyncRun {
         })?;
         if is_managed {
             match self.repack(&tip).await {
-                // The sync is done; a disk without room for a second copy is no reason to say
-                // otherwise.
+                // The sync has succeeded. A failure to repack, such as a full disk, does not change
+                // that.
                 Err(full)
                     if full.kind == Kind::Io
                         && !marker::is_set(&open::git_dir(self.guard.dir().at())) => {}
@@ -181,8 +181,8 @@ impl SyncRun {
             .await
     }
 
-    /// Brings what the ref is at into `git_dir`, asking again where the ref has moved meanwhile, or
-    /// the remote does not give what it lists. Answers what it is.
+    /// Fetches the commit of the ref into `git_dir`. Resolves the ref again if it has moved
+    /// meanwhile, or if the remote does not give what it lists. Returns the commit.
     async fn fetch(
         &self,
         git_dir: &Path,
@@ -217,7 +217,7 @@ impl SyncRun {
             };
             let error = match fetched {
                 Ok(stats) => return Ok((tip, stats)),
-                // What a repository of this machine does not give, it does not have.
+                // A local repository gives everything that it has, so this commit is not there.
                 Err(refused) if refused.kind == Kind::RefNotFound && name.is_none() => {
                     return match self.remote {
                         Remote::Network(_) => self.search(git_dir, tip, depth, refused).await,
@@ -235,7 +235,7 @@ impl SyncRun {
         }
     }
 
-    /// Brings the files of `tip` that the sync is of, as far as a fetch has left them out.
+    /// Fetches the selected files of `tip` that the first fetch has left out.
     async fn files(&self, git_dir: &Path, tip: &Tip) -> Result<Stats> {
         let (guard, commit) = (&self.guard, tip.commit);
         let (git_dir, scope) = (git_dir.to_owned(), self.spec.scope.clone());
@@ -254,7 +254,7 @@ impl SyncRun {
             guard.dir().check()?;
             let (remote, job) = (&self.remote, &guard.job);
             let fetched = remote.fetch_files(&guard.worker, &git_dir, files, job, guard);
-            // What it listed it does not give: it may be one of several servers.
+            // The remote does not give what it listed: there may be several servers behind its URL.
             let fetched = fetched.await.map_err(|error| match is_denied(&error) {
                 true => denied(error, commit).hinted(Hint::Moved),
                 false => error,
@@ -264,8 +264,8 @@ impl SyncRun {
         Ok(stats)
     }
 
-    /// Brings a commit that the remote does not give by its id: with the history of its branches
-    /// and tags, as deep as it takes.
+    /// Fetches a commit that the remote does not give by its id: fetches the history of all
+    /// branches and tags, deeper and deeper, until the commit is in it.
     async fn search(
         &self,
         git_dir: &Path,
@@ -311,7 +311,7 @@ impl SyncRun {
         Err(Error { message, ..refused })
     }
 
-    /// `known`, if the working tree is still as it says.
+    /// `known`, if the working tree is still the same.
     async fn still(&self, known: Option<Known>) -> Result<Option<Known>> {
         let Some(known) = known else { return Ok(None) };
         let worker = self.guard.worker.clone();
@@ -322,8 +322,8 @@ impl SyncRun {
         self.guard.disk(compare).await
     }
 
-    /// Moves refs and working tree to `tip`, whose objects are in `git_dir`, and remembers what is
-    /// there now.
+    /// Moves refs and working tree to `tip`, whose objects are in `git_dir`, and caches the new
+    /// state.
     async fn arrive(
         &self,
         plan: Plan,
@@ -352,7 +352,7 @@ impl SyncRun {
                 };
                 let moved = match place {
                     Place::Unmanaged { .. } => return arrive(path, to, place, None, job).map(drop),
-                    // A first clone that was interrupted: nothing was there before it.
+                    // A first clone was interrupted, and there was nothing before it.
                     Place::Managed { from: None, .. } => {
                         arrive(path, to, place, Some(&record), job).or_else(|error| match error
                             .kind
@@ -381,7 +381,7 @@ impl SyncRun {
         Ok(())
     }
 
-    /// Now and then, after a fetch: one pack instead of many.
+    /// Now and then, after a fetch, replaces many packs by one.
     async fn repack(&self, tip: &Tip) -> Result<()> {
         let (to, guard) = (tip.commit, self.guard.clone());
         let copied = self.guard.disk(move |path, job| {

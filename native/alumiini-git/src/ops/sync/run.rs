@@ -1,4 +1,5 @@
-//! One sync that has its path for itself: what it is of, and what the remote's ref is at.
+//! The state of one sync, which has its path for itself: its request, and what the remote's ref is
+//! at.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -20,14 +21,14 @@ pub(super) struct SyncRun {
     pub(super) guard: Arc<SyncGuard>,
     pub(super) remote: Remote,
     pub(super) spec: SyncSpec,
-    /// A commit that the ref is said to be at.
+    /// A commit that the ref is expected to be at.
     pub(super) hint: Option<Oid>,
-    /// What came of fetching that.
+    /// The outcome of fetching the hint.
     pub(super) hinted: OnceLock<Stats>,
 }
 
 impl SyncRun {
-    /// What the ref is at. The remote is asked, unless that is known.
+    /// The commit of the ref. Asks the remote, unless the answer is known.
     pub(super) async fn resolve(&self) -> Result<Tip> {
         let name = match &self.spec.reference {
             Reference::Commit(commit) => return Ok(Tip::of(*commit)),
@@ -42,8 +43,8 @@ impl SyncRun {
             .map_err(fetching)
     }
 
-    /// Fetches the commit that the ref is said to be at, if it is not here. Whether it is, only the
-    /// remote's list of refs says; what fails here is asked for again then.
+    /// Fetches the hint, if it is missing. Only the remote's list of refs tells whether the ref is
+    /// really there. If this fails, the commit is fetched again later.
     pub(super) async fn fetch_hint(&self) {
         let Some(hint) = self.hint else { return };
         let git_dir = open::git_dir(self.guard.dir().at());
@@ -111,7 +112,7 @@ impl SyncRun {
         }
     }
 
-    /// A moment that only tests make something of; in a thread, since a test may park it there.
+    /// A point at which tests can inject a fault. It runs in a thread, since a test may park it.
     async fn reach(&self, at: &'static str) -> Result<()> {
         let job = &self.guard.job;
         if !job.fault.is_set() {

@@ -801,12 +801,17 @@ proptest! {
     /// Whatever is changed in a pack whose checksum is right: it is refused, or it is what Git
     /// makes of it.
     #[test]
-    fn what_is_taken_is_as_git_takes_it(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
+    fn what_is_taken_is_as_git_takes_it(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
         thread_local! {
             static HELD: (Place, Vec<u8>) = {
+                let id = blob_id("some bytes");
                 let parts = [
-                    blob("some bytes"), Behind(0, delta(10, &[4, 5], b"x")), Of(blob_id("some bytes"), delta(10, &[10], b"y")),
-                    Whole(ObjectType::Tree, [&b"100644 a\0"[..], blob_id("some bytes").as_bytes()].concat()),
+                    blob("some bytes"),
+                    Behind(0, delta(10, &[4, 5], b"x")),
+                    Of(id, delta(10, &[10], b"y")),
+                    Whole(ObjectType::Tree, [&b"100644 a\0"[..], id.as_bytes()].concat()),
                 ];
                 (Place::new(), packed(&parts))
             };

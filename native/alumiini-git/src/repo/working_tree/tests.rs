@@ -218,7 +218,12 @@ proptest! {
 
     /// Somebody was there between the check and the move.
     #[test]
-    fn what_is_not_as_it_was_is_put_right_by_a_walk(old in files(), new in files(), at in any::<prop::sample::Index>(), kind in 0..3) {
+    fn what_is_not_as_it_was_is_put_right_by_a_walk(
+        old in files(),
+        new in files(),
+        at in any::<prop::sample::Index>(),
+        kind in 0..3,
+    ) {
         prop_assume!(!old.is_empty());
         let place = Place::new();
         let (was, is) = (place.tree(&old), place.tree(&new));

@@ -70,11 +70,9 @@ defmodule Alumiini.Git.Release.SourceStripper do
 
   # Only where nothing comes after it, for the numbers of lines.
   defp without_tests(source) do
-    String.replace(
-      source,
-      ~r/\n+#\[cfg\(test\)\]\n(#\[path[^\n]*\n)?(pub\(crate\) )?mod tests(;\n*| \{\n([ ][^\n]*\n|\n)*\}\n*)\z/,
-      "\n"
-    )
+    attributes = ~S"\n+#\[cfg\(test\)\]\n(#\[path[^\n]*\n)?"
+    module = ~S"(pub\(crate\) )?mod tests(;\n*| \{\n([ ][^\n]*\n|\n)*\}\n*)"
+    String.replace(source, ~r/#{attributes}#{module}\z/, "\n")
   end
 
   @doc "An Elixir file without its comments."
