@@ -116,7 +116,12 @@ defmodule AlumiiniGit.MixProject do
     [
       main: "readme",
       extras:
-        ~w(README.md guides/installation.md guides/authentication.md guides/reading.md guides/following.md guides/webhooks.md guides/testing.md ARCHITECTURE.md CHANGELOG.md SECURITY.md protocol/README.md)
+        ~w(
+          README.md
+          guides/installation.md guides/authentication.md guides/reading.md
+          guides/following.md guides/webhooks.md guides/testing.md
+          ARCHITECTURE.md CHANGELOG.md SECURITY.md protocol/README.md
+        )
         |> Enum.filter(&File.exists?(Path.join(__DIR__, &1)))
         |> Enum.map(&extra/1),
       # What README.md shows, and nothing else that lies below bench/.

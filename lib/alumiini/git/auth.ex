@@ -23,7 +23,8 @@ defmodule Alumiini.Git.Auth do
   Wherever credentials go, a function of no arguments, or `{module, function, arguments}`, may stand
   that returns them:
 
-      Alumiini.Git.sync(url, "main", path, auth: fn -> Alumiini.Git.Auth.token(MyApp.Tokens.current()) end)
+      auth = fn -> Alumiini.Git.Auth.token(MyApp.Tokens.current()) end
+      Alumiini.Git.sync(url, "main", path, auth: auth)
 
   It is called in the calling process, once for the call, and once more if the remote answers 401 or
   with a page to log in (`reason: :auth`, `detail.status` 401, 200 or 203): the request is then made
@@ -106,8 +107,12 @@ defmodule Alumiini.Git.Auth do
           key = File.read!("/run/secrets/deploy_key")
           Alumiini.Git.Auth.ssh_key(key, known_hosts: File.read!("/run/secrets/known_hosts"))
   """
-  @spec ssh_key(String.t(), passphrase: String.t(), username: String.t(), known_hosts: String.t()) ::
-          t
+  @spec ssh_key(
+          String.t(),
+          passphrase: String.t(),
+          username: String.t(),
+          known_hosts: String.t()
+        ) :: t
   def ssh_key(private_key, options \\ []) do
     text!("ssh_key/2", "private key", private_key)
     options = options!("ssh_key/2", options, [:passphrase, :username, :known_hosts])
@@ -204,8 +209,8 @@ defmodule Alumiini.Git.Auth do
     for {key, value} <- Enum.reverse(options), into: %{} do
       if key not in known do
         raise ArgumentError,
-              "Alumiini.Git.Auth.#{function}: unknown option #{inspect(key)}; the known ones are " <>
-                Enum.map_join(known, ", ", &inspect/1)
+              "Alumiini.Git.Auth.#{function}: unknown option #{inspect(key)}; the known ones " <>
+                "are " <> Enum.map_join(known, ", ", &inspect/1)
       end
 
       text!(function, "option #{inspect(key)}", value)

@@ -104,7 +104,8 @@ defmodule Alumiini.Git.Telemetry do
   @doc """
   The names of all events.
 
-      :telemetry.attach_many("git-metrics", Alumiini.Git.Telemetry.events(), &MyApp.Metrics.handle/4, nil)
+      events = Alumiini.Git.Telemetry.events()
+      :telemetry.attach_many("git-metrics", events, &MyApp.Metrics.handle/4, nil)
   """
   @spec events() :: [[atom, ...]]
   def events do
@@ -226,7 +227,8 @@ defmodule Alumiini.Git.Telemetry do
   @doc false
   @spec repaired(term, binary | nil, binary) :: :ok
   def repaired(server, path, reason) do
-    execute([:repo, :repaired], now(), %{server: server, path: path, reason: OneLine.escape(reason)})
+    metadata = %{server: server, path: path, reason: OneLine.escape(reason)}
+    execute([:repo, :repaired], now(), metadata)
   end
 
   @doc false
