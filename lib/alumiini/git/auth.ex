@@ -131,8 +131,12 @@ defmodule Alumiini.Git.Auth do
           key = File.read!("/run/secrets/deploy_key")
           Alumiini.Git.Auth.ssh_key(key, known_hosts: File.read!("/run/secrets/known_hosts"))
   """
-  @spec ssh_key(String.t(), passphrase: String.t(), username: String.t(), known_hosts: String.t()) ::
-          t
+  @spec ssh_key(
+          String.t(),
+          passphrase: String.t(),
+          username: String.t(),
+          known_hosts: String.t()
+        ) :: t
   def ssh_key(private_key, options \\ []) do
     text!("ssh_key/2", "private key", private_key)
     options = options!("ssh_key/2", options, [:passphrase, :username, :known_hosts])
@@ -457,8 +461,8 @@ defmodule Alumiini.Git.Auth do
     for {key, value} <- Enum.reverse(options), into: %{} do
       if key not in known do
         raise ArgumentError,
-              "Alumiini.Git.Auth.#{function}: unknown option #{inspect(key)}; the known ones are " <>
-                Enum.map_join(known, ", ", &inspect/1)
+              "Alumiini.Git.Auth.#{function}: unknown option #{inspect(key)}; the known ones " <>
+                "are " <> Enum.map_join(known, ", ", &inspect/1)
       end
 
       text!(function, "option #{inspect(key)}", value)

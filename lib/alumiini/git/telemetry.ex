@@ -271,7 +271,8 @@ defmodule Alumiini.Git.Telemetry do
   @doc false
   @spec repaired(term, binary | nil, binary) :: :ok
   def repaired(server, path, reason) do
-    execute([:repo, :repaired], now(), %{server: server, path: path, reason: OneLine.escape(reason)})
+    metadata = %{server: server, path: path, reason: OneLine.escape(reason)}
+    execute([:repo, :repaired], now(), metadata)
   end
 
   @doc false

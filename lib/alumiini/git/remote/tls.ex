@@ -42,8 +42,8 @@ defmodule Alumiini.Git.Remote.Tls do
   defp pem!(key, pem) when key in [:ca, :cert, :key] do
     if not (is_binary(pem) and String.valid?(pem) and pem =~ "-----BEGIN ") do
       raise ArgumentError,
-            "option :tls: #{inspect(key)} must be PEM text (not the name of a file, and not DER); " <>
-              "read the file with File.read!/1"
+            "option :tls: #{inspect(key)} must be PEM text (not the name of a file, and not " <>
+              "DER); read the file with File.read!/1"
     end
   end
 

@@ -35,8 +35,8 @@ defmodule Alumiini.Git.Telemetry.DefaultLogger do
 
       [unknown | _] ->
         raise ArgumentError,
-              "unknown option #{inspect(unknown)} of attach_default_logger/1; the known ones are " <>
-                ":level, :error_level, :events"
+              "unknown option #{inspect(unknown)} of attach_default_logger/1; the known ones " <>
+                "are :level, :error_level, :events"
     end
   end
 
