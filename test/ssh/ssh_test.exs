@@ -19,6 +19,26 @@ defmodule Alumiini.Git.SshTest do
     :ok
   end
 
+  def tell(_event, measurements, %{server: server}, {test, server}),
+    do: send(test, {:stopped, measurements})
+
+  def tell(_event, _measurements, _of_another_server, _config), do: :ok
+
+  test "a call tells how often the server was asked, whatever the connection", context do
+    server = sshd!(context)
+    id = make_ref()
+    event = [:alumiini_git, :ls_remote, :stop]
+    :ok = :telemetry.attach(id, event, &__MODULE__.tell/4, {self(), context.git})
+    on_exit(fn -> :telemetry.detach(id) end)
+
+    # The first asks what the server speaks, too.
+    for least <- [2, 1] do
+      assert ls_remote(context, server, auth(server, context.key)) == {:ok, context.commit}
+      assert_receive {:stopped, %{requests: requests, retries: 0}}
+      assert requests in least..3
+    end
+  end
+
   describe "a repository" do
     test "that is not there", context do
       server = sshd!(context)
