@@ -471,6 +471,19 @@ defmodule Alumiini.Git.TokensTest do
     assert length(TokenProvider.requests(provider)) == 2
   end
 
+  test "a token goes to no host that the remote redirects to", context do
+    other = start_supervised!({HttpServer, root: context.dir})
+    provider = provider!(fn _request -> TokenProvider.access_token("token") end)
+    away = {:redirect, 301, HttpServer.url(other, "origin.git")}
+    HttpServer.rule(context.http, away, path: "away.git")
+    options = [auth: azure(TokenProvider.url(provider))] ++ context.options
+    url = HttpServer.url(context.http, "away.git")
+    assert {:ok, _sha} = Git.sync(url, "main", context.path, options)
+    assert [_ | _] = HttpServer.log(other)
+    assert Enum.all?(HttpServer.log(other), &(&1.authorization == nil))
+    assert Enum.all?(HttpServer.log(context.http), &(&1.authorization == "bearer"))
+  end
+
   test "over SSH such credentials are refused", context do
     auth = Auth.google()
 
