@@ -1,6 +1,6 @@
 defmodule Alumiini.Git.TokensTest do
-  # Credentials of which a provider makes tokens: what it is asked, what the remote is sent, and what
-  # becomes of a call where something of that fails.
+  # Credentials of which a provider makes tokens: what it is asked, what the remote is sent, and
+  # what becomes of a call where something of that fails.
   use Alumiini.Git.Test.HttpCase, async: true
 
   alias Alumiini.Git.Auth
