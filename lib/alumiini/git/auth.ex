@@ -407,13 +407,11 @@ defmodule Alumiini.Git.Auth do
     end
   end
 
-  # Those for this URL, of credentials by URL. A function among them may return credentials by URL
-  # itself.
+  # Those for this URL, of credentials by URL: `t:given/0`, or nil. All else is for any URL. A
+  # function may return credentials by URL itself.
   @doc false
-  @spec for_url(t, binary) :: given | nil
-  def for_url(%__MODULE__{urls: nil} = auth, _url), do: auth
-
-  def for_url(%__MODULE__{urls: sealed}, url) do
+  @spec for_url(term, binary) :: term
+  def for_url(%__MODULE__{urls: sealed}, url) when sealed != nil do
     {:ok, entries} = Secret.reveal(sealed)
 
     entries
@@ -422,6 +420,8 @@ defmodule Alumiini.Git.Auth do
     |> Enum.max_by(&elem(&1, 0), fn -> {nil, nil} end)
     |> elem(1)
   end
+
+  def for_url(auth, _url), do: auth
 
   @doc false
   @spec for_urls?(term) :: boolean
