@@ -1,6 +1,6 @@
 defmodule Alumiini.Git.TokensTest do
-  # Credentials of which a provider makes tokens: what it is asked, what the remote is sent, and what
-  # becomes of a call where something of that fails.
+  # Credentials of which a provider makes tokens: what it is asked, what the remote is sent, and
+  # what becomes of a call where something of that fails.
   use Alumiini.Git.Test.HttpCase, async: true
 
   alias Alumiini.Git.Auth
@@ -469,6 +469,19 @@ defmodule Alumiini.Git.TokensTest do
     HttpServer.rule(context.http, {:require, {:bearer, "nobody"}})
     assert {:error, %Error{reason: :auth, detail: %{status: 401}}} = head(context, auth)
     assert length(TokenProvider.requests(provider)) == 2
+  end
+
+  test "a token goes to no host that the remote redirects to", context do
+    other = start_supervised!({HttpServer, root: context.dir})
+    provider = provider!(fn _request -> TokenProvider.access_token("token") end)
+    away = {:redirect, 301, HttpServer.url(other, "origin.git")}
+    HttpServer.rule(context.http, away, path: "away.git")
+    options = [auth: azure(TokenProvider.url(provider))] ++ context.options
+    url = HttpServer.url(context.http, "away.git")
+    assert {:ok, _sha} = Git.sync(url, "main", context.path, options)
+    assert [_ | _] = HttpServer.log(other)
+    assert Enum.all?(HttpServer.log(other), &(&1.authorization == nil))
+    assert Enum.all?(HttpServer.log(context.http), &(&1.authorization == "bearer"))
   end
 
   test "over SSH such credentials are refused", context do

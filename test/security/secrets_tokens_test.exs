@@ -1,7 +1,7 @@
 defmodule Alumiini.Git.SecretsTokensTest do
   # Credentials of providers, and the tokens that these make, go everywhere that a call can go, and
-  # are then looked for in all that was printed, told or stored. Not async: the logger and the events
-  # of the whole VM are watched.
+  # are then looked for in all that was printed, told or stored. Not async: the logger and the
+  # events of the whole VM are watched.
   use Alumiini.Git.Test.SecretCase, async: false
 
   alias Alumiini.Git.Secret

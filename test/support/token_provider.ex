@@ -6,9 +6,9 @@ defmodule Alumiini.Git.Test.TokenProvider do
       provider = start_supervised!({TokenProvider, fn _request -> {200, [], "{}"} end})
       [request] = TokenProvider.requests(provider)
 
-  A request has `method`, `path`, `headers` (with names in lower case), `body`, and `form`, that body
-  as a form. The function returns `{status, headers, body}`, or `:silent`, for no answer until the
-  client leaves; then its starter gets `{TokenProvider, provider, :left}`.
+  A request has `method`, `path`, `headers` (with names in lower case), `body`, and `form`, that
+  body as a form. The function returns `{status, headers, body}`, or `:silent`, for no answer until
+  the client leaves; then its starter gets `{TokenProvider, provider, :left}`.
   """
 
   use GenServer

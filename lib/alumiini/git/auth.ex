@@ -27,8 +27,8 @@ defmodule Alumiini.Git.Auth do
 
   Where none can be had, the call says so: `:auth` where the provider refuses, `:network`,
   `:rate_limited` or `:timeout` where it fails, with its host in the message and in `detail.url`. It
-  counts towards the call's `:timeout`. The provider is asked through the call's proxy, with what its
-  `:tls` trusts, and where `:addresses` of the server allows.
+  counts towards the call's `:timeout`. The provider is asked through the call's proxy, with what
+  its `:tls` trusts, and where `:addresses` of the server allows.
 
   ## Credentials by URL
 
@@ -204,8 +204,8 @@ defmodule Alumiini.Git.Auth do
 
     * `:tenant_id`, `:client_id` - default: the variables `AZURE_TENANT_ID` and `AZURE_CLIENT_ID`
     * `:client_secret` - of the application; or
-    * `:token_file` - the path of the file with the token of the cluster, which is read anew for each
-      token, on the machine of the server. Default: the variable `AZURE_FEDERATED_TOKEN_FILE`
+    * `:token_file` - the path of the file with the token of the cluster, which is read anew for
+      each token, on the machine of the server. Default: the variable `AZURE_FEDERATED_TOKEN_FILE`
     * `:endpoint` - where tokens are made, of a sovereign cloud for one. Default: the variable
       `AZURE_AUTHORITY_HOST`, else `https://login.microsoftonline.com`
 
@@ -226,7 +226,8 @@ defmodule Alumiini.Git.Auth do
   def azure(options \\ []), do: http(:azure, TokenSource.azure!(options))
 
   @doc """
-  An identity of AWS, for CodeCommit: keys, or a role that a pod of EKS takes by its service account.
+  An identity of AWS, for CodeCommit: keys, or a role that a pod of EKS takes by its service
+  account.
 
   Each request is signed (Signature Version 4) for its repository, by the remote's clock where ours
   is wrong. There is no credential helper, and none of the files in `~/.aws` is read.
@@ -262,16 +263,16 @@ defmodule Alumiini.Git.Auth do
   def codecommit(options \\ []), do: http(:codecommit, TokenSource.codecommit!(options))
 
   @doc """
-  A service account of Google Cloud, for Secure Source Manager and Cloud Source Repositories: that of
-  the machine or pod, from its metadata server, or by workload identity federation.
+  A service account of Google Cloud, for Secure Source Manager and Cloud Source Repositories: that
+  of the machine or pod, from its metadata server, or by workload identity federation.
 
   ## Options
 
     * `:service_account` - its e-mail. Default: the machine's own; with federation, nobody else is
       acted as
     * `:audience`, `:token_file` - of federation: the provider of the pool
-      (`//iam.googleapis.com/projects/…/providers/…`), and the path of the file with the token that it
-      takes, which is read anew each time, on the machine of the server
+      (`//iam.googleapis.com/projects/…/providers/…`), and the path of the file with the token that
+      it takes, which is read anew each time, on the machine of the server
     * `:endpoint` - of the metadata server, or with federation of the token service. Default:
       `http://metadata.google.internal` and `https://sts.googleapis.com`
     * `:impersonation_endpoint` - of the service that lets one act as an account. Default:
@@ -295,9 +296,9 @@ defmodule Alumiini.Git.Auth do
   def google(options \\ []), do: http(:google, TokenSource.google!(options))
 
   @doc """
-  Credentials by URL: pairs of a prefix and the credentials for all URLs below it, or a function that
-  returns them. The longest prefix counts. A URL that is below none has no credentials, but for those
-  in it.
+  Credentials by URL: pairs of a prefix and the credentials for all URLs below it, or a function
+  that returns them. The longest prefix counts. A URL that is below none has no credentials, but for
+  those in it.
 
   A prefix is compared part by part: the scheme, the host in either case, the port, the names of the
   path. So `https://github.com/acme` is for `https://github.com/acme/shop.git`, and not for
@@ -318,7 +319,8 @@ defmodule Alumiini.Git.Auth do
   def for_urls(pairs) do
     if not (is_list(pairs) and pairs != [] and Enum.all?(pairs, &match?({_prefix, _auth}, &1))) do
       raise ArgumentError,
-            "Alumiini.Git.Auth.for_urls/1: there must be a list of a prefix and its credentials each"
+            "Alumiini.Git.Auth.for_urls/1: there must be a list of a prefix and its credentials " <>
+              "each"
     end
 
     entries = Enum.map(pairs, &entry!/1)
@@ -338,13 +340,13 @@ defmodule Alumiini.Git.Auth do
 
       {:error, _auth} ->
         raise ArgumentError,
-              "Alumiini.Git.Auth.for_urls/1: a prefix must be a URL with its scheme and host, such " <>
-                "as \"https://github.com/acme/\", without credentials, query and `..`"
+              "Alumiini.Git.Auth.for_urls/1: a prefix must be a URL with its scheme and host, " <>
+                "such as \"https://github.com/acme/\", without credentials, query and `..`"
 
       {_prefix, false} ->
         raise ArgumentError,
-              "Alumiini.Git.Auth.for_urls/1: the credentials must be made by another function of " <>
-                "Alumiini.Git.Auth, or be a function of no arguments or " <>
+              "Alumiini.Git.Auth.for_urls/1: the credentials must be made by another function " <>
+                "of Alumiini.Git.Auth, or be a function of no arguments or " <>
                 "{module, function, arguments} that returns such a value"
     end
   end
@@ -410,13 +412,11 @@ defmodule Alumiini.Git.Auth do
     end
   end
 
-  # Those for this URL, of credentials by URL. A function among them may return credentials by URL
-  # itself.
+  # Those for this URL, of credentials by URL: `t:given/0`, or nil. All else is for any URL. A
+  # function may return credentials by URL itself.
   @doc false
-  @spec for_url(t, binary) :: given | nil
-  def for_url(%__MODULE__{urls: nil} = auth, _url), do: auth
-
-  def for_url(%__MODULE__{urls: sealed}, url) do
+  @spec for_url(term, binary) :: term
+  def for_url(%__MODULE__{urls: sealed}, url) when sealed != nil do
     {:ok, entries} = Secret.reveal(sealed)
 
     entries
@@ -425,6 +425,8 @@ defmodule Alumiini.Git.Auth do
     |> Enum.max_by(&elem(&1, 0), fn -> {nil, nil} end)
     |> elem(1)
   end
+
+  def for_url(auth, _url), do: auth
 
   @doc false
   @spec for_urls?(term) :: boolean

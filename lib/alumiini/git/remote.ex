@@ -49,9 +49,10 @@ defmodule Alumiini.Git.Remote do
     }
   end
 
-  # Of credentials by URL, those for this one may be.
-  defp renewable?(%Auth{} = auth, url), do: not match?(%Auth{}, Auth.for_url(auth, url) || auth)
-  defp renewable?(auth, _url), do: auth != nil
+  defp renewable?(auth, url) do
+    chosen = Auth.for_url(auth, url)
+    is_function(chosen) or is_tuple(chosen)
+  end
 
   @doc "What a server adds to the requests that do not say it themselves."
   @spec defaults(keyword) :: map
@@ -151,16 +152,12 @@ defmodule Alumiini.Git.Remote do
     %{"auth" => wire, "tls" => if(tls != [], do: Secret.merge(tls))}
   end
 
-  defp resolve(function, url) when is_function(function, 0),
-    do: resolve(auth!(function.()), url)
-
-  defp resolve({module, function, arguments}, url),
-    do: resolve(auth!(apply(module, function, arguments)), url)
-
-  defp resolve(nil, _url), do: nil
-
-  defp resolve(%Auth{} = auth, url) do
-    if Auth.for_urls?(auth), do: auth |> Auth.for_url(url) |> resolve(url), else: auth
+  defp resolve(auth, url) do
+    case Auth.for_url(auth, url) do
+      function when is_function(function, 0) -> resolve(auth!(function.()), url)
+      {module, function, arguments} -> resolve(auth!(apply(module, function, arguments)), url)
+      auth -> auth
+    end
   end
 
   defp auth!(%Auth{} = auth), do: auth

@@ -31,8 +31,8 @@ defmodule Alumiini.Git.Remote.UrlPrefix do
   end
 
   @doc """
-  How well the prefix fits `url`, which has no credentials, for comparison: by its length, and of two
-  of one length better where it names the user. Nil where the URL is not below it.
+  How well the prefix fits `url`, which has no credentials, for comparison: by its length, and of
+  two of one length better where it names the user. Nil where the URL is not below it.
   """
   @spec match(t, binary) :: {non_neg_integer, 0 | 1} | nil
   def match(prefix, url) do

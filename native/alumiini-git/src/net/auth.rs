@@ -130,8 +130,8 @@ impl fmt::Debug for Auth {
     }
 }
 
-/// What a source of tokens gave for the moment. Any two are equal: by the source, not by its tokens,
-/// remotes are told apart and answers shared.
+/// What a source of tokens gave for the moment. Any two are equal: by the source, not by its
+/// tokens, remotes are told apart and answers shared.
 #[derive(Clone, Default)]
 pub(crate) struct Momentary(Option<Arc<(Auth, Arc<Secrets>)>>);
 

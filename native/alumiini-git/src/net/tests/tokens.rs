@@ -1,4 +1,5 @@
-//! Credentials of which a provider makes the tokens: provider and Git server are one scripted server.
+//! Credentials of which a provider makes the tokens: provider and Git server are one scripted
+//! server.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;

@@ -259,8 +259,8 @@ impl Tokens {
         self.lock().entry(key).clock
     }
 
-    /// What to do about `error`, the answer to `ready`: an endpoint to ask once more with, where the
-    /// server refused a token that may be replaced, or what was signed by the wrong time.
+    /// What to do about `error`, the answer to `ready`: an endpoint to ask once more with, where
+    /// the server refused a token that may be replaced, or what was signed by the wrong time.
     pub(in crate::net) async fn after<'a>(
         self: &Arc<Self>,
         endpoint: &'a Endpoint,

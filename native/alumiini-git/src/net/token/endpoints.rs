@@ -4,8 +4,8 @@ use crate::error::{Error, Kind, Result};
 use crate::net::token::source::TokenSource;
 use crate::net::url::HttpUrl;
 
-/// `invalid` where one is no URL of `https`, or is of `http`, by which secrets would travel readable
-/// by anyone on the way, without `allow_insecure`.
+/// `invalid` where one is no URL of `https`, or is of `http`, by which secrets would travel
+/// readable by anyone on the way, without `allow_insecure`.
 pub(in crate::net) fn check(source: &TokenSource, allow_insecure: bool) -> Result<()> {
     for (field, text) in source.given_endpoints() {
         let url = parse(field, text)?;

@@ -60,7 +60,6 @@ async fn by_clock(asker: &Asker, way: &Way, app: &GithubApp, clock: i64) -> Resu
     let jwt = signed(&app.app_id, &app.private_key, civil::now() + clock)?;
     let mut secrets = Secrets::default();
     secrets.add(&jwt);
-    secrets.add(&app.private_key);
     let api = Api {
         asker,
         way,

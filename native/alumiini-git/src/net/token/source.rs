@@ -166,10 +166,9 @@ impl TokenSource {
         }
     }
 
-    /// Adds what no answer may repeat.
+    /// Adds what no answer may repeat. Not an app's private key: it is sent to nobody.
     pub(crate) fn add_secrets(&self, secrets: &mut Secrets) {
         match self {
-            TokenSource::GithubApp(app) => secrets.add(&app.private_key),
             TokenSource::Azure(Azure {
                 proof: AzureProof::ClientSecret(secret),
                 ..
@@ -178,7 +177,10 @@ impl TokenSource {
                 proof: AwsProof::Keys(keys),
                 ..
             }) => keys.add_secrets(secrets),
-            TokenSource::Azure(_) | TokenSource::CodeCommit(_) | TokenSource::Google(_) => {}
+            TokenSource::GithubApp(_)
+            | TokenSource::Azure(_)
+            | TokenSource::CodeCommit(_)
+            | TokenSource::Google(_) => {}
         }
     }
 }
