@@ -110,7 +110,8 @@ defmodule AlumiiniGit.MixProject do
   # they come, which differs from one machine to the next.
   defp package_files do
     top =
-      ~w(mix.exs .formatter.exs README.md CHANGELOG.md usage-rules.md LICENSE NOTICE Cargo.toml Cargo.lock)
+      ~w(mix.exs .formatter.exs README.md CHANGELOG.md usage-rules.md LICENSE NOTICE) ++
+        ~w(Cargo.toml Cargo.lock)
 
     worker = for name <- ~w(Cargo.toml build.rs src/**/*.rs), do: "native/alumiini-git/" <> name
 

@@ -105,8 +105,8 @@ defmodule Alumiini.Git.Bench.Soak.Kills do
 
   ## The calls
 
-  @operations ~w(sync sync update push files read head checkout ls_remote refs snapshot diff log)a ++
-                ~w(export status lease paths)a
+  @operations ~w(sync sync update paths push files read head checkout ls_remote refs snapshot)a ++
+                ~w(diff log export status lease)a
 
   defp loop(runner, told) do
     if now() < runner.given.until do

@@ -1,8 +1,8 @@
 defmodule Alumiini.Git.Bench.Soak.Packs do
   @moduledoc """
-  A server sends packs that are damaged at random: bytes changed, left out, doubled, the end missing,
-  with the checksum put right in half of them, so that the damage gets deeper. Each is refused with a
-  reason, or is a repository that Git finds sound; the worker lives.
+  A server sends packs that are damaged at random: bytes changed, left out, doubled, the end
+  missing, with the checksum put right in half of them, so that the damage gets deeper. Each is
+  refused with a reason, or is a repository that Git finds sound; the worker lives.
   """
 
   alias Alumiini.Git

@@ -14,9 +14,12 @@ defmodule Alumiini.Git.Bench.Soak.Plot do
     {:beam, "beam", "the BEAM"}
   ]
   @style """
-  .polled { stroke: #1a7f37; fill: #1a7f37 } .fed { stroke: #0969da; fill: #0969da } .beam { stroke: #818b98; fill: #818b98 }
+  .polled { stroke: #1a7f37; fill: #1a7f37 } .fed { stroke: #0969da; fill: #0969da }
+  .beam { stroke: #818b98; fill: #818b98 }
   path { fill: none !important; stroke-width: 1.5 } .grid { stroke: #818b9844; stroke-width: 1 }
-  @media (prefers-color-scheme: dark) { .polled { stroke: #3fb950; fill: #3fb950 } .fed { stroke: #4493f8; fill: #4493f8 } }
+  @media (prefers-color-scheme: dark) {
+    .polled { stroke: #3fb950; fill: #3fb950 } .fed { stroke: #4493f8; fill: #4493f8 }
+  }
   """
 
   @spec svg([map], [map], map) :: iodata

@@ -11,8 +11,8 @@ defmodule Alumiini.Git.Bench.Soak.Run do
   alias Alumiini.Git.Test.HttpServer
 
   @doc """
-  Runs for so many minutes, with so many kills, everything in `dir`; writes its figures and plot into
-  each of `to`. Returns what was not as it should be.
+  Runs for so many minutes, with so many kills, everything in `dir`; writes its figures and plot
+  into each of `to`. Returns what was not as it should be.
   """
   @spec run(number, pos_integer, Path.t(), [Path.t()]) :: [String.t()]
   def run(minutes, kills, dir, to) do

@@ -62,12 +62,12 @@ defmodule Alumiini.Git.Bench.Soak.Samples do
 
   def wrong(samples) do
     for {key, {before, after_it}} <- growth(samples),
-        slack =
-          if(key |> Atom.to_string() |> String.ends_with?("memory"), do: @slack, else: @slack_files),
-        after_it > before * 1.1 + slack do
+        after_it > before * 1.1 + slack(Atom.to_string(key)) do
       "#{key} grew from #{before} to #{after_it}"
     end
   end
+
+  defp slack(key), do: if(String.ends_with?(key, "memory"), do: @slack, else: @slack_files)
 
   @spec summary([t]) :: [String.t()]
   def summary(samples) when length(samples) < @enough, do: []

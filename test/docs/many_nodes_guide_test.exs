@@ -111,8 +111,8 @@ defmodule Alumiini.Git.ManyNodesGuideTest do
 
     polls = round(10_000 / (median.("many") / 1.0e9))
 
-    shown =
-      "#{div(polls, 1000)},#{polls |> rem(1000) |> Integer.to_string() |> String.pad_leading(3, "0")}"
+    rest = polls |> rem(1000) |> Integer.to_string() |> String.pad_leading(3, "0")
+    shown = "#{div(polls, 1000)},#{rest}"
 
     row.("polls with nothing new, of 10,000 repositories", "#{shown} a second")
     row.("processor time of one, of 10,000 followers", "#{ms.(median.("follow-cpu"), 1)} ms")

@@ -1,6 +1,6 @@
 defmodule Alumiini.Git.SecurityGuideTest do
-  # Runs the examples of guides/security.md. Not async: it starts the server of the default name, and
-  # sets the environment.
+  # Runs the examples of guides/security.md. Not async: it starts the server of the default name,
+  # and sets the environment.
   use Alumiini.Git.Test.GuideCase, async: false
 
   alias Alumiini.Git.Test.Vm

@@ -16,7 +16,7 @@ defmodule Alumiini.Git.SoakTest do
 
   setup :dir
 
-  test "kills, polls and damaged packs side by side leave everything as it should be", %{dir: dir} do
+  test "kills, polls and damaged packs leave everything as it should be", %{dir: dir} do
     work = Path.join(dir, "soak")
 
     {wrong, told} =

@@ -1,6 +1,6 @@
 defmodule Alumiini.Git.TroubleshootingGuideTest do
-  # Runs the examples of guides/troubleshooting.md, and holds its headings to the reasons. Not async:
-  # it starts the server of the default name, and what is printed is everybody's.
+  # Runs the examples of guides/troubleshooting.md, and holds its headings to the reasons. Not
+  # async: it starts the server of the default name, and what is printed is everybody's.
   use Alumiini.Git.Test.GuideCase, async: false
 
   import ExUnit.CaptureIO

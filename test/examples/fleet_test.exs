@@ -178,8 +178,7 @@ defmodule Alumiini.Git.FleetExampleTest do
 
   defp since(from), do: div(FleetReporter.now() - from, 1_000_000)
 
-  test "a thousand repositories on three nodes: each is followed by one at a time, whatever node " <>
-         "dies, comes and goes",
+  test "a thousand repositories on three nodes: one node at a time follows each, whichever dies",
        context do
     context = repositories(context, @repositories)
     [one, two, three] = for name <- @names, do: start!(name, context)

@@ -178,8 +178,8 @@ defmodule Alumiini.Git.TokensTest do
       HttpServer.rule(context.http, {:require, {:bearer, "token2"}})
       assert {:ok, _sha} = head(context, auth)
 
-      assert for(request <- TokenProvider.requests(provider), do: request.form["client_assertion"]) ==
-               ["assertion1", "assertion2"]
+      assertions = Enum.map(TokenProvider.requests(provider), & &1.form["client_assertion"])
+      assert assertions == ["assertion1", "assertion2"]
 
       assert [%{form: form} | _] = TokenProvider.requests(provider)
 

@@ -79,7 +79,8 @@ defmodule Alumiini.Git.CrossTest do
 
     program!(cross, """
     for argument in "$@"; do echo "$argument"; done >"#{root}/arguments"
-    env | grep -E '^(CARGO_ENCODED_RUSTFLAGS|CARGO_TARGET_DIR|CROSS_CONTAINER_ENGINE|RUSTUP_TOOLCHAIN)=' >"#{root}/environment"
+    names='CARGO_ENCODED_RUSTFLAGS|CARGO_TARGET_DIR|CROSS_CONTAINER_ENGINE|RUSTUP_TOOLCHAIN'
+    env | grep -E "^($names)=" >"#{root}/environment"
     for argument in "$@"; do
       case "$before" in --target-dir) out=$argument ;; esac
       before=$argument

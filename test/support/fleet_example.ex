@@ -4,8 +4,8 @@ defmodule Alumiini.Git.Test.FleetExample do
   @root Path.expand("../..", __DIR__)
 
   @doc """
-  Compiles them, once, into files, since nodes of their own load them, too; and starts what the example
-  depends on.
+  Compiles them, once, into files, since nodes of their own load them, too; and starts what the
+  example depends on.
   """
   @spec load!() :: :ok
   def load! do

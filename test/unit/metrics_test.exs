@@ -9,7 +9,7 @@ defmodule Alumiini.Git.MetricsTest do
   # What the reporter of Prometheus calls it.
   defp name(metric), do: Enum.join(metric.name, ".")
 
-  test "each is of an event, a measurement and tags that are documented, and has a name of its own" do
+  test "each is of a documented event, measurement and tags, and has a name of its own" do
     documented = DocumentedEvents.all()
     metrics = Metrics.metrics()
     assert metrics == Metrics.event_metrics() ++ Metrics.polling_metrics()

@@ -1,7 +1,7 @@
 defmodule Phoenix.LiveDashboard.PageBuilder do
   @moduledoc """
-  A stand-in for Phoenix LiveDashboard 0.8, as far as a guide's page needs it. Of a template it makes
-  the list of its tags, each with its attributes; those in braces are Elixir, and compiled.
+  A stand-in for Phoenix LiveDashboard 0.8, as far as a guide's page needs it. Of a template it
+  makes the list of its tags, each with its attributes; those in braces are Elixir, and compiled.
   """
 
   @callback menu_link(map, map) :: {:ok, String.t()}

@@ -7,11 +7,11 @@ if Code.ensure_loaded?(Telemetry.Metrics) do
 
         {TelemetryMetricsPrometheus, metrics: Alumiini.Git.Telemetry.Metrics.metrics()}
 
-    It is there where `telemetry_metrics` is among your dependencies. (If you add that later, compile
-    this library anew: `mix deps.compile alumiini_git --force`.)
+    It is there where `telemetry_metrics` is among your dependencies. (If you add that later,
+    compile this library anew: `mix deps.compile alumiini_git --force`.)
 
-    The guide [Telemetry and metrics](metrics.md) has a plugin for PromEx, a page for LiveDashboard, a dashboard for Grafana,
-    and what to be alarmed by.
+    The guide [Telemetry and metrics](metrics.md) has a plugin for PromEx, a page for LiveDashboard,
+    a dashboard for Grafana, and what to be alarmed by.
 
     ## Metrics
 

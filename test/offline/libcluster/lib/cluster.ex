@@ -3,8 +3,8 @@ defmodule Cluster.Supervisor do
   A stand-in for the Hex package `libcluster`, for networks that cannot reach Hex
   (`ALUMIINI_GIT_OFFLINE=1`).
 
-  It has its supervisor, and the strategy `Cluster.Strategy.Epmd`, as they are documented. It is never
-  published.
+  It has its supervisor, and the strategy `Cluster.Strategy.Epmd`, as they are documented. It is
+  never published.
   """
 
   use Supervisor

@@ -3,10 +3,10 @@ defmodule :syn do
   A stand-in for the Hex package `syn`, for networks that cannot reach Hex
   (`ALUMIINI_GIT_OFFLINE=1`).
 
-  It has the documented functions of syn 3 that `examples/fleet` calls, over OTP's `:pg`, which is as
-  consistent as syn is: each node has its own view, and all come to the same. It lacks metadata and
-  times of registration, so names that are registered twice need a handler that decides. It is never
-  published.
+  It has the documented functions of syn 3 that `examples/fleet` calls, over OTP's `:pg`, which is
+  as consistent as syn is: each node has its own view, and all come to the same. It lacks metadata
+  and times of registration, so names that are registered twice need a handler that decides. It is
+  never published.
   """
 
   def add_node_to_scopes(scopes) do
