@@ -75,23 +75,16 @@ async fn metadata(
         encoded(account.unwrap_or("default"))
     );
     let url = below(endpoint, METADATA, &path)?;
-    // It is on the machine's own network, so no proxy leads to it. That the rules for addresses
-    // refuse it is for URLs that somebody else chooses; this one nobody does, and what its name
-    // resolves to must be the one address that it has.
-    let here = match endpoint {
-        None => &Way {
-            ca: None,
-            route: None,
-            addresses: Arc::new(Addresses::new(
-                Some("none"),
-                &METADATA_ADDRESSES.map(<[u8]>::to_vec),
-                &[],
-            )?),
-        },
+    let own;
+    let way = match endpoint {
+        None => {
+            own = to_metadata()?;
+            &own
+        }
         Some(_) => way,
     };
     let request = Request::get(url).header("metadata-flavor", "Google");
-    let reply = asker.ask(here, &request, &Secrets::default()).await?;
+    let reply = asker.ask(way, &request, &Secrets::default()).await?;
     if reply
         .headers
         .get("metadata-flavor")
@@ -105,6 +98,18 @@ async fn metadata(
         lifetime: made.lifetime(),
         token: Token::password(USER, made.access_token),
         clock: 0,
+    })
+}
+
+/// The way to the metadata server, which is on the machine's own network: no proxy leads to it. The
+/// rules for addresses forbid that network for the sake of URLs that somebody else chooses. This one
+/// nobody does, and what its name resolves to must be the one address that it has.
+fn to_metadata() -> Result<Way> {
+    let addresses = METADATA_ADDRESSES.map(<[u8]>::to_vec);
+    Ok(Way {
+        ca: None,
+        route: None,
+        addresses: Arc::new(Addresses::new(Some("none"), &addresses, &[])?),
     })
 }
 
@@ -158,4 +163,27 @@ async fn impersonate(
         token: Token::password(USER, made.access_token),
         clock: 0,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_metadata_server_is_at_its_own_address_only() {
+        let way = to_metadata().unwrap();
+        assert!(way.route.is_none());
+        for (address, is_allowed) in [
+            ("169.254.169.254", true),
+            ("fd20:ce::254", true),
+            ("169.254.169.253", false),
+            ("127.0.0.1", false),
+            ("10.0.0.1", false),
+            ("8.8.8.8", false),
+            ("::1", false),
+        ] {
+            let address = address.parse().unwrap();
+            assert_eq!(way.addresses.allows(address), is_allowed, "{address}");
+        }
+    }
 }
