@@ -1,4 +1,10 @@
 defmodule Alumiini.Git.Error do
+  # Six on a line, so that a terminal can show it.
+  @ops Alumiini.Git.Ops.all()
+       |> Enum.map(&"`#{inspect(&1)}`")
+       |> Enum.chunk_every(6)
+       |> Enum.map_join(",\n      ", &Enum.join(&1, ", "))
+
   @moduledoc """
   What went wrong, as every function of `Alumiini.Git` returns it in `{:error, error}`.
 
@@ -10,7 +16,7 @@ defmodule Alumiini.Git.Error do
 
     * `reason` - one of the atoms below; match on this
     * `op` - the function that was called, as an atom:
-      #{Alumiini.Git.Ops.all() |> Enum.map(&"`#{inspect(&1)}`") |> Enum.chunk_every(6) |> Enum.map_join(",\n      ", &Enum.join(&1, ", "))};
+      #{@ops};
       `:info` of `Alumiini.Git.info/2`, `:webhook` of `Alumiini.Git.Webhook`
     * `message` - the sentence
     * `detail` - a map, empty where there is nothing to add; its keys are below

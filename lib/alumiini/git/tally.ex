@@ -2,8 +2,8 @@ defmodule Alumiini.Git.Tally do
   @moduledoc false
 
   # What the requests of a call came to: how long they waited for their turns at hosts, how often
-  # remotes were asked, and how often again. A call may make several requests, some of which fail, so
-  # what each reply tells is added up in the process that calls.
+  # remotes were asked, and how often again. A call may make several requests, some of which fail,
+  # so what each reply tells is added up in the process that calls.
 
   @key __MODULE__
   @none %{queue_time: 0, requests: 0, retries: 0}

@@ -23,8 +23,8 @@ defmodule Alumiini.Git.Telemetry do
 
   ## Calls
 
-  Executed in the process that calls, as `:telemetry.span/3` does. A call that returns an error stops like any other, with its
-  reason in `result`; `:exception` is for calls that raise, which only a `:progress` function, one
+  Executed in the process that calls, as `:telemetry.span/3` does. A call that returns an error
+  stops like any other, with its reason in `result`; `:exception` is for calls that raise, which only a `:progress` function, one
   given as `:auth` or, in tests, a stub can make them. A call whose `:auth` function is asked a
   second time is one call. Wrong options raise before the start.
 
@@ -87,8 +87,8 @@ defmodule Alumiini.Git.Telemetry do
 
   ## Numbers of a server
 
-  Executed by `dispatch_info/2`, in the process that calls it: the fields of `Alumiini.Git.Info` and,
-  for each host that is told there, `Alumiini.Git.Info.Host`. A host of which there is nothing to
+  Executed by `dispatch_info/2`, in the process that calls it: the fields of `Alumiini.Git.Info`
+  and, for each host that is told there, `Alumiini.Git.Info.Host`. A host of which there is nothing to
   tell any more is told of once more, with zeros.
 
     * `up` - 1 if a worker is up, 0 if not

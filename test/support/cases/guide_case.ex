@@ -55,7 +55,7 @@ defmodule Alumiini.Git.Test.GuideCase do
     }
   end
 
-  @doc "The blocks of a page, all of them Elixir but for those in `other`, with what is here in them."
+  @doc "The blocks of a page, Elixir but for those in `other`, with what is here in them."
   @spec blocks!(String.t(), map, [String.t()]) :: [String.t()]
   def blocks!(page, context, other \\ []) do
     blocks = Document.blocks(page)

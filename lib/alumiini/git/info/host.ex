@@ -1,8 +1,8 @@
 defmodule Alumiini.Git.Info.Host do
   @moduledoc """
-  A host that a worker asks or may not ask for now, that it could not reach, or of which repositories
-  fail. See `Alumiini.Git.Info`, and "Requests to one
-  host" in `Alumiini.Git.Options` for how it is shared.
+  A host that a worker asks or may not ask for now, that it could not reach, or of which
+  repositories fail. See `Alumiini.Git.Info`, and "Requests to one host" in `Alumiini.Git.Options`
+  for how it is shared.
 
   | field | |
   | --- | --- |

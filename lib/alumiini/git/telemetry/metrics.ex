@@ -2,16 +2,16 @@ if Code.ensure_loaded?(Telemetry.Metrics) do
   defmodule Alumiini.Git.Telemetry.Metrics do
     @moduledoc """
     The events of this library as metrics of
-    [Telemetry.Metrics](https://github.com/beam-telemetry/telemetry_metrics), for any reporter of these:
-    Prometheus, StatsD, LiveDashboard.
+    [Telemetry.Metrics](https://github.com/beam-telemetry/telemetry_metrics), for any reporter of
+    these: Prometheus, StatsD, LiveDashboard.
 
         {TelemetryMetricsPrometheus, metrics: Alumiini.Git.Telemetry.Metrics.metrics()}
 
-    It is there where `telemetry_metrics` is among your dependencies. (If you add that later, compile
-    this library anew: `mix deps.compile alumiini_git --force`.)
+    It is there where `telemetry_metrics` is among your dependencies. (If you add that later,
+    compile this library anew: `mix deps.compile alumiini_git --force`.)
 
-    The guide [Telemetry and metrics](metrics.md) has a plugin for PromEx, a page for LiveDashboard, a dashboard for Grafana,
-    and what to be alarmed by.
+    The guide [Telemetry and metrics](metrics.md) has a plugin for PromEx, a page for LiveDashboard,
+    a dashboard for Grafana, and what to be alarmed by.
 
     ## Metrics
 

@@ -4,8 +4,8 @@ defmodule Alumiini.Git.Telemetry.ServerInfo do
   # The numbers of a server as events, for pollers.
   #
   # A host is told of while it is busy, or something is wrong there. So that what shows the last
-  # number of each does not show it for ever, it is told of once more after that. Which ones those are
-  # is known to the process that asks: a poller is one process.
+  # number of each does not show it for ever, it is told of once more after that. Which ones those
+  # are is known to the process that asks: a poller is one process.
 
   alias Alumiini.Git.{Error, Info}
   alias Alumiini.Git.Server.Look

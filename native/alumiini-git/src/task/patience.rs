@@ -1,5 +1,5 @@
-//! Until when a request is worth waiting for, and what has been spent on it: time in queues at hosts,
-//! and requests to remotes.
+//! Until when a request is worth waiting for, and what has been spent on it: time in queues at
+//! hosts, and requests to remotes.
 //!
 //! Whoever waits in the network layer is far from the request: this goes along with the task that
 //! runs it.
