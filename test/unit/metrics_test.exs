@@ -67,7 +67,7 @@ defmodule Alumiini.Git.MetricsTest do
   defp join(segments), do: Enum.join(["alumiini_git" | segments], ".")
 
   defp words(cell),
-    do: for([_, word] <- Regex.scan(~r/`(\w+)`/, cell), do: String.to_existing_atom(word))
+    do: for([_, word] <- Regex.scan(~r/`(\w+)`/, cell), do: String.to_atom(word))
 
   defp kind(%module{}) do
     case module |> Module.split() |> List.last() do

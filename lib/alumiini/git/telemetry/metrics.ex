@@ -2,8 +2,8 @@ if Code.ensure_loaded?(Telemetry.Metrics) do
   defmodule Alumiini.Git.Telemetry.Metrics do
     @moduledoc """
     The events of this library as metrics of
-    [Telemetry.Metrics](https://github.com/beam-telemetry/telemetry_metrics), for any reporter of these:
-    Prometheus, StatsD, LiveDashboard.
+    [Telemetry.Metrics](https://github.com/beam-telemetry/telemetry_metrics), for any reporter of
+    these: Prometheus, StatsD, LiveDashboard.
 
         {TelemetryMetricsPrometheus, metrics: Alumiini.Git.Telemetry.Metrics.metrics()}
 

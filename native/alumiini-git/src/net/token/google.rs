@@ -102,8 +102,8 @@ async fn metadata(
 }
 
 /// The way to the metadata server, which is on the machine's own network: no proxy leads to it. The
-/// rules for addresses forbid that network for the sake of URLs that somebody else chooses. This one
-/// nobody does, and what its name resolves to must be the one address that it has.
+/// rules for addresses forbid that network for the sake of URLs that somebody else chooses. This
+/// one nobody does, and what its name resolves to must be the one address that it has.
 fn to_metadata() -> Result<Way> {
     let addresses = METADATA_ADDRESSES.map(<[u8]>::to_vec);
     Ok(Way {
