@@ -14,12 +14,12 @@ defmodule Alumiini.Git.Server.Requests do
   the caller, if no worker can be started or too many requests are pending.
   """
   @spec add(State.t(), map) :: State.t()
-  def add(%{unavailable: %{} = cause} = state, request) do
+  def add(%State{unavailable: %{} = cause} = state, request) do
     Reply.cause(request, cause)
     state
   end
 
-  def add(state, request) do
+  def add(%State{} = state, request) do
     if full?(state) do
       Reply.overloaded(request, state.options.max_pending)
       state
@@ -60,7 +60,7 @@ defmodule Alumiini.Git.Server.Requests do
   not there. `reply` is what its caller is told.
   """
   @spec give_up(State.t(), pos_integer, (map -> term)) :: State.t()
-  def give_up(state, id, reply) do
+  def give_up(%State{} = state, id, reply) do
     case take(state, id) do
       {entry, state} ->
         reply.(entry)
@@ -90,7 +90,7 @@ defmodule Alumiini.Git.Server.Requests do
 
   @doc "The worker's answer to the request `id`, or what stands for it: `reply` sends it."
   @spec answer(State.t(), port, integer, (map -> term)) :: State.t()
-  def answer(state, port, id, reply) do
+  def answer(%State{} = state, port, id, reply) do
     with {:ok, %{place: {:worker, ^port}}} <- Pending.fetch(state.pending, id),
          {entry, state} <- take(state, id) do
       reply.(entry)
@@ -136,7 +136,11 @@ defmodule Alumiini.Git.Server.Requests do
 
   @doc "Takes a frame of a worker, as `Protocol.decode/1` reads it."
   @spec frame(State.t(), Worker.t(), {:ok, tuple} | :error) :: State.t()
-  def frame(state, %{status: :starting, hello_id: id} = worker, {:ok, {:reply, id, reply}}) do
+  def frame(
+        %State{} = state,
+        %{status: :starting, hello_id: id} = worker,
+        {:ok, {:reply, id, reply}}
+      ) do
     case Worker.handshake(worker, reply) do
       {:ok, worker} -> Workers.up(state, worker)
       {:error, cause} -> Workers.start_failed(state, worker, cause)
@@ -144,38 +148,39 @@ defmodule Alumiini.Git.Server.Requests do
   end
 
   # A worker that cannot read `hello` cannot say which request its error is for.
-  def frame(state, %{status: :starting} = worker, {:ok, {:reply, nil, reply}}) do
+  def frame(%State{} = state, %{status: :starting} = worker, {:ok, {:reply, nil, reply}}) do
     case Worker.handshake(worker, reply) do
       {:ok, worker} -> Workers.start_failed(state, worker, Worker.garbage(worker))
       {:error, cause} -> Workers.start_failed(state, worker, cause)
     end
   end
 
-  def frame(state, %{status: :starting} = worker, _too_early) do
+  def frame(%State{} = state, %{status: :starting} = worker, _too_early) do
     Workers.start_failed(state, worker, Worker.garbage(worker))
   end
 
-  def frame(state, %{ping: id} = worker, {:ok, {:reply, id, _pong}}) when is_integer(id) do
+  def frame(%State{} = state, %{ping: id} = worker, {:ok, {:reply, id, _pong}})
+      when is_integer(id) do
     put_worker(state, %{worker | ping: nil})
   end
 
-  def frame(state, worker, {:ok, {:reply, id, reply}}) when is_integer(id) do
+  def frame(%State{} = state, worker, {:ok, {:reply, id, reply}}) when is_integer(id) do
     answer(state, worker.port, id, &Reply.answer(&1, reply))
   end
 
-  def frame(state, _worker, {:ok, {:reply, nil, _reply}}) do
+  def frame(%State{} = state, _worker, {:ok, {:reply, nil, _reply}}) do
     log(state, :warning, "a worker answered without saying which request; the answer was dropped")
     state
   end
 
-  def frame(state, %{port: port}, {:ok, {:event, id, name, event}}) do
+  def frame(%State{} = state, %{port: port}, {:ok, {:event, id, name, event}}) do
     case Pending.fetch(state.pending, id) do
       {:ok, %{place: {:worker, ^port}} = entry} -> event(state, entry, name, event)
       _not_waited_for -> state
     end
   end
 
-  def frame(state, worker, :error) do
+  def frame(%State{} = state, worker, :error) do
     log(state, :error, "worker #{worker.os_pid} wrote something that is no frame, and is replaced")
     Workers.kill(state, worker, Worker.garbage(worker))
   end
