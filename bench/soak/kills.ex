@@ -150,14 +150,15 @@ defmodule Alumiini.Git.Bench.Soak.Kills do
 
     case Git.sync(runner.origin.url, "main", runner.path, options(runner) ++ paths) do
       {:ok, sha} -> {pushed(runner, sha), %{told | held: sha}}
-      error -> {error, told}
+      # What was done of it before the worker was killed is not known.
+      error -> {error, %{told | held: nil}}
     end
   end
 
   defp call(:update, runner, told) do
     case Git.update(runner.origin.url, "main", runner.path, options(runner)) do
       {:ok, update} -> {pushed(runner, update.sha), %{told | held: update.sha}}
-      error -> {error, told}
+      error -> {error, %{told | held: nil}}
     end
   end
 

@@ -162,6 +162,18 @@ defmodule Alumiini.Git.ReadersTest do
     assert %{pending: 0} = Server.info(git)
   end
 
+  test "a lease ends, also where a worker was killed when it ended one", context do
+    %{origin: origin, path: path, server: server} = context
+    [commit] = versions!(origin, 1)
+    publish!(context, commit, working_tree: false)
+    {:ok, %Lease{} = lease} = Git.lease(path, commit, server)
+    [file] = Path.wildcard(Path.join(path, ".git/refs/alumiini/leases/*"), match_dot: true)
+    File.write!(file <> ".lock", "")
+    assert Git.release(lease) == :ok
+    assert refs(path, "alumiini/lease") == []
+    refute File.exists?(file <> ".lock")
+  end
+
   test "a lease outlives its worker, and its server", context do
     %{origin: origin, path: path} = context
     [commit, next] = versions!(origin, 2)

@@ -2,6 +2,7 @@ defmodule Alumiini.Git.PartialDamageTest do
   # A partial repository that lacks more than it may, and servers that do not give what they list.
   use Alumiini.Git.Test.HttpCase, async: true
 
+  alias Alumiini.Git.Test.Leftovers
   alias Alumiini.Git.Update
 
   @moduletag files: %{
@@ -15,7 +16,7 @@ defmodule Alumiini.Git.PartialDamageTest do
   setup [:dir, :origin, :commit, :http, :git]
 
   defp update(context, options \\ []) do
-    options = [server: context.git, paths: @paths] ++ options
+    options = Keyword.merge([server: context.git, paths: @paths], options)
     Git.update(context.url, "main", context.path, options)
   end
 
@@ -120,6 +121,30 @@ defmodule Alumiini.Git.PartialDamageTest do
     File.write!(loose, kept)
     assert {:ok, %Update{sha: ^second, previous: ^first}} = update(context)
     Oracle.assert_synced(path, origin, second, @paths)
+  end
+
+  for working_tree <- [true, false], before <- [nil, "deploy"] do
+    @tag working_tree: working_tree, before: before
+    test "locks of a worker that was killed are in nobody's way: from #{before || "all"}, " <>
+           "working_tree: #{working_tree}",
+         %{origin: origin, commit: commit, path: path, working_tree: working_tree} = context do
+      options = [working_tree: working_tree]
+      before = if context.before, do: [paths: [context.before]], else: [paths: []]
+      assert {:ok, %Update{sha: ^commit}} = update(context, before ++ options)
+
+      for lock <- ~w(info/sparse-checkout.lock alumiini-paths.lock config.lock) do
+        File.mkdir_p!(file(context, ".git/info"))
+        File.write!(file(context, Path.join(".git", lock)), "")
+      end
+
+      assert {:ok, %Update{sha: ^commit}} = update(context, [paths: ["src"]] ++ options)
+      refute File.exists?(file(context, ".git/info/sparse-checkout.lock"))
+      assert Leftovers.of(path) == []
+
+      if working_tree,
+        do: Oracle.assert_synced(path, origin, commit, ["src"]),
+        else: assert({:ok, "int main;\n"} = Git.read(path, "src/main.c", server: context.git))
+    end
   end
 
   defp unpack(origin) do

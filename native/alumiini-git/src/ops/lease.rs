@@ -9,7 +9,7 @@ use crate::ops::operation::{Context, Done, Operation};
 use crate::ops::sync_guard::{Missing, SyncGuard};
 use crate::port::fields::Fields;
 use crate::port::reply::Answer;
-use crate::repo::{kept_refs, open, raw_object, revision};
+use crate::repo::{cleanup, kept_refs, open, raw_object, revision};
 
 /// The most bytes of a lease's id, which the client chooses.
 const LONGEST_ID: usize = 64;
@@ -83,7 +83,7 @@ impl Operation for Lease {
             job.reach("object");
             let repo = managed(path)?;
             let commit = revision::commit(&repo, path, sha.to_string().as_bytes())?;
-            kept_refs::lease(&repo, &lease, commit)
+            alone(&repo, || kept_refs::lease(&repo, &lease, commit))
         });
         guard.end(done.await).await?;
         Ok((Answer::Flag(true), None))
@@ -108,20 +108,52 @@ impl Operation for Release {
 
     async fn queued(self, context: Context<'_>) -> Result<Done> {
         let (worker, job) = (context.worker.clone(), context.job.clone());
+        let (at, lease) = (self.path.clone(), self.lease.clone());
         let release = move || {
             job.reach("object");
-            let repo = worker.repo_at(&self.path)?;
-            match open::dir(&repo.path).and_then(|dir| {
-                let repo = managed(dir.at())?;
-                kept_refs::release(&repo, &self.lease)
-            }) {
-                // The repository is gone, and its leases with it.
-                Err(error) if is_gone(&error) => Ok(()),
-                released => released,
-            }
+            let repo = worker.repo_at(&at)?;
+            open::dir(&repo.path).and_then(|dir| kept_refs::release(&managed(dir.at())?, &lease))
         };
-        context.worker.disk.run(release).await?;
+        let released = match context.worker.disk.run(release).await {
+            Err(error) if error.kind == Kind::Locked => self.release_alone(context).await,
+            released => released,
+        };
+        match released {
+            // The repository is gone, and its leases with it.
+            Err(error) if is_gone(&error) => {}
+            released => released?,
+        }
         Ok((Answer::Flag(true), None))
+    }
+}
+
+impl Release {
+    /// A lease that another worker was just releasing, or a worker that was killed at it.
+    async fn release_alone(self, context: Context<'_>) -> Result<()> {
+        let (worker, path) = (context.worker.clone(), self.path);
+        let find = move || worker.repo_at(&path);
+        let repo = context.worker.disk.run(find).await?;
+        let turn = repo.turn.clone().lock_owned().await;
+        let guard =
+            SyncGuard::take(context.worker, &repo, turn, context.job, Missing::Refuse).await?;
+        let lease = self.lease;
+        let done = guard.disk(move |path, _| {
+            let repo = managed(path)?;
+            alone(&repo, || kept_refs::release(&repo, &lease))
+        });
+        guard.end(done.await).await
+    }
+}
+
+/// Runs `change` on refs of ours, under the lock of the directory: what is locked nevertheless was
+/// left so by a worker that was killed, and is unlocked.
+fn alone(repo: &git2::Repository, change: impl Fn() -> Result<()>) -> Result<()> {
+    match change() {
+        Err(error) if error.kind == Kind::Locked => {
+            cleanup::locks_of(repo.path());
+            change()
+        }
+        changed => changed,
     }
 }
 

@@ -88,6 +88,7 @@ pub(crate) fn managed(git_dir: &Path) {
 /// Removes stale locks: whoever holds one of a managed repository holds its directory's lock, too.
 pub(crate) fn locks_of(git_dir: &Path) {
     locks(git_dir, false);
+    locks(&git_dir.join("info"), false);
     locks(&git_dir.join("refs"), true);
 }
 
