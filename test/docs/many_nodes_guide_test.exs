@@ -17,7 +17,7 @@ defmodule Alumiini.Git.ManyNodesGuideTest do
     def urls, do: [:persistent_term.get(__MODULE__)]
   end
 
-  defmodule Elixir.Shop.Cluster do
+  defmodule Elixir.Shop.Clusters do
     def apply(url, files), do: send(:persistent_term.get(__MODULE__), {:applied, url, files})
   end
 
@@ -25,10 +25,10 @@ defmodule Alumiini.Git.ManyNodesGuideTest do
   test "every block runs after those before it", context do
     fixture = Fixtures.repository(%{"deploy/app.yaml" => "kind: Deployment\n", "b" => "b"})
     :persistent_term.put(Shop.Repositories, fixture.url)
-    :persistent_term.put(Shop.Cluster, self())
+    :persistent_term.put(Shop.Clusters, self())
 
     on_exit(fn ->
-      Enum.each([Shop.Repositories, Shop.Cluster], &:persistent_term.erase/1)
+      Enum.each([Shop.Repositories, Shop.Clusters], &:persistent_term.erase/1)
     end)
 
     blocks = for %{language: "elixir"} = block <- Document.blocks(@guide), do: block.code

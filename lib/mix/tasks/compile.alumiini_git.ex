@@ -210,8 +210,8 @@ defmodule Mix.Tasks.Compile.AlumiiniGit do
       nil ->
         {:error,
          """
-         alumiini_git needs its worker, which has to be built from source here, but there is no
-         `cargo` in PATH.
+         alumiini_git needs its worker, which has to be built from source here, but
+         there is no `cargo` in PATH.
 
          Install Rust (https://rustup.rs), or set ALUMIINI_GIT_PATH to the path of a worker that
          was built elsewhere. Released versions come with precompiled workers, unless
