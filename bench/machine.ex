@@ -14,8 +14,16 @@ defmodule Alumiini.Git.Bench.Machine do
       git: command("git", ["--version"]),
       elixir: System.version(),
       otp: System.otp_release(),
-      worker: if(Mix.env() == :prod, do: "release", else: "quick")
+      worker: worker()
     }
+  end
+
+  defp worker do
+    cond do
+      System.get_env("ALUMIINI_GIT_PATH", "") != "" -> "given"
+      Mix.env() == :prod -> "release"
+      true -> "quick"
+    end
   end
 
   defp command(program, arguments) do

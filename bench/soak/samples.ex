@@ -11,8 +11,8 @@ defmodule Alumiini.Git.Bench.Soak.Samples do
   # Of a run that is too short to say anything of growth.
   @enough 60
   # What may come and go: a page of a reply, the arena of a thread.
-  @slack 12 * 1_048_576
-  @slack_files 8
+  @slack 4 * 1_048_576
+  @slack_files 4
 
   @type t :: %{atom => number}
 

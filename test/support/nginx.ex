@@ -14,8 +14,6 @@ defmodule Alumiini.Git.Test.Nginx do
   alias Alumiini.Git.Test.{Daemon, FreePort, GitCommand, OsProcess, SshServer}
 
   # Printed once its sockets listen.
-  @ready ~r/start worker process \d+/
-  @request ~r/^request /
   # Directories that it wants to make where its package says.
   @temporary ~w(client_body proxy fastcgi uwsgi scgi)
 
@@ -95,7 +93,7 @@ defmodule Alumiini.Git.Test.Nginx do
 
   @doc "Waits until so many requests are in the log, which happens after the client has its answer."
   @spec await(server, pos_integer) :: :ok
-  def await(server, count), do: Daemon.await(daemon(server), @request, count)
+  def await(server, count), do: Daemon.await(daemon(server), ~r/^request /, count)
 
   @doc "All processes that belong to it."
   @spec os_pids(server) :: [OsProcess.os_pid()]
@@ -170,7 +168,7 @@ defmodule Alumiini.Git.Test.Nginx do
     args = ["-p", dir, "-c", config, "-e", "stderr"]
     {:ok, daemon} = Daemon.start_link(program: "nginx", package: "nginx-light", args: args)
 
-    case Daemon.reached(daemon, @ready, 1, 10_000) do
+    case Daemon.reached(daemon, ~r/start worker process \d+/, 1, 10_000) do
       :ok ->
         {:ok, daemon}
 

@@ -13,7 +13,6 @@ defmodule Alumiini.Git.Test.SshServer do
 
   alias Alumiini.Git.Test.{Daemon, FreePort, GitCommand, OsProcess, SshKeys}
 
-  @listening ~r/^Server listening on/
   @patterns %{
     connections: ~r/^Connection from 127\.0\.0\.\d+ /,
     accepted: ~r/^Accepted publickey for /,
@@ -222,7 +221,7 @@ defmodule Alumiini.Git.Test.SshServer do
     File.write!(config, Enum.map(config(state, authorized), &[&1, "\n"]))
     {:ok, daemon} = Daemon.start_link(program: state.program, args: ["-D", "-e", "-f", config])
 
-    case Daemon.reached(daemon, @listening, 1, 10_000) do
+    case Daemon.reached(daemon, ~r/^Server listening on/, 1, 10_000) do
       :ok ->
         %{state | daemon: daemon}
 

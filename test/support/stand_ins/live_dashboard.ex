@@ -14,10 +14,9 @@ defmodule Phoenix.LiveDashboard.PageBuilder do
     end
   end
 
-  @tag ~r/<([.:]\w+)((?:\s+\w+=(?:"[^"]*"|\{[^}]*\}))*)\s*\/?>/
-
   defmacro sigil_H({:<<>>, _meta, [template]}, []) do
-    for [_all, tag, attributes] <- Regex.scan(@tag, template) do
+    for [_all, tag, attributes] <-
+          Regex.scan(~r/<([.:]\w+)((?:\s+\w+=(?:"[^"]*"|\{[^}]*\}))*)\s*\/?>/, template) do
       pairs =
         for [_all, name, value] <- Regex.scan(~r/(\w+)=("[^"]*"|\{[^}]*\})/, attributes),
             do: {String.to_atom(name), value(value)}
