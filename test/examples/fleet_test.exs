@@ -9,7 +9,7 @@ defmodule Alumiini.Git.FleetExampleTest do
   use ExUnit.Case, async: false
 
   alias Alumiini.Git.Test, as: Fixtures
-  alias Alumiini.Git.Test.{FleetReporter, OsProcess}
+  alias Alumiini.Git.Test.{FleetReporter, OsProcess, PeerNode}
 
   @moduletag :tmp_dir
   @moduletag timeout: 300_000
@@ -20,9 +20,7 @@ defmodule Alumiini.Git.FleetExampleTest do
   @waited 120_000
 
   setup do
-    epmd = System.find_executable("epmd") || Path.join(List.to_string(:code.root_dir()), "bin/epmd")
-    {_output, 0} = System.cmd(epmd, ["-daemon"])
-    if not Node.alive?(), do: {:ok, _pid} = :net_kernel.start([full("observer"), :longnames])
+    PeerNode.distribute!("fleet_observer")
     on_exit(fn -> :net_kernel.stop() end)
   end
 
@@ -38,17 +36,15 @@ defmodule Alumiini.Git.FleetExampleTest do
     Map.merge(context, %{fixtures: fixtures, urls: Map.keys(fixtures)})
   end
 
-  # Others may run the same tests on this machine.
-  defp short(name), do: :"alumiini_git_fleet_#{name}_#{System.pid()}"
-  defp full(name), do: :"#{short(name)}@127.0.0.1"
+  defp full(name), do: PeerNode.full("fleet_" <> name)
 
   # A node as an application of a user's is one: it is told which others there may be.
   defp start!(name, context, fleet \\ [], more \\ []) do
     {:ok, _peer, node} =
       :peer.start(%{
-        name: short(name),
+        name: PeerNode.short("fleet_" <> name),
         host: ~c"127.0.0.1",
-        args: args() ++ more,
+        args: PeerNode.args() ++ more,
         wait_boot: 60_000
       })
 
@@ -70,17 +66,6 @@ defmodule Alumiini.Git.FleetExampleTest do
 
     :ok = :erpc.call(node, FleetReporter, :run, [Keyword.merge(options, fleet)], @waited)
     %{node: node, os_pid: os_pid}
-  end
-
-  defp args do
-    Enum.flat_map(:code.get_path(), &[~c"-pa", &1]) ++
-      [
-        ~c"-kernel",
-        ~c"logger_level",
-        ~c"error",
-        ~c"-setcookie",
-        Atom.to_charlist(Node.get_cookie())
-      ]
   end
 
   ## What is told

@@ -4,7 +4,7 @@ defmodule Alumiini.Git.DistributionTest do
 
   alias Alumiini.Git
   alias Alumiini.Git.{Auth, Error}
-  alias Alumiini.Git.Test.{Repository, ScriptedWorker}
+  alias Alumiini.Git.Test.{PeerNode, Repository, ScriptedWorker}
 
   import ScriptedWorker, only: [hello: 0]
 
@@ -12,35 +12,16 @@ defmodule Alumiini.Git.DistributionTest do
 
   # Two nodes on the loopback interface: this one calls, the other one has the server.
   setup_all do
-    # Both must be able to find each other. The daemon stays; it is one for all of the machine's
-    # nodes.
-    epmd = System.find_executable("epmd") || Path.join(List.to_string(:code.root_dir()), "bin/epmd")
-    {_output, 0} = System.cmd(epmd, ["-daemon"])
-    if not Node.alive?(), do: {:ok, _pid} = :net_kernel.start([name("caller"), :longnames])
+    PeerNode.distribute!("caller")
 
-    {:ok, peer, node} =
-      :peer.start_link(%{name: peer_name("server"), host: ~c"127.0.0.1", args: args()})
+    peer = %{name: PeerNode.short("server"), host: ~c"127.0.0.1", args: PeerNode.args()}
+    {:ok, peer, node} = :peer.start_link(peer)
 
     for application <- [:elixir, :logger, :telemetry],
         do: {:ok, _} = :erpc.call(node, :application, :ensure_all_started, [application])
 
     on_exit(fn -> :net_kernel.stop() end)
     %{peer: peer, node: node}
-  end
-
-  # Others may run the same tests on this machine.
-  defp peer_name(name), do: :"alumiini_git_#{name}_#{System.pid()}"
-  defp name(name), do: :"#{peer_name(name)}@127.0.0.1"
-
-  defp args do
-    Enum.flat_map(:code.get_path(), &[~c"-pa", &1]) ++
-      [
-        ~c"-kernel",
-        ~c"logger_level",
-        ~c"error",
-        ~c"-setcookie",
-        Atom.to_charlist(Node.get_cookie())
-      ]
   end
 
   defp start!(node, directory, script) do
@@ -109,7 +90,8 @@ defmodule Alumiini.Git.DistributionTest do
   end
 
   test "a node that is gone is told as such, at once", context do
-    {:ok, peer, node} = :peer.start(%{name: peer_name("gone"), host: ~c"127.0.0.1", args: args()})
+    {:ok, peer, node} =
+      :peer.start(%{name: PeerNode.short("gone"), host: ~c"127.0.0.1", args: PeerNode.args()})
 
     for application <- [:elixir, :logger, :telemetry],
         do: {:ok, _} = :erpc.call(node, :application, :ensure_all_started, [application])
