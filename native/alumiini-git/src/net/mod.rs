@@ -55,7 +55,7 @@ use http::Http;
 use server_cache::{ServerCache, ServerInfo};
 use ssh::Ssh;
 use ssh_url::SshUrl;
-use token::cache::{Ready, Tokens};
+use token::cache::Tokens;
 use url::NetUrl;
 
 use crate::task::pool::Pool;
@@ -113,24 +113,15 @@ impl Net {
         body: Bytes,
         limit: u64,
     ) -> Result<PktLineReader<Answer>> {
-        let mut ready = self.tokens.ready(endpoint).await?;
-        let answered = match self.ask_as(&ready, server, &body).await {
-            Err(error) => match self.tokens.after(endpoint, &ready, &error).await {
-                Some(again) => {
-                    ready = again?;
-                    self.ask_as(&ready, server, &body).await
-                }
-                None => Err(error),
-            },
-            answered => answered,
-        };
-        let (from, permit) = answered.map_err(|error| ready.hide(error))?;
-        ready.accepted();
+        let body = &body;
+        let asked = self.tokens.ask(endpoint, |endpoint| async move {
+            self.ask_as(&endpoint, server, body).await
+        });
+        let ((from, permit), secrets) = asked.await?;
         let v2 = matches!(server.capabilities, Capabilities::V2(_));
         let shown = server.base.redacted();
         let is_ssh = matches!(from, From::Ssh(_));
-        let mut reader =
-            PktLineReader::new(Answer { from, permit }, shown, limit).without(ready.secrets());
+        let mut reader = PktLineReader::new(Answer { from, permit }, shown, limit).without(secrets);
         if is_ssh {
             // It says what it speaks, and in v0 which refs it has, before it reads the request.
             let mut line = reader.line().await?;
@@ -144,14 +135,13 @@ impl Net {
         Ok(reader)
     }
 
-    /// Sends `body` with the login of the moment.
+    /// Sends `body`, as whom `endpoint` says.
     async fn ask_as(
         &self,
-        ready: &Ready<'_>,
+        endpoint: &Endpoint,
         server: &ServerInfo,
         body: &Bytes,
     ) -> Result<(From, Permit)> {
-        let endpoint: &Endpoint = &ready.endpoint;
         let v2 = matches!(server.capabilities, Capabilities::V2(_));
         self.host_limits
             .ask(endpoint, &server.base, || {

@@ -24,20 +24,10 @@ pub(in crate::net) async fn discover(
 ) -> Result<(Arc<ServerInfo>, Vec<RemoteRef>)> {
     let (server, refs) = match &endpoint.url {
         NetUrl::Http(url) => {
-            let mut ready = net.tokens.ready(endpoint).await?;
-            let found = match over_http(net, &ready.endpoint, url, wanted).await {
-                Err(error) => match net.tokens.after(endpoint, &ready, &error).await {
-                    Some(again) => {
-                        ready = again?;
-                        over_http(net, &ready.endpoint, url, wanted).await
-                    }
-                    None => Err(error),
-                },
-                found => found,
-            };
-            let found = found.map_err(|error| ready.hide(error))?;
-            ready.accepted();
-            found
+            let found = net.tokens.ask(endpoint, |endpoint| async move {
+                over_http(net, &endpoint, url, wanted).await
+            });
+            found.await?.0
         }
         NetUrl::Ssh(url) => {
             let ask = || net.upload_pack(endpoint, url, true, Bytes::new());

@@ -91,11 +91,9 @@ struct Current {
 }
 
 /// An endpoint with the login of the moment.
-pub(in crate::net) struct Ready<'a> {
-    pub(in crate::net) endpoint: Cow<'a, Endpoint>,
+struct Ready<'a> {
+    endpoint: Cow<'a, Endpoint>,
     used: Option<(TokenKey, Arc<Current>)>,
-    /// Whether the one before was refused.
-    is_second: bool,
 }
 
 impl Tokens {
@@ -112,15 +110,11 @@ impl Tokens {
     ///
     /// Errors: those of [`provider::fresh`], all hinted [`Hint::NoToken`]; `timeout` where the
     /// provider's answer does not come before this request's deadline.
-    pub(in crate::net) async fn ready<'a>(
-        self: &Arc<Self>,
-        endpoint: &'a Endpoint,
-    ) -> Result<Ready<'a>> {
+    async fn ready<'a>(self: &Arc<Self>, endpoint: &'a Endpoint) -> Result<Ready<'a>> {
         let Some(Auth::Token(source)) = &endpoint.auth else {
             return Ok(Ready {
                 endpoint: Cow::Borrowed(endpoint),
                 used: None,
-                is_second: false,
             });
         };
         let ready = self.login(endpoint, source).await;
@@ -167,7 +161,6 @@ impl Tokens {
         Ok(Ready {
             endpoint: Cow::Owned(endpoint),
             used: Some((key, current)),
-            is_second: false,
         })
     }
 
@@ -259,26 +252,41 @@ impl Tokens {
         self.lock().entry(key).clock
     }
 
-    /// What to do about `error`, the answer to `ready`: an endpoint to ask once more with, where
-    /// the server refused a token that may be replaced, or what was signed by the wrong time.
-    pub(in crate::net) async fn after<'a>(
+    /// Runs `ask` with the login of the moment; and once more where the server refused a token that
+    /// may be replaced, or what was signed by the wrong time. Returns also what nobody may repeat
+    /// of that login.
+    ///
+    /// The errors of `ask`, in which that is hidden, and those of [`Tokens::ready`].
+    pub(in crate::net) async fn ask<'a, T, F>(
         self: &Arc<Self>,
         endpoint: &'a Endpoint,
-        ready: &Ready<'a>,
-        error: &Error,
-    ) -> Option<Result<Ready<'a>>> {
-        if !self.is_worth_another(ready, error) {
-            return None;
+        ask: impl Fn(Cow<'a, Endpoint>) -> F,
+    ) -> Result<(T, Option<Arc<Secrets>>)>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let mut ready = self.ready(endpoint).await?;
+        let mut answer = ask(ready.endpoint.clone()).await;
+        if answer
+            .as_ref()
+            .is_err_and(|error| self.is_worth_another(&ready, error))
+        {
+            ready = self.ready(endpoint).await?;
+            answer = ask(ready.endpoint.clone()).await;
         }
-        let again = self.ready(endpoint).await;
-        Some(again.map(|ready| Ready {
-            is_second: true,
-            ..ready
-        }))
+        let secrets = ready.endpoint.momentary.secrets().cloned();
+        let answer = answer.map_err(|error| match &secrets {
+            Some(secrets) => secrets.hide_in(error),
+            None => error,
+        })?;
+        if let Some((_, used)) = &ready.used {
+            used.accepted.store(true, Ordering::Relaxed);
+        }
+        Ok((answer, secrets))
     }
 
     fn is_worth_another(&self, ready: &Ready<'_>, error: &Error) -> bool {
-        let Some((key, used)) = ready.used.as_ref().filter(|_| !ready.is_second) else {
+        let Some((key, used)) = &ready.used else {
             return false;
         };
         let status = error.detail.get(&Key::Status).and_then(Detail::as_u64);
@@ -338,27 +346,6 @@ impl Kept {
         let entry = self.map.entry(key.clone()).or_default();
         entry.used = self.uses;
         entry
-    }
-}
-
-impl Ready<'_> {
-    /// A server has let us in.
-    pub(in crate::net) fn accepted(&self) {
-        if let Some((_, used)) = &self.used {
-            used.accepted.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Takes the login of the moment out of what a server says.
-    pub(in crate::net) fn hide(&self, error: Error) -> Error {
-        match self.endpoint.momentary.secrets() {
-            Some(secrets) => secrets.hide_in(error),
-            None => error,
-        }
-    }
-
-    pub(in crate::net) fn secrets(&self) -> Option<Arc<Secrets>> {
-        self.endpoint.momentary.secrets().cloned()
     }
 }
 

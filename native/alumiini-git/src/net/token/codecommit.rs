@@ -79,9 +79,7 @@ pub(super) fn region(source: &CodeCommit, url: &HttpUrl) -> Result<String> {
     let mut parts = host.split('.');
     let service = parts.next().unwrap_or("");
     match parts.next() {
-        Some(region)
-            if service.starts_with("git-codecommit") && host.contains(".amazonaws.com") =>
-        {
+        Some(region) if service.starts_with("git-codecommit") && is_of_aws(host) => {
             Ok(region.to_owned())
         }
         _ => Err(Error::new(
@@ -89,6 +87,10 @@ pub(super) fn region(source: &CodeCommit, url: &HttpUrl) -> Result<String> {
             format!("the host of {url} names no region of AWS: give the option region"),
         )),
     }
+}
+
+fn is_of_aws(host: &str) -> bool {
+    host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn")
 }
 
 /// The login for a repository at `time`, our own or that of AWS.

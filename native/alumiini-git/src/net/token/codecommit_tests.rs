@@ -56,6 +56,7 @@ fn a_region_is_given_or_in_the_name_of_the_host() {
     for host in [
         "h",
         "codecommit.example.com",
+        "git-codecommit.eu-west-1.amazonaws.com.example.com",
         "vpce-1.git-codecommit.eu-west-1.vpce.amazonaws.com",
     ] {
         let error = of(None, &format!("https://{host}/v1/repos/r")).unwrap_err();
